@@ -122,9 +122,9 @@ fn ipv6_of(hash: u64) -> Ipv6Addr {
 
 /// The 64-bit FNV-1a hash (RFC 9923): unlike the standard library's, the same in every version.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
     // FNV leaves the low bits of near names alike; one multiply-shift spreads them.
     let spread: u64 = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     spread ^ (spread >> 29)
@@ -140,7 +140,8 @@ mod tests {
         let services: BTreeSet<&str> = document.services.iter().map(|service| service.name.as_str()).collect();
         assert!((12..=20).contains(&services.len()), "{services:?}");
         assert!((190..=250).contains(&exact_names(Cloud::Global, "abc").len()));
-        for wildcard in ["*.*.nssvc.jp", "*.digicert.com", "*.blob.core.windows.net", "*.apps.citrixworkspacesapi.net"] {
+        for wildcard in ["*.*.nssvc.jp", "*.digicert.com", "*.blob.core.windows.net", "*.apps.citrixworkspacesapi.net"]
+        {
             assert!(wildcards(Cloud::Global).contains(&wildcard.to_owned()), "{wildcard}");
         }
         let geos: BTreeSet<Option<&str>> =

@@ -61,8 +61,7 @@ fn read(file: &PathBuf) -> Result<test_support::standin::Document> {
 }
 
 async fn serve(config: StandinConfig) -> Result<()> {
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut standin = Standin::start(config).await?;
     println!("global {}", standin.base_url_global());
     println!("japan {}", standin.base_url_japan());

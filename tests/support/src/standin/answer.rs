@@ -45,7 +45,8 @@ impl Answer {
 
     /// A list, or 304 where the client has it already.
     pub(super) fn list(body: Value, modified: Timestamp, cache_control: Option<String>, request: &HeaderMap) -> Self {
-        let mut headers = vec![(header::LAST_MODIFIED, http_date(modified)), (header::VARY, "Accept-Encoding".to_owned())];
+        let mut headers =
+            vec![(header::LAST_MODIFIED, http_date(modified)), (header::VARY, "Accept-Encoding".to_owned())];
         if let Some(value) = cache_control {
             headers.push((header::CACHE_CONTROL, value));
         }
@@ -149,7 +150,9 @@ pub(super) async fn faulty(
         }
         Fault::SlowBody { interval } => slow(answer, interval),
         Fault::TruncatedBody => truncated(answer),
-        Fault::HtmlPage => page(200, "text/html; charset=utf-8", "<!DOCTYPE html><html><body>Please sign in.</body></html>"),
+        Fault::HtmlPage => {
+            page(200, "text/html; charset=utf-8", "<!DOCTYPE html><html><body>Please sign in.</body></html>")
+        }
         Fault::MalformedJson => {
             let half = answer.body.len() / 2;
             Answer { body: answer.body[..half].to_vec(), ..answer }.into_response(request)

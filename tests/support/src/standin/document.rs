@@ -83,7 +83,8 @@ impl Document {
     /// What is left for one `geo` and `direction`, each `all` or a value: entries without endpoints are left out.
     #[must_use]
     pub fn filtered(&self, geo: &str, direction: &str) -> Self {
-        let fits = |have: Option<&str>, want: &str| want == "all" || have.is_none_or(|have| have == "all" || have == want);
+        let fits =
+            |have: Option<&str>, want: &str| want == "all" || have.is_none_or(|have| have == "all" || have == want);
         let services = self
             .services
             .iter()

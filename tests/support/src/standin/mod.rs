@@ -342,8 +342,8 @@ impl Standin {
         let listener =
             TcpListener::bind(self.address).await.with_context(|| format!("listening on {}", self.address))?;
         self.address = listener.local_addr().context("the address listened on")?;
-        let connecting = Connecting::new(listener, self.tls.clone(), self.connections.clone())
-            .context("the address listened on")?;
+        let connecting =
+            Connecting::new(listener, self.tls.clone(), self.connections.clone()).context("the address listened on")?;
         self.running = Some(server::spawn(self.state.clone(), connecting));
         Ok(())
     }

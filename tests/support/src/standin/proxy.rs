@@ -164,7 +164,9 @@ async fn serve(mut stream: TcpStream, config: &ProxyConfig, recorded: &Mutex<Vec
         // One request a connection: the next one's head would pass unread, credentials and all.
         let kept = head.lines.iter().filter(|line| {
             let name = line.split(':').next().unwrap_or_default();
-            !["proxy-authorization", "proxy-connection", "connection"].iter().any(|drop| name.eq_ignore_ascii_case(drop))
+            !["proxy-authorization", "proxy-connection", "connection"]
+                .iter()
+                .any(|drop| name.eq_ignore_ascii_case(drop))
         });
         let mut request = format!("{} {path} HTTP/1.1\r\n", head.method);
         for line in kept {
@@ -189,9 +191,10 @@ fn split(target: &str) -> (String, String) {
 fn authorized(config: &ProxyConfig, lines: &[String]) -> bool {
     let Some((user, password)) = &config.credentials else { return true };
     let expected = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
-    lines.iter().filter_map(|line| line.split_once(':')).any(|(name, value)| {
-        name.eq_ignore_ascii_case("proxy-authorization") && value.trim() == expected
-    })
+    lines
+        .iter()
+        .filter_map(|line| line.split_once(':'))
+        .any(|(name, value)| name.eq_ignore_ascii_case("proxy-authorization") && value.trim() == expected)
 }
 
 async fn connect(config: &ProxyConfig, target: &str) -> Option<TcpStream> {

@@ -56,6 +56,7 @@ impl Recorded {
 pub fn busiest(requests: &[Recorded], window: Duration) -> usize {
     let mut arrivals: Vec<Instant> = requests.iter().map(|request| request.instant).collect();
     arrivals.sort_unstable();
-    let within = |first: Instant| arrivals.iter().filter(|at| **at >= first && at.duration_since(first) < window).count();
+    let within =
+        |first: Instant| arrivals.iter().filter(|at| **at >= first && at.duration_since(first) < window).count();
     arrivals.iter().map(|first| within(*first)).max().unwrap_or(0)
 }

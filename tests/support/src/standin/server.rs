@@ -128,10 +128,15 @@ fn parameter<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
     parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-async fn respond(Extract(state): Extract<Arc<State>>, ConnectInfo(peer): ConnectInfo<Peer>, request: Request) -> Response {
+async fn respond(
+    Extract(state): Extract<Arc<State>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+) -> Response {
     let (parts, _body) = request.into_parts();
     let parameters = Query::<Parameters>::try_from_uri(&parts.uri).map(|Query(query)| query).unwrap_or_default();
-    let (answer, fault, index) = decide(&state, &parts.method, &parts.uri, &parts.headers, parameters, peer.address.ip());
+    let (answer, fault, index) =
+        decide(&state, &parts.method, &parts.uri, &parts.headers, parameters, peer.address.ip());
     let host = parts.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
     let response = match fault {
         None => answer.into_response(&parts.headers),
@@ -189,13 +194,7 @@ fn decide(
     (answer, fault, index)
 }
 
-fn over_limit(
-    inner: &mut Inner,
-    hint: LimitHint,
-    source: Source,
-    client: IpAddr,
-    now: Timestamp,
-) -> Option<Answer> {
+fn over_limit(inner: &mut Inner, hint: LimitHint, source: Source, client: IpAddr, now: Timestamp) -> Option<Answer> {
     let cloud = match source {
         Source::Global => Cloud::Global,
         Source::Japan => Cloud::Japan,
@@ -288,11 +287,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-async fn publish(
-    Extract(state): Extract<Arc<State>>,
-    Query(query): Query<Parameters>,
-    body: Bytes,
-) -> Response {
+async fn publish(Extract(state): Extract<Arc<State>>, Query(query): Query<Parameters>, body: Bytes) -> Response {
     let cloud = match parameter(&query, "cloud") {
         None | Some("global") => Cloud::Global,
         Some("japan") => Cloud::Japan,
