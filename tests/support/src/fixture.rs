@@ -73,7 +73,7 @@ pub fn address_for(name: &str) -> Vec<IpAddr> {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let hash = fnv1a(name.as_bytes());
     let mut addresses = pool(&name, 1 + (hash % 3) as usize);
-    if (hash >> 8) % 3 != 0 {
+    if !(hash >> 8).is_multiple_of(3) {
         addresses.push(IpAddr::V6(ipv6_of(hash)));
     }
     addresses

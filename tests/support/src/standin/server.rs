@@ -172,7 +172,10 @@ fn decide(
             Some(refusal) => (refusal, None),
             None => {
                 let fault = if moved.is_some() { None } else { inner.faults.take(source, customer.as_deref()) };
-                (list(&mut inner, state.update_interval, source, &query, headers, now), fault)
+                // What a fault spoils is a whole answer: "not modified" has nothing to spoil.
+                let whole = HeaderMap::new();
+                let conditions = if matches!(fault, None | Some(Fault::Delay(_))) { headers } else { &whole };
+                (list(&mut inner, state.update_interval, source, &query, conditions, now), fault)
             }
         },
     };
