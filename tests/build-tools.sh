@@ -24,18 +24,18 @@ usage() {
 }
 
 # Sets `module`, `package` and `cold`: where a program is pinned, what to build, and how long that takes on two cores with an
-# empty Go cache, in the order of group `all`.
+# empty Go cache, in the order of group `all` (the first of each module compiles what the next ones share).
 describe() {
     case "$1" in
-    etcd) module=controlplane package=go.etcd.io/etcd/server/v3 cold="40 s" ;;
+    etcd) module=controlplane package=go.etcd.io/etcd/server/v3 cold="90 s" ;;
     kube-apiserver) module=controlplane package=k8s.io/kubernetes/cmd/kube-apiserver cold="4 min" ;;
     kube-controller-manager) module=controlplane package=k8s.io/kubernetes/cmd/kube-controller-manager cold="1 min" ;;
-    kubectl) module=controlplane package=k8s.io/kubernetes/cmd/kubectl cold="20 s" ;;
-    helm) module=tools package=helm.sh/helm/v4/cmd/helm cold="50 s" ;;
-    coredns) module=tools package=github.com/coredns/coredns cold="100 s" ;;
+    kubectl) module=controlplane package=k8s.io/kubernetes/cmd/kubectl cold="25 s" ;;
+    helm) module=tools package=helm.sh/helm/v4/cmd/helm cold="2 min" ;;
+    coredns) module=tools package=github.com/coredns/coredns cold="2 min" ;;
     kwok) module=tools package=sigs.k8s.io/kwok/cmd/kwok cold="20 s" ;;
     kubeconform) module=tools package=github.com/yannh/kubeconform/cmd/kubeconform cold="3 s" ;;
-    cyclonus) module=tools package=github.com/mattfenwick/cyclonus/cmd/cyclonus cold="10 s" ;;
+    cyclonus) module=tools package=github.com/mattfenwick/cyclonus/cmd/cyclonus cold="2 min" ;;
     actionlint) module=tools package=github.com/rhysd/actionlint/cmd/actionlint cold="5 s" ;;
     *)
         echo "build-tools: unknown program or group: $1" >&2
