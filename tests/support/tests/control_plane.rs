@@ -218,3 +218,36 @@ async fn tests_that_share_a_control_plane_do_not_share_a_namespace() {
         assert!(made, "the namespace got no ServiceAccount");
     }
 }
+
+/// The tests' own control plane stands in for somebody's cluster here.
+#[tokio::test]
+async fn an_existing_cluster_is_used_and_left_as_it_was() {
+    let somebodys = shared_control_plane().await.expect("a control plane");
+    let mut cluster = ControlPlane::from_existing_kubeconfig(somebodys.kubeconfig_path()).await.expect("a cluster");
+    assert!(!cluster.is_own() && cluster.collects_garbage());
+    assert_eq!(cluster.api_server_url(), somebodys.api_server_url());
+    if let Some(ca_file) = cluster.ca_file() {
+        let certificates = std::fs::read_to_string(ca_file).expect("a file");
+        assert!(certificates.contains("-----BEGIN CERTIFICATE-----"), "{certificates}");
+    }
+    assert!(cluster.kill(Component::ApiServer).is_err(), "the API server of somebody else is killed");
+
+    let namespace = cluster.fresh_namespace("visitor").await.expect("a namespace");
+    let name = namespace.name().to_owned();
+    let kubeconfig = cluster.kubeconfig_path().to_path_buf();
+    let account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: guest, namespace: NAMESPACE }\n";
+    cluster.apply(&account.replace("NAMESPACE", &name)).await.expect("an account");
+    let guest = cluster.kubeconfig_for_service_account(&name, "guest").await.expect("a kubeconfig");
+    let who = cluster.kubectl_with(&guest, &["auth", "whoami"], None).await.expect("kubectl runs");
+    assert!(who.stdout.contains(&format!("system:serviceaccount:{name}:guest")), "{who:?}");
+
+    drop(namespace);
+    let api = Api::<Namespace>::all(somebodys.client().await.expect("a client"));
+    let ends = within(Duration::from_secs(30), async || {
+        api.get_opt(&name).await.expect("an answer").is_none_or(|it| it.metadata.deletion_timestamp.is_some())
+    });
+    assert!(ends.await, "the namespace is left behind");
+    drop(cluster);
+    assert!(!kubeconfig.exists(), "the copy of the kubeconfig is left behind");
+    assert!(somebodys.kubeconfig_path().exists());
+}
