@@ -4,3 +4,6 @@ pub mod apply;
 pub mod changes;
 pub mod digest;
 pub mod owned;
+pub mod report;
+pub mod scope;
+pub mod watch;
