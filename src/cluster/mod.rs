@@ -1,0 +1,4 @@
+//! The cluster's side: what is read from the API server, and what is written to it.
+
+pub mod client;
+pub mod proxy;
