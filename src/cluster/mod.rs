@@ -1,4 +1,5 @@
 //! The cluster's side: what is read from the API server, and what is written to it.
 
 pub mod client;
+pub mod lease;
 pub mod proxy;
