@@ -10,6 +10,7 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod controller;
 pub mod crd;
 pub mod facts;
 pub mod feed;

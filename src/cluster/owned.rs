@@ -13,6 +13,7 @@ use crate::subscriber::Subscriber;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 
 /// The kinds of object the operator keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,6 +155,7 @@ fn fold(
 #[derive(Debug, Default)]
 pub struct OwnedObjects {
     inner: Mutex<Inner>,
+    restarted: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -239,9 +241,15 @@ impl OwnedObjects {
         self.lock().remembered.remove(owner);
     }
 
-    /// Starts over, before the watches list everything again: another process has been leading.
-    pub fn clear(&self) {
+    /// Forgets everything and has the watches list it again: another process has been leading.
+    pub fn start_over(&self) {
         *self.lock() = Inner::default();
+        self.restarted.notify_one();
+    }
+
+    /// Waits until [`Self::start_over`] is called.
+    pub async fn restarted(&self) {
+        self.restarted.notified().await;
     }
 
     /// How many objects are known.

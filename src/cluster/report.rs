@@ -1,6 +1,7 @@
 //! Tells the user: status and events on a resource.
 
-use super::apply::Fence;
+use super::client::deadline;
+use super::lease::Leadership;
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FIELD_MANAGER};
 use crate::reason::Reason;
 use crate::status::Note;
@@ -10,7 +11,6 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest that a status write or an event may take.
@@ -20,7 +20,7 @@ const CALL_DEADLINE: Duration = Duration::from_secs(4);
 #[derive(Clone)]
 pub struct StatusWriter {
     client: Client,
-    fence: Arc<dyn Fence>,
+    leadership: Leadership,
     recorder: Recorder,
 }
 
@@ -46,9 +46,9 @@ pub enum StatusError {
 
 impl StatusWriter {
     /// A writer that signs its events as `instance`.
-    pub fn new(client: Client, fence: Arc<dyn Fence>, instance: Option<String>) -> Self {
+    pub fn new(client: Client, leadership: Leadership, instance: Option<String>) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance };
-        Self { recorder: Recorder::new(client.clone(), reporter), client, fence }
+        Self { recorder: Recorder::new(client.clone(), reporter), client, leadership }
     }
 
     /// Writes the status of a resource as of `resource_version`; returns the version it got.
@@ -61,7 +61,8 @@ impl StatusWriter {
         resource_version: Option<&str>,
         status: &CitrixAllowlistStatus,
     ) -> Result<Option<String>, StatusError> {
-        if !self.fence.may_write() {
+        let limit = self.limit();
+        if limit.is_zero() {
             return Err(StatusError::NotLeading);
         }
         let namespace = resource.namespace().unwrap_or_default();
@@ -80,18 +81,22 @@ impl StatusWriter {
         });
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(&applied);
-        match tokio::time::timeout(CALL_DEADLINE, api.patch_status(&name, &parameters, &patch)).await {
-            Ok(Ok(written)) => Ok(written.metadata.resource_version),
-            Ok(Err(kube::Error::Api(answer))) if matches!(answer.code, 404 | 409) => Err(StatusError::Changed),
-            Ok(Err(error)) => Err(StatusError::Failed(error.to_string())),
-            Err(_) => Err(StatusError::Failed(format!("no answer within {} s", CALL_DEADLINE.as_secs()))),
+        match deadline(limit, api.patch_status(&name, &parameters, &patch)).await {
+            Ok(written) => Ok(written.metadata.resource_version),
+            Err(error) if matches!(error.code(), Some(404 | 409)) => Err(StatusError::Changed),
+            Err(error) => Err(StatusError::Failed(error.to_string())),
         }
+    }
+
+    fn limit(&self) -> Duration {
+        CALL_DEADLINE.min(self.leadership.time_left())
     }
 
     /// Publishes an event on a resource; repeats are counted on the one there is. An event that cannot be published is
     /// logged: the condition says the same.
     pub async fn publish(&self, resource: &CitrixAllowlist, note: &Note) {
-        if !self.fence.may_write() {
+        let limit = self.limit();
+        if limit.is_zero() {
             return;
         }
         let reference: ObjectReference = resource.object_ref(&());
@@ -102,10 +107,8 @@ impl StatusWriter {
             action: action(note.reason).to_owned(),
             secondary: None,
         };
-        match tokio::time::timeout(CALL_DEADLINE, self.recorder.publish(&event, &reference)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(reason = %note.reason, %error, "an event could not be published"),
-            Err(_) => tracing::warn!(reason = %note.reason, "an event could not be published in time"),
+        if let Err(error) = deadline(limit, self.recorder.publish(&event, &reference)).await {
+            tracing::warn!(reason = %note.reason, %error, "an event could not be published");
         }
     }
 }

@@ -39,7 +39,7 @@ where
 type Sourced<K> = (Option<String>, Result<Event<K>, watcher::Error>);
 
 /// Keeps `owned` as the cluster is, and wakes the resources whose objects are not as they were left. Never ends by
-/// itself. `synced` becomes true once everything has been listed.
+/// itself. `synced` is true while everything has been listed.
 pub async fn keep_owned(
     client: Client,
     scope: Scope,
@@ -47,14 +47,30 @@ pub async fn keep_owned(
     waker: Waker,
     synced: signal::Sender<bool>,
 ) {
+    loop {
+        tokio::select! {
+            () = follow_owned(&client, &scope, &owned, &waker, &synced) => {}
+            () = owned.restarted() => {}
+        }
+        synced.send_replace(false);
+    }
+}
+
+async fn follow_owned(
+    client: &Client,
+    scope: &Scope,
+    owned: &OwnedObjects,
+    waker: &Waker,
+    synced: &signal::Sender<bool>,
+) {
     let config = watcher::Config::default()
         .labels(&format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}"))
         .page_size(PAGE);
-    let policies = events::<NetworkPolicy>(&client, &scope, &config)
+    let policies = events::<NetworkPolicy>(client, scope, &config)
         .map(|(namespace, event)| (Kind::Policy, namespace, event.map(|event| fold(event, owned::fold_policy))));
-    let maps = events::<ConfigMap>(&client, &scope, &config)
+    let maps = events::<ConfigMap>(client, scope, &config)
         .map(|(namespace, event)| (Kind::ConfigMap, namespace, event.map(|event| fold(event, owned::fold_config_map))));
-    let expected = scope.apis::<ConfigMap>(&client).len() * 2;
+    let expected = scope.apis::<ConfigMap>(client).len() * 2;
     let mut listed: HashMap<(Kind, Option<String>), HashSet<ObjectKey>> = HashMap::new();
     let mut done: HashSet<(Kind, Option<String>)> = HashSet::new();
     let mut stream = futures::stream::select(policies, maps);
