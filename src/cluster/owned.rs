@@ -77,8 +77,13 @@ pub struct Owner {
 pub enum Memory {
     /// What a policy allows.
     Rules(Vec<(Direction, PortSet, Vec<IpNet>)>),
-    /// Which addresses were whose.
-    Attribution(BTreeMap<DomainName, Vec<IpAddr>>),
+    /// Which addresses were whose, as a ConfigMap has it.
+    Attribution {
+        /// By name.
+        names: BTreeMap<DomainName, Vec<IpAddr>>,
+        /// Networks that the list or the spec gave.
+        networks: BTreeSet<IpNet>,
+    },
 }
 
 /// Who holds our fields of an object now, where it is not the operator: whoever changes a field takes it from its
@@ -131,7 +136,10 @@ pub fn fold_policy(policy: &NetworkPolicy) -> Observed {
 #[must_use]
 pub fn fold_config_map(map: &ConfigMap) -> Observed {
     let edited_by = edited_by(&map.metadata, "f:data", config_map::is_owned_key);
-    let memory = edited_by.is_none().then(|| Arc::new(Memory::Attribution(config_map::remembered(map))));
+    let memory = edited_by.is_none().then(|| {
+        let (names, networks) = (config_map::remembered(map), config_map::remembered_networks(map));
+        Arc::new(Memory::Attribution { names, networks })
+    });
     fold(&map.metadata, digest::of_config_map(map), memory, edited_by)
 }
 

@@ -11,12 +11,13 @@ use crate::crd::{Mode, Problem, ProblemKind, WouldApply};
 use crate::feed::Allowlist;
 use crate::net::Direction;
 use crate::plan::{Absence, Plan};
-use crate::render::Objects;
+use crate::names::Addresses;
+use crate::render::{Objects, PreviousLayout};
 use crate::status::Outcome;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How soon it is looked again whether an object that is not ours is still in the way.
 const CONFLICT_RETRY: Duration = Duration::from_secs(60);
@@ -43,6 +44,7 @@ pub(super) async fn apply(
     plan: &Plan,
     mut objects: Objects,
     allowlist: &Arc<Allowlist>,
+    addresses: &Addresses,
 ) -> Ended {
     let audit = subject.resource.spec.mode == Mode::Audit;
     let would_apply = audit.then(|| would_apply(&objects));
@@ -59,7 +61,8 @@ pub(super) async fn apply(
     if let Err(error) = carry_out(subject, context, activates, &changes).await {
         return failed(error);
     }
-    log_applied(subject, context, state, plan, &changes, allowlist);
+    context.names.allowed(addresses);
+    log_applied(subject, state, plan, &changes, allowlist);
     let mut ended = Ended::well(match would_apply {
         Some(would_apply) => Outcome::Audit(Box::new(would_apply)),
         None if plan.outbound.is_none() && plan.inbound.is_none() && is_users_word(plan) => Outcome::NoMatch,
@@ -80,30 +83,37 @@ fn is_users_word(plan: &Plan) -> bool {
     Direction::ALL.into_iter().all(|direction| matches!(plan.absence(direction), None | Some(Absence::NoMatch)))
 }
 
-/// A direction that is empty because the vendor or DNS failed keeps the policies it has.
+/// A direction that is empty because the vendor or DNS failed keeps the policies it has, and the ConfigMap that says
+/// the same stays with them.
 fn keep_last_good(plan: &Plan, subject: &Subject<'_>, changes: &mut Changes) {
-    let name = &subject.who().name;
-    for direction in Direction::ALL {
-        if !matches!(plan.absence(direction), Some(Absence::EmptyList | Absence::Unresolved)) {
-            continue;
+    let mut kept = PreviousLayout::default();
+    let failed = |direction| matches!(plan.absence(direction), Some(Absence::EmptyList | Absence::Unresolved));
+    changes.writes.retain(|change| {
+        let Change::Delete(key, _) = change else { return true };
+        if key.kind != Kind::Policy {
+            return true;
         }
-        let stem = format!("{name}-{}", direction.object_suffix());
-        changes.writes.retain(|change| {
-            let kept = matches!(change, Change::Delete(key, _) if key.kind == Kind::Policy
-                && (*key.name == *stem || key.name.strip_prefix(&*stem).is_some_and(|rest| rest.starts_with('-'))));
-            !kept
-        });
+        let layout = PreviousLayout::of(&subject.who().name, [&*key.name]);
+        let stays = failed(Direction::Outbound) && layout.outbound > 0 || failed(Direction::Inbound) && layout.inbound > 0;
+        if stays {
+            kept.outbound = kept.outbound.max(layout.outbound);
+            kept.inbound = kept.inbound.max(layout.inbound);
+        }
+        !stays
+    });
+    if kept != PreviousLayout::default() {
+        changes.writes.retain(|change| change.key().kind != Kind::ConfigMap);
     }
 }
 
 /// Takes out the writes to objects that somebody keeps changing; returns when to look again.
-fn leave_contested(context: &Context, state: &mut State, changes: &mut Changes) -> Option<std::time::Instant> {
+fn leave_contested(context: &Context, state: &mut State, changes: &mut Changes) -> Option<Instant> {
     let now = context.clock.instant();
     let mut again = None;
     for (key, manager) in std::mem::take(&mut changes.foreign_edits) {
         if let Verdict::Leave(until) = state.contention.found(&key, &manager, now) {
             changes.writes.retain(|change| *change.key() != key);
-            again = Some(again.map_or(until, |held: std::time::Instant| held.min(until)));
+            again = Some(again.map_or(until, |held: Instant| held.min(until)));
         }
         changes.foreign_edits.push((key, manager));
     }
@@ -179,15 +189,10 @@ fn failed(error: WriteError) -> Ended {
 
 fn would_apply(objects: &Objects) -> WouldApply {
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    let specs = || objects.policies.iter().filter_map(|policy| policy.spec.as_ref());
-    let egress = specs().flat_map(|spec| spec.egress.iter().flatten());
-    let ingress = specs().flat_map(|spec| spec.ingress.iter().flatten());
-    let peers = egress.clone().flat_map(|rule| rule.to.iter().flatten()).count()
-        + ingress.clone().flat_map(|rule| rule.from.iter().flatten()).count();
     WouldApply {
         policies: objects.policies.iter().filter_map(|policy| policy.metadata.name.clone()).collect(),
-        rules: count(egress.count() + ingress.count()),
-        peers: count(peers),
+        rules: count(objects.rules),
+        peers: count(objects.peers),
         ..WouldApply::default()
     }
 }
@@ -195,7 +200,6 @@ fn would_apply(objects: &Objects) -> WouldApply {
 /// One line for each applied change: which list, how much was added and removed, and why.
 fn log_applied(
     subject: &Subject<'_>,
-    context: &Context,
     state: &mut State,
     plan: &Plan,
     changes: &Changes,
@@ -231,5 +235,4 @@ fn log_applied(
         "applied"
     );
     state.allowed = Some(now.into_iter().collect());
-    context.names.allowed(plan.records.iter().flat_map(|record| record.addresses.iter().copied()));
 }

@@ -11,7 +11,6 @@ use crate::facts::ClusterFacts;
 use crate::feed::{Allowlist, FeedRequest, FeedView};
 use crate::guard::Guard;
 use crate::names::Addresses;
-use crate::net::Direction;
 use crate::plan::{self, Inherited, Plan, Selection, Target};
 use crate::render::{self, Objects};
 use crate::status::{self, FeedFindings, Findings, NameFindings, Outcome};
@@ -20,7 +19,7 @@ use ipnet::IpNet;
 use kube::ResourceExt;
 use kube::core::Selector;
 use kube::runtime::controller::Action;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,13 +139,15 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     let owner = render::Owner {
         name: subject.resource.name_any(),
         namespace: subject.who().namespace.to_string(),
-        uid: subject.identity.uid.to_string(),
+        uid: Some(subject.identity.uid.to_string()),
     };
-    let layout = render::PreviousLayout::of(observed.keys().map(|key| &*key.name), &owner.name);
+    let applied = observed.keys().filter(|key| key.kind == Kind::Policy).map(|key| &*key.name);
+    let layout = render::PreviousLayout::of(&owner.name, applied);
     let objects = render::objects(&owner, spec, &plan, &context.settings.limits, &layout);
+    ended.rendered(&plan, &objects);
     let inherited_until = state.inherited.as_ref().filter(|(rules, _)| !rules.is_empty()).map(|(_, until)| *until);
     ended.again = inherited_until.map(|until| until.saturating_duration_since(now));
-    ended.apply(subject, context, state, &plan, objects, &allowlist).await
+    ended.apply(subject, context, state, &plan, objects, &allowlist, &addresses).await
 }
 
 /// Whether the pods selected may be isolated at all.
@@ -182,17 +183,26 @@ fn remember(
     }
     let Some(memories) = context.owned.take_memory(subject.who(), &subject.identity.uid) else { return };
     let mut rules = Vec::new();
-    let mut attributed = BTreeMap::new();
+    let mut attributed: BTreeMap<_, Vec<std::net::IpAddr>> = BTreeMap::new();
+    let mut given = BTreeSet::new();
     for memory in memories {
         match &*memory {
             Memory::Rules(of_policy) => rules.extend(of_policy.iter().cloned()),
-            Memory::Attribution(of_names) => attributed.extend(of_names.clone()),
+            Memory::Attribution { names, networks } => {
+                attributed.extend(names.clone());
+                given.extend(networks.iter().copied());
+            }
         }
     }
     let nat64 = facts.nat64_prefix.and_then(plan::Nat64::new);
     let allowed = |address: &std::net::IpAddr| {
-        let networks = plan::Inherited::explained_forms(IpNet::from(*address), nat64);
-        rules.iter().any(|(_, _, held)| held.iter().any(|network| networks.iter().any(|form| network.contains(form))))
+        let translated = match (address, nat64) {
+            (std::net::IpAddr::V4(address), Some(nat64)) => Some(IpNet::V6(nat64.embed((*address).into()))),
+            _ => None,
+        };
+        let forms = [Some(IpNet::from(*address)), translated];
+        let mut networks = rules.iter().flat_map(|(_, _, networks)| networks);
+        networks.any(|network| forms.iter().flatten().any(|form| network.contains(form)))
     };
     for name in selection.names.iter() {
         let known: Vec<_> = attributed.get(name).into_iter().flatten().copied().filter(allowed).collect();
@@ -200,12 +210,13 @@ fn remember(
             context.names.seed(name, &known);
         }
     }
-    // What was attributed to a name no longer wanted was published, or edited, away: it is not inherited.
+    // What belonged to a name or an entry no longer wanted was published, or edited, away: it is not inherited.
     let listed = selection.endpoints.iter().filter_map(|endpoint| match &endpoint.target {
         Target::Network(network) => Some(*network),
         Target::Name(_) => None,
     });
-    let explained = attributed.values().flatten().map(|address| IpNet::from(*address)).chain(listed);
+    let addresses = attributed.values().flatten().map(|address| IpNet::from(*address));
+    let explained = addresses.chain(given).chain(listed);
     let inherited = Inherited::unexplained(&rules, explained, nat64);
     if !inherited.is_empty() {
         let until = context.clock.instant() + subject.resource.spec.address_retention.duration();
@@ -279,7 +290,6 @@ impl Ending {
     }
 
     fn planned(&mut self, plan: &Plan, addresses: &Addresses) {
-        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let waiting = addresses
             .by_name
             .values()
@@ -291,18 +301,13 @@ impl Ending {
             wildcards: plan.wildcards,
             required_wildcard: plan.required_wildcard_unhonoured,
         });
-        let networks = Direction::ALL.into_iter().filter_map(|direction| plan.direction(direction));
-        self.summary = Some(Summary {
-            services: count(plan.services),
-            names: count(plan.names),
-            names_resolved: count(plan.names_resolved),
-            resolved: format!("{}/{}", plan.names_resolved, plan.names),
-            wildcards: count(plan.wildcards),
-            addresses: count(plan.addresses),
-            cidrs: count(networks.map(|direction| direction.networks().count()).sum()),
-            policies: count(self.policies.len()),
-        });
+        self.summary = Some(Objects::default().summary(plan));
         self.problems.extend(plan.problems.iter().cloned());
+    }
+
+    fn rendered(&mut self, plan: &Plan, objects: &Objects) {
+        self.summary = Some(objects.summary(plan));
+        self.problems.extend(objects.problems.iter().cloned());
     }
 
     async fn apply(
@@ -313,9 +318,10 @@ impl Ending {
         plan: &Plan,
         objects: Objects,
         allowlist: &Arc<Allowlist>,
+        addresses: &Addresses,
     ) -> Progress {
         let Ended { outcome, problems, again, failure } =
-            apply::apply(subject, context, state, plan, objects, allowlist).await;
+            apply::apply(subject, context, state, plan, objects, allowlist, addresses).await;
         self.problems.extend(problems);
         self.again = [self.again, again].into_iter().flatten().min();
         let observed = context.owned.of(subject.who(), &subject.identity.uid);
@@ -361,7 +367,7 @@ async fn report(
         Some(written) => (written.got.clone(), Some(Arc::clone(&written.status))),
         None => (seen.clone(), resource.status.clone().map(Arc::new)),
     };
-    let findings = std::mem::replace(&mut progress.findings, Findings::empty());
+    let findings = progress.findings.clone();
     let transaction = findings.feed.as_ref().and_then(|feed| feed.status.transaction_id.clone());
     let next = status::status(previous.as_deref(), findings, context.clock.now());
     context.metrics.resource(subject.who(), &next);
