@@ -8,6 +8,7 @@
 //!        status ◀─ cluster ◀─ objects ◀─ render ◀─ Plan ◀─ plan::decide ◀───────┘
 //! ```
 
+pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod controller;
@@ -22,3 +23,4 @@ pub mod reason;
 pub mod render;
 pub mod status;
 pub mod subscriber;
+pub mod telemetry;

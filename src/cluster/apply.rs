@@ -148,11 +148,7 @@ impl Writer {
         Api::namespaced(self.client.clone(), &key.namespace)
     }
 
-    async fn call<T>(
-        &self,
-        key: &ObjectKey,
-        request: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, WriteError> {
+    async fn call<T>(&self, key: &ObjectKey, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
         // No write begun as a leader is still under way when another may lead.
         let limit = CALL_DEADLINE.min(self.leadership.time_left());
         if limit.is_zero() {
@@ -196,7 +192,7 @@ impl Writer {
     /// A forced apply that names uid and resourceVersion: refused where the object is another, or newer.
     async fn update<K: Owned>(&self, key: &ObjectKey, object: &K, was: &Precondition) -> Result<(), WriteError> {
         let mut object = object.clone();
-        let metadata = kube::ResourceExt::meta_mut(&mut object);
+        let metadata = object.meta_mut();
         metadata.uid = Some(was.uid.to_string());
         metadata.resource_version = Some(was.resource_version.to_string());
         let parameters = PatchParams::apply(FIELD_MANAGER).force();

@@ -4,12 +4,12 @@ use super::digest::{self, Digest};
 use crate::crd::{CitrixAllowlist, FIELD_MANAGER};
 use crate::net::{Direction, DomainName, PortSet};
 use crate::render::{config_map, network_policy};
+use crate::subscriber::Subscriber;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use crate::subscriber::Subscriber;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -126,9 +126,8 @@ pub fn fold_policy(policy: &NetworkPolicy) -> Observed {
         "ingress" => governs(Direction::Inbound),
         _ => true,
     });
-    let memory = edited_by
-        .is_none()
-        .then(|| Arc::new(Memory::Rules(network_policy::remembered(std::slice::from_ref(policy)))));
+    let memory =
+        edited_by.is_none().then(|| Arc::new(Memory::Rules(network_policy::remembered(std::slice::from_ref(policy)))));
     fold(&policy.metadata, digest::of_policy(policy), memory, edited_by)
 }
 

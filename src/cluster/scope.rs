@@ -1,8 +1,8 @@
 //! Where the operator looks and acts: the whole cluster, or named namespaces.
 
+use k8s_openapi::NamespaceResourceScope;
 use kube::api::Api;
 use kube::{Client, Resource};
-use k8s_openapi::NamespaceResourceScope;
 use std::fmt::Debug;
 
 /// The whole cluster, or named namespaces.

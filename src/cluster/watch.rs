@@ -63,9 +63,7 @@ async fn follow_owned(
     waker: &Waker,
     synced: &signal::Sender<bool>,
 ) {
-    let config = watcher::Config::default()
-        .labels(&format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}"))
-        .page_size(PAGE);
+    let config = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}")).page_size(PAGE);
     let policies = events::<NetworkPolicy>(client, scope, &config)
         .map(|(namespace, event)| (Kind::Policy, namespace, event.map(|event| fold(event, owned::fold_policy))));
     let maps = events::<ConfigMap>(client, scope, &config)
@@ -182,7 +180,8 @@ pub fn resources(
         scope.apis::<CitrixAllowlist>(client).into_iter().map(|(namespace, _)| namespace).collect();
     let config = watcher::Config::default().page_size(PAGE);
     let stream = events::<DeserializeGuard<CitrixAllowlist>>(client, scope, &config);
-    let mut table = ResourceTable { reader: store.as_reader(), store, early: Some(HashMap::new()), known: HashMap::new() };
+    let mut table =
+        ResourceTable { reader: store.as_reader(), store, early: Some(HashMap::new()), known: HashMap::new() };
     let mut listed: HashMap<Option<String>, HashSet<Subscriber>> = HashMap::new();
     stream.map(move |(namespace, event)| match event {
         Err(error) => {
@@ -239,7 +238,12 @@ impl ResourceTable {
                 let namespace = invalid.metadata.namespace.unwrap_or_default();
                 let name = invalid.metadata.name.unwrap_or_default();
                 // Only an older or foreign CRD lets one in. It stays listed, so what was applied for it stays.
-                tracing::error!(namespace, name, error = invalid.error, "a CitrixAllowlist cannot be read: left as it is");
+                tracing::error!(
+                    namespace,
+                    name,
+                    error = invalid.error,
+                    "a CitrixAllowlist cannot be read: left as it is"
+                );
                 return Vec::new();
             }
         };

@@ -9,9 +9,9 @@ use crate::cluster::changes::{self, Change, Changes, Precondition};
 use crate::cluster::owned::{Kind, ObjectKey};
 use crate::crd::{Mode, Problem, ProblemKind, WouldApply};
 use crate::feed::Allowlist;
+use crate::names::Addresses;
 use crate::net::Direction;
 use crate::plan::{Absence, Plan};
-use crate::names::Addresses;
 use crate::render::{Objects, PreviousLayout};
 use crate::status::Outcome;
 use ipnet::IpNet;
@@ -94,7 +94,8 @@ fn keep_last_good(plan: &Plan, subject: &Subject<'_>, changes: &mut Changes) {
             return true;
         }
         let layout = PreviousLayout::of(&subject.who().name, [&*key.name]);
-        let stays = failed(Direction::Outbound) && layout.outbound > 0 || failed(Direction::Inbound) && layout.inbound > 0;
+        let stays =
+            failed(Direction::Outbound) && layout.outbound > 0 || failed(Direction::Inbound) && layout.inbound > 0;
         if stays {
             kept.outbound = kept.outbound.max(layout.outbound);
             kept.inbound = kept.inbound.max(layout.inbound);
@@ -198,13 +199,7 @@ fn would_apply(objects: &Objects) -> WouldApply {
 }
 
 /// One line for each applied change: which list, how much was added and removed, and why.
-fn log_applied(
-    subject: &Subject<'_>,
-    state: &mut State,
-    plan: &Plan,
-    changes: &Changes,
-    allowlist: &Arc<Allowlist>,
-) {
+fn log_applied(subject: &Subject<'_>, state: &mut State, plan: &Plan, changes: &Changes, allowlist: &Arc<Allowlist>) {
     if changes.writes.iter().all(|change| change.key().kind != Kind::Policy) {
         return;
     }

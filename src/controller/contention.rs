@@ -50,17 +50,17 @@ impl Contention {
         edits.last = now;
         edits.count += 1;
         // The pause counts from this undoing: the next edit, however soon, stands until it is over.
-        edits.paused_until = edits.count.checked_sub(UNDONE_AT_ONCE).map(|beyond| {
-            now + FIRST_PAUSE.saturating_mul(1 << beyond.min(5)).min(FORGOTTEN_AFTER)
-        });
+        edits.paused_until = edits
+            .count
+            .checked_sub(UNDONE_AT_ONCE)
+            .map(|beyond| now + FIRST_PAUSE.saturating_mul(1 << beyond.min(5)).min(FORGOTTEN_AFTER));
         Verdict::Undo
     }
 
     /// Objects that somebody keeps changing, with who does, as long as it lasts.
     pub fn contested(&self, now: Instant) -> impl Iterator<Item = (&ObjectKey, &Arc<str>)> {
-        let lasting = move |edits: &Edits| {
-            edits.count > UNDONE_AT_ONCE && now.duration_since(edits.last) <= FORGOTTEN_AFTER
-        };
+        let lasting =
+            move |edits: &Edits| edits.count > UNDONE_AT_ONCE && now.duration_since(edits.last) <= FORGOTTEN_AFTER;
         self.edits.iter().filter(move |(_, edits)| lasting(edits)).map(|(key, edits)| (key, &edits.manager))
     }
 }

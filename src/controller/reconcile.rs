@@ -9,7 +9,6 @@ use crate::cluster::owned::{Kind, Memory, ObjectKey, Observed};
 use crate::crd::{CitrixAllowlist, FeedStatus, Mode, Problem, ProblemKind, REFRESH_ANNOTATION, Summary};
 use crate::facts::ClusterFacts;
 use crate::feed::{Allowlist, FeedRequest, FeedView};
-use crate::guard::Guard;
 use crate::names::Addresses;
 use crate::plan::{self, Inherited, Plan, Selection, Target};
 use crate::render::{self, Objects};
@@ -17,7 +16,7 @@ use crate::status::{self, FeedFindings, Findings, NameFindings, Outcome};
 use crate::subscriber::Subscriber;
 use ipnet::IpNet;
 use kube::ResourceExt;
-use kube::core::Selector;
+use kube::core::{Selector, SelectorExt as _};
 use kube::runtime::controller::Action;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -92,16 +91,19 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
 
     let view = context.feeds.watch(subject.who(), FeedRequest::from_spec(spec));
     ended.refreshed(subject, context);
+    ended.handled_refresh = view.handled_refresh.as_deref().map(str::to_owned);
     ended.feed = Some(feed_findings(&view));
     ended.problems.extend(view.problems.iter().cloned());
     let Some(newest) = &view.allowlist else {
         return ended.with(Outcome::WaitingForFeed);
     };
 
-    let (allowlist, shrunk) = state.believe(subject.generation, &view, newest, |list| {
-        plan::select(spec, list, &guard).endpoints.len()
-    });
-    ended.problems.extend(shrunk.map(|shrunk| held_back(newest, shrunk)));
+    let (allowlist, shrunk) =
+        state.believe(subject.generation, &view, newest, |list| plan::select(spec, list, &guard).endpoints.len());
+    if let Some(shrunk) = shrunk {
+        context.feeds.confirm(subject.who());
+        ended.problems.push(held_back(newest, shrunk));
+    }
     let selection = plan::select(spec, &allowlist, &guard);
 
     remember(subject, context, state, &selection, &facts);
@@ -128,7 +130,8 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     let first = !observed.keys().any(|key| key.kind == Kind::Policy);
     if first && subject.mode() == Mode::Enforce {
         let since = *state.waiting_since.get_or_insert(now);
-        if let Gate::Held { waiting, until } = activation::gate(&addresses, since, context.settings.first_policy_wait, now)
+        if let Gate::Held { waiting, until } =
+            activation::gate(&addresses, since, context.settings.first_policy_wait, now)
         {
             ended.again = until.map(|until| until.saturating_duration_since(now));
             return ended.with(Outcome::WaitingForNames { waiting, none_answered: until.is_none() });
@@ -162,7 +165,8 @@ fn permitted(subject: &Subject<'_>, context: &Context) -> Result<(), Outcome> {
         .map_err(|error| Outcome::InvalidSpec(format!("spec.podSelector cannot be used: {error}")))?;
     match &context.settings.own_pod {
         Some(own) if own.namespace == **namespace && selector.matches(&own.labels) => Err(Outcome::Protected(
-            "spec.podSelector matches the operator's own pods: a policy would cut it off from the API server".to_owned(),
+            "spec.podSelector matches the operator's own pods: a policy would cut it off from the API server"
+                .to_owned(),
         )),
         _ => Ok(()),
     }
@@ -171,13 +175,7 @@ fn permitted(subject: &Subject<'_>, context: &Context) -> Result<(), Outcome> {
 /// Takes over, once, what the resource's objects remember from before this process led: addresses that a ConfigMap
 /// attributes to a name still wanted, and that a policy of ours allows, count as seen now. What policies allow beyond
 /// that stays for one retention where nothing tells whose it was.
-fn remember(
-    subject: &Subject<'_>,
-    context: &Context,
-    state: &mut State,
-    selection: &Selection,
-    facts: &ClusterFacts,
-) {
+fn remember(subject: &Subject<'_>, context: &Context, state: &mut State, selection: &Selection, facts: &ClusterFacts) {
     if std::mem::replace(&mut state.remembered, true) {
         return;
     }
@@ -234,9 +232,8 @@ fn held_back(newest: &Allowlist, shrunk: Shrunk) -> Problem {
 }
 
 fn feed_findings(view: &FeedView) -> FeedFindings {
-    let text = |time: &Option<jiff::Timestamp>| {
-        time.map(|time| time.round(jiff::Unit::Second).unwrap_or(time).to_string())
-    };
+    let text =
+        |time: &Option<jiff::Timestamp>| time.map(|time| time.round(jiff::Unit::Second).unwrap_or(time).to_string());
     let list = view.allowlist.as_deref();
     FeedFindings {
         current: view.current,
@@ -286,15 +283,11 @@ impl Ending {
         if let Some(token) = asked.filter(|token| Some(*token) != handled) {
             context.feeds.refresh(subject.who(), token);
         }
-        self.handled_refresh = asked.cloned();
     }
 
     fn planned(&mut self, plan: &Plan, addresses: &Addresses) {
-        let waiting = addresses
-            .by_name
-            .values()
-            .filter(|name| name.addresses.is_empty() && !name.state.is_definitive())
-            .count();
+        let waiting =
+            addresses.by_name.values().filter(|name| name.addresses.is_empty() && !name.state.is_definitive()).count();
         self.names = Some(NameFindings {
             waiting,
             unresolved: plan.names.saturating_sub(plan.names_resolved).saturating_sub(waiting),
