@@ -1,1 +1,22 @@
-//! citrix-allowlist
+//! Keeps Kubernetes NetworkPolicies equal to what Citrix's Connectivity AllowList API says.
+//!
+//! Data goes one way, and each station hands the next a type of its own:
+//!
+//! ```text
+//! CitrixAllowlist ─▶ feed ─▶ Allowlist ─▶ plan::select ─▶ Selection ─▶ names ─▶ Addresses
+//!                                                                               │
+//!        status ◀─ cluster ◀─ objects ◀─ render ◀─ Plan ◀─ plan::decide ◀───────┘
+//! ```
+
+pub mod clock;
+pub mod crd;
+pub mod facts;
+pub mod feed;
+pub mod guard;
+pub mod names;
+pub mod net;
+pub mod plan;
+pub mod reason;
+pub mod render;
+pub mod status;
+pub mod subscriber;

@@ -1,0 +1,30 @@
+//! The `CitrixAllowlist` resource: what a user may say, and what the operator answers. No logic beyond reading a field.
+
+mod period;
+mod schema;
+pub mod spec;
+pub mod status;
+
+pub use period::Period;
+pub use spec::{
+    AdditionalDirection, AdditionalEndpoint, CitrixAllowlist, CitrixAllowlistSpec, CloudChoice, DirectionChoice,
+    DnsEgress, ExpandWildcards, GeoChoice, InboundPort, IpFamilies, Mode, PortProfile, Refresh, Services, Wildcard,
+};
+pub use status::{CitrixAllowlistStatus, FeedStatus, Problem, ProblemKind, Summary, WouldApply};
+
+/// The field manager of everything the operator applies, and the value of `app.kubernetes.io/managed-by`.
+pub const FIELD_MANAGER: &str = "citrix-allowlist-operator";
+/// The label every object the operator keeps carries: the name of its `CitrixAllowlist`.
+pub const ALLOWLIST_LABEL: &str = "citrix-allowlist.io/allowlist";
+/// The label that says which program manages an object (a Kubernetes recommended label).
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// On an object that is not the operator's: `"true"` hands it over.
+pub const ADOPT_ANNOTATION: &str = "citrix-allowlist.io/adopt";
+/// On a `CitrixAllowlist`: any new value asks for a fetch now, within the rate limit.
+pub const REFRESH_ANNOTATION: &str = "citrix-allowlist.io/refresh-requested-at";
+
+/// The CustomResourceDefinition as it is installed.
+#[must_use]
+pub fn definition() -> k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition {
+    <CitrixAllowlist as kube::CustomResourceExt>::crd()
+}

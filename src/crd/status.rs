@@ -1,0 +1,178 @@
+//! What the operator answers.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The most problems that status lists; the rest are counted in `problemsTotal`.
+pub const MOST_PROBLEMS: usize = 50;
+/// The longest message of a problem in status, in characters.
+pub const LONGEST_MESSAGE: usize = 256;
+
+/// What the operator found and did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CitrixAllowlistStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, FeedCurrent, NamesResolved, PoliciesApplied; Reconciling and Stalled while they hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The list in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feed: Option<FeedStatus>,
+    /// Counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+    /// Names of the NetworkPolicies applied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
+    /// What Enforce would change, in Audit mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_apply: Option<WouldApply>,
+    /// What could not be honoured, at most 50 entries.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+    /// How many problems there are, those beyond the 50 included.
+    pub problems_total: i64,
+    /// The value of the annotation citrix-allowlist.io/refresh-requested-at that was last acted on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_handled_refresh: Option<String>,
+}
+
+/// The list in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct FeedStatus {
+    /// Which Citrix Cloud it is from: Global or Japan.
+    pub cloud: String,
+    /// When the vendor published it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Until when the vendor vouches for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<String>,
+    /// When it was last fetched or confirmed unchanged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetched_at: Option<String>,
+    /// About when it is asked for again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_fetch: Option<String>,
+    /// The id of the last request, which Citrix's support asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transaction_id: Option<String>,
+}
+
+/// Counts over the list and what became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct Summary {
+    /// Services with at least one entry in use.
+    pub services: i64,
+    /// Distinct exact names wanted.
+    pub names: i64,
+    /// Of these, names with at least one address.
+    pub names_resolved: i64,
+    /// The two as one text: `198/200`.
+    pub resolved: String,
+    /// Wildcards that nothing in the spec stands in for.
+    pub wildcards: i64,
+    /// Distinct addresses from names.
+    pub addresses: i64,
+    /// Distinct CIDRs in the policies.
+    pub cidrs: i64,
+    /// NetworkPolicies.
+    pub policies: i64,
+}
+
+/// What Enforce would change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct WouldApply {
+    /// Names of the NetworkPolicies that would be applied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
+    /// Rules over all of them.
+    pub rules: i64,
+    /// Peers over all of them.
+    pub peers: i64,
+    /// Pods that a policy would isolate for the first time, at most 20, as `name (egress)`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub newly_isolated_pods: Vec<String>,
+    /// How many such pods there are.
+    pub newly_isolated_total: i64,
+}
+
+/// One thing that could not be honoured.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct Problem {
+    /// What sort of problem it is.
+    pub kind: ProblemKind,
+    /// The name, address, port or object it is about.
+    #[schemars(length(max = 256))]
+    pub subject: String,
+    /// The service of the list, or the entry of `additional`, it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub service: Option<String>,
+    /// What happened and what a person can do, at most 256 characters.
+    #[schemars(length(max = 256))]
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem whose texts are cut to what status holds.
+    pub fn new(kind: ProblemKind, subject: impl AsRef<str>, service: Option<&str>, message: impl AsRef<str>) -> Self {
+        let cut = |text: &str| match text.char_indices().nth(LONGEST_MESSAGE - 1) {
+            Some((at, last)) if at + last.len_utf8() < text.len() => format!("{}…", &text[..at]),
+            _ => text.to_owned(),
+        };
+        Self { kind, subject: cut(subject.as_ref()), service: service.map(cut), message: cut(message.as_ref()) }
+    }
+}
+
+/// Sorts of problems. Each is explained in the documentation under the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum ProblemKind {
+    /// A wildcard that DNS cannot enumerate and `wildcards` does not name
+    Wildcard,
+    /// An entry without ports: it opens nothing, since no ports would mean every port
+    NoPorts,
+    /// A filter, or the whole spec, that matches nothing of the list
+    NoMatch,
+    /// A name without addresses
+    Unresolved,
+    /// An address or CIDR that may not be opened
+    Refused,
+    /// A part of the list that cannot be understood
+    Malformed,
+    /// A new list that lost more than half of what the last one held, and is held back once
+    FeedShrank,
+    /// An object of the same name that somebody else owns, or keeps changing
+    Conflict,
+    /// A limit of the operator or of the cluster's network plugin
+    Limit,
+}
+
+impl ProblemKind {
+    /// Every kind, in the order of the documentation.
+    pub const ALL: [Self; 9] = [
+        Self::Wildcard,
+        Self::NoPorts,
+        Self::NoMatch,
+        Self::Unresolved,
+        Self::Refused,
+        Self::Malformed,
+        Self::FeedShrank,
+        Self::Conflict,
+        Self::Limit,
+    ];
+}

@@ -1,0 +1,63 @@
+//! What the vendor's list says, whatever form it came in. Pure.
+
+use crate::crd::Problem;
+use crate::net::{Direction, DomainName, NamePattern, PortSet};
+use ipnet::IpNet;
+use jiff::Timestamp;
+use std::sync::Arc;
+
+/// One list, read. Everything in it that could be understood exactly is in `entries`; everything else is in `problems`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allowlist {
+    /// When the vendor published it, in the vendor's own spelling.
+    pub version: Option<String>,
+    /// When the vendor asks for the next fetch; `None` where absent or unreadable.
+    pub valid_until: Option<Timestamp>,
+    /// What to allow, one entry for each endpoint of each service, in the list's order.
+    pub entries: Vec<Entry>,
+    /// What could not be understood, each about one entry.
+    pub problems: Vec<ListProblem>,
+}
+
+/// One endpoint of one service, in one direction and region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The service's name as the vendor writes it.
+    pub service: Arc<str>,
+    /// Which way connections are opened. A service listed for both stands as two entries.
+    pub direction: Direction,
+    /// The region it serves.
+    pub geo: EntryGeo,
+    /// Exact names.
+    pub names: Vec<DomainName>,
+    /// Wildcards.
+    pub patterns: Vec<NamePattern>,
+    /// Networks, canonical. Not yet through the guard.
+    pub networks: Vec<IpNet>,
+    /// Ports; `None` where the list gives none: then nothing is opened, and it is reported.
+    pub ports: Option<PortSet>,
+    /// Whether the vendor calls it essential for core functionality.
+    pub required: bool,
+    /// The vendor's remark.
+    pub notes: Option<Arc<str>>,
+}
+
+/// The region an entry serves.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntryGeo {
+    /// Every region: the list says `all`, or nothing.
+    All,
+    /// One region, in the vendor's lower-case spelling; possibly one the operator does not know yet.
+    Region(Arc<str>),
+}
+
+/// A problem of the list, with the scope it belongs to, so that a resource reports only what concerns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListProblem {
+    /// The direction of the entry, where it could be read.
+    pub direction: Option<Direction>,
+    /// The region of the entry.
+    pub geo: EntryGeo,
+    /// The problem, as status lists it.
+    pub problem: Problem,
+}

@@ -1,0 +1,5 @@
+//! The vendor's list.
+
+mod allowlist;
+
+pub use allowlist::{Allowlist, Entry, EntryGeo, ListProblem};

@@ -1,0 +1,183 @@
+//! Which addresses and networks may be opened. Pure.
+//!
+//! A lie in an answer, or a mistake in a list, would open a hole into the node, the cloud's metadata service or the
+//! cluster itself: nothing of these ranges passes unless the cluster's administrator opened it on purpose.
+
+use crate::facts::ClusterFacts;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What the administrator set, from flags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardSettings {
+    /// Ranges opened on purpose, such as private links (`--allow-private-cidr`).
+    pub allow_private: Vec<IpNet>,
+    /// Ranges that never pass, whatever names them (`--deny-cidr`).
+    pub deny: Vec<IpNet>,
+    /// The shortest IPv4 prefix that a listed network may have (`--widest-ipv4`).
+    pub shortest_ipv4_prefix: u8,
+    /// The shortest IPv6 prefix that a listed network may have (`--widest-ipv6`).
+    pub shortest_ipv6_prefix: u8,
+}
+
+impl Default for GuardSettings {
+    fn default() -> Self {
+        Self { allow_private: Vec::new(), deny: Vec::new(), shortest_ipv4_prefix: 8, shortest_ipv6_prefix: 16 }
+    }
+}
+
+/// Who names an address or network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The vendor's list, an answer of DNS, or what is remembered from either.
+    Vendor,
+    /// The user's own `additional` entry, who may name private ranges.
+    User,
+}
+
+/// Decides what may be opened, from the administrator's settings and the cluster's own ranges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    settings: GuardSettings,
+    cluster: Vec<(IpNet, &'static str)>,
+}
+
+/// Why an address or network was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The range it falls into, as a person reads it: `link-local`, `the cluster's Service range 10.96.0.0/12`.
+    pub reason: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+/// How a range is refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Severity {
+    /// Passes only where the administrator opened it, and never for a user's own entry.
+    Never,
+    /// Passes for a user's own entry, and for the vendor's where the administrator opened it.
+    Private,
+}
+
+const fn v4(a: u8, b: u8, c: u8, d: u8, length: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length))
+}
+
+const fn v6(segments: [u16; 8], length: u8) -> IpNet {
+    let [a, b, c, d, e, f, g, h] = segments;
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), length))
+}
+
+/// IANA's special-purpose address registries (RFC 6890 and its successors), by what they are to a firewall.
+const SPECIAL: &[(IpNet, Severity, &str)] = &[
+    (v4(0, 0, 0, 0, 8), Severity::Never, "unspecified"),
+    (v4(10, 0, 0, 0, 8), Severity::Private, "private"),
+    (v4(100, 64, 0, 0, 10), Severity::Private, "shared by carrier-grade NAT"),
+    (v4(127, 0, 0, 0, 8), Severity::Never, "loopback"),
+    (v4(169, 254, 0, 0, 16), Severity::Never, "link-local"),
+    (v4(172, 16, 0, 0, 12), Severity::Private, "private"),
+    (v4(192, 0, 0, 0, 24), Severity::Private, "reserved for protocol assignments"),
+    (v4(192, 0, 2, 0, 24), Severity::Private, "reserved for documentation"),
+    (v4(192, 88, 99, 0, 24), Severity::Private, "reserved for 6to4 relays"),
+    (v4(192, 168, 0, 0, 16), Severity::Private, "private"),
+    (v4(198, 18, 0, 0, 15), Severity::Private, "reserved for benchmarks"),
+    (v4(198, 51, 100, 0, 24), Severity::Private, "reserved for documentation"),
+    (v4(203, 0, 113, 0, 24), Severity::Private, "reserved for documentation"),
+    (v4(224, 0, 0, 0, 4), Severity::Never, "multicast"),
+    (v4(240, 0, 0, 0, 4), Severity::Never, "reserved"),
+    (v6([0, 0, 0, 0, 0, 0, 0, 0], 128), Severity::Never, "unspecified"),
+    (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), Severity::Never, "loopback"),
+    (v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96), Severity::Never, "IPv4-mapped"),
+    (v6([0, 0, 0, 0, 0, 0, 0, 0], 96), Severity::Never, "IPv4-compatible"),
+    (v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), Severity::Private, "reserved for local NAT64"),
+    (v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64), Severity::Never, "reserved to be discarded"),
+    (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), Severity::Private, "reserved for protocol assignments"),
+    (v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), Severity::Private, "reserved for documentation"),
+    (v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), Severity::Private, "reserved for documentation"),
+    (v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16), Severity::Private, "6to4"),
+    (v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16), Severity::Private, "reserved for segment routing"),
+    (v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7), Severity::Private, "private (unique local)"),
+    (v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), Severity::Never, "link-local"),
+    (v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), Severity::Private, "site-local"),
+    (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), Severity::Never, "multicast"),
+];
+
+/// NAT64's well-known prefix (RFC 6052): what it embeds is judged as the IPv4 address it stands for.
+const NAT64_WELL_KNOWN: IpNet = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
+
+fn overlaps(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
+impl Guard {
+    /// A guard for a cluster.
+    #[must_use]
+    pub fn new(settings: GuardSettings, facts: &ClusterFacts) -> Self {
+        let services = facts.service_networks.iter().map(|network| (*network, "Service"));
+        let pods = facts.pod_networks.iter().map(|network| (*network, "pod"));
+        Self { settings, cluster: services.chain(pods).collect() }
+    }
+
+    /// Whether one address may be opened.
+    ///
+    /// # Errors
+    /// The range that speaks against it.
+    pub fn check_address(&self, address: IpAddr, origin: Origin) -> Result<(), Refusal> {
+        self.check_network(IpNet::from(address), origin)
+    }
+
+    /// Whether a whole network may be opened: no address of it may lie in a range that may not.
+    ///
+    /// # Errors
+    /// The range that speaks against it.
+    pub fn check_network(&self, network: IpNet, origin: Origin) -> Result<(), Refusal> {
+        let refused = |reason: String| Err(Refusal { reason });
+        if let Some(denied) = self.settings.deny.iter().find(|denied| overlaps(denied, &network)) {
+            return refused(format!("denied by --deny-cidr {denied}"));
+        }
+        let shortest = match network {
+            IpNet::V4(_) => self.settings.shortest_ipv4_prefix,
+            IpNet::V6(_) => self.settings.shortest_ipv6_prefix,
+        };
+        // A user may name a wide network of their own, but never everything.
+        let shortest = if origin == Origin::User { 1 } else { shortest };
+        if network.prefix_len() < shortest {
+            return refused(format!("wider than /{shortest}"));
+        }
+        if NAT64_WELL_KNOWN.contains(&network) {
+            return self.check_embedded(network, origin);
+        }
+        let opened = self.settings.allow_private.iter().any(|allowed| allowed.contains(&network));
+        for (special, severity, what) in SPECIAL {
+            let passes = match origin {
+                Origin::Vendor => opened,
+                Origin::User => *severity == Severity::Private,
+            };
+            if !passes && overlaps(special, &network) {
+                return refused(format!("{what} ({special})"));
+            }
+        }
+        if origin == Origin::Vendor && !opened {
+            if let Some((range, whose)) = self.cluster.iter().find(|(range, _)| overlaps(range, &network)) {
+                return refused(format!("the cluster's own {whose} range {range}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_embedded(&self, network: IpNet, origin: Origin) -> Result<(), Refusal> {
+        let IpNet::V6(network) = network else { return Ok(()) };
+        let [.., a, b, c, d] = network.addr().octets();
+        let length = network.prefix_len() - 96;
+        match Ipv4Net::new(Ipv4Addr::new(a, b, c, d), length) {
+            Ok(embedded) => self.check_network(IpNet::V4(embedded), origin),
+            Err(_) => Err(Refusal { reason: format!("wider than {NAT64_WELL_KNOWN}") }),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What is known of names at one moment: what `names` hands to `plan`. Pure.
+
+use crate::net::DomainName;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// What is known of each name a resource wants, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// By name; every name that was asked for has an entry.
+    pub by_name: BTreeMap<DomainName, Arc<NameAddresses>>,
+}
+
+/// What is known of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameAddresses {
+    /// Addresses to allow, sorted, IPv4 first: those last answered and those still retained. All passed the guard.
+    pub addresses: Vec<IpAddr>,
+    /// Where the name stands.
+    pub state: NameState,
+    /// Addresses that the guard refused in the newest answers, sorted.
+    pub refused: Vec<RefusedAddress>,
+    /// How many addresses were given up because the name has more than the bound allows.
+    pub evicted: usize,
+}
+
+/// Where a name stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameState {
+    /// No server has answered yet, definitively or not.
+    Waiting,
+    /// The newest definitive answer holds addresses.
+    Answered,
+    /// The newest definitive answer says the name has none (NXDOMAIN or NODATA in both families).
+    Absent,
+    /// No definitive answer since the last question or longer: servers fail, refuse or are silent. What was known stays.
+    Failing {
+        /// What went wrong, as a person reads it.
+        error: Arc<str>,
+        /// Whether it has lasted beyond `--max-stale`.
+        stale: bool,
+        /// Whether the name ever had a definitive answer, before the failing or in memory from before a restart.
+        ever_answered: bool,
+    },
+}
+
+impl NameState {
+    /// Whether the name has had a definitive answer (records, NXDOMAIN or NODATA) to the newest or an earlier question.
+    #[must_use]
+    pub const fn is_definitive(&self) -> bool {
+        match self {
+            Self::Waiting => false,
+            Self::Answered | Self::Absent => true,
+            Self::Failing { ever_answered, .. } => *ever_answered,
+        }
+    }
+}
+
+/// An address that an answer held and the guard refused.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RefusedAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// The server that answered so.
+    pub server: SocketAddr,
+    /// Why it was refused, as a person reads it: `loopback`, `the cluster's Service range 10.96.0.0/12`.
+    pub reason: Arc<str>,
+}

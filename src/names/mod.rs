@@ -1,0 +1,5 @@
+//! The DNS side.
+
+mod addresses;
+
+pub use addresses::{Addresses, NameAddresses, NameState, RefusedAddress};

@@ -1,0 +1,55 @@
+//! CIDRs in their canonical form, and sets of them merged without widening. Pure.
+
+use ipnet::IpNet;
+
+/// The canonical form of a set of networks: host bits cleared, contained networks gone, adjacent halves joined,
+/// sorted with IPv4 first. Covers exactly the addresses the input covers.
+#[must_use]
+pub fn canonical_set(networks: impl IntoIterator<Item = IpNet>) -> Vec<IpNet> {
+    let networks: Vec<IpNet> = networks.into_iter().map(|network| network.trunc()).collect();
+    let mut merged = IpNet::aggregate(&networks);
+    merged.sort_unstable();
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    fn set(texts: &[&str]) -> Vec<IpNet> {
+        canonical_set(texts.iter().map(|text| text.parse::<IpNet>().expect("a CIDR")))
+    }
+
+    #[test]
+    fn halves_join_contained_vanish_and_families_stay_apart() {
+        let merged = set(&["20.1.2.3/24", "20.1.3.0/24", "20.1.2.9/32", "2603:1030::1/32", "13.107.6.152/31"]);
+        let texts: Vec<String> = merged.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["13.107.6.152/31", "20.1.2.0/23", "2603:1030::/32"]);
+        assert_eq!(set(&[]), []);
+    }
+
+    proptest! {
+        #[test]
+        fn the_union_is_kept_exactly(
+            networks in prop::collection::vec((0u32..512, 23u8..=32), 0..40),
+            probe in 0u32..600,
+        ) {
+            let networks: Vec<IpNet> = networks
+                .into_iter()
+                .map(|(offset, length)| {
+                    let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(20, 0, 0, 0)) + offset);
+                    IpNet::new(IpAddr::V4(address), length).expect("a valid length")
+                })
+                .collect();
+            let probe = IpAddr::V4(Ipv4Addr::from(u32::from(Ipv4Addr::new(20, 0, 0, 0)) + probe));
+            let merged = canonical_set(networks.iter().copied());
+            prop_assert_eq!(
+                merged.iter().any(|network| network.contains(&probe)),
+                networks.iter().any(|network| network.contains(&probe))
+            );
+            prop_assert!(merged.len() <= networks.len());
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Domain names and patterns over them, in one spelling each. Pure.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The longest domain name in text form without its trailing dot (RFC 1035, section 2.3.4).
+const LONGEST_NAME: usize = 253;
+/// The longest label of a domain name (RFC 1035, section 2.3.4).
+const LONGEST_LABEL: usize = 63;
+
+/// An absolute domain name that DNS can be asked for: lower case, ASCII (IDN as A-labels), no trailing dot, at least
+/// two labels. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DomainName(Arc<str>);
+
+/// A name with at least one `*`. Each `*` stands for one or more characters, dots included, so that
+/// `*.example.com` covers any depth below `example.com` but not `example.com` itself: the widest of what proxies and
+/// engines take it for, since it only ever explains names, and opens nothing by itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamePattern(Arc<str>);
+
+/// Why a text is not a name or a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing is left once white space and a trailing dot are taken away.
+    #[error("the name is empty")]
+    Empty,
+    /// The whole is longer than DNS allows.
+    #[error("`{0}` is longer than the 253 characters DNS allows")]
+    TooLong(String),
+    /// A label is empty, too long, or starts or ends with a hyphen.
+    #[error("`{0}` has a label DNS does not allow: 1 to 63 letters, digits, hyphens inside, underscores")]
+    Label(String),
+    /// A wildcard where an exact name is needed.
+    #[error("`{0}` is a wildcard, which DNS cannot enumerate")]
+    Wildcard(String),
+    /// No wildcard where a pattern is needed.
+    #[error("`{0}` holds no `*`")]
+    NotAPattern(String),
+    /// An IP address where a name is needed.
+    #[error("`{0}` is an address, not a name")]
+    Address(String),
+    /// One label only: it would be asked relative to search domains, which are never used.
+    #[error("`{0}` has a single label: an absolute name is needed")]
+    SingleLabel(String),
+}
+
+fn is_label(label: &str) -> bool {
+    !label.is_empty()
+        && label.len() <= LONGEST_LABEL
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+        && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+}
+
+/// Lower case, A-labels, no trailing dot. Underscores and `*` pass, since both stand in real lists.
+fn spelled(text: &str) -> Result<String, NameError> {
+    let text = text.trim();
+    let text = text.strip_suffix('.').unwrap_or(text);
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    let ascii = if text.is_ascii() {
+        text.to_ascii_lowercase()
+    } else {
+        idna::domain_to_ascii(text).map_err(|_| NameError::Label(text.to_owned()))?
+    };
+    if ascii.len() > LONGEST_NAME { Err(NameError::TooLong(ascii)) } else { Ok(ascii) }
+}
+
+impl DomainName {
+    /// Reads a name; capitals, IDN and one trailing dot are normalised.
+    ///
+    /// # Errors
+    /// Says why the text is no absolute name that DNS can be asked for.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let name = spelled(text)?;
+        if name.contains('*') {
+            return Err(NameError::Wildcard(name));
+        }
+        if name.parse::<std::net::IpAddr>().is_ok() {
+            return Err(NameError::Address(name));
+        }
+        if !name.split('.').all(is_label) {
+            return Err(NameError::Label(name));
+        }
+        if !name.contains('.') {
+            return Err(NameError::SingleLabel(name));
+        }
+        // A last label of digits only is an address of some old form to every resolver.
+        if name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit())) {
+            return Err(NameError::Address(name));
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name without trailing dot.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DomainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for DomainName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl NamePattern {
+    /// Reads a pattern; normalised as names are.
+    ///
+    /// # Errors
+    /// Says why the text is no pattern: no `*` in it, or a label DNS does not allow.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let pattern = spelled(text)?;
+        if !pattern.contains('*') {
+            return Err(NameError::NotAPattern(pattern));
+        }
+        if !pattern.split('.').all(|label| is_label(&label.replace('*', "x"))) {
+            return Err(NameError::Label(pattern));
+        }
+        Ok(Self(pattern.into()))
+    }
+
+    /// The pattern's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `name` is one of the names the pattern stands for.
+    #[must_use]
+    pub fn matches(&self, name: &DomainName) -> bool {
+        // To the library `*` may be empty; one character before it makes it one or more.
+        wildmatch::WildMatch::new(&self.0.replace('*', "?*")).matches(name.as_str())
+    }
+}
+
+impl fmt::Display for NamePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> DomainName {
+        DomainName::parse(text).expect("a name")
+    }
+
+    #[test]
+    fn one_spelling_for_each_name() {
+        assert_eq!(name(" Accounts.CitrixCloud.JP. ").as_str(), "accounts.citrixcloud.jp");
+        assert_eq!(name("bücher.example").as_str(), "xn--bcher-kva.example");
+        assert_eq!(name("_sip.example.com").as_str(), "_sip.example.com");
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused_with_its_reason() {
+        let refused = |text: &str| DomainName::parse(text).expect_err(text);
+        assert_eq!(refused("."), NameError::Empty);
+        assert_eq!(refused("*.example.com"), NameError::Wildcard("*.example.com".into()));
+        assert_eq!(refused("localhost"), NameError::SingleLabel("localhost".into()));
+        assert_eq!(refused("10.0.0.1"), NameError::Address("10.0.0.1".into()));
+        assert_eq!(refused("10.1.257"), NameError::Address("10.1.257".into()));
+        assert_eq!(refused("a..example.com"), NameError::Label("a..example.com".into()));
+        assert_eq!(refused("-a.example.com"), NameError::Label("-a.example.com".into()));
+        assert_eq!(refused("exa mple.com"), NameError::Label("exa mple.com".into()));
+        assert!(matches!(refused(&format!("{}.com", "a".repeat(64))), NameError::Label(_)));
+        assert!(matches!(refused(&"a.".repeat(140)), NameError::TooLong(_)));
+    }
+
+    #[test]
+    fn a_star_is_one_or_more_characters() {
+        let pattern = NamePattern::parse("*.CitrixWorkspacesApi.jp").expect("a pattern");
+        assert!(pattern.matches(&name("agenthub-jp.citrixworkspacesapi.jp")));
+        assert!(pattern.matches(&name("a.b.citrixworkspacesapi.jp")));
+        assert!(!pattern.matches(&name("citrixworkspacesapi.jp")));
+        assert!(!pattern.matches(&name("evilcitrixworkspacesapi.jp")));
+        let double = NamePattern::parse("*.*.nssvc.jp").expect("a pattern");
+        assert!(double.matches(&name("aws-jp-e.g.nssvc.jp")));
+        assert!(!double.matches(&name("g.nssvc.jp")));
+        assert_eq!(NamePattern::parse("example.com"), Err(NameError::NotAPattern("example.com".into())));
+        assert!(NamePattern::parse("*..example.com").is_err());
+    }
+}

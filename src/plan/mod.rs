@@ -1,0 +1,1 @@
+//! Allowlist, addresses and spec become a plan: rules, and what could not be honoured. Pure.

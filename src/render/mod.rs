@@ -1,0 +1,1 @@
+//! A plan becomes Kubernetes objects. Pure: a file per engine.
