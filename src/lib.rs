@@ -20,3 +20,4 @@ pub mod plan;
 pub mod reason;
 pub mod render;
 pub mod subscriber;
+pub mod telemetry;
