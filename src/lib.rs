@@ -19,5 +19,6 @@ pub mod net;
 pub mod plan;
 pub mod reason;
 pub mod render;
+pub mod server;
 pub mod subscriber;
 pub mod telemetry;
