@@ -22,5 +22,6 @@ pub mod plan;
 pub mod reason;
 pub mod render;
 pub mod status;
+pub mod server;
 pub mod subscriber;
 pub mod telemetry;
