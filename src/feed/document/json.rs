@@ -190,12 +190,12 @@ impl ListedEndpoint {
                 }
             };
             // A port that the service does not list contradicts it: neither is opened for the name.
-            if let (Some(port), Some(ports)) = (port, &common.ports) {
-                if ![Protocol::Tcp, Protocol::Udp].iter().any(|protocol| ports.contains(*protocol, port)) {
-                    let message = format!("`{text}` names port {port}, which its service does not list: not opened");
-                    problems.malformed(scope, text, &message);
-                    continue;
-                }
+            if let (Some(port), Some(ports)) = (port, &common.ports)
+                && ![Protocol::Tcp, Protocol::Udp].iter().any(|protocol| ports.contains(*protocol, port))
+            {
+                let message = format!("`{text}` names port {port}, which its service does not list: not opened");
+                problems.malformed(scope, text, &message);
+                continue;
             }
             let targets = self.by_port.entry(port).or_default();
             match listed {
