@@ -163,10 +163,11 @@ impl Guard {
                 return refused(format!("{what} ({special})"));
             }
         }
-        if origin == Origin::Vendor && !opened {
-            if let Some((range, whose)) = self.cluster.iter().find(|(range, _)| overlaps(range, &network)) {
-                return refused(format!("the cluster's own {whose} range {range}"));
-            }
+        if origin == Origin::Vendor
+            && !opened
+            && let Some((range, whose)) = self.cluster.iter().find(|(range, _)| overlaps(range, &network))
+        {
+            return refused(format!("the cluster's own {whose} range {range}"));
         }
         Ok(())
     }

@@ -18,4 +18,5 @@ pub mod net;
 pub mod plan;
 pub mod reason;
 pub mod render;
+pub mod status;
 pub mod subscriber;
