@@ -9,6 +9,7 @@
 //! ```
 
 pub mod clock;
+pub mod cluster;
 pub mod crd;
 pub mod facts;
 pub mod feed;

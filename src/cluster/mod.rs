@@ -4,3 +4,4 @@ pub mod apply;
 pub mod changes;
 pub mod digest;
 pub mod owned;
+pub mod saved_lists;
