@@ -43,7 +43,9 @@ pub(super) fn read(
 fn timestamp(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let utc = |time: jiff::civil::DateTime| time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
-    text.parse().ok().or_else(|| text.parse().ok().and_then(utc))
+    // The usual way to say "for ever", hours past what the type holds.
+    let for_ever = text.starts_with("9999-12-31").then_some(Timestamp::MAX);
+    text.parse().ok().or_else(|| text.parse().ok().and_then(utc)).or(for_ever)
 }
 
 fn read_service(
