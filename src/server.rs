@@ -54,6 +54,8 @@ pub struct Content {
     pub metrics: Arc<Metrics>,
     /// For `/debug/state`.
     pub state: StateSource,
+    /// Brings gauges up to date before `/metrics` is answered.
+    pub gauge: Arc<dyn Fn() + Send + Sync>,
     /// What time `/metrics` is asked for.
     pub clock: Clock,
 }
@@ -180,6 +182,7 @@ async fn ready(State(content): State<Content>) -> Response {
 }
 
 async fn metrics(State(content): State<Content>) -> Response {
+    (content.gauge)();
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], content.metrics.render(content.clock.now())).into_response()
 }
 

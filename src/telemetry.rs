@@ -2,6 +2,7 @@
 
 pub mod logging;
 pub mod metrics;
+mod observers;
 pub mod reference;
 
 pub use logging::{LogFormat, LoggingError};

@@ -6,7 +6,7 @@
 mod follow;
 mod picture;
 
-pub use picture::{FactsSettings, WELL_KNOWN, nameservers};
+pub use picture::{FactsSettings, WELL_KNOWN};
 
 use crate::facts::ClusterFacts;
 use crate::net::canonical_set;

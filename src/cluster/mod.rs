@@ -9,5 +9,6 @@ pub mod lease;
 pub mod owned;
 pub mod proxy;
 pub mod report;
+pub mod saved_lists;
 pub mod scope;
 pub mod watch;

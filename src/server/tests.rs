@@ -14,7 +14,13 @@ struct Running {
 async fn running(patience: Duration, state: StateSource) -> Running {
     let health = Health::new(Clock::System, patience, ["resources", "facts"]);
     let metrics = Arc::new(Metrics::new());
-    let content = Content { health: health.clone(), metrics: metrics.clone(), state, clock: Clock::System };
+    let content = Content {
+        health: health.clone(),
+        metrics: metrics.clone(),
+        state,
+        gauge: Arc::new(|| {}),
+        clock: Clock::System,
+    };
     let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
     let (address, stop) = (server.address(), CancellationToken::new());
     let task = tokio::spawn(server.run(content, stop.clone()));

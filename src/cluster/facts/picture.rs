@@ -33,18 +33,6 @@ impl FactsSettings {
     }
 }
 
-/// The nameservers of a `resolv.conf`, in its order; lines that name no address are passed over.
-#[must_use]
-pub fn nameservers(resolv_conf: &str) -> Vec<IpAddr> {
-    let fields = resolv_conf.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    fields
-        .filter_map(|fields| match fields.as_slice() {
-            ["nameserver", address, ..] => address.split('%').next()?.parse().ok(),
-            _ => None,
-        })
-        .collect()
-}
-
 /// A Service's namespace and name.
 pub(super) type ServiceKey = (String, String);
 
