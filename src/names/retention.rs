@@ -7,6 +7,7 @@
 //!
 //! Removal is not done here and there but in sweeps, see [`sweep_interval`].
 
+use super::NamesSettings;
 use super::addresses::{NameAddresses, NameState, RefusedAddress};
 use super::answer::{Answer, Failure, Family};
 use std::cmp::Reverse;
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// The longest a TTL is believed: seven days, as RFC 8767, section 4, recommends to caches.
 const LONGEST_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The shortest time between two questions for a name that settings can bring about.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 /// The first wait after a question that every server failed; it doubles with each further one.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 /// The longest wait between questions that fail.
@@ -41,6 +44,21 @@ pub struct Bounds {
     pub max_stale: Duration,
     /// How many addresses a name may have.
     pub addresses: usize,
+}
+
+impl Bounds {
+    /// The bounds that are set, where they make sense: no name is asked more than ten times a second, nor less than
+    /// once a week, and each may have an address.
+    #[must_use]
+    pub fn within_reason(settings: &NamesSettings) -> Self {
+        let min_ttl = settings.min_ttl.clamp(SHORTEST_WAIT, LONGEST_TTL);
+        Self {
+            min_ttl,
+            max_ttl: settings.max_ttl.clamp(min_ttl, LONGEST_TTL),
+            max_stale: settings.max_stale,
+            addresses: settings.addresses_per_name.max(1),
+        }
+    }
 }
 
 /// How far apart the sweeps are that remove what is no longer held: an eighth of the retention. A name whose

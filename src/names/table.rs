@@ -81,12 +81,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(settings: &NamesSettings, now: Instant) -> Self {
-        let bounds = Bounds {
-            min_ttl: settings.min_ttl,
-            max_ttl: settings.max_ttl.max(settings.min_ttl),
-            max_stale: settings.max_stale,
-            addresses: settings.addresses_per_name,
-        };
+        let bounds = Bounds::within_reason(settings);
         Self {
             bounds,
             guard: settings.guard.clone(),
