@@ -28,7 +28,7 @@ impl Default for GuardSettings {
 }
 
 /// Who names an address or network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
     /// The vendor's list, an answer of DNS, or what is remembered from either.
     Vendor,
