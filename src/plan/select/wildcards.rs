@@ -86,20 +86,20 @@ impl Wildcards {
     /// A problem for each wildcard of each service that the spec does not name, and for each it names in vain.
     pub(super) fn problems(&mut self, uses: &[WildcardUse]) -> Vec<Problem> {
         let mut problems = std::mem::take(&mut self.problems);
+        let mut gaps: BTreeMap<(&NamePattern, &str), (bool, &[DomainName])> = BTreeMap::new();
         for wildcard in uses.iter().filter(|wildcard| !wildcard.honoured) {
-            let required = if wildcard.required { "required; " } else { "" };
-            let gap = if wildcard.stand_ins.is_empty() {
+            let gap = gaps.entry((&wildcard.pattern, &*wildcard.service)).or_insert((false, &wildcard.stand_ins));
+            gap.0 |= wildcard.required;
+        }
+        for ((pattern, service), (required, stand_ins)) in gaps {
+            let required = if required { "required; " } else { "" };
+            let gap = if stand_ins.is_empty() {
                 "nothing under it is allowed".to_owned()
             } else {
-                format!("only names known from the list are allowed: {}", few(wildcard.stand_ins.iter()))
+                format!("only names known from the list are allowed: {}", few(stand_ins.iter()))
             };
             let message = format!("{required}{gap}; name what pods use under wildcards");
-            problems.push(Problem::new(
-                ProblemKind::Wildcard,
-                wildcard.pattern.as_str(),
-                Some(&wildcard.service),
-                message,
-            ));
+            problems.push(Problem::new(ProblemKind::Wildcard, pattern.as_str(), Some(service), message));
         }
         for (pattern, _) in self.named.iter().filter(|(_, named)| !named.seen) {
             let message = if self.listed.contains(pattern) {
