@@ -6,9 +6,6 @@ pub mod evaluate;
 pub mod network_policy;
 mod placement;
 
-#[cfg(test)]
-mod tests;
-
 use crate::crd::{
     ALLOWLIST_LABEL, CitrixAllowlist, CitrixAllowlistSpec, FIELD_MANAGER, MANAGED_BY_LABEL, Problem, Summary,
 };
