@@ -84,6 +84,7 @@ pub fn answers(by_name: &[(&str, &[&str])]) -> Addresses {
 }
 
 /// All that a decision rests on, to be changed where a test differs.
+#[derive(Debug)]
 pub struct Case {
     pub spec: CitrixAllowlistSpec,
     pub list: Allowlist,
