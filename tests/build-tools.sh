@@ -1,30 +1,34 @@
 #!/usr/bin/env bash
-# Builds the pinned Go programs that tests and the demo stand on, each only where it is missing or its module changed.
+# Builds the pinned programs that tests, checks and the demo stand on, each only where it is missing or its pin changed.
 #
 #   tests/build-tools.sh NAME|GROUP...
 #
 # Names:  etcd kube-apiserver kube-controller-manager kubectl        (pinned in tests/controlplane)
 #         helm coredns kwok kubeconform cyclonus actionlint          (pinned in tests/tools)
+#         cargo-deny                                                 (pinned here)
 # Groups: controlplane  what starts a Kubernetes API server
 #         test          what `make test` needs
 #         demo          what `make demo` needs
+#         check         what `make check` needs
 #         all           everything
 #
-# In a group, what the machine already has is left out: kubectl where it is on PATH, what KUBEBUILDER_ASSETS holds, and
-# the control plane where CITRIX_ALLOWLIST_TEST_KUBECONFIG or KUBECONFIG names a cluster. A name is always built.
+# In a group, what the machine already has is left out: kubectl and cargo-deny where they are on PATH, what
+# KUBEBUILDER_ASSETS holds, and the control plane where CITRIX_ALLOWLIST_TEST_KUBECONFIG or KUBECONFIG names a cluster. A
+# name is always built.
 #
 # CITRIX_ALLOWLIST_TOOLS  the folder to build into, instead of .build/bin; several checkouts may share one.
 set -euo pipefail
 
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 destination="${CITRIX_ALLOWLIST_TOOLS:-$repository/.build/bin}"
+cargo_deny_version=0.20.2
 
 usage() {
     sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
 }
 
-# Sets `module`, `package` and `cold`: where a program is pinned, what to build, and how long that takes on two cores with an
-# empty Go cache, in the order of group `all` (the first of each module compiles what the next ones share).
+# Sets `module`, `package` and `cold`: where a program is pinned, what to build, and how long that takes on two cores
+# with an empty cache, in the order of group `all` (the first of each module compiles what the next ones share).
 describe() {
     case "$1" in
     etcd) module=controlplane package=go.etcd.io/etcd/server/v3 cold="90 s" ;;
@@ -37,6 +41,7 @@ describe() {
     kubeconform) module=tools package=github.com/yannh/kubeconform/cmd/kubeconform cold="3 s" ;;
     cyclonus) module=tools package=github.com/mattfenwick/cyclonus/cmd/cyclonus cold="2 min" ;;
     actionlint) module=tools package=github.com/rhysd/actionlint/cmd/actionlint cold="5 s" ;;
+    cargo-deny) module=cargo package="cargo-deny@$cargo_deny_version" cold="5 min" ;;
     *)
         echo "build-tools: unknown program or group: $1" >&2
         usage >&2
@@ -76,7 +81,8 @@ in_assets() {
 # The programs of group `controlplane` that this machine does not have already.
 control_plane_programs() {
     if [[ -n "${CITRIX_ALLOWLIST_TEST_KUBECONFIG:-${KUBECONFIG:-}}" ]]; then
-        echo "build-tools: no control plane is built: the cluster of ${CITRIX_ALLOWLIST_TEST_KUBECONFIG:-$KUBECONFIG} is used" >&2
+        local cluster="${CITRIX_ALLOWLIST_TEST_KUBECONFIG:-$KUBECONFIG}"
+        echo "build-tools: no control plane is built: the cluster of $cluster is used" >&2
     else
         local program
         for program in etcd kube-apiserver; do
@@ -100,9 +106,12 @@ programs_of() {
         control_plane_programs
         echo coredns
         ;;
+    check)
+        [[ "$(cargo-deny --version 2>/dev/null)" == "cargo-deny $cargo_deny_version" ]] || echo cargo-deny
+        ;;
     all)
         printf '%s\n' etcd kube-apiserver kube-controller-manager kubectl \
-            helm coredns kwok kubeconform cyclonus actionlint
+            helm coredns kwok kubeconform cyclonus actionlint cargo-deny
         ;;
     *) echo "$1" ;;
     esac
@@ -112,13 +121,28 @@ hash_of_input() {
     if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -d ' ' -f 1
 }
 
-# What a built program depends on: its module's pins, how it is linked, and the compiler.
+# What a built program depends on: its pins, how it is linked, and the compiler.
 fingerprint() {
+    if [[ "$module" == cargo ]]; then
+        echo "$package"
+        return
+    fi
     {
         cat "$repository/tests/$module/go.mod" "$repository/tests/$module/go.sum"
         echo "$package $flags"
         go env GOVERSION GOOS GOARCH
     } | hash_of_input
+}
+
+# Becomes the compiler, so that it can be told to stop: builds `package` of `module` into the file $1, or, with cargo,
+# under the folder $1.root.
+compile() {
+    if [[ "$module" == cargo ]]; then
+        exec cargo install --quiet --locked --root "$1.root" "$package"
+    fi
+    export CGO_ENABLED=0
+    exec go build -C "$repository/tests/$module" -mod=readonly -trimpath -buildvcs=false -ldflags="$flags" \
+        -o "$1" "$package"
 }
 
 build() {
@@ -132,9 +156,9 @@ build() {
     fi
 
     echo "building $program (about $cold with a cold cache) ..."
-    local started=$SECONDS scratch="$destination/.stamps/$program.$$"
-    CGO_ENABLED=0 go build -C "$repository/tests/$module" -mod=readonly -trimpath -buildvcs=false \
-        -ldflags="$flags" -o "$scratch" "$package" </dev/null &
+    local started=$SECONDS
+    scratch="$destination/.stamps/$program.$$"
+    compile "$scratch" </dev/null &
     building=$!
     # A line now and then, so that a person sees that it is alive.
     local since=$SECONDS
@@ -146,15 +170,23 @@ build() {
         fi
     done
     if ! wait "$building"; then
-        rm -f "$scratch"
         echo "build-tools: $program could not be built (see above)" >&2
         exit 1
     fi
-    building=
+    building=''
+    if [[ "$module" == cargo ]]; then
+        mv -f "$scratch.root/bin/$program" "$scratch"
+        rm -rf "$scratch.root"
+    fi
     # Renamed into place: a test that runs the old program keeps it, and nobody sees half a file.
     mv -f "$scratch" "$destination/$program"
     echo "$wanted" >"$stamp"
     echo "  done in $((SECONDS - started)) s: $program"
+}
+
+clean_up() {
+    [[ -z "$building" ]] || kill "$building" 2>/dev/null || true
+    [[ -z "$scratch" ]] || rm -rf "$scratch" "$scratch.root"
 }
 
 main() {
@@ -171,17 +203,18 @@ main() {
     if ((${#programs[@]} == 0)); then
         return
     fi
+    local module package cold compiler
     for program in "${programs[@]}"; do
-        local module package cold
         describe "$program"
+        if [[ "$module" == cargo ]]; then compiler=cargo; else compiler=go; fi
+        if ! command -v "$compiler" >/dev/null; then
+            echo "build-tools: \`$compiler\` is needed to build $program, and is not on PATH" >&2
+            exit 1
+        fi
     done
-    if ! command -v go >/dev/null; then
-        echo "build-tools: Go is needed to build ${programs[*]}, and \`go\` is not on PATH" >&2
-        exit 1
-    fi
 
-    building=
-    trap '[[ -z "$building" ]] || kill "$building" 2>/dev/null || true' EXIT
+    building='' scratch=''
+    trap clean_up EXIT
     trap 'exit 130' INT TERM
     mkdir -p "$destination/.stamps"
     # Two checkouts that share the folder take turns, where the machine has flock(1).

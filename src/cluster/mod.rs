@@ -1,6 +1,13 @@
-//! The cluster's side: what is read from the API server, and what is written to it.
+//! The cluster: what is there, what is written, who may write. The only room with a Kubernetes client.
 
+pub mod apply;
+pub mod changes;
 pub mod client;
+pub mod digest;
 pub mod facts;
 pub mod lease;
+pub mod owned;
 pub mod proxy;
+pub mod report;
+pub mod scope;
+pub mod watch;

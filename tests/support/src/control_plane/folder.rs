@@ -70,3 +70,59 @@ impl Drop for Folder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn it_is_gone_after_its_drop() {
+        let folder = Folder::new().expect("a folder");
+        let path = folder.path().to_path_buf();
+        std::fs::write(path.join("data"), "data").expect("a file");
+        let kept = folder.folder.is_none();
+        drop(folder);
+        assert_eq!(path.exists(), kept);
+    }
+
+    /// Not a test by itself: what `it_is_gone_after_a_killed_test` runs and kills.
+    #[test]
+    #[ignore = "started by another test"]
+    fn hold_a_folder() {
+        let Some(note) = std::env::var_os("NOTE_IN") else { return };
+        let folder = Folder::new().expect("a folder");
+        std::fs::write(folder.path().join("data"), "data").expect("a file");
+        std::fs::write(note, folder.path().display().to_string()).expect("a note");
+        std::thread::sleep(Duration::from_secs(60));
+    }
+
+    #[test]
+    fn it_is_gone_after_a_killed_test() {
+        let notes = tempfile::tempdir().expect("a folder");
+        let note = notes.path().join("note");
+        let mut test = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "control_plane::folder::tests::hold_a_folder", "--ignored"])
+            .env("NOTE_IN", &note)
+            .env_remove(KEEP)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("this program once more");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let path = loop {
+            let path = PathBuf::from(std::fs::read_to_string(&note).unwrap_or_default());
+            if path.is_absolute() && path.exists() {
+                break path;
+            }
+            assert!(Instant::now() < deadline, "no folder was made");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        test.kill().expect("it is killed");
+        test.wait().expect("its end");
+        while path.exists() {
+            assert!(Instant::now() < deadline, "the folder outlives the test");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
