@@ -17,6 +17,12 @@ use test_support::{ControlPlane, shared_control_plane};
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_citrix-allowlist");
 
+/// The control plane that the tests of a binary share.
+pub async fn cluster() -> &'static ControlPlane {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    shared_control_plane().await.expect("a control plane")
+}
+
 /// A namespace with everything that a resource in it needs.
 pub struct Stage {
     pub cluster: &'static ControlPlane,
@@ -33,8 +39,7 @@ impl Stage {
     }
 
     pub async fn with(config: StandinConfig) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let cluster = shared_control_plane().await.expect("a control plane");
+        let cluster = cluster().await;
         let dns = DnsServer::start().await.expect("a DNS server");
         dns.default_to_fixture(5);
         Self {
