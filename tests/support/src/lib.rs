@@ -1,1 +1,15 @@
 //! What the tests and the demo stand on.
+
+pub mod control_plane;
+pub mod coredns;
+pub mod cyclonus;
+pub mod dns;
+pub mod fixture;
+pub mod free_port;
+pub mod operator;
+pub mod process;
+pub mod standin;
+pub mod tools;
+
+pub use control_plane::{ControlPlane, shared_control_plane};
+pub use tools::tool;

@@ -1,0 +1,46 @@
+# Each target does its own set-up and says what it is doing. `make help` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help tools test check generate demo
+
+# Where tests/build-tools.sh builds to.
+TOOLS := $(or $(CITRIX_ALLOWLIST_TOOLS),$(CURDIR)/.build/bin)
+
+# A heading that stands out in a long log.
+heading = @printf '\n==> %s\n' '$(1)'
+
+help: ## List these targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+
+tools: ## Build the programs that tests and the demo stand on (about 12 minutes once, on two cores)
+	$(call heading,Building the programs that tests and the demo stand on: into $(TOOLS))
+	@tests/build-tools.sh test demo
+
+test: ## Run every test but the long ones, on a real control plane that ends with them
+	$(call heading,Programs that the tests stand on: built where missing)
+	@tests/build-tools.sh test
+	$(call heading,Tests: cargo test --workspace --locked)
+	@cargo test --workspace --locked
+
+check: ## Check format, lints, generated files, licences and sources of dependencies
+	$(call heading,Format: cargo fmt --all --check)
+	@cargo fmt --all --check
+	$(call heading,Lints: cargo clippy --workspace --all-targets --locked -- -D warnings)
+	@cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(call heading,Generated files: what the code would write now)
+	@tests/check-generated.sh
+	$(call heading,Dependencies: cargo deny check licenses bans sources)
+	@tests/build-tools.sh check
+	@PATH="$(TOOLS):$$PATH" cargo deny --locked check licenses bans sources
+
+generate: ## Write the generated files anew
+	@tests/check-generated.sh --write
+
+demo: ## Show it at work on a control plane of its own (KEEP=1 leaves that running; KUBECONFIG uses yours)
+	$(call heading,Programs that the demo stands on: built where missing)
+	@tests/build-tools.sh demo
+	$(call heading,The operator and the demo: built where they changed)
+	@cargo build --locked --workspace --bins
+	@cargo run --locked --quiet --package citrix-allowlist-test-support --bin demo

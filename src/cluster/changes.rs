@@ -1,0 +1,133 @@
+//! What to write, decided from what should be and what is. Pure.
+
+use super::digest::{self, Digest};
+use super::owned::{Kind, ObjectKey, Observed};
+use crate::render::Objects;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// An object as rendered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Desired {
+    /// A NetworkPolicy.
+    Policy(Box<NetworkPolicy>),
+    /// A ConfigMap.
+    ConfigMap(Box<ConfigMap>),
+}
+
+impl Desired {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Policy(_) => Kind::Policy,
+            Self::ConfigMap(_) => Kind::ConfigMap,
+        }
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Policy(policy) => digest::of_policy(policy),
+            Self::ConfigMap(map) => digest::of_config_map(map),
+        }
+    }
+}
+
+/// One write. Each carries what it was decided on, so that a process that slept through its lease cannot carry it out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// An object that is not known to exist: refused by the API server where one does.
+    Create(ObjectKey, Desired),
+    /// An object that differs: refused where it has changed since, or is another by now.
+    Update(ObjectKey, Desired, Precondition),
+    /// An object that is ours and no longer wanted.
+    Delete(ObjectKey, Precondition),
+}
+
+impl Change {
+    /// The object it is about.
+    #[must_use]
+    pub const fn key(&self) -> &ObjectKey {
+        match self {
+            Self::Create(key, _) | Self::Update(key, _, _) | Self::Delete(key, _) => key,
+        }
+    }
+
+    /// The verb, for logs and metrics: `create`, `apply` or `delete`.
+    #[must_use]
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Create(..) => "create",
+            Self::Update(..) => "apply",
+            Self::Delete(..) => "delete",
+        }
+    }
+}
+
+/// What an object has to be still, for a write to be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Precondition {
+    /// Its uid.
+    pub uid: Arc<str>,
+    /// Its resourceVersion.
+    pub resource_version: Arc<str>,
+}
+
+impl From<&Observed> for Precondition {
+    fn from(observed: &Observed) -> Self {
+        Self { uid: Arc::clone(&observed.uid), resource_version: Arc::clone(&observed.resource_version) }
+    }
+}
+
+/// The writes of one reconcile in their order, and the foreign edits they undo.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Policies first, then ConfigMaps; among each, creations, then updates, then deletions: a CIDR that moves between
+    /// objects is in its new one before it leaves its old one, because objects split and join whole.
+    pub writes: Vec<Change>,
+    /// Objects of ours that a foreign field manager changed, with its name.
+    pub foreign_edits: Vec<(ObjectKey, Arc<str>)>,
+}
+
+/// Decides the writes that turn `observed` into `desired`: none where they are equal.
+#[must_use]
+pub fn decide(namespace: &Arc<str>, desired: Objects, observed: &BTreeMap<ObjectKey, Observed>) -> Changes {
+    let policies = desired.policies.into_iter().map(|policy| Desired::Policy(Box::new(policy)));
+    let maps = desired.config_maps.into_iter().map(|map| Desired::ConfigMap(Box::new(map)));
+    let mut changes = Changes::default();
+    let mut wanted = BTreeMap::new();
+    for object in policies.chain(maps) {
+        let name = match &object {
+            Desired::Policy(policy) => policy.metadata.name.as_deref(),
+            Desired::ConfigMap(map) => map.metadata.name.as_deref(),
+        };
+        let Some(name) = name else { continue };
+        wanted.insert(ObjectKey { kind: object.kind(), namespace: Arc::clone(namespace), name: name.into() }, object);
+    }
+    for key in observed.keys().filter(|key| !wanted.contains_key(*key)) {
+        changes.writes.push(Change::Delete(key.clone(), Precondition::from(&observed[key])));
+    }
+    for (key, object) in wanted {
+        match observed.get(&key) {
+            None => changes.writes.push(Change::Create(key, object)),
+            Some(held) if held.digest == object.digest() => {}
+            Some(held) => {
+                if let Some(manager) = &held.edited_by {
+                    changes.foreign_edits.push((key.clone(), Arc::clone(manager)));
+                }
+                changes.writes.push(Change::Update(key, object, Precondition::from(held)));
+            }
+        }
+    }
+    changes.writes.sort_by_key(|change| {
+        let step = match change {
+            Change::Create(..) => 0,
+            Change::Update(..) => 1,
+            Change::Delete(..) => 2,
+        };
+        (change.key().kind, step)
+    });
+    changes
+}

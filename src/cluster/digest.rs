@@ -1,0 +1,88 @@
+//! Digests of the fields the operator owns in an object, so that what is rendered can be compared with what the
+//! cluster holds without holding either. Pure.
+//!
+//! Only owned fields count: a foreign manager may add a label or a `spec.ingress` beside ours, which no apply would
+//! take away, and which must not make the operator write for ever.
+
+use crate::crd::{ALLOWLIST_LABEL, MANAGED_BY_LABEL};
+use crate::net::Direction;
+use crate::render::config_map;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use serde::Serialize;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::sync::LazyLock;
+
+/// A digest that means something within one process only: its key is random, so that nobody outside can make two
+/// different objects look the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Digest(u64, u64);
+
+static KEYS: LazyLock<(RandomState, RandomState)> = LazyLock::new(|| (RandomState::new(), RandomState::new()));
+
+struct Sink<H>(H, H);
+
+impl<H: Hasher> io::Write for Sink<H> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes);
+        self.1.write(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Digest {
+    /// The digest of anything that serialises; `None` where it does not.
+    pub fn of(value: &impl Serialize) -> Option<Self> {
+        let mut sink = Sink(KEYS.0.build_hasher(), KEYS.1.build_hasher());
+        serde_json::to_writer(&mut sink, value).ok()?;
+        Some(Self(sink.0.finish(), sink.1.finish()))
+    }
+}
+
+/// What identifies an object as the operator's, and whose it is.
+#[derive(Serialize)]
+struct OwnedMetadata<'a> {
+    managed_by: Option<&'a str>,
+    allowlist: Option<&'a str>,
+    owner: Option<&'a OwnerReference>,
+}
+
+impl<'a> OwnedMetadata<'a> {
+    fn of(metadata: &'a ObjectMeta) -> Self {
+        let label = |key| metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
+        Self { managed_by: label(MANAGED_BY_LABEL), allowlist: label(ALLOWLIST_LABEL), owner: controller_of(metadata) }
+    }
+}
+
+/// The owner reference that marks an object's controller.
+#[must_use]
+pub fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
+}
+
+/// The digest of what the operator owns in a policy. The rules of a direction that the policy does not govern are
+/// without effect, and not ours.
+#[must_use]
+pub fn of_policy(policy: &NetworkPolicy) -> Option<Digest> {
+    let metadata = OwnedMetadata::of(&policy.metadata);
+    let Some(spec) = &policy.spec else { return Digest::of(&metadata) };
+    let types = spec.policy_types.as_deref().unwrap_or_default();
+    let governs = |direction: Direction| types.iter().any(|name| name == direction.policy_type());
+    let egress = spec.egress.as_ref().filter(|_| governs(Direction::Outbound));
+    let ingress = spec.ingress.as_ref().filter(|_| governs(Direction::Inbound));
+    Digest::of(&(metadata, &spec.pod_selector, types, egress, ingress))
+}
+
+/// The digest of what the operator owns in a ConfigMap: its own keys.
+#[must_use]
+pub fn of_config_map(map: &ConfigMap) -> Option<Digest> {
+    let owned = map.data.iter().flatten().filter(|(key, _)| config_map::is_owned_key(key)).collect::<Vec<_>>();
+    Digest::of(&(OwnedMetadata::of(&map.metadata), owned))
+}

@@ -1,0 +1,14 @@
+//! The cluster: what is there, what is written, who may write. The only room with a Kubernetes client.
+
+pub mod apply;
+pub mod changes;
+pub mod client;
+pub mod digest;
+pub mod facts;
+pub mod lease;
+pub mod owned;
+pub mod proxy;
+pub mod report;
+pub mod saved_lists;
+pub mod scope;
+pub mod watch;

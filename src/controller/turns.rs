@@ -1,0 +1,128 @@
+//! Whose turn it is: bounded concurrency that is fair between namespaces, so that a thousand resources of one tenant
+//! do not hold up the one resource of another.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
+
+/// Hands out at most so many turns at a time, namespace by namespace in rotation.
+#[derive(Clone, Debug)]
+pub struct Turns {
+    queue: Arc<Mutex<Queue>>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    free: usize,
+    waiting: BTreeMap<Arc<str>, VecDeque<oneshot::Sender<Turn>>>,
+    /// The namespace that was served last; the next in order follows it.
+    served: Option<Arc<str>>,
+}
+
+/// A turn; over when dropped.
+#[derive(Debug)]
+pub struct Turn {
+    queue: Option<Arc<Mutex<Queue>>>,
+}
+
+impl Turns {
+    /// At most `concurrency` turns at a time; at least one.
+    #[must_use]
+    pub fn new(concurrency: usize) -> Self {
+        let queue = Queue { free: concurrency.max(1), waiting: BTreeMap::new(), served: None };
+        Self { queue: Arc::new(Mutex::new(queue)) }
+    }
+
+    /// Waits for a turn of this namespace.
+    pub async fn take(&self, namespace: &Arc<str>) -> Turn {
+        let receiver = {
+            let mut queue = lock(&self.queue);
+            if queue.free > 0 {
+                queue.free -= 1;
+                return Turn { queue: Some(Arc::clone(&self.queue)) };
+            }
+            let (sender, receiver) = oneshot::channel();
+            queue.waiting.entry(Arc::clone(namespace)).or_default().push_back(sender);
+            receiver
+        };
+        // The sender is dropped only together with the queue: then nobody is left to be fair to.
+        receiver.await.unwrap_or(Turn { queue: None })
+    }
+}
+
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Queue {
+    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
+        let after = self.served.as_ref().and_then(|served| {
+            let range = (std::ops::Bound::Excluded(Arc::clone(served)), std::ops::Bound::Unbounded);
+            self.waiting.range(range).next().map(|(namespace, _)| Arc::clone(namespace))
+        });
+        let namespace = after.or_else(|| self.waiting.keys().next().cloned())?;
+        let line = self.waiting.get_mut(&namespace)?;
+        let sender = line.pop_front();
+        if line.is_empty() {
+            self.waiting.remove(&namespace);
+        }
+        self.served = Some(namespace);
+        sender
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(queue) = self.queue.take() else { return };
+        loop {
+            let Some(next) = lock(&queue).next() else { break };
+            // Whoever gave up waiting has dropped its receiver: the turn goes on to the next. A refused turn comes
+            // back whole and must not be dropped as one, or it would hand itself on a second time.
+            match next.send(Turn { queue: Some(Arc::clone(&queue)) }) {
+                Ok(()) => return,
+                Err(mut refused) => refused.queue = None,
+            }
+        }
+        lock(&queue).free += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[tokio::test]
+    async fn namespaces_take_turns_however_long_their_lines() {
+        let turns = Turns::new(1);
+        let (busy, quiet): (Arc<str>, Arc<str>) = ("busy".into(), "quiet".into());
+        let first = turns.take(&busy).await;
+        let mut line: Vec<_> = (0..3).map(|_| Box::pin(turns.take(&busy))).collect();
+        for waiting in &mut line {
+            assert!(waiting.as_mut().now_or_never().is_none());
+        }
+        let mut late = Box::pin(turns.take(&quiet));
+        assert!(late.as_mut().now_or_never().is_none());
+        drop(first);
+        let second = line.remove(0).now_or_never().expect("the busy namespace waited first");
+        drop(second);
+        assert!(line[0].as_mut().now_or_never().is_none(), "the busy namespace has had its turn");
+        drop(late.now_or_never().expect("the quiet namespace is next"));
+        assert!(line.remove(0).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_turn_goes_past_whoever_gave_up() {
+        let turns = Turns::new(1);
+        let namespace: Arc<str> = "one".into();
+        let held = turns.take(&namespace).await;
+        let mut gone = Box::pin(turns.take(&namespace));
+        assert!(gone.as_mut().now_or_never().is_none());
+        let mut stays = Box::pin(turns.take(&namespace));
+        assert!(stays.as_mut().now_or_never().is_none());
+        drop(gone);
+        drop(held);
+        drop(stays.now_or_never().expect("the turn reaches whoever still waits"));
+        assert!(turns.take(&namespace).now_or_never().is_some(), "and comes back in the end");
+    }
+}

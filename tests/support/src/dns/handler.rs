@@ -1,0 +1,87 @@
+//! Between hickory's server and the zone.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use hickory_proto::op::{Edns, Header, HeaderCounts, Metadata, ResponseCode};
+use hickory_proto::rr::Record;
+use hickory_server::net::runtime::Time;
+use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::zone_handler::MessageResponseBuilder;
+use jiff::Timestamp;
+
+use super::behaviour::{Content, Truncation};
+use super::{Question, Shared, Transport, zone};
+
+/// The largest datagram sent, whatever the client offers: what passes every path unfragmented (DNS flag day 2020).
+const LARGEST_DATAGRAM: u16 = 1232;
+
+/// Answers the questions of one socket.
+pub(super) struct Handler {
+    shared: Arc<Shared>,
+    transport: Transport,
+}
+
+impl Handler {
+    pub(super) fn new(shared: Arc<Shared>, transport: Transport) -> Self {
+        Self { shared, transport }
+    }
+
+    fn record(&self, question: Question) {
+        self.shared.questions.lock().unwrap_or_else(PoisonError::into_inner).push(question);
+    }
+}
+
+#[async_trait]
+impl RequestHandler for Handler {
+    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut response: R) -> ResponseInfo {
+        let mut metadata = Metadata::response_from_request(&request.metadata);
+        metadata.recursion_available = true;
+        let unsent = ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() });
+        let [asked] = request.queries.queries() else {
+            let answer = MessageResponseBuilder::from_message_request(request)
+                .error_msg(&request.metadata, ResponseCode::FormErr);
+            return response.send_response(answer).await.unwrap_or(unsent);
+        };
+        // The name as it was written: clients that mix its case look for that in the answer.
+        let (name, record_type) = (asked.original().name(), asked.query_type());
+        self.record(Question {
+            at: Timestamp::now(),
+            instant: Instant::now(),
+            name: zone::canonical(&name.to_ascii()),
+            record_type,
+            transport: self.transport,
+            edns_payload: request.edns.as_ref().map(Edns::max_payload),
+            client: request.src(),
+        });
+        let outcome = self.shared.zone.ask(name, record_type);
+        if self.shared.silent.load(Ordering::SeqCst) {
+            return unsent;
+        }
+        if !outcome.delay.is_zero() {
+            tokio::time::sleep(outcome.delay).await;
+        }
+        let Some(Content { code, mut answers, soa }) = outcome.content else { return unsent };
+        metadata.response_code = code;
+        if self.transport == Transport::Udp && outcome.truncation != Truncation::WhenLarge {
+            metadata.truncation = true;
+            answers.truncate(if outcome.truncation == Truncation::Always { answers.len() / 2 } else { 0 });
+        }
+        let edns = request.edns.as_ref().map(|_| {
+            let mut edns = Edns::new();
+            // The encoder cuts datagrams by this.
+            edns.set_max_payload(request.max_payload().min(LARGEST_DATAGRAM));
+            edns
+        });
+        let none: [Record; 0] = [];
+        let mut builder = MessageResponseBuilder::from_message_request(request);
+        if let Some(edns) = &edns {
+            builder.edns(edns);
+        }
+        let answer = builder.build(metadata, answers.iter(), none.iter(), soa.iter(), none.iter());
+        // A client that is gone misses nothing.
+        response.send_response(answer).await.unwrap_or(unsent)
+    }
+}
