@@ -1,7 +1,7 @@
 //! `run`: the controller, put together from its rooms.
 
 use super::debug_state;
-use super::run_arguments::RunArguments;
+use super::run_arguments::{FeedArguments, RunArguments};
 use crate::clock::Clock;
 use crate::cluster::apply::Writer;
 use crate::cluster::client::{ConnectOptions, Connected, connect, deadline};
@@ -76,7 +76,8 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     let (wake, woken) = mpsc::unbounded_channel();
     let waker = Waker::new(wake);
     let guard = Guard::new(arguments.guard.settings(), &ClusterFacts::default());
-    let feeds = feeds(&arguments, clock, waker.clone(), &client, &namespace, &metrics)?;
+    let store = SavedLists::new(client.clone(), &namespace, leadership.clone());
+    let feeds = feeds(&arguments.feed, clock, waker.clone(), store, &metrics)?;
     let names = names(&arguments, clock, waker.clone(), guard, &metrics)?;
 
     let owned = Arc::new(OwnedObjects::default());
@@ -207,23 +208,27 @@ fn facts_settings(arguments: &RunArguments, nameservers: Vec<IpAddr>) -> FactsSe
 }
 
 fn feeds(
-    arguments: &RunArguments,
+    arguments: &FeedArguments,
     clock: Clock,
     waker: Waker,
-    cluster: &Client,
-    namespace: &str,
+    store: SavedLists,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Feeds> {
-    let extra_ca = match &arguments.feed.extra_ca_file {
+    let extra_ca = match &arguments.extra_ca_file {
         Some(path) => {
             Some(std::fs::read(path).with_context(|| format!("--extra-ca-file {} cannot be read", path.display()))?)
         }
         None => None,
     };
     let client = HttpClient::new(&ClientSettings { extra_ca, ..ClientSettings::default() })?;
-    let store = Arc::new(SavedLists::new(cluster.clone(), namespace));
-    let settings = arguments.feed.settings();
-    Ok(Feeds::new(settings, clock, waker, store, Arc::new(client), Arc::<Metrics>::clone(metrics)))
+    Ok(Feeds::new(
+        arguments.settings(),
+        clock,
+        waker,
+        Arc::new(store),
+        Arc::new(client),
+        Arc::<Metrics>::clone(metrics),
+    ))
 }
 
 fn names(
