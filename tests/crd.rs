@@ -40,7 +40,8 @@ impl Server {
     /// it, or with the server's words.
     async fn try_create(&self, resource: &Value) -> Result<Value, String> {
         let gvk = GroupVersionKind::gvk("citrix-allowlist.io", "v1alpha1", "CitrixAllowlist");
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&gvk));
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&gvk));
         let object: DynamicObject = serde_json::from_value(resource.clone()).expect("an object");
         let parameters = PostParams { dry_run: true, field_manager: None };
         match api.create(&parameters, &object).await {
@@ -68,7 +69,8 @@ fn refused() -> Vec<(Value, By, Vec<&'static str>)> {
         spec.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
         spec
     };
-    let wildcard = |pattern: &str, names: &[&str]| spec(json!({ "wildcards": [{ "pattern": pattern, "names": names }] }));
+    let wildcard =
+        |pattern: &str, names: &[&str]| spec(json!({ "wildcards": [{ "pattern": pattern, "names": names }] }));
     let additional = |fields: Value| {
         let mut entry = json!({ "name": "identity" });
         entry.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
@@ -85,11 +87,19 @@ fn refused() -> Vec<(Value, By, Vec<&'static str>)> {
         (json!({ "customerId": "thirteenchars" }), Schema, vec!["spec.customerId", "^[a-zA-Z0-9]{1,12}$"]),
         (json!({ "customerId": "" }), Schema, vec!["spec.customerId", "^[a-zA-Z0-9]{1,12}$"]),
         (spec(json!({ "geo": "mars" })), Schema, vec!["spec.geo", "\"us\"", "\"eu\"", "\"ap-s\"", "\"jp\"", "\"all\""]),
-        (spec(json!({ "direction": "both" })), Schema, vec!["spec.direction", "\"inbound\"", "\"outbound\"", "\"all\""]),
+        (
+            spec(json!({ "direction": "both" })),
+            Schema,
+            vec!["spec.direction", "\"inbound\"", "\"outbound\"", "\"all\""],
+        ),
         (spec(json!({ "cloud": "Mars" })), Schema, vec!["spec.cloud", "\"Auto\"", "\"Global\"", "\"Japan\""]),
         (spec(json!({ "mode": "Observe" })), Schema, vec!["spec.mode", "\"Enforce\"", "\"Audit\""]),
         (spec(json!({ "dnsEgress": "Yes" })), Schema, vec!["spec.dnsEgress", "\"Auto\"", "\"None\""]),
-        (spec(json!({ "ipFamilies": "IPv5" })), Schema, vec!["spec.ipFamilies", "\"Auto\"", "\"IPv4\"", "\"IPv6\"", "\"Dual\""]),
+        (
+            spec(json!({ "ipFamilies": "IPv5" })),
+            Schema,
+            vec!["spec.ipFamilies", "\"Auto\"", "\"IPv4\"", "\"IPv6\"", "\"Dual\""],
+        ),
         (spec(json!({ "expandWildcards": "All" })), Schema, vec!["spec.expandWildcards", "\"Auto\"", "\"None\""]),
         (spec(json!({ "suspend": "yes" })), Schema, vec!["spec.suspend", "boolean"]),
         (spec(json!({ "services": { "include": [""] } })), Schema, vec!["spec.services.include[0]", "at least 1"]),
@@ -100,27 +110,98 @@ fn refused() -> Vec<(Value, By, Vec<&'static str>)> {
         (wildcard("*.example.com", &["a.example.net"]), Cel, vec!["spec.wildcards[0]", "must match wildcards.pattern"]),
         (wildcard("*.example.com", &["example.com"]), Cel, vec!["spec.wildcards[0]", "must match wildcards.pattern"]),
         (wildcard("*.*.nssvc.jp", &["a.nssvc.jp"]), Cel, vec!["spec.wildcards[0]", "must match wildcards.pattern"]),
-        (spec(json!({ "wildcards": [{ "pattern": "*.example.com", "names": many_names }] })), Schema, vec!["spec.wildcards[0].names", "64"]),
         (
-            spec(json!({ "wildcards": [{ "pattern": "*.example.com", "names": ["a.example.com"] }, { "pattern": "*.example.com", "names": ["b.example.com"] }] })),
+            spec(json!({ "wildcards": [{ "pattern": "*.example.com", "names": many_names }] })),
+            Schema,
+            vec!["spec.wildcards[0].names", "64"],
+        ),
+        (
+            spec(
+                json!({ "wildcards": [{ "pattern": "*.example.com", "names": ["a.example.com"] }, { "pattern": "*.example.com", "names": ["b.example.com"] }] }),
+            ),
             Schema,
             vec!["spec.wildcards[1]", "Duplicate value"],
         ),
-        (additional(json!({ "tcpPorts": "443" })), Cel, vec!["spec.additional[0]", "at least one name in fqdns or one CIDR in cidrs"]),
-        (additional(json!({ "fqdns": [], "cidrs": [], "tcpPorts": "443" })), Cel, vec!["spec.additional[0]", "at least one name in fqdns or one CIDR in cidrs"]),
-        (additional(json!({ "fqdns": ["login.example.com"] })), Cel, vec!["spec.additional[0]", "needs tcpPorts, udpPorts or a profile"]),
-        (additional(json!({ "cidrs": ["10.20.0.0/33"], "tcpPorts": 443 })), Cel, vec!["spec.additional[0]", "must be a CIDR such as 10.20.0.0/24"]),
-        (additional(json!({ "cidrs": ["somewhere"], "tcpPorts": 443 })), Cel, vec!["spec.additional[0]", "must be a CIDR such as 10.20.0.0/24"]),
-        (additional(json!({ "fqdns": ["*.example.com"], "tcpPorts": 443 })), Schema, vec!["spec.additional[0].fqdns[0]", "should match"]),
-        (additional(json!({ "fqdns": ["login.example.com"], "tcpPorts": 0 })), Schema, vec!["spec.additional[0].tcpPorts", "greater than or equal to 1"]),
-        (additional(json!({ "fqdns": ["login.example.com"], "tcpPorts": 65536 })), Schema, vec!["spec.additional[0].tcpPorts", "less than or equal to 65535"]),
-        (additional(json!({ "fqdns": ["login.example.com"], "udpPorts": "https" })), Schema, vec!["spec.additional[0].udpPorts", "should match"]),
-        (additional(json!({ "fqdns": ["login.example.com"], "profile": "Everything" })), Schema, vec!["spec.additional[0].profile", "\"ActiveDirectory\"", "\"CloudConnectorLan\"", "\"ConnectorAppliance\""]),
-        (additional(json!({ "name": "", "fqdns": ["login.example.com"], "tcpPorts": 443 })), Schema, vec!["spec.additional[0].name", "at least 1"]),
-        (spec(json!({ "inboundPorts": [{ "listed": 0, "pod": 8443 }] })), Schema, vec!["spec.inboundPorts[0].listed", "greater than or equal to 1"]),
-        (spec(json!({ "inboundPorts": [{ "listed": 443, "pod": 65536 }] })), Schema, vec!["spec.inboundPorts[0].pod", "65535"]),
-        (spec(json!({ "inboundPorts": [{ "listed": 443 }] })), Schema, vec!["spec.inboundPorts[0].pod", "Required value"]),
-        (spec(json!({ "podSelector": { "matchExpressions": [{ "key": "a", "operator": "Near" }] } })), Schema, vec!["spec.podSelector.matchExpressions[0].operator", "\"In\"", "\"Exists\""]),
+        (
+            additional(json!({ "tcpPorts": "443" })),
+            Cel,
+            vec!["spec.additional[0]", "at least one name in fqdns or one CIDR in cidrs"],
+        ),
+        (
+            additional(json!({ "fqdns": [], "cidrs": [], "tcpPorts": "443" })),
+            Cel,
+            vec!["spec.additional[0]", "at least one name in fqdns or one CIDR in cidrs"],
+        ),
+        (
+            additional(json!({ "fqdns": ["login.example.com"] })),
+            Cel,
+            vec!["spec.additional[0]", "needs tcpPorts, udpPorts or a profile"],
+        ),
+        (
+            additional(json!({ "cidrs": ["10.20.0.0/33"], "tcpPorts": 443 })),
+            Cel,
+            vec!["spec.additional[0]", "must be a CIDR such as 10.20.0.0/24"],
+        ),
+        (
+            additional(json!({ "cidrs": ["somewhere"], "tcpPorts": 443 })),
+            Cel,
+            vec!["spec.additional[0]", "must be a CIDR such as 10.20.0.0/24"],
+        ),
+        (
+            additional(json!({ "fqdns": ["*.example.com"], "tcpPorts": 443 })),
+            Schema,
+            vec!["spec.additional[0].fqdns[0]", "should match"],
+        ),
+        (
+            additional(json!({ "fqdns": ["login.example.com"], "tcpPorts": 0 })),
+            Schema,
+            vec!["spec.additional[0].tcpPorts", "greater than or equal to 1"],
+        ),
+        (
+            additional(json!({ "fqdns": ["login.example.com"], "tcpPorts": 65536 })),
+            Schema,
+            vec!["spec.additional[0].tcpPorts", "less than or equal to 65535"],
+        ),
+        (
+            additional(json!({ "fqdns": ["login.example.com"], "udpPorts": "https" })),
+            Schema,
+            vec!["spec.additional[0].udpPorts", "should match"],
+        ),
+        (
+            additional(json!({ "fqdns": ["login.example.com"], "profile": "Everything" })),
+            Schema,
+            vec![
+                "spec.additional[0].profile",
+                "\"ActiveDirectory\"",
+                "\"CloudConnectorLan\"",
+                "\"ConnectorAppliance\"",
+            ],
+        ),
+        (
+            additional(json!({ "name": "", "fqdns": ["login.example.com"], "tcpPorts": 443 })),
+            Schema,
+            vec!["spec.additional[0].name", "at least 1"],
+        ),
+        (
+            spec(json!({ "inboundPorts": [{ "listed": 0, "pod": 8443 }] })),
+            Schema,
+            vec!["spec.inboundPorts[0].listed", "greater than or equal to 1"],
+        ),
+        (
+            spec(json!({ "inboundPorts": [{ "listed": 443, "pod": 65536 }] })),
+            Schema,
+            vec!["spec.inboundPorts[0].pod", "65535"],
+        ),
+        (
+            spec(json!({ "inboundPorts": [{ "listed": 443 }] })),
+            Schema,
+            vec!["spec.inboundPorts[0].pod", "Required value"],
+        ),
+        (
+            spec(json!({ "podSelector": { "matchExpressions": [{ "key": "a", "operator": "Near" }] } })),
+            Schema,
+            vec!["spec.podSelector.matchExpressions[0].operator", "\"In\"", "\"Exists\""],
+        ),
         (retention("1 day"), Schema, vec!["spec.addressRetention", "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"]),
         (retention("-5m"), Schema, vec!["spec.addressRetention", "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"]),
         (retention("1m1h"), Schema, vec!["spec.addressRetention", "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"]),
@@ -131,7 +212,11 @@ fn refused() -> Vec<(Value, By, Vec<&'static str>)> {
         (refresh("0s", "5m"), Cel, vec!["spec.refresh.minInterval", "at least 1s"]),
         (refresh("5m", "721h"), Cel, vec!["spec.refresh.maxInterval", "at most 720h"]),
         (refresh("5m", "1 day"), Schema, vec!["spec.refresh.maxInterval", "^([0-9]+h)?"]),
-        (spec(json!({ "refresh": { "minInterval": "25h" } })), Cel, vec!["spec.refresh", "minInterval may not be longer"]),
+        (
+            spec(json!({ "refresh": { "minInterval": "25h" } })),
+            Cel,
+            vec!["spec.refresh", "minInterval may not be longer"],
+        ),
     ]
 }
 
@@ -251,7 +336,8 @@ async fn what_can_be_honoured_is_accepted_with_every_default_written_out() {
 async fn kubectl_says_why_it_refuses() {
     let server = Server::start().await;
     let resource = server.resource("dash", &json!({ "customerId": "test-customer" }));
-    let refusal = server.cluster.apply(&resource.to_string()).await.expect_err("a dash is no part of an id").to_string();
+    let refusal =
+        server.cluster.apply(&resource.to_string()).await.expect_err("a dash is no part of an id").to_string();
     for word in ["spec.customerId", "test-customer", "^[a-zA-Z0-9]{1,12}$"] {
         assert!(refusal.contains(word), "{refusal}");
     }
@@ -278,8 +364,11 @@ async fn kubectl_explains_every_field() {
     }
     assert!(all.len() > 60, "the schema has {} fields", all.len());
     // A condition is Kubernetes' own, and so are its words.
-    let speechless: Vec<&String> =
-        all.iter().filter(|(_, field)| field["description"].as_str().is_none_or(|text| text.len() < 10)).map(|(path, _)| path).collect();
+    let speechless: Vec<&String> = all
+        .iter()
+        .filter(|(_, field)| field["description"].as_str().is_none_or(|text| text.len() < 10))
+        .map(|(path, _)| path)
+        .collect();
     assert!(speechless.is_empty(), "without a description: {speechless:?}");
     let told = server.cluster.kubectl(&["explain", "cal", "--recursive"]).await.expect("an explanation");
     for (path, _) in &all {
@@ -310,7 +399,8 @@ async fn kubectl_lists_by_short_name_and_category_with_the_columns_people_need()
     };
     let table = get("cal", &[]).await;
     let header: Vec<&str> = table.lines().next().unwrap_or_default().split_whitespace().collect();
-    let columns = ["NAME", "CUSTOMER", "GEO", "DIRECTION", "READY", "NAMES", "WILDCARDS", "POLICIES", "VALID-UNTIL", "AGE"];
+    let columns =
+        ["NAME", "CUSTOMER", "GEO", "DIRECTION", "READY", "NAMES", "WILDCARDS", "POLICIES", "VALID-UNTIL", "AGE"];
     assert_eq!(header, columns);
     let row = table.lines().nth(1).unwrap_or_default();
     assert!(row.starts_with("daas-us") && row.contains("testcustomer") && row.contains("outbound"), "{table}");
@@ -326,11 +416,16 @@ async fn kubectl_lists_by_short_name_and_category_with_the_columns_people_need()
 async fn the_server_holds_the_definition_as_the_code_has_it() {
     // Within its CEL budget, or it would not be established.
     let cluster = shared_control_plane().await.expect("a control plane");
-    let told = cluster.kubectl(&["get", "crd", "citrixallowlists.citrix-allowlist.io", "-o", "json"]).await.expect("the definition");
+    let told = cluster
+        .kubectl(&["get", "crd", "citrixallowlists.citrix-allowlist.io", "-o", "json"])
+        .await
+        .expect("the definition");
     let held: CustomResourceDefinition = serde_json::from_str(&told).expect("a definition");
     let conditions = held.status.and_then(|status| status.conditions).unwrap_or_default();
     let holds = |kind: &str| conditions.iter().any(|held| held.type_ == kind && held.status == "True");
     assert!(holds("Established") && holds("NamesAccepted") && !holds("NonStructuralSchema"), "{conditions:?}");
-    let schema = |spec: CustomResourceDefinitionSpec| spec.versions.into_iter().map(|version| version.schema).collect::<Vec<_>>();
+    let schema = |spec: CustomResourceDefinitionSpec| {
+        spec.versions.into_iter().map(|version| version.schema).collect::<Vec<_>>()
+    };
     assert_eq!(schema(held.spec), schema(crd::definition().spec));
 }
