@@ -134,7 +134,8 @@ impl Listed {
     /// the other protocol, the other direction; drawn at random, none of them listed, and only in `directions`.
     pub fn near_misses(&self, count: usize, directions: &[Direction], others: &Self) -> BTreeSet<Connection> {
         let mut random = Random(0x2545_f491_4f6c_dd1d);
-        let (own, foreign): (Vec<_>, Vec<_>) = (self.pairs().into_iter().collect(), others.pairs().into_iter().collect());
+        let (own, foreign): (Vec<_>, Vec<_>) =
+            (self.pairs().into_iter().collect(), others.pairs().into_iter().collect());
         let mut misses = BTreeSet::new();
         for _ in 0..count * 200 {
             if misses.len() == count {

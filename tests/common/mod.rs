@@ -31,6 +31,15 @@ pub async fn cluster() -> &'static ControlPlane {
     shared_control_plane().await.expect("a control plane")
 }
 
+/// A control plane for one test alone, with nothing in it that writes by itself.
+pub async fn own_cluster() -> &'static ControlPlane {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = ControlPlane::builder().without_controller_manager();
+    let started = builder.workspace_definitions().expect("definitions").start().await;
+    // It ends with the process, as the shared one does.
+    Box::leak(Box::new(started.expect("a control plane")))
+}
+
 /// A namespace with everything that a resource in it needs.
 pub struct Stage {
     pub cluster: &'static ControlPlane,
@@ -47,7 +56,10 @@ impl Stage {
     }
 
     pub async fn with(config: StandinConfig) -> Self {
-        let cluster = cluster().await;
+        Self::on(cluster().await, config).await
+    }
+
+    pub async fn on(cluster: &'static ControlPlane, config: StandinConfig) -> Self {
         let dns = DnsServer::start().await.expect("a DNS server");
         dns.default_to_fixture(5);
         Self {
