@@ -149,8 +149,12 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     });
     ended.planned(&plan, &addresses);
 
-    let first = !observed.keys().any(|key| key.kind == Kind::Policy);
-    if first && subject.mode() == Mode::Enforce {
+    // What is written first waits: in Enforce mode it isolates pods, in Audit mode it says what that would do.
+    let written = match subject.mode() {
+        Mode::Enforce => Kind::Policy,
+        Mode::Audit => Kind::ConfigMap,
+    };
+    if !observed.keys().any(|key| key.kind == written) {
         let since = *state.waiting_since.get_or_insert(now);
         if let Gate::Held { waiting, until } =
             activation::gate(&addresses, since, context.settings.first_policy_wait, now)
