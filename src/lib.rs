@@ -8,8 +8,10 @@
 //!        status ◀─ cluster ◀─ objects ◀─ render ◀─ Plan ◀─ plan::decide ◀───────┘
 //! ```
 
+pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod controller;
 pub mod crd;
 pub mod facts;
 pub mod feed;
@@ -19,5 +21,7 @@ pub mod net;
 pub mod plan;
 pub mod reason;
 pub mod render;
+pub mod server;
 pub mod status;
 pub mod subscriber;
+pub mod telemetry;

@@ -1,5 +1,6 @@
 //! Saved lists on a real API server: kept, pruned, and not believed where somebody else wrote.
 
+use citrix_allowlist::cluster::lease::Leadership;
 use citrix_allowlist::cluster::saved_lists::SavedLists;
 use citrix_allowlist::feed::FeedKey;
 use citrix_allowlist::feed::document::Form;
@@ -34,7 +35,7 @@ async fn lists_are_kept_pruned_and_guarded() {
     let control_plane = test_support::shared_control_plane().await.expect("a control plane");
     let namespace = control_plane.fresh_namespace("saved").await.expect("a namespace");
     let client = control_plane.client().await.expect("a client");
-    let store = SavedLists::new(client.clone(), namespace.name());
+    let store = SavedLists::new(client.clone(), namespace.name(), Leadership::always());
     assert_eq!(store.load().await.expect("nothing yet").lists, []);
 
     // More than a page of them, and one that changes.

@@ -2,6 +2,13 @@
 
 pub mod apply;
 pub mod changes;
+pub mod client;
 pub mod digest;
+pub mod facts;
+pub mod lease;
 pub mod owned;
+pub mod proxy;
+pub mod report;
 pub mod saved_lists;
+pub mod scope;
+pub mod watch;
