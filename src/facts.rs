@@ -29,6 +29,18 @@ impl ClusterFacts {
     }
 }
 
+impl ClusterFacts {
+    /// The same without the endpoints behind DNS Services, which come and go, and which no policy depends on.
+    #[must_use]
+    pub fn without_endpoints(&self) -> Self {
+        let mut facts = self.clone();
+        for service in facts.dns.iter_mut().filter_map(|server| server.service.as_mut()) {
+            service.endpoints.clear();
+        }
+        facts
+    }
+}
+
 /// A DNS server that pods are given in their `resolv.conf`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsServer {

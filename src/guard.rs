@@ -28,7 +28,7 @@ impl Default for GuardSettings {
 }
 
 /// Who names an address or network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
     /// The vendor's list, an answer of DNS, or what is remembered from either.
     Vendor,
@@ -163,10 +163,11 @@ impl Guard {
                 return refused(format!("{what} ({special})"));
             }
         }
-        if origin == Origin::Vendor && !opened {
-            if let Some((range, whose)) = self.cluster.iter().find(|(range, _)| overlaps(range, &network)) {
-                return refused(format!("the cluster's own {whose} range {range}"));
-            }
+        if origin == Origin::Vendor
+            && !opened
+            && let Some((range, whose)) = self.cluster.iter().find(|(range, _)| overlaps(range, &network))
+        {
+            return refused(format!("the cluster's own {whose} range {range}"));
         }
         Ok(())
     }

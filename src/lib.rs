@@ -8,7 +8,10 @@
 //!        status ◀─ cluster ◀─ objects ◀─ render ◀─ Plan ◀─ plan::decide ◀───────┘
 //! ```
 
+pub mod cli;
 pub mod clock;
+pub mod cluster;
+pub mod controller;
 pub mod crd;
 pub mod facts;
 pub mod feed;
@@ -20,3 +23,4 @@ pub mod reason;
 pub mod render;
 pub mod status;
 pub mod subscriber;
+pub mod telemetry;

@@ -1,2 +1,8 @@
 //! Arguments to one command.
-fn main() {}
+
+use citrix_allowlist::cli;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -75,6 +75,12 @@ impl Reason {
         Self::Progressing,
     ];
 
+    /// Whether it is a station on the way that passes by itself, and so worth a condition but no event.
+    #[must_use]
+    pub const fn is_passing(self) -> bool {
+        matches!(self, Self::WaitingForFeed | Self::WaitingForNames | Self::RateLimited | Self::Progressing)
+    }
+
     /// The reason as conditions and events carry it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

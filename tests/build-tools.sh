@@ -42,9 +42,9 @@ describe() {
     kubeconform) module=tools package=github.com/yannh/kubeconform/cmd/kubeconform cold="3 s" ;;
     cyclonus) module=tools package=github.com/mattfenwick/cyclonus/cmd/cyclonus cold="2 min" ;;
     actionlint) module=tools package=github.com/rhysd/actionlint/cmd/actionlint cold="5 s" ;;
-    cargo-deny) module=cargo package="cargo-deny@$cargo_deny_version" cold="CARGO_DENY_COLD" ;;
     helm3) module=tools-helm3 package=helm.sh/helm/v3/cmd/helm cold="50 s" ;;
     glua) module=tools-helm3 package=github.com/yuin/gopher-lua/cmd/glua cold="3 s" ;;
+    cargo-deny) module=cargo package="cargo-deny@$cargo_deny_version" cold="5 min" ;;
     *)
         echo "build-tools: unknown program or group: $1" >&2
         usage >&2

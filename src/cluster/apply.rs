@@ -1,6 +1,8 @@
 //! Carries out writes, each under the one field manager and each only while this process leads.
 
 use super::changes::{Change, Desired, Precondition};
+use super::client::{CallError, deadline};
+use super::lease::Leadership;
 use super::owned::{self, Kind, ObjectKey, Observed, OwnedObjects};
 use crate::crd::{ADOPT_ANNOTATION, FIELD_MANAGER};
 use crate::subscriber::Subscriber;
@@ -15,9 +17,8 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The longest that one call to the API server may take: shorter than the fence of a lease, so that no write that was
-/// begun as a leader is still under way when another may lead.
-const CALL_DEADLINE: Duration = Duration::from_secs(4);
+/// The longest that one write may take. A policy of a thousand peers takes some ten milliseconds.
+const CALL_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Why a write was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +52,6 @@ pub enum WriteError {
     NotLeading,
 }
 
-/// Whether this process may write at this very moment.
-pub trait Fence: Send + Sync {
-    /// Asked directly before every write.
-    fn may_write(&self) -> bool;
-}
-
 /// Told of every write that was carried out or refused, for logs and metrics.
 pub trait WriteObserver: Send + Sync {
     /// One write of `kind` by `verb` ended; `result` is `ok` or the sort of failure.
@@ -67,7 +62,7 @@ pub trait WriteObserver: Send + Sync {
 #[derive(Clone)]
 pub struct Writer {
     client: Client,
-    fence: Arc<dyn Fence>,
+    leadership: Leadership,
     owned: Arc<OwnedObjects>,
     observer: Arc<dyn WriteObserver>,
 }
@@ -88,14 +83,14 @@ pub struct OwnerIdentity {
 }
 
 impl Writer {
-    /// A writer that asks `fence` before each write and keeps `owned` current with the answers.
+    /// A writer that asks `leadership` before each write and keeps `owned` current with the answers.
     pub fn new(
         client: Client,
-        fence: Arc<dyn Fence>,
+        leadership: Leadership,
         owned: Arc<OwnedObjects>,
         observer: Arc<dyn WriteObserver>,
     ) -> Self {
-        Self { client, fence, owned, observer }
+        Self { client, leadership, owned, observer }
     }
 
     /// Carries out one change.
@@ -153,22 +148,13 @@ impl Writer {
         Api::namespaced(self.client.clone(), &key.namespace)
     }
 
-    async fn call<T>(
-        &self,
-        key: &ObjectKey,
-        request: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, WriteError> {
-        if !self.fence.may_write() {
+    async fn call<T>(&self, key: &ObjectKey, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+        // No write begun as a leader is still under way when another may lead.
+        let limit = CALL_DEADLINE.min(self.leadership.time_left());
+        if limit.is_zero() {
             return Err(WriteError::NotLeading);
         }
-        match tokio::time::timeout(CALL_DEADLINE, request).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(sort(key, error)),
-            Err(_) => Err(WriteError::Unavailable {
-                key: key.clone(),
-                message: format!("no answer within {} s", CALL_DEADLINE.as_secs()),
-            }),
-        }
+        deadline(limit, request).await.map_err(|error| sort(key, &error))
     }
 
     /// A plain create, not an apply: an apply would merge into whatever has appeared under the name meanwhile.
@@ -206,7 +192,7 @@ impl Writer {
     /// A forced apply that names uid and resourceVersion: refused where the object is another, or newer.
     async fn update<K: Owned>(&self, key: &ObjectKey, object: &K, was: &Precondition) -> Result<(), WriteError> {
         let mut object = object.clone();
-        let metadata = kube::ResourceExt::meta_mut(&mut object);
+        let metadata = object.meta_mut();
         metadata.uid = Some(was.uid.to_string());
         metadata.resource_version = Some(was.resource_version.to_string());
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
@@ -259,15 +245,11 @@ impl Owned for ConfigMap {
     }
 }
 
-fn sort(key: &ObjectKey, error: kube::Error) -> WriteError {
-    match error {
-        kube::Error::Api(status) => match status.code {
-            409 => WriteError::Changed(key.clone()),
-            400 | 403 | 404 | 405 | 413 | 422 => {
-                WriteError::Refused { key: key.clone(), code: status.code, message: status.message.clone() }
-            }
-            _ => WriteError::Unavailable { key: key.clone(), message: status.message.clone() },
-        },
-        other => WriteError::Unavailable { key: key.clone(), message: other.to_string() },
+fn sort(key: &ObjectKey, error: &CallError) -> WriteError {
+    let (key, message) = (key.clone(), error.to_string());
+    match error.code() {
+        Some(409) => WriteError::Changed(key),
+        Some(code @ (400 | 403 | 404 | 405 | 413 | 422)) => WriteError::Refused { key, code, message },
+        _ => WriteError::Unavailable { key, message },
     }
 }

@@ -2,5 +2,11 @@
 
 pub mod apply;
 pub mod changes;
+pub mod client;
 pub mod digest;
+pub mod lease;
 pub mod owned;
+pub mod proxy;
+pub mod report;
+pub mod scope;
+pub mod watch;

@@ -4,15 +4,16 @@ use super::digest::{self, Digest};
 use crate::crd::{CitrixAllowlist, FIELD_MANAGER};
 use crate::net::{Direction, DomainName, PortSet};
 use crate::render::{config_map, network_policy};
+use crate::subscriber::Subscriber;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use crate::subscriber::Subscriber;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 
 /// The kinds of object the operator keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,8 +77,13 @@ pub struct Owner {
 pub enum Memory {
     /// What a policy allows.
     Rules(Vec<(Direction, PortSet, Vec<IpNet>)>),
-    /// Which addresses were whose.
-    Attribution(BTreeMap<DomainName, Vec<IpAddr>>),
+    /// Which addresses were whose, as a ConfigMap has it.
+    Attribution {
+        /// By name.
+        names: BTreeMap<DomainName, Vec<IpAddr>>,
+        /// Networks that the list or the spec gave.
+        networks: BTreeSet<IpNet>,
+    },
 }
 
 /// Who holds our fields of an object now, where it is not the operator: whoever changes a field takes it from its
@@ -120,9 +126,8 @@ pub fn fold_policy(policy: &NetworkPolicy) -> Observed {
         "ingress" => governs(Direction::Inbound),
         _ => true,
     });
-    let memory = edited_by
-        .is_none()
-        .then(|| Arc::new(Memory::Rules(network_policy::remembered(std::slice::from_ref(policy)))));
+    let memory =
+        edited_by.is_none().then(|| Arc::new(Memory::Rules(network_policy::remembered(std::slice::from_ref(policy)))));
     fold(&policy.metadata, digest::of_policy(policy), memory, edited_by)
 }
 
@@ -130,7 +135,10 @@ pub fn fold_policy(policy: &NetworkPolicy) -> Observed {
 #[must_use]
 pub fn fold_config_map(map: &ConfigMap) -> Observed {
     let edited_by = edited_by(&map.metadata, "f:data", config_map::is_owned_key);
-    let memory = edited_by.is_none().then(|| Arc::new(Memory::Attribution(config_map::remembered(map))));
+    let memory = edited_by.is_none().then(|| {
+        let (names, networks) = (config_map::remembered(map), config_map::remembered_networks(map));
+        Arc::new(Memory::Attribution { names, networks })
+    });
     fold(&map.metadata, digest::of_config_map(map), memory, edited_by)
 }
 
@@ -154,6 +162,7 @@ fn fold(
 #[derive(Debug, Default)]
 pub struct OwnedObjects {
     inner: Mutex<Inner>,
+    restarted: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -239,9 +248,15 @@ impl OwnedObjects {
         self.lock().remembered.remove(owner);
     }
 
-    /// Starts over, before the watches list everything again: another process has been leading.
-    pub fn clear(&self) {
+    /// Forgets everything and has the watches list it again: another process has been leading.
+    pub fn start_over(&self) {
         *self.lock() = Inner::default();
+        self.restarted.notify_one();
+    }
+
+    /// Waits until [`Self::start_over`] is called.
+    pub async fn restarted(&self) {
+        self.restarted.notified().await;
     }
 
     /// How many objects are known.

@@ -28,3 +28,11 @@ pub const REFRESH_ANNOTATION: &str = "citrix-allowlist.io/refresh-requested-at";
 pub fn definition() -> k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition {
     <CitrixAllowlist as kube::CustomResourceExt>::crd()
 }
+
+/// The CustomResourceDefinition as YAML, as `crds/` holds it.
+///
+/// # Errors
+/// Where it does not serialise, which no release does.
+pub fn yaml() -> Result<String, serde_saphyr::ser::Error> {
+    serde_saphyr::to_string(&definition())
+}

@@ -4,6 +4,7 @@ use crate::crd::Problem;
 use crate::net::{Direction, DomainName, NamePattern, PortSet};
 use ipnet::IpNet;
 use jiff::Timestamp;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// One list, read. Everything in it that could be understood exactly is in `entries`; everything else is in `problems`.
@@ -20,7 +21,7 @@ pub struct Allowlist {
 }
 
 /// One endpoint of one service, in one direction and region.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The service's name as the vendor writes it.
     pub service: Arc<str>,
@@ -28,11 +29,12 @@ pub struct Entry {
     pub direction: Direction,
     /// The region it serves.
     pub geo: EntryGeo,
-    /// Exact names.
+    /// Exact names, sorted, none twice.
     pub names: Vec<DomainName>,
-    /// Wildcards.
+    /// Wildcards, sorted, none twice.
     pub patterns: Vec<NamePattern>,
-    /// Networks, canonical. Not yet through the guard.
+    /// Networks, each canonical, sorted, none twice. Not yet through the guard, and therefore not merged: two that pass
+    /// it may join to one that is too wide.
     pub networks: Vec<IpNet>,
     /// Ports; `None` where the list gives none: then nothing is opened, and it is reported.
     pub ports: Option<PortSet>,
@@ -52,7 +54,7 @@ pub enum EntryGeo {
 }
 
 /// A problem of the list, with the scope it belongs to, so that a resource reports only what concerns it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListProblem {
     /// The direction of the entry, where it could be read.
     pub direction: Option<Direction>,
@@ -60,4 +62,16 @@ pub struct ListProblem {
     pub geo: EntryGeo,
     /// The problem, as status lists it.
     pub problem: Problem,
+}
+
+impl Allowlist {
+    /// An identity of what the list says, without when it was published and how long it holds: equal for equal content,
+    /// within one process.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.entries.hash(&mut hasher);
+        self.problems.hash(&mut hasher);
+        hasher.finish()
+    }
 }

@@ -1,5 +1,36 @@
-//! The vendor's list.
+//! The vendor's list: fetched politely, read in every form, never lost.
+//!
+//! ```text
+//! watch ─▶ table ─▶ limiter ─▶ client ─▶ document ─▶ entry (shrink, schedule) ─▶ view
+//!            ▲                                          │
+//!            └───────────── store ◀─────────────────────┘
+//! ```
+//!
+//! [`document`], [`schedule`], [`limiter`], [`shrink`] and the entries are pure; [`client`] sends one request; the
+//! table and what drives it keep one entry per list, however many resources need it.
 
 mod allowlist;
+pub mod client;
+mod directory;
+pub mod document;
+mod entry;
+pub mod limiter;
+mod observer;
+pub mod request;
+mod restore;
+mod run;
+pub mod schedule;
+pub mod settings;
+pub mod shrink;
+pub mod store;
+mod table;
+mod view;
 
 pub use allowlist::{Allowlist, Entry, EntryGeo, ListProblem};
+pub use client::{ClientSettings, Fetch, HttpClient};
+pub use observer::{CompletedFetch, FeedObserver, NoObserver};
+pub use request::{Cloud, FeedKey, FeedRequest, Format};
+pub use settings::FeedSettings;
+pub use store::{ListStore, MemoryStore};
+pub use table::Feeds;
+pub use view::{FeedSnapshot, FeedView};

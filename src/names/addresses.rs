@@ -19,9 +19,9 @@ pub struct NameAddresses {
     pub addresses: Vec<IpAddr>,
     /// Where the name stands.
     pub state: NameState,
-    /// Addresses that the guard refused in the newest answers, sorted.
+    /// Addresses that were answered, within the retention, and that the guard refuses, sorted; at most 64.
     pub refused: Vec<RefusedAddress>,
-    /// How many addresses were given up because the name has more than the bound allows.
+    /// How many addresses the newest round of answers cost because the name has more than the bound allows.
     pub evicted: usize,
 }
 
@@ -34,13 +34,14 @@ pub enum NameState {
     Answered,
     /// The newest definitive answer says the name has none (NXDOMAIN or NODATA in both families).
     Absent,
-    /// No definitive answer since the last question or longer: servers fail, refuse or are silent. What was known stays.
+    /// No definitive answer to the last questions: servers fail, refuse or are silent. What was known stays.
     Failing {
-        /// What went wrong, as a person reads it.
+        /// What went wrong when it began, as a person reads it.
         error: Arc<str>,
         /// Whether it has lasted beyond `--max-stale`.
         stale: bool,
         /// Whether the name ever had a definitive answer, before the failing or in memory from before a restart.
+        /// One in both families: unless the other has addresses and this one has failed three times.
         ever_answered: bool,
     },
 }

@@ -149,6 +149,38 @@ impl PortSet {
         self.ranges.iter().any(|(held, range)| *held == protocol && range.contains(port))
     }
 
+    /// What both sets allow; `None` where they share nothing.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        let shared = self.iter().flat_map(|(protocol, range)| {
+            other.iter().filter(move |(other_protocol, _)| *other_protocol == protocol).filter_map(
+                move |(_, other_range)| {
+                    let first = range.first.max(other_range.first);
+                    let last = range.last.min(other_range.last);
+                    PortRange::new(first, last).map(|range| (protocol, range))
+                },
+            )
+        });
+        Self::new(shared)
+    }
+
+    /// Whether everything that `other` allows is allowed here too.
+    #[must_use]
+    pub fn is_superset(&self, other: &Self) -> bool {
+        // Ranges of a set neither touch nor overlap, so a covered range lies within a single one.
+        other.iter().all(|(protocol, range)| {
+            self.iter().any(|(held, wider)| held == protocol && wider.first <= range.first && range.last <= wider.last)
+        })
+    }
+
+    /// The set's ranges of one protocol as the vendor writes them, `80,443,8080-8090`; `None` where there is none.
+    #[must_use]
+    pub fn listed(&self, protocol: Protocol) -> Option<String> {
+        let ranges: Vec<String> =
+            self.iter().filter(|(held, _)| *held == protocol).map(|(_, range)| range.to_string()).collect();
+        if ranges.is_empty() { None } else { Some(ranges.join(",")) }
+    }
+
     /// All that either set allows.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
@@ -202,6 +234,8 @@ mod tests {
         .expect("not empty");
         assert_eq!(set.to_string(), "TCP 80-90,443; UDP 443");
         assert_eq!(PortSet::new([]), None);
+        assert_eq!(set.listed(Protocol::Tcp).as_deref(), Some("80-90,443"));
+        assert_eq!(PortSet::new([(Protocol::Tcp, range(1, 1))]).and_then(|set| set.listed(Protocol::Udp)), None);
     }
 
     proptest! {
@@ -222,6 +256,30 @@ mod tests {
                 prop_assert_eq!(set.contains(protocol, port), expected);
             }
             prop_assert!(set.len() <= parts.len());
+        }
+
+        #[test]
+        fn shared_and_contained_ports_are_judged_port_by_port(
+            ours in prop::collection::vec((any::<bool>(), 1u16..60, 0u16..20), 1..6),
+            theirs in prop::collection::vec((any::<bool>(), 1u16..60, 0u16..20), 1..6),
+        ) {
+            let set = |parts: &[(bool, u16, u16)]| {
+                PortSet::new(parts.iter().map(|(tcp, first, width)| {
+                    (if *tcp { Protocol::Tcp } else { Protocol::Udp }, range(*first, first + width))
+                }))
+                .expect("not empty")
+            };
+            let (ours, theirs) = (set(&ours), set(&theirs));
+            let shared = ours.intersection(&theirs);
+            let mut contained = true;
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                for port in 1..90 {
+                    let both = ours.contains(protocol, port) && theirs.contains(protocol, port);
+                    prop_assert_eq!(shared.as_ref().is_some_and(|shared| shared.contains(protocol, port)), both);
+                    contained &= !theirs.contains(protocol, port) || ours.contains(protocol, port);
+                }
+            }
+            prop_assert_eq!(ours.is_superset(&theirs), contained);
         }
     }
 }

@@ -1,1 +1,28 @@
 //! Allowlist, addresses and spec become a plan: rules, and what could not be honoured. Pure.
+//!
+//! Two steps, since names are resolved between them: [`select`] says what a spec wants of a list, [`decide`] what that
+//! means once DNS has answered.
+
+mod decide;
+mod dns;
+mod families;
+mod inherited;
+mod rules;
+mod select;
+
+pub use decide::{Absence, EndpointRecord, Inputs, Plan, decide};
+pub use dns::{DnsPeer, DnsRule};
+pub use families::{Families, Nat64};
+pub use inherited::{Inherited, RememberedRule};
+pub use rules::{DirectionPlan, Peers, Rule};
+pub use select::{Endpoint, Selection, Target, WildcardUse, directions, geo_matches, profile_ports, select};
+
+use crate::net::DomainName;
+
+/// `a, b, c and 4 more`: names for a message, which holds few.
+fn few<'a>(names: impl ExactSizeIterator<Item = &'a DomainName>) -> String {
+    const MOST: usize = 3;
+    let total = names.len();
+    let shown: Vec<&str> = names.take(MOST).map(DomainName::as_str).collect();
+    if total > MOST { format!("{} and {} more", shown.join(", "), total - MOST) } else { shown.join(", ") }
+}

@@ -1,1 +1,188 @@
 //! A plan becomes Kubernetes objects. Pure: a file per engine.
+
+pub mod budget;
+pub mod config_map;
+pub mod evaluate;
+pub mod network_policy;
+mod placement;
+
+#[cfg(test)]
+mod tests;
+
+use crate::crd::{
+    ALLOWLIST_LABEL, CitrixAllowlist, CitrixAllowlistSpec, FIELD_MANAGER, MANAGED_BY_LABEL, Problem, Summary,
+};
+use crate::net::{Direction, canonical_set};
+use crate::plan::Plan;
+use budget::Cni;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The `CitrixAllowlist` that objects are kept for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its namespace, which is the objects' too.
+    pub namespace: String,
+    /// Its name, which the objects' names start with.
+    pub name: String,
+    /// Its uid; `None` where nothing is applied and there is none: then objects carry no owner reference.
+    pub uid: Option<String>,
+}
+
+/// Bounds on objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most peers of one NetworkPolicy, those for DNS left out; at least 1.
+    pub peers: usize,
+    /// The most bytes of one object as JSON; at least 64 KiB.
+    pub bytes: usize,
+    /// The network plugin whose budgets are watched, where it is known.
+    pub cni: Option<Cni>,
+}
+
+impl Default for Limits {
+    /// 1,000 peers, which a person can still read, and 1,000,000 bytes: etcd takes 1.5 MiB, a ConfigMap 1 MiB of data.
+    fn default() -> Self {
+        Self { peers: 1_000, bytes: 1_000_000, cni: None }
+    }
+}
+
+/// Over how many objects each direction was spread before, so that the number changes rarely.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PreviousLayout {
+    /// The highest number among egress objects; 0 where there was none.
+    pub outbound: usize,
+    /// The highest number among ingress objects; 0 where there was none.
+    pub inbound: usize,
+}
+
+impl PreviousLayout {
+    /// The layout that the names of an owner's applied policies show. Other names count for nothing.
+    pub fn of<'a>(owner: &str, policies: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut layout = Self::default();
+        for policy in policies {
+            let Some(rest) = policy.strip_prefix(owner).and_then(|rest| rest.strip_prefix('-')) else { continue };
+            for direction in Direction::ALL {
+                let number = match rest.strip_prefix(direction.object_suffix()) {
+                    Some("") => Some(1),
+                    Some(number) => number.strip_prefix('-').and_then(|number| number.parse().ok()),
+                    None => None,
+                };
+                let held = match direction {
+                    Direction::Outbound => &mut layout.outbound,
+                    Direction::Inbound => &mut layout.inbound,
+                };
+                *held = (*held).max(number.unwrap_or(0));
+            }
+        }
+        layout
+    }
+
+    const fn direction(self, direction: Direction) -> usize {
+        match direction {
+            Direction::Outbound => self.outbound,
+            Direction::Inbound => self.inbound,
+        }
+    }
+}
+
+/// Everything that is kept in the cluster for one `CitrixAllowlist`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Objects {
+    /// The policies, egress before ingress, by number.
+    pub policies: Vec<NetworkPolicy>,
+    /// The ConfigMaps, by number; always at least one.
+    pub config_maps: Vec<ConfigMap>,
+    /// Budgets of the network plugin that the policies overrun, and what had to be shortened, sorted.
+    pub problems: Vec<Problem>,
+    /// Distinct CIDRs in the policies, those for DNS left out.
+    pub cidrs: usize,
+    /// Rules over all policies, those for DNS left out.
+    pub rules: usize,
+    /// Peers over all policies, those for DNS left out.
+    pub peers: usize,
+}
+
+impl Objects {
+    /// The counts for status.
+    #[must_use]
+    pub fn summary(&self, plan: &Plan) -> Summary {
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        Summary {
+            services: count(plan.services),
+            names: count(plan.names),
+            names_resolved: count(plan.names_resolved),
+            resolved: format!("{}/{}", plan.names_resolved, plan.names),
+            wildcards: count(plan.wildcards),
+            addresses: count(plan.addresses),
+            cidrs: count(self.cidrs),
+            policies: count(self.policies.len()),
+        }
+    }
+}
+
+/// The objects that say what a plan says. A direction that the plan leaves absent has no policy.
+#[must_use]
+pub fn objects(
+    owner: &Owner,
+    spec: &CitrixAllowlistSpec,
+    plan: &Plan,
+    limits: &Limits,
+    previous: &PreviousLayout,
+) -> Objects {
+    let mut objects = Objects::default();
+    let mut lists = config_map::Lists::default();
+    let mut distinct = BTreeSet::new();
+    for direction in Direction::ALL {
+        lists.add_names(direction, plan.fqdns(direction));
+        let Some(decided) = plan.direction(direction) else { continue };
+        lists.add_networks(direction, &canonical_set(decided.networks()));
+        let fixed = network_policy::fixed_bytes(&spec.pod_selector, decided.dns());
+        let parts = placement::place(decided.rules(), limits, fixed, previous.direction(direction));
+        for part in &parts {
+            objects.rules += part.rules.len();
+            for rule in &part.rules {
+                objects.peers += rule.networks.len();
+                distinct.extend(rule.networks.iter().copied());
+            }
+        }
+        objects.problems.extend(budget::overruns(direction, &parts, limits));
+        objects.policies.extend(network_policy::policies(owner, &spec.pod_selector, direction, &parts, decided.dns()));
+    }
+    objects.cidrs = distinct.len();
+    let (config_maps, shortened) = config_map::config_maps(owner, plan, &lists, limits.bytes);
+    objects.config_maps = config_maps;
+    objects.problems.extend(shortened);
+    objects.problems.sort_unstable();
+    objects
+}
+
+/// What every object carries: name, labels, and the owner that takes it along when it goes.
+fn metadata(owner: &Owner, name: String) -> ObjectMeta {
+    let reference = owner.uid.as_ref().map(|uid| OwnerReference {
+        api_version: CitrixAllowlist::api_version(&()).into_owned(),
+        kind: CitrixAllowlist::kind(&()).into_owned(),
+        name: owner.name.clone(),
+        uid: uid.clone(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    });
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(owner.namespace.clone()),
+        labels: Some(BTreeMap::from([
+            (MANAGED_BY_LABEL.to_owned(), FIELD_MANAGER.to_owned()),
+            (ALLOWLIST_LABEL.to_owned(), owner.name.clone()),
+        ])),
+        owner_references: reference.map(|reference| vec![reference]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// `base`, `base-2`, `base-3`, ...: the name of the object with the given number, counted from 0.
+fn numbered(base: String, index: usize) -> String {
+    if index == 0 { base } else { format!("{base}-{}", index + 1) }
+}

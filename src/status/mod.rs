@@ -1,7 +1,10 @@
 //! What happened becomes what status says. Pure: every sentence that a person reads in a condition is made here.
 
+mod notes;
 #[cfg(test)]
 mod tests;
+
+pub use notes::{Note, notes};
 
 use crate::crd::status::MOST_PROBLEMS;
 use crate::crd::{CitrixAllowlistStatus, FeedStatus, Problem, Summary, WouldApply};

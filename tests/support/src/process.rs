@@ -6,25 +6,32 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
-/// Starts its arguments as a program, sends it the signals named on standard input, and kills it when that ends. The
-/// shell ends with the program, and with its status.
+/// Starts its arguments, after the first, as a program whose output is appended to the file that the first names; sends
+/// it the signals named on standard input, with a line of answer to each, and kills it when that input ends. The shell
+/// ends with the program, and with its status.
 const SUPERVISOR: &str = r#"
 exec 3<&0
-"$@" 3<&- </dev/null &
+log=$1
+shift
+"$@" 3<&- </dev/null >>"$log" 2>&1 &
 program=$!
 {
-    while read -r signal; do kill -s "$signal" "$program"; done
+    while read -r signal; do
+        kill -s "$signal" "$program"
+        echo sent
+    done
     kill -s KILL "$program"
-} <&3 >/dev/null 2>&1 &
+} <&3 2>/dev/null &
 watcher=$!
+exec >/dev/null
 wait "$program"
 status=$?
 kill -s KILL "$watcher"
@@ -39,7 +46,7 @@ const TAIL_LINES: usize = 30;
 pub struct Process {
     name: String,
     supervisor: Child,
-    signals: Option<ChildStdin>,
+    signals: Option<(ChildStdin, BufReader<ChildStdout>)>,
     log: PathBuf,
 }
 
@@ -84,31 +91,37 @@ impl Process {
             .with_context(|| format!("open the log {} of {name}", log.display()))?;
         let mut supervisor = Command::new("/bin/sh")
             .args(["-c", SUPERVISOR, "supervisor"])
+            .arg(log)
             .arg(program)
             .args(arguments)
             .envs(environment)
             .stdin(Stdio::piped())
-            .stdout(output.try_clone()?)
+            .stdout(Stdio::piped())
             .stderr(output)
             // A group of its own: Ctrl-C in a terminal is for us, who then end, and not for it.
             .process_group(0)
             .spawn()
             .with_context(|| format!("start {name}"))?;
-        let signals = supervisor.stdin.take();
+        let signals = supervisor.stdin.take().zip(supervisor.stdout.take().map(BufReader::new));
         Ok(Self { name: name.to_owned(), supervisor, signals, log: log.to_path_buf() })
     }
 
-    /// Sends a signal, named without `SIG`: `TERM`, `INT`, `HUP`; `STOP` and `CONT` freeze and thaw.
+    /// Sends a signal, named without `SIG`: `TERM`, `INT`, `HUP`; `STOP` and `CONT` freeze and thaw. It has been sent on
+    /// return.
     ///
     /// # Errors
     ///
     /// When the program ended before.
     pub fn signal(&mut self, signal: &str) -> anyhow::Result<()> {
-        self.signals
-            .as_mut()
-            .context("its pipe is closed")
-            .and_then(|pipe| Ok(pipe.write_all(format!("{signal}\n").as_bytes())?))
-            .with_context(|| format!("send {signal} to {}, which is not running", self.name))
+        let not_running = || format!("send {signal} to {}, which is not running", self.name);
+        let (request, answer) = self.signals.as_mut().with_context(not_running)?;
+        let mut line = String::new();
+        request
+            .write_all(format!("{signal}\n").as_bytes())
+            .and_then(|()| answer.read_line(&mut line))
+            .with_context(not_running)?;
+        ensure!(!line.is_empty(), not_running());
+        Ok(())
     }
 
     /// How it ended, or `None` while it runs. Death by a signal shows as a shell shows it: code 128 and the signal's

@@ -28,6 +28,28 @@ async fn create(client: &Client, namespace: &str, wanted: &ConfigMap) -> ConfigM
     api.create(&PostParams::default(), wanted).await.expect("a ConfigMap")
 }
 
+/// A ServiceAccount that may do these things to the ConfigMaps of its namespace.
+fn account_with_role(namespace: &str, name: &str, verbs: &[&str]) -> String {
+    format!(
+        "
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{ name: {name}, namespace: {namespace} }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{ name: {name}, namespace: {namespace} }}
+rules: [{{ apiGroups: [''], resources: [configmaps], verbs: {verbs:?} }}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{ name: {name}, namespace: {namespace} }}
+roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: {name} }}
+subjects: [{{ kind: ServiceAccount, name: {name}, namespace: {namespace} }}]
+"
+    )
+}
+
 /// Asks every 50 ms until it is so, at most `limit`.
 async fn within(limit: Duration, mut ask: impl AsyncFnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
@@ -73,23 +95,7 @@ async fn what_a_deleted_object_owned_is_collected() {
 async fn a_service_account_may_do_what_its_role_says_and_no_more() {
     let cluster = shared_control_plane().await.expect("a control plane");
     let namespace = cluster.fresh_namespace("rbac").await.expect("a namespace");
-    let manifest = r#"
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: reader, namespace: NAMESPACE }
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: { name: reader, namespace: NAMESPACE }
-rules: [{ apiGroups: [""], resources: ["configmaps"], verbs: ["get", "list"] }]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: { name: reader, namespace: NAMESPACE }
-roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader }
-subjects: [{ kind: ServiceAccount, name: reader, namespace: NAMESPACE }]
-"#;
-    cluster.apply(&manifest.replace("NAMESPACE", &namespace)).await.expect("the manifest is applied");
+    cluster.apply(&account_with_role(&namespace, "reader", &["get", "list"])).await.expect("an account");
     let kubeconfig = cluster.kubeconfig_for_service_account(&namespace, "reader").await.expect("a kubeconfig");
 
     let client = cluster.client_for(&kubeconfig).await.expect("a client");
@@ -113,12 +119,7 @@ async fn blocking_the_deletion_of_an_owner_takes_permission() {
         return;
     }
     let namespace = cluster.fresh_namespace("finalizers").await.expect("a namespace");
-    let account = "kind: ServiceAccount\napiVersion: v1\nmetadata: { name: editor, namespace: NAMESPACE }\n";
-    cluster.apply(&account.replace("NAMESPACE", &namespace)).await.expect("an account");
-    let user = format!("{}:editor", namespace.name());
-    // `edit` may write ConfigMaps, but nobody's finalizers subresource.
-    let bind = ["create", "rolebinding", "editor", "--clusterrole=edit", "-n", &namespace, "--serviceaccount", &user];
-    cluster.kubectl(&bind).await.expect("a binding");
+    cluster.apply(&account_with_role(&namespace, "editor", &["create"])).await.expect("an account");
     let kubeconfig = cluster.kubeconfig_for_service_account(&namespace, "editor").await.expect("a kubeconfig");
 
     let owner = create(&cluster.client().await.expect("a client"), &namespace, &config_map("owner", None)).await;

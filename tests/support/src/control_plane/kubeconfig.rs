@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::ByteString;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
@@ -49,11 +48,12 @@ pub(super) fn server_of(file: &Path) -> anyhow::Result<String> {
 
 /// Writes the certificate authority that such a kubeconfig holds to a file; `false` when it holds none.
 pub(super) fn write_ca(file: &Path, like: &Path) -> anyhow::Result<bool> {
-    let cluster = cluster_of(like)?;
-    let Some(data) = cluster["certificate-authority-data"].as_str() else {
+    let mut cluster = cluster_of(like)?;
+    let Some(data) = cluster.get_mut("certificate-authority-data").map(Value::take) else {
         return Ok(false);
     };
-    let pem = STANDARD.decode(data).context("the kubeconfig's certificate-authority-data is not base64")?;
+    let ByteString(pem) =
+        serde_json::from_value(data).context("the kubeconfig's certificate-authority-data is not base64")?;
     std::fs::write(file, pem).with_context(|| format!("write {}", file.display()))?;
     Ok(true)
 }

@@ -28,6 +28,8 @@ async fn its_own_end_its_status_and_its_output_are_seen() {
     assert_eq!(status.code(), Some(3));
     assert!(process.log_text().contains("out\n") && process.log_text().contains("err\n"));
     let error = process.expect_running().expect_err("it ended").to_string();
+    let refused = process.signal("TERM").expect_err("nobody is there to take it").to_string();
+    assert!(refused.contains("not running"), "{refused}");
     assert!(error.contains("a shell ended by itself") && error.contains("err"), "{error}");
 }
 

@@ -1,0 +1,235 @@
+//! What `run` can be told, by flag or by environment variable.
+
+use crate::crd::Period;
+use crate::feed::{FeedSettings, Format};
+use crate::guard::GuardSettings;
+use crate::render::Limits;
+use crate::render::budget::Cni;
+use clap::{ArgAction, Args, ValueEnum};
+use ipnet::{IpNet, Ipv6Net};
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// DNS's port.
+const DNS_PORT: u16 = 53;
+
+/// What `run` can be told. The API server is found as kubectl finds it.
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    #[command(flatten)]
+    pub feed: FeedArguments,
+    #[command(flatten)]
+    pub names: NameArguments,
+    #[command(flatten)]
+    pub guard: GuardArguments,
+    #[command(flatten)]
+    pub cluster: ClusterArguments,
+    #[command(flatten)]
+    pub process: ProcessArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The vendor's list")]
+pub(super) struct FeedArguments {
+    /// Base URL of the global cloud's API
+    #[arg(long, env = "CITRIX_ALLOWLIST_GLOBAL_URL", default_value = "https://api.cloud.com/connectivity")]
+    pub global_url: String,
+    /// Base URL of Japan's API
+    #[arg(long, env = "CITRIX_ALLOWLIST_JAPAN_URL", default_value = "https://api.citrixcloud.jp/connectivity")]
+    pub japan_url: String,
+    /// Which form the API is asked for
+    #[arg(long, env = "CITRIX_ALLOWLIST_FORMAT", value_enum, default_value_t = FormatArgument::Json)]
+    pub format: FormatArgument,
+    /// Directory of saved lists that stands in for the API: <cloud>-<customer>.json, else <cloud>.json
+    #[arg(long, env = "CITRIX_ALLOWLIST_FEED_DIR", value_name = "DIR")]
+    pub feed_dir: Option<PathBuf>,
+    /// Requests that one API host gets in any minute; the vendor allows 5 from one address
+    #[arg(long, env = "CITRIX_ALLOWLIST_REQUESTS_PER_MINUTE", default_value = "5")]
+    pub requests_per_minute: NonZeroU32,
+    /// Shortest time between two fetches, whatever resources ask for
+    #[arg(long, env = "CITRIX_ALLOWLIST_MIN_REFRESH", value_parser = period, default_value = "1m")]
+    pub min_refresh: Duration,
+    /// Fetch one list per cloud and put each customer's id into it
+    #[arg(long, env = "CITRIX_ALLOWLIST_SHARED_TEMPLATE", action = ArgAction::SetTrue)]
+    pub shared_template: bool,
+    /// File of PEM certificates trusted for the API beside the built-in roots
+    #[arg(long, env = "CITRIX_ALLOWLIST_EXTRA_CA_FILE", value_name = "FILE")]
+    pub extra_ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "DNS")]
+pub(super) struct NameArguments {
+    /// DNS servers to ask instead of the cluster's, as IP or IP:PORT
+    #[arg(long, env = "CITRIX_ALLOWLIST_DNS_SERVER", value_name = "IP[:PORT]", value_parser = dns_server, value_delimiter = ',')]
+    pub dns_server: Vec<SocketAddr>,
+    /// Shortest time between two questions for a name
+    #[arg(long, env = "CITRIX_ALLOWLIST_DNS_MIN_TTL", value_parser = period, default_value = "5s")]
+    pub dns_min_ttl: Duration,
+    /// Longest time between two questions for a name
+    #[arg(long, env = "CITRIX_ALLOWLIST_DNS_MAX_TTL", value_parser = period, default_value = "1h")]
+    pub dns_max_ttl: Duration,
+    /// How long a name may fail before it is reported as stale; its addresses stay
+    #[arg(long, env = "CITRIX_ALLOWLIST_MAX_STALE", value_parser = period, default_value = "168h")]
+    pub max_stale: Duration,
+    /// How long names that fail in passing hold a resource's first policy
+    #[arg(long, env = "CITRIX_ALLOWLIST_FIRST_POLICY_WAIT", value_parser = period, default_value = "5m")]
+    pub first_policy_wait: Duration,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What may be opened")]
+pub(super) struct GuardArguments {
+    /// Private ranges that lists and answers may name, such as private links
+    #[arg(long, env = "CITRIX_ALLOWLIST_ALLOW_PRIVATE_CIDR", value_name = "CIDR", value_delimiter = ',')]
+    pub allow_private_cidr: Vec<IpNet>,
+    /// Ranges that are never opened, whatever names them
+    #[arg(long, env = "CITRIX_ALLOWLIST_DENY_CIDR", value_name = "CIDR", value_delimiter = ',')]
+    pub deny_cidr: Vec<IpNet>,
+    /// Shortest prefix of a listed IPv4 network
+    #[arg(long, env = "CITRIX_ALLOWLIST_SHORTEST_IPV4_PREFIX", default_value = "8", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub shortest_ipv4_prefix: u8,
+    /// Shortest prefix of a listed IPv6 network
+    #[arg(long, env = "CITRIX_ALLOWLIST_SHORTEST_IPV6_PREFIX", default_value = "16", value_parser = clap::value_parser!(u8).range(1..=128))]
+    pub shortest_ipv6_prefix: u8,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The cluster")]
+pub(super) struct ClusterArguments {
+    /// Namespaces to act in, instead of all
+    #[arg(long, env = "CITRIX_ALLOWLIST_WATCH_NAMESPACE", value_name = "NS", value_delimiter = ',')]
+    pub watch_namespace: Vec<String>,
+    /// Namespaces where no policy is ever written
+    #[arg(
+        long,
+        env = "CITRIX_ALLOWLIST_PROTECTED_NAMESPACE",
+        value_name = "NS",
+        value_delimiter = ',',
+        default_value = "kube-system"
+    )]
+    pub protected_namespace: Vec<String>,
+    /// Ranges of Services, where the cluster does not tell
+    #[arg(long, env = "CITRIX_ALLOWLIST_SERVICE_CIDR", value_name = "CIDR", value_delimiter = ',')]
+    pub service_cidr: Vec<IpNet>,
+    /// Ranges of pods, where the cluster does not tell
+    #[arg(long, env = "CITRIX_ALLOWLIST_POD_CIDR", value_name = "CIDR", value_delimiter = ',')]
+    pub pod_cidr: Vec<IpNet>,
+    /// Prefix under which IPv6-only pods reach IPv4 addresses
+    #[arg(long, env = "CITRIX_ALLOWLIST_NAT64_PREFIX", value_name = "CIDR")]
+    pub nat64_prefix: Option<Ipv6Net>,
+    /// Most peers of one NetworkPolicy
+    #[arg(long, env = "CITRIX_ALLOWLIST_MAX_PEERS_PER_POLICY", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=5000))]
+    pub max_peers_per_policy: u32,
+    /// Network plugin whose limits are watched
+    #[arg(long, env = "CITRIX_ALLOWLIST_CNI", value_enum)]
+    pub cni: Option<CniArgument>,
+    /// Reconciles at a time
+    #[arg(long, env = "CITRIX_ALLOWLIST_CONCURRENCY", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub concurrency: u16,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The process")]
+pub(super) struct ProcessArguments {
+    /// Address of /livez, /readyz and /metrics
+    #[arg(long, env = "CITRIX_ALLOWLIST_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Form of log lines
+    #[arg(long, env = "CITRIX_ALLOWLIST_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Act without a Lease: for the only replica there is
+    #[arg(long, env = "CITRIX_ALLOWLIST_NO_LEADER_ELECTION", action = ArgAction::SetTrue)]
+    pub no_leader_election: bool,
+}
+
+/// A form that the API is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum FormatArgument {
+    /// One request for all geos and directions of a customer
+    Json,
+    /// One request for each geo and direction
+    Zscaler,
+}
+
+/// A network plugin with known limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CniArgument {
+    /// AWS VPC CNI
+    Aws,
+    /// Azure Network Policy Manager
+    AzureNpm,
+    /// Calico
+    Calico,
+    /// Cilium
+    Cilium,
+    /// kube-router
+    KubeRouter,
+}
+
+/// A form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// A line that a person reads
+    Text,
+    /// A JSON object that a program reads
+    Json,
+}
+
+impl FeedArguments {
+    pub fn settings(&self) -> FeedSettings {
+        FeedSettings {
+            global_url: self.global_url.clone(),
+            japan_url: self.japan_url.clone(),
+            format: match self.format {
+                FormatArgument::Json => Format::Json,
+                FormatArgument::Zscaler => Format::Zscaler,
+            },
+            feed_dir: self.feed_dir.clone(),
+            requests_per_minute: self.requests_per_minute,
+            min_refresh: self.min_refresh,
+            shared_template: self.shared_template,
+            ..FeedSettings::default()
+        }
+    }
+}
+
+impl GuardArguments {
+    pub fn settings(&self) -> GuardSettings {
+        GuardSettings {
+            allow_private: self.allow_private_cidr.clone(),
+            deny: self.deny_cidr.clone(),
+            shortest_ipv4_prefix: self.shortest_ipv4_prefix,
+            shortest_ipv6_prefix: self.shortest_ipv6_prefix,
+        }
+    }
+}
+
+impl ClusterArguments {
+    pub fn limits(&self) -> Limits {
+        Limits {
+            peers: usize::try_from(self.max_peers_per_policy).unwrap_or(usize::MAX),
+            cni: self.cni.map(|cni| match cni {
+                CniArgument::Aws => Cni::AwsVpc,
+                CniArgument::AzureNpm => Cni::AzureNpm,
+                CniArgument::Calico => Cni::Calico,
+                CniArgument::Cilium => Cni::Cilium,
+                CniArgument::KubeRouter => Cni::KubeRouter,
+            }),
+            ..Limits::default()
+        }
+    }
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    Period::try_from(text.to_owned()).map(Period::duration)
+}
+
+fn dns_server(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse::<SocketAddr>().or_else(|_| {
+        text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT))
+    });
+    address.map_err(|_| format!("`{text}` is no DNS server: an IP address or IP:PORT is allowed"))
+}

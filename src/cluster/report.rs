@@ -1,0 +1,133 @@
+//! Tells the user: status and events on a resource.
+
+use super::client::deadline;
+use super::lease::Leadership;
+use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FIELD_MANAGER};
+use crate::reason::Reason;
+use crate::status::Note;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource, ResourceExt};
+use serde_json::json;
+use std::fmt;
+use std::time::Duration;
+
+/// The longest that a status write or an event may take.
+const CALL_DEADLINE: Duration = Duration::from_secs(4);
+
+/// Writes status and events.
+#[derive(Clone)]
+pub struct StatusWriter {
+    client: Client,
+    leadership: Leadership,
+    recorder: Recorder,
+}
+
+impl fmt::Debug for StatusWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusWriter").finish_non_exhaustive()
+    }
+}
+
+/// Why a status was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// The resource changed, or went, meanwhile: the change itself brings the next reconcile.
+    #[error("the resource changed since its status was decided on")]
+    Changed,
+    /// This process does not lead any more.
+    #[error("this process no longer leads")]
+    NotLeading,
+    /// The API server refused or could not be reached.
+    #[error("the API server did not take the status: {0}")]
+    Failed(String),
+}
+
+impl StatusWriter {
+    /// A writer that signs its events as `instance`.
+    pub fn new(client: Client, leadership: Leadership, instance: Option<String>) -> Self {
+        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance };
+        Self { recorder: Recorder::new(client.clone(), reporter), client, leadership }
+    }
+
+    /// Writes the status of a resource as of `resource_version`; returns the version it got.
+    ///
+    /// # Errors
+    /// Nothing was written then.
+    pub async fn write(
+        &self,
+        resource: &CitrixAllowlist,
+        resource_version: Option<&str>,
+        status: &CitrixAllowlistStatus,
+    ) -> Result<Option<String>, StatusError> {
+        let limit = self.limit();
+        if limit.is_zero() {
+            return Err(StatusError::NotLeading);
+        }
+        let namespace = resource.namespace().unwrap_or_default();
+        let api: Api<CitrixAllowlist> = Api::namespaced(self.client.clone(), &namespace);
+        let name = resource.name_any();
+        let applied = json!({
+            "apiVersion": CitrixAllowlist::api_version(&()),
+            "kind": CitrixAllowlist::kind(&()),
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "uid": resource.metadata.uid,
+                "resourceVersion": resource_version,
+            },
+            "status": status,
+        });
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        let patch = Patch::Apply(&applied);
+        match deadline(limit, api.patch_status(&name, &parameters, &patch)).await {
+            Ok(written) => Ok(written.metadata.resource_version),
+            Err(error) if matches!(error.code(), Some(404 | 409)) => Err(StatusError::Changed),
+            Err(error) => Err(StatusError::Failed(error.to_string())),
+        }
+    }
+
+    fn limit(&self) -> Duration {
+        CALL_DEADLINE.min(self.leadership.time_left())
+    }
+
+    /// Publishes an event on a resource; repeats are counted on the one there is. An event that cannot be published is
+    /// logged: the condition says the same.
+    pub async fn publish(&self, resource: &CitrixAllowlist, note: &Note) {
+        let limit = self.limit();
+        if limit.is_zero() {
+            return;
+        }
+        let reference: ObjectReference = resource.object_ref(&());
+        let event = Event {
+            type_: if note.warning { EventType::Warning } else { EventType::Normal },
+            reason: note.reason.as_str().to_owned(),
+            note: Some(note.message.chars().take(LONGEST_NOTE).collect()),
+            action: action(note.reason).to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = deadline(limit, self.recorder.publish(&event, &reference)).await {
+            tracing::warn!(reason = %note.reason, %error, "an event could not be published");
+        }
+    }
+}
+
+/// The longest note of an event, in bytes (events.k8s.io/v1); characters of the longest encoding still fit.
+const LONGEST_NOTE: usize = 1024 / 4;
+
+/// What was being done, as events ask for it.
+const fn action(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Fetched
+        | Reason::FeedUnavailable
+        | Reason::FeedRejected
+        | Reason::FeedMalformed
+        | Reason::FeedShrank
+        | Reason::FeedExpired
+        | Reason::RateLimited
+        | Reason::WaitingForFeed => "Fetch",
+        Reason::Resolved | Reason::Unresolved | Reason::WildcardsUnenforceable | Reason::WaitingForNames => "Resolve",
+        _ => "Apply",
+    }
+}

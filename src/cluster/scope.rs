@@ -1,0 +1,40 @@
+//! Where the operator looks and acts: the whole cluster, or named namespaces.
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::Api;
+use kube::{Client, Resource};
+use std::fmt::Debug;
+
+/// The whole cluster, or named namespaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every namespace.
+    Cluster,
+    /// These namespaces only (`--watch-namespace`): Roles then suffice.
+    Namespaces(Vec<String>),
+}
+
+impl Scope {
+    /// The cluster where none is named.
+    #[must_use]
+    pub fn of(mut namespaces: Vec<String>) -> Self {
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        if namespaces.is_empty() { Self::Cluster } else { Self::Namespaces(namespaces) }
+    }
+
+    /// One API for the cluster, or one for each namespace, with the namespace.
+    #[must_use]
+    pub fn apis<K>(&self, client: &Client) -> Vec<(Option<String>, Api<K>)>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match self {
+            Self::Cluster => vec![(None, Api::all(client.clone()))],
+            Self::Namespaces(namespaces) => namespaces
+                .iter()
+                .map(|namespace| (Some(namespace.clone()), Api::namespaced(client.clone(), namespace)))
+                .collect(),
+        }
+    }
+}

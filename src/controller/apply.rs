@@ -1,0 +1,233 @@
+//! The station that writes: from rendered objects to an outcome.
+
+use super::contention::Verdict;
+use super::reconcile::Subject;
+use super::state::State;
+use super::{Context, Error};
+use crate::cluster::apply::WriteError;
+use crate::cluster::changes::{self, Change, Changes, Precondition};
+use crate::cluster::owned::{Kind, ObjectKey};
+use crate::crd::{Mode, Problem, ProblemKind, WouldApply};
+use crate::feed::Allowlist;
+use crate::names::Addresses;
+use crate::net::Direction;
+use crate::plan::{Absence, Plan};
+use crate::render::{Objects, PreviousLayout};
+use crate::status::Outcome;
+use ipnet::IpNet;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How soon it is looked again whether an object that is not ours is still in the way.
+const CONFLICT_RETRY: Duration = Duration::from_secs(60);
+
+/// How the station ended.
+pub(super) struct Ended {
+    pub outcome: Outcome,
+    pub problems: Vec<Problem>,
+    pub again: Option<Duration>,
+    pub failure: Option<Error>,
+}
+
+impl Ended {
+    fn well(outcome: Outcome) -> Self {
+        Self { outcome, problems: Vec::new(), again: None, failure: None }
+    }
+}
+
+/// Writes what differs, and says how it went.
+pub(super) async fn apply(
+    subject: &Subject<'_>,
+    context: &Context,
+    state: &mut State,
+    plan: &Plan,
+    mut objects: Objects,
+    allowlist: &Arc<Allowlist>,
+    addresses: &Addresses,
+) -> Ended {
+    let audit = subject.resource.spec.mode == Mode::Audit;
+    let would_apply = audit.then(|| would_apply(&objects));
+    if audit {
+        objects.policies.clear();
+    }
+    let observed = context.owned.of(subject.who(), &subject.identity.uid);
+    let mut changes = changes::decide(&subject.who().namespace, objects, &observed);
+    if !audit {
+        keep_last_good(plan, subject, &mut changes);
+    }
+    let left = leave_contested(context, state, &mut changes);
+    let activates = !audit && !observed.keys().any(|key| key.kind == Kind::Policy);
+    if let Err(error) = carry_out(subject, context, activates, &changes).await {
+        return failed(error);
+    }
+    context.names.allowed(addresses);
+    log_applied(subject, state, plan, &changes, allowlist);
+    let mut ended = Ended::well(match would_apply {
+        Some(would_apply) => Outcome::Audit(Box::new(would_apply)),
+        None if plan.outbound.is_none() && plan.inbound.is_none() && is_users_word(plan) => Outcome::NoMatch,
+        None => Outcome::Applied,
+    });
+    if let Some(again) = left {
+        let now = context.clock.instant();
+        ended.problems = state.contention.contested(now).map(|(key, manager)| contested(key, manager)).collect();
+        ended.again = Some(again.saturating_duration_since(now));
+        let message = ended.problems.first().map(|problem| problem.message.clone()).unwrap_or_default();
+        ended.outcome = Outcome::Conflict(message);
+    }
+    ended
+}
+
+/// Whether nothing is allowed because the spec matches nothing, and not because the vendor or DNS failed.
+fn is_users_word(plan: &Plan) -> bool {
+    Direction::ALL.into_iter().all(|direction| matches!(plan.absence(direction), None | Some(Absence::NoMatch)))
+}
+
+/// A direction that is empty because the vendor or DNS failed keeps the policies it has, and the ConfigMap that says
+/// the same stays with them.
+fn keep_last_good(plan: &Plan, subject: &Subject<'_>, changes: &mut Changes) {
+    let mut kept = PreviousLayout::default();
+    let failed = |direction| matches!(plan.absence(direction), Some(Absence::EmptyList | Absence::Unresolved));
+    changes.writes.retain(|change| {
+        let Change::Delete(key, _) = change else { return true };
+        if key.kind != Kind::Policy {
+            return true;
+        }
+        let layout = PreviousLayout::of(&subject.who().name, [&*key.name]);
+        let stays =
+            failed(Direction::Outbound) && layout.outbound > 0 || failed(Direction::Inbound) && layout.inbound > 0;
+        if stays {
+            kept.outbound = kept.outbound.max(layout.outbound);
+            kept.inbound = kept.inbound.max(layout.inbound);
+        }
+        !stays
+    });
+    if kept != PreviousLayout::default() {
+        changes.writes.retain(|change| change.key().kind != Kind::ConfigMap);
+    }
+}
+
+/// Takes out the writes to objects that somebody keeps changing; returns when to look again.
+fn leave_contested(context: &Context, state: &mut State, changes: &mut Changes) -> Option<Instant> {
+    let now = context.clock.instant();
+    let mut again = None;
+    for (key, manager) in std::mem::take(&mut changes.foreign_edits) {
+        if let Verdict::Leave(until) = state.contention.found(&key, &manager, now) {
+            changes.writes.retain(|change| *change.key() != key);
+            again = Some(again.map_or(until, |held: Instant| held.min(until)));
+        }
+        changes.foreign_edits.push((key, manager));
+    }
+    again
+}
+
+fn contested(key: &ObjectKey, manager: &str) -> Problem {
+    let message = format!(
+        "the field manager {manager} keeps changing {} {}; stop it, or take the object out of its reach",
+        key.kind.as_str(),
+        key.name
+    );
+    Problem::new(ProblemKind::Conflict, &*key.name, None, message)
+}
+
+/// Carries the writes out in their order. The first policies of a resource are dry-run together before any is written,
+/// and taken back together where one is refused after all: both directions appear, or none.
+async fn carry_out(
+    subject: &Subject<'_>,
+    context: &Context,
+    activates: bool,
+    changes: &Changes,
+) -> Result<(), WriteError> {
+    if activates {
+        for change in &changes.writes {
+            if let Change::Create(key, desired) = change {
+                context.writer.dry_run(key, desired).await?;
+            }
+        }
+    }
+    let mut written = Vec::new();
+    for change in &changes.writes {
+        if let Err(error) = context.writer.carry_out(&subject.identity, change).await {
+            if activates && !matches!(error, WriteError::NotLeading) {
+                take_back(subject, context, &written).await;
+            }
+            return Err(error);
+        }
+        if change.key().kind == Kind::Policy {
+            written.push(change.key().clone());
+        }
+    }
+    Ok(())
+}
+
+async fn take_back(subject: &Subject<'_>, context: &Context, written: &[ObjectKey]) {
+    for key in written {
+        let Some(observed) = context.owned.get(key) else { continue };
+        let change = Change::Delete(key.clone(), Precondition::from(&observed));
+        if let Err(error) = context.writer.carry_out(&subject.identity, &change).await {
+            tracing::warn!(object = %key.name, %error, "a first policy could not be taken back; it is completed on the next try");
+        }
+    }
+}
+
+fn failed(error: WriteError) -> Ended {
+    let message = error.to_string();
+    match error {
+        WriteError::NotOurs(key) => Ended {
+            outcome: Outcome::Conflict(message.clone()),
+            problems: vec![Problem::new(ProblemKind::Conflict, &*key.name, None, message)],
+            again: Some(CONFLICT_RETRY),
+            failure: None,
+        },
+        WriteError::Refused { .. } => {
+            Ended { failure: Some(Error::Write(error)), ..Ended::well(Outcome::Refused(message)) }
+        }
+        WriteError::Changed(_) | WriteError::Unavailable { .. } | WriteError::NotLeading => {
+            Ended { failure: Some(Error::Write(error)), ..Ended::well(Outcome::Unavailable(message)) }
+        }
+    }
+}
+
+fn would_apply(objects: &Objects) -> WouldApply {
+    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    WouldApply {
+        policies: objects.policies.iter().filter_map(|policy| policy.metadata.name.clone()).collect(),
+        rules: count(objects.rules),
+        peers: count(objects.peers),
+        ..WouldApply::default()
+    }
+}
+
+/// One line for each applied change: which list, how much was added and removed, and why.
+fn log_applied(subject: &Subject<'_>, state: &mut State, plan: &Plan, changes: &Changes, allowlist: &Arc<Allowlist>) {
+    if changes.writes.iter().all(|change| change.key().kind != Kind::Policy) {
+        return;
+    }
+    let now: BTreeSet<(Direction, IpNet)> = Direction::ALL
+        .into_iter()
+        .filter_map(|direction| Some((direction, plan.direction(direction)?)))
+        .flat_map(|(direction, rules)| rules.networks().map(move |network| (direction, network)))
+        .collect();
+    let before: BTreeSet<_> = state.allowed.iter().flat_map(|allowed| allowed.iter().copied()).collect();
+    let added: Vec<String> = now.difference(&before).map(|(_, network)| network.to_string()).collect();
+    let removed: Vec<String> = before.difference(&now).map(|(_, network)| network.to_string()).collect();
+    let cause = match changes.foreign_edits.first() {
+        Some((_, manager)) => format!("{manager} changed an object"),
+        None if state.allowed.is_none() => "first seen by this process".to_owned(),
+        None if added.is_empty() && removed.is_empty() => "an object was missing or differed".to_owned(),
+        None => "the list, an answer or the spec changed".to_owned(),
+    };
+    tracing::info!(
+        resource = %subject.who(),
+        generation = subject.generation,
+        list = allowlist.version.as_deref().unwrap_or_default(),
+        writes = changes.writes.len(),
+        added = added.len(),
+        removed = removed.len(),
+        added_sample = added.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(","),
+        removed_sample = removed.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(","),
+        cause,
+        "applied"
+    );
+    state.allowed = Some(now.into_iter().collect());
+}

@@ -1,0 +1,347 @@
+//! The controller: which change wakes which resource, and the reconcile as a handful of calls.
+
+mod activation;
+mod apply;
+mod backoff;
+mod contention;
+mod reconcile;
+mod state;
+mod turns;
+
+use crate::clock::Clock;
+use crate::cluster::apply::{WriteError, Writer};
+use crate::cluster::owned::OwnedObjects;
+use crate::cluster::report::{StatusError, StatusWriter};
+use crate::cluster::watch::ResourceChange;
+use crate::crd::CitrixAllowlist;
+use crate::facts::ClusterFacts;
+use crate::feed::Feeds;
+use crate::guard::{Guard, GuardSettings};
+use crate::names::Names;
+use crate::render::Limits;
+use crate::subscriber::Subscriber;
+use crate::telemetry::Metrics;
+use futures::{Stream, StreamExt};
+use kube::runtime::controller::{Action, Config, applier};
+use kube::runtime::reflector::{ObjectRef, Store};
+use reconcile::Subject;
+use state::States;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use turns::Turns;
+
+/// The longest that one reconcile may take: a policy, a ConfigMap and a status, each with its own deadline, on a bad day.
+const RECONCILE_DEADLINE: Duration = Duration::from_secs(60);
+/// How long the writes in hand may still take once the process is asked to leave.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// What the operator's flags say about reconciling.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long names that fail in passing hold a resource's first policy (`--first-policy-wait`).
+    pub first_policy_wait: Duration,
+    /// Namespaces where no policy is ever written (`--protected-namespace`).
+    pub protected_namespaces: Vec<String>,
+    /// Bounds on what is rendered.
+    pub limits: Limits,
+    /// The operator's own pod, where it runs in one.
+    pub own_pod: Option<OwnPod>,
+    /// What may be opened.
+    pub guard: GuardSettings,
+    /// How many reconciles run at a time.
+    pub concurrency: usize,
+}
+
+/// The operator's own pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnPod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// All that a reconcile works with.
+pub struct Context {
+    /// The vendor's lists.
+    pub feeds: Feeds,
+    /// The names.
+    pub names: Names,
+    /// What the operator keeps in the cluster.
+    pub owned: Arc<OwnedObjects>,
+    /// Writes objects.
+    pub writer: Writer,
+    /// Writes status and events.
+    pub reporter: StatusWriter,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// What the flags say.
+    pub settings: Settings,
+    /// The time.
+    pub clock: Clock,
+    surroundings: Mutex<(Arc<Guard>, Arc<ClusterFacts>)>,
+    turns: Turns,
+    states: States,
+}
+
+impl Context {
+    /// A context with nothing reconciled yet.
+    #[expect(clippy::too_many_arguments, reason = "each is a room of its own, and this is where they meet")]
+    pub fn new(
+        feeds: Feeds,
+        names: Names,
+        owned: Arc<OwnedObjects>,
+        writer: Writer,
+        reporter: StatusWriter,
+        metrics: Arc<Metrics>,
+        settings: Settings,
+        clock: Clock,
+    ) -> Self {
+        let facts = Arc::new(ClusterFacts::default());
+        let guard = Arc::new(Guard::new(settings.guard.clone(), &facts));
+        let turns = Turns::new(settings.concurrency);
+        let surroundings = Mutex::new((guard, facts));
+        let states = States::default();
+        Self { feeds, names, owned, writer, reporter, metrics, settings, clock, surroundings, turns, states }
+    }
+
+    /// The guard and the facts it was made from, as of now.
+    fn surroundings(&self) -> (Arc<Guard>, Arc<ClusterFacts>) {
+        let surroundings = self.surroundings.lock().unwrap_or_else(PoisonError::into_inner);
+        (Arc::clone(&surroundings.0), Arc::clone(&surroundings.1))
+    }
+
+    /// Takes in new facts about the cluster. Says whether policies may depend on what changed: endpoints of DNS decide
+    /// only whom `names` asks.
+    pub fn learn(&self, facts: Arc<ClusterFacts>) -> bool {
+        let guard = Arc::new(Guard::new(self.settings.guard.clone(), &facts));
+        self.names.set_guard((*guard).clone());
+        let mut surroundings = self.surroundings.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *surroundings, (guard, Arc::clone(&facts)));
+        before.1.without_endpoints() != facts.without_endpoints()
+    }
+
+    /// A resource is gone: its objects go with it by garbage collection, and nobody asks for its list and names any more.
+    pub fn forget(&self, who: &Subscriber) {
+        self.feeds.unwatch(who);
+        self.names.unwatch(who);
+        self.states.forget(who);
+        self.owned.forget_owner(who);
+        self.metrics.forget(who);
+    }
+}
+
+/// Why a reconcile failed, by station.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Writing objects.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Writing status.
+    #[error(transparent)]
+    Status(#[from] StatusError),
+    /// It took too long.
+    #[error("not done within {} s", RECONCILE_DEADLINE.as_secs())]
+    Deadline,
+}
+
+/// Whose a failure is to mend, and so how soon to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mender {
+    /// Nobody's: the cluster moved on meanwhile, and the decision is made anew.
+    Nobody,
+    /// The cluster's: it recovers, sooner or later.
+    Cluster,
+    /// A person's: nothing changes before somebody acts.
+    Person,
+}
+
+impl Error {
+    const fn mender(&self) -> Mender {
+        match self {
+            Self::Write(WriteError::Changed(_) | WriteError::NotLeading)
+            | Self::Status(StatusError::Changed | StatusError::NotLeading) => Mender::Nobody,
+            Self::Write(WriteError::Refused { .. } | WriteError::NotOurs(_)) => Mender::Person,
+            Self::Write(WriteError::Unavailable { .. }) | Self::Status(StatusError::Failed(_)) | Self::Deadline => {
+                Mender::Cluster
+            }
+        }
+    }
+
+    const fn outcome(&self) -> &'static str {
+        match self.mender() {
+            Mender::Nobody => "outdated",
+            Mender::Cluster => "unavailable",
+            Mender::Person => "refused",
+        }
+    }
+}
+
+async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Context>) -> Result<Action, Error> {
+    if resource.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let who = Subject::of(&resource).who().clone();
+    let _turn = context.turns.take(&who.namespace).await;
+    let state = context.states.of(&who);
+    let mut state = state.lock().await;
+    let started = context.clock.instant();
+    let reconcile = reconcile::reconcile(&resource, &context, &mut state);
+    let result = match tokio::time::timeout(RECONCILE_DEADLINE, reconcile).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Deadline),
+    };
+    let outcome = result.as_ref().map_or_else(Error::outcome, |_| "ok");
+    context.metrics.reconciled(outcome, context.clock.instant().saturating_duration_since(started));
+    match result {
+        Ok(action) => {
+            state.failures = 0;
+            Ok(action)
+        }
+        Err(error) => {
+            state.failures = state.failures.saturating_add(1);
+            let delay = match error.mender() {
+                // What changed wakes the resource by itself; this is for a change that no watch shows.
+                Mender::Nobody => backoff::delay(state.failures, fastrand::f64()).min(Duration::from_secs(5)),
+                Mender::Cluster | Mender::Person => backoff::delay(state.failures, fastrand::f64()),
+            };
+            if error.mender() != Mender::Nobody {
+                tracing::warn!(resource = %who, failures = state.failures, retry_in = ?delay, %error, "reconcile failed");
+            }
+            Ok(Action::requeue(delay))
+        }
+    }
+}
+
+/// Everything the loop listens to.
+pub struct Inputs<Changes> {
+    /// The resources.
+    pub store: Store<CitrixAllowlist>,
+    /// Which of them changed in what their users ask for.
+    pub changes: Changes,
+    /// Whom the tables and the owned objects wake.
+    pub woken: UnboundedReceiver<Subscriber>,
+    /// What the cluster is.
+    pub facts: watch::Receiver<Arc<ClusterFacts>>,
+    /// Whether this process leads.
+    pub leading: watch::Receiver<bool>,
+    /// Becomes true once the owned objects have been listed.
+    pub owned_synced: watch::Receiver<bool>,
+}
+
+/// Reconciles while this process leads, until `stop`; then finishes the writes in hand.
+pub async fn run<Changes>(context: Arc<Context>, inputs: Inputs<Changes>, stop: CancellationToken)
+where
+    Changes: Stream<Item = Vec<ResourceChange>> + Send + 'static,
+{
+    let Inputs { store, changes, mut woken, mut facts, mut leading, mut owned_synced } = inputs;
+    let (queue, requests) = tokio::sync::mpsc::unbounded_channel::<ObjectRef<CitrixAllowlist>>();
+    let requests = Arc::new(tokio::sync::Mutex::new(requests));
+    let mut changes = Box::pin(changes);
+    let request = |who: &Subscriber| {
+        // The queue lives as long as this loop.
+        let _ = queue.send(ObjectRef::new(&who.name).within(&who.namespace));
+    };
+    let request_all = || {
+        for resource in store.state() {
+            let _ = queue.send(ObjectRef::from_obj(&*resource));
+        }
+    };
+    context.learn(facts.borrow_and_update().clone());
+    let mut term: Option<Term> = None;
+    loop {
+        let ready = *leading.borrow_and_update() && *owned_synced.borrow_and_update();
+        if ready && term.is_none() {
+            tracing::info!("leading: reconciling");
+            context.feeds.restore().await;
+            while requests.lock().await.try_recv().is_ok() {}
+            term = Some(Term::begin(Arc::clone(&context), store.clone(), Arc::clone(&requests)));
+            request_all();
+        } else if !*leading.borrow() {
+            if let Some(ended) = term.take() {
+                tracing::warn!("no longer leading: standing by");
+                ended.abort().await;
+                context.states.clear();
+                // Whoever leads meanwhile writes what we shall have to remember.
+                context.owned.start_over();
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(changes) = changes.next() => for change in changes {
+                match change {
+                    ResourceChange::Changed(who) if term.is_some() => request(&who),
+                    ResourceChange::Changed(_) => {}
+                    ResourceChange::Gone(who) => context.forget(&who),
+                }
+            },
+            Some(who) = woken.recv() => if term.is_some() { request(&who) },
+            Ok(()) = facts.changed() => {
+                let newest = facts.borrow_and_update().clone();
+                if context.learn(newest) && term.is_some() {
+                    request_all();
+                }
+            }
+            Ok(()) = leading.changed() => {}
+            Ok(()) = owned_synced.changed() => {}
+        }
+    }
+    if let Some(term) = term {
+        term.finish().await;
+    }
+}
+
+/// The reconciling of one term of leadership.
+struct Term {
+    finish: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Term {
+    fn begin(
+        context: Arc<Context>,
+        store: Store<CitrixAllowlist>,
+        requests: Arc<tokio::sync::Mutex<UnboundedReceiver<ObjectRef<CitrixAllowlist>>>>,
+    ) -> Self {
+        let finish = CancellationToken::new();
+        let stopped = finish.clone();
+        let task = tokio::spawn(async move {
+            let mut requests = requests.lock_owned().await;
+            let queue = futures::stream::poll_fn(move |waker| requests.poll_recv(waker))
+                .map(Ok::<_, Infallible>)
+                .take_until(stopped.cancelled_owned());
+            applier(
+                |resource, context| Box::pin(take_turn(resource, context)),
+                |_, _: &Error, _| Action::requeue(RECONCILE_DEADLINE),
+                context,
+                store,
+                Box::pin(queue),
+                Config::default(),
+            )
+            // A resource that was woken and is gone meanwhile is no failure.
+            .for_each(|_| async {})
+            .await;
+        });
+        Self { finish, task }
+    }
+
+    /// Takes nothing new on and waits for what is in hand.
+    async fn finish(mut self) {
+        self.finish.cancel();
+        if tokio::time::timeout(DRAIN, &mut self.task).await.is_err() {
+            tracing::warn!("writes in hand did not end in time");
+            self.task.abort();
+        }
+    }
+
+    /// Drops everything in hand: its writes would be refused.
+    async fn abort(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}

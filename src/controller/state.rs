@@ -1,0 +1,112 @@
+//! What the controller keeps of a resource between its reconciles. Everything in it can be lost: the cluster remembers.
+
+use super::contention::Contention;
+use crate::crd::CitrixAllowlistStatus;
+use crate::feed::{Allowlist, FeedView};
+use crate::net::Direction;
+use crate::plan::Inherited;
+use crate::subscriber::Subscriber;
+use ipnet::IpNet;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// What is kept of one resource.
+#[derive(Debug, Default)]
+pub struct State {
+    /// The uid it had: a resource made anew under the name starts over.
+    pub uid: Arc<str>,
+    /// Since when its first policy has waited for names.
+    pub waiting_since: Option<Instant>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// What its objects allowed before this process started, and until when that counts.
+    pub inherited: Option<(Inherited, Instant)>,
+    /// Whether its objects' memory has been taken over.
+    pub remembered: bool,
+    /// The list that its rules follow, and for which generation.
+    pub believed: Option<(i64, Arc<Allowlist>)>,
+    /// What was allowed when it was last applied, to tell what changed.
+    pub allowed: Option<Arc<[(Direction, IpNet)]>>,
+    /// Foreign edits of its objects.
+    pub contention: Contention,
+    /// The status last written: the version it was decided on, the version it got, and what it says.
+    pub written: Option<Written>,
+}
+
+/// A status that was written.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The resourceVersion of the resource that it was decided on.
+    pub seen: Option<String>,
+    /// The resourceVersion that the resource got by it.
+    pub got: Option<String>,
+    /// What it says.
+    pub status: Arc<CitrixAllowlistStatus>,
+}
+
+impl State {
+    /// Which list the rules follow now. A new list that leaves less than half of what the held one gives to an unchanged
+    /// spec waits for a second fetch to confirm it; `count` counts what a list gives. Says whether one is held back.
+    pub fn believe(
+        &mut self,
+        generation: i64,
+        view: &FeedView,
+        newest: &Arc<Allowlist>,
+        count: impl Fn(&Allowlist) -> usize,
+    ) -> (Arc<Allowlist>, Option<Shrunk>) {
+        let held = match &self.believed {
+            Some((of, held)) if *of == generation => Some(held),
+            // A spec that changed is the user's word: it is read against the newest list at once.
+            Some(_) => None,
+            None => view.previous.as_ref(),
+        };
+        if let Some(held) = held.filter(|held| !Arc::ptr_eq(held, newest) && view.confirmations < 2) {
+            let (before, after) = (count(held), count(newest));
+            if after * 2 < before {
+                let held = Arc::clone(held);
+                self.believed = Some((generation, Arc::clone(&held)));
+                return (held, Some(Shrunk { before, after }));
+            }
+        }
+        self.believed = Some((generation, Arc::clone(newest)));
+        (Arc::clone(newest), None)
+    }
+}
+
+/// By how much a list would shrink a resource's rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shrunk {
+    /// Endpoints by the list that is followed.
+    pub before: usize,
+    /// Endpoints by the one that is held back.
+    pub after: usize,
+}
+
+/// The states of all resources.
+#[derive(Debug, Default)]
+pub struct States {
+    by_resource: Mutex<HashMap<Subscriber, Arc<tokio::sync::Mutex<State>>>>,
+}
+
+impl States {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Subscriber, Arc<tokio::sync::Mutex<State>>>> {
+        self.by_resource.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state of a resource.
+    #[must_use]
+    pub fn of(&self, who: &Subscriber) -> Arc<tokio::sync::Mutex<State>> {
+        Arc::clone(self.lock().entry(who.clone()).or_default())
+    }
+
+    /// Forgets a resource that is gone.
+    pub fn forget(&self, who: &Subscriber) {
+        self.lock().remove(who);
+    }
+
+    /// Forgets all: another process has led since.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+}

@@ -1,0 +1,123 @@
+//! Documents from a directory, for clusters without any way out.
+
+use super::client::LARGEST_DOCUMENT;
+use super::entry::{Answer, Arrival};
+use super::observer::CompletedFetch;
+use super::request::FeedKey;
+use super::schedule::Outcome;
+use super::table::Feeds;
+use crate::reason::Reason;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// What tells that a file is another one than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mark {
+    path: PathBuf,
+    modified: Option<SystemTime>,
+    length: u64,
+}
+
+impl Feeds {
+    /// Reads each needed document when it is first needed, and again whenever its file changes.
+    pub(super) async fn follow_directory(&self) {
+        let Some(directory) = self.0.settings.feed_dir.clone() else { return };
+        let mut seen: BTreeMap<FeedKey, Option<Mark>> = BTreeMap::new();
+        loop {
+            let needed: Vec<FeedKey> = {
+                let table = self.0.lock();
+                let needed = table.entries.iter().filter(|(_, entry)| !entry.subscribers.is_empty());
+                needed.map(|(key, _)| key.clone()).collect()
+            };
+            seen.retain(|key, _| needed.contains(key));
+            for key in needed {
+                let mark = find(&directory, &key).await;
+                // A list that is held back is confirmed by reading it once more.
+                let again = |entry: &super::entry::Entry| entry.urgent.is_some() || entry.held_back.is_some();
+                let again = self.0.lock().entries.get(&key).is_some_and(again);
+                if seen.get(&key) == Some(&mark) && !again {
+                    continue;
+                }
+                let answer = self.read_file(&directory, &key, mark.as_ref()).await;
+                // A file that could not be read is tried again, but said only once.
+                seen.insert(key.clone(), mark);
+                self.take_file(&key, answer);
+            }
+            self.forget_directory_entries();
+            tokio::select! {
+                () = self.0.changed.notified() => {}
+                () = tokio::time::sleep(self.0.settings.feed_dir_interval) => {}
+            }
+        }
+    }
+
+    async fn read_file(&self, directory: &Path, key: &FeedKey, mark: Option<&Mark>) -> Answer {
+        let unavailable =
+            |detail: String| Answer::Failed { reason: Reason::FeedUnavailable, detail, outcome: Outcome::Failed };
+        let Some(mark) = mark else {
+            let [own, shared] = file_names(key);
+            return unavailable(format!("{} holds neither {own} nor {shared}", directory.display()));
+        };
+        if mark.length > u64::try_from(LARGEST_DOCUMENT).unwrap_or(u64::MAX) {
+            let detail = format!("{} is larger than {LARGEST_DOCUMENT} bytes", mark.path.display());
+            return Answer::Failed { reason: Reason::FeedMalformed, detail, outcome: Outcome::Failed };
+        }
+        match tokio::fs::read(&mark.path).await {
+            Ok(bytes) => self.read(key, &bytes, None, None),
+            Err(error) => unavailable(format!("{} cannot be read ({error})", mark.path.display())),
+        }
+    }
+
+    fn take_file(&self, key: &FeedKey, answer: Answer) {
+        let shared = &*self.0;
+        let (now, wall) = (shared.clock.instant(), shared.clock.now());
+        let mut guard = shared.lock();
+        let table = &mut *guard;
+        let bounds = table.bounds(key, &shared.settings);
+        for who in table.entries.get(key).into_iter().flat_map(|entry| &entry.subscribers) {
+            if let Some(subscription) = table.subscriptions.get_mut(who) {
+                subscription.refresh.sent.clone_from(&subscription.refresh.asked);
+            }
+        }
+        let Some(entry) = table.entries.get_mut(key) else { return };
+        let arrival = Arrival { at: wall, instant: now, transaction_id: None, bounds, fraction: 0.0 };
+        let changed = entry.take(answer, &arrival);
+        shared.observer.fetched(&CompletedFetch {
+            key,
+            reason: entry.standing.reason,
+            message: &entry.standing.message,
+            changed,
+            transaction_id: "",
+            took: Duration::ZERO,
+        });
+        table.wake(key, &shared.waker);
+    }
+
+    fn forget_directory_entries(&self) {
+        let now = self.0.clock.instant();
+        let forget_after = self.0.settings.forget_after;
+        self.0.lock().entries.retain(|_, entry| {
+            entry.unneeded_since.is_none_or(|since| now.saturating_duration_since(since) < forget_after)
+        });
+    }
+}
+
+/// The files that may hold an entry's document, the customer's own first.
+fn file_names(key: &FeedKey) -> [String; 2] {
+    let cloud = key.cloud.as_str().to_ascii_lowercase();
+    let customer = key.customer.as_deref().unwrap_or_default();
+    [format!("{cloud}-{customer}.json"), format!("{cloud}.json")]
+}
+
+async fn find(directory: &Path, key: &FeedKey) -> Option<Mark> {
+    for name in file_names(key) {
+        let path = directory.join(name);
+        if let Ok(metadata) = tokio::fs::metadata(&path).await {
+            if metadata.is_file() {
+                return Some(Mark { path, modified: metadata.modified().ok(), length: metadata.len() });
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,303 @@
+//! `format=json`: read, and written again. Pure.
+
+use super::{Document, DocumentError, Form, Problems, Reading, Scope, names, ports};
+use crate::feed::allowlist::{Allowlist, Entry, EntryGeo};
+use crate::net::{Direction, PortRange, PortSet, Protocol};
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(super) fn read(
+    root: &Map<String, Value>,
+    services: &[Value],
+    reading: &Reading<'_>,
+) -> Result<Document, DocumentError> {
+    let mut problems = Problems::default();
+    let meta = root.get("meta");
+    let version = super::text(meta.and_then(|meta| meta.get("version")));
+    let valid_until = match meta.and_then(|meta| meta.get("validUntil")) {
+        None | Some(Value::Null) => None,
+        Some(value) => {
+            let read = value.as_str().and_then(timestamp);
+            if read.is_none() {
+                let message = "validUntil is no time such as 2026-06-04T12:00:00Z: the list is asked for at intervals";
+                problems.malformed(&Scope::whole_list(), &super::quoted(value), message);
+            }
+            read
+        }
+    };
+    let mut entries = Vec::new();
+    for (index, service) in services.iter().enumerate() {
+        read_service(index, service, reading, &mut entries, &mut problems);
+    }
+    if entries.is_empty() && !services.is_empty() && !problems.kept.is_empty() {
+        return Err(DocumentError::NothingUsable(services.len(), problems.first()));
+    }
+    let allowlist = Allowlist { version, valid_until, entries, problems: problems.finish() };
+    Ok(Document { form: Form::Json, allowlist, lifetime: None })
+}
+
+/// A time with offset; without one it is taken as UTC, a day as its first moment.
+fn timestamp(text: &str) -> Option<Timestamp> {
+    let text = text.trim();
+    let utc = |time: jiff::civil::DateTime| time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
+    text.parse().ok().or_else(|| text.parse().ok().and_then(utc))
+}
+
+fn read_service(
+    index: usize,
+    service: &Value,
+    reading: &Reading<'_>,
+    entries: &mut Vec<Entry>,
+    problems: &mut Problems,
+) {
+    let Some(service) = service.as_object() else {
+        let message = format!("a service is an object; this is {}", super::kind_of(service));
+        problems.malformed(&Scope::whole_list(), &format!("services[{index}]"), &message);
+        return;
+    };
+    let name = super::text(service.get("name"));
+    let mut scope = Scope { service: name.as_deref(), direction: None, geo: EntryGeo::All };
+    if name.is_none() {
+        problems.malformed(&scope, &format!("services[{index}]"), "the service has no name: no filter can name it");
+    }
+    let directions: &[Direction] = match service.get("direction") {
+        None | Some(Value::Null) => &Direction::ALL,
+        Some(value) => match value.as_str().map(|text| text.trim().to_ascii_lowercase()).as_deref() {
+            Some("outbound") => &[Direction::Outbound],
+            Some("inbound") => &[Direction::Inbound],
+            Some("all" | "") => &Direction::ALL,
+            _ => {
+                let message = "the direction is none of inbound, outbound, all: nothing of the service is opened";
+                problems.malformed(&scope, &super::quoted(value), message);
+                return;
+            }
+        },
+    };
+    scope.direction = if let [only] = directions { Some(*only) } else { None };
+    let mut ranges = Vec::new();
+    for (field, protocol) in [("tcpPorts", Protocol::Tcp), ("udpPorts", Protocol::Udp)] {
+        let (read, unread) = ports::read(service.get(field), protocol);
+        ranges.extend(read);
+        for (subject, message) in unread {
+            problems.malformed(&scope, &subject, &format!("{field}: {message}"));
+        }
+    }
+    let common = Common {
+        service: name.as_deref().unwrap_or("(unnamed)").into(),
+        directions,
+        ports: PortSet::new(ranges),
+        required: required(service.get("required"), &scope, problems),
+        notes: super::text(service.get("notes")).map(Arc::from),
+    };
+    let endpoints = service.get("endpoints");
+    if matches!(endpoints, None | Some(Value::Null)) {
+        problems.malformed(&scope, &common.service, "the service has no endpoints");
+    }
+    for (position, endpoint) in super::items(endpoints).iter().enumerate() {
+        let Some(endpoint) = endpoint.as_object() else {
+            let message = format!("an endpoint is an object; this is {}", super::kind_of(endpoint));
+            problems.malformed(&scope, &format!("endpoints[{position}]"), &message);
+            continue;
+        };
+        for geo in geos(endpoint.get("geo"), &scope, problems) {
+            let scope = Scope { geo, ..scope.clone() };
+            let mut listed = ListedEndpoint::default();
+            listed.names(super::items(endpoint.get("fqdns")), reading, &common, &scope, problems);
+            listed.networks(super::items(endpoint.get("ips")), &scope, problems);
+            listed.into_entries(&common, &scope.geo, entries);
+        }
+    }
+}
+
+fn required(value: Option<&Value>, scope: &Scope<'_>, problems: &mut Problems) -> bool {
+    match value {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(required)) => *required,
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => true,
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => false,
+        Some(other) => {
+            problems.malformed(scope, &super::quoted(other), "required is neither true nor false: taken as true");
+            true
+        }
+    }
+}
+
+/// The regions of an endpoint: one, or several in an array or between commas.
+fn geos(value: Option<&Value>, scope: &Scope<'_>, problems: &mut Problems) -> Vec<EntryGeo> {
+    let mut geos = Vec::new();
+    for item in super::items(value) {
+        match item {
+            Value::String(text) => geos.extend(text.split(',').map(super::geo)),
+            other => {
+                let message = "geo is no text: the endpoint is used for no region by it";
+                problems.malformed(scope, &super::quoted(other), message);
+            }
+        }
+    }
+    if geos.contains(&EntryGeo::All) || super::items(value).is_empty() {
+        return vec![EntryGeo::All];
+    }
+    geos.sort();
+    geos.dedup();
+    geos
+}
+
+/// What every entry of one service shares.
+pub(super) struct Common<'a> {
+    pub(super) service: Arc<str>,
+    pub(super) directions: &'a [Direction],
+    pub(super) ports: Option<PortSet>,
+    pub(super) required: bool,
+    pub(super) notes: Option<Arc<str>>,
+}
+
+/// The names and networks of one endpoint, by the port they are limited to.
+#[derive(Default)]
+pub(super) struct ListedEndpoint {
+    by_port: BTreeMap<Option<u16>, Targets>,
+}
+
+#[derive(Default)]
+struct Targets {
+    names: Vec<crate::net::DomainName>,
+    patterns: Vec<crate::net::NamePattern>,
+    networks: Vec<IpNet>,
+}
+
+impl ListedEndpoint {
+    pub(super) fn names(
+        &mut self,
+        items: &[Value],
+        reading: &Reading<'_>,
+        common: &Common<'_>,
+        scope: &Scope<'_>,
+        problems: &mut Problems,
+    ) {
+        for item in items {
+            let Some(text) = item.as_str() else {
+                let message = format!("a name is a text; this is {}", super::kind_of(item));
+                problems.malformed(scope, &super::quoted(item), &message);
+                continue;
+            };
+            let (listed, port) = match names::read(text, reading) {
+                Ok(read) => read,
+                Err(message) => {
+                    problems.malformed(scope, text, &message);
+                    continue;
+                }
+            };
+            // A port that the service does not list contradicts it: neither is opened for the name.
+            if let (Some(port), Some(ports)) = (port, &common.ports) {
+                if ![Protocol::Tcp, Protocol::Udp].iter().any(|protocol| ports.contains(*protocol, port)) {
+                    let message = format!("`{text}` names port {port}, which its service does not list: not opened");
+                    problems.malformed(scope, text, &message);
+                    continue;
+                }
+            }
+            let targets = self.by_port.entry(port).or_default();
+            match listed {
+                names::Listed::Name(name) => targets.names.push(name),
+                names::Listed::Pattern(pattern) => targets.patterns.push(pattern),
+                names::Listed::Networks(networks) => targets.networks.extend(networks),
+            }
+        }
+    }
+
+    pub(super) fn networks(&mut self, items: &[Value], scope: &Scope<'_>, problems: &mut Problems) {
+        for item in items {
+            let read = match item.as_str() {
+                Some(text) => super::addresses::read(text),
+                None => Err(format!("an address is a text; this is {}", super::kind_of(item))),
+            };
+            match read {
+                Ok(networks) => self.by_port.entry(None).or_default().networks.extend(networks),
+                Err(message) => problems.malformed(scope, &super::quoted(item), &message),
+            }
+        }
+    }
+
+    pub(super) fn into_entries(self, common: &Common<'_>, geo: &EntryGeo, entries: &mut Vec<Entry>) {
+        for (port, mut targets) in self.by_port {
+            // In order and each once, so that a list that was only shuffled is the same list. Networks are not
+            // merged: two that pass the guard may join to one that does not.
+            targets.names.sort();
+            targets.names.dedup();
+            targets.patterns.sort();
+            targets.patterns.dedup();
+            targets.networks.sort();
+            targets.networks.dedup();
+            if targets.names.is_empty() && targets.patterns.is_empty() && targets.networks.is_empty() {
+                continue;
+            }
+            let ports = match (port, &common.ports) {
+                (Some(port), Some(ports)) => only(ports, port),
+                (_, ports) => ports.clone(),
+            };
+            for direction in common.directions {
+                entries.push(Entry {
+                    service: common.service.clone(),
+                    direction: *direction,
+                    geo: geo.clone(),
+                    names: targets.names.clone(),
+                    patterns: targets.patterns.clone(),
+                    networks: targets.networks.clone(),
+                    ports: ports.clone(),
+                    required: common.required,
+                    notes: common.notes.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// The one port of a set, in each protocol that has it.
+fn only(ports: &PortSet, port: u16) -> Option<PortSet> {
+    let single = PortRange::single(port)?;
+    let protocols = [Protocol::Tcp, Protocol::Udp].into_iter().filter(|protocol| ports.contains(*protocol, port));
+    PortSet::new(protocols.map(|protocol| (protocol, single)))
+}
+
+/// Writes a list as `format=json`. Reading it gives the same entries, version and validity again; problems are not
+/// written.
+#[must_use]
+pub fn to_json(allowlist: &Allowlist) -> Value {
+    let services: Vec<Value> = allowlist.entries.iter().map(service_json).collect();
+    let mut meta = Map::new();
+    if let Some(version) = &allowlist.version {
+        meta.insert("version".to_owned(), json!(version));
+    }
+    if let Some(valid_until) = allowlist.valid_until {
+        meta.insert("validUntil".to_owned(), json!(valid_until.to_string()));
+    }
+    json!({ "meta": meta, "services": services })
+}
+
+fn service_json(entry: &Entry) -> Value {
+    let names = entry.names.iter().map(ToString::to_string);
+    let fqdns: Vec<String> = names.chain(entry.patterns.iter().map(ToString::to_string)).collect();
+    let ips: Vec<String> = entry.networks.iter().map(ToString::to_string).collect();
+    let geo = match &entry.geo {
+        EntryGeo::All => "all",
+        EntryGeo::Region(region) => region,
+    };
+    let mut service = json!({
+        "name": &*entry.service,
+        "direction": entry.direction.as_str(),
+        "endpoints": [{ "geo": geo, "fqdns": fqdns, "ips": ips }],
+        "required": entry.required,
+    });
+    for (field, protocol) in [("tcpPorts", Protocol::Tcp), ("udpPorts", Protocol::Udp)] {
+        let of_protocol = entry.ports.iter().flat_map(PortSet::iter).filter(|(held, _)| *held == protocol);
+        let texts: Vec<String> = of_protocol.map(|(_, range)| range.to_string()).collect();
+        if !texts.is_empty() {
+            service[field] = json!(texts.join(","));
+        }
+    }
+    if let Some(notes) = &entry.notes {
+        service["notes"] = json!(&**notes);
+    }
+    service
+}

@@ -1,0 +1,244 @@
+//! A document of any of the vendor's forms becomes an [`Allowlist`]. Pure.
+//!
+//! The form is recognised by the content, so that a saved document says by itself what it is. What can be understood
+//! exactly is brought into one spelling; what cannot is a problem on that one entry, never a failure of the list.
+
+mod addresses;
+mod json;
+mod names;
+mod ports;
+mod static_list;
+mod zscaler;
+
+pub use json::to_json;
+
+use super::allowlist::{Allowlist, EntryGeo, ListProblem};
+use crate::crd::{DirectionChoice, GeoChoice, Problem, ProblemKind};
+use crate::net::{Direction, PortSet};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// The most problems that one list reports: a document of nothing else must not fill the memory with them.
+pub const MOST_LIST_PROBLEMS: usize = 1000;
+
+/// One document, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Which form it had.
+    pub form: Form,
+    /// What it says. Its `valid_until` is the document's own, which only `format=json` has.
+    pub allowlist: Allowlist,
+    /// How long the list is good for from when it was received, for forms that say it so or not at all.
+    pub lifetime: Option<Duration>,
+}
+
+impl Document {
+    /// The list, with its `valid_until` where the form counts it from when the document was received.
+    #[must_use]
+    pub fn received_at(self, received: Timestamp) -> Allowlist {
+        let mut allowlist = self.allowlist;
+        if let Some(lifetime) = self.lifetime {
+            let lifetime = SignedDuration::try_from(lifetime).unwrap_or(SignedDuration::MAX);
+            allowlist.valid_until = Some(received.saturating_add(lifetime).unwrap_or(Timestamp::MAX));
+        }
+        allowlist
+    }
+}
+
+/// The forms in which the vendor publishes its list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Form {
+    /// `format=json`
+    Json,
+    /// `format=zscaler`
+    Zscaler,
+    /// The older static lists: names only, by product.
+    StaticList,
+}
+
+impl Form {
+    /// The form's name: `json`, `zscaler` or `static`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Zscaler => "zscaler",
+            Self::StaticList => "static",
+        }
+    }
+}
+
+/// What the static lists leave unsaid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticListDefaults {
+    /// The ports of every name (`--static-list-ports`). TCP 443, since the vendor's documentation of these lists asks
+    /// for HTTPS throughout.
+    pub ports: Option<PortSet>,
+    /// How long such a list is good for (`--static-list-lifetime`): a day.
+    pub lifetime: Duration,
+}
+
+impl Default for StaticListDefaults {
+    fn default() -> Self {
+        let https = crate::net::PortRange::single(443).map(|range| (crate::net::Protocol::Tcp, range));
+        Self { ports: PortSet::new(https), lifetime: Duration::from_secs(24 * 3600) }
+    }
+}
+
+/// What the reader has to know that the document does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading<'a> {
+    /// Whose list it is: stands in for placeholders. A placeholder left over without it is a problem.
+    pub customer: Option<&'a str>,
+    /// A stand-in customer that the document was asked for, which counts as one more placeholder.
+    pub template_customer: Option<&'a str>,
+    /// The geo and direction that a `format=zscaler` document was asked for, for entries whose ids do not say them.
+    pub scope: Option<(GeoChoice, DirectionChoice)>,
+    /// What the static lists leave unsaid.
+    pub static_list: StaticListDefaults,
+}
+
+impl<'a> Reading<'a> {
+    /// Reads for one customer, with defaults for the rest.
+    #[must_use]
+    pub fn for_customer(customer: &'a str) -> Self {
+        Self { customer: Some(customer), ..Self::default() }
+    }
+}
+
+/// Why a whole document is no list.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// It is not JSON, or JSON that breaks off.
+    #[error("it is not JSON ({0})")]
+    NotJson(String),
+    /// It is JSON of another kind.
+    #[error(
+        "it is no list: an object with a `services` array, or one of products with `AllowList`, is needed; this is {0}"
+    )]
+    NotAList(String),
+    /// It has services, but nothing of any of them can be understood.
+    #[error("nothing of its {0} services can be understood; the first: {1}")]
+    NothingUsable(usize, String),
+}
+
+/// Reads a document of any form.
+///
+/// # Errors
+/// Where the whole is no list. A list without any service is one: whether it may replace a fuller one is decided where
+/// that one is known.
+pub fn parse(bytes: &[u8], reading: &Reading<'_>) -> Result<Document, DocumentError> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let root: Value = serde_json::from_slice(bytes).map_err(|error| DocumentError::NotJson(error.to_string()))?;
+    let Value::Object(root) = root else {
+        return Err(DocumentError::NotAList(kind_of(&root).to_owned()));
+    };
+    match root.get("services") {
+        Some(Value::Array(services)) if is_zscaler(&root, services) => zscaler::read(&root, services, reading),
+        Some(Value::Array(services)) => json::read(&root, services, reading),
+        Some(other) => Err(DocumentError::NotAList(format!("an object whose `services` is {}", kind_of(other)))),
+        None if static_list::looks_like_one(&root) => static_list::read(&root, reading),
+        None => {
+            let fields: Vec<&str> = root.keys().map(String::as_str).take(5).collect();
+            Err(DocumentError::NotAList(format!("an object with the fields [{}]", fields.join(", "))))
+        }
+    }
+}
+
+fn is_zscaler(root: &Map<String, Value>, services: &[Value]) -> bool {
+    let has = |name: &str| services.iter().any(|service| service.get(name).is_some());
+    root.contains_key("usage") || root.contains_key("ipv6_services") || has("domains") || has("cidrs")
+}
+
+const fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// A text that may be written as something simpler; `None` where absent, null or empty.
+fn text(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A value as a problem quotes it: texts without quotes, long ones cut by the problem itself.
+fn quoted(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// An array's items, or the one item that stands where an array belongs.
+fn items(value: Option<&Value>) -> &[Value] {
+    match value {
+        None | Some(Value::Null) => &[],
+        Some(Value::Array(items)) => items,
+        Some(single) => std::slice::from_ref(single),
+    }
+}
+
+/// What part of the list a problem concerns.
+#[derive(Clone, Debug)]
+struct Scope<'a> {
+    service: Option<&'a str>,
+    direction: Option<Direction>,
+    geo: EntryGeo,
+}
+
+impl Scope<'_> {
+    const fn whole_list() -> Self {
+        Self { service: None, direction: None, geo: EntryGeo::All }
+    }
+}
+
+/// Collects problems up to the bound, and counts the rest.
+#[derive(Debug, Default)]
+struct Problems {
+    kept: Vec<ListProblem>,
+    beyond: usize,
+}
+
+impl Problems {
+    fn malformed(&mut self, scope: &Scope<'_>, subject: &str, message: &str) {
+        if self.kept.len() >= MOST_LIST_PROBLEMS {
+            self.beyond += 1;
+            return;
+        }
+        let problem = Problem::new(ProblemKind::Malformed, subject, scope.service, message);
+        self.kept.push(ListProblem { direction: scope.direction, geo: scope.geo.clone(), problem });
+    }
+
+    fn first(&self) -> String {
+        self.kept.first().map(|first| first.problem.message.clone()).unwrap_or_default()
+    }
+
+    fn finish(mut self) -> Vec<ListProblem> {
+        if self.beyond > 0 {
+            let message = format!("{} more parts of the list cannot be understood", self.beyond);
+            let problem = Problem::new(ProblemKind::Limit, "problems of the list", None, message);
+            self.kept.push(ListProblem { direction: None, geo: EntryGeo::All, problem });
+        }
+        self.kept
+    }
+}
+
+/// A region as entries carry it: lower case; `all`, nothing and white space mean every one.
+fn geo(text: &str) -> EntryGeo {
+    match text.trim().to_lowercase() {
+        all if all.is_empty() || all == "all" => EntryGeo::All,
+        region => EntryGeo::Region(region.into()),
+    }
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! Names as lists write them: with scheme, port, path, capitals, placeholders, wildcards. Pure.
+
+use super::{Reading, addresses};
+use crate::net::{DomainName, NamePattern};
+use ipnet::IpNet;
+
+/// What the vendor writes where the customer's id belongs, with and without brackets; compared without case.
+const PLACEHOLDERS: [&str; 2] = ["<customer_id>", "customer_id"];
+
+/// What one item of a list of names turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// An exact name.
+    Name(DomainName),
+    /// A wildcard.
+    Pattern(NamePattern),
+    /// Addresses that stand among the names.
+    Networks(Vec<IpNet>),
+}
+
+/// Reads one item, and the port it is limited to where it names one.
+///
+/// # Errors
+/// Why the text is no name.
+pub(super) fn read(text: &str, reading: &Reading<'_>) -> Result<(Listed, Option<u16>), String> {
+    let text = substitute(text.trim(), reading)?;
+    if let Ok(networks) = addresses::read(&text) {
+        return Ok((Listed::Networks(networks), None));
+    }
+    let (host, port) = host_and_port(&text)?;
+    if let Ok(networks) = addresses::read(host) {
+        return Ok((Listed::Networks(networks), port));
+    }
+    // A suffix such as `.example.com` covers what is below it, as the wildcard does.
+    let suffixed = if host.starts_with('.') { format!("*{host}") } else { host.to_owned() };
+    if !suffixed.contains('*') {
+        return DomainName::parse(&suffixed).map(|name| (Listed::Name(name), port)).map_err(|error| error.to_string());
+    }
+    let pattern = NamePattern::parse(&suffixed).map_err(|error| error.to_string())?;
+    if pattern.as_str().split('.').all(|label| label.contains('*')) {
+        return Err(format!("`{pattern}` would stand for every name there is"));
+    }
+    Ok((Listed::Pattern(pattern), port))
+}
+
+/// Cuts away scheme, path, query and fragment.
+fn host_and_port(text: &str) -> Result<(&str, Option<u16>), String> {
+    let rest = match text.split_once("://") {
+        Some((scheme, rest)) => {
+            let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+            if scheme.is_empty() || !scheme.bytes().all(fits) {
+                return Err(format!("`{text}` is not a name"));
+            }
+            rest
+        }
+        None => text,
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    match authority.rsplit_once(':') {
+        None => Ok((authority, None)),
+        // The colons of an IPv6 address in brackets are its own.
+        Some((_, after)) if after.ends_with(']') => Ok((authority, None)),
+        Some((host, port)) => match port.parse::<u16>() {
+            Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => Ok((host, Some(number))),
+            _ => Err(format!("`{port}` in `{text}` is not a port: a whole number from 1 to 65535 is allowed")),
+        },
+    }
+}
+
+fn substitute(text: &str, reading: &Reading<'_>) -> Result<String, String> {
+    let mut substituted = text.to_owned();
+    for placeholder in PLACEHOLDERS.into_iter().chain(reading.template_customer) {
+        // Every name ends up in lower case, so that nothing is lost by looking for placeholders in it.
+        let (lower, placeholder) = (substituted.to_ascii_lowercase(), placeholder.to_ascii_lowercase());
+        if !lower.contains(&placeholder) {
+            continue;
+        }
+        let Some(customer) = reading.customer else {
+            return Err(format!("`{text}` holds a placeholder for the customer's id, which is not known here"));
+        };
+        substituted = lower.replace(&placeholder, &customer.to_ascii_lowercase());
+    }
+    Ok(substituted)
+}

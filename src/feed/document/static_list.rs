@@ -1,0 +1,48 @@
+//! The older static lists: names by product, without ports, addresses or expiry. Pure.
+
+use super::json::{Common, ListedEndpoint};
+use super::{Document, DocumentError, Form, Problems, Reading, Scope};
+use crate::feed::allowlist::{Allowlist, EntryGeo};
+use crate::net::Direction;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Whether any value of the object is a product with names.
+pub(super) fn looks_like_one(root: &Map<String, Value>) -> bool {
+    root.values().any(|product| product.get("AllowList").is_some())
+}
+
+pub(super) fn read(root: &Map<String, Value>, reading: &Reading<'_>) -> Result<Document, DocumentError> {
+    let mut problems = Problems::default();
+    let mut entries = Vec::new();
+    for (name, product) in root {
+        let scope = Scope { service: Some(name), direction: Some(Direction::Outbound), geo: EntryGeo::All };
+        let listed = match product.get("AllowList") {
+            Some(Value::Array(names)) => names.as_slice(),
+            Some(other) => {
+                let message = format!("AllowList is an array of names; this is {}", super::kind_of(other));
+                problems.malformed(&scope, name, &message);
+                continue;
+            }
+            None => {
+                problems.malformed(&scope, name, "the product has no AllowList");
+                continue;
+            }
+        };
+        let common = Common {
+            service: name.as_str().into(),
+            directions: &[Direction::Outbound],
+            ports: reading.static_list.ports.clone(),
+            required: false,
+            notes: super::text(product.get("LatestChangeLog")).map(Arc::from),
+        };
+        let mut endpoint = ListedEndpoint::default();
+        endpoint.names(listed, reading, &common, &scope, &mut problems);
+        endpoint.into_entries(&common, &scope.geo, &mut entries);
+    }
+    if entries.is_empty() && !problems.kept.is_empty() {
+        return Err(DocumentError::NothingUsable(root.len(), problems.first()));
+    }
+    let allowlist = Allowlist { version: None, valid_until: None, entries, problems: problems.finish() };
+    Ok(Document { form: Form::StaticList, allowlist, lifetime: Some(reading.static_list.lifetime) })
+}

@@ -1,0 +1,164 @@
+//! `format=zscaler`: services by direction, region, protocol and family, which stand only in their ids. Pure.
+
+use super::json::{Common, ListedEndpoint};
+use super::{Document, DocumentError, Form, Problems, Reading, Scope, ports};
+use crate::crd::{DirectionChoice, GeoChoice};
+use crate::feed::allowlist::{Allowlist, Entry, EntryGeo};
+use crate::net::{Direction, PortSet, Protocol};
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+pub(super) fn read(
+    root: &Map<String, Value>,
+    services: &[Value],
+    reading: &Reading<'_>,
+) -> Result<Document, DocumentError> {
+    let mut problems = Problems::default();
+    let lifetime = lifetime(root, &mut problems);
+    let ipv6 = super::items(root.get("ipv6_services"));
+    let mut entries = Vec::new();
+    for (index, service) in services.iter().chain(ipv6).enumerate() {
+        read_service(index, service, reading, &mut entries, &mut problems);
+    }
+    let count = services.len() + ipv6.len();
+    if entries.is_empty() && count > 0 && !problems.kept.is_empty() {
+        return Err(DocumentError::NothingUsable(count, problems.first()));
+    }
+    let allowlist = Allowlist { version: None, valid_until: None, entries, problems: problems.finish() };
+    Ok(Document { form: Form::Zscaler, allowlist, lifetime })
+}
+
+/// `usage.update_interval`, in hours.
+fn lifetime(root: &Map<String, Value>, problems: &mut Problems) -> Option<Duration> {
+    let value = root.get("usage").and_then(|usage| usage.get("update_interval"))?;
+    let hours = value.as_u64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
+    if hours.is_none() {
+        let message = "usage.update_interval is no number of hours: the list is asked for at intervals";
+        problems.malformed(&Scope::whole_list(), &super::quoted(value), message);
+    }
+    hours.map(|hours| Duration::from_secs(hours.saturating_mul(3600)))
+}
+
+fn read_service(
+    index: usize,
+    service: &Value,
+    reading: &Reading<'_>,
+    entries: &mut Vec<Entry>,
+    problems: &mut Problems,
+) {
+    let Some(service) = service.as_object() else {
+        let message = format!("a service is an object; this is {}", super::kind_of(service));
+        problems.malformed(&Scope::whole_list(), &format!("services[{index}]"), &message);
+        return;
+    };
+    let id = super::text(service.get("id")).unwrap_or_default();
+    let label = super::text(service.get("name")).unwrap_or_default();
+    // The name keeps the vendor's capitals and parts regions that hold a hyphen; the id is the same with hyphens.
+    let said = Said::from_words(&label).or_else(|| Said::from_id(&id));
+    let whole = if label.is_empty() { id } else { label };
+    let (name, directions, geo) = match (said, reading.scope) {
+        (Some(said), _) => (said.service, said.directions, said.geo),
+        (None, Some((geo, direction))) => (whole.clone(), choice_directions(direction), choice_geo(geo)),
+        (None, None) => {
+            let message = "its id names no direction and region: nothing of it is opened";
+            let subject = if whole.is_empty() { format!("services[{index}]") } else { whole };
+            problems.malformed(&Scope::whole_list(), &subject, message);
+            return;
+        }
+    };
+    let direction = if let [only] = directions { Some(*only) } else { None };
+    let scope = Scope { service: Some(&name), direction, geo };
+    let protocols: &[Protocol] = match super::text(service.get("protocol")).map(|text| text.to_ascii_lowercase()) {
+        Some(tcp) if tcp == "tcp" => &[Protocol::Tcp],
+        Some(udp) if udp == "udp" => &[Protocol::Udp],
+        other => {
+            let message = "the protocol is neither tcp nor udp: nothing of it is opened";
+            problems.malformed(&scope, &other.unwrap_or_default(), message);
+            return;
+        }
+    };
+    let mut ranges = Vec::new();
+    for protocol in protocols {
+        let (read, unread) = ports::read(service.get("ports"), *protocol);
+        ranges.extend(read);
+        for (subject, message) in unread {
+            problems.malformed(&scope, &subject, &format!("ports: {message}"));
+        }
+    }
+    let common =
+        Common { service: name.as_str().into(), directions, ports: PortSet::new(ranges), required: false, notes: None };
+    let mut listed = ListedEndpoint::default();
+    listed.names(super::items(service.get("domains")), reading, &common, &scope, problems);
+    listed.networks(super::items(service.get("cidrs")), &scope, problems);
+    listed.into_entries(&common, &scope.geo, entries);
+}
+
+/// What an id or a name says beside the service.
+struct Said {
+    service: String,
+    directions: &'static [Direction],
+    geo: EntryGeo,
+}
+
+impl Said {
+    /// `DaaS outbound us tcp ipv4`: the service's own words first.
+    fn from_words(text: &str) -> Option<Self> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let [service @ .., direction, geo, protocol, family] = words.as_slice() else { return None };
+        let service = service.join(" ");
+        if service.is_empty() || !is_protocol(protocol) || !is_family(family) {
+            return None;
+        }
+        Some(Self { service, directions: directions(direction)?, geo: super::geo(geo) })
+    }
+
+    /// `daas-outbound-ap-s-tcp-ipv4`, with a number behind where two would be the same.
+    fn from_id(id: &str) -> Option<Self> {
+        let words: Vec<&str> = id.split('-').collect();
+        let words = match words.as_slice() {
+            [rest @ .., number] if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => rest,
+            all => all,
+        };
+        let [rest @ .., protocol, family] = words else { return None };
+        if !is_protocol(protocol) || !is_family(family) {
+            return None;
+        }
+        // From behind: a service may be called after a direction, a region is not. `all` is a direction only where a
+        // region follows it.
+        let at = (1..rest.len().saturating_sub(1)).rev().find(|at| directions(rest[*at]).is_some())?;
+        Some(Self {
+            service: rest[..at].join("-"),
+            directions: directions(rest[at])?,
+            geo: super::geo(&rest[at + 1..].join("-")),
+        })
+    }
+}
+
+fn is_protocol(word: &str) -> bool {
+    word.eq_ignore_ascii_case("tcp") || word.eq_ignore_ascii_case("udp")
+}
+
+fn is_family(word: &str) -> bool {
+    word.eq_ignore_ascii_case("ipv4") || word.eq_ignore_ascii_case("ipv6")
+}
+
+fn directions(word: &str) -> Option<&'static [Direction]> {
+    match word.to_ascii_lowercase().as_str() {
+        "outbound" => Some(&[Direction::Outbound]),
+        "inbound" => Some(&[Direction::Inbound]),
+        "all" => Some(&Direction::ALL),
+        _ => None,
+    }
+}
+
+const fn choice_directions(choice: DirectionChoice) -> &'static [Direction] {
+    match choice {
+        DirectionChoice::Outbound => &[Direction::Outbound],
+        DirectionChoice::Inbound => &[Direction::Inbound],
+        DirectionChoice::All => &Direction::ALL,
+    }
+}
+
+fn choice_geo(choice: GeoChoice) -> EntryGeo {
+    super::geo(crate::feed::request::geo_text(choice))
+}

@@ -1,0 +1,314 @@
+//! What is known under one key, and how an answer changes it. Pure.
+
+use super::allowlist::Allowlist;
+use super::schedule::{Bounds, Completed, Outcome};
+use super::shrink::{self, Verdict};
+use crate::crd::{Problem, ProblemKind};
+use crate::reason::Reason;
+use crate::subscriber::Subscriber;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A list together with the document that it was read from.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) document: Arc<[u8]>,
+    pub(super) allowlist: Arc<Allowlist>,
+    pub(super) digest: u64,
+    pub(super) last_modified: Option<String>,
+}
+
+impl Held {
+    pub(super) fn new(document: Arc<[u8]>, allowlist: Allowlist, last_modified: Option<String>) -> Self {
+        let digest = allowlist.digest();
+        Self { document, allowlist: Arc::new(allowlist), digest, last_modified }
+    }
+}
+
+/// What came of a request, read as far as a document can be read by itself.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    List(Held),
+    NotModified,
+    /// No list: why, and what the schedule makes of it.
+    Failed {
+        reason: Reason,
+        detail: String,
+        outcome: Outcome,
+    },
+}
+
+/// Where an answer comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    pub(super) at: Timestamp,
+    pub(super) instant: Instant,
+    pub(super) transaction_id: Option<String>,
+    pub(super) bounds: Bounds,
+    pub(super) fraction: f64,
+}
+
+/// The condition `FeedCurrent`, as the last completed request left it.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    pub(super) reason: Reason,
+    pub(super) message: String,
+    pub(super) current: bool,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// What is known under one key.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) subscribers: BTreeSet<Subscriber>,
+    /// Scheme, host and port that is asked.
+    pub(super) host: String,
+    /// The list in use.
+    pub(super) believed: Option<Held>,
+    /// The one before it, until the one in use is confirmed.
+    pub(super) previous: Option<Held>,
+    /// One that is held back until the next fetch.
+    pub(super) held_back: Option<Held>,
+    pub(super) confirmations: u32,
+    pub(super) fetched_at: Option<Timestamp>,
+    pub(super) transaction_id: Option<String>,
+    pub(super) standing: Standing,
+    pub(super) last: Option<Completed>,
+    /// The moment that the schedule counts from, and how much of its time had passed by then.
+    anchor: Instant,
+    passed: Duration,
+    fraction: f64,
+    /// Asked for before its time, since when.
+    pub(super) urgent: Option<Instant>,
+    /// About when the first fetch is, for an entry that has had none.
+    pub(super) estimate: Option<Timestamp>,
+    pub(super) in_flight: bool,
+    /// Where the host says that the document is now, and how many times it has said so in a row.
+    pub(super) moved: Option<(String, u32)>,
+    /// Lists of single customers, where one document serves them all.
+    pub(super) rendered: BTreeMap<Arc<str>, Rendered>,
+    pub(super) unneeded_since: Option<Instant>,
+}
+
+/// A shared document with one customer's id in it.
+#[derive(Clone, Debug)]
+pub(super) struct Rendered {
+    pub(super) allowlist: Arc<Allowlist>,
+    pub(super) digest: u64,
+    pub(super) previous: Option<Arc<Allowlist>>,
+}
+
+impl Entry {
+    pub(super) fn new(host: String, now: Instant, estimate: Option<Timestamp>) -> Self {
+        Self {
+            subscribers: BTreeSet::new(),
+            host,
+            believed: None,
+            previous: None,
+            held_back: None,
+            confirmations: 0,
+            fetched_at: None,
+            transaction_id: None,
+            standing: Standing {
+                reason: Reason::WaitingForFeed,
+                message: "the first list has not arrived yet".to_owned(),
+                current: false,
+                problems: Vec::new(),
+            },
+            last: None,
+            anchor: now,
+            passed: Duration::ZERO,
+            fraction: 0.0,
+            urgent: None,
+            estimate,
+            in_flight: false,
+            moved: None,
+            rendered: BTreeMap::new(),
+            unneeded_since: Some(now),
+        }
+    }
+
+    /// Takes over a list that was saved.
+    pub(super) fn restore(&mut self, restored: Restored, arrival: &Arrival) {
+        let passed = Duration::try_from(arrival.at.duration_since(restored.fetched_at)).unwrap_or(Duration::ZERO);
+        let valid_until = restored.believed.allowlist.valid_until;
+        self.last = Some(Completed {
+            outcome: Outcome::Usable { valid_until, changed: false },
+            at: restored.fetched_at,
+            stale_answers: restored.stale_answers,
+            failures: 0,
+        });
+        (self.anchor, self.passed, self.fraction) = (arrival.instant, passed, arrival.fraction);
+        self.confirmations = restored.confirmations;
+        self.fetched_at = Some(restored.fetched_at);
+        self.transaction_id.clone_from(&arrival.transaction_id);
+        self.standing = usable_standing(&restored.believed.allowlist, restored.fetched_at);
+        self.believed = Some(restored.believed);
+        self.previous = restored.previous;
+        self.held_back = None;
+        self.rendered.clear();
+    }
+
+    /// Takes an answer in; says whether the list in use says something else now.
+    pub(super) fn take(&mut self, answer: Answer, arrival: &Arrival) -> bool {
+        self.transaction_id.clone_from(&arrival.transaction_id);
+        self.urgent = None;
+        self.moved = None;
+        let (outcome, changed) = match answer {
+            Answer::List(list) => self.take_list(list, arrival),
+            Answer::NotModified => match self.believed.clone() {
+                Some(believed) => (self.confirm(believed, arrival), false),
+                None => (self.fail(Reason::FeedMalformed, "the API answers 304 to a request without condition"), false),
+            },
+            Answer::Failed { reason, detail, outcome } => {
+                self.fail(reason, &detail);
+                (outcome, false)
+            }
+        };
+        self.last = Some(Completed::after(self.last.as_ref(), outcome, arrival.at, arrival.bounds));
+        (self.anchor, self.passed, self.fraction) = (arrival.instant, Duration::ZERO, arrival.fraction);
+        changed
+    }
+
+    fn take_list(&mut self, list: Held, arrival: &Arrival) -> (Outcome, bool) {
+        let Some(believed) = self.believed.clone() else {
+            return (self.believe(list, 1, arrival), true);
+        };
+        if believed.digest == list.digest {
+            return (self.confirm(list, arrival), false);
+        }
+        let held_back = self.held_back.as_ref().map(|held| &*held.allowlist);
+        match shrink::judge(&believed.allowlist, held_back, &list.allowlist) {
+            Verdict::Believe => {
+                let confirmations = if held_back.is_some_and(|held| held.digest() == list.digest) { 2 } else { 1 };
+                (self.believe(list, confirmations, arrival), true)
+            }
+            Verdict::HoldBack { lost, of } => {
+                let message = format!(
+                    "the newest list drops {lost} of {of} names, wildcards and networks: it is held back until the next \
+                     fetch says the same; the list of {} stays in use",
+                    moment(self.fetched_at)
+                );
+                let problem = Problem::new(ProblemKind::FeedShrank, "the list", None, &message);
+                self.standing =
+                    Standing { reason: Reason::FeedShrank, message, current: false, problems: vec![problem] };
+                self.held_back = Some(list);
+                (Outcome::HeldBack, false)
+            }
+            Verdict::Empty => {
+                (self.fail(Reason::FeedMalformed, "the newest list holds nothing, where the last one was full"), false)
+            }
+        }
+    }
+
+    fn believe(&mut self, list: Held, confirmations: u32, arrival: &Arrival) -> Outcome {
+        let valid_until = list.allowlist.valid_until;
+        self.standing = usable_standing(&list.allowlist, arrival.at);
+        self.previous = self.believed.replace(list).filter(|_| confirmations < 2);
+        self.confirmations = confirmations;
+        self.held_back = None;
+        self.fetched_at = Some(arrival.at);
+        self.rendered.clear();
+        Outcome::Usable { valid_until, changed: true }
+    }
+
+    fn confirm(&mut self, list: Held, arrival: &Arrival) -> Outcome {
+        let valid_until = list.allowlist.valid_until;
+        self.standing = usable_standing(&list.allowlist, arrival.at);
+        let same =
+            self.previous.is_none() && self.believed.as_ref().is_some_and(|held| held.allowlist == list.allowlist);
+        if !same {
+            self.rendered.clear();
+        }
+        self.believed = Some(list);
+        self.previous = None;
+        self.confirmations = self.confirmations.saturating_add(1);
+        self.held_back = None;
+        self.fetched_at = Some(arrival.at);
+        Outcome::Usable { valid_until, changed: false }
+    }
+
+    fn fail(&mut self, reason: Reason, detail: &str) -> Outcome {
+        let held = match &self.believed {
+            None => "; there is no earlier list, so no policy is written".to_owned(),
+            Some(_) => format!("; the list of {} stays in use", moment(self.fetched_at)),
+        };
+        let message = format!("{detail}{held}");
+        self.standing = Standing { reason, message, current: false, problems: Vec::new() };
+        Outcome::Failed
+    }
+
+    /// When the last request completed, or the entry came about.
+    pub(super) const fn anchor(&self) -> Instant {
+        self.anchor
+    }
+
+    /// When the next request is due.
+    pub(super) fn due(&self, bounds: Bounds, floor: Duration, now: Instant, wall: Timestamp) -> Instant {
+        let due = match &self.last {
+            None => self.anchor,
+            Some(last) => {
+                let wait = last.delay(bounds).jittered(self.fraction);
+                // The monotonic clock stands still while a machine sleeps; the wall clock may be set. Whichever comes
+                // first counts, but the wall clock never for more than one request in the operator's shortest time.
+                let by_wall = last.at.saturating_add(wait).unwrap_or(Timestamp::MAX) <= wall
+                    && now.saturating_duration_since(self.anchor) >= floor.min(wait);
+                if by_wall { now } else { self.anchor + wait.saturating_sub(self.passed) }
+            }
+        };
+        self.urgent.map_or(due, |urgent| due.min(urgent))
+    }
+
+    /// About when the next request is, without jitter.
+    pub(super) fn next_fetch(&self, bounds: Bounds) -> Option<Timestamp> {
+        match &self.last {
+            None => self.estimate,
+            Some(last) => Some(last.at.saturating_add(last.delay(bounds).planned).unwrap_or(Timestamp::MAX)),
+        }
+    }
+
+    /// Whether the API refused the last request.
+    pub(super) fn is_rejected(&self) -> bool {
+        self.last.is_some_and(|last| last.outcome == Outcome::Rejected)
+    }
+
+    /// The condition under which the server may answer 304. None while a list is held back: it has to come again.
+    pub(super) fn if_modified_since(&self) -> Option<String> {
+        if self.held_back.is_some() { None } else { self.believed.as_ref()?.last_modified.clone() }
+    }
+}
+
+/// A saved list, read.
+#[derive(Clone, Debug)]
+pub(super) struct Restored {
+    pub(super) believed: Held,
+    pub(super) previous: Option<Held>,
+    pub(super) fetched_at: Timestamp,
+    pub(super) confirmations: u32,
+    pub(super) stale_answers: u32,
+}
+
+fn usable_standing(list: &Allowlist, at: Timestamp) -> Standing {
+    let version = list.version.as_deref().unwrap_or("without a version");
+    let (reason, current, message) = match list.valid_until {
+        Some(until) if until <= at => (
+            Reason::FeedExpired,
+            false,
+            format!("the list {version} is the newest there is, but past its validity ({until}); it stays in use"),
+        ),
+        Some(until) => (Reason::Fetched, true, format!("the list {version} is in use, valid until {until}")),
+        None => (Reason::Fetched, true, format!("the list {version} is in use; it does not say until when")),
+    };
+    Standing { reason, message, current, problems: Vec::new() }
+}
+
+fn moment(at: Option<Timestamp>) -> String {
+    // To the second, as status writes times.
+    at.and_then(|at| Timestamp::from_second(at.as_second()).ok())
+        .map_or_else(|| "an earlier time".to_owned(), |at| at.to_string())
+}
+
+#[cfg(test)]
+mod tests;

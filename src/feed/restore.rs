@@ -1,0 +1,117 @@
+//! Takes over what a process before this one saved.
+
+use super::client::LARGEST_DOCUMENT;
+use super::client::origin;
+use super::entry::{Arrival, Entry, Held, Restored};
+use super::store::{Saved, SavedList, StoreError, decompress};
+use super::table::Feeds;
+use std::time::Duration;
+
+/// How long the store may take to hand out everything it has.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Feeds {
+    /// Reads what was saved: on start, and on becoming leader. [`Feeds::run`] does so by itself before it sends
+    /// anything; done before, it spares resources a first look at an empty table. What is known already and newer stays.
+    pub async fn restore(&self) {
+        self.try_restore().await;
+    }
+
+    /// Says whether the store could be read. Where it could not, the rate counts as used up.
+    pub(super) async fn try_restore(&self) -> bool {
+        let shared = &*self.0;
+        let loaded = tokio::time::timeout(LOAD_TIMEOUT, shared.store.load()).await;
+        let loaded = loaded.unwrap_or_else(|_| Err(StoreError("no answer in time".to_owned())));
+        match loaded {
+            Ok(saved) => {
+                self.take_saved(saved);
+                true
+            }
+            Err(error) => {
+                let message = format!("saved lists cannot be read, requests wait for a minute ({error})");
+                shared.observer.store_warning(&message);
+                let now = shared.clock.instant();
+                let mut table = shared.lock();
+                let urls = [&shared.settings.global_url, &shared.settings.japan_url].into_iter();
+                for url in urls.chain(shared.settings.static_list_urls.values()) {
+                    table.hosts.entry(origin(url)).or_insert_with(|| shared.host()).limiter.fill(now);
+                }
+                false
+            }
+        }
+    }
+
+    fn take_saved(&self, saved: Saved) {
+        let shared = &*self.0;
+        let (now, wall) = (shared.clock.instant(), shared.clock.now());
+        let mut warnings = saved.warnings;
+        let mut read = Vec::new();
+        for list in saved.lists {
+            match self.read_saved(&list) {
+                Ok(restored) => read.push((list, restored)),
+                Err(error) => warnings.push(format!("the saved list of {} is ignored ({error})", list.key)),
+            }
+        }
+        let mut guard = shared.lock();
+        let table = &mut *guard;
+        table.restored = true;
+        for (name, host) in saved.requests.hosts {
+            let held = table.hosts.entry(name).or_insert_with(|| shared.host());
+            held.limiter.restore(&host.sent, now, wall);
+            let pause = host.not_before.and_then(|until| Duration::try_from(until.duration_since(wall)).ok());
+            if let Some(pause) = pause {
+                // No pause is longer than an hour; a longer one comes from a clock that was set.
+                let until = now + pause.min(Duration::from_secs(3600));
+                held.paused_until = Some(held.paused_until.map_or(until, |before| before.max(until)));
+            }
+        }
+        for (list, restored) in read {
+            let url = shared.settings.url(&list.key);
+            let entry =
+                table.entries.entry(list.key.clone()).or_insert_with(|| Entry::new(origin(&url), now, Some(wall)));
+            if entry.fetched_at.is_some_and(|known| known >= restored.fetched_at) {
+                continue;
+            }
+            let elsewhere = list.state.url != url;
+            let arrival = Arrival {
+                at: wall,
+                instant: now,
+                transaction_id: list.state.transaction_id,
+                bounds: super::schedule::Bounds::shared([], shared.settings.min_refresh),
+                fraction: fastrand::f64(),
+            };
+            entry.restore(restored, &arrival);
+            if elsewhere {
+                // From another address than is asked now: it serves until that one has answered.
+                entry.urgent = Some(now);
+            }
+            table.wake(&list.key, &shared.waker);
+        }
+        drop(guard);
+        for warning in warnings {
+            shared.observer.store_warning(&warning);
+        }
+        shared.changed.notify_one();
+    }
+
+    fn read_saved(&self, list: &SavedList) -> Result<Restored, StoreError> {
+        let state = &list.state;
+        let read = |document: &std::sync::Arc<[u8]>, last_modified: Option<String>| {
+            let bytes = decompress(document, LARGEST_DOCUMENT)?;
+            let read = self.0.read(&list.key, None, &bytes).map_err(|error| StoreError(error.to_string()))?;
+            Ok(Held::new(document.clone(), read.received_at(state.fetched_at), last_modified))
+        };
+        // A list from another address must come whole: its `Last-Modified` says nothing about this one's.
+        let last_modified = state.last_modified.clone().filter(|_| state.url == self.0.settings.url(&list.key));
+        let believed = read(&list.document, last_modified)?;
+        // Without the list before it, the newer one counts as it would after a confirmation.
+        let previous = list.previous.as_ref().and_then(|document| read(document, None).ok());
+        Ok(Restored {
+            believed,
+            previous,
+            fetched_at: state.fetched_at,
+            confirmations: state.confirmations,
+            stale_answers: state.stale_answers,
+        })
+    }
+}

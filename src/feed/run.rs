@@ -1,0 +1,383 @@
+//! Drives the table: sends what is due and may be sent, and takes the answers in.
+
+use super::client::{FetchError, FetchRequest, Fetched};
+use super::entry::{Answer, Arrival, Held};
+use super::limiter::{Candidate, Ticket};
+use super::observer::CompletedFetch;
+use super::request::FeedKey;
+use super::schedule::Outcome;
+use super::store::{SavedList, SavedState, compress};
+use super::table::{Feeds, Table};
+use crate::reason::Reason;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How often the wall clock is looked at, in case the machine slept or the clock was set.
+const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(30);
+/// How long the store may take. What is sent is still counted here when it takes longer.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often, and how far apart, reading what was saved is tried before it is done without.
+const RESTORE_TRIES: u32 = 6;
+const RESTORE_PAUSE: Duration = Duration::from_secs(10);
+/// How many redirects in a row are believed.
+const MOST_REDIRECTS: u32 = 3;
+
+/// A request that was let through.
+struct Started {
+    key: FeedKey,
+    host: String,
+    ticket: Ticket,
+    request: FetchRequest,
+}
+
+impl Feeds {
+    /// Keeps every list current until dropped. While `leading` is false nothing is sent, read or written; whenever it
+    /// turns true, what was saved is read before the first request.
+    pub async fn run(&self, mut leading: watch::Receiver<bool>) {
+        loop {
+            if !*leading.borrow_and_update() {
+                if leading.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            tokio::select! {
+                () = self.lead() => {}
+                () = ends(&mut leading) => {}
+            }
+        }
+    }
+
+    async fn lead(&self) {
+        self.give_up_requests();
+        if self.0.settings.feed_dir.is_some() {
+            return self.follow_directory().await;
+        }
+        for attempt in 0..RESTORE_TRIES {
+            if attempt > 0 {
+                tokio::time::sleep(RESTORE_PAUSE).await;
+            }
+            if self.try_restore().await {
+                break;
+            }
+        }
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            let (started, wake) = self.start_due();
+            for request in started {
+                under_way.push(self.perform(request));
+            }
+            if self.forget_unneeded() {
+                self.forget_saved().await;
+            }
+            tokio::select! {
+                Some(()) = under_way.next(), if !under_way.is_empty() => {}
+                () = self.0.changed.notified() => {}
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+        }
+    }
+
+    /// Requests that a former run had under way are gone; the vendor may have counted them until now.
+    fn give_up_requests(&self) {
+        let now = self.0.clock.instant();
+        let mut table = self.0.lock();
+        for entry in table.entries.values_mut() {
+            entry.in_flight = false;
+        }
+        for host in table.hosts.values_mut() {
+            host.limiter.abandon(now);
+        }
+    }
+
+    /// Lets through every request that is due and whose turn it is; says when to look again.
+    fn start_due(&self) -> (Vec<Started>, Instant) {
+        let shared = &*self.0;
+        let (now, wall) = (shared.clock.instant(), shared.clock.now());
+        let mut wake = now + LOOK_AT_THE_CLOCK;
+        let mut guard = shared.lock();
+        let table = &mut *guard;
+        let mut due: BTreeMap<String, Vec<(FeedKey, Candidate)>> = BTreeMap::new();
+        for (key, entry) in &table.entries {
+            if entry.in_flight || entry.subscribers.is_empty() {
+                continue;
+            }
+            let at = entry.due(table.bounds(key, &shared.settings), shared.settings.min_refresh, now, wall);
+            if at > now {
+                wake = wake.min(at);
+                continue;
+            }
+            let namespaces: BTreeSet<&Arc<str>> = entry.subscribers.iter().map(|who| &who.namespace).collect();
+            let candidate = Candidate {
+                new: entry.believed.is_none(),
+                failures: entry.last.map_or(0, |last| last.failures),
+                due: at,
+                namespaces: namespaces.into_iter().cloned().collect(),
+            };
+            due.entry(entry.host.clone()).or_default().push((key.clone(), candidate));
+        }
+        let mut started = Vec::new();
+        for (name, waiting) in due {
+            let (mut keys, mut candidates): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+            let host = table.hosts.entry(name.clone()).or_insert_with(|| shared.host());
+            if let Some(until) = host.paused_until.filter(|until| *until > now) {
+                wake = wake.min(until);
+                continue;
+            }
+            while host.limiter.is_open(now) {
+                let Some(index) = host.turns.choose(&candidates) else { break };
+                let (key, candidate) = (keys.swap_remove(index), candidates.swap_remove(index));
+                host.turns.serve(&candidate);
+                let ticket = host.limiter.send();
+                shared.observer.limiter_waited(&name, now.saturating_duration_since(candidate.due));
+                let Some(entry) = table.entries.get_mut(&key) else { continue };
+                entry.in_flight = true;
+                for who in &entry.subscribers {
+                    if let Some(subscription) = table.subscriptions.get_mut(who) {
+                        subscription.refresh.sent.clone_from(&subscription.refresh.asked);
+                    }
+                }
+                let url = entry.moved.as_ref().map_or_else(|| shared.settings.url(&key), |(url, _)| url.clone());
+                let request = FetchRequest {
+                    url,
+                    transaction_id: uuid::Uuid::new_v4().to_string(),
+                    if_modified_since: entry.if_modified_since(),
+                };
+                started.push(Started { key, host: name.clone(), ticket, request });
+            }
+            if !candidates.is_empty() {
+                // Where only requests under way are in the way, their end wakes the loop.
+                wake = host.limiter.opens_at(now).map_or(wake, |opens| wake.min(opens));
+            }
+        }
+        (started, wake)
+    }
+
+    /// One request, from the note that it is sent to the note of what it brought.
+    async fn perform(&self, started: Started) {
+        let shared = &*self.0;
+        // Noted before it is sent: a process that dies in between must not send more than the rate when it is back.
+        self.save_requests().await;
+        let begun = shared.clock.instant();
+        let result = shared.client.fetch(started.request.clone()).await;
+        let took = shared.clock.instant().saturating_duration_since(begun);
+        if let Some(save) = self.finish(started, result, took) {
+            self.save(save).await;
+        }
+    }
+
+    /// Takes an answer into the table and wakes who needs it; returns what to save.
+    fn finish(&self, started: Started, result: Result<Fetched, FetchError>, took: Duration) -> Option<SavedList> {
+        let shared = &*self.0;
+        let (now, wall) = (shared.clock.instant(), shared.clock.now());
+        let Started { key, host, ticket, request } = started;
+        let mut guard = shared.lock();
+        let table = &mut *guard;
+        if let Some(host) = table.hosts.get_mut(&host) {
+            host.limiter.complete(ticket, now);
+        }
+        let bounds = table.bounds(&key, &shared.settings);
+        let entry = table.entries.get_mut(&key)?;
+        entry.in_flight = false;
+        let answer = match result {
+            Ok(Fetched::Moved { url }) => {
+                let hops = entry.moved.as_ref().map_or(1, |(_, hops)| hops + 1);
+                if hops <= MOST_REDIRECTS {
+                    entry.moved = Some((url, hops));
+                    entry.urgent = Some(now);
+                    return None;
+                }
+                failed(Reason::FeedUnavailable, "the API redirects in circles".to_owned(), Outcome::Failed)
+            }
+            Ok(Fetched::NotModified) => match &entry.believed {
+                // What counts its validity from when it was received is as good as received again.
+                Some(held) if held.allowlist.valid_until.is_some() && key.form != super::document::Form::Json => {
+                    let document = super::store::decompress(&held.document, usize::MAX - 1).unwrap_or_default();
+                    self.read(&key, &document, held.last_modified.clone(), None)
+                }
+                _ => Answer::NotModified,
+            },
+            Ok(Fetched::Document { body, last_modified, content_type }) => {
+                self.read(&key, &body, last_modified, content_type.as_deref())
+            }
+            Err(error) => answer_to(&error),
+        };
+        let arrival = Arrival {
+            at: wall,
+            instant: now,
+            transaction_id: Some(request.transaction_id.clone()),
+            bounds,
+            fraction: fastrand::f64(),
+        };
+        let changed = entry.take(answer, &arrival);
+        if let Some(pause) = entry.last.and_then(|last| last.host_pause()) {
+            shared.observer.host_paused(&host, pause);
+            if let Some(host) = table.hosts.get_mut(&host) {
+                let until = now + pause;
+                host.paused_until = Some(host.paused_until.map_or(until, |held| held.max(until)));
+            }
+        }
+        shared.observer.fetched(&CompletedFetch {
+            key: &key,
+            reason: entry.standing.reason,
+            message: &entry.standing.message,
+            changed,
+            transaction_id: &request.transaction_id,
+            took,
+        });
+        let save = self.saved_list(&key, entry);
+        table.wake(&key, &shared.waker);
+        save
+    }
+
+    pub(super) fn read(
+        &self,
+        key: &FeedKey,
+        body: &[u8],
+        last_modified: Option<String>,
+        content_type: Option<&str>,
+    ) -> Answer {
+        match self.0.read(key, None, body) {
+            Ok(document) => {
+                let allowlist = document.received_at(self.0.clock.now());
+                Answer::List(Held::new(compress(body), allowlist, last_modified))
+            }
+            Err(error) => {
+                let called = content_type.map(|called| format!(", sent as {called},")).unwrap_or_default();
+                failed(Reason::FeedMalformed, format!("the answer{called} is not usable: {error}"), Outcome::Failed)
+            }
+        }
+    }
+
+    /// What to save of an entry: the list in use, as long as the last request brought or confirmed it.
+    fn saved_list(&self, key: &FeedKey, entry: &super::entry::Entry) -> Option<SavedList> {
+        let last = entry.last?;
+        if !matches!(last.outcome, Outcome::Usable { .. }) {
+            return None;
+        }
+        let believed = entry.believed.as_ref()?;
+        let state = SavedState {
+            cloud: key.cloud,
+            form: key.form.as_str().to_owned(),
+            customer: key.customer.as_deref().map(str::to_owned),
+            scope: key.scope,
+            url: self.0.settings.url(key),
+            fetched_at: entry.fetched_at?,
+            last_modified: believed.last_modified.clone(),
+            transaction_id: entry.transaction_id.clone(),
+            confirmations: entry.confirmations,
+            stale_answers: last.stale_answers,
+        };
+        let previous = entry.previous.as_ref().map(|held| held.document.clone());
+        Some(SavedList { key: key.clone(), state, document: believed.document.clone(), previous })
+    }
+
+    async fn save(&self, list: SavedList) {
+        let key = list.key.clone();
+        let saving = tokio::time::timeout(STORE_TIMEOUT, self.0.store.save(list)).await;
+        self.warn(saving, &format!("the list of {key} is not saved: a restart fetches it again"));
+    }
+
+    async fn save_requests(&self) {
+        let shared = &*self.0;
+        let saving = async {
+            let _one_at_a_time = shared.saving.lock().await;
+            let (now, wall) = (shared.clock.instant(), shared.clock.now());
+            let requests = shared.lock().requests(now, wall);
+            shared.store.save_requests(requests).await
+        };
+        let saved = tokio::time::timeout(STORE_TIMEOUT, saving).await;
+        self.warn(saved, "what was sent is not saved: after a restart the rate may be exceeded");
+    }
+
+    /// Drops entries that no resource has needed for long enough; says whether there were any.
+    fn forget_unneeded(&self) -> bool {
+        let shared = &*self.0;
+        let now = shared.clock.instant();
+        let mut guard = shared.lock();
+        let table = &mut *guard;
+        let before = table.entries.len();
+        table.entries.retain(|_, entry| {
+            let long = |since: Instant| now.saturating_duration_since(since) >= shared.settings.forget_after;
+            entry.in_flight || !entry.unneeded_since.is_some_and(long)
+        });
+        let gone = before != table.entries.len();
+        if gone {
+            let namespaces: BTreeSet<&str> = table.subscriptions.keys().map(|who| &*who.namespace).collect();
+            for host in table.hosts.values_mut() {
+                host.turns.retain(|namespace| namespaces.contains(namespace));
+            }
+        }
+        gone && table.restored
+    }
+
+    async fn forget_saved(&self) {
+        let keys: BTreeSet<FeedKey> = self.0.lock().entries.keys().cloned().collect();
+        let retaining = tokio::time::timeout(STORE_TIMEOUT, self.0.store.retain(keys)).await;
+        self.warn(retaining, "saved lists that nothing needs any more stay for now");
+    }
+
+    pub(super) fn warn(
+        &self,
+        done: Result<Result<(), super::store::StoreError>, tokio::time::error::Elapsed>,
+        consequence: &str,
+    ) {
+        match done {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.0.observer.store_warning(&format!("{consequence} ({error})")),
+            Err(_) => self.0.observer.store_warning(&format!("{consequence} (no answer in time)")),
+        }
+    }
+}
+
+impl Table {
+    /// Wakes who needs an entry, and notes which refreshes it has answered.
+    pub(super) fn wake(&mut self, key: &FeedKey, waker: &crate::subscriber::Waker) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        for who in &entry.subscribers {
+            if let Some(subscription) = self.subscriptions.get_mut(who) {
+                let refresh = &mut subscription.refresh;
+                refresh.handled.clone_from(&refresh.sent);
+                if refresh.asked != refresh.sent {
+                    // Asked for while the request was under way: its answer may be older than the wish.
+                    entry.urgent = Some(entry.anchor());
+                }
+            }
+            waker.wake(who);
+        }
+    }
+}
+
+async fn ends(leading: &mut watch::Receiver<bool>) {
+    // Nobody left to change it: it stays as it is.
+    if leading.wait_for(|leading| !leading).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn failed(reason: Reason, detail: String, outcome: Outcome) -> Answer {
+    Answer::Failed { reason, detail, outcome }
+}
+
+fn answer_to(error: &FetchError) -> Answer {
+    let detail = error.to_string();
+    match error {
+        FetchError::Rejected { .. } => {
+            let advice = "check spec.customerId, spec.cloud and the operator's URLs; asked again when the spec changes, \
+                          or in an hour";
+            failed(Reason::FeedRejected, format!("{detail}: {advice}"), Outcome::Rejected)
+        }
+        FetchError::RateLimited { retry_after } => {
+            failed(Reason::RateLimited, detail, Outcome::Paused { retry_after: *retry_after })
+        }
+        FetchError::Unavailable { retry_after: Some(pause), .. } => {
+            failed(Reason::FeedUnavailable, detail, Outcome::Paused { retry_after: Some(*pause) })
+        }
+        FetchError::Unavailable { retry_after: None, .. } => failed(Reason::FeedUnavailable, detail, Outcome::Failed),
+        FetchError::Malformed { .. } => failed(Reason::FeedMalformed, detail, Outcome::Failed),
+    }
+}

@@ -1,0 +1,175 @@
+//! What outlives the process: the last good lists, and what was sent in the last minute.
+
+use super::request::{Cloud, FeedKey};
+use crate::crd::{DirectionChoice, GeoChoice};
+use crate::feed::document::Form;
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where lists are kept beyond the process's life. [`crate::cluster`] has the one that keeps them in the cluster.
+pub trait ListStore: Send + Sync {
+    /// Everything that is kept. What cannot be read is left out and named in `warnings`.
+    fn load(&self) -> BoxFuture<'_, Result<Saved, StoreError>>;
+    /// Keeps a list in place of what was kept under its key.
+    fn save(&self, list: SavedList) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Keeps what was sent, in place of what was kept before.
+    fn save_requests(&self, requests: SavedRequests) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Forgets every list but those under the given keys.
+    fn retain(&self, keys: BTreeSet<FeedKey>) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// Why the store failed, as a person reads it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(pub String);
+
+/// Everything that was kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// The lists.
+    pub lists: Vec<SavedList>,
+    /// What was sent.
+    pub requests: SavedRequests,
+    /// What could not be read, each in words.
+    pub warnings: Vec<String>,
+}
+
+/// What was sent to each host in the last minute.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedRequests {
+    /// By host, as `scheme://host:port`.
+    pub hosts: BTreeMap<String, SavedHost>,
+}
+
+/// What was sent to one host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SavedHost {
+    /// When each request of the last window counted.
+    pub sent: Vec<Timestamp>,
+    /// Until when the host asked to be left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+}
+
+/// A list as it is kept: the document as it came, so that a newer version of the program reads it anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedList {
+    /// What it answers.
+    pub key: FeedKey,
+    /// What is known about it.
+    pub state: SavedState,
+    /// The document, compressed with gzip.
+    pub document: Arc<[u8]>,
+    /// The document before it, while the newer one has not been confirmed by a further fetch.
+    pub previous: Option<Arc<[u8]>>,
+}
+
+/// What is known about a kept list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SavedState {
+    /// The cloud it is from.
+    pub cloud: Cloud,
+    /// The form that was asked for: `json`, `zscaler` or `static`.
+    pub form: String,
+    /// The customer; none where one document serves every customer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+    /// The geo and direction asked for, where the form needs them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<(GeoChoice, DirectionChoice)>,
+    /// The address it was fetched from.
+    pub url: String,
+    /// When it was last fetched or confirmed.
+    pub fetched_at: Timestamp,
+    /// The server's `Last-Modified`, word for word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<String>,
+    /// The id of the request that brought or confirmed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction_id: Option<String>,
+    /// How many fetches have returned this content.
+    pub confirmations: u32,
+    /// How many answers in a row said nothing new or were past their validity.
+    pub stale_answers: u32,
+}
+
+impl SavedState {
+    /// The key of the list that this is about; `None` where the form is none the program knows.
+    #[must_use]
+    pub fn key(&self) -> Option<FeedKey> {
+        let form = [Form::Json, Form::Zscaler, Form::StaticList].into_iter().find(|form| form.as_str() == self.form)?;
+        let customer = self.customer.as_deref().map(Arc::from);
+        Some(FeedKey { cloud: self.cloud, form, customer, scope: self.scope })
+    }
+}
+
+/// Compresses a document.
+#[must_use]
+pub fn compress(document: &[u8]) -> Arc<[u8]> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    // Writing into memory does not fail; were it to, what comes out would not read back, and is then ignored.
+    let _ = encoder.write_all(document);
+    encoder.finish().unwrap_or_default().into()
+}
+
+/// Decompresses gzip.
+///
+/// # Errors
+/// Where it is broken, or holds more than `most` bytes.
+pub fn decompress(compressed: &[u8], most: usize) -> Result<Vec<u8>, StoreError> {
+    let mut document = Vec::new();
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    let read = GzDecoder::new(compressed).take(limit).read_to_end(&mut document);
+    read.map_err(|error| StoreError(format!("the gzip data is broken ({error})")))?;
+    if document.len() > most {
+        return Err(StoreError(format!("the gzip data holds more than {most} bytes")));
+    }
+    Ok(document)
+}
+
+/// A store in the process's own memory: nothing outlives it. For tests, and for running without a cluster.
+#[derive(Debug, Default)]
+pub struct MemoryStore(Mutex<(BTreeMap<FeedKey, SavedList>, SavedRequests)>);
+
+impl MemoryStore {
+    /// What is kept now.
+    #[must_use]
+    pub fn saved(&self) -> Saved {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Saved { lists: held.0.values().cloned().collect(), requests: held.1.clone(), warnings: Vec::new() }
+    }
+}
+
+impl ListStore for MemoryStore {
+    fn load(&self) -> BoxFuture<'_, Result<Saved, StoreError>> {
+        Box::pin(async { Ok(self.saved()) })
+    }
+
+    fn save(&self, list: SavedList) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).0.insert(list.key.clone(), list);
+            Ok(())
+        })
+    }
+
+    fn save_requests(&self, requests: SavedRequests) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).1 = requests;
+            Ok(())
+        })
+    }
+
+    fn retain(&self, keys: BTreeSet<FeedKey>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).0.retain(|key, _| keys.contains(key));
+            Ok(())
+        })
+    }
+}

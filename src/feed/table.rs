@@ -1,0 +1,370 @@
+//! The shared table: an entry per list, however many resources need it.
+
+use super::client::{Fetch, origin};
+use super::document::{self, Document, DocumentError, Reading};
+use super::entry::{Entry, Rendered};
+use super::limiter::{Limiter, Turns};
+use super::observer::FeedObserver;
+use super::request::{Cloud, FeedKey, FeedRequest};
+use super::schedule::Bounds;
+use super::settings::{FeedSettings, TEMPLATE_CUSTOMER};
+use super::store::{ListStore, SavedHost, SavedRequests, decompress};
+use super::view::{FeedSnapshot, FeedView};
+use crate::clock::Clock;
+use crate::reason::Reason;
+use crate::subscriber::{Subscriber, Waker};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// What the vendor counts requests by.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The vendor's lists, shared by every resource that needs them. Cheap to clone.
+///
+/// [`Feeds::watch`] and [`Feeds::view`] answer at once from what is known; [`Feeds::run`] does the asking.
+#[derive(Clone)]
+pub struct Feeds(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) settings: FeedSettings,
+    pub(super) clock: Clock,
+    pub(super) waker: Waker,
+    pub(super) store: Arc<dyn ListStore>,
+    pub(super) client: Arc<dyn Fetch>,
+    pub(super) observer: Arc<dyn FeedObserver>,
+    pub(super) table: Mutex<Table>,
+    pub(super) changed: Notify,
+    /// Held while requests are written to the store, so that an older state never overwrites a newer one.
+    pub(super) saving: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+pub(super) struct Table {
+    pub(super) entries: BTreeMap<FeedKey, Entry>,
+    pub(super) subscriptions: BTreeMap<Subscriber, Subscription>,
+    pub(super) hosts: BTreeMap<String, Host>,
+    /// Whether what was saved has been read: before that nothing that is saved may be forgotten.
+    pub(super) restored: bool,
+}
+
+pub(super) struct Subscription {
+    pub(super) key: FeedKey,
+    pub(super) request: FeedRequest,
+    pub(super) refresh: RefreshTokens,
+}
+
+/// The refreshes that a resource asked for: the newest, the newest a request was sent for, the newest answered.
+#[derive(Default)]
+pub(super) struct RefreshTokens {
+    pub(super) asked: Option<Arc<str>>,
+    pub(super) sent: Option<Arc<str>>,
+    pub(super) handled: Option<Arc<str>>,
+}
+
+pub(super) struct Host {
+    pub(super) limiter: Limiter,
+    pub(super) turns: Turns,
+    pub(super) paused_until: Option<Instant>,
+}
+
+impl Feeds {
+    /// An empty table.
+    pub fn new(
+        settings: FeedSettings,
+        clock: Clock,
+        waker: Waker,
+        store: Arc<dyn ListStore>,
+        client: Arc<dyn Fetch>,
+        observer: Arc<dyn FeedObserver>,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            settings,
+            clock,
+            waker,
+            store,
+            client,
+            observer,
+            table: Mutex::default(),
+            changed: Notify::new(),
+            saving: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// Subscribes a resource, in place of what it asked for before, and says what is known now. Never blocks.
+    ///
+    /// Asking again for the same changes nothing. Where the API refused the list, a changed request asks once more.
+    pub fn watch(&self, who: &Subscriber, request: FeedRequest) -> FeedView {
+        if !request.has_usable_customer() {
+            self.unwatch(who);
+            return unusable(&request);
+        }
+        let shared = &*self.0;
+        let (now, wall) = (shared.clock.instant(), shared.clock.now());
+        let (key, cloud) = (FeedKey::for_request(&request, &shared.settings), request.cloud);
+        let mut table = shared.lock();
+        let known = table.subscriptions.get(who).is_some_and(|held| held.key == key && held.request == request);
+        if !known {
+            let mut refresh = RefreshTokens::default();
+            if let Some(held) = table.subscriptions.remove(who) {
+                table.leave(who, &held.key, now);
+                refresh = held.refresh;
+            }
+            table.join(who, &key, &shared.settings, now, wall);
+            table.subscriptions.insert(who.clone(), Subscription { key, request, refresh });
+            shared.changed.notify_one();
+        }
+        shared.view(&mut table, who).unwrap_or_else(|| empty_view(cloud))
+    }
+
+    /// What is known for a resource that watches; `None` for one that does not.
+    #[must_use]
+    pub fn view(&self, who: &Subscriber) -> Option<FeedView> {
+        self.0.view(&mut self.0.lock(), who)
+    }
+
+    /// Ends a resource's subscription.
+    pub fn unwatch(&self, who: &Subscriber) {
+        let now = self.0.clock.instant();
+        let mut table = self.0.lock();
+        if let Some(held) = table.subscriptions.remove(who) {
+            table.leave(who, &held.key, now);
+        }
+    }
+
+    /// Asks for a fetch now, within the rate: once for each new value of `token`.
+    pub fn refresh(&self, who: &Subscriber, token: &str) {
+        let now = self.0.clock.instant();
+        let mut guard = self.0.lock();
+        let table = &mut *guard;
+        let Some(subscription) = table.subscriptions.get_mut(who) else { return };
+        if subscription.refresh.asked.as_deref() == Some(token) {
+            return;
+        }
+        subscription.refresh.asked = Some(token.into());
+        if let Some(entry) = table.entries.get_mut(&subscription.key) {
+            entry.urgent.get_or_insert(now);
+        }
+        self.0.changed.notify_one();
+    }
+
+    /// Asks for one more fetch, as soon as the shortest interval allows, to have a suspicious list confirmed.
+    pub fn confirm(&self, who: &Subscriber) {
+        let shared = &*self.0;
+        let (now, wall) = (shared.clock.instant(), shared.clock.now());
+        let mut guard = shared.lock();
+        let table = &mut *guard;
+        let Some(key) = table.subscriptions.get(who).map(|held| held.key.clone()) else { return };
+        let bounds = table.bounds(&key, &shared.settings);
+        if let Some(entry) = table.entries.get_mut(&key) {
+            if entry.confirmations < 2 {
+                let since = entry.last.map_or(Duration::ZERO, |last| {
+                    Duration::try_from(wall.duration_since(last.at)).unwrap_or(Duration::ZERO)
+                });
+                entry.urgent.get_or_insert(now + bounds.min().saturating_sub(since));
+            }
+        }
+        shared.changed.notify_one();
+    }
+
+    /// What is known of every entry, in the order of their keys.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<FeedSnapshot> {
+        let shared = &*self.0;
+        let (now, wall) = (shared.clock.instant(), shared.clock.now());
+        let table = shared.lock();
+        let mut waiting: Vec<(bool, Instant, &FeedKey)> = Vec::new();
+        for (key, entry) in &table.entries {
+            let due = entry.due(table.bounds(key, &shared.settings), shared.settings.min_refresh, now, wall);
+            if due <= now && !entry.in_flight && !entry.subscribers.is_empty() {
+                waiting.push((entry.believed.is_some(), due, key));
+            }
+        }
+        waiting.sort();
+        let places: BTreeMap<&FeedKey, usize> =
+            waiting.into_iter().enumerate().map(|(index, (_, _, key))| (key, index + 1)).collect();
+        let age = |at: Timestamp| Duration::try_from(wall.duration_since(at)).unwrap_or(Duration::ZERO);
+        let snapshot = |(key, entry): (&FeedKey, &Entry)| FeedSnapshot {
+            key: key.clone(),
+            subscribers: entry.subscribers.len(),
+            age: entry.fetched_at.map(age),
+            valid_until: entry.believed.as_ref().and_then(|held| held.allowlist.valid_until),
+            version: entry.believed.as_ref().and_then(|held| held.allowlist.version.clone()),
+            next_fetch: entry.next_fetch(table.bounds(key, &shared.settings)),
+            queue_place: places.get(key).copied(),
+            reason: entry.standing.reason,
+            held_back: entry.held_back.is_some(),
+            failures: entry.last.map_or(0, |last| last.failures),
+        };
+        table.entries.iter().map(snapshot).collect()
+    }
+}
+
+impl Shared {
+    /// A panic while the table was locked leaves it as consistent as any step does.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn host(&self) -> Host {
+        let limit = usize::try_from(self.settings.requests_per_minute.get()).unwrap_or(usize::MAX);
+        let window = MINUTE.saturating_add(self.settings.request_margin);
+        Host { limiter: Limiter::new(limit, window), turns: Turns::default(), paused_until: None }
+    }
+
+    /// Reads a document for an entry, or for one customer of an entry that serves them all.
+    pub(super) fn read(&self, key: &FeedKey, customer: Option<&str>, bytes: &[u8]) -> Result<Document, DocumentError> {
+        let template = key.customer.is_none();
+        let reading = Reading {
+            customer: customer.or(key.customer.as_deref()).or(template.then_some(TEMPLATE_CUSTOMER)),
+            template_customer: template.then_some(TEMPLATE_CUSTOMER),
+            scope: key.scope,
+            static_list: self.settings.static_list.clone(),
+        };
+        document::parse(bytes, &reading)
+    }
+
+    fn view(&self, table: &mut Table, who: &Subscriber) -> Option<FeedView> {
+        let subscription = table.subscriptions.get(who)?;
+        let bounds = table.bounds(&subscription.key, &self.settings);
+        let (key, customer) = (subscription.key.clone(), subscription.request.customer.clone());
+        let handled_refresh = subscription.refresh.handled.clone();
+        let entry = table.entries.get_mut(&key)?;
+        let (allowlist, previous, digest) = match &entry.believed {
+            None => (None, None, 0),
+            Some(held) if key.customer.is_some() => {
+                let previous = entry.previous.as_ref().map(|held| held.allowlist.clone());
+                (Some(held.allowlist.clone()), previous, held.digest)
+            }
+            Some(_) => match self.rendered(&key, entry, &customer) {
+                Some(rendered) => (Some(rendered.allowlist), rendered.previous, rendered.digest),
+                None => (None, None, 0),
+            },
+        };
+        Some(FeedView {
+            allowlist,
+            previous,
+            confirmations: entry.confirmations,
+            digest,
+            reason: entry.standing.reason,
+            message: entry.standing.message.clone(),
+            current: entry.standing.current,
+            problems: entry.standing.problems.clone(),
+            cloud: key.cloud,
+            fetched_at: entry.fetched_at,
+            next_fetch: entry.next_fetch(bounds).filter(|_| self.settings.feed_dir.is_none()),
+            transaction_id: entry.transaction_id.clone(),
+            handled_refresh,
+        })
+    }
+
+    /// A shared document with one customer's id in it, read once for each customer.
+    fn rendered(&self, key: &FeedKey, entry: &mut Entry, customer: &Arc<str>) -> Option<Rendered> {
+        if let Some(rendered) = entry.rendered.get(customer) {
+            return Some(rendered.clone());
+        }
+        let received = entry.fetched_at?;
+        let read = |document: &[u8]| {
+            // It was read before, within the same bound: what fails now would be a fault of the program.
+            let bytes = decompress(document, usize::MAX - 1).ok()?;
+            self.read(key, Some(customer), &bytes).ok().map(|document| Arc::new(document.received_at(received)))
+        };
+        let allowlist = read(&entry.believed.as_ref()?.document)?;
+        let previous = entry.previous.as_ref().and_then(|held| read(&held.document));
+        let rendered = Rendered { digest: allowlist.digest(), allowlist, previous };
+        entry.rendered.insert(customer.clone(), rendered.clone());
+        Some(rendered)
+    }
+}
+
+impl Table {
+    /// The bounds of an entry: the shortest that any resource that needs it asks for.
+    pub(super) fn bounds(&self, key: &FeedKey, settings: &FeedSettings) -> Bounds {
+        let subscribers = self.entries.get(key).map(|entry| &entry.subscribers);
+        let asked = subscribers.into_iter().flatten().filter_map(|who| self.subscriptions.get(who));
+        Bounds::shared(asked.map(|held| (held.request.min_interval, held.request.max_interval)), settings.min_refresh)
+    }
+
+    fn join(&mut self, who: &Subscriber, key: &FeedKey, settings: &FeedSettings, now: Instant, wall: Timestamp) {
+        if !self.entries.contains_key(key) {
+            let host = origin(&settings.url(key));
+            let estimate = self.estimate(&host, settings, wall);
+            self.entries.insert(key.clone(), Entry::new(host, now, Some(estimate)));
+        }
+        if let Some(entry) = self.entries.get_mut(key) {
+            if entry.is_rejected() {
+                entry.urgent.get_or_insert(now);
+            }
+            entry.subscribers.insert(who.clone());
+            entry.unneeded_since = None;
+        }
+    }
+
+    pub(super) fn leave(&mut self, who: &Subscriber, key: &FeedKey, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.subscribers.remove(who);
+            entry.rendered.retain(|customer, _| {
+                entry
+                    .subscribers
+                    .iter()
+                    .any(|who| self.subscriptions.get(who).is_some_and(|held| held.request.customer == *customer))
+            });
+            if entry.subscribers.is_empty() {
+                entry.unneeded_since = Some(now);
+            }
+        }
+    }
+
+    /// About when a further new entry of a host has its turn: a minute for each limit's worth of others before it.
+    fn estimate(&self, host: &str, settings: &FeedSettings, wall: Timestamp) -> Timestamp {
+        if settings.feed_dir.is_some() {
+            return wall;
+        }
+        let before = self.entries.values().filter(|entry| entry.last.is_none() && entry.host == host).count();
+        let limit = usize::try_from(settings.requests_per_minute.get()).unwrap_or(usize::MAX);
+        let minutes = i64::try_from(before / limit.max(1)).unwrap_or(0);
+        wall.saturating_add(SignedDuration::from_mins(minutes)).unwrap_or(wall)
+    }
+
+    /// What was sent in the last window, as it is saved.
+    pub(super) fn requests(&self, now: Instant, wall: Timestamp) -> SavedRequests {
+        let saved = |host: &Host| SavedHost {
+            sent: host.limiter.log(now, wall),
+            not_before: host
+                .paused_until
+                .filter(|until| *until > now)
+                .and_then(|until| wall.saturating_add(until.saturating_duration_since(now)).ok()),
+        };
+        SavedRequests { hosts: self.hosts.iter().map(|(name, host)| (name.clone(), saved(host))).collect() }
+    }
+}
+
+/// What a resource sees whose customer id no request can carry. The schema refuses it; a cluster without the newest
+/// schema may not.
+fn unusable(request: &FeedRequest) -> FeedView {
+    FeedView {
+        reason: Reason::FeedRejected,
+        message: format!("customerId `{}` is not usable: 1 to 12 letters and digits are allowed", request.customer),
+        ..empty_view(request.cloud)
+    }
+}
+
+fn empty_view(cloud: Cloud) -> FeedView {
+    FeedView {
+        allowlist: None,
+        previous: None,
+        confirmations: 0,
+        digest: 0,
+        reason: Reason::WaitingForFeed,
+        message: String::new(),
+        current: false,
+        problems: Vec::new(),
+        cloud,
+        fetched_at: None,
+        next_fetch: None,
+        transaction_id: None,
+        handled_refresh: None,
+    }
+}

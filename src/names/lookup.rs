@@ -1,0 +1,102 @@
+//! One question to one server, over hickory: UDP with its retransmissions, and TCP where the answer is truncated.
+
+use super::answer::{self, Failure, Family, Outcome};
+use crate::net::DomainName;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use hickory_proto::op::{DnsRequestOptions, Query, ResponseCode};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError, xfer::DnsHandle};
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Asks one server one question. `Names` puts it to every server, bounds how many are in flight, and gives up on each
+/// after its timeout: an implementation need not.
+pub trait Lookup: Send + Sync {
+    /// What `server` says of the records of `family` that `name` has.
+    fn ask(&self, server: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, Outcome>;
+
+    /// From now on only these servers are asked: what is kept for others can go.
+    fn retain(&self, _servers: &[SocketAddr]) {}
+}
+
+/// A pool of connections to a single server, so that no other answers in its place.
+type Pool = NameServerPool<TokioRuntimeProvider>;
+
+/// The real thing.
+pub struct HickoryLookup {
+    context: Arc<PoolContext>,
+    pools: Mutex<HashMap<SocketAddr, Pool>>,
+}
+
+impl HickoryLookup {
+    /// A lookup that gives each question `timeout`, retransmissions and TCP included.
+    ///
+    /// # Errors
+    /// TLS, which is never used here but part of the library's context, could not be set up.
+    pub fn new(timeout: Duration) -> Result<Self, NetError> {
+        let mut options = ResolverOpts::default();
+        options.timeout = timeout;
+        options.max_active_requests = super::IN_FLIGHT_PER_SERVER;
+        let context = Arc::new(PoolContext::new(options, TlsConfig::new()?));
+        Ok(Self { context, pools: Mutex::new(HashMap::new()) })
+    }
+
+    fn pool(&self, server: SocketAddr) -> Pool {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.entry(server).or_insert_with(|| self.connect(server)).clone()
+    }
+
+    fn connect(&self, server: SocketAddr) -> Pool {
+        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()]
+            .into_iter()
+            .map(|mut connection| {
+                connection.port = server.port();
+                connection
+            })
+            .collect();
+        let config = NameServerConfig::new(server.ip(), true, connections);
+        Pool::from_config([config], self.context.clone(), TokioRuntimeProvider::default())
+    }
+}
+
+impl Lookup for HickoryLookup {
+    fn ask(&self, server: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, Outcome> {
+        let pool = self.pool(server);
+        let name = answer::absolute(name);
+        Box::pin(async move {
+            let name = name?;
+            let query = Query::query(name.clone(), family.record_type());
+            let reply = pool.lookup(query, DnsRequestOptions::default()).next().await;
+            match reply {
+                Some(Ok(response)) => answer::read(&response, &name, family),
+                Some(Err(error)) => read_error(&error),
+                None => Err(Failure::Malformed("no reply")),
+            }
+        })
+    }
+
+    fn retain(&self, servers: &[SocketAddr]) {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|server, _| servers.contains(server));
+    }
+}
+
+/// hickory gives empty answers and response codes as errors: some of them are definitive answers.
+fn read_error(error: &NetError) -> Outcome {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(empty)) => {
+            answer::absent(empty.response_code == ResponseCode::NXDomain, empty.negative_ttl, empty.ns.is_some())
+        }
+        NetError::Dns(DnsError::ResponseCode(code)) => Err(answer::failure_of(*code)),
+        NetError::Timeout => Err(Failure::Timeout),
+        NetError::Truncated => Err(Failure::Malformed("a truncated answer, over TCP too")),
+        NetError::Proto(_) => Err(Failure::Malformed("a reply that is no DNS message")),
+        NetError::Io(error) => Err(Failure::Unreachable(error.to_string().into())),
+        other => Err(Failure::Unreachable(other.to_string().into())),
+    }
+}

@@ -1,0 +1,446 @@
+//! What is held of one name, and for how long. Pure: `now` is an argument.
+//!
+//! An address is held from its first answer until it has been missing for a whole retention. Missing is measured on a
+//! clock of its own, one per family, that runs only between definitive answers: it starts with the first answer that
+//! lacks the address, stands still from a failure to the next answer, and so neither a silent server nor a sleeping
+//! process ever takes an address away. NXDOMAIN and an empty answer are answers that lack every address.
+//!
+//! Removal is not done here and there but in sweeps, see [`sweep_interval`].
+
+use super::addresses::{NameAddresses, NameState, RefusedAddress};
+use super::answer::{Answer, Failure, Family};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The longest a TTL is believed: seven days, as RFC 8767, section 4, recommends to caches.
+const LONGEST_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The first wait after a question that every server failed; it doubles with each further one.
+const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+/// The longest wait between questions that fail.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+/// How many questions in a row must fail before a name that was answered counts as failing: one lost question is
+/// asked again within a second or two, and nobody needs to hear of it.
+const FAILURES_TO_REPORT: u32 = 2;
+/// After so many failed questions, a family that never had an answer is taken for one the name's servers do not
+/// serve, where the other family has addresses. Servers that drop AAAA questions are common.
+const FAILURES_TO_GIVE_UP_FAMILY: u32 = 3;
+/// How many refused addresses are kept to be reported.
+const MOST_REFUSED: usize = 64;
+
+/// Bounds on what is believed and held.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The shortest time between two questions, whatever the TTL.
+    pub min_ttl: Duration,
+    /// The longest time between two questions, whatever the TTL.
+    pub max_ttl: Duration,
+    /// How long failures may last before the name is flagged as stale.
+    pub max_stale: Duration,
+    /// How many addresses a name may have.
+    pub addresses: usize,
+}
+
+/// How far apart the sweeps are that remove what is no longer held: an eighth of the retention. A name whose
+/// addresses rotate through a large pool so costs at most eight removals per retention, and an address stays at most
+/// an eighth longer than it must. Sweeps of all names of one retention fall together, so that a resource hears of
+/// them once.
+#[must_use]
+pub fn sweep_interval(retention: Duration) -> Duration {
+    (retention / 8).max(Duration::from_secs(1))
+}
+
+/// What is known of an address of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// The server that last answered it; none where it is only remembered from before a restart.
+    pub server: Option<SocketAddr>,
+    /// When it was first answered, of this unbroken time of holding it.
+    pub first_seen: Instant,
+    /// When it was last answered.
+    pub last_seen: Instant,
+    /// The TTL it was last answered with, of at most seven days.
+    pub ttl: Duration,
+    /// Why the guard refuses it, where it does.
+    pub refused: Option<Arc<str>>,
+    /// The question it was last answered in.
+    round: u64,
+    /// Where its family's clock stood at the first answer that lacked it.
+    missing_since: Option<Duration>,
+    /// Whether policies are known to allow it.
+    allowed: bool,
+}
+
+/// What is known of one family of a name.
+#[derive(Clone, Debug, Default)]
+struct FamilyHeld {
+    /// The newest definitive answer.
+    definitive_at: Option<Instant>,
+    /// The same, where no failure came after it: the clock below runs from there.
+    clock_at: Option<Instant>,
+    /// How long definitive answers have followed each other, failures left out.
+    clock: Duration,
+    /// How many questions in a row every server has failed.
+    failures: u32,
+    /// What this round has brought so far.
+    round: FamilyRound,
+}
+
+/// What one round of questions has brought for one family.
+#[derive(Clone, Debug, Default)]
+struct FamilyRound {
+    answered: bool,
+    has_addresses: bool,
+    ttl: Option<Duration>,
+    failure: Option<(SocketAddr, Failure)>,
+}
+
+/// Everything held of one name.
+#[derive(Clone, Debug)]
+pub struct Held {
+    sightings: BTreeMap<IpAddr, Sighting>,
+    families: [FamilyHeld; 2],
+    state: NameState,
+    round: u64,
+    ever_answered: bool,
+    remembered_at: Option<Instant>,
+    evicted: usize,
+    evicted_in_round: BTreeSet<IpAddr>,
+}
+
+/// Judges an address: why it is refused, or nothing.
+pub type Judge<'a> = &'a dyn Fn(IpAddr) -> Option<Arc<str>>;
+
+impl Default for Held {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Held {
+    /// A name of which nothing is known.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            sightings: BTreeMap::new(),
+            families: Default::default(),
+            state: NameState::Waiting,
+            round: 0,
+            ever_answered: false,
+            remembered_at: None,
+            evicted: 0,
+            evicted_in_round: BTreeSet::new(),
+        }
+    }
+
+    fn family(&mut self, family: Family) -> &mut FamilyHeld {
+        &mut self.families[family as usize]
+    }
+
+    /// Adds what is remembered from before a restart, as if seen now. What the guard refuses is left out: nobody
+    /// answered it, so there is nothing to report. What an answer has brought already stays as it is.
+    pub fn remember(&mut self, addresses: &[IpAddr], judge: Judge<'_>, bounds: &Bounds, now: Instant) {
+        for address in addresses.iter().filter(|address| judge(**address).is_none()) {
+            self.ever_answered = true;
+            self.remembered_at.get_or_insert(now);
+            self.sightings.entry(*address).or_insert(Sighting {
+                server: None,
+                first_seen: now,
+                last_seen: now,
+                ttl: Duration::ZERO,
+                refused: None,
+                round: self.round,
+                missing_since: None,
+                allowed: true,
+            });
+        }
+        self.evict(bounds.addresses);
+    }
+
+    /// A round of questions starts: both families are asked of every server.
+    pub fn begin(&mut self) {
+        self.round += 1;
+        self.evicted_in_round.clear();
+        for family in &mut self.families {
+            family.round = FamilyRound::default();
+        }
+    }
+
+    /// A server answered. Its addresses are added to what others said; those of them that are refused are returned.
+    pub fn answered(
+        &mut self,
+        family: Family,
+        server: SocketAddr,
+        answer: &Answer,
+        judge: Judge<'_>,
+        bounds: &Bounds,
+        now: Instant,
+    ) -> Vec<RefusedAddress> {
+        let round = self.round;
+        let held = self.family(family);
+        if let Some(before) = held.clock_at {
+            held.clock += now.saturating_duration_since(before);
+        }
+        held.clock_at = Some(now);
+        held.definitive_at = Some(now);
+        held.round.answered = true;
+        let (addresses, ttl) = match answer {
+            Answer::Addresses { addresses, ttl } => (Some(addresses), *ttl),
+            Answer::Absent { ttl, .. } => (None, ttl.unwrap_or_default()),
+        };
+        held.round.ttl = Some(held.round.ttl.map_or(ttl, |least| least.min(ttl)));
+        held.round.has_addresses |= addresses.is_some();
+        let mut refusals = Vec::new();
+        for address in addresses.into_iter().flatten() {
+            let refused = judge(*address);
+            if let Some(reason) = &refused {
+                refusals.push(RefusedAddress { address: *address, server, reason: reason.clone() });
+            }
+            self.see(*address, server, ttl.min(LONGEST_TTL), refused, round, now);
+        }
+        self.evict(bounds.addresses);
+        self.settle_early();
+        refusals
+    }
+
+    fn see(
+        &mut self,
+        address: IpAddr,
+        server: SocketAddr,
+        ttl: Duration,
+        refused: Option<Arc<str>>,
+        round: u64,
+        now: Instant,
+    ) {
+        let seen = self.sightings.entry(address).or_insert(Sighting {
+            server: Some(server),
+            first_seen: now,
+            last_seen: now,
+            ttl,
+            refused: None,
+            round,
+            missing_since: None,
+            allowed: false,
+        });
+        // Of several servers that answer in one round the first stays the one that said it, and the longest TTL counts.
+        if seen.round != round || seen.server.is_none() {
+            seen.server = Some(server);
+            seen.ttl = ttl;
+        }
+        seen.ttl = seen.ttl.max(ttl);
+        seen.round = round;
+        seen.last_seen = now;
+        seen.missing_since = None;
+        seen.refused = refused;
+    }
+
+    /// A server failed to answer. Nothing is taken away.
+    pub fn failed(&mut self, family: Family, server: SocketAddr, failure: Failure) {
+        self.family(family).round.failure.get_or_insert((server, failure));
+    }
+
+    /// Every server has answered or failed: settles where the name stands, and says how long to wait before the next
+    /// round, jitter not included.
+    pub fn finish(&mut self, bounds: &Bounds, now: Instant) -> Duration {
+        let round = self.round;
+        for family in &mut self.families {
+            if family.round.answered {
+                family.failures = 0;
+            } else {
+                family.failures = family.failures.saturating_add(1);
+                family.clock_at = None;
+            }
+        }
+        for (address, sighting) in &mut self.sightings {
+            let family = &self.families[Family::of(*address) as usize];
+            if family.round.answered && sighting.round != round {
+                sighting.missing_since.get_or_insert(family.clock);
+            }
+        }
+        self.evicted = self.evicted_in_round.len();
+        self.settle(bounds, now);
+        self.next_question(bounds)
+    }
+
+    /// No question is asked for a while, or those under way are given up: time that passes now says nothing.
+    pub fn interrupt(&mut self) {
+        for family in &mut self.families {
+            family.clock_at = None;
+        }
+    }
+
+    /// Whether a family that failed may be left out of account, because the name evidently lives by the other.
+    fn given_up(&self, family: usize) -> bool {
+        let other = &self.families[1 - family];
+        let family = &self.families[family];
+        family.definitive_at.is_none()
+            && family.failures >= FAILURES_TO_GIVE_UP_FAMILY
+            && other.round.answered
+            && other.round.has_addresses
+    }
+
+    /// A name that has no standing yet need not wait for the slowest server once there is something to allow.
+    fn settle_early(&mut self) {
+        let complete = self.families.iter().all(|family| family.round.answered);
+        let has_addresses = self.families.iter().any(|family| family.round.has_addresses);
+        if complete && has_addresses {
+            self.state = NameState::Answered;
+            self.ever_answered = true;
+        }
+    }
+
+    fn settle(&mut self, bounds: &Bounds, now: Instant) {
+        let failing = |index: &usize| !self.families[*index].round.answered && !self.given_up(*index);
+        let Some(index) = [0, 1].into_iter().find(failing) else {
+            let has_addresses = self.families.iter().any(|family| family.round.has_addresses);
+            self.state = if has_addresses { NameState::Answered } else { NameState::Absent };
+            self.ever_answered = true;
+            return;
+        };
+        let failures = [0, 1].into_iter().filter(failing).map(|index| self.families[index].failures).max();
+        if self.ever_answered && self.state.is_definitive() && failures < Some(FAILURES_TO_REPORT) {
+            return;
+        }
+        let oldest = [0, 1].into_iter().filter(failing).map(|index| self.families[index].definitive_at);
+        let oldest = oldest.filter_map(|answered| answered.or(self.remembered_at)).min();
+        let stale = oldest.is_some_and(|answered| now.saturating_duration_since(answered) > bounds.max_stale);
+        // Servers that fail in turns would change the text with every question: the first failure stands for all.
+        let error = match &self.state {
+            NameState::Failing { error, .. } => error.clone(),
+            _ => self.describe(index),
+        };
+        self.state = NameState::Failing { error, stale, ever_answered: self.ever_answered };
+    }
+
+    fn describe(&self, index: usize) -> Arc<str> {
+        match &self.families[index].round.failure {
+            Some((server, failure)) => format!("{} of {server}: {failure}", Family::ALL[index]).into(),
+            None => "no DNS server is known".into(),
+        }
+    }
+
+    fn next_question(&self, bounds: &Bounds) -> Duration {
+        let mut wait = bounds.max_ttl;
+        for (index, family) in self.families.iter().enumerate() {
+            if family.round.answered {
+                let ttl = family.round.ttl.unwrap_or_default();
+                wait = wait.min(ttl.max(bounds.min_ttl));
+            } else if !self.given_up(index) {
+                wait = wait.min(back_off(family.failures));
+            }
+        }
+        wait
+    }
+
+    fn is_over(&self, address: IpAddr, sighting: &Sighting, retention: Duration, now: Instant) -> bool {
+        let clock = self.families[Family::of(address) as usize].clock;
+        let missing = sighting.missing_since.map(|since| clock.saturating_sub(since));
+        missing.is_some_and(|missing| missing >= retention)
+            && now.saturating_duration_since(sighting.last_seen) >= sighting.ttl
+    }
+
+    /// Whether a sweep now would remove anything.
+    #[must_use]
+    pub fn needs_sweep(&self, retention: Duration, now: Instant) -> bool {
+        self.sightings.iter().any(|(address, sighting)| self.is_over(*address, sighting, retention, now))
+    }
+
+    /// Removes what has been missing for a whole retention, and for its TTL.
+    pub fn sweep(&mut self, retention: Duration, now: Instant) {
+        let over: Vec<IpAddr> = self
+            .sightings
+            .iter()
+            .filter(|(address, sighting)| self.is_over(**address, sighting, retention, now))
+            .map(|(address, _)| *address)
+            .collect();
+        for address in over {
+            self.sightings.remove(&address);
+        }
+    }
+
+    /// Judges again all that is held, since the guard changed: what is refused now is allowed no more, and what was
+    /// refused may be.
+    pub fn judge_again(&mut self, judge: Judge<'_>, bounds: &Bounds) {
+        self.sightings.retain(|address, sighting| {
+            sighting.refused = judge(*address);
+            // What was remembered, and is refused, was said by nobody.
+            sighting.refused.is_none() || sighting.server.is_some()
+        });
+        self.evict(bounds.addresses);
+    }
+
+    /// Keeps to the bounds: the least recently answered go first, and of those answered together the newest, so that
+    /// a name with too many addresses keeps the same ones from question to question.
+    fn evict(&mut self, most: usize) {
+        for (refused, most) in [(false, most), (true, MOST_REFUSED)] {
+            if self.sightings.len() <= most {
+                continue;
+            }
+            let mut candidates: Vec<_> = self
+                .sightings
+                .iter()
+                .filter(|(_, sighting)| sighting.refused.is_some() == refused)
+                .map(|(address, sighting)| (sighting.round, Reverse(sighting.first_seen), Reverse(*address)))
+                .collect();
+            let excess = candidates.len().saturating_sub(most);
+            candidates.sort_unstable();
+            for (_, _, Reverse(address)) in candidates.into_iter().take(excess) {
+                self.sightings.remove(&address);
+                if !refused {
+                    self.evicted_in_round.insert(address);
+                }
+            }
+        }
+    }
+
+    /// Takes note that policies allow `addresses` now, and gives for each that is new to them how long it had been
+    /// answered before.
+    pub fn allowed(&mut self, addresses: &[IpAddr], now: Instant) -> Vec<Duration> {
+        let pending = self.sightings.iter_mut().filter(|(_, sighting)| !sighting.allowed);
+        pending
+            .filter(|(address, _)| addresses.binary_search(address).is_ok())
+            .map(|(_, sighting)| {
+                sighting.allowed = true;
+                now.saturating_duration_since(sighting.first_seen)
+            })
+            .collect()
+    }
+
+    /// Whether some address is held that policies are not yet known to allow.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        self.sightings.values().any(|sighting| !sighting.allowed && sighting.refused.is_none())
+    }
+
+    /// What is to be allowed, and where the name stands.
+    #[must_use]
+    pub fn view(&self) -> NameAddresses {
+        let mut addresses = Vec::with_capacity(self.sightings.len());
+        let mut refused = Vec::new();
+        for (address, sighting) in &self.sightings {
+            match (&sighting.refused, sighting.server) {
+                (None, _) => addresses.push(*address),
+                (Some(reason), Some(server)) => {
+                    refused.push(RefusedAddress { address: *address, server, reason: reason.clone() });
+                }
+                (Some(_), None) => {}
+            }
+        }
+        NameAddresses { addresses, state: self.state.clone(), refused, evicted: self.evicted }
+    }
+
+    /// Each address held, refused ones included, with what is known of it.
+    pub fn sightings(&self) -> impl Iterator<Item = (IpAddr, &Sighting)> {
+        self.sightings.iter().map(|(address, sighting)| (*address, sighting))
+    }
+}
+
+fn back_off(failures: u32) -> Duration {
+    let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    FIRST_BACK_OFF.saturating_mul(doubled).min(LONGEST_BACK_OFF)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,430 @@
+//! The shared table: an entry per name, whoever wants it. Pure: `now` is an argument, and all that happens outside is
+//! reported to it.
+
+use super::NamesSettings;
+use super::addresses::{Addresses, NameAddresses, NameState, RefusedAddress};
+use super::answer::{Failure, Family, Outcome};
+use super::retention::{Bounds, Held, sweep_interval};
+use super::schedule::{Agenda, Group, next_tick, with_jitter};
+use super::snapshot::ServerHealth;
+use crate::guard::{Guard, Origin};
+use crate::net::DomainName;
+use crate::subscriber::Subscriber;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long what is remembered waits for somebody to want it.
+const UNCLAIMED: Duration = Duration::from_secs(600);
+/// Over how long the questions are spread that a new server makes necessary.
+const NEW_SERVER_SPREAD: Duration = Duration::from_secs(1);
+
+/// What is asked for when it is asked for, by number.
+type GroupId = u64;
+
+/// A round of questions that is due: `name`, in both families, of each of `servers`.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// The name to ask for.
+    pub name: DomainName,
+    /// The round's number, unique in the process.
+    pub number: u64,
+    /// Who is to be asked.
+    pub servers: Arc<[SocketAddr]>,
+}
+
+/// One server's answer or failure, within a round.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The name asked for.
+    pub name: DomainName,
+    /// The number of its round.
+    pub number: u64,
+    /// The server.
+    pub server: SocketAddr,
+    /// The family asked for.
+    pub family: Family,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// A name in the table.
+pub(super) struct Entry {
+    pub(super) held: Held,
+    pub(super) view: Arc<NameAddresses>,
+    groups: BTreeSet<GroupId>,
+    pub(super) retention: Duration,
+    /// The round under way, and how many of its answers are still out.
+    asking: Option<(u64, usize)>,
+    /// Whether to ask again as soon as that round is over.
+    again: bool,
+}
+
+pub(super) struct Table {
+    bounds: Bounds,
+    guard: Guard,
+    servers: Arc<[SocketAddr]>,
+    pub(super) health: BTreeMap<SocketAddr, ServerHealth>,
+    pub(super) names: HashMap<DomainName, Entry>,
+    groups: HashMap<GroupId, Group>,
+    group_of_wanted: HashMap<(Arc<BTreeSet<DomainName>>, Duration), GroupId>,
+    group_of_subscriber: HashMap<Subscriber, GroupId>,
+    pub(super) questions: Agenda<DomainName>,
+    sweeps: Agenda<DomainName>,
+    unclaimed: Agenda<DomainName>,
+    wakes: Agenda<GroupId>,
+    epoch: Instant,
+    next_number: u64,
+    random: fastrand::Rng,
+}
+
+impl Table {
+    pub(super) fn new(settings: &NamesSettings, now: Instant) -> Self {
+        let bounds = Bounds {
+            min_ttl: settings.min_ttl,
+            max_ttl: settings.max_ttl.max(settings.min_ttl),
+            max_stale: settings.max_stale,
+            addresses: settings.addresses_per_name,
+        };
+        Self {
+            bounds,
+            guard: settings.guard.clone(),
+            servers: Arc::default(),
+            health: BTreeMap::new(),
+            names: HashMap::new(),
+            groups: HashMap::new(),
+            group_of_wanted: HashMap::new(),
+            group_of_subscriber: HashMap::new(),
+            questions: Agenda::default(),
+            sweeps: Agenda::default(),
+            unclaimed: Agenda::default(),
+            wakes: Agenda::default(),
+            epoch: now,
+            next_number: 0,
+            random: fastrand::Rng::new(),
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// Subscribes `who` to `wanted`, instead of what it wanted before, and gives what is known.
+    pub(super) fn watch(
+        &mut self,
+        who: &Subscriber,
+        wanted: &Arc<BTreeSet<DomainName>>,
+        retention: Duration,
+        now: Instant,
+    ) -> Arc<Addresses> {
+        let before = self.group_of_subscriber.get(who).copied();
+        let unchanged = before.filter(|id| {
+            self.groups.get(id).is_some_and(|group| {
+                group.retention == retention && (Arc::ptr_eq(&group.names, wanted) || group.names == *wanted)
+            })
+        });
+        let id = match unchanged {
+            Some(id) => id,
+            None => {
+                let id = self.join(who, wanted, retention, now);
+                if let Some(before) = before {
+                    self.leave(who, before);
+                }
+                id
+            }
+        };
+        self.seen_by(id)
+    }
+
+    fn join(
+        &mut self,
+        who: &Subscriber,
+        wanted: &Arc<BTreeSet<DomainName>>,
+        retention: Duration,
+        now: Instant,
+    ) -> GroupId {
+        let key = (wanted.clone(), retention);
+        let id = match self.group_of_wanted.get(&key) {
+            Some(id) => *id,
+            None => {
+                let id = self.number();
+                let mut waiting = 0;
+                for name in wanted.iter() {
+                    let entry = self.names.entry(name.clone()).or_insert_with(Entry::new);
+                    let wanted_by_nobody = entry.groups.is_empty();
+                    entry.groups.insert(id);
+                    entry.retention = entry.retention.max(retention);
+                    waiting += usize::from(entry.view.state == NameState::Waiting);
+                    self.unclaimed.remove(name);
+                    if wanted_by_nobody {
+                        self.questions.set(name.clone(), now);
+                    }
+                }
+                let group = Group {
+                    names: wanted.clone(),
+                    retention,
+                    subscribers: BTreeSet::new(),
+                    seen: None,
+                    waiting,
+                    woken: None,
+                };
+                self.groups.insert(id, group);
+                self.group_of_wanted.insert(key, id);
+                id
+            }
+        };
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.subscribers.insert(who.clone());
+        }
+        self.group_of_subscriber.insert(who.clone(), id);
+        id
+    }
+
+    fn leave(&mut self, who: &Subscriber, id: GroupId) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.subscribers.remove(who);
+        if !group.subscribers.is_empty() {
+            return;
+        }
+        let Some(group) = self.groups.remove(&id) else { return };
+        self.wakes.remove(&id);
+        self.group_of_wanted.remove(&(group.names.clone(), group.retention));
+        for name in group.names.iter() {
+            let Some(entry) = self.names.get_mut(name) else { continue };
+            entry.groups.remove(&id);
+            if entry.groups.is_empty() {
+                self.forget(name);
+            } else if entry.retention == group.retention {
+                let longest =
+                    entry.groups.iter().filter_map(|id| self.groups.get(id)).map(|group| group.retention).max();
+                entry.retention = longest.unwrap_or_default();
+            }
+        }
+    }
+
+    fn forget(&mut self, name: &DomainName) {
+        self.names.remove(name);
+        self.questions.remove(name);
+        self.sweeps.remove(name);
+        self.unclaimed.remove(name);
+    }
+
+    pub(super) fn unwatch(&mut self, who: &Subscriber) {
+        if let Some(id) = self.group_of_subscriber.remove(who) {
+            self.leave(who, id);
+        }
+    }
+
+    fn seen_by(&mut self, id: GroupId) -> Arc<Addresses> {
+        let Some(group) = self.groups.get_mut(&id) else { return Arc::default() };
+        let names = &self.names;
+        let seen = group.seen.get_or_insert_with(|| {
+            let known = |name: &DomainName| names.get(name).map(|entry| (name.clone(), entry.view.clone()));
+            Arc::new(Addresses { by_name: group.names.iter().filter_map(known).collect() })
+        });
+        seen.clone()
+    }
+
+    pub(super) fn seed(&mut self, name: &DomainName, addresses: &[IpAddr], now: Instant) {
+        let entry = self.names.entry(name.clone()).or_insert_with(Entry::new);
+        let guard = &self.guard;
+        entry.held.remember(addresses, &|address| judge(guard, address), &self.bounds, now);
+        if entry.groups.is_empty() {
+            self.unclaimed.set_by(name.clone(), now + UNCLAIMED);
+        }
+        self.changed(name, now);
+    }
+
+    pub(super) fn set_servers(&mut self, mut servers: Vec<SocketAddr>, now: Instant) {
+        servers.sort_unstable();
+        servers.dedup();
+        let added = servers.iter().any(|server| !self.servers.contains(server));
+        let none_before = self.servers.is_empty();
+        self.health.retain(|server, _| servers.contains(server));
+        for server in &servers {
+            self.health.entry(*server).or_default();
+        }
+        self.servers = servers.into();
+        if !added {
+            return;
+        }
+        for (name, entry) in self.names.iter_mut().filter(|(_, entry)| !entry.groups.is_empty()) {
+            if entry.asking.is_some() {
+                entry.again = true;
+            } else {
+                let spread = if none_before { 0.0 } else { self.random.f64() };
+                self.questions.set_by(name.clone(), now + NEW_SERVER_SPREAD.mul_f64(spread));
+            }
+        }
+    }
+
+    pub(super) fn set_guard(&mut self, guard: Guard, now: Instant) {
+        if guard == self.guard {
+            return;
+        }
+        self.guard = guard;
+        let names: Vec<DomainName> = self.names.keys().cloned().collect();
+        for name in names {
+            if let Some(entry) = self.names.get_mut(&name) {
+                let guard = &self.guard;
+                entry.held.judge_again(&|address| judge(guard, address), &self.bounds);
+            }
+            self.changed(&name, now);
+        }
+    }
+
+    /// Asking starts, or starts anew: rounds that were under way are lost, and time that passed unasked says nothing.
+    pub(super) fn resume(&mut self, now: Instant) {
+        for (name, entry) in &mut self.names {
+            entry.held.interrupt();
+            entry.asking = None;
+            if !entry.groups.is_empty() && self.questions.get(name).is_none() {
+                self.questions.set(name.clone(), now);
+            }
+        }
+    }
+
+    /// The rounds that are due, most overdue first.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<Round> {
+        let mut rounds = Vec::new();
+        while let Some(name) = self.questions.pop_due(now) {
+            let number = self.number();
+            let Some(entry) = self.names.get_mut(&name) else { continue };
+            if entry.asking.is_some() {
+                continue;
+            }
+            entry.again = false;
+            entry.held.begin();
+            entry.asking = Some((number, self.servers.len() * Family::ALL.len()));
+            if self.servers.is_empty() {
+                self.finish(&name, now);
+            } else {
+                rounds.push(Round { name, number, servers: self.servers.clone() });
+            }
+        }
+        rounds
+    }
+
+    /// Takes one server's answer or failure in, and returns the addresses of it that were refused.
+    pub(super) fn report(&mut self, report: &Report, now: Instant) -> Vec<RefusedAddress> {
+        if let Some(health) = self.health.get_mut(&report.server) {
+            health.note(&report.outcome, now);
+        }
+        let Some(entry) = self.names.get_mut(&report.name) else { return Vec::new() };
+        let Some((number, outstanding)) = &mut entry.asking else { return Vec::new() };
+        if *number != report.number {
+            return Vec::new();
+        }
+        *outstanding = outstanding.saturating_sub(1);
+        let is_last = *outstanding == 0;
+        let guard = &self.guard;
+        let refused = match &report.outcome {
+            Ok(answer) => entry.held.answered(
+                report.family,
+                report.server,
+                answer,
+                &|address| judge(guard, address),
+                &self.bounds,
+                now,
+            ),
+            Err(failure) => {
+                entry.held.failed(report.family, report.server, Failure::clone(failure));
+                Vec::new()
+            }
+        };
+        if is_last {
+            self.finish(&report.name, now);
+        } else if report.outcome.is_ok() {
+            self.changed(&report.name, now);
+        }
+        refused
+    }
+
+    fn finish(&mut self, name: &DomainName, now: Instant) {
+        let Some(entry) = self.names.get_mut(name) else { return };
+        entry.asking = None;
+        let wait = entry.held.finish(&self.bounds, now);
+        let wait = if entry.again { Duration::ZERO } else { with_jitter(wait, self.random.f64()) };
+        self.questions.set_by(name.clone(), now + wait);
+        if entry.held.needs_sweep(entry.retention, now) {
+            let tick = next_tick(self.epoch, sweep_interval(entry.retention), now);
+            self.sweeps.set_by(name.clone(), tick);
+        }
+        self.changed(name, now);
+    }
+
+    /// Compares what is held with what is shown; where it differs, those who see it will be woken.
+    fn changed(&mut self, name: &DomainName, now: Instant) {
+        let Some(entry) = self.names.get_mut(name) else { return };
+        let view = entry.held.view();
+        if view == *entry.view {
+            return;
+        }
+        let was_waiting = entry.view.state == NameState::Waiting && view.state != NameState::Waiting;
+        entry.view = Arc::new(view);
+        for id in &entry.groups {
+            let Some(group) = self.groups.get_mut(id) else { continue };
+            group.seen = None;
+            group.waiting -= usize::from(was_waiting && group.waiting > 0);
+            let moment = if was_waiting && group.waiting == 0 { now } else { group.wake_at(now) };
+            self.wakes.set_by(*id, moment);
+        }
+    }
+
+    /// Does what is due besides questions, and returns who is to be woken now.
+    pub(super) fn tick(&mut self, now: Instant) -> Vec<Subscriber> {
+        while let Some(name) = self.unclaimed.pop_due(now) {
+            self.forget(&name);
+        }
+        while let Some(name) = self.sweeps.pop_due(now) {
+            if let Some(entry) = self.names.get_mut(&name) {
+                entry.held.sweep(entry.retention, now);
+                self.changed(&name, now);
+            }
+        }
+        let mut woken = Vec::new();
+        while let Some(id) = self.wakes.pop_due(now) {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.woken = Some(now);
+                woken.extend(group.subscribers.iter().cloned());
+            }
+        }
+        woken
+    }
+
+    /// When `tick` or, where questions are asked, `due` has something to do.
+    pub(super) fn next_moment(&self, asking: bool) -> Option<Instant> {
+        let questions = if asking { self.questions.first() } else { None };
+        [questions, self.sweeps.first(), self.unclaimed.first(), self.wakes.first()].into_iter().flatten().min()
+    }
+
+    pub(super) fn allowed(&mut self, addresses: &Addresses, now: Instant) -> Vec<(DomainName, Duration)> {
+        let mut waits = Vec::new();
+        for (name, view) in &addresses.by_name {
+            let Some(entry) = self.names.get_mut(name) else { continue };
+            if entry.held.has_pending() {
+                let late = entry.held.allowed(&view.addresses, now);
+                waits.extend(late.into_iter().map(|wait| (name.clone(), wait)));
+            }
+        }
+        waits
+    }
+
+    pub(super) fn servers(&self) -> Arc<[SocketAddr]> {
+        self.servers.clone()
+    }
+}
+
+impl Entry {
+    fn new() -> Self {
+        let held = Held::new();
+        let view = Arc::new(held.view());
+        Self { held, view, groups: BTreeSet::new(), retention: Duration::ZERO, asking: None, again: false }
+    }
+}
+
+fn judge(guard: &Guard, address: IpAddr) -> Option<Arc<str>> {
+    guard.check_address(address, Origin::Vendor).err().map(|refusal| refusal.reason.into())
+}

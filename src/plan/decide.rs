@@ -1,0 +1,365 @@
+//! What a selection means once DNS has answered.
+
+use super::dns;
+use super::families::Families;
+use super::inherited::Inherited;
+use super::rules::{self, DirectionPlan};
+use super::select::{Endpoint, Selection, Target, WildcardUse, directions};
+use crate::crd::{CitrixAllowlistSpec, DnsEgress, Problem, ProblemKind};
+use crate::facts::ClusterFacts;
+use crate::guard::{Guard, Origin};
+use crate::names::{Addresses, NameAddresses, NameState};
+use crate::net::{Direction, DomainName, PortRange, PortSet, Protocol};
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+#[cfg(test)]
+mod tests;
+
+/// Everything a decision rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// What the user said.
+    pub spec: &'a CitrixAllowlistSpec,
+    /// What that wants of the list.
+    pub selection: &'a Selection,
+    /// What is known of its names.
+    pub addresses: &'a Addresses,
+    /// What the cluster is.
+    pub facts: &'a ClusterFacts,
+    /// What may be opened.
+    pub guard: &'a Guard,
+    /// What applied policies allow and no name explains.
+    pub inherited: &'a Inherited,
+    /// Ports that containers of the selected pods declare; `None` where that is not known, or no pod is selected.
+    pub declared_ports: Option<&'a BTreeSet<(Protocol, u16)>>,
+}
+
+/// What the policies must say, and what could not be honoured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What selected pods may reach; `None` where not asked for, or absent.
+    pub outbound: Option<DirectionPlan>,
+    /// What may reach selected pods; `None` where not asked for, or absent.
+    pub inbound: Option<DirectionPlan>,
+    /// Directions asked for that have nothing to allow, and why.
+    pub absences: Vec<(Direction, Absence)>,
+    /// Everything that could not be honoured, sorted and distinct; the caller cuts it to what status holds.
+    pub problems: Vec<Problem>,
+    /// Every endpoint with what is known of it, sorted.
+    pub records: Vec<EndpointRecord>,
+    /// Every wildcard within the filters, sorted.
+    pub wildcard_uses: Vec<WildcardUse>,
+    /// Names without a definitive answer so far, sorted: a first policy waits for them.
+    pub waiting: Vec<DomainName>,
+    /// Services of the list with at least one endpoint in use.
+    pub services: usize,
+    /// Distinct names wanted.
+    pub names: usize,
+    /// Of these, names with at least one address in use.
+    pub names_resolved: usize,
+    /// Distinct addresses in use that names gave.
+    pub addresses: usize,
+    /// Distinct wildcards that nothing in the spec stands in for.
+    pub wildcards: usize,
+    /// Whether one of these is of an entry that the vendor calls required.
+    pub required_wildcard_unhonoured: bool,
+}
+
+impl Plan {
+    /// What one direction allows.
+    #[must_use]
+    pub const fn direction(&self, direction: Direction) -> Option<&DirectionPlan> {
+        match direction {
+            Direction::Outbound => self.outbound.as_ref(),
+            Direction::Inbound => self.inbound.as_ref(),
+        }
+    }
+
+    /// Why a direction that was asked for has nothing to allow; `None` where it has, or was not asked for.
+    #[must_use]
+    pub fn absence(&self, direction: Direction) -> Option<Absence> {
+        self.absences.iter().find(|(absent, _)| *absent == direction).map(|(_, absence)| *absence)
+    }
+
+    /// The exact names of one direction, sorted and distinct.
+    #[must_use]
+    pub fn fqdns(&self, direction: Direction) -> BTreeSet<&DomainName> {
+        let endpoints = self.records.iter().map(|record| &record.endpoint);
+        endpoints
+            .filter(|endpoint| endpoint.direction == direction)
+            .filter_map(|endpoint| match &endpoint.target {
+                Target::Name(name) => Some(name),
+                Target::Network(_) => None,
+            })
+            .collect()
+    }
+}
+
+/// Why a direction has nothing to allow. Then nothing is rendered for it, rather than a policy that cuts everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// The spec matches nothing of the list: the user's word, to be obeyed.
+    NoMatch,
+    /// The list holds no entry at all: the vendor's failure; what is applied stays.
+    EmptyList,
+    /// There are endpoints, but none has an address that may be used: DNS's failure; what is applied stays.
+    Unresolved,
+}
+
+/// An endpoint with what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointRecord {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// The addresses of its name that are in use, sorted; empty for a network.
+    pub addresses: Arc<[IpAddr]>,
+    /// Whether it opens anything: its name has an address in use, or its network is of a family in use.
+    pub in_use: bool,
+}
+
+/// What a name comes to in one direction.
+#[derive(Clone, Default)]
+struct Found {
+    addresses: Arc<[IpAddr]>,
+    peers: Arc<[IpNet]>,
+}
+
+/// What the policies must say.
+#[must_use]
+pub fn decide(inputs: &Inputs) -> Plan {
+    let Inputs { spec, selection, addresses, facts, guard, inherited, declared_ports } = *inputs;
+    let families = Families::new(spec.ip_families, facts);
+    let mut plan = Plan {
+        problems: selection.problems.clone(),
+        wildcard_uses: selection.wildcard_uses.clone(),
+        services: selection.services,
+        names: selection.names.len(),
+        wildcards: selection.wildcards,
+        required_wildcard_unhonoured: selection.required_wildcard_unhonoured,
+        ..Plan::default()
+    };
+    let found = find(&mut plan, selection, addresses, families, guard);
+    let mut left_out: BTreeMap<Direction, usize> = BTreeMap::new();
+    let mut asked: BTreeMap<Direction, PortSet> = BTreeMap::new();
+    let mut demands: BTreeMap<Direction, Vec<(IpNet, &PortSet)>> = BTreeMap::new();
+    for endpoint in &selection.endpoints {
+        let direction = endpoint.direction;
+        let demanded = demands.entry(direction).or_default();
+        let (addresses, in_use) = match &endpoint.target {
+            Target::Name(name) => {
+                let found = found.get(&(direction, name)).cloned().unwrap_or_default();
+                demanded.extend(found.peers.iter().map(|peer| (*peer, &endpoint.ports)));
+                asked
+                    .entry(direction)
+                    .and_modify(|asked| {
+                        if !asked.is_superset(&endpoint.ports) {
+                            *asked = asked.union(&endpoint.ports);
+                        }
+                    })
+                    .or_insert_with(|| endpoint.ports.clone());
+                let in_use = !found.addresses.is_empty();
+                (found.addresses, in_use)
+            }
+            Target::Network(network) => {
+                let written = written(families, direction, *network);
+                demanded.extend(written.map(|network| (network, &endpoint.ports)));
+                if written.is_none() && matches!(network, IpNet::V4(_)) {
+                    *left_out.entry(direction).or_default() += 1;
+                }
+                (Arc::default(), written.is_some())
+            }
+        };
+        plan.records.push(EndpointRecord { endpoint: endpoint.clone(), addresses, in_use });
+    }
+    for (direction, count) in left_out {
+        plan.problems.push(without_ipv4(direction, count));
+    }
+    if !families.ipv4 && facts.nat64_prefix.is_some() && families.nat64.is_none() {
+        let message = "no NAT64 prefix has this length (RFC 6052 knows 32, 40, 48, 56, 64 and 96): IPv4 is left out";
+        let subject = facts.nat64_prefix.map_or_else(String::new, |prefix| prefix.to_string());
+        plan.problems.push(Problem::new(ProblemKind::Limit, subject, None, message));
+    }
+    for direction in directions(spec.direction).iter().copied() {
+        let remembered = inherited.demands(direction, asked.get(&direction), families, guard);
+        let demanded = demands.remove(&direction).unwrap_or_default();
+        let rules =
+            rules::assemble(demanded.into_iter().chain(remembered.iter().map(|(network, ports)| (*network, ports))));
+        let dns = match (direction, spec.dns_egress) {
+            (Direction::Outbound, DnsEgress::Auto) => dns::rules(facts, families),
+            _ => Vec::new(),
+        };
+        let decided = DirectionPlan::new(rules, dns);
+        if decided.is_none() {
+            let absence = absence(selection, direction);
+            plan.problems.push(absent(direction, absence));
+            plan.absences.push((direction, absence));
+        }
+        match direction {
+            Direction::Outbound => plan.outbound = decided,
+            Direction::Inbound => plan.inbound = decided,
+        }
+    }
+    if let (Some(inbound), Some(declared)) = (&plan.inbound, declared_ports) {
+        plan.problems.extend(undeclared(inbound, declared));
+    }
+    plan.problems.sort_unstable();
+    plan.problems.dedup();
+    plan
+}
+
+fn absence(selection: &Selection, direction: Direction) -> Absence {
+    if selection.endpoints.iter().any(|endpoint| endpoint.direction == direction) {
+        Absence::Unresolved
+    } else if selection.list_is_empty {
+        Absence::EmptyList
+    } else {
+        Absence::NoMatch
+    }
+}
+
+fn written(families: Families, direction: Direction, network: IpNet) -> Option<IpNet> {
+    match direction {
+        Direction::Outbound => families.outbound(network),
+        Direction::Inbound => families.inbound(network),
+    }
+}
+
+/// What each name comes to in each direction, with its problems, and the plan's counts of names.
+fn find<'a>(
+    plan: &mut Plan,
+    selection: &'a Selection,
+    addresses: &Addresses,
+    families: Families,
+    guard: &Guard,
+) -> BTreeMap<(Direction, &'a DomainName), Found> {
+    // A name may serve several endpoints; its problems are reported once, under the first service that wants it.
+    let mut wanted: BTreeMap<&DomainName, (&Arc<str>, BTreeSet<Direction>)> = BTreeMap::new();
+    for endpoint in &selection.endpoints {
+        if let Target::Name(name) = &endpoint.target {
+            let (service, directions) = wanted.entry(name).or_insert((&endpoint.service, BTreeSet::new()));
+            *service = (*service).min(&endpoint.service);
+            directions.insert(endpoint.direction);
+        }
+    }
+    let mut distinct: BTreeSet<IpAddr> = BTreeSet::new();
+    let mut all = BTreeMap::new();
+    for (name, (service, directions)) in wanted {
+        let known = addresses.by_name.get(name);
+        if !known.is_some_and(|known| known.state.is_definitive()) {
+            plan.waiting.push(name.clone());
+        }
+        let mut allowed: Vec<IpAddr> = Vec::new();
+        for address in known.iter().flat_map(|known| &known.addresses) {
+            match guard.check_address(*address, Origin::Vendor) {
+                Ok(()) => allowed.push(*address),
+                // Where the cluster's ranges became known after the answer was believed.
+                Err(refusal) => plan.problems.push(refused(name, service, *address, &refusal.reason)),
+            }
+        }
+        allowed.sort_unstable();
+        allowed.dedup();
+        let mut in_use = false;
+        for direction in directions {
+            let used = allowed.iter().copied().filter_map(|address| {
+                written(families, direction, IpNet::from(address)).map(|network| (address, network))
+            });
+            let (addresses, peers): (Vec<IpAddr>, Vec<IpNet>) = used.unzip();
+            in_use |= !addresses.is_empty();
+            distinct.extend(&addresses);
+            all.insert((direction, name), Found { addresses: addresses.into(), peers: peers.into() });
+        }
+        plan.names_resolved += usize::from(in_use);
+        report(plan, name, service, known.map(Arc::as_ref), !allowed.is_empty(), in_use);
+    }
+    plan.addresses = distinct.len();
+    all
+}
+
+/// What is wrong with one name.
+fn report(
+    plan: &mut Plan,
+    name: &DomainName,
+    service: &str,
+    known: Option<&NameAddresses>,
+    has_addresses: bool,
+    in_use: bool,
+) {
+    let mut problem = |kind: ProblemKind, message: String| {
+        plan.problems.push(Problem::new(kind, name.as_str(), Some(service), message));
+    };
+    let state = known.map_or(&NameState::Waiting, |known| &known.state);
+    match state {
+        _ if has_addresses && !in_use => problem(
+            ProblemKind::Unresolved,
+            "has addresses only of an IP family that the policies do not hold (ipFamilies)".to_owned(),
+        ),
+        NameState::Waiting if !in_use => problem(ProblemKind::Unresolved, "not answered yet".to_owned()),
+        NameState::Answered if !in_use => {
+            problem(ProblemKind::Unresolved, "no address of the answer may be opened".to_owned());
+        }
+        NameState::Absent if !in_use => problem(
+            ProblemKind::Unresolved,
+            "DNS says that the name has no addresses: it is gone, or the list is ahead of it".to_owned(),
+        ),
+        NameState::Failing { error, .. } if !in_use => {
+            problem(ProblemKind::Unresolved, format!("no server answers, and nothing is known: {error}"));
+        }
+        NameState::Failing { error, stale: true, .. } => problem(
+            ProblemKind::Unresolved,
+            format!("no server has answered for longer than --max-stale; what was known stays allowed: {error}"),
+        ),
+        _ => {}
+    }
+    let Some(known) = known else { return };
+    if known.evicted > 0 {
+        problem(
+            ProblemKind::Limit,
+            format!("{} addresses are left out: the name has more than is held of one", known.evicted),
+        );
+    }
+    for refusal in &known.refused {
+        plan.problems.push(refused(name, service, refusal.address, &refusal.reason));
+    }
+}
+
+fn refused(name: &DomainName, service: &str, address: IpAddr, reason: &str) -> Problem {
+    let message = format!("the answer {address} is not opened: {reason}; --allow-private-cidr opens what is meant");
+    Problem::new(ProblemKind::Refused, name.as_str(), Some(service), message)
+}
+
+fn without_ipv4(direction: Direction, count: usize) -> Problem {
+    let advice = match direction {
+        Direction::Outbound => "pods have only IPv6 and the cluster shows no NAT64 prefix",
+        Direction::Inbound => "pods have only IPv6",
+    };
+    let message = format!("{count} IPv4 networks are left out: {advice}; ipFamilies decides");
+    Problem::new(ProblemKind::Limit, format!("{direction} IPv4"), None, message)
+}
+
+fn absent(direction: Direction, absence: Absence) -> Problem {
+    let (kind, why) = match absence {
+        Absence::NoMatch => (ProblemKind::NoMatch, "the spec matches nothing of the list that could be allowed"),
+        Absence::EmptyList => (ProblemKind::NoMatch, "the list is empty"),
+        Absence::Unresolved => (ProblemKind::Unresolved, "nothing of it has an address yet that may be used"),
+    };
+    let message = format!("{why}: no {} policy is written, since it would cut everything", direction.object_suffix());
+    Problem::new(kind, direction.as_str(), None, message)
+}
+
+/// Ports of inbound rules on which no selected pod says it listens.
+fn undeclared(inbound: &DirectionPlan, declared: &BTreeSet<(Protocol, u16)>) -> Vec<Problem> {
+    let ranges: BTreeSet<(Protocol, PortRange)> = inbound.rules().iter().flat_map(|rule| rule.ports.iter()).collect();
+    let open = |protocol: Protocol, range: PortRange| {
+        declared.range((protocol, range.first())..=(protocol, range.last())).next().is_some()
+    };
+    let silent = ranges.into_iter().filter(|(protocol, range)| !open(*protocol, *range));
+    silent
+        .map(|(protocol, range)| {
+            let message = "no selected pod declares this port: a policy sees the pod's port and not the published one, which inboundPorts maps";
+            Problem::new(ProblemKind::NoMatch, format!("{protocol} {range}"), None, message)
+        })
+        .collect()
+}

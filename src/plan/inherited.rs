@@ -1,0 +1,146 @@
+//! What our own applied policies allow beyond what is known by name: the memory that a restart leaves.
+
+use super::families::{Families, Nat64};
+use crate::guard::{Guard, Origin};
+use crate::net::{Direction, PortSet, canonical_set};
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+
+/// One rule read back from an applied policy.
+pub type RememberedRule = (Direction, PortSet, Vec<IpNet>);
+
+/// Networks that applied policies allow and no name explains. Each is kept on what the selection still asks for in its
+/// direction, and only while the guard allows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inherited {
+    by_ports: BTreeMap<(Direction, PortSet), Vec<IpNet>>,
+}
+
+impl Inherited {
+    /// What `rules` allow outside `explained`: the addresses already known of names and the networks that the list or
+    /// the spec gave, as they are known, IPv4 on clusters with NAT64 too.
+    #[must_use]
+    pub fn unexplained(
+        rules: &[RememberedRule],
+        explained: impl IntoIterator<Item = IpNet>,
+        nat64: Option<Nat64>,
+    ) -> Self {
+        let explained = canonical_set(explained.into_iter().flat_map(|network| {
+            let embedded = match (network, nat64) {
+                (IpNet::V4(network), Some(nat64)) => Some(IpNet::V6(nat64.embed(network))),
+                _ => None,
+            };
+            [Some(network), embedded].into_iter().flatten()
+        }));
+        let mut by_ports: BTreeMap<(Direction, PortSet), Vec<IpNet>> = BTreeMap::new();
+        for (direction, ports, networks) in rules {
+            let left = subtract(networks.iter().copied(), &explained);
+            if !left.is_empty() {
+                by_ports.entry((*direction, ports.clone())).or_default().extend(left);
+            }
+        }
+        for networks in by_ports.values_mut() {
+            *networks = canonical_set(networks.iter().copied());
+        }
+        Self { by_ports }
+    }
+
+    /// Whether nothing is inherited.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_ports.is_empty()
+    }
+
+    /// How many networks are inherited.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_ports.values().map(Vec::len).sum()
+    }
+
+    /// The networks of one direction that may stay, each with the ports that are `asked` for still.
+    pub(super) fn demands(
+        &self,
+        direction: Direction,
+        asked: Option<&PortSet>,
+        families: Families,
+        guard: &Guard,
+    ) -> Vec<(IpNet, PortSet)> {
+        let Some(asked) = asked else { return Vec::new() };
+        let mut demands = Vec::new();
+        for ((held, ports), networks) in &self.by_ports {
+            if *held != direction {
+                continue;
+            }
+            let Some(ports) = ports.intersection(asked) else { continue };
+            for network in networks {
+                // What stands behind a translator's prefix is judged, and not the prefix, which is often private.
+                let judged = match (network, families.nat64) {
+                    (IpNet::V6(embedded), Some(nat64)) => nat64.extract(*embedded).map_or(*network, IpNet::V4),
+                    _ => *network,
+                };
+                if families.inbound(*network).is_some() && guard.check_network(judged, Origin::Vendor).is_ok() {
+                    demands.push((*network, ports.clone()));
+                }
+            }
+        }
+        demands
+    }
+}
+
+/// Addresses of `networks` outside the canonical set `explained`, as a canonical set.
+fn subtract(networks: impl IntoIterator<Item = IpNet>, explained: &[IpNet]) -> Vec<IpNet> {
+    let mut left = Vec::new();
+    let mut undecided = canonical_set(networks);
+    while let Some(network) = undecided.pop() {
+        // Canonical networks are disjoint and sorted: only the last to start at or before this one can be around it,
+        // and only the next can be the first inside it.
+        let next = explained.partition_point(|known| *known <= network);
+        let around = next.checked_sub(1).and_then(|before| explained.get(before));
+        if around.is_some_and(|known| known.contains(&network)) {
+            continue;
+        }
+        // A network that starts where this one does and is narrower sorts after it.
+        if !explained.get(next).is_some_and(|known| network.contains(known)) {
+            left.push(network);
+        } else if let Ok(halves) = network.subnets(network.prefix_len() + 1) {
+            undecided.extend(halves);
+        }
+    }
+    canonical_set(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    fn networks(parts: &[(u8, u8)], ipv6: bool) -> Vec<IpNet> {
+        let network = |(offset, width): &(u8, u8)| {
+            if ipv6 {
+                let address = Ipv6Addr::from(0x2603_1030_u128 << 96 | u128::from(*offset));
+                IpNet::new(IpAddr::V6(address), 128 - width).expect("a network")
+            } else {
+                IpNet::new(IpAddr::V4(Ipv4Addr::new(20, 1, 2, *offset)), 32 - width).expect("a network")
+            }
+        };
+        parts.iter().map(network).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_is_what_was_held_less_what_is_explained(
+            held in prop::collection::vec((any::<u8>(), 0u8..7), 0..12),
+            explained in prop::collection::vec((any::<u8>(), 0u8..7), 0..12),
+            ipv6: bool,
+        ) {
+            let (held, explained) = (networks(&held, ipv6), networks(&explained, ipv6));
+            let left = subtract(held.iter().copied(), &canonical_set(explained.iter().copied()));
+            for offset in 0..=255u8 {
+                let probe = networks(&[(offset, 0)], ipv6)[0];
+                let within = |set: &[IpNet]| set.iter().any(|network| network.contains(&probe));
+                prop_assert_eq!(within(&left), within(&held) && !within(&explained), "{}", probe);
+            }
+        }
+    }
+}

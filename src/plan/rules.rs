@@ -1,0 +1,156 @@
+//! Demands become rules: as few as say exactly the same.
+
+use super::dns::DnsRule;
+use crate::net::PortSet;
+use ipnet::IpNet;
+use std::collections::{BTreeMap, HashMap};
+use std::slice;
+
+/// Networks of a rule: canonical, sorted, distinct, and never empty, since an empty peer list in a NetworkPolicy means
+/// everybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peers(Vec<IpNet>);
+
+impl Peers {
+    /// The given networks with host bits cleared, sorted and distinct; `None` where there is none.
+    #[must_use]
+    pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Option<Self> {
+        let mut networks: Vec<IpNet> = networks.into_iter().map(|network| network.trunc()).collect();
+        networks.sort_unstable();
+        networks.dedup();
+        if networks.is_empty() { None } else { Some(Self(networks)) }
+    }
+
+    /// The networks in order.
+    pub fn iter(&self) -> slice::Iter<'_, IpNet> {
+        self.0.iter()
+    }
+
+    /// How many networks there are; at least one.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "peers are never empty")]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Peers with the same ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The ports they are allowed on.
+    pub ports: PortSet,
+    /// The peers, not yet merged: merging happens within an object, so that one address touches one object.
+    pub peers: Peers,
+}
+
+/// What one direction allows. Holds at least one rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectionPlan {
+    rules: Vec<Rule>,
+    dns: Vec<DnsRule>,
+}
+
+impl DirectionPlan {
+    /// A plan of the given rules; `None` where there is none, whatever the rules for DNS: a policy that allows nothing
+    /// but DNS would cut everything.
+    #[must_use]
+    pub fn new(rules: Vec<Rule>, dns: Vec<DnsRule>) -> Option<Self> {
+        if rules.is_empty() { None } else { Some(Self { rules, dns }) }
+    }
+
+    /// The rules in the order of their ports; each has ports of its own.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The rules that let pods reach the cluster's DNS.
+    #[must_use]
+    pub fn dns(&self) -> &[DnsRule] {
+        &self.dns
+    }
+
+    /// Every network of every rule, those for DNS left out.
+    pub fn networks(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.rules.iter().flat_map(|rule| rule.peers.iter().copied())
+    }
+}
+
+/// Port sets by number, so that unions over thousands of addresses are taken once for each pair.
+#[derive(Default)]
+struct PortTable {
+    sets: Vec<PortSet>,
+    numbers: HashMap<PortSet, usize>,
+    unions: HashMap<(usize, usize), usize>,
+}
+
+impl PortTable {
+    fn number(&mut self, set: &PortSet) -> usize {
+        if let Some(number) = self.numbers.get(set) {
+            return *number;
+        }
+        self.sets.push(set.clone());
+        self.numbers.insert(set.clone(), self.sets.len() - 1);
+        self.sets.len() - 1
+    }
+
+    fn union(&mut self, a: usize, b: usize) -> usize {
+        if a == b {
+            return a;
+        }
+        let pair = (a.min(b), a.max(b));
+        if let Some(number) = self.unions.get(&pair) {
+            return *number;
+        }
+        let union = self.sets[a].union(&self.sets[b]);
+        let number = self.number(&union);
+        self.unions.insert(pair, number);
+        number
+    }
+}
+
+/// The rules that allow exactly what the demands do. A network stands once, with the union of its ports; one that lies
+/// in wider ones which have all its ports vanishes.
+pub(super) fn assemble<'a>(demands: impl IntoIterator<Item = (IpNet, &'a PortSet)>) -> Vec<Rule> {
+    let mut table = PortTable::default();
+    let mut demands: Vec<(IpNet, usize)> =
+        demands.into_iter().map(|(network, ports)| (network.trunc(), table.number(ports))).collect();
+    demands.sort_unstable();
+    demands.dedup();
+    let mut distinct: Vec<(IpNet, usize)> = Vec::with_capacity(demands.len());
+    for (network, ports) in demands {
+        match distinct.last_mut() {
+            Some((held, union)) if *held == network => *union = table.union(*union, ports),
+            _ => distinct.push((network, ports)),
+        }
+    }
+    let mut by_ports: BTreeMap<usize, Vec<IpNet>> = BTreeMap::new();
+    // Sorted, a wider network stands before all it contains: the wider ones around the current one form a stack, each
+    // with all the ports allowed inside it.
+    let mut around: Vec<(IpNet, usize)> = Vec::new();
+    for (network, ports) in distinct {
+        while around.last().is_some_and(|(wider, _)| !wider.contains(&network)) {
+            around.pop();
+        }
+        let inside = match around.last() {
+            Some((_, outer)) => {
+                let inside = table.union(*outer, ports);
+                if inside == *outer {
+                    continue;
+                }
+                inside
+            }
+            None => ports,
+        };
+        around.push((network, inside));
+        by_ports.entry(ports).or_default().push(network);
+    }
+    let mut rules: Vec<Rule> = by_ports
+        .into_iter()
+        .filter_map(|(ports, networks)| {
+            Peers::new(networks).map(|peers| Rule { ports: table.sets[ports].clone(), peers })
+        })
+        .collect();
+    rules.sort_unstable_by(|a, b| a.ports.cmp(&b.ports));
+    rules
+}

@@ -1,0 +1,150 @@
+//! The user's own endpoints.
+
+use super::{Endpoint, Target, directions};
+use crate::crd::{AdditionalDirection, AdditionalEndpoint, CitrixAllowlistSpec, PortProfile, Problem, ProblemKind};
+use crate::feed::EntryGeo;
+use crate::guard::{Guard, Origin};
+use crate::net::{Direction, DomainName, PortRange, PortSet, Protocol};
+use ipnet::IpNet;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Ports of a role, as Citrix Cloud Japan's documentation of connectors lists them: protocol, first and last port.
+#[must_use]
+pub const fn profile_ports(profile: PortProfile) -> &'static [(Protocol, u16, u16)] {
+    use Protocol::{Tcp, Udp};
+    match profile {
+        PortProfile::ActiveDirectory => &[
+            (Tcp, 88, 88),
+            (Udp, 88, 88),
+            (Tcp, 135, 135),
+            (Udp, 137, 138),
+            (Tcp, 139, 139),
+            (Tcp, 389, 389),
+            (Udp, 389, 389),
+            (Tcp, 445, 445),
+            (Tcp, 464, 464),
+            (Udp, 464, 464),
+            (Tcp, 3268, 3268),
+            (Tcp, 49152, 65535),
+        ],
+        PortProfile::CloudConnectorLan => &[
+            (Tcp, 53, 53),
+            (Udp, 53, 53),
+            (Tcp, 88, 88),
+            (Udp, 88, 88),
+            (Udp, 123, 123),
+            (Tcp, 135, 135),
+            (Tcp, 389, 389),
+            (Udp, 389, 389),
+            (Tcp, 445, 445),
+            (Tcp, 464, 464),
+            (Udp, 464, 464),
+            (Tcp, 3268, 3269),
+            (Tcp, 49152, 65535),
+        ],
+        PortProfile::ConnectorAppliance => &[(Tcp, 53, 53), (Udp, 53, 53), (Udp, 123, 123), (Tcp, 443, 443)],
+    }
+}
+
+/// Adds what `additional` asks for. Its inbound ports are the pods' own: `inboundPorts` speaks of the list's.
+pub(super) fn add(
+    spec: &CitrixAllowlistSpec,
+    guard: &Guard,
+    endpoints: &mut Vec<Endpoint>,
+    problems: &mut Vec<Problem>,
+) {
+    for entry in &spec.additional {
+        let problem = |kind: ProblemKind, subject: &str, message: &str| {
+            Problem::new(kind, subject, Some(entry.name.as_str()), message)
+        };
+        let direction = match entry.direction {
+            AdditionalDirection::Outbound => Direction::Outbound,
+            AdditionalDirection::Inbound => Direction::Inbound,
+        };
+        if !directions(spec.direction).contains(&direction) {
+            let message =
+                format!("this entry of additional is {direction}, which spec.direction leaves out: set direction: all");
+            problems.push(problem(ProblemKind::NoMatch, &entry.name, &message));
+            continue;
+        }
+        let (ports, wrong) = ports(entry);
+        for message in wrong {
+            problems.push(problem(ProblemKind::Malformed, &entry.name, &message));
+        }
+        let Some(ports) = ports else {
+            let message =
+                "this entry of additional has no usable ports: nothing is opened, since no ports would mean every port";
+            problems.push(problem(ProblemKind::NoPorts, &entry.name, message));
+            continue;
+        };
+        let service: Arc<str> = entry.name.as_str().into();
+        let mut push = |target: Target| {
+            endpoints.push(Endpoint {
+                direction,
+                service: service.clone(),
+                geo: EntryGeo::All,
+                target,
+                ports: ports.clone(),
+                origin: Origin::User,
+                required: true,
+                notes: None,
+                stands_in_for: None,
+            });
+        };
+        for text in &entry.fqdns {
+            match DomainName::parse(text) {
+                Ok(name) => push(Target::Name(name)),
+                Err(error) => {
+                    problems.push(problem(ProblemKind::Malformed, text, &format!("additional.fqdns: {error}")))
+                }
+            }
+        }
+        for text in &entry.cidrs {
+            let Some(network) = network(text) else {
+                let message = "additional.cidrs: not a CIDR such as 10.20.0.0/24 or 2001:db8::/64";
+                problems.push(problem(ProblemKind::Malformed, text, message));
+                continue;
+            };
+            match guard.check_network(network, Origin::User) {
+                Ok(()) => push(Target::Network(network)),
+                Err(refusal) => {
+                    let message = format!("this CIDR of additional is not opened: {refusal}");
+                    problems.push(problem(ProblemKind::Refused, text, &message));
+                }
+            }
+        }
+    }
+}
+
+/// An entry's ports, and what of them cannot be read.
+fn ports(entry: &AdditionalEndpoint) -> (Option<PortSet>, Vec<String>) {
+    let mut ranges: Vec<(Protocol, PortRange)> = Vec::new();
+    let mut wrong = Vec::new();
+    for (protocol, field, listed) in
+        [(Protocol::Tcp, "tcpPorts", &entry.tcp_ports), (Protocol::Udp, "udpPorts", &entry.udp_ports)]
+    {
+        let text = match listed {
+            None => continue,
+            Some(IntOrString::Int(port)) => port.to_string(),
+            Some(IntOrString::String(text)) => text.clone(),
+        };
+        for item in text.split(',') {
+            match PortRange::parse(item) {
+                Ok(range) => ranges.push((protocol, range)),
+                Err(error) => wrong.push(format!("additional.{field}: {error}")),
+            }
+        }
+    }
+    for (protocol, first, last) in entry.profile.map_or(&[][..], profile_ports) {
+        ranges.extend(PortRange::new(*first, *last).map(|range| (*protocol, range)));
+    }
+    (PortSet::new(ranges), wrong)
+}
+
+fn network(text: &str) -> Option<IpNet> {
+    let text = text.trim();
+    let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    network.map(|network| network.trunc())
+}

@@ -1,0 +1,112 @@
+//! Which entries of a list a spec is about.
+
+use crate::crd::{CitrixAllowlistSpec, DirectionChoice, GeoChoice, Problem, ProblemKind};
+use crate::feed::{Allowlist, Entry, EntryGeo, ListProblem};
+use crate::net::Direction;
+use wildmatch::WildMatch;
+
+/// The directions a spec asks for.
+#[must_use]
+pub const fn directions(choice: DirectionChoice) -> &'static [Direction] {
+    match choice {
+        DirectionChoice::Outbound => &[Direction::Outbound],
+        DirectionChoice::Inbound => &[Direction::Inbound],
+        DirectionChoice::All => &Direction::ALL,
+    }
+}
+
+/// Whether an entry of region `geo` serves the region asked for. An entry for every region always does; one for a region
+/// the operator does not know only serves those who ask for every region.
+#[must_use]
+pub fn geo_matches(choice: GeoChoice, geo: &EntryGeo) -> bool {
+    let asked = match choice {
+        GeoChoice::All => return true,
+        GeoChoice::Us => "us",
+        GeoChoice::Eu => "eu",
+        GeoChoice::ApS => "ap-s",
+        GeoChoice::Jp => "jp",
+    };
+    match geo {
+        EntryGeo::All => true,
+        EntryGeo::Region(region) => &**region == asked,
+    }
+}
+
+/// A glob over service names; capitals do not matter, since nobody remembers a vendor's.
+struct Glob<'a> {
+    text: &'a str,
+    matcher: WildMatch,
+}
+
+impl<'a> Glob<'a> {
+    fn all(texts: &'a [String]) -> Vec<Self> {
+        let glob = |text: &'a String| Self { text, matcher: WildMatch::new_case_insensitive(text) };
+        texts.iter().map(glob).collect()
+    }
+}
+
+/// A spec's filters, ready to be asked.
+pub(super) struct Filter<'a> {
+    geo: GeoChoice,
+    directions: &'static [Direction],
+    include: Vec<Glob<'a>>,
+    exclude: Vec<Glob<'a>>,
+    required_only: bool,
+}
+
+impl<'a> Filter<'a> {
+    pub(super) fn new(spec: &'a CitrixAllowlistSpec) -> Self {
+        Self {
+            geo: spec.geo,
+            directions: directions(spec.direction),
+            include: Glob::all(&spec.services.include),
+            exclude: Glob::all(&spec.services.exclude),
+            required_only: spec.services.required_only,
+        }
+    }
+
+    pub(super) fn matches(&self, entry: &Entry) -> bool {
+        self.in_scope(entry) && self.service(&entry.service) && (entry.required || !self.required_only)
+    }
+
+    /// Whether a problem of the list lies within the filters, so far as it could be read.
+    pub(super) fn concerns(&self, listed: &ListProblem) -> bool {
+        listed.direction.is_none_or(|direction| self.directions.contains(&direction))
+            && geo_matches(self.geo, &listed.geo)
+            && listed.problem.service.as_deref().is_none_or(|service| self.service(service))
+    }
+
+    /// Globs that find nothing: a typing error in one would otherwise pass for intent.
+    pub(super) fn unmatched(&self, allowlist: &Allowlist) -> Vec<Problem> {
+        if allowlist.entries.is_empty() {
+            return Vec::new();
+        }
+        let known = |glob: &Glob| allowlist.entries.iter().any(|entry| glob.matcher.matches(&entry.service));
+        let mut problems = Vec::new();
+        for glob in &self.include {
+            let scoped = |entry: &Entry| self.in_scope(entry) && glob.matcher.matches(&entry.service);
+            let message = if !known(glob) {
+                "services.include matches no service of the list: nothing is allowed for it"
+            } else if !allowlist.entries.iter().any(scoped) {
+                "services.include matches services of the list, but none in the geo and direction asked for"
+            } else {
+                continue;
+            };
+            problems.push(Problem::new(ProblemKind::NoMatch, glob.text, None, message));
+        }
+        for glob in self.exclude.iter().filter(|glob| !known(glob)) {
+            let message = "services.exclude matches no service of the list: it leaves nothing out";
+            problems.push(Problem::new(ProblemKind::NoMatch, glob.text, None, message));
+        }
+        problems
+    }
+
+    fn in_scope(&self, entry: &Entry) -> bool {
+        self.directions.contains(&entry.direction) && geo_matches(self.geo, &entry.geo)
+    }
+
+    fn service(&self, service: &str) -> bool {
+        let any = |globs: &[Glob]| globs.iter().any(|glob| glob.matcher.matches(service));
+        (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
+    }
+}

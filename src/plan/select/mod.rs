@@ -1,0 +1,242 @@
+//! What a spec wants of a list.
+
+mod additional;
+mod filter;
+mod inbound_ports;
+mod wildcards;
+
+#[cfg(test)]
+mod tests;
+
+pub use additional::profile_ports;
+pub use filter::{directions, geo_matches};
+
+use crate::crd::{CitrixAllowlistSpec, Problem, ProblemKind};
+use crate::feed::{Allowlist, Entry, EntryGeo};
+use crate::guard::{Guard, Origin};
+use crate::net::{Direction, DomainName, NamePattern, PortSet};
+use filter::Filter;
+use inbound_ports::InboundPorts;
+use ipnet::IpNet;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use wildcards::Wildcards;
+
+/// What a spec wants of a list: endpoints to open, names to resolve for them, and what cannot be honoured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Endpoints to open, sorted and distinct, whatever the order of the list.
+    pub endpoints: Vec<Endpoint>,
+    /// The exact names among them, to be resolved.
+    pub names: Arc<BTreeSet<DomainName>>,
+    /// Wildcards of the list within the spec's filters, sorted and distinct.
+    pub wildcard_uses: Vec<WildcardUse>,
+    /// What cannot be honoured, sorted and distinct.
+    pub problems: Vec<Problem>,
+    /// Distinct wildcards that nothing in the spec stands in for.
+    pub wildcards: usize,
+    /// Whether one of these is of an entry that the vendor calls required.
+    pub required_wildcard_unhonoured: bool,
+    /// Services of the list with at least one endpoint in use.
+    pub services: usize,
+    /// Whether the list itself held no entry at all: then an empty selection is the vendor's failure, not the user's word.
+    pub list_is_empty: bool,
+}
+
+/// One thing to open: a target on its ports.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// Which way connections are opened.
+    pub direction: Direction,
+    /// The list's service, or the name of the `additional` entry.
+    pub service: Arc<str>,
+    /// The region it serves.
+    pub geo: EntryGeo,
+    /// What is reached, or reaches in.
+    pub target: Target,
+    /// Ports as the selected pods see them: inbound ones are mapped by `inboundPorts`.
+    pub ports: PortSet,
+    /// Who asks for it.
+    pub origin: Origin,
+    /// Whether the vendor calls it required; the user's own always are.
+    pub required: bool,
+    /// The vendor's remark.
+    pub notes: Option<Arc<str>>,
+    /// The wildcard that this name stands in for.
+    pub stands_in_for: Option<NamePattern>,
+}
+
+/// What an endpoint opens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// The addresses of a name.
+    Name(DomainName),
+    /// A network, canonical and through the guard.
+    Network(IpNet),
+}
+
+/// A wildcard of the list, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WildcardUse {
+    /// Which way connections are opened.
+    pub direction: Direction,
+    /// The list's service.
+    pub service: Arc<str>,
+    /// The region it serves.
+    pub geo: EntryGeo,
+    /// The wildcard.
+    pub pattern: NamePattern,
+    /// Ports as the selected pods see them.
+    pub ports: PortSet,
+    /// Whether the vendor calls the entry required.
+    pub required: bool,
+    /// The vendor's remark.
+    pub notes: Option<Arc<str>>,
+    /// Whether the spec's `wildcards` names it.
+    pub honoured: bool,
+    /// Names that stand in for it, sorted: from the spec, and where `expandWildcards` says so from the list.
+    pub stand_ins: Vec<DomainName>,
+}
+
+/// What `spec` wants of `allowlist`, with networks that `guard` refuses left out and reported.
+#[must_use]
+pub fn select(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, guard: &Guard) -> Selection {
+    let filter = Filter::new(spec);
+    let mut collected = Collected {
+        guard,
+        ports: InboundPorts::new(&spec.inbound_ports),
+        wildcards: Wildcards::new(spec, allowlist),
+        endpoints: Vec::new(),
+        wildcard_uses: Vec::new(),
+        problems: filter.unmatched(allowlist),
+    };
+    for listed in &allowlist.problems {
+        if filter.concerns(listed) {
+            collected.problems.push(listed.problem.clone());
+        }
+    }
+    for entry in allowlist.entries.iter().filter(|entry| filter.matches(entry)) {
+        collected.add(entry);
+    }
+    let services: BTreeSet<&str> = collected.endpoints.iter().map(|endpoint| &*endpoint.service).collect();
+    let services = services.len();
+    additional::add(spec, guard, &mut collected.endpoints, &mut collected.problems);
+    collected.finish(services, allowlist.entries.is_empty())
+}
+
+/// A selection in the making.
+struct Collected<'a> {
+    guard: &'a Guard,
+    ports: InboundPorts,
+    wildcards: Wildcards,
+    endpoints: Vec<Endpoint>,
+    wildcard_uses: Vec<WildcardUse>,
+    problems: Vec<Problem>,
+}
+
+impl Collected<'_> {
+    fn add(&mut self, entry: &Entry) {
+        let Some(listed) = &entry.ports else {
+            self.problems.push(without_ports(entry));
+            for pattern in &entry.patterns {
+                self.wildcards.seen(pattern);
+            }
+            return;
+        };
+        let ports = match entry.direction {
+            Direction::Outbound => listed.clone(),
+            Direction::Inbound => self.ports.map(listed),
+        };
+        let endpoint = |target: Target, stands_in_for: Option<&NamePattern>| Endpoint {
+            direction: entry.direction,
+            service: entry.service.clone(),
+            geo: entry.geo.clone(),
+            target,
+            ports: ports.clone(),
+            origin: Origin::Vendor,
+            required: entry.required,
+            notes: entry.notes.clone(),
+            stands_in_for: stands_in_for.cloned(),
+        };
+        for name in &entry.names {
+            self.endpoints.push(endpoint(Target::Name(name.clone()), None));
+        }
+        for network in &entry.networks {
+            let network = network.trunc();
+            match self.guard.check_network(network, Origin::Vendor) {
+                Ok(()) => self.endpoints.push(endpoint(Target::Network(network), None)),
+                Err(refusal) => self.problems.push(Problem::new(
+                    ProblemKind::Refused,
+                    network.to_string(),
+                    Some(&entry.service),
+                    format!("the listed network is not opened: {refusal}"),
+                )),
+            }
+        }
+        for pattern in &entry.patterns {
+            let (stand_ins, honoured) = self.wildcards.stand_ins(pattern);
+            for name in &stand_ins {
+                // A name the same entry lists anyway is no stand-in.
+                if !entry.names.contains(name) {
+                    self.endpoints.push(endpoint(Target::Name(name.clone()), Some(pattern)));
+                }
+            }
+            self.wildcard_uses.push(WildcardUse {
+                direction: entry.direction,
+                service: entry.service.clone(),
+                geo: entry.geo.clone(),
+                pattern: pattern.clone(),
+                ports: ports.clone(),
+                required: entry.required,
+                notes: entry.notes.clone(),
+                honoured,
+                stand_ins,
+            });
+        }
+    }
+
+    fn finish(mut self, services: usize, list_is_empty: bool) -> Selection {
+        self.endpoints.sort_unstable();
+        self.endpoints.dedup();
+        self.wildcard_uses.sort_unstable();
+        self.wildcard_uses.dedup();
+        self.problems.extend(self.ports.unmatched());
+        self.problems.extend(self.wildcards.problems(&self.wildcard_uses));
+        self.problems.sort_unstable();
+        self.problems.dedup();
+        let unhonoured = || self.wildcard_uses.iter().filter(|wildcard| !wildcard.honoured);
+        let names: BTreeSet<DomainName> = self
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| match &endpoint.target {
+                Target::Name(name) => Some(name.clone()),
+                Target::Network(_) => None,
+            })
+            .collect();
+        Selection {
+            wildcards: unhonoured().map(|wildcard| &wildcard.pattern).collect::<BTreeSet<_>>().len(),
+            required_wildcard_unhonoured: unhonoured().any(|wildcard| wildcard.required),
+            names: Arc::new(names),
+            services,
+            list_is_empty,
+            endpoints: self.endpoints,
+            wildcard_uses: self.wildcard_uses,
+            problems: self.problems,
+        }
+    }
+}
+
+/// An entry without ports is one problem, however many endpoints it has.
+fn without_ports(entry: &Entry) -> Problem {
+    let mut targets: Vec<String> = entry.names.iter().map(ToString::to_string).collect();
+    targets.extend(entry.patterns.iter().map(ToString::to_string));
+    targets.extend(entry.networks.iter().map(ToString::to_string));
+    targets.sort_unstable();
+    let subject = targets.first().map_or(&*entry.service, String::as_str);
+    let message = format!(
+        "the list gives no ports for this {} entry of {} endpoints: nothing is opened, since no ports would mean every port; an entry of additional can name them",
+        entry.direction,
+        targets.len()
+    );
+    Problem::new(ProblemKind::NoPorts, subject, Some(&entry.service), message)
+}

@@ -1,0 +1,124 @@
+//! Names that stand in for wildcards, which DNS cannot enumerate and NetworkPolicy cannot say.
+
+use super::WildcardUse;
+use crate::crd::{CitrixAllowlistSpec, ExpandWildcards, Problem, ProblemKind};
+use crate::feed::Allowlist;
+use crate::net::{DomainName, NamePattern};
+use crate::plan::few;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the spec says of one wildcard.
+#[derive(Default)]
+struct Named {
+    names: BTreeSet<DomainName>,
+    seen: bool,
+}
+
+/// The spec's `wildcards`, and the names that the list knows.
+pub(super) struct Wildcards {
+    named: BTreeMap<NamePattern, Named>,
+    /// Exact names of the whole list: a wildcard covers them whatever their service, region or direction.
+    known: BTreeSet<DomainName>,
+    /// Patterns of the whole list, to tell a filtered one from one that is not there.
+    listed: BTreeSet<NamePattern>,
+    expanded: BTreeMap<NamePattern, Vec<DomainName>>,
+    problems: Vec<Problem>,
+}
+
+impl Wildcards {
+    pub(super) fn new(spec: &CitrixAllowlistSpec, allowlist: &Allowlist) -> Self {
+        let mut named: BTreeMap<NamePattern, Named> = BTreeMap::new();
+        let mut problems = Vec::new();
+        for wildcard in &spec.wildcards {
+            let pattern = match NamePattern::parse(&wildcard.pattern) {
+                Ok(pattern) => pattern,
+                Err(error) => {
+                    problems.push(malformed(&wildcard.pattern, &format!("wildcards.pattern: {error}")));
+                    continue;
+                }
+            };
+            let names = &mut named.entry(pattern.clone()).or_default().names;
+            for text in &wildcard.names {
+                match DomainName::parse(text) {
+                    Ok(name) if pattern.matches(&name) => {
+                        names.insert(name);
+                    }
+                    Ok(name) => {
+                        problems.push(malformed(name.as_str(), &format!("does not match wildcards.pattern {pattern}")));
+                    }
+                    Err(error) => problems.push(malformed(text, &format!("wildcards.names: {error}"))),
+                }
+            }
+        }
+        let known = match spec.expand_wildcards {
+            ExpandWildcards::Auto => allowlist.entries.iter().flat_map(|entry| entry.names.iter().cloned()).collect(),
+            ExpandWildcards::None => BTreeSet::new(),
+        };
+        let listed = allowlist.entries.iter().flat_map(|entry| entry.patterns.iter().cloned()).collect();
+        Self { named, known, listed, expanded: BTreeMap::new(), problems }
+    }
+
+    /// Notes that an entry within the filters holds `pattern`.
+    pub(super) fn seen(&mut self, pattern: &NamePattern) {
+        if let Some(named) = self.named.get_mut(pattern) {
+            named.seen = true;
+        }
+    }
+
+    /// The names that stand in for `pattern`, sorted, and whether the spec names it.
+    pub(super) fn stand_ins(&mut self, pattern: &NamePattern) -> (Vec<DomainName>, bool) {
+        self.seen(pattern);
+        if !self.expanded.contains_key(pattern) {
+            let known = matching(pattern, &self.known);
+            self.expanded.insert(pattern.clone(), known);
+        }
+        let mut names: BTreeSet<DomainName> = self.expanded.get(pattern).into_iter().flatten().cloned().collect();
+        let honoured = match self.named.get(pattern) {
+            Some(named) => {
+                names.extend(named.names.iter().cloned());
+                !named.names.is_empty()
+            }
+            None => false,
+        };
+        (names.into_iter().collect(), honoured)
+    }
+
+    /// A problem for each wildcard of each service that the spec does not name, and for each it names in vain.
+    pub(super) fn problems(&mut self, uses: &[WildcardUse]) -> Vec<Problem> {
+        let mut problems = std::mem::take(&mut self.problems);
+        for wildcard in uses.iter().filter(|wildcard| !wildcard.honoured) {
+            let required = if wildcard.required { "required; " } else { "" };
+            let gap = if wildcard.stand_ins.is_empty() {
+                "nothing under it is allowed".to_owned()
+            } else {
+                format!("only names known from the list are allowed: {}", few(wildcard.stand_ins.iter()))
+            };
+            let message = format!("{required}{gap}; name what pods use under wildcards");
+            problems.push(Problem::new(
+                ProblemKind::Wildcard,
+                wildcard.pattern.as_str(),
+                Some(&wildcard.service),
+                message,
+            ));
+        }
+        for (pattern, _) in self.named.iter().filter(|(_, named)| !named.seen) {
+            let message = if self.listed.contains(pattern) {
+                "wildcards names a pattern of the list that geo, direction or services leave out: its names are not allowed"
+            } else {
+                "wildcards names a pattern that the list does not have: its names are not allowed; additional can name them with ports"
+            };
+            problems.push(Problem::new(ProblemKind::NoMatch, pattern.as_str(), None, message));
+        }
+        problems
+    }
+}
+
+fn malformed(subject: &str, message: &str) -> Problem {
+    Problem::new(ProblemKind::Malformed, subject, None, message)
+}
+
+fn matching(pattern: &NamePattern, names: &BTreeSet<DomainName>) -> Vec<DomainName> {
+    // Nearly every name fails on the ending, which is much cheaper to see than the whole pattern.
+    let ending = pattern.as_str().rsplit('*').next().unwrap_or_default();
+    names.iter().filter(|name| name.as_str().ends_with(ending) && pattern.matches(name)).cloned().collect()
+}

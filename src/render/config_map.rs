@@ -1,0 +1,145 @@
+//! The ConfigMap `<name>-cidrs`, which other firewalls, proxies and scripts read, and which attributes addresses to
+//! names for memory after a restart.
+
+mod endpoints;
+
+use super::{Owner, metadata, numbered};
+use crate::crd::{Problem, ProblemKind};
+use crate::net::{Direction, DomainName};
+use crate::plan::Plan;
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+pub use endpoints::SCHEMA;
+
+/// The key that holds every endpoint with what is known of it.
+pub const ENDPOINTS_KEY: &str = "endpoints.json";
+/// Metadata and keys of an object, in bytes, generously.
+const FRAME_BYTES: usize = 4096;
+
+/// The name of the ConfigMap with the given number, counted from 0.
+#[must_use]
+pub fn config_map_name(owner: &str, index: usize) -> String {
+    numbered(format!("{owner}-cidrs"), index)
+}
+
+/// Whether a key of the ConfigMap is the operator's: others may be somebody else's, and are left alone.
+#[must_use]
+pub fn is_owned_key(key: &str) -> bool {
+    key == ENDPOINTS_KEY
+        || Direction::ALL.into_iter().any(|direction| {
+            key.strip_prefix(direction.object_suffix()).is_some_and(|list| matches!(list, ".cidrs" | ".fqdns"))
+        })
+}
+
+/// The lists of the ConfigMap: a line for each CIDR or name.
+#[derive(Default)]
+pub(super) struct Lists {
+    by_key: BTreeMap<String, Vec<String>>,
+}
+
+impl Lists {
+    pub(super) fn add_names(&mut self, direction: Direction, names: BTreeSet<&DomainName>) {
+        let lines = names.into_iter().map(ToString::to_string).collect();
+        self.by_key.insert(format!("{}.fqdns", direction.object_suffix()), lines);
+        self.by_key.entry(format!("{}.cidrs", direction.object_suffix())).or_default();
+    }
+
+    pub(super) fn add_networks(&mut self, direction: Direction, networks: &[IpNet]) {
+        let lines = networks.iter().map(ToString::to_string).collect();
+        self.by_key.insert(format!("{}.cidrs", direction.object_suffix()), lines);
+    }
+}
+
+/// The ConfigMaps of at most `bytes` each. The lists are never cut short, but go on in the next; `endpoints.json` stands
+/// in the first, shortened where it does not fit, which is a problem.
+pub(super) fn config_maps(
+    owner: &Owner,
+    plan: &Plan,
+    lists: &Lists,
+    bytes: usize,
+) -> (Vec<ConfigMap>, Option<Problem>) {
+    let bytes = bytes.saturating_sub(FRAME_BYTES).max(8 * FRAME_BYTES);
+    let whole = endpoints::json(plan, usize::MAX).0;
+    // A quarter at most is kept free for it, what it would take JSON-escaped.
+    let reserved = endpoints::escaped_bytes(&whole).min(bytes / 4);
+    let mut maps: Vec<BTreeMap<String, String>> = vec![BTreeMap::new()];
+    let mut room = bytes - reserved;
+    for (key, lines) in &lists.by_key {
+        // An empty list is there too, so that what mounts the file finds it.
+        if let Some(map) = maps.last_mut() {
+            map.insert(key.clone(), String::new());
+        }
+        for line in lines {
+            // A line break takes two bytes in JSON.
+            let taken = line.len() + 2;
+            if taken > room {
+                maps.push(BTreeMap::new());
+                room = bytes;
+            }
+            room -= taken;
+            if let Some(map) = maps.last_mut() {
+                let text = map.entry(key.clone()).or_default();
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    let left = reserved + if maps.len() == 1 { room } else { 0 };
+    let (endpoints, shortened) =
+        if endpoints::escaped_bytes(&whole) <= left { (whole, false) } else { endpoints::json(plan, left) };
+    if let Some(first) = maps.first_mut() {
+        first.insert(ENDPOINTS_KEY.to_owned(), endpoints);
+    }
+    let problem = shortened.then(|| {
+        let message =
+            "endpoints.json is shortened to fit into a ConfigMap, and says how; the lists beside it are whole";
+        Problem::new(ProblemKind::Limit, config_map_name(&owner.name, 0), None, message)
+    });
+    let config_map = |(index, data): (usize, BTreeMap<String, String>)| ConfigMap {
+        metadata: metadata(owner, config_map_name(&owner.name, index)),
+        data: Some(data),
+        ..ConfigMap::default()
+    };
+    (maps.into_iter().enumerate().map(config_map).collect(), problem)
+}
+
+/// The addresses that a ConfigMap attributes to names. Tolerant: what cannot be read is passed over, since it is memory
+/// and no more. It may attribute an address that a policy holds, never add one.
+#[must_use]
+pub fn remembered(config_map: &ConfigMap) -> BTreeMap<DomainName, Vec<IpAddr>> {
+    let mut addresses: BTreeMap<DomainName, BTreeSet<IpAddr>> = BTreeMap::new();
+    for endpoint in stored(config_map) {
+        let Some(name) = endpoint.get("name").and_then(Value::as_str) else { continue };
+        let Ok(name) = DomainName::parse(name) else { continue };
+        let listed = endpoint.get("addresses").and_then(Value::as_array).into_iter().flatten();
+        let listed = listed.filter_map(|address| address.as_str()?.parse::<IpAddr>().ok());
+        addresses.entry(name).or_default().extend(listed);
+    }
+    addresses.retain(|_, addresses| !addresses.is_empty());
+    addresses.into_iter().map(|(name, addresses)| (name, addresses.into_iter().collect())).collect()
+}
+
+/// The networks that a ConfigMap says the list or the spec gave: they are no name's, and go when nobody asks for them
+/// any more. Tolerant like [`remembered`].
+#[must_use]
+pub fn remembered_networks(config_map: &ConfigMap) -> BTreeSet<IpNet> {
+    let endpoints = stored(config_map);
+    let networks = endpoints.iter().filter_map(|endpoint| endpoint.get("cidr")?.as_str()?.parse::<IpNet>().ok());
+    networks.map(|network| network.trunc()).collect()
+}
+
+fn stored(config_map: &ConfigMap) -> Vec<Value> {
+    let text = config_map.data.as_ref().and_then(|data| data.get(ENDPOINTS_KEY));
+    let document = text.and_then(|text| serde_json::from_str::<Value>(text).ok());
+    match document {
+        Some(Value::Object(mut document)) => match document.remove("endpoints") {
+            Some(Value::Array(endpoints)) => endpoints,
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,188 @@
+//! `endpoints.json`: every endpoint with what is known of it, one a line.
+
+use crate::feed::EntryGeo;
+use crate::net::{PortSet, Protocol};
+use crate::plan::{EndpointRecord, Plan, Target, WildcardUse};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// The version of the document's schema. It changes only when a reader of the old one would be misled.
+pub const SCHEMA: &str = "citrix-allowlist.io/endpoints/v1";
+
+/// One endpoint, under the names that the vendor's API uses.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    direction: &'static str,
+    service: &'a str,
+    geo: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cidr: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wildcard: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tcp_ports: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    udp_ports: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    addresses: Option<&'a [IpAddr]>,
+    required: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_use: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    honoured: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stands_in_for: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notes: Option<&'a str>,
+}
+
+/// What is left out to save space: each step leaves out what the one before does, and more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Shortened {
+    Nothing,
+    /// Remarks.
+    Notes,
+    /// Addresses of a name after its first endpoint: nothing is lost yet.
+    RepeatedAddresses,
+    /// All addresses.
+    Addresses,
+    /// Endpoints at the end.
+    Endpoints,
+}
+
+impl Shortened {
+    const STEPS: [Self; 5] = [Self::Nothing, Self::Notes, Self::RepeatedAddresses, Self::Addresses, Self::Endpoints];
+
+    fn marks(self) -> Vec<&'static str> {
+        let all = [
+            (Self::Notes, "notes"),
+            (Self::RepeatedAddresses, "repeatedAddresses"),
+            (Self::Addresses, "addresses"),
+            (Self::Endpoints, "endpoints"),
+        ];
+        all.into_iter().filter(|(step, _)| *step <= self).map(|(_, mark)| mark).collect()
+    }
+}
+
+/// Bytes that `text` takes within a JSON string.
+pub(super) fn escaped_bytes(text: &str) -> usize {
+    text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | b'\n')).count()
+}
+
+/// The document in at most `bytes`, JSON-escaped, and whether it had to be shortened for that.
+pub(super) fn json(plan: &Plan, bytes: usize) -> (String, bool) {
+    for step in Shortened::STEPS {
+        let lines = lines(plan, step);
+        let room = bytes.saturating_sub(512);
+        let mut taken = 0;
+        let kept = lines
+            .iter()
+            .take_while(|line| {
+                taken += escaped_bytes(line) + 3;
+                taken <= room || bytes == usize::MAX
+            })
+            .count();
+        if kept == lines.len() || step == Shortened::Endpoints {
+            return (
+                document(lines.get(..kept).unwrap_or_default(), step, lines.len() - kept),
+                step != Shortened::Nothing,
+            );
+        }
+    }
+    (document(&[], Shortened::Endpoints, plan.records.len() + plan.wildcard_uses.len()), true)
+}
+
+fn document(lines: &[String], step: Shortened, omitted: usize) -> String {
+    let shortened = match step {
+        Shortened::Nothing => String::new(),
+        _ => {
+            let marks: Vec<String> = step.marks().iter().map(|mark| format!("\"{mark}\"")).collect();
+            format!("\"shortened\":[{}],\"omitted\":{omitted},\n", marks.join(","))
+        }
+    };
+    let open = if lines.is_empty() { "" } else { "\n" };
+    format!("{{\"schema\":\"{SCHEMA}\",\n{shortened}\"endpoints\":[{open}{}{open}]}}\n", lines.join(",\n"))
+}
+
+fn lines(plan: &Plan, step: Shortened) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let endpoints = plan.records.iter().map(|record| {
+        let mut line = endpoint(record);
+        let repeated = line.name.is_some_and(|name| !seen.insert((record.endpoint.direction, name)));
+        if step >= Shortened::Addresses || (step >= Shortened::RepeatedAddresses && repeated) {
+            line.addresses = None;
+        }
+        line
+    });
+    let wildcards = plan.wildcard_uses.iter().map(wildcard);
+    endpoints
+        .chain(wildcards)
+        .map(|mut line| {
+            if step >= Shortened::Notes {
+                line.notes = None;
+            }
+            // Serialising strings, numbers and lists of them into memory cannot fail.
+            serde_json::to_string(&line).unwrap_or_default()
+        })
+        .collect()
+}
+
+fn geo(geo: &EntryGeo) -> &str {
+    match geo {
+        EntryGeo::All => "all",
+        EntryGeo::Region(region) => region,
+    }
+}
+
+fn ports(ports: &PortSet) -> (Option<String>, Option<String>) {
+    (ports.listed(Protocol::Tcp), ports.listed(Protocol::Udp))
+}
+
+fn endpoint(record: &EndpointRecord) -> Line<'_> {
+    let endpoint = &record.endpoint;
+    let (tcp_ports, udp_ports) = ports(&endpoint.ports);
+    let (name, cidr) = match &endpoint.target {
+        Target::Name(name) => (Some(name.as_str()), None),
+        Target::Network(network) => (None, Some(network.to_string())),
+    };
+    Line {
+        direction: endpoint.direction.as_str(),
+        service: &endpoint.service,
+        geo: geo(&endpoint.geo),
+        name,
+        cidr,
+        wildcard: None,
+        tcp_ports,
+        udp_ports,
+        addresses: name.is_some().then_some(&*record.addresses),
+        required: endpoint.required,
+        in_use: (!record.in_use).then_some(false),
+        honoured: None,
+        stands_in_for: endpoint.stands_in_for.as_ref().map(crate::net::NamePattern::as_str),
+        notes: endpoint.notes.as_deref(),
+    }
+}
+
+fn wildcard(wildcard: &WildcardUse) -> Line<'_> {
+    let (tcp_ports, udp_ports) = ports(&wildcard.ports);
+    Line {
+        direction: wildcard.direction.as_str(),
+        service: &wildcard.service,
+        geo: geo(&wildcard.geo),
+        name: None,
+        cidr: None,
+        wildcard: Some(wildcard.pattern.as_str()),
+        tcp_ports,
+        udp_ports,
+        addresses: None,
+        required: wildcard.required,
+        in_use: None,
+        honoured: Some(wildcard.honoured),
+        stands_in_for: None,
+        notes: wildcard.notes.as_deref(),
+    }
+}

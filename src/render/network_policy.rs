@@ -1,0 +1,159 @@
+//! `networking.k8s.io/v1 NetworkPolicy`: the engine every cluster has.
+
+use super::placement::{Part, PartRule};
+use super::{Owner, metadata, numbered};
+use crate::net::{Direction, PortRange, PortSet, Protocol};
+use crate::plan::{DnsPeer, DnsRule, RememberedRule};
+use ipnet::IpNet;
+use k8s_openapi::api::networking::v1::{
+    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
+    NetworkPolicySpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use std::collections::BTreeMap;
+
+/// The label Kubernetes itself puts on every namespace: its name.
+const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
+/// Metadata, managed fields and punctuation of an object, in bytes, generously.
+const FRAME_BYTES: usize = 4096;
+
+/// The name of a direction's policy with the given number, counted from 0.
+#[must_use]
+pub fn policy_name(owner: &str, direction: Direction, index: usize) -> String {
+    numbered(format!("{owner}-{}", direction.object_suffix()), index)
+}
+
+/// Bytes that every policy takes beside its rules.
+pub(super) fn fixed_bytes(pod_selector: &LabelSelector, dns: &[DnsRule]) -> usize {
+    let selector = serde_json::to_vec(pod_selector).map_or(0, |text| text.len());
+    let dns: Vec<NetworkPolicyEgressRule> = dns.iter().map(dns_rule).collect();
+    FRAME_BYTES + selector + serde_json::to_vec(&dns).map_or(0, |text| text.len())
+}
+
+/// The policies of one direction, one for each part. The rules for DNS stand in the first.
+pub(super) fn policies(
+    owner: &Owner,
+    pod_selector: &LabelSelector,
+    direction: Direction,
+    parts: &[Part],
+    dns: &[DnsRule],
+) -> Vec<NetworkPolicy> {
+    let policy = |(position, part): (usize, &Part)| {
+        let rules = part.rules.iter();
+        let (egress, ingress) = match direction {
+            Direction::Outbound => {
+                let dns = if position == 0 { dns } else { &[] };
+                let allowed = rules.map(|rule| NetworkPolicyEgressRule { ports: ports(&rule.ports), to: peers(rule) });
+                (Some(dns.iter().map(dns_rule).chain(allowed).collect()), None)
+            }
+            Direction::Inbound => {
+                let allowed =
+                    rules.map(|rule| NetworkPolicyIngressRule { from: peers(rule), ports: ports(&rule.ports) });
+                (None, Some(allowed.collect()))
+            }
+        };
+        NetworkPolicy {
+            metadata: metadata(owner, policy_name(&owner.name, direction, part.index)),
+            spec: Some(NetworkPolicySpec {
+                egress,
+                ingress,
+                pod_selector: Some(pod_selector.clone()),
+                policy_types: Some(vec![direction.policy_type().to_owned()]),
+            }),
+        }
+    };
+    parts.iter().enumerate().map(policy).collect()
+}
+
+fn port((protocol, range): (Protocol, PortRange)) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        end_port: (range.last() > range.first()).then(|| i32::from(range.last())),
+        port: Some(IntOrString::Int(i32::from(range.first()))),
+        protocol: Some(protocol.as_str().to_owned()),
+    }
+}
+
+fn ports(ports: &PortSet) -> Option<Vec<NetworkPolicyPort>> {
+    Some(ports.iter().map(port).collect())
+}
+
+fn block(network: IpNet) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        ip_block: Some(IPBlock { cidr: network.to_string(), except: None }),
+        ..NetworkPolicyPeer::default()
+    }
+}
+
+fn peers(rule: &PartRule) -> Option<Vec<NetworkPolicyPeer>> {
+    Some(rule.networks.iter().copied().map(block).collect())
+}
+
+/// A rule for DNS writes UDP before TCP, as no other rule does: by this it is known again when policies are read back.
+fn dns_rule(rule: &DnsRule) -> NetworkPolicyEgressRule {
+    let labels =
+        |labels: BTreeMap<String, String>| LabelSelector { match_labels: Some(labels), match_expressions: None };
+    let peer = |peer: &DnsPeer| match peer {
+        DnsPeer::Network(network) => block(*network),
+        DnsPeer::Pods { namespace, labels: selected } => NetworkPolicyPeer {
+            ip_block: None,
+            namespace_selector: Some(labels(BTreeMap::from([(NAMESPACE_LABEL.to_owned(), namespace.clone())]))),
+            pod_selector: Some(labels(selected.clone())),
+        },
+    };
+    let of = |wanted: Protocol| rule.ports().iter().filter(move |(protocol, _)| *protocol == wanted);
+    NetworkPolicyEgressRule {
+        ports: Some(of(Protocol::Udp).chain(of(Protocol::Tcp)).map(port).collect()),
+        to: Some(rule.peers().map(peer).collect()),
+    }
+}
+
+/// What applied policies allow, rule by rule, for memory after a restart. Whatever this operator does not write is
+/// passed over: selectors, named ports, exceptions, rules for everybody. So are the rules for DNS.
+#[must_use]
+pub fn remembered(policies: &[NetworkPolicy]) -> Vec<RememberedRule> {
+    let mut rules = Vec::new();
+    for spec in policies.iter().filter_map(|policy| policy.spec.as_ref()) {
+        for rule in spec.egress.iter().flatten() {
+            rules.extend(read(Direction::Outbound, rule.ports.as_deref(), rule.to.as_deref()));
+        }
+        for rule in spec.ingress.iter().flatten() {
+            rules.extend(read(Direction::Inbound, rule.ports.as_deref(), rule.from.as_deref()));
+        }
+    }
+    rules
+}
+
+fn read(
+    direction: Direction,
+    ports: Option<&[NetworkPolicyPort]>,
+    peers: Option<&[NetworkPolicyPeer]>,
+) -> Option<RememberedRule> {
+    let ranges = ports?.iter().map(read_port).collect::<Option<Vec<_>>>()?;
+    let udp_first = ranges.windows(2).any(|pair| pair[0].0 == Protocol::Udp && pair[1].0 == Protocol::Tcp);
+    if udp_first {
+        return None;
+    }
+    let networks: Vec<IpNet> = peers?.iter().filter_map(read_peer).collect();
+    if networks.is_empty() { None } else { Some((direction, PortSet::new(ranges)?, networks)) }
+}
+
+fn read_port(port: &NetworkPolicyPort) -> Option<(Protocol, PortRange)> {
+    let protocol = match port.protocol.as_deref() {
+        None | Some("TCP") => Protocol::Tcp,
+        Some("UDP") => Protocol::Udp,
+        Some(_) => return None,
+    };
+    let Some(IntOrString::Int(first)) = &port.port else { return None };
+    let last = port.end_port.unwrap_or(*first);
+    let range = PortRange::new(u16::try_from(*first).ok()?, u16::try_from(last).ok()?)?;
+    Some((protocol, range))
+}
+
+fn read_peer(peer: &NetworkPolicyPeer) -> Option<IpNet> {
+    let block = peer.ip_block.as_ref()?;
+    if block.except.as_ref().is_some_and(|except| !except.is_empty()) {
+        return None;
+    }
+    block.cidr.parse().ok()
+}
