@@ -97,6 +97,9 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ("dns.firstPolicyWait", json!("1m"), "+- --first-policy-wait=1m"),
         ("guard.allowPrivateCidrs", json!(["10.1.0.0/16"]), "+- --allow-private-cidr=10.1.0.0/16"),
         ("guard.denyCidrs", json!(["203.0.113.0/24"]), "+- --deny-cidr=203.0.113.0/24"),
+        ("guard.shortestIpv4Prefix", json!(12), "+- --shortest-ipv4-prefix=12"),
+        ("guard.shortestIpv6Prefix", json!(24), "+- --shortest-ipv6-prefix=24"),
+        ("concurrency", json!(4), "+- --concurrency=4"),
         ("cluster.serviceCidrs", json!(["10.96.0.0/12"]), "+- --service-cidr=10.96.0.0/12"),
         ("cluster.podCidrs", json!(["10.244.0.0/16"]), "+- --pod-cidr=10.244.0.0/16"),
         ("cluster.nat64Prefix", json!("64:ff9b::/96"), "+- --nat64-prefix=64:ff9b::/96"),
@@ -297,6 +300,53 @@ fn the_matrix_is_linted_and_both_helms_render_the_same() {
         }
         assert_eq!(rendered[0], rendered[1], "{file}");
     }
+}
+
+/// Runs the operator's own binary.
+fn operator(arguments: &[&str]) -> crate::helm::Output {
+    run(Command::new(env!("CARGO_BIN_EXE_citrix-allowlist")).args(arguments))
+}
+
+#[test]
+fn the_operator_understands_every_argument_that_the_chart_gives() {
+    let mut all = json!({});
+    for (path, value, expected) in effects() {
+        // Of two that exclude each other, one will do; a made-up flag is the user's own.
+        if expected.starts_with("+- --") && !["leaderElection", "extraArgs"].contains(&path) {
+            put(&mut all, path, value);
+            for (path, value) in needs(path) {
+                put(&mut all, path, value);
+            }
+        }
+    }
+    let mut given = BTreeSet::new();
+    for values in [all, json!({}), json!({"replicas": 1, "leaderElection": false})] {
+        let rendered = objects(&template("helm", &values, &[]).success());
+        let container = &object(&rendered, "Deployment", "")["spec"]["template"]["spec"]["containers"][0];
+        let mut arguments: Vec<&str> =
+            container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap()).collect();
+        given.extend(arguments.iter().filter_map(|argument| {
+            Some(argument.strip_prefix("--")?.split('=').next().unwrap().to_owned())
+        }));
+        // Everything before `--help` is parsed and judged, and nothing is started.
+        arguments.push("--help");
+        operator(&arguments).success();
+    }
+
+    // And there is a value for each flag that the operator has.
+    let help = operator(&["run", "--help"]).success();
+    let flags = help.lines().filter_map(|line| line.trim_start().strip_prefix("--"));
+    let flags: BTreeSet<String> = flags.map(|flag| flag.split([' ', '=', '.']).next().unwrap().to_owned()).collect();
+    assert!(flags.contains("listen"), "{help}");
+    assert_eq!(given, flags);
+}
+
+#[test]
+fn the_hooks_arguments_are_a_command_of_the_operator() {
+    let rendered = objects(&template("helm", &json!({}), &[]).success());
+    let container = &object(&rendered, "Job", "-crds")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["args"], json!(["crd", "--apply"]));
+    operator(&["crd", "--apply", "--help"]).success();
 }
 
 #[test]

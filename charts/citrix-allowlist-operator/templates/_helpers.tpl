@@ -105,7 +105,10 @@ imagePullSecrets:
 {{- end }}
 {{- range $flag, $value := dict
   "requests-per-minute" $v.feed.requestsPerMinute
-  "max-peers-per-policy" $v.cluster.maxPeersPerPolicy }}
+  "max-peers-per-policy" $v.cluster.maxPeersPerPolicy
+  "shortest-ipv4-prefix" $v.guard.shortestIpv4Prefix
+  "shortest-ipv6-prefix" $v.guard.shortestIpv6Prefix
+  "concurrency" $v.concurrency }}
 {{- $args = append $args (printf "--%s=%d" $flag (int $value)) }}
 {{- end }}
 {{- range $flag, $values := dict
