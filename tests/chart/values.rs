@@ -85,7 +85,6 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ("feed.globalUrl", json!("https://mirror.example/connectivity"), "+- --global-url=https://mirror.example/connectivity"),
         ("feed.japanUrl", json!("https://mirror.example/jp"), "+- --japan-url=https://mirror.example/jp"),
         ("feed.format", json!("zscaler"), "+- --format=zscaler"),
-        ("feed.staticListUrl", json!("https://mirror.example/list.json"), "+- --static-list-url=https://mirror.example/list.json"),
         ("feed.sharedTemplate", json!(true), "+- --shared-template"),
         ("feed.requestsPerMinute", json!(3), "+- --requests-per-minute=3"),
         ("feed.minRefresh", json!("2m"), "+- --min-refresh=2m"),

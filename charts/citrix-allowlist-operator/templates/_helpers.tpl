@@ -36,15 +36,17 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- toYaml (merge (include "citrix-allowlist.selectorLabels" . | fromYaml) $own .Values.commonLabels) }}
 {{- end }}
 
-{{- /* metadata: name, namespace (absent for cluster-scoped objects), labels, annotations.
-Called with (dict "root" $ "name" NAME "namespace" NAMESPACE "labels" MAP "annotations" MAP). */}}
+{{- /* metadata: name, namespace (absent for cluster-scoped objects), labels, annotations; with "lasting", no label that
+changes with the chart's version.
+Called with (dict "root" $ "name" NAME "namespace" NAMESPACE "labels" MAP "annotations" MAP "lasting" BOOLEAN). */}}
 {{- define "citrix-allowlist.metadata" -}}
 name: {{ .name }}
 {{- with .namespace }}
 namespace: {{ . }}
 {{- end }}
 labels:
-  {{- toYaml (merge (deepCopy (.labels | default dict)) (include "citrix-allowlist.labels" .root | fromYaml)) | nindent 2 }}
+  {{- $labels := merge (deepCopy (.labels | default dict)) (include "citrix-allowlist.labels" .root | fromYaml) }}
+  {{- toYaml (.lasting | default false | ternary (omit $labels "helm.sh/chart" "app.kubernetes.io/version") $labels) | nindent 2 }}
 {{- with merge (deepCopy (.annotations | default dict)) .root.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -91,7 +93,6 @@ imagePullSecrets:
   "global-url" $v.feed.globalUrl
   "japan-url" $v.feed.japanUrl
   "format" $v.feed.format
-  "static-list-url" $v.feed.staticListUrl
   "min-refresh" $v.feed.minRefresh
   "dns-min-ttl" $v.dns.minTtl
   "dns-max-ttl" $v.dns.maxTtl
