@@ -228,10 +228,10 @@ async fn play_the_crd_job(cluster: &Cluster) {
     assert_eq!(container["args"], json!(["crd", "--apply"]));
     let account = pod["spec"]["serviceAccountName"].as_str().unwrap();
     let kubeconfig = cluster.control_plane.kubeconfig_for_service_account(RELEASE, account).await.unwrap();
-    let definition = std::fs::read_to_string(workspace_root().join("crds/citrixallowlists.yaml")).unwrap();
-    let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
     let control_plane = &cluster.control_plane;
-    control_plane.kubectl_with(&kubeconfig, &apply, Some(&definition)).await.unwrap().success().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_citrix-allowlist"));
+    command.args(["crd", "--apply"]).env("KUBECONFIG", &kubeconfig);
+    in_background(command).await.await.unwrap().success();
 
     // It may do so where somebody deleted the CRD, too, and nothing to any other.
     for (resource, verb, expected) in [
@@ -363,6 +363,25 @@ async fn install_yaml_and_the_kustomize_base_install_the_same() {
         list.sort_by_key(|object| (object["kind"].to_string(), object["metadata"]["name"].to_string()));
     }
     assert_eq!(built_sorted, all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hooks_account_brings_back_a_definition_that_somebody_deleted() {
+    let cluster = Cluster::start().await;
+    cluster.kubectl(&["create", "namespace", "citrix"]).await;
+    let hook = template("helm", &json!({}), &["--show-only", "templates/crd-upgrade.yaml"]).success();
+    let accounts: Vec<Value> = objects(&hook).into_iter().filter(|object| object["kind"] != "Job").collect();
+    assert_eq!(accounts.len(), 3);
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": accounts}).to_string();
+    cluster.control_plane.apply(&list).await.unwrap();
+    let account = object(&accounts, "ServiceAccount", "")["metadata"]["name"].as_str().unwrap();
+    let kubeconfig = cluster.control_plane.kubeconfig_for_service_account("citrix", account).await.unwrap();
+    for _ in 0..2 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_citrix-allowlist"));
+        command.args(["crd", "--apply"]).env("KUBECONFIG", &kubeconfig);
+        in_background(command).await.await.unwrap().success();
+    }
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd/citrixallowlists.citrix-allowlist.io"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

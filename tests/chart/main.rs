@@ -3,6 +3,7 @@
 
 mod argocd;
 mod helm;
+mod image;
 mod install;
 mod tenants;
 mod values;
