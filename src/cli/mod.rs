@@ -1,6 +1,7 @@
 //! The command line: one file for each command.
 
 mod crd;
+mod debug_state;
 mod run;
 mod run_arguments;
 

@@ -6,6 +6,7 @@ mod backoff;
 mod contention;
 mod reconcile;
 mod state;
+mod tally;
 mod turns;
 
 use crate::clock::Clock;
@@ -19,8 +20,9 @@ use crate::feed::Feeds;
 use crate::guard::{Guard, GuardSettings};
 use crate::names::Names;
 use crate::render::Limits;
+use crate::server::Health;
 use crate::subscriber::Subscriber;
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{Metrics, ReconcileOutcome};
 use futures::{Stream, StreamExt};
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -30,6 +32,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tally::Tally;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -87,6 +90,7 @@ pub struct Context {
     surroundings: Mutex<(Arc<Guard>, Arc<ClusterFacts>)>,
     turns: Turns,
     states: States,
+    tally: Tally,
 }
 
 impl Context {
@@ -106,8 +110,20 @@ impl Context {
         let guard = Arc::new(Guard::new(settings.guard.clone(), &facts));
         let turns = Turns::new(settings.concurrency);
         let surroundings = Mutex::new((guard, facts));
-        let states = States::default();
-        Self { feeds, names, owned, writer, reporter, metrics, settings, clock, surroundings, turns, states }
+        Self {
+            feeds,
+            names,
+            owned,
+            writer,
+            reporter,
+            metrics,
+            settings,
+            clock,
+            surroundings,
+            turns,
+            states: States::default(),
+            tally: Tally::default(),
+        }
     }
 
     /// The guard and the facts it was made from, as of now.
@@ -126,13 +142,25 @@ impl Context {
         before.1.without_endpoints() != facts.without_endpoints()
     }
 
+    /// Brings the gauges up to date, for a scrape.
+    pub fn gauge(&self) {
+        let counts = self.tally.counts();
+        self.metrics.resources_counted(counts.ready, counts.not_ready, counts.unknown);
+        self.metrics.problems_counted(&counts.problems);
+        let lists = self.feeds.snapshot();
+        self.metrics.limiter_queue(lists.iter().filter(|list| list.queue_place.is_some()).count());
+        let names = self.names.snapshot();
+        let allowed = names.names.iter().flat_map(|name| &name.addresses).filter(|held| held.refused.is_none());
+        self.metrics.names_held(names.names.len(), allowed.count());
+    }
+
     /// A resource is gone: its objects go with it by garbage collection, and nobody asks for its list and names any more.
     pub fn forget(&self, who: &Subscriber) {
         self.feeds.unwatch(who);
         self.names.unwatch(who);
         self.states.forget(who);
         self.owned.forget_owner(who);
-        self.metrics.forget(who);
+        self.tally.forget(who);
     }
 }
 
@@ -172,14 +200,6 @@ impl Error {
             }
         }
     }
-
-    const fn outcome(&self) -> &'static str {
-        match self.mender() {
-            Mender::Nobody => "outdated",
-            Mender::Cluster => "unavailable",
-            Mender::Person => "refused",
-        }
-    }
 }
 
 async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Context>) -> Result<Action, Error> {
@@ -196,10 +216,10 @@ async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Context>) -> Res
         Ok(result) => result,
         Err(_) => Err(Error::Deadline),
     };
-    let outcome = result.as_ref().map_or_else(Error::outcome, |_| "ok");
+    let outcome = result.as_ref().map_or(ReconcileOutcome::Failed, |(outcome, _)| *outcome);
     context.metrics.reconciled(outcome, context.clock.instant().saturating_duration_since(started));
     match result {
-        Ok(action) => {
+        Ok((_, action)) => {
             state.failures = 0;
             Ok(action)
         }
@@ -230,16 +250,22 @@ pub struct Inputs<Changes> {
     pub facts: watch::Receiver<Arc<ClusterFacts>>,
     /// Whether this process leads.
     pub leading: watch::Receiver<bool>,
-    /// Becomes true once the owned objects have been listed.
+    /// Is true while the owned objects are all known.
     pub owned_synced: watch::Receiver<bool>,
+    /// Beaten by the loop.
+    pub health: Health,
 }
+
+/// How often the loop shows that it goes round.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Reconciles while this process leads, until `stop`; then finishes the writes in hand.
 pub async fn run<Changes>(context: Arc<Context>, inputs: Inputs<Changes>, stop: CancellationToken)
 where
     Changes: Stream<Item = Vec<ResourceChange>> + Send + 'static,
 {
-    let Inputs { store, changes, mut woken, mut facts, mut leading, mut owned_synced } = inputs;
+    let Inputs { store, changes, mut woken, mut facts, mut leading, mut owned_synced, health } = inputs;
+    let mut heartbeat = tokio::time::interval(HEARTBEAT);
     let (queue, requests) = tokio::sync::mpsc::unbounded_channel::<ObjectRef<CitrixAllowlist>>();
     let requests = Arc::new(tokio::sync::Mutex::new(requests));
     let mut changes = Box::pin(changes);
@@ -287,7 +313,8 @@ where
                     request_all();
                 }
             }
-            Ok(()) = leading.changed() => {}
+            Ok(()) = leading.changed() => context.metrics.leading(*leading.borrow()),
+            _ = heartbeat.tick() => health.beat(),
             Ok(()) = owned_synced.changed() => {}
         }
     }

@@ -14,6 +14,7 @@ use crate::plan::{self, Inherited, Plan, Selection, Target};
 use crate::render::{self, Objects};
 use crate::status::{self, FeedFindings, Findings, NameFindings, Outcome};
 use crate::subscriber::Subscriber;
+use crate::telemetry::metrics::ReconcileOutcome;
 use ipnet::IpNet;
 use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt as _};
@@ -56,6 +57,8 @@ struct Progress {
     again: Option<Duration>,
     /// What went wrong, to be tried again after a back-off.
     failure: Option<Error>,
+    /// Whether an object was written.
+    wrote: bool,
 }
 
 /// Brings the cluster to what a resource asks for, and its status to what is so.
@@ -63,7 +66,7 @@ pub(super) async fn reconcile(
     resource: &CitrixAllowlist,
     context: &Context,
     state: &mut State,
-) -> Result<Action, Error> {
+) -> Result<(ReconcileOutcome, Action), Error> {
     let subject = Subject::of(resource);
     if state.uid != subject.identity.uid {
         *state = State { uid: Arc::clone(&subject.identity.uid), ..State::default() };
@@ -72,7 +75,25 @@ pub(super) async fn reconcile(
     report(&subject, context, state, &mut progress).await?;
     match progress.failure {
         Some(failure) => Err(failure),
-        None => Ok(progress.again.map_or_else(Action::await_change, Action::requeue)),
+        None => {
+            let action = progress.again.map_or_else(Action::await_change, Action::requeue);
+            Ok((outcome(&progress), action))
+        }
+    }
+}
+
+/// How a reconcile that did not fail is counted.
+fn outcome(progress: &Progress) -> ReconcileOutcome {
+    match progress.findings.outcome {
+        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } => ReconcileOutcome::Waiting,
+        Outcome::Suspended
+        | Outcome::Audit(_)
+        | Outcome::Protected(_)
+        | Outcome::InvalidSpec(_)
+        | Outcome::NoMatch
+        | Outcome::Conflict(_) => ReconcileOutcome::Held,
+        Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) if progress.wrote => ReconcileOutcome::Changed,
+        Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) => ReconcileOutcome::Unchanged,
     }
 }
 
@@ -313,7 +334,7 @@ impl Ending {
         allowlist: &Arc<Allowlist>,
         addresses: &Addresses,
     ) -> Progress {
-        let Ended { outcome, problems, again, failure } =
+        let Ended { outcome, problems, again, failure, wrote } =
             apply::apply(subject, context, state, plan, objects, allowlist, addresses).await;
         self.problems.extend(problems);
         self.again = [self.again, again].into_iter().flatten().min();
@@ -324,6 +345,7 @@ impl Ending {
         }
         let mut progress = self.with(outcome);
         progress.failure = failure;
+        progress.wrote = wrote;
         progress
     }
 
@@ -338,7 +360,7 @@ impl Ending {
             problems: self.problems,
             handled_refresh: self.handled_refresh,
         };
-        Progress { findings, again: self.again, failure: None }
+        Progress { findings, again: self.again, failure: None, wrote: false }
     }
 }
 
@@ -363,7 +385,7 @@ async fn report(
     let findings = progress.findings.clone();
     let transaction = findings.feed.as_ref().and_then(|feed| feed.status.transaction_id.clone());
     let next = status::status(previous.as_deref(), findings, context.clock.now());
-    context.metrics.resource(subject.who(), &next);
+    context.tally.note(subject.who(), &next);
     if previous.as_deref() == Some(&next) {
         return Ok(());
     }

@@ -6,6 +6,7 @@ pub mod cyclonus;
 pub mod dns;
 pub mod fixture;
 pub mod free_port;
+pub mod operator;
 pub mod process;
 pub mod standin;
 pub mod tools;
