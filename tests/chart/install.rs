@@ -296,6 +296,8 @@ async fn custom_resources_of_the_chart_and_the_examples_pass_kubeconform() {
     let manifest = template("helm", &json!({}), &["-f", file.to_str().unwrap()]).success();
     let ours: Vec<Value> = objects(&manifest).into_iter().filter(|object| object["kind"] == "CitrixAllowlist").collect();
     assert_eq!(ours.len(), 2);
+    let example = std::fs::read_to_string(workspace_root().join("examples/gitops/allowlists.yaml")).unwrap();
+    let ours = [ours, objects(&example)].concat();
     let conform = |items: &[Value]| {
         let mut command = Command::new(test_support::tool("kubeconform").unwrap());
         let path = folder.path().join("objects.yaml");

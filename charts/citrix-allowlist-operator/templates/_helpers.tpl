@@ -184,7 +184,7 @@ secret:
 # What users ask for.
 - apiGroups: [citrix-allowlist.io]
   resources: [citrixallowlists]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # What it answers.
 - apiGroups: [citrix-allowlist.io]
   resources: [citrixallowlists/status]
@@ -203,8 +203,8 @@ secret:
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
-# The pods that a policy isolates, and its own.
+# The pods that a policy isolates.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list]
+  verbs: [list]
 {{- end }}
