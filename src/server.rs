@@ -4,8 +4,6 @@ mod health;
 
 pub use health::Health;
 
-use crate::clock::Clock;
-use crate::telemetry::Metrics;
 use crate::telemetry::metrics::CONTENT_TYPE;
 use axum::Router;
 use axum::extract::State;
@@ -45,19 +43,18 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Gives the process's tables as JSON.
 pub type StateSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
+/// Gives the process's metrics in OpenMetrics' text form: brings them up to date, and renders them.
+pub type TextSource = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// What is served.
 #[derive(Clone)]
 pub struct Content {
     /// For `/livez` and `/readyz`.
     pub health: Health,
     /// For `/metrics`.
-    pub metrics: Arc<Metrics>,
+    pub metrics: TextSource,
     /// For `/debug/state`.
     pub state: StateSource,
-    /// Brings gauges up to date before `/metrics` is answered.
-    pub gauge: Arc<dyn Fn() + Send + Sync>,
-    /// What time `/metrics` is asked for.
-    pub clock: Clock,
 }
 
 /// Why nothing is served.
@@ -182,8 +179,7 @@ async fn ready(State(content): State<Content>) -> Response {
 }
 
 async fn metrics(State(content): State<Content>) -> Response {
-    (content.gauge)();
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], content.metrics.render(content.clock.now())).into_response()
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], (content.metrics)()).into_response()
 }
 
 async fn state(State(content): State<Content>) -> Response {

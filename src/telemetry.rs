@@ -4,7 +4,8 @@ pub mod logging;
 pub mod metrics;
 mod observers;
 pub mod reference;
+mod resources;
 
 pub use logging::{LogFormat, LoggingError};
-pub use metrics::{Metrics, ReconcileOutcome};
+pub use metrics::Metrics;
 pub use reference::{MetricDoc, MetricKind};

@@ -116,27 +116,23 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     let serving = CancellationToken::new();
     let content = Content {
         health: health.clone(),
-        metrics: Arc::clone(&metrics),
+        metrics: Arc::new({
+            let (metrics, feeds, names) = (Arc::clone(&metrics), feeds.clone(), names.clone());
+            move || {
+                metrics.feeds_are(&feeds.snapshot(), clock.now());
+                metrics.names_are(&names.snapshot());
+                metrics.render()
+            }
+        }),
         state: Arc::new({
             let (feeds, names) = (feeds.clone(), names.clone());
             move || debug_state::state(&feeds.snapshot(), &names.snapshot())
         }),
-        gauge: Arc::new({
-            let context = Arc::clone(&context);
-            move || context.gauge()
-        }),
-        clock,
     };
     let server = tokio::spawn(server.run(content, serving.clone()));
     metrics.leading(leadership.is_leading());
     let tasks = [
-        tokio::spawn(ask_servers(
-            names.clone(),
-            facts.receiver(),
-            resolv_conf,
-            arguments.names.dns_server.clone(),
-            metrics,
-        )),
+        tokio::spawn(ask_servers(names.clone(), facts.receiver(), resolv_conf, arguments.names.dns_server.clone())),
         tokio::spawn(tell_readiness(health.clone(), resources_listed, owned_listed.clone())),
         tokio::spawn(cluster_watch::keep_owned(client.clone(), scope, owned, waker, owned_synced)),
         tokio::spawn({
@@ -181,11 +177,9 @@ async fn ask_servers(
     mut facts: watch::Receiver<Arc<ClusterFacts>>,
     resolv_conf: Vec<IpAddr>,
     flags: Vec<SocketAddr>,
-    metrics: Arc<Metrics>,
 ) {
     loop {
         let servers = servers_to_ask(&resolv_conf, &facts.borrow_and_update(), &flags);
-        metrics.dns_servers(&servers.iter().copied().collect());
         names.set_servers(servers);
         if facts.changed().await.is_err() {
             return;

@@ -96,7 +96,7 @@ fn keep_last_good(plan: &Plan, subject: &Subject<'_>, changes: &mut Changes) {
         if key.kind != Kind::Policy {
             return true;
         }
-        let layout = PreviousLayout::of(&subject.who().name, [&*key.name]);
+        let layout = PreviousLayout::of([&*key.name], &subject.who().name);
         let stays =
             failed(Direction::Outbound) && layout.outbound > 0 || failed(Direction::Inbound) && layout.inbound > 0;
         if stays {

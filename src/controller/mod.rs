@@ -6,7 +6,6 @@ mod backoff;
 mod contention;
 mod reconcile;
 mod state;
-mod tally;
 mod turns;
 
 use crate::clock::Clock;
@@ -22,7 +21,7 @@ use crate::names::Names;
 use crate::render::Limits;
 use crate::server::Health;
 use crate::subscriber::Subscriber;
-use crate::telemetry::metrics::{Metrics, ReconcileOutcome};
+use crate::telemetry::Metrics;
 use futures::{Stream, StreamExt};
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -32,7 +31,6 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tally::Tally;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -90,7 +88,6 @@ pub struct Context {
     surroundings: Mutex<(Arc<Guard>, Arc<ClusterFacts>)>,
     turns: Turns,
     states: States,
-    tally: Tally,
 }
 
 impl Context {
@@ -122,7 +119,6 @@ impl Context {
             surroundings,
             turns,
             states: States::default(),
-            tally: Tally::default(),
         }
     }
 
@@ -142,25 +138,13 @@ impl Context {
         before.1.without_endpoints() != facts.without_endpoints()
     }
 
-    /// Brings the gauges up to date, for a scrape.
-    pub fn gauge(&self) {
-        let counts = self.tally.counts();
-        self.metrics.resources_counted(counts.ready, counts.not_ready, counts.unknown);
-        self.metrics.problems_counted(&counts.problems);
-        let lists = self.feeds.snapshot();
-        self.metrics.limiter_queue(lists.iter().filter(|list| list.queue_place.is_some()).count());
-        let names = self.names.snapshot();
-        let allowed = names.names.iter().flat_map(|name| &name.addresses).filter(|held| held.refused.is_none());
-        self.metrics.names_held(names.names.len(), allowed.count());
-    }
-
     /// A resource is gone: its objects go with it by garbage collection, and nobody asks for its list and names any more.
     pub fn forget(&self, who: &Subscriber) {
         self.feeds.unwatch(who);
         self.names.unwatch(who);
         self.states.forget(who);
         self.owned.forget_owner(who);
-        self.tally.forget(who);
+        self.metrics.forget(who);
     }
 }
 
@@ -216,7 +200,7 @@ async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Context>) -> Res
         Ok(result) => result,
         Err(_) => Err(Error::Deadline),
     };
-    let outcome = result.as_ref().map_or(ReconcileOutcome::Failed, |(outcome, _)| *outcome);
+    let outcome = result.as_ref().map_or("failed", |(outcome, _)| outcome);
     context.metrics.reconciled(outcome, context.clock.instant().saturating_duration_since(started));
     match result {
         Ok((_, action)) => {

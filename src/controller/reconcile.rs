@@ -14,7 +14,6 @@ use crate::plan::{self, Inherited, Plan, Selection, Target};
 use crate::render::{self, Objects};
 use crate::status::{self, FeedFindings, Findings, NameFindings, Outcome};
 use crate::subscriber::Subscriber;
-use crate::telemetry::metrics::ReconcileOutcome;
 use ipnet::IpNet;
 use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt as _};
@@ -66,7 +65,7 @@ pub(super) async fn reconcile(
     resource: &CitrixAllowlist,
     context: &Context,
     state: &mut State,
-) -> Result<(ReconcileOutcome, Action), Error> {
+) -> Result<(&'static str, Action), Error> {
     let subject = Subject::of(resource);
     if state.uid != subject.identity.uid {
         *state = State { uid: Arc::clone(&subject.identity.uid), ..State::default() };
@@ -83,17 +82,17 @@ pub(super) async fn reconcile(
 }
 
 /// How a reconcile that did not fail is counted.
-fn outcome(progress: &Progress) -> ReconcileOutcome {
+fn outcome(progress: &Progress) -> &'static str {
     match progress.findings.outcome {
-        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } => ReconcileOutcome::Waiting,
+        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } => "waiting",
         Outcome::Suspended
         | Outcome::Audit(_)
         | Outcome::Protected(_)
         | Outcome::InvalidSpec(_)
         | Outcome::NoMatch
-        | Outcome::Conflict(_) => ReconcileOutcome::Held,
-        Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) if progress.wrote => ReconcileOutcome::Changed,
-        Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) => ReconcileOutcome::Unchanged,
+        | Outcome::Conflict(_) => "held",
+        Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) if progress.wrote => "changed",
+        Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) => "unchanged",
     }
 }
 
@@ -166,7 +165,7 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         uid: Some(subject.identity.uid.to_string()),
     };
     let applied = observed.keys().filter(|key| key.kind == Kind::Policy).map(|key| &*key.name);
-    let layout = render::PreviousLayout::of(&owner.name, applied);
+    let layout = render::PreviousLayout::of(applied, &owner.name);
     let objects = render::objects(&owner, spec, &plan, &context.settings.limits, &layout);
     ended.rendered(&plan, &objects);
     let inherited_until = state.inherited.as_ref().filter(|(rules, _)| !rules.is_empty()).map(|(_, until)| *until);
@@ -385,7 +384,7 @@ async fn report(
     let findings = progress.findings.clone();
     let transaction = findings.feed.as_ref().and_then(|feed| feed.status.transaction_id.clone());
     let next = status::status(previous.as_deref(), findings, context.clock.now());
-    context.tally.note(subject.who(), &next);
+    context.metrics.resource(subject.who(), &next);
     if previous.as_deref() == Some(&next) {
         return Ok(());
     }

@@ -35,15 +35,6 @@ pub fn config_map_name(owner: &str, index: usize) -> String {
     numbered(format!("{owner}-cidrs"), index)
 }
 
-/// Whether a key of the ConfigMap is the operator's: others may be somebody else's, and are left alone.
-#[must_use]
-pub fn is_owned_key(key: &str) -> bool {
-    key == ENDPOINTS_KEY
-        || Direction::ALL.into_iter().any(|direction| {
-            key.strip_prefix(direction.object_suffix()).is_some_and(|list| matches!(list, ".cidrs" | ".fqdns"))
-        })
-}
-
 /// The lists of the ConfigMap: a line for each CIDR or name.
 #[derive(Default)]
 pub(super) struct Lists {

@@ -1,4 +1,6 @@
 use super::*;
+use crate::clock::Clock;
+use crate::telemetry::Metrics;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
@@ -14,13 +16,8 @@ struct Running {
 async fn running(patience: Duration, state: StateSource) -> Running {
     let health = Health::new(Clock::System, patience, ["resources", "facts"]);
     let metrics = Arc::new(Metrics::new());
-    let content = Content {
-        health: health.clone(),
-        metrics: metrics.clone(),
-        state,
-        gauge: Arc::new(|| {}),
-        clock: Clock::System,
-    };
+    let scraped = metrics.clone();
+    let content = Content { health: health.clone(), metrics: Arc::new(move || scraped.render()), state };
     let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
     let (address, stop) = (server.address(), CancellationToken::new());
     let task = tokio::spawn(server.run(content, stop.clone()));

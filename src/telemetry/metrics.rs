@@ -4,7 +4,11 @@
 //! the resources, and DNS servers by the cluster's; both are forgotten when they go.
 
 use super::reference::{self, MetricDoc, MetricKind, PREFIX};
-use crate::crd::ProblemKind;
+use super::resources::Resources;
+use crate::crd::CitrixAllowlistStatus;
+use crate::feed::FeedSnapshot;
+use crate::names::NamesSnapshot;
+use crate::subscriber::Subscriber;
 use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -22,53 +26,21 @@ use std::time::Duration;
 /// The media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
+pub(super) type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
 type Seconds = Gauge<f64, AtomicU64>;
 type Durations = Family<Labels<1>, Histogram, fn() -> Histogram>;
-
-/// How a reconcile ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReconcileOutcome {
-    /// Something was written.
-    Changed,
-    /// Everything was as it should be.
-    Unchanged,
-    /// It waits for the first list or the first answers.
-    Waiting,
-    /// It may not act: suspended, audited, or in a protected namespace.
-    Held,
-    /// It failed, and will be tried again.
-    Failed,
-}
-
-impl ReconcileOutcome {
-    /// Every outcome.
-    pub const ALL: [Self; 5] = [Self::Changed, Self::Unchanged, Self::Waiting, Self::Held, Self::Failed];
-
-    /// The label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Changed => "changed",
-            Self::Unchanged => "unchanged",
-            Self::Waiting => "waiting",
-            Self::Held => "held",
-            Self::Failed => "failed",
-        }
-    }
-}
 
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     leader: Gauge,
-    resources: Family<Labels<1>, Gauge>,
-    problems: Family<Labels<1>, Gauge>,
+    resources: Resources,
     reconciles: Family<Labels<1>, Counter>,
     reconcile_duration: Histogram,
     writes: Family<Labels<3>, Counter>,
     feed_fetches: Family<Labels<2>, Counter>,
+    feed_fetch_duration: Histogram,
     feed_fetched: Family<Labels<2>, Seconds>,
     feed_age: Family<Labels<2>, Seconds>,
     feed_valid_until: Family<Labels<2>, Seconds>,
@@ -80,11 +52,14 @@ pub struct Metrics {
     names: Gauge,
     addresses: Gauge,
     predicted_miss: Histogram,
-    /// When the list of each (cloud, customer) was fetched: its age is worked out when it is asked for.
-    fetched: Mutex<BTreeMap<(String, String), Timestamp>>,
+    /// The labels of the lists last seen, so that they can be forgotten.
+    feeds: Mutex<BTreeSet<Labels<2>>>,
     /// The results seen of each DNS server, so that its labels can be forgotten.
     servers: Mutex<BTreeMap<SocketAddr, BTreeSet<&'static str>>>,
 }
+
+/// The label of a list that serves every customer: no customer's id has such a character.
+const EVERY_CUSTOMER: &str = "*";
 
 /// Wide enough for a write under load and a reconcile that waits for its deadline.
 fn reconcile_buckets() -> Histogram {
@@ -106,7 +81,7 @@ fn miss_buckets() -> Histogram {
     Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 3600.0])
 }
 
-fn label<const N: usize>(doc: &MetricDoc, values: [Cow<'static, str>; N]) -> Labels<N> {
+pub(super) fn label<const N: usize>(doc: &MetricDoc, values: [Cow<'static, str>; N]) -> Labels<N> {
     let mut names = doc.labels.iter().copied();
     values.map(|value| (names.next().unwrap_or_default(), value))
 }
@@ -115,7 +90,7 @@ fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -144,12 +119,15 @@ impl Metrics {
         build.get_or_create(&label(&reference::BUILD_INFO, [env!("CARGO_PKG_VERSION").into()])).set(1);
         let metrics = Self {
             leader: register(all, &reference::LEADER, Gauge::default()),
-            resources: register(all, &reference::RESOURCES, Family::default()),
-            problems: register(all, &reference::PROBLEMS, Family::default()),
+            resources: Resources::new(
+                register(all, &reference::RESOURCES, Family::default()),
+                register(all, &reference::PROBLEMS, Family::default()),
+            ),
             reconciles: register(all, &reference::RECONCILES, Family::default()),
             reconcile_duration: register(all, &reference::RECONCILE_DURATION, reconcile_buckets()),
             writes: register(all, &reference::WRITES, Family::default()),
             feed_fetches: register(all, &reference::FEED_FETCHES, Family::default()),
+            feed_fetch_duration: register(all, &reference::FEED_FETCH_DURATION, reconcile_buckets()),
             feed_fetched: register(all, &reference::FEED_FETCHED, Family::default()),
             feed_age: register(all, &reference::FEED_AGE, Family::default()),
             feed_valid_until: register(all, &reference::FEED_VALID_UNTIL, Family::default()),
@@ -165,16 +143,12 @@ impl Metrics {
             names: register(all, &reference::NAMES, Gauge::default()),
             addresses: register(all, &reference::ADDRESSES, Gauge::default()),
             predicted_miss: register(all, &reference::PREDICTED_MISS, miss_buckets()),
-            fetched: Mutex::default(),
+            feeds: Mutex::default(),
             servers: Mutex::default(),
             registry,
         };
         // A rate or an alert needs the zero from which it counts.
-        for outcome in ReconcileOutcome::ALL {
-            drop(metrics.reconciles.get_or_create(&label(&reference::RECONCILES, [outcome.as_str().into()])));
-        }
-        metrics.resources_counted(0, 0, 0);
-        metrics.problems_counted(&BTreeMap::new());
+        drop(metrics.reconciles.get_or_create(&label(&reference::RECONCILES, ["ok".into()])));
         metrics
     }
 
@@ -184,13 +158,9 @@ impl Metrics {
         reference::ALL.to_vec()
     }
 
-    /// What a scrape gets, as of `now`.
+    /// What a scrape gets. Call [`Self::feeds_are`] and [`Self::names_are`] before.
     #[must_use]
-    pub fn render(&self, now: Timestamp) -> String {
-        for ((cloud, customer), fetched) in lock(&self.fetched).iter() {
-            let labels = label(&reference::FEED_AGE, [cloud.clone().into(), customer.clone().into()]);
-            self.feed_age.get_or_create(&labels).set(now.duration_since(*fetched).as_secs_f64().max(0.0));
-        }
+    pub fn render(&self) -> String {
         let mut text = String::new();
         // Writing into a string does not fail.
         let _ = encode(&mut text, &self.registry);
@@ -202,73 +172,65 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// How many resources are Ready, are not, and have not said yet.
-    pub fn resources_counted(&self, ready: usize, not_ready: usize, unknown: usize) {
-        for (status, number) in [("True", ready), ("False", not_ready), ("Unknown", unknown)] {
-            self.resources.get_or_create(&label(&reference::RESOURCES, [status.into()])).set(count(number));
-        }
-    }
-
-    /// How many problems all resources report, by kind; a kind left out has none.
-    pub fn problems_counted(&self, problems: &BTreeMap<ProblemKind, usize>) {
-        for kind in ProblemKind::ALL {
-            let labels = label(&reference::PROBLEMS, [format!("{kind:?}").into()]);
-            self.problems.get_or_create(&labels).set(count(problems.get(&kind).copied().unwrap_or_default()));
-        }
-    }
-
-    /// A reconcile ended.
-    pub fn reconciled(&self, outcome: ReconcileOutcome, duration: Duration) {
-        self.reconciles.get_or_create(&label(&reference::RECONCILES, [outcome.as_str().into()])).inc();
-        self.reconcile_duration.observe(duration.as_secs_f64());
+    /// A reconcile ended; `outcome` is one of a few words.
+    pub fn reconciled(&self, outcome: &'static str, took: Duration) {
+        self.reconciles.get_or_create(&label(&reference::RECONCILES, [outcome.into()])).inc();
+        self.reconcile_duration.observe(took.as_secs_f64());
     }
 
     /// A write was sent: `kind` as Kubernetes names it, `verb` and `result` in words of this program.
-    pub fn wrote(&self, kind: &'static str, verb: &'static str, result: &'static str) {
+    pub fn written(&self, kind: &'static str, verb: &'static str, result: &'static str) {
         self.writes.get_or_create(&label(&reference::WRITES, [kind.into(), verb.into(), result.into()])).inc();
     }
 
+    /// The status of a resource says this now.
+    pub fn resource(&self, who: &Subscriber, status: &CitrixAllowlistStatus) {
+        self.resources.put(who, status);
+    }
+
+    /// A resource is gone.
+    pub fn forget(&self, who: &Subscriber) {
+        self.resources.remove(who);
+    }
+
     /// A request for a list ended.
-    pub fn feed_requested(&self, cloud: &'static str, result: &'static str) {
+    pub fn feed_requested(&self, cloud: &'static str, result: &'static str, took: Duration) {
         self.feed_fetches.get_or_create(&label(&reference::FEED_FETCHES, [cloud.into(), result.into()])).inc();
+        self.feed_fetch_duration.observe(took.as_secs_f64());
     }
 
-    /// The list in use for a customer was fetched, or confirmed, at `fetched`.
-    pub fn feed_current(
-        &self,
-        cloud: &'static str,
-        customer: &str,
-        fetched: Timestamp,
-        valid_until: Option<Timestamp>,
-    ) {
+    /// These are the lists in use, as of `now`: what was said of any other is forgotten. Where a customer's list comes
+    /// in parts, the oldest and the one that ends first count.
+    pub fn feeds_are(&self, feeds: &[FeedSnapshot], now: Timestamp) {
+        let mut current: BTreeMap<Labels<2>, (Option<Duration>, Option<Timestamp>)> = BTreeMap::new();
+        for feed in feeds {
+            let customer = feed.key.customer.as_deref().unwrap_or(EVERY_CUSTOMER).to_owned();
+            let labels = label(&reference::FEED_AGE, [feed.key.cloud.as_str().into(), customer.into()]);
+            let (age, valid_until) = current.entry(labels).or_default();
+            *age = feed.age.max(*age);
+            *valid_until = feed.valid_until.into_iter().chain(*valid_until).min();
+        }
+        let queued = feeds.iter().filter(|feed| feed.queue_place.is_some()).count();
+        self.limiter_queue.set(count(queued));
         let seconds = |time: Timestamp| time.as_duration().as_secs_f64();
-        let labels = label(&reference::FEED_FETCHED, [cloud.into(), customer.to_owned().into()]);
-        self.feed_fetched.get_or_create(&labels).set(seconds(fetched));
-        match valid_until {
-            Some(valid_until) => {
-                self.feed_valid_until.get_or_create(&labels).set(seconds(valid_until));
-            }
-            None => {
-                self.feed_valid_until.remove(&labels);
+        let families = [&self.feed_age, &self.feed_fetched, &self.feed_valid_until];
+        for (labels, (age, valid_until)) in &current {
+            let age = age.map(|age| age.as_secs_f64());
+            let values = [age, age.map(|age| seconds(now) - age), valid_until.map(seconds)];
+            for (family, value) in families.iter().zip(values) {
+                match value {
+                    Some(value) => drop(family.get_or_create(labels).set(value)),
+                    None => drop(family.remove(labels)),
+                }
             }
         }
-        lock(&self.fetched).insert((cloud.to_owned(), customer.to_owned()), fetched);
-    }
-
-    /// No resource wants the list of a customer any more.
-    pub fn feed_forgotten(&self, cloud: &'static str, customer: &str) {
-        let labels = label(&reference::FEED_FETCHED, [cloud.into(), customer.to_owned().into()]);
-        // Held while removing, so that no scrape brings the age back.
-        let mut fetched = lock(&self.fetched);
-        fetched.remove(&(cloud.to_owned(), customer.to_owned()));
-        for family in [&self.feed_fetched, &self.feed_age, &self.feed_valid_until] {
-            family.remove(&labels);
+        let current: BTreeSet<Labels<2>> = current.into_keys().collect();
+        let before = std::mem::replace(&mut *lock(&self.feeds), current.clone());
+        for gone in before.difference(&current) {
+            for family in families {
+                family.remove(gone);
+            }
         }
-    }
-
-    /// So many requests wait for their turn now.
-    pub fn limiter_queue(&self, length: usize) {
-        self.limiter_queue.set(count(length));
     }
 
     /// A request had its turn after `waited`.
@@ -290,8 +252,12 @@ impl Metrics {
         self.dns_refused.get_or_create(&label(&reference::DNS_REFUSED, [server.to_string().into()])).inc();
     }
 
-    /// These are the DNS servers now: what was counted of any other is forgotten.
-    pub fn dns_servers(&self, current: &BTreeSet<SocketAddr>) {
+    /// These are the names and servers now: what was counted of any other server is forgotten.
+    pub fn names_are(&self, names: &NamesSnapshot) {
+        let held = names.names.iter().flat_map(|name| &name.addresses).filter(|address| address.refused.is_none());
+        self.addresses.set(count(held.count()));
+        self.names.set(count(names.names.len()));
+        let current: BTreeSet<SocketAddr> = names.servers.iter().map(|server| server.server).collect();
         lock(&self.servers).retain(|server, results| {
             let keep = current.contains(server);
             if !keep {
@@ -304,12 +270,6 @@ impl Metrics {
             }
             keep
         });
-    }
-
-    /// So many names are resolved, and so many addresses held for them.
-    pub fn names_held(&self, names: usize, addresses: usize) {
-        self.names.set(count(names));
-        self.addresses.set(count(addresses));
     }
 
     /// An address had been answered for `wait` before policies allowed it: who was told it in between was refused.

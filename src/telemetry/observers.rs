@@ -1,29 +1,30 @@
-//! What the rooms tell, counted.
+//! The metrics listen where things happen.
 
-use super::metrics::Metrics;
+use super::Metrics;
 use crate::cluster::apply::WriteObserver;
 use crate::cluster::owned::Kind;
 use crate::feed::{CompletedFetch, FeedObserver};
 use crate::names::{Family, NamesObserver, RefusedAddress};
 use crate::net::DomainName;
+use crate::reason::Reason;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 impl WriteObserver for Metrics {
     fn wrote(&self, kind: Kind, verb: &'static str, result: &'static str) {
-        Self::wrote(self, kind.as_str(), verb, result);
+        self.written(kind.as_str(), verb, result);
     }
 }
 
 impl FeedObserver for Metrics {
     fn fetched(&self, fetch: &CompletedFetch<'_>) {
-        self.feed_requested(fetch.key.cloud.as_str(), fetch.reason.as_str());
-        let CompletedFetch { key, reason, message, transaction_id, took, .. } = fetch;
-        if reason.is_failure() {
-            tracing::warn!(list = %key, %reason, message, transaction_id, ?took, "a fetch did not bring a usable list");
+        let (feed, transaction, reason) = (fetch.key, fetch.transaction_id, fetch.reason);
+        if reason == Reason::Fetched {
+            tracing::info!(%feed, transaction, changed = fetch.changed, "{}", fetch.message);
         } else {
-            tracing::info!(list = %key, %reason, changed = fetch.changed, transaction_id, ?took, "fetched");
+            tracing::warn!(%feed, transaction, %reason, "{}", fetch.message);
         }
+        self.feed_requested(fetch.key.cloud.as_str(), reason.as_str(), fetch.took);
     }
 
     fn limiter_waited(&self, _host: &str, waited: Duration) {
@@ -31,11 +32,11 @@ impl FeedObserver for Metrics {
     }
 
     fn host_paused(&self, host: &str, pause: Duration) {
-        tracing::warn!(host, ?pause, "the API asks for a pause");
+        tracing::warn!(host, seconds = pause.as_secs(), "the API asks for a pause");
     }
 
     fn store_warning(&self, message: &str) {
-        tracing::warn!(message, "a saved list");
+        tracing::warn!("{message}");
     }
 }
 
@@ -45,9 +46,9 @@ impl NamesObserver for Metrics {
     }
 
     fn refused(&self, name: &DomainName, refused: &RefusedAddress) {
-        self.dns_refused(refused.server);
         let RefusedAddress { address, server, reason } = refused;
-        tracing::warn!(%name, %address, %server, %reason, "an answer holds an address that may not be opened");
+        tracing::debug!(%name, %address, %server, %reason, "an address was refused");
+        self.dns_refused(*server);
     }
 
     fn predicted_miss(&self, _name: &DomainName, wait: Duration) {

@@ -58,11 +58,12 @@ metrics! {
     BUILD_INFO = Gauge "build_info" ["version"] "Always 1; the version is in the label";
     LEADER = Gauge "leader" [] "1 while this replica leads and writes, 0 while it stands by";
     RESOURCES = Gauge "resources" ["ready"] "CitrixAllowlists by the status of their Ready condition";
-    PROBLEMS = Gauge "problems" ["kind"] "Problems that the CitrixAllowlists report, by kind";
+    PROBLEMS = Gauge "problems" ["kind"] "Problems that the CitrixAllowlists list in their status, by kind";
     RECONCILES = Counter "reconciles_total" ["outcome"] "Reconciles by outcome";
     RECONCILE_DURATION = Histogram "reconcile_duration_seconds" [] "How long a reconcile took";
     WRITES = Counter "writes_total" ["kind", "verb", "result"] "Writes to the API server by kind of object, verb and result";
     FEED_FETCHES = Counter "feed_fetches_total" ["cloud", "result"] "Requests for a list by result";
+    FEED_FETCH_DURATION = Histogram "feed_fetch_duration_seconds" [] "How long a request for a list took";
     FEED_FETCHED = Gauge "feed_fetched_timestamp_seconds" ["cloud", "customer"] "When the list in use was fetched or last confirmed, in Unix time";
     FEED_AGE = Gauge "feed_age_seconds" ["cloud", "customer"] "How long ago the list in use was fetched or last confirmed";
     FEED_VALID_UNTIL = Gauge "feed_valid_until_timestamp_seconds" ["cloud", "customer"] "Until when the vendor calls the list in use valid, in Unix time";
