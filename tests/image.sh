@@ -3,6 +3,8 @@
 #
 #   tests/image.sh [BINARY]     BINARY: a static one that is there already, instead of a release build
 #
+# IMAGE_SIZE_LIMIT  bytes that the image's files may have, instead of 20,000,000: for a BINARY that is no release build.
+#
 # The Dockerfile's last stage is built as it is, by buildah; its first stage, which needs an image of Rust, is played by a
 # folder with what that stage would leave behind. Needs root, buildah, and for the build musl's C compiler (Debian:
 # `apt-get install buildah musl-tools`) and Rust's musl target.
@@ -10,7 +12,7 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-limit=$((20 * 1000 * 1000))
+limit="${IMAGE_SIZE_LIMIT:-20000000}"
 target="$(uname -m)-unknown-linux-musl"
 work="$(mktemp -d)"
 containers=()

@@ -5,5 +5,6 @@ mod argocd;
 mod helm;
 mod image;
 mod install;
+mod operator;
 mod tenants;
 mod values;
