@@ -49,8 +49,8 @@ if [[ -n "${1:-}" ]]; then
 else
     rustup target add "$target" >/dev/null
     echo "image: building a static binary for $target (about 5 minutes with cold caches)"
-    environment="$(tr 'a-z-' 'A-Z_' <<<"$target")"
-    env "CC_${target//-/_}=musl-gcc" "CARGO_TARGET_${environment}_LINKER=musl-gcc" \
+    # musl's compiler for ring's C; Rust links by itself, since musl-gcc knows no static-pie.
+    env "CC_${target//-/_}=musl-gcc" \
         RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$PWD=. --remap-path-prefix=$HOME/.cargo=cargo" \
         cargo build --release --locked --bin citrix-allowlist --target "$target"
     binary="${CARGO_TARGET_DIR:-target}/$target/release/citrix-allowlist"
