@@ -28,8 +28,10 @@ fn health(object: &Value) -> (String, String) {
     let script = std::fs::read_to_string(workspace_root().join("deploy/argocd/health.lua")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.lua");
-    let program =
-        format!("obj = {}\nlocal hs = (function()\n{script}\nend)()\nprint(hs.status)\nprint(hs.message)\n", lua(object));
+    let program = format!(
+        "obj = {}\nlocal hs = (function()\n{script}\nend)()\nprint(hs.status)\nprint(hs.message)\n",
+        lua(object)
+    );
     std::fs::write(&file, program).unwrap();
     let output = run(Command::new(test_support::tool("glua").unwrap()).arg(&file)).success();
     let mut lines = output.lines().map(str::to_owned);
@@ -53,7 +55,10 @@ fn ready_is_healthy_even_with_wildcards_left_over() {
     let wildcards = condition("NamesResolved", "False", "WildcardsUnenforceable", "5 wildcards");
     let ready = condition("Ready", "True", "Applied", "2 policies");
     let stalled = condition("Stalled", "False", "Applied", "");
-    assert_eq!(health(&allowlist(&json!([wildcards, stalled, ready]))), ("Healthy".to_owned(), "2 policies".to_owned()));
+    assert_eq!(
+        health(&allowlist(&json!([wildcards, stalled, ready]))),
+        ("Healthy".to_owned(), "2 policies".to_owned())
+    );
 }
 
 #[test]

@@ -68,7 +68,8 @@ pub fn template(program: &str, values: &Value, arguments: &[&str]) -> Output {
 
 /// The objects of a manifest.
 pub fn objects(manifest: &str) -> Vec<Value> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(manifest).unwrap_or_else(|error| panic!("{error}\n{manifest}"));
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(manifest).unwrap_or_else(|error| panic!("{error}\n{manifest}"));
     documents.into_iter().filter(|document| !document.is_null()).collect()
 }
 

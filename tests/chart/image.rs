@@ -23,6 +23,7 @@ async fn the_images_binary_works_from_its_root() {
         .arg(&root)
         .args(["/usr/bin/citrix-allowlist", "crd", "--apply"])
         .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("KUBECONFIG", "/kubeconfig"));
     std::fs::remove_file(&kubeconfig).unwrap();
     output.success();

@@ -244,7 +244,8 @@ async fn play_the_crd_job(cluster: &Cluster) {
     }
 
     let name = pod["metadata"]["name"].as_str().unwrap();
-    let done = json!({"status": {"phase": "Succeeded", "conditions": [{"type": "Ready", "status": "False"}]}}).to_string();
+    let done =
+        json!({"status": {"phase": "Succeeded", "conditions": [{"type": "Ready", "status": "False"}]}}).to_string();
     cluster.kubectl(&["-n", RELEASE, "patch", "pod", name, "--subresource=status", "--type=merge", "-p", &done]).await;
 }
 
@@ -294,7 +295,8 @@ async fn custom_resources_of_the_chart_and_the_examples_pass_kubeconform() {
 
     let file = chart().join("ci/everything-values.yaml");
     let manifest = template("helm", &json!({}), &["-f", file.to_str().unwrap()]).success();
-    let ours: Vec<Value> = objects(&manifest).into_iter().filter(|object| object["kind"] == "CitrixAllowlist").collect();
+    let ours: Vec<Value> =
+        objects(&manifest).into_iter().filter(|object| object["kind"] == "CitrixAllowlist").collect();
     assert_eq!(ours.len(), 2);
     let example = std::fs::read_to_string(workspace_root().join("examples/gitops/allowlists.yaml")).unwrap();
     let ours = [ours, objects(&example)].concat();
@@ -393,8 +395,7 @@ async fn the_aggregated_roles_add_to_kubernetes_own() {
     cluster.kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()]).await;
     cluster.kubectl(&["create", "namespace", "tenant"]).await;
     for role in ["view", "edit", "admin"] {
-        let arguments =
-            ["-n", "tenant", "create", "rolebinding", role, "--clusterrole", role, "--user", role];
+        let arguments = ["-n", "tenant", "create", "rolebinding", role, "--clusterrole", role, "--user", role];
         cluster.kubectl(&arguments).await;
     }
     let can = async |user: &str, verb: &str, resource: &str| {

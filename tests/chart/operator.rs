@@ -84,7 +84,8 @@ impl Cluster {
         let container = &pod["containers"][0];
         let kubeconfig = self.control_plane.kubeconfig_for_service_account("citrix", ACCOUNT).await.unwrap();
         let mut config = OperatorConfig::new(env!("CARGO_BIN_EXE_citrix-allowlist"), kubeconfig);
-        let mut arguments = container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap().to_owned());
+        let mut arguments =
+            container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap().to_owned());
         assert_eq!(arguments.next().as_deref(), Some("run"));
         // The port of a pod's own address; here several share one address.
         config.arguments = arguments.filter(|argument| !argument.starts_with("--listen=")).collect();
@@ -205,7 +206,8 @@ async fn life(cluster: &Cluster, rendered: &[Value]) {
         "metadata": {"name": "other-egress", "namespace": "tenant"},
         "spec": {"podSelector": {"matchLabels": {"app": "other"}}, "policyTypes": ["Egress"]}});
     cluster.control_plane.apply(&policy.to_string()).await.unwrap();
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "third-cidrs", "namespace": "tenant"}});
+    let map =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "third-cidrs", "namespace": "tenant"}});
     cluster.control_plane.apply(&map.to_string()).await.unwrap();
     for name in ["other", "third"] {
         cluster.allowlist(name, "Enforce").await;

@@ -23,7 +23,10 @@ async fn tenants_write_what_their_namespace_lets_them() {
     let before = json!({"customerId": "other", "podSelector": {}});
     for (namespace, annotations) in [
         ("tenant", json!({"citrix-allowlist.io/customer-ids": "acme, acme2"})),
-        ("trusted", json!({"citrix-allowlist.io/allow-additional": "true", "citrix-allowlist.io/allow-broad-selectors": "true"})),
+        (
+            "trusted",
+            json!({"citrix-allowlist.io/allow-additional": "true", "citrix-allowlist.io/allow-broad-selectors": "true"}),
+        ),
         ("outside", json!({})),
     ] {
         let labels = json!({"tenant": (namespace != "outside").to_string()});
@@ -72,7 +75,11 @@ async fn tenants_write_what_their_namespace_lets_them() {
         ("tenant", json!({"customerId": "acme", "podSelector": expressions("Exists")}), None),
         ("tenant", json!({"customerId": "acme", "podSelector": expressions("NotIn")}), Some("spec.podSelector")),
         ("tenant", json!({"customerId": "acme", "podSelector": expressions("DoesNotExist")}), Some("spec.podSelector")),
-        ("tenant", json!({"customerId": "acme", "podSelector": narrow, "additional": additional}), Some("spec.additional")),
+        (
+            "tenant",
+            json!({"customerId": "acme", "podSelector": narrow, "additional": additional}),
+            Some("spec.additional"),
+        ),
         ("trusted", json!({"customerId": "anyone", "additional": additional}), None),
         ("outside", json!({"customerId": "anyone", "additional": additional}), None),
     ] {

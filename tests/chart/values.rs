@@ -73,7 +73,11 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ("fullnameOverride", json!("other"), "+name: other"),
         ("commonLabels", json!({"team": "edge"}), "+team: edge"),
         ("commonAnnotations", json!({"note": "ours"}), "+note: ours"),
-        ("image.registry", json!("mirror.example"), "+image: \"mirror.example/citrix-allowlist/citrix-allowlist-operator:"),
+        (
+            "image.registry",
+            json!("mirror.example"),
+            "+image: \"mirror.example/citrix-allowlist/citrix-allowlist-operator:",
+        ),
         ("image.repository", json!("ours/operator"), "+image: \"ghcr.io/ours/operator:"),
         ("image.tag", json!("9.9.9"), "+citrix-allowlist-operator:9.9.9\""),
         ("image.digest", json!(format!("sha256:{}", "a".repeat(64))), "+citrix-allowlist-operator@sha256:aaaa"),
@@ -82,7 +86,11 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ("allowlists", json!([{"name": "daas-us", "spec": {"customerId": "abc"}}]), "+kind: CitrixAllowlist"),
         ("watchNamespaces", json!(["citrix-a"]), "+- --watch-namespace=citrix-a"),
         ("protectedNamespaces", json!(["secret"]), "+- --protected-namespace=secret"),
-        ("feed.globalUrl", json!("https://mirror.example/connectivity"), "+- --global-url=https://mirror.example/connectivity"),
+        (
+            "feed.globalUrl",
+            json!("https://mirror.example/connectivity"),
+            "+- --global-url=https://mirror.example/connectivity",
+        ),
         ("feed.japanUrl", json!("https://mirror.example/jp"), "+- --japan-url=https://mirror.example/jp"),
         ("feed.format", json!("zscaler"), "+- --format=zscaler"),
         ("feed.sharedTemplate", json!(true), "+- --shared-template"),
@@ -183,7 +191,11 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ("metrics.prometheusRule.enabled", json!(true), "+kind: PrometheusRule"),
         ("metrics.prometheusRule.labels", json!({"release": "prometheus"}), "+release: prometheus"),
         ("metrics.prometheusRule.alertLabels", json!({"team": "edge"}), "+team: edge"),
-        ("metrics.prometheusRule.runbookUrl", json!("https://wiki.example/"), "+runbook_url: https://wiki.example/citrix"),
+        (
+            "metrics.prometheusRule.runbookUrl",
+            json!("https://wiki.example/"),
+            "+runbook_url: https://wiki.example/citrix",
+        ),
         ("metrics.dashboard.enabled", json!(true), "+citrix-allowlist.json: |-"),
         ("metrics.dashboard.namespace", json!("grafana"), "+namespace: grafana"),
         ("metrics.dashboard.labels", json!({"dashboards": "here"}), "+dashboards: here"),
@@ -324,9 +336,11 @@ fn the_operator_understands_every_argument_that_the_chart_gives() {
         let container = &object(&rendered, "Deployment", "")["spec"]["template"]["spec"]["containers"][0];
         let mut arguments: Vec<&str> =
             container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap()).collect();
-        given.extend(arguments.iter().filter_map(|argument| {
-            Some(argument.strip_prefix("--")?.split('=').next().unwrap().to_owned())
-        }));
+        given.extend(
+            arguments
+                .iter()
+                .filter_map(|argument| Some(argument.strip_prefix("--")?.split('=').next().unwrap().to_owned())),
+        );
         // Everything before `--help` is parsed and judged, and nothing is started.
         arguments.push("--help");
         operator(&arguments).success();
@@ -368,7 +382,8 @@ fn the_kept_resources_and_the_others_are_told_apart() {
 
 #[test]
 fn with_watched_namespaces_nothing_is_granted_elsewhere() {
-    let given = json!({"watchNamespaces": ["tenant-a", "tenant-b"], "rbac": {"aggregate": false}, "crds": {"upgrade": false}});
+    let given =
+        json!({"watchNamespaces": ["tenant-a", "tenant-b"], "rbac": {"aggregate": false}, "crds": {"upgrade": false}});
     let rendered = objects(&template("helm", &given, &[]).success());
     assert!(rendered.iter().all(|object| object["kind"] != "ClusterRole" && object["kind"] != "ClusterRoleBinding"));
     let roles = rendered.iter().filter(|object| object["kind"] == "Role");
@@ -380,7 +395,8 @@ fn with_watched_namespaces_nothing_is_granted_elsewhere() {
 fn a_namespaced_role_grants_what_the_cluster_role_grants_but_for_the_cluster_itself() {
     let cluster = objects(&template("helm", &json!({}), &[]).success());
     let namespaced = objects(&template("helm", &json!({"watchNamespaces": ["tenant"]}), &[]).success());
-    let cluster = object(&cluster, "ClusterRole", "release-citrix-allowlist-operator")["rules"].as_array().unwrap().clone();
+    let cluster =
+        object(&cluster, "ClusterRole", "release-citrix-allowlist-operator")["rules"].as_array().unwrap().clone();
     let role = namespaced.iter().find(|object| object["kind"] == "Role" && object["metadata"]["namespace"] == "tenant");
     let role = role.unwrap()["rules"].as_array().unwrap();
     assert_eq!(cluster[..role.len()], role[..]);
