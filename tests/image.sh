@@ -72,7 +72,7 @@ build() {
 build first
 build second
 digest() {
-    storage images --format '{{.Digest}}' "localhost/$1"
+    storage images --format '{{.Digest}}' "localhost/$1" | head -n 1
 }
 [[ -n "$(digest first)" && "$(digest first)" == "$(digest second)" ]] || fail "two builds differ: $(digest first) $(digest second)"
 
