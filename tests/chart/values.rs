@@ -93,6 +93,13 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ),
         ("feed.japanUrl", json!("https://mirror.example/jp"), "+- --japan-url=https://mirror.example/jp"),
         ("feed.format", json!("zscaler"), "+- --format=zscaler"),
+        (
+            "feed.staticListUrls",
+            json!({"global": "https://mirror.example/list.json"}),
+            "+- --static-list-url=global=https://mirror.example/list.json",
+        ),
+        ("feed.staticListPorts", json!("80,443"), "+- --static-list-ports=80,443"),
+        ("feed.staticListLifetime", json!("12h"), "+- --static-list-lifetime=12h"),
         ("feed.sharedTemplate", json!(true), "+- --shared-template"),
         ("feed.requestsPerMinute", json!(3), "+- --requests-per-minute=3"),
         ("feed.minRefresh", json!("2m"), "+- --min-refresh=2m"),

@@ -94,6 +94,8 @@ imagePullSecrets:
   "japan-url" $v.feed.japanUrl
   "format" $v.feed.format
   "min-refresh" $v.feed.minRefresh
+  "static-list-ports" $v.feed.staticListPorts
+  "static-list-lifetime" $v.feed.staticListLifetime
   "dns-min-ttl" $v.dns.minTtl
   "dns-max-ttl" $v.dns.maxTtl
   "max-stale" $v.dns.maxStale
@@ -123,6 +125,9 @@ imagePullSecrets:
 {{- range $value := $values }}
 {{- $args = append $args (printf "--%s=%s" $flag $value) }}
 {{- end }}
+{{- end }}
+{{- range $cloud, $url := $v.feed.staticListUrls }}
+{{- $args = append $args (printf "--static-list-url=%s=%s" $cloud $url) }}
 {{- end }}
 {{- if $v.feed.sharedTemplate }}
 {{- $args = append $args "--shared-template" }}
