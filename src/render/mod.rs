@@ -3,6 +3,7 @@
 pub mod budget;
 pub mod config_map;
 pub mod evaluate;
+pub mod isolation;
 pub mod network_policy;
 mod placement;
 

@@ -3,6 +3,7 @@
 mod builders;
 mod config_map;
 mod decide;
+mod documentation;
 mod exactness;
 mod golden;
 mod memory;

@@ -26,7 +26,7 @@ fn document() -> Value {
 
 /// The address with the given number: every second of a family, so that nothing merges.
 fn address(number: u32) -> IpAddr {
-    if number % 4 == 0 {
+    if number.is_multiple_of(4) {
         Ipv6Addr::from((0x2603_1030_u128 << 96) + u128::from(number) * 2).into()
     } else {
         Ipv4Addr::from(0x3400_0000 + number * 2).into()
@@ -36,7 +36,7 @@ fn address(number: u32) -> IpAddr {
 fn case(addresses: u32) -> Case {
     let mut case = Case::new(json!({ "dnsEgress": "None" }), &document(), &[(NAME, &[]), ("gateway.example.com", &[])]);
     for number in 0..addresses {
-        let text = if number % 5 == 0 { "gateway.example.com" } else { NAME };
+        let text = if number.is_multiple_of(5) { "gateway.example.com" } else { NAME };
         add(&mut case, text, address(number));
     }
     case
@@ -77,7 +77,7 @@ fn twenty_thousand_peers_are_all_allowed_within_bounds() {
     for number in (0..20_000).step_by(997) {
         let allowed = |address, protocol| allows(&objects.policies, Direction::Outbound, address, protocol, 443);
         assert!(allowed(address(number), Protocol::Tcp), "{}", address(number));
-        assert_eq!(allowed(address(number), Protocol::Udp), number % 5 == 0, "{}", address(number));
+        assert_eq!(allowed(address(number), Protocol::Udp), number.is_multiple_of(5), "{}", address(number));
         let IpAddr::V4(here) = address(number) else { continue };
         assert!(!allowed(Ipv4Addr::from(u32::from(here) + 1).into(), Protocol::Tcp), "next to {here}");
     }
