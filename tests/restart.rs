@@ -133,6 +133,8 @@ async fn what_others_wrote_does_not_come_true_even_while_dns_is_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_everything_in_place_it_writes_nothing_and_asks_the_vendor_nothing() {
     let stage = Stage::with(valid()).await;
+    // Absence, too, is known only when DNS has said it again.
+    stage.dns.set("accounts.cloud.com", Behaviour::nxdomain());
     let operator = stage.operator().await;
     stage.apply("daas-us", "{ customerId: testcustomer, geo: us, direction: all }").await;
     stage.apply("daas-eu", "{ customerId: testcustomer, geo: eu, mode: Audit }").await;

@@ -10,7 +10,7 @@ use crate::cluster::owned::{Kind, Memory, ObjectKey, Observed};
 use crate::crd::{CitrixAllowlist, FeedStatus, Mode, Problem, ProblemKind, REFRESH_ANNOTATION, Summary};
 use crate::facts::ClusterFacts;
 use crate::feed::{Allowlist, FeedRequest, FeedView};
-use crate::names::Addresses;
+use crate::names::{Addresses, NameState};
 use crate::plan::{self, Inherited, Plan, Selection, Target};
 use crate::render::{self, Objects};
 use crate::status::{self, FeedFindings, Findings, NameFindings, Outcome};
@@ -59,6 +59,8 @@ struct Progress {
     failure: Option<Error>,
     /// Whether an object was written.
     wrote: bool,
+    /// Whether there are names that no server has answered, or failed to, so far.
+    unasked: bool,
 }
 
 /// Brings the cluster to what a resource asks for, and its status to what is so.
@@ -72,7 +74,10 @@ pub(super) async fn reconcile(
         *state = State { uid: Arc::clone(&subject.identity.uid), ..State::default() };
     }
     let mut progress = advance(&subject, context, state).await;
-    report(&subject, context, state, &mut progress).await?;
+    if !is_provisional(&subject, state, &progress) {
+        report(&subject, context, state, &mut progress).await?;
+        state.reported = true;
+    }
     match progress.failure {
         Some(failure) => Err(failure),
         None => {
@@ -80,6 +85,15 @@ pub(super) async fn reconcile(
             Ok((outcome(&progress), action))
         }
     }
+}
+
+/// Whether what was found is about to be found anew: this process has just taken over, and names have not been asked
+/// yet. The last of them wakes the resource; until then its status stays what it was, rather than to say twice what
+/// has not changed.
+fn is_provisional(subject: &Subject<'_>, state: &State, progress: &Progress) -> bool {
+    let said = subject.resource.status.as_ref().and_then(|status| status.observed_generation);
+    let quiet = progress.failure.is_none() && !progress.wrote;
+    progress.unasked && !state.reported && quiet && said == Some(subject.generation)
 }
 
 /// How a reconcile that did not fail is counted.
@@ -149,12 +163,13 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     });
     ended.planned(&plan, &addresses);
 
-    // What is written first waits: in Enforce mode it isolates pods, in Audit mode it says what that would do.
-    let written = match subject.mode() {
-        Mode::Enforce => Kind::Policy,
-        Mode::Audit => Kind::ConfigMap,
+    // The first policies wait, since they isolate pods. Audit, which has no policies to remember addresses by, waits
+    // once in each process, so that its ConfigMap does not lose after a restart what DNS is about to say.
+    let waits = match subject.mode() {
+        Mode::Enforce => !observed.keys().any(|key| key.kind == Kind::Policy),
+        Mode::Audit => !state.audited,
     };
-    if !observed.keys().any(|key| key.kind == written) {
+    if waits {
         let since = *state.waiting_since.get_or_insert(now);
         if let Gate::Held { waiting, until } =
             activation::gate(&addresses, since, context.settings.first_policy_wait, now)
@@ -164,6 +179,7 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         }
     }
     state.waiting_since = None;
+    state.audited = subject.mode() == Mode::Audit;
 
     let owner = render::Owner {
         name: subject.resource.name_any(),
@@ -288,6 +304,7 @@ struct Ending {
     problems: Vec<Problem>,
     handled_refresh: Option<String>,
     again: Option<Duration>,
+    unasked: bool,
 }
 
 impl Ending {
@@ -301,6 +318,7 @@ impl Ending {
             problems: Vec::new(),
             handled_refresh: None,
             again: None,
+            unasked: false,
         }
     }
 
@@ -316,6 +334,7 @@ impl Ending {
     fn planned(&mut self, plan: &Plan, addresses: &Addresses) {
         let waiting =
             addresses.by_name.values().filter(|name| name.addresses.is_empty() && !name.state.is_definitive()).count();
+        self.unasked = addresses.by_name.values().any(|name| name.state == NameState::Waiting);
         self.names = Some(NameFindings {
             waiting,
             silent: !addresses.by_name.is_empty() && addresses.by_name.values().all(|name| name.state.is_failing()),
@@ -364,7 +383,7 @@ impl Ending {
             problems: self.problems,
             handled_refresh: self.handled_refresh,
         };
-        Progress { findings, again: self.again, failure: None, wrote: false }
+        Progress { findings, again: self.again, failure: None, wrote: false, unasked: self.unasked }
     }
 }
 

@@ -18,6 +18,10 @@ pub struct State {
     pub uid: Arc<str>,
     /// Since when its first policy has waited for names.
     pub waiting_since: Option<Instant>,
+    /// Whether this process has computed what Audit mode reports.
+    pub audited: bool,
+    /// Whether its status has been brought up to date, or found to be.
+    pub reported: bool,
     /// Failures in a row.
     pub failures: u32,
     /// What its objects allowed before this process started, and until when that counts.
