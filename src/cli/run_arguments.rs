@@ -227,7 +227,7 @@ fn period(text: &str) -> Result<Duration, String> {
     Period::try_from(text.to_owned()).map(Period::duration)
 }
 
-fn dns_server(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
     let address = text.parse::<SocketAddr>().or_else(|_| {
         text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT))
     });

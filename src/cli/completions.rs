@@ -1,0 +1,17 @@
+//! `completions`: what a shell needs to complete this program's commands and flags.
+
+use clap::{Args, Command};
+use clap_complete::Shell;
+use std::process::ExitCode;
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArguments {
+    /// The shell
+    shell: Shell,
+}
+
+pub(super) fn run(arguments: &CompletionsArguments, mut command: Command) -> ExitCode {
+    let name = command.get_name().to_owned();
+    clap_complete::generate(arguments.shell, &mut command, name, &mut std::io::stdout());
+    ExitCode::SUCCESS
+}
