@@ -72,10 +72,9 @@ pub const fn reason(reason: Reason) -> Text {
             "Everything is computed and reported, and no policy is kept.",
             "Set spec.mode to Enforce once the report is as you want it.",
         ),
-        Reason::Suspended => text(
-            "What is applied stays as it is, and nothing else is done.",
-            "Set spec.suspend to false to go on.",
-        ),
+        Reason::Suspended => {
+            text("What is applied stays as it is, and nothing else is done.", "Set spec.suspend to false to go on.")
+        }
         Reason::WaitingForFeed => text(
             "The first list has not arrived yet.",
             "Wait; where it lasts, see whether the operator reaches the API, through a proxy perhaps.",
@@ -84,7 +83,9 @@ pub const fn reason(reason: Reason) -> Text {
             "The first policy would isolate pods, and waits until DNS has answered for every name.",
             "Wait; where it lasts, see whether the operator reaches the DNS servers that pods ask.",
         ),
-        Reason::Fetched => text("The newest fetch brought a usable list, or confirmed the one that is held.", "Nothing."),
+        Reason::Fetched => {
+            text("The newest fetch brought a usable list, or confirmed the one that is held.", "Nothing.")
+        }
         Reason::FeedUnavailable => text(
             "The API could not be reached, or failed; the last good list stays in use.",
             "See whether the operator reaches the API, and whether a proxy inspects its TLS (--extra-ca-file).",
@@ -122,9 +123,10 @@ pub const fn reason(reason: Reason) -> Text {
             "The spec matches nothing of the list, and a policy that allows nothing would cut everything.",
             "Compare spec.services, geo and direction with the list; `render --summary` shows what matches.",
         ),
-        Reason::InvalidSpec => {
-            text("The spec cannot be acted on, though its schema is right.", "Correct the field that the message names.")
-        }
+        Reason::InvalidSpec => text(
+            "The spec cannot be acted on, though its schema is right.",
+            "Correct the field that the message names.",
+        ),
         Reason::Protected => text(
             "The pods selected are the cluster's or the operator's own, which a policy would cut off.",
             "Choose another namespace or a narrower spec.podSelector.",

@@ -41,6 +41,8 @@ pub enum Origin {
 pub struct Guard {
     settings: GuardSettings,
     cluster: Vec<(IpNet, &'static str)>,
+    /// The prefixes under which IPv6 addresses stand for IPv4 ones: the well-known one, and the cluster's own.
+    nat64: Vec<Ipv6Net>,
 }
 
 /// Why an address or network was refused.
@@ -109,7 +111,10 @@ const SPECIAL: &[(IpNet, Severity, &str)] = &[
 ];
 
 /// NAT64's well-known prefix (RFC 6052): what it embeds is judged as the IPv4 address it stands for.
-const NAT64_WELL_KNOWN: IpNet = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
+const NAT64_WELL_KNOWN: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
+
+/// All that IANA has given out for global unicast so far: what lies outside, and is nothing special, is nobody's.
+const GLOBAL_UNICAST: IpNet = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 
 fn overlaps(a: &IpNet, b: &IpNet) -> bool {
     a.contains(b) || b.contains(a)
@@ -121,7 +126,8 @@ impl Guard {
     pub fn new(settings: GuardSettings, facts: &ClusterFacts) -> Self {
         let services = facts.service_networks.iter().map(|network| (*network, "Service"));
         let pods = facts.pod_networks.iter().map(|network| (*network, "pod"));
-        Self { settings, cluster: services.chain(pods).collect() }
+        let nat64 = [NAT64_WELL_KNOWN].into_iter().chain(facts.nat64_prefix).collect();
+        Self { settings, cluster: services.chain(pods).collect(), nat64 }
     }
 
     /// Whether one address may be opened.
@@ -150,8 +156,13 @@ impl Guard {
         if network.prefix_len() < shortest {
             return refused(format!("wider than /{shortest}"));
         }
-        if NAT64_WELL_KNOWN.contains(&network) {
-            return self.check_embedded(network, origin);
+        if let IpNet::V6(network) = network {
+            if let Some(prefix) = self.nat64.iter().find(|prefix| prefix.contains(&network)) {
+                return self.check_embedded(*prefix, network, origin);
+            }
+            if let Some(prefix) = self.nat64.iter().find(|prefix| network.contains(*prefix)) {
+                return refused(format!("wider than the NAT64 prefix {prefix}"));
+            }
         }
         let opened = self.settings.allow_private.iter().any(|allowed| allowed.contains(&network));
         for (special, severity, what) in SPECIAL {
@@ -163,6 +174,12 @@ impl Guard {
                 return refused(format!("{what} ({special})"));
             }
         }
+        let is_special = SPECIAL.iter().any(|(special, ..)| special.contains(&network));
+        let is_global = matches!(network, IpNet::V4(_)) || GLOBAL_UNICAST.contains(&network);
+        let is_opened = opened && origin == Origin::Vendor;
+        if !(is_special || is_global || is_opened) {
+            return refused(format!("reserved (outside {GLOBAL_UNICAST})"));
+        }
         if origin == Origin::Vendor
             && !opened
             && let Some((range, whose)) = self.cluster.iter().find(|(range, _)| overlaps(range, &network))
@@ -172,13 +189,34 @@ impl Guard {
         Ok(())
     }
 
-    fn check_embedded(&self, network: IpNet, origin: Origin) -> Result<(), Refusal> {
-        let IpNet::V6(network) = network else { return Ok(()) };
-        let [.., a, b, c, d] = network.addr().octets();
-        let length = network.prefix_len() - 96;
-        match Ipv4Net::new(Ipv4Addr::new(a, b, c, d), length) {
-            Ok(embedded) => self.check_network(IpNet::V4(embedded), origin),
-            Err(_) => Err(Refusal { reason: format!("wider than {NAT64_WELL_KNOWN}") }),
+    /// Judges addresses of a NAT64 prefix as the IPv4 addresses they stand for.
+    fn check_embedded(&self, prefix: Ipv6Net, network: Ipv6Net, origin: Origin) -> Result<(), Refusal> {
+        match embedded(prefix, network) {
+            Some(embedded) => self.check_network(IpNet::V4(embedded), origin),
+            None => Err(Refusal { reason: format!("not an address of the NAT64 prefix {prefix}") }),
         }
     }
 }
+
+/// The IPv4 network that `network` stands for under `prefix` (RFC 6052, section 2.2): the 32 bits after the prefix,
+/// without bits 64 to 71. None for a prefix of another length than the RFC's, and for a network of more than one
+/// address where these bits do not come last.
+fn embedded(prefix: Ipv6Net, network: Ipv6Net) -> Option<Ipv4Net> {
+    let octets = network.addr().octets();
+    let start = match prefix.prefix_len() {
+        length @ (32 | 40 | 48 | 56 | 64 | 96) => usize::from(length / 8),
+        _ => return None,
+    };
+    let length = match (start, network.prefix_len()) {
+        (12, length) => length - 96,
+        (_, 128) => 32,
+        _ => return None,
+    };
+    let mut bits = octets.into_iter().enumerate().skip(start).filter(|(index, _)| *index != 8);
+    let mut next = || bits.next().map(|(_, octet)| octet);
+    let address = Ipv4Addr::new(next()?, next()?, next()?, next()?);
+    Ipv4Net::new(address, length).ok()
+}
+
+#[cfg(test)]
+mod tests;

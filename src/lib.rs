@@ -22,6 +22,7 @@ pub mod net;
 pub mod plan;
 pub mod reason;
 pub mod render;
+pub mod server;
 pub mod status;
 pub mod subscriber;
 pub mod telemetry;

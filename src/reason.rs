@@ -81,6 +81,20 @@ impl Reason {
         matches!(self, Self::WaitingForFeed | Self::WaitingForNames | Self::RateLimited | Self::Progressing)
     }
 
+    /// Whether it tells of something that went wrong with the list.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::FeedUnavailable
+                | Self::FeedRejected
+                | Self::FeedMalformed
+                | Self::FeedShrank
+                | Self::FeedExpired
+                | Self::RateLimited
+        )
+    }
+
     /// The reason as conditions and events carry it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -12,7 +12,14 @@ async fn smoke() {
     let r = std::panic::AssertUnwindSafe(stage.ready("daas-us"));
     let r = futures::FutureExt::catch_unwind(r).await;
     println!("{}", operator.log());
-    println!("{}", stage.cluster.kubectl(&["-n", stage.namespace.name(), "get", "cal,netpol,cm,events", "-o", "wide"]).await.unwrap());
+    println!(
+        "{}",
+        stage
+            .cluster
+            .kubectl(&["-n", stage.namespace.name(), "get", "cal,netpol,cm,events", "-o", "wide"])
+            .await
+            .unwrap()
+    );
     println!("{}", stage.cluster.kubectl(&["-n", stage.namespace.name(), "get", "cal", "-o", "yaml"]).await.unwrap());
     r.unwrap();
 }

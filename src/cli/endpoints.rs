@@ -54,15 +54,6 @@ impl Endpoint {
             _ => self.addresses.contains(&address),
         }
     }
-
-    /// The networks that the endpoint opens.
-    pub fn networks(&self) -> impl Iterator<Item = IpNet> + '_ {
-        let network = match &self.target {
-            Target::Network(network) => Some(*network),
-            _ => None,
-        };
-        network.into_iter().chain(self.addresses.iter().map(|address| IpNet::from(*address)))
-    }
 }
 
 #[derive(Deserialize)]

@@ -34,19 +34,19 @@ mod tests {
 
     #[test]
     fn lines_are_names_and_addresses() {
-        let hosts = parse("# saved\nA.example.com 13.64.0.2 13.64.0.1\n\nb.example.com\na.example.com. 2603::1 # more\n");
+        let hosts =
+            parse("# saved\nA.example.com 13.64.0.2 13.64.0.1\n\nb.example.com\na.example.com. 2603::1 # more\n");
         let hosts = hosts.expect("hosts");
-        let of = |name: &str| hosts[&DomainName::parse(name).expect("a name")].iter().map(ToString::to_string).collect::<Vec<_>>();
+        let of = |name: &str| {
+            hosts[&DomainName::parse(name).expect("a name")].iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
         assert_eq!(of("a.example.com"), ["13.64.0.1", "13.64.0.2", "2603::1"]);
         assert!(of("b.example.com").is_empty());
     }
 
     #[test]
     fn what_is_wrong_says_where_and_what_is_allowed() {
-        assert_eq!(
-            parse("a.example.com 1.2.3\n"),
-            Err("1: `1.2.3` is no address: IPv4 or IPv6 is allowed".to_owned())
-        );
+        assert_eq!(parse("a.example.com 1.2.3\n"), Err("1: `1.2.3` is no address: IPv4 or IPv6 is allowed".to_owned()));
         let swapped = parse("\n13.64.0.1 a.example.com\n").expect_err("the wrong way round");
         assert_eq!(swapped, "2: `13.64.0.1` is an address, not a name; a line is NAME ADDRESS...");
     }

@@ -3,7 +3,9 @@
 use super::pipeline::Surroundings;
 use super::sources::SurroundingArguments;
 use crate::cluster::client::{CALL_TIMEOUT, CallError, Connected, deadline};
+use crate::cluster::facts::{Facts, FactsSettings};
 use crate::crd::ALLOWLIST_LABEL;
+use crate::guard::Guard;
 use crate::render::PreviousLayout;
 use crate::render::config_map::config_map_name;
 use anyhow::Context as _;
@@ -41,7 +43,7 @@ pub(super) async fn of(client: &Client, namespace: &str, name: &str) -> anyhow::
     live.config_maps = config_maps.into_iter().filter(|map| is_owned(map, name)).collect();
     let needed = |policy: &&NetworkPolicy| {
         let own_name = policy.name_any();
-        PreviousLayout::of(name, [own_name.as_str()]) != PreviousLayout::default()
+        PreviousLayout::of([own_name.as_str()], name) != PreviousLayout::default()
     };
     live.foreign.extend(live.other_policies.iter().filter(needed).map(|policy| ("NetworkPolicy", policy.name_any())));
     let first = config_map_name(name, 0);
@@ -82,6 +84,18 @@ where
 }
 
 /// What the flags say, and for the rest what the cluster shows.
-pub(super) async fn surroundings(_connected: &Connected, arguments: &SurroundingArguments) -> Surroundings {
-    arguments.surroundings()
+pub(super) async fn surroundings(connected: &Connected, arguments: &SurroundingArguments) -> Surroundings {
+    let mut surroundings = arguments.surroundings();
+    let settings = FactsSettings {
+        nameservers: Vec::new(),
+        service_networks: arguments.service_cidr.clone(),
+        pod_networks: arguments.pod_cidr.clone(),
+        nat64_prefix: arguments.nat64_prefix,
+    };
+    let facts = Facts::start(connected.client.clone(), settings);
+    // What may not be read is left as the flags have it, as the operator does.
+    facts.ready().await;
+    surroundings.facts = (*facts.current()).clone();
+    surroundings.guard = Guard::new(arguments.guard.settings(), &surroundings.facts);
+    surroundings
 }

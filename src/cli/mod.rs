@@ -3,6 +3,7 @@
 mod completions;
 mod connection;
 mod crd;
+mod debug_state;
 mod diff;
 mod endpoints;
 mod explain;
@@ -70,7 +71,8 @@ pub fn main() -> ExitCode {
         return ExitCode::from(FAILURE);
     }
     let matches = command().get_matches();
-    let result = Arguments::from_arg_matches(&matches).map_err(Into::into).and_then(|arguments| act(arguments, &matches));
+    let result =
+        Arguments::from_arg_matches(&matches).map_err(Into::into).and_then(|arguments| act(arguments, &matches));
     match result {
         Ok(code) => code,
         // Whoever read the output has seen enough: `citrix-allowlist render ... | head`.

@@ -38,7 +38,9 @@ pub struct Computed {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Its namespace is protected.
-    #[error("metadata.namespace: {0} is protected, no policy is ever written there; --protected-namespace says which are")]
+    #[error(
+        "metadata.namespace: {0} is protected, no policy is ever written there; --protected-namespace says which are"
+    )]
     Protected(String),
     /// No name at all was answered: the controller would wait.
     #[error("none of its {0} names was answered ({1}); is DNS reachable, or does --dns-server or --hosts help?")]
@@ -49,7 +51,11 @@ pub enum Refusal {
 ///
 /// # Errors
 /// Where no policy may be written for it.
-pub fn select(resource: &CitrixAllowlist, allowlist: &Allowlist, surroundings: &Surroundings) -> Result<Selection, Refusal> {
+pub fn select(
+    resource: &CitrixAllowlist,
+    allowlist: &Allowlist,
+    surroundings: &Surroundings,
+) -> Result<Selection, Refusal> {
     let namespace = resource.namespace().unwrap_or_default();
     if surroundings.protected_namespaces.contains(&namespace) {
         return Err(Refusal::Protected(namespace));
@@ -85,12 +91,9 @@ pub fn compute<'a>(
         inherited: &Inherited::default(),
         declared_ports: None,
     });
-    let owner = Owner {
-        name: resource.name_any(),
-        namespace: resource.namespace().unwrap_or_default(),
-        uid: resource.uid(),
-    };
-    let layout = PreviousLayout::of(&owner.name, applied);
+    let owner =
+        Owner { name: resource.name_any(), namespace: resource.namespace().unwrap_or_default(), uid: resource.uid() };
+    let layout = PreviousLayout::of(applied, &owner.name);
     let mut objects = render::objects(&owner, &resource.spec, &plan, &surroundings.limits, &layout);
     if resource.namespace().is_none() {
         // Left to whatever applies them, as the resource leaves it.

@@ -60,7 +60,8 @@ async fn refresh(arguments: &RefreshArguments) -> anyhow::Result<()> {
 async fn handled(api: &Api<CitrixAllowlist>, namespace: &str, name: &str, token: &str) -> anyhow::Result<String> {
     let mut progress = Progress::new();
     loop {
-        let resource = deadline(CALL_TIMEOUT, api.get(name)).await.map_err(|error| not_found(error, namespace, name))?;
+        let resource =
+            deadline(CALL_TIMEOUT, api.get(name)).await.map_err(|error| not_found(error, namespace, name))?;
         let status = resource.status.unwrap_or_default();
         if status.last_handled_refresh.as_deref() == Some(token) {
             let feed = status.conditions.into_iter().find(|condition| condition.type_ == "FeedCurrent");
@@ -74,7 +75,9 @@ async fn handled(api: &Api<CitrixAllowlist>, namespace: &str, name: &str, token:
 /// An error about a resource, with what to do where it is not there.
 pub(super) fn not_found(error: CallError, namespace: &str, name: &str) -> anyhow::Error {
     if error.is_not_found() {
-        anyhow::anyhow!("citrixallowlist {namespace}/{name} is not there: `kubectl get citrixallowlists -A` lists those there are")
+        anyhow::anyhow!(
+            "citrixallowlist {namespace}/{name} is not there: `kubectl get citrixallowlists -A` lists those there are"
+        )
     } else {
         anyhow::Error::new(error).context(format!("citrixallowlist {namespace}/{name}"))
     }

@@ -117,7 +117,8 @@ impl<W: io::Write> Work<W> {
         form_was_given: bool,
         surroundings: &Surroundings,
     ) -> anyhow::Result<()> {
-        let (allowlist, computed) = compute(read, &mut self.sources, surroundings, &BTreeMap::new(), &[])?;
+        let (allowlist, computed) =
+            compute(&read.resource, &read.place, &mut self.sources, surroundings, &BTreeMap::new(), &[])?;
         if arguments.summary {
             let summary = summary::Summary::of(&read.resource, &allowlist, &computed);
             return if form_was_given {
@@ -157,11 +158,11 @@ pub(super) fn read(document: &Document, validator: &mut Option<Validator>) -> an
             items.push(Item::Other(object.value));
             continue;
         }
-        let validator = match validator {
-            Some(validator) => validator,
-            none => none.insert(Validator::new()?),
-        };
-        let resource = validator.check(object.value.clone()).map_err(refused)?;
+        if validator.is_none() {
+            *validator = Some(Validator::new()?);
+        }
+        let Some(prepared) = validator.as_ref() else { continue };
+        let resource = prepared.check(object.value.clone()).map_err(refused)?;
         let place = document.error(&object.pointer, "").to_string().trim_end_matches(": ").to_owned();
         items.push(Item::Ours(Box::new(Read { resource, place })));
     }
@@ -170,24 +171,20 @@ pub(super) fn read(document: &Document, validator: &mut Option<Validator>) -> an
 
 /// The way from a resource to its objects, as the controller goes it.
 pub(super) fn compute(
-    read: &Read,
+    resource: &CitrixAllowlist,
+    place: &str,
     sources: &mut Sources,
     surroundings: &Surroundings,
     known: &BTreeMap<crate::net::DomainName, Vec<std::net::IpAddr>>,
     applied: &[String],
 ) -> anyhow::Result<(Allowlist, Computed)> {
-    let place = || format!("{} {}", read.place, full_name(&read.resource));
-    let allowlist = sources.allowlist(&read.resource.spec).with_context(place)?;
-    let selection = pipeline::select(&read.resource, &allowlist, surroundings).with_context(place)?;
+    let place = || format!("{place}: {}", full_name(resource));
+    let allowlist = sources.allowlist(&resource.spec).with_context(place)?;
+    let selection = pipeline::select(resource, &allowlist, surroundings).with_context(place)?;
     let addresses = sources.addresses(&selection.names, known, &surroundings.guard).with_context(place)?;
-    let computed = pipeline::compute(
-        &read.resource,
-        &selection,
-        &addresses,
-        surroundings,
-        applied.iter().map(String::as_str),
-    )
-    .with_context(place)?;
+    let computed =
+        pipeline::compute(resource, &selection, &addresses, surroundings, applied.iter().map(String::as_str))
+            .with_context(place)?;
     Ok((allowlist, computed))
 }
 
@@ -212,7 +209,10 @@ fn note(read: &Read, computed: &Computed) {
         let _ = write!(text, "{separator}{count} {kind}");
     }
     let count = computed.problems.len();
-    eprintln!("note: {name}: {count} {} ({text}); --summary lists them", crate::status::plural(count, "problem", "problems"));
+    eprintln!(
+        "note: {name}: {count} {} ({text}); --summary lists them",
+        crate::status::plural(count, "problem", "problems")
+    );
 }
 
 /// `namespace/name`, or the name alone.

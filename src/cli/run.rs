@@ -1,26 +1,32 @@
 //! `run`: the controller, put together from its rooms.
 
-use super::run_arguments::{LogFormat, RunArguments};
+use super::debug_state;
+use super::run_arguments::RunArguments;
 use crate::clock::Clock;
 use crate::cluster::apply::Writer;
 use crate::cluster::client::{ConnectOptions, Connected, connect, deadline};
+use crate::cluster::facts::{Facts, FactsSettings};
 use crate::cluster::lease::election::Timing;
 use crate::cluster::lease::{self, Leadership, LeaseSettings};
 use crate::cluster::owned::OwnedObjects;
 use crate::cluster::report::StatusWriter;
+use crate::cluster::saved_lists::SavedLists;
 use crate::cluster::scope::Scope;
 use crate::cluster::watch as cluster_watch;
 use crate::controller::{self, Context, Inputs, OwnPod, Settings};
 use crate::facts::ClusterFacts;
-use crate::feed::{ClientSettings, Feeds, HttpClient, MemoryStore, NoObserver};
+use crate::feed::{ClientSettings, Feeds, HttpClient};
 use crate::guard::Guard;
+use crate::names::servers::{nameservers, servers_to_ask};
 use crate::names::{HickoryLookup, Names, NamesSettings};
+use crate::server::{Content, Health, Server};
 use crate::subscriber::Waker;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, logging};
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::Api;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +35,10 @@ use tokio_util::sync::CancellationToken;
 
 /// The Lease of all replicas.
 const LEASE_NAME: &str = "citrix-allowlist-operator";
+/// Where a pod is told its nameservers.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// How long the main loop may stand still before a restart would help: six of its heartbeats.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the question for the operator's own pod may take.
 const OWN_POD_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -39,11 +49,12 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
-    log(arguments.process.log_format);
+    logging::init(arguments.process.log_format, std::env::var("RUST_LOG").ok().as_deref())?;
     let stop = stop_on_signal()?;
     let clock = Clock::System;
     let metrics = Arc::new(Metrics::default());
-    let Connected { client, namespace, .. } = connect(&ConnectOptions::default()).await?;
+    let server = Server::bind(arguments.process.listen).await?;
+    let Connected { client, namespace, in_cluster } = connect(&ConnectOptions::default()).await?;
     let namespace = std::env::var("POD_NAMESPACE").unwrap_or(namespace);
 
     // The Lease is released only after the last write: its task stops by a token of its own.
@@ -65,8 +76,8 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     let (wake, woken) = mpsc::unbounded_channel();
     let waker = Waker::new(wake);
     let guard = Guard::new(arguments.guard.settings(), &ClusterFacts::default());
-    let feeds = feeds(&arguments, clock, waker.clone())?;
-    let names = names(&arguments, clock, waker.clone(), guard)?;
+    let feeds = feeds(&arguments, clock, waker.clone(), &client, &namespace, &metrics)?;
+    let names = names(&arguments, clock, waker.clone(), guard, &metrics)?;
 
     let owned = Arc::new(OwnedObjects::default());
     let observer = Arc::clone(&metrics);
@@ -80,16 +91,49 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         guard: arguments.guard.settings(),
         concurrency: arguments.cluster.concurrency.into(),
     };
-    let context =
-        Context::new(feeds.clone(), names.clone(), Arc::clone(&owned), writer, reporter, metrics, settings, clock);
+    let context = Context::new(
+        feeds.clone(),
+        names.clone(),
+        Arc::clone(&owned),
+        writer,
+        reporter,
+        metrics.clone(),
+        settings,
+        clock,
+    );
+    let context = Arc::new(context);
 
     let scope = Scope::of(arguments.cluster.watch_namespace.clone());
     let (store, store_writer) = kube::runtime::reflector::store();
-    let (resources_synced, _) = watch::channel(false);
+    let (resources_synced, resources_listed) = watch::channel(false);
     let changes = cluster_watch::resources(&client, &scope, store_writer, resources_synced);
     let (owned_synced, owned_listed) = watch::channel(false);
-    let (_facts_sender, facts) = watch::channel(Arc::new(ClusterFacts::default()));
+    // Outside a cluster the machine's resolv.conf is not what pods are given.
+    let resolv_conf =
+        if in_cluster { nameservers(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default()) } else { vec![] };
+    let facts = Facts::start(client.clone(), facts_settings(&arguments, resolv_conf.clone()));
+    let health = Health::new(clock, PATIENCE, ["resources", "objects", "cluster facts"]);
+    let serving = CancellationToken::new();
+    let content = Content {
+        health: health.clone(),
+        metrics: Arc::new({
+            let (metrics, feeds, names) = (Arc::clone(&metrics), feeds.clone(), names.clone());
+            move || {
+                metrics.feeds_are(&feeds.snapshot(), clock.now());
+                metrics.names_are(&names.snapshot());
+                metrics.render()
+            }
+        }),
+        state: Arc::new({
+            let (feeds, names) = (feeds.clone(), names.clone());
+            move || debug_state::state(&feeds.snapshot(), &names.snapshot())
+        }),
+    };
+    let server = tokio::spawn(server.run(content, serving.clone()));
+    metrics.leading(leadership.is_leading());
     let tasks = [
+        tokio::spawn(ask_servers(names.clone(), facts.receiver(), resolv_conf, arguments.names.dns_server.clone())),
+        tokio::spawn(tell_readiness(health.clone(), resources_listed, owned_listed.clone())),
         tokio::spawn(cluster_watch::keep_owned(client.clone(), scope, owned, waker, owned_synced)),
         tokio::spawn({
             let (feeds, leading) = (feeds, leadership.receiver());
@@ -101,8 +145,19 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         }),
     ];
 
-    let inputs = Inputs { store, changes, woken, facts, leading: leadership.receiver(), owned_synced: owned_listed };
-    controller::run(Arc::new(context), inputs, stop).await;
+    // Policies decided on half a picture of the cluster would be written twice.
+    facts.ready().await;
+    health.synced("cluster facts");
+    let inputs = Inputs {
+        store,
+        changes,
+        woken,
+        facts: facts.receiver(),
+        leading: leadership.receiver(),
+        owned_synced: owned_listed,
+        health,
+    };
+    controller::run(context, inputs, stop).await;
     for task in tasks {
         task.abort();
     }
@@ -110,11 +165,55 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     if let Some(task) = lease_task {
         let _ = task.await;
     }
+    serving.cancel();
+    let _ = server.await;
     tracing::info!("stopped");
     Ok(())
 }
 
-fn feeds(arguments: &RunArguments, clock: Clock, waker: Waker) -> anyhow::Result<Feeds> {
+/// Has `names` ask whom the pods ask, as the cluster's DNS comes and goes.
+async fn ask_servers(
+    names: Names,
+    mut facts: watch::Receiver<Arc<ClusterFacts>>,
+    resolv_conf: Vec<IpAddr>,
+    flags: Vec<SocketAddr>,
+) {
+    loop {
+        let servers = servers_to_ask(&resolv_conf, &facts.borrow_and_update(), &flags);
+        names.set_servers(servers);
+        if facts.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn tell_readiness(health: Health, mut resources: watch::Receiver<bool>, mut owned: watch::Receiver<bool>) {
+    // An error means that the watch itself is gone, and the process with it.
+    if resources.wait_for(|synced| *synced).await.is_ok() {
+        health.synced("resources");
+    }
+    if owned.wait_for(|synced| *synced).await.is_ok() {
+        health.synced("objects");
+    }
+}
+
+fn facts_settings(arguments: &RunArguments, nameservers: Vec<IpAddr>) -> FactsSettings {
+    FactsSettings {
+        nameservers,
+        service_networks: arguments.cluster.service_cidr.clone(),
+        pod_networks: arguments.cluster.pod_cidr.clone(),
+        nat64_prefix: arguments.cluster.nat64_prefix,
+    }
+}
+
+fn feeds(
+    arguments: &RunArguments,
+    clock: Clock,
+    waker: Waker,
+    cluster: &Client,
+    namespace: &str,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Feeds> {
     let extra_ca = match &arguments.feed.extra_ca_file {
         Some(path) => {
             Some(std::fs::read(path).with_context(|| format!("--extra-ca-file {} cannot be read", path.display()))?)
@@ -122,12 +221,18 @@ fn feeds(arguments: &RunArguments, clock: Clock, waker: Waker) -> anyhow::Result
         None => None,
     };
     let client = HttpClient::new(&ClientSettings { extra_ca, ..ClientSettings::default() })?;
-    let store = Arc::new(MemoryStore::default());
+    let store = Arc::new(SavedLists::new(cluster.clone(), namespace));
     let settings = arguments.feed.settings();
-    Ok(Feeds::new(settings, clock, waker, store, Arc::new(client), Arc::new(NoObserver)))
+    Ok(Feeds::new(settings, clock, waker, store, Arc::new(client), Arc::<Metrics>::clone(metrics)))
 }
 
-fn names(arguments: &RunArguments, clock: Clock, waker: Waker, guard: Guard) -> anyhow::Result<Names> {
+fn names(
+    arguments: &RunArguments,
+    clock: Clock,
+    waker: Waker,
+    guard: Guard,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Names> {
     let settings = NamesSettings {
         min_ttl: arguments.names.dns_min_ttl,
         max_ttl: arguments.names.dns_max_ttl,
@@ -135,9 +240,7 @@ fn names(arguments: &RunArguments, clock: Clock, waker: Waker, guard: Guard) -> 
         ..NamesSettings::new(guard)
     };
     let lookup = HickoryLookup::new(settings.timeout).context("DNS cannot be set up")?;
-    let names = Names::new(&settings, clock, waker, Arc::new(lookup), Arc::new(()));
-    names.set_servers(arguments.names.dns_server.clone());
-    Ok(names)
+    Ok(Names::new(&settings, clock, waker, Arc::new(lookup), Arc::<Metrics>::clone(metrics)))
 }
 
 /// The operator's own pod, so that no resource may isolate it. Outside a pod there is none to protect.
@@ -153,16 +256,6 @@ async fn own_pod(client: &Client, namespace: &str) -> Option<OwnPod> {
             tracing::warn!(pod = name, %error, "own labels are not known: a selector that matches them is not refused");
             None
         }
-    }
-}
-
-fn log(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::feed::{FeedSettings, Format};
 use crate::guard::GuardSettings;
 use crate::render::Limits;
 use crate::render::budget::Cni;
+use crate::telemetry::LogFormat;
 use clap::{ArgAction, Args, ValueEnum};
 use ipnet::{IpNet, Ipv6Net};
 use std::net::{IpAddr, SocketAddr};
@@ -167,15 +168,6 @@ pub(super) enum CniArgument {
     Cilium,
     /// kube-router
     KubeRouter,
-}
-
-/// A form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum LogFormat {
-    /// A line that a person reads
-    Text,
-    /// A JSON object that a program reads
-    Json,
 }
 
 impl FeedArguments {

@@ -5,11 +5,14 @@ use super::output::Progress;
 use super::run_arguments::{CniArgument, GuardArguments, dns_server};
 use crate::crd::CitrixAllowlistSpec;
 use crate::facts::ClusterFacts;
+use crate::feed::client::{FetchRequest, Fetched};
 use crate::feed::document::{self, Reading};
-use crate::feed::{Allowlist, ClientSettings, FeedKey, FeedRequest, FeedSettings, Fetch as _, FetchRequest, Fetched, HttpClient};
+use crate::feed::{Allowlist, ClientSettings, FeedKey, FeedRequest, FeedSettings, Fetch as _, HttpClient};
 use crate::guard::{Guard, Origin};
 use crate::names::servers::{nameservers, servers_to_ask};
-use crate::names::{Addresses, Answer, Failure, Family, HickoryLookup, Lookup as _, NameAddresses, NameState, RefusedAddress};
+use crate::names::{
+    Addresses, Answer, Failure, Family, HickoryLookup, Lookup as _, NameAddresses, NameState, RefusedAddress,
+};
 use crate::net::DomainName;
 use crate::render::Limits;
 use crate::render::budget::Cni;
@@ -59,7 +62,7 @@ pub(super) struct SourceArguments {
 }
 
 /// What the operator is told about the cluster and about what may be opened: give the same here.
-#[derive(Clone, Debug, Args)]
+#[derive(Debug, Args)]
 #[command(next_help_heading = "As the operator runs")]
 pub(super) struct SurroundingArguments {
     #[command(flatten)]
@@ -200,7 +203,13 @@ impl Sources {
     pub fn allowlist(&mut self, spec: &CitrixAllowlistSpec) -> anyhow::Result<Allowlist> {
         let reading = Reading { scope: Some((spec.geo, spec.direction)), ..Reading::for_customer(&spec.customer_id) };
         let (bytes, origin) = match &self.feed {
-            Some(bytes) => (bytes, format!("--feed {}", self.arguments.feed.iter().map(|path| path.display().to_string()).collect::<String>())),
+            Some(bytes) => (
+                bytes,
+                format!(
+                    "--feed {}",
+                    self.arguments.feed.iter().map(|path| path.display().to_string()).collect::<String>()
+                ),
+            ),
             None => {
                 let settings = FeedSettings {
                     global_url: self.arguments.global_url.clone(),
@@ -241,7 +250,8 @@ impl Sources {
         let result = online.runtime.block_on(async {
             for _ in 0..=MOST_MOVES {
                 let transaction_id = uuid::Uuid::new_v4().to_string();
-                let request = FetchRequest { url: url.clone(), transaction_id: transaction_id.clone(), if_modified_since: None };
+                let request =
+                    FetchRequest { url: url.clone(), transaction_id: transaction_id.clone(), if_modified_since: None };
                 let asked = || format!("GET {url} (transaction id {transaction_id})");
                 match client.fetch(request).await.with_context(asked)? {
                     Fetched::Document { body, .. } => return Ok(body),
@@ -271,15 +281,19 @@ impl Sources {
             });
             return Ok(Addresses { by_name: by_name.collect() });
         }
-        let unknown: Vec<DomainName> =
-            names.iter().filter(|name| !known.contains_key(*name) && !self.resolved.contains_key(*name)).cloned().collect();
+        let unknown: Vec<DomainName> = names
+            .iter()
+            .filter(|name| !known.contains_key(*name) && !self.resolved.contains_key(*name))
+            .cloned()
+            .collect();
         if !unknown.is_empty() {
             self.resolve(unknown)?;
         }
         let server = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0);
         let by_name = names.iter().map(|name| {
             let held = known.get(name).map(|addresses| heard_from_file(server, addresses.iter().copied().collect()));
-            let heard: Vec<Heard> = held.into_iter().chain(self.resolved.get(name).into_iter().flatten().cloned()).collect();
+            let heard: Vec<Heard> =
+                held.into_iter().chain(self.resolved.get(name).into_iter().flatten().cloned()).collect();
             (name.clone(), Arc::new(judged(&heard, guard)))
         });
         Ok(Addresses { by_name: by_name.collect() })
@@ -371,7 +385,11 @@ fn judged(heard: &[Heard], guard: &Guard) -> NameAddresses {
                             addresses.insert(*address);
                         }
                         Err(refusal) => {
-                            refused.insert(RefusedAddress { address: *address, server: *server, reason: refusal.reason.into() });
+                            refused.insert(RefusedAddress {
+                                address: *address,
+                                server: *server,
+                                reason: refusal.reason.into(),
+                            });
                         }
                     }
                 }
@@ -385,7 +403,12 @@ fn judged(heard: &[Heard], guard: &Guard) -> NameAddresses {
         Some(error) if !definitive => NameState::Failing { error: error.into(), stale: false, ever_answered: false },
         _ => NameState::Absent,
     };
-    NameAddresses { addresses: addresses.into_iter().collect(), state, refused: refused.into_iter().collect(), evicted: 0 }
+    NameAddresses {
+        addresses: addresses.into_iter().collect(),
+        state,
+        refused: refused.into_iter().collect(),
+        evicted: 0,
+    }
 }
 
 fn read(path: &Path, flag: &str) -> anyhow::Result<Vec<u8>> {

@@ -96,7 +96,8 @@ impl Summary {
     /// The summary for people, in at most 80 columns.
     #[must_use]
     pub fn shown(&self, style: Style) -> String {
-        let name = self.namespace.as_ref().map_or_else(|| self.name.clone(), |namespace| format!("{namespace}/{}", self.name));
+        let name =
+            self.namespace.as_ref().map_or_else(|| self.name.clone(), |namespace| format!("{namespace}/{}", self.name));
         let mut text = style.bold(&name);
         text.push_str(&format!("  list {}", self.version.as_deref().unwrap_or("without a version")));
         if self.suspend {
@@ -146,7 +147,7 @@ fn services(records: &[EndpointRecord]) -> Vec<ServiceLine> {
         let mut names = BTreeSet::new();
         let mut resolved = BTreeSet::new();
         let mut networks = BTreeSet::new();
-        let mut addresses = BTreeSet::new();
+        let mut addresses: BTreeSet<std::net::IpAddr> = BTreeSet::new();
         let mut ports: Option<PortSet> = None;
         for record in records {
             match &record.endpoint.target {
@@ -161,7 +162,8 @@ fn services(records: &[EndpointRecord]) -> Vec<ServiceLine> {
                 }
             }
             addresses.extend(record.addresses.iter());
-            ports = Some(ports.map_or_else(|| record.endpoint.ports.clone(), |held| held.union(&record.endpoint.ports)));
+            ports =
+                Some(ports.map_or_else(|| record.endpoint.ports.clone(), |held| held.union(&record.endpoint.ports)));
         }
         ServiceLine {
             service: service.to_owned(),
@@ -199,7 +201,10 @@ pub fn problems(problems: &[Problem], style: Style) -> String {
     if problems.is_empty() {
         return "No problems.\n".to_owned();
     }
-    let mut text = format!("{}\n", style.notable(&format!("{} {}:", problems.len(), crate::status::plural(problems.len(), "problem", "problems"))));
+    let mut text = format!(
+        "{}\n",
+        style.notable(&format!("{} {}:", problems.len(), crate::status::plural(problems.len(), "problem", "problems")))
+    );
     for problem in problems {
         let service = problem.service.as_ref().map(|service| format!(" ({service})")).unwrap_or_default();
         text.push_str(&format!("  {:?} {}{service}\n", problem.kind, problem.subject));

@@ -12,6 +12,7 @@ pub struct Style {
 
 impl Style {
     /// Without colour.
+    #[cfg(test)]
     pub const PLAIN: Self = Self { colour: false };
 
     fn paint(self, code: &str, text: &str) -> String {
@@ -133,7 +134,8 @@ impl Tree {
             let is_last = index + 1 == self.children.len();
             let (first, rest) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
             let under = if child.children.is_empty() { "" } else { "│ " };
-            for (number, line) in wrap(&child.text, WIDTH.saturating_sub(prefix.chars().count() + 5)).iter().enumerate() {
+            for (number, line) in wrap(&child.text, WIDTH.saturating_sub(prefix.chars().count() + 5)).iter().enumerate()
+            {
                 let branch = if number == 0 { first.to_owned() } else { format!("{rest}{under}") };
                 text.push_str(format!("{prefix}{branch}{line}").trim_end());
                 text.push('\n');

@@ -49,7 +49,10 @@ impl Validator {
         if let Some(Value::Array(required)) = strict.get_mut("required") {
             required.push("metadata".into());
         }
-        let json = jsonschema::options().offline().build(&strict).map_err(|error| anyhow::anyhow!("the CRD's schema: {error}"))?;
+        let json = jsonschema::options()
+            .offline()
+            .build(&strict)
+            .map_err(|error| anyhow::anyhow!("the CRD's schema: {error}"))?;
         Ok(Self { rules: cel::compile_schema(&schema), json, schema, cel: cel::Validator::new() })
     }
 
@@ -65,10 +68,12 @@ impl Validator {
         if found.is_empty()
             && let Err(failed) = self.cel.validate_compiled(&self.rules, &value, None)
         {
-            found.extend(failed.into_vec().into_iter().map(|failed| Invalid {
-                pointer: pointer_of(&failed.field_path),
-                message: failed.message,
-            }));
+            found.extend(
+                failed
+                    .into_vec()
+                    .into_iter()
+                    .map(|failed| Invalid { pointer: pointer_of(&failed.field_path), message: failed.message }),
+            );
         }
         if !found.is_empty() {
             return Err(found.into_iter().collect());
@@ -77,9 +82,10 @@ impl Validator {
             .map_err(|error| vec![Invalid { pointer: String::new(), message: error.to_string() }])?;
         match kube::core::Selector::try_from(resource.spec.pod_selector.clone()) {
             Ok(_) => Ok(resource),
-            Err(error) => {
-                Err(vec![Invalid { pointer: "/spec/podSelector".to_owned(), message: format!("cannot be used: {error}") }])
-            }
+            Err(error) => Err(vec![Invalid {
+                pointer: "/spec/podSelector".to_owned(),
+                message: format!("cannot be used: {error}"),
+            }]),
         }
     }
 }
@@ -119,7 +125,9 @@ fn translate(schema: &mut Value) {
             allowed.push(Value::Null);
         }
     }
-    if object.get("x-kubernetes-preserve-unknown-fields") != Some(&Value::Bool(true)) && object.contains_key("properties") {
+    if object.get("x-kubernetes-preserve-unknown-fields") != Some(&Value::Bool(true))
+        && object.contains_key("properties")
+    {
         object.entry("additionalProperties").or_insert(Value::Bool(false));
     }
     if let Some(Value::Object(properties)) = object.get_mut("properties") {
@@ -181,7 +189,10 @@ fn duplicates(schema: &Value, value: &Value, pointer: &str, found: &mut BTreeSet
                     let named = |key: &Value| Some(format!("{}: {}", key.as_str()?, quoted(item.get(key.as_str()?)?)));
                     let key = keys.iter().filter_map(named).collect::<Vec<_>>().join(", ");
                     if !seen.insert(key.clone()) {
-                        found.insert(Invalid { pointer: at.clone(), message: format!("{key} stands here twice: once is allowed") });
+                        found.insert(Invalid {
+                            pointer: at.clone(),
+                            message: format!("{key} stands here twice: once is allowed"),
+                        });
                     }
                 }
                 if let Some(of_items) = schema.get("items") {
@@ -203,7 +214,8 @@ fn invalid(error: &jsonschema::ValidationError<'_>) -> Vec<Invalid> {
             .iter()
             .map(|name| Invalid {
                 pointer: format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1")),
-                message: "there is no such field; `kubectl explain citrixallowlist` and docs list those there are".to_owned(),
+                message: "there is no such field; `kubectl explain citrixallowlist` and docs list those there are"
+                    .to_owned(),
             })
             .collect(),
         ValidationErrorKind::Required { property } => {
@@ -211,12 +223,17 @@ fn invalid(error: &jsonschema::ValidationError<'_>) -> Vec<Invalid> {
             vec![Invalid { pointer: format!("{pointer}/{name}"), message: "is missing, and required".to_owned() }]
         }
         ValidationErrorKind::Enum { options } => {
-            let options: Vec<String> = options.as_array().into_iter().flatten().filter(|option| !option.is_null()).map(plain).collect();
+            let options: Vec<String> =
+                options.as_array().into_iter().flatten().filter(|option| !option.is_null()).map(plain).collect();
             one(format!("{value} is not allowed: one of {} is", options.join(", ")))
         }
         ValidationErrorKind::Pattern { pattern } => one(format!("{value} is not allowed: it must match {pattern}")),
-        ValidationErrorKind::MaxLength { limit } => one(format!("{value} is too long: at most {limit} characters are allowed")),
-        ValidationErrorKind::MinLength { limit } => one(format!("{value} is too short: at least {limit} characters are needed")),
+        ValidationErrorKind::MaxLength { limit } => {
+            one(format!("{value} is too long: at most {limit} characters are allowed"))
+        }
+        ValidationErrorKind::MinLength { limit } => {
+            one(format!("{value} is too short: at least {limit} characters are needed"))
+        }
         ValidationErrorKind::MaxItems { limit } => one(format!("too many items: at most {limit} are allowed")),
         ValidationErrorKind::MinItems { limit } => one(format!("too few items: at least {limit} are needed")),
         ValidationErrorKind::MaxProperties { limit } => one(format!("too many entries: at most {limit} are allowed")),
@@ -356,7 +373,9 @@ mod tests {
 
     #[test]
     fn only_our_kind_is_ours() {
-        let ours = |version: &str, kind: &str| is_ours(json!({ "apiVersion": version, "kind": kind }).as_object().expect("an object"));
+        let ours = |version: &str, kind: &str| {
+            is_ours(json!({ "apiVersion": version, "kind": kind }).as_object().expect("an object"))
+        };
         assert_eq!(ours("citrix-allowlist.io/v1alpha1", "CitrixAllowlist"), Ok(true));
         assert_eq!(ours("v1", "ConfigMap"), Ok(false));
         assert!(ours("citrix-allowlist.io/v2", "CitrixAllowlist").is_err());

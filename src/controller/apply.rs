@@ -28,11 +28,13 @@ pub(super) struct Ended {
     pub problems: Vec<Problem>,
     pub again: Option<Duration>,
     pub failure: Option<Error>,
+    /// Whether an object was written.
+    pub wrote: bool,
 }
 
 impl Ended {
     fn well(outcome: Outcome) -> Self {
-        Self { outcome, problems: Vec::new(), again: None, failure: None }
+        Self { outcome, problems: Vec::new(), again: None, failure: None, wrote: false }
     }
 }
 
@@ -68,6 +70,7 @@ pub(super) async fn apply(
         None if plan.outbound.is_none() && plan.inbound.is_none() && is_users_word(plan) => Outcome::NoMatch,
         None => Outcome::Applied,
     });
+    ended.wrote = !changes.writes.is_empty();
     if let Some(again) = left {
         let now = context.clock.instant();
         ended.problems = state.contention.contested(now).map(|(key, manager)| contested(key, manager)).collect();
@@ -93,7 +96,7 @@ fn keep_last_good(plan: &Plan, subject: &Subject<'_>, changes: &mut Changes) {
         if key.kind != Kind::Policy {
             return true;
         }
-        let layout = PreviousLayout::of(&subject.who().name, [&*key.name]);
+        let layout = PreviousLayout::of([&*key.name], &subject.who().name);
         let stays =
             failed(Direction::Outbound) && layout.outbound > 0 || failed(Direction::Inbound) && layout.inbound > 0;
         if stays {
@@ -178,6 +181,7 @@ fn failed(error: WriteError) -> Ended {
             problems: vec![Problem::new(ProblemKind::Conflict, &*key.name, None, message)],
             again: Some(CONFLICT_RETRY),
             failure: None,
+            wrote: false,
         },
         WriteError::Refused { .. } => {
             Ended { failure: Some(Error::Write(error)), ..Ended::well(Outcome::Refused(message)) }

@@ -19,6 +19,7 @@ use crate::feed::Feeds;
 use crate::guard::{Guard, GuardSettings};
 use crate::names::Names;
 use crate::render::Limits;
+use crate::server::Health;
 use crate::subscriber::Subscriber;
 use crate::telemetry::Metrics;
 use futures::{Stream, StreamExt};
@@ -106,8 +107,19 @@ impl Context {
         let guard = Arc::new(Guard::new(settings.guard.clone(), &facts));
         let turns = Turns::new(settings.concurrency);
         let surroundings = Mutex::new((guard, facts));
-        let states = States::default();
-        Self { feeds, names, owned, writer, reporter, metrics, settings, clock, surroundings, turns, states }
+        Self {
+            feeds,
+            names,
+            owned,
+            writer,
+            reporter,
+            metrics,
+            settings,
+            clock,
+            surroundings,
+            turns,
+            states: States::default(),
+        }
     }
 
     /// The guard and the facts it was made from, as of now.
@@ -172,14 +184,6 @@ impl Error {
             }
         }
     }
-
-    const fn outcome(&self) -> &'static str {
-        match self.mender() {
-            Mender::Nobody => "outdated",
-            Mender::Cluster => "unavailable",
-            Mender::Person => "refused",
-        }
-    }
 }
 
 async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Context>) -> Result<Action, Error> {
@@ -196,10 +200,10 @@ async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Context>) -> Res
         Ok(result) => result,
         Err(_) => Err(Error::Deadline),
     };
-    let outcome = result.as_ref().map_or_else(Error::outcome, |_| "ok");
+    let outcome = result.as_ref().map_or("failed", |(outcome, _)| outcome);
     context.metrics.reconciled(outcome, context.clock.instant().saturating_duration_since(started));
     match result {
-        Ok(action) => {
+        Ok((_, action)) => {
             state.failures = 0;
             Ok(action)
         }
@@ -230,16 +234,22 @@ pub struct Inputs<Changes> {
     pub facts: watch::Receiver<Arc<ClusterFacts>>,
     /// Whether this process leads.
     pub leading: watch::Receiver<bool>,
-    /// Becomes true once the owned objects have been listed.
+    /// Is true while the owned objects are all known.
     pub owned_synced: watch::Receiver<bool>,
+    /// Beaten by the loop.
+    pub health: Health,
 }
+
+/// How often the loop shows that it goes round.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Reconciles while this process leads, until `stop`; then finishes the writes in hand.
 pub async fn run<Changes>(context: Arc<Context>, inputs: Inputs<Changes>, stop: CancellationToken)
 where
     Changes: Stream<Item = Vec<ResourceChange>> + Send + 'static,
 {
-    let Inputs { store, changes, mut woken, mut facts, mut leading, mut owned_synced } = inputs;
+    let Inputs { store, changes, mut woken, mut facts, mut leading, mut owned_synced, health } = inputs;
+    let mut heartbeat = tokio::time::interval(HEARTBEAT);
     let (queue, requests) = tokio::sync::mpsc::unbounded_channel::<ObjectRef<CitrixAllowlist>>();
     let requests = Arc::new(tokio::sync::Mutex::new(requests));
     let mut changes = Box::pin(changes);
@@ -287,7 +297,8 @@ where
                     request_all();
                 }
             }
-            Ok(()) = leading.changed() => {}
+            Ok(()) = leading.changed() => context.metrics.leading(*leading.borrow()),
+            _ = heartbeat.tick() => health.beat(),
             Ok(()) = owned_synced.changed() => {}
         }
     }

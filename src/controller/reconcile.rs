@@ -56,6 +56,8 @@ struct Progress {
     again: Option<Duration>,
     /// What went wrong, to be tried again after a back-off.
     failure: Option<Error>,
+    /// Whether an object was written.
+    wrote: bool,
 }
 
 /// Brings the cluster to what a resource asks for, and its status to what is so.
@@ -63,7 +65,7 @@ pub(super) async fn reconcile(
     resource: &CitrixAllowlist,
     context: &Context,
     state: &mut State,
-) -> Result<Action, Error> {
+) -> Result<(&'static str, Action), Error> {
     let subject = Subject::of(resource);
     if state.uid != subject.identity.uid {
         *state = State { uid: Arc::clone(&subject.identity.uid), ..State::default() };
@@ -72,7 +74,25 @@ pub(super) async fn reconcile(
     report(&subject, context, state, &mut progress).await?;
     match progress.failure {
         Some(failure) => Err(failure),
-        None => Ok(progress.again.map_or_else(Action::await_change, Action::requeue)),
+        None => {
+            let action = progress.again.map_or_else(Action::await_change, Action::requeue);
+            Ok((outcome(&progress), action))
+        }
+    }
+}
+
+/// How a reconcile that did not fail is counted.
+fn outcome(progress: &Progress) -> &'static str {
+    match progress.findings.outcome {
+        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } => "waiting",
+        Outcome::Suspended
+        | Outcome::Audit(_)
+        | Outcome::Protected(_)
+        | Outcome::InvalidSpec(_)
+        | Outcome::NoMatch
+        | Outcome::Conflict(_) => "held",
+        Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) if progress.wrote => "changed",
+        Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) => "unchanged",
     }
 }
 
@@ -145,7 +165,7 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         uid: Some(subject.identity.uid.to_string()),
     };
     let applied = observed.keys().filter(|key| key.kind == Kind::Policy).map(|key| &*key.name);
-    let layout = render::PreviousLayout::of(&owner.name, applied);
+    let layout = render::PreviousLayout::of(applied, &owner.name);
     let objects = render::objects(&owner, spec, &plan, &context.settings.limits, &layout);
     ended.rendered(&plan, &objects);
     let inherited_until = state.inherited.as_ref().filter(|(rules, _)| !rules.is_empty()).map(|(_, until)| *until);
@@ -313,7 +333,7 @@ impl Ending {
         allowlist: &Arc<Allowlist>,
         addresses: &Addresses,
     ) -> Progress {
-        let Ended { outcome, problems, again, failure } =
+        let Ended { outcome, problems, again, failure, wrote } =
             apply::apply(subject, context, state, plan, objects, allowlist, addresses).await;
         self.problems.extend(problems);
         self.again = [self.again, again].into_iter().flatten().min();
@@ -324,6 +344,7 @@ impl Ending {
         }
         let mut progress = self.with(outcome);
         progress.failure = failure;
+        progress.wrote = wrote;
         progress
     }
 
@@ -338,7 +359,7 @@ impl Ending {
             problems: self.problems,
             handled_refresh: self.handled_refresh,
         };
-        Progress { findings, again: self.again, failure: None }
+        Progress { findings, again: self.again, failure: None, wrote: false }
     }
 }
 

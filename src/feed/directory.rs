@@ -113,10 +113,10 @@ fn file_names(key: &FeedKey) -> [String; 2] {
 async fn find(directory: &Path, key: &FeedKey) -> Option<Mark> {
     for name in file_names(key) {
         let path = directory.join(name);
-        if let Ok(metadata) = tokio::fs::metadata(&path).await {
-            if metadata.is_file() {
-                return Some(Mark { path, modified: metadata.modified().ok(), length: metadata.len() });
-            }
+        if let Ok(metadata) = tokio::fs::metadata(&path).await
+            && metadata.is_file()
+        {
+            return Some(Mark { path, modified: metadata.modified().ok(), length: metadata.len() });
         }
     }
     None

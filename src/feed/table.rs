@@ -158,13 +158,13 @@ impl Feeds {
         let table = &mut *guard;
         let Some(key) = table.subscriptions.get(who).map(|held| held.key.clone()) else { return };
         let bounds = table.bounds(&key, &shared.settings);
-        if let Some(entry) = table.entries.get_mut(&key) {
-            if entry.confirmations < 2 {
-                let since = entry.last.map_or(Duration::ZERO, |last| {
-                    Duration::try_from(wall.duration_since(last.at)).unwrap_or(Duration::ZERO)
-                });
-                entry.urgent.get_or_insert(now + bounds.min().saturating_sub(since));
-            }
+        if let Some(entry) = table.entries.get_mut(&key)
+            && entry.confirmations < 2
+        {
+            let since = entry.last.map_or(Duration::ZERO, |last| {
+                Duration::try_from(wall.duration_since(last.at)).unwrap_or(Duration::ZERO)
+            });
+            entry.urgent.get_or_insert(now + bounds.min().saturating_sub(since));
         }
         shared.changed.notify_one();
     }

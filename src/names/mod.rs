@@ -37,9 +37,9 @@ pub(crate) const IN_FLIGHT_PER_SERVER: usize = 64;
 /// How names are resolved.
 #[derive(Clone, Debug)]
 pub struct NamesSettings {
-    /// The shortest time between two questions for a name, whatever the TTL (`--dns-min-ttl`).
+    /// The shortest time between two questions for a name, whatever the TTL (`--dns-min-ttl`); 100 ms at least.
     pub min_ttl: Duration,
-    /// The longest time between two questions for a name, whatever the TTL (`--dns-max-ttl`).
+    /// The longest time between two questions for a name, whatever the TTL (`--dns-max-ttl`); seven days at most.
     pub max_ttl: Duration,
     /// How long servers may fail for a name before it is flagged as stale (`--max-stale`).
     pub max_stale: Duration,

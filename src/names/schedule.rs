@@ -20,7 +20,7 @@ pub fn with_jitter(wait: Duration, random: f64) -> Duration {
     wait + (wait / 20).min(MOST_JITTER).mul_f64(random.clamp(0.0, 1.0))
 }
 
-/// The first moment at or after `now` that is a whole number of `interval`s after `epoch`.
+/// The first moment after `now` that is a whole number of `interval`s after `epoch`.
 #[must_use]
 pub fn next_tick(epoch: Instant, interval: Duration, now: Instant) -> Instant {
     let interval = interval.as_millis().max(1);
@@ -112,3 +112,6 @@ impl Group {
         if self.waiting > 0 { now + COALESCE } else { quiet.max(now) }
     }
 }
+
+#[cfg(test)]
+mod tests;

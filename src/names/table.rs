@@ -1,11 +1,14 @@
 //! The shared table: an entry per name, whoever wants it. Pure: `now` is an argument, and all that happens outside is
 //! reported to it.
 
+mod rounds;
+
+pub(super) use rounds::{Report, Round};
+
 use super::NamesSettings;
-use super::addresses::{Addresses, NameAddresses, NameState, RefusedAddress};
-use super::answer::{Failure, Family, Outcome};
-use super::retention::{Bounds, Held, sweep_interval};
-use super::schedule::{Agenda, Group, next_tick, with_jitter};
+use super::addresses::{Addresses, NameAddresses, NameState};
+use super::retention::{Bounds, Held};
+use super::schedule::{Agenda, Group};
 use super::snapshot::ServerHealth;
 use crate::guard::{Guard, Origin};
 use crate::net::DomainName;
@@ -22,32 +25,6 @@ const NEW_SERVER_SPREAD: Duration = Duration::from_secs(1);
 
 /// What is asked for when it is asked for, by number.
 type GroupId = u64;
-
-/// A round of questions that is due: `name`, in both families, of each of `servers`.
-#[derive(Clone, Debug)]
-pub struct Round {
-    /// The name to ask for.
-    pub name: DomainName,
-    /// The round's number, unique in the process.
-    pub number: u64,
-    /// Who is to be asked.
-    pub servers: Arc<[SocketAddr]>,
-}
-
-/// One server's answer or failure, within a round.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// The name asked for.
-    pub name: DomainName,
-    /// The number of its round.
-    pub number: u64,
-    /// The server.
-    pub server: SocketAddr,
-    /// The family asked for.
-    pub family: Family,
-    /// What came of it.
-    pub outcome: Outcome,
-}
 
 /// A name in the table.
 pub(super) struct Entry {
@@ -81,12 +58,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(settings: &NamesSettings, now: Instant) -> Self {
-        let bounds = Bounds {
-            min_ttl: settings.min_ttl,
-            max_ttl: settings.max_ttl.max(settings.min_ttl),
-            max_stale: settings.max_stale,
-            addresses: settings.addresses_per_name,
-        };
+        let bounds = Bounds::within_reason(settings);
         Self {
             bounds,
             guard: settings.guard.clone(),
@@ -273,86 +245,6 @@ impl Table {
             }
             self.changed(&name, now);
         }
-    }
-
-    /// Asking starts, or starts anew: rounds that were under way are lost, and time that passed unasked says nothing.
-    pub(super) fn resume(&mut self, now: Instant) {
-        for (name, entry) in &mut self.names {
-            entry.held.interrupt();
-            entry.asking = None;
-            if !entry.groups.is_empty() && self.questions.get(name).is_none() {
-                self.questions.set(name.clone(), now);
-            }
-        }
-    }
-
-    /// The rounds that are due, most overdue first.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<Round> {
-        let mut rounds = Vec::new();
-        while let Some(name) = self.questions.pop_due(now) {
-            let number = self.number();
-            let Some(entry) = self.names.get_mut(&name) else { continue };
-            if entry.asking.is_some() {
-                continue;
-            }
-            entry.again = false;
-            entry.held.begin();
-            entry.asking = Some((number, self.servers.len() * Family::ALL.len()));
-            if self.servers.is_empty() {
-                self.finish(&name, now);
-            } else {
-                rounds.push(Round { name, number, servers: self.servers.clone() });
-            }
-        }
-        rounds
-    }
-
-    /// Takes one server's answer or failure in, and returns the addresses of it that were refused.
-    pub(super) fn report(&mut self, report: &Report, now: Instant) -> Vec<RefusedAddress> {
-        if let Some(health) = self.health.get_mut(&report.server) {
-            health.note(&report.outcome, now);
-        }
-        let Some(entry) = self.names.get_mut(&report.name) else { return Vec::new() };
-        let Some((number, outstanding)) = &mut entry.asking else { return Vec::new() };
-        if *number != report.number {
-            return Vec::new();
-        }
-        *outstanding = outstanding.saturating_sub(1);
-        let is_last = *outstanding == 0;
-        let guard = &self.guard;
-        let refused = match &report.outcome {
-            Ok(answer) => entry.held.answered(
-                report.family,
-                report.server,
-                answer,
-                &|address| judge(guard, address),
-                &self.bounds,
-                now,
-            ),
-            Err(failure) => {
-                entry.held.failed(report.family, report.server, Failure::clone(failure));
-                Vec::new()
-            }
-        };
-        if is_last {
-            self.finish(&report.name, now);
-        } else if report.outcome.is_ok() {
-            self.changed(&report.name, now);
-        }
-        refused
-    }
-
-    fn finish(&mut self, name: &DomainName, now: Instant) {
-        let Some(entry) = self.names.get_mut(name) else { return };
-        entry.asking = None;
-        let wait = entry.held.finish(&self.bounds, now);
-        let wait = if entry.again { Duration::ZERO } else { with_jitter(wait, self.random.f64()) };
-        self.questions.set_by(name.clone(), now + wait);
-        if entry.held.needs_sweep(entry.retention, now) {
-            let tick = next_tick(self.epoch, sweep_interval(entry.retention), now);
-            self.sweeps.set_by(name.clone(), tick);
-        }
-        self.changed(name, now);
     }
 
     /// Compares what is held with what is shown; where it differs, those who see it will be woken.

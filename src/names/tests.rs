@@ -1,1 +1,529 @@
+//! The table as a whole, on a paused clock, with scripted servers.
 
+use super::*;
+use crate::facts::ClusterFacts;
+use crate::guard::GuardSettings;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What a scripted server does with a question: how long it takes, and what comes of it.
+type Script = dyn Fn(SocketAddr, &str, Family, usize) -> (Duration, Outcome) + Send + Sync;
+
+struct Scripted {
+    script: Mutex<Arc<Script>>,
+    asked: Mutex<BTreeMap<(SocketAddr, String, Family), usize>>,
+    in_flight: Arc<AtomicUsize>,
+    most_in_flight: Arc<AtomicUsize>,
+}
+
+impl Scripted {
+    fn new(
+        script: impl Fn(SocketAddr, &str, Family, usize) -> (Duration, Outcome) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            script: Mutex::new(Arc::new(script)),
+            asked: Mutex::default(),
+            in_flight: Arc::default(),
+            most_in_flight: Arc::default(),
+        })
+    }
+
+    fn script(&self, script: impl Fn(SocketAddr, &str, Family, usize) -> (Duration, Outcome) + Send + Sync + 'static) {
+        *self.script.lock().expect("no panic") = Arc::new(script);
+    }
+
+    /// Questions since the last call, by server.
+    fn questions(&self) -> BTreeMap<SocketAddr, usize> {
+        let mut by_server = BTreeMap::new();
+        for ((server, ..), count) in std::mem::take(&mut *self.asked.lock().expect("no panic")) {
+            *by_server.entry(server).or_default() += count;
+        }
+        by_server
+    }
+
+    fn total(&self) -> usize {
+        self.questions().values().sum()
+    }
+}
+
+impl Lookup for Scripted {
+    fn ask(&self, server: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, Outcome> {
+        let before = {
+            let mut asked = self.asked.lock().expect("no panic");
+            let count = asked.entry((server, name.as_str().to_owned(), family)).or_default();
+            *count += 1;
+            *count - 1
+        };
+        let (latency, outcome) = self.script.lock().expect("no panic")(server, name.as_str(), family, before);
+        let (in_flight, most) = (self.in_flight.clone(), self.most_in_flight.clone());
+        most.fetch_max(in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        async move {
+            tokio::time::sleep(latency).await;
+            in_flight.fetch_sub(1, Ordering::SeqCst);
+            outcome
+        }
+        .boxed()
+    }
+}
+
+#[derive(Default)]
+struct Counting {
+    refused: AtomicUsize,
+    misses: Mutex<Vec<Duration>>,
+    results: Mutex<BTreeMap<&'static str, usize>>,
+}
+
+impl NamesObserver for Counting {
+    fn asked(&self, _: SocketAddr, _: Family, result: &'static str, _: Duration) {
+        *self.results.lock().expect("no panic").entry(result).or_default() += 1;
+    }
+
+    fn refused(&self, _: &DomainName, _: &RefusedAddress) {
+        self.refused.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn predicted_miss(&self, _: &DomainName, wait: Duration) {
+        self.misses.lock().expect("no panic").push(wait);
+    }
+}
+
+struct Rig {
+    names: Names,
+    servers: Arc<Scripted>,
+    observer: Arc<Counting>,
+    wakes: mpsc::UnboundedReceiver<Subscriber>,
+    leading: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+fn server(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 128, 0, last], 53))
+}
+
+fn ip(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(20, 60, 0, last))
+}
+
+fn name(text: &str) -> DomainName {
+    DomainName::parse(text).expect("a name")
+}
+
+fn wanted(names: &[&str]) -> Arc<BTreeSet<DomainName>> {
+    Arc::new(names.iter().map(|text| name(text)).collect())
+}
+
+fn who(number: usize) -> Subscriber {
+    Subscriber::new("citrix", format!("daas-{number}"))
+}
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn has(lasts: &[u8], ttl: u64) -> Outcome {
+    let addresses = lasts.iter().map(|last| ip(*last)).collect();
+    Ok(Answer::Addresses { addresses, ttl: Duration::from_secs(ttl) })
+}
+
+fn nothing(ttl: u64) -> Outcome {
+    Ok(Answer::Absent { nxdomain: false, ttl: Some(Duration::from_secs(ttl)) })
+}
+
+/// A records `lasts` after a millisecond, no AAAA, TTL 30.
+fn plain(family: Family, lasts: &[u8]) -> (Duration, Outcome) {
+    (ms(1), if family == Family::V4 { has(lasts, 30) } else { nothing(30) })
+}
+
+fn guard() -> Guard {
+    Guard::new(GuardSettings::default(), &ClusterFacts::default())
+}
+
+impl Rig {
+    fn new(servers: &[u8], lookup: Arc<Scripted>) -> Self {
+        let (sender, wakes) = mpsc::unbounded_channel();
+        let observer = Arc::new(Counting::default());
+        let clock = Clock::simulated(Timestamp::UNIX_EPOCH);
+        let settings = NamesSettings::new(guard());
+        let names = Names::new(&settings, clock, Waker::new(sender), lookup.clone(), observer.clone());
+        names.set_servers(servers.iter().map(|last| server(*last)).collect());
+        let (leading, leads) = watch::channel(true);
+        let running = names.clone();
+        let task = tokio::spawn(async move { running.run(leads).await });
+        Self { names, servers: lookup, observer, wakes, leading, task }
+    }
+
+    fn watch(&self, number: usize, wanted: &Arc<BTreeSet<DomainName>>) -> Arc<Addresses> {
+        self.names.watch(&who(number), wanted, HOUR)
+    }
+
+    fn addresses(&self, text: &str) -> Vec<IpAddr> {
+        self.watch(0, &wanted(&[text])).by_name[&name(text)].addresses.clone()
+    }
+
+    /// Lets time pass, and gives the wakes in it.
+    async fn pass(&mut self, time: Duration) -> Vec<Subscriber> {
+        tokio::time::sleep(time).await;
+        std::iter::from_fn(|| self.wakes.try_recv().ok()).collect()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_resources_over_two_hundred_names_cost_one_question_each() {
+    let mut rig = Rig::new(&[1, 2], Scripted::new(|_, _, family, _| plain(family, &[1])));
+    let texts: Vec<String> = (0..200).map(|n| format!("host{n}.example.com")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    for number in 0..1000 {
+        // Each resource has its own set of the same names, as controllers make them.
+        rig.watch(number, &wanted(&texts));
+    }
+    let woken = rig.pass(ms(500)).await;
+    assert_eq!(woken.len(), 1000, "each once");
+    assert_eq!(woken.into_iter().collect::<BTreeSet<_>>().len(), 1000);
+    assert_eq!(rig.servers.questions(), BTreeMap::from([(server(1), 400), (server(2), 400)]));
+    assert!(rig.servers.most_in_flight.load(Ordering::SeqCst) <= 2 * IN_FLIGHT_PER_SERVER);
+    let start = Instant::now();
+    let shared = rig.watch(0, &wanted(&texts));
+    for number in 1..1000 {
+        assert!(Arc::ptr_eq(&shared, &rig.watch(number, &wanted(&texts))), "one map for all");
+    }
+    println!("1,000 watches of what is known: {:?}", start.elapsed());
+    for _ in 0..20 {
+        assert_eq!(rig.pass(Duration::from_secs(30)).await, [], "nothing changes, nobody is woken");
+    }
+    // 600 s at TTL 30, asked again within a second after: between 19 and 20 rounds.
+    for (_, count) in rig.servers.questions() {
+        assert!((19 * 400..=20 * 400).contains(&count), "{count} questions");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_batch_wakes_when_the_last_name_is_answered_or_has_failed() {
+    let script = |_, text: &str, family, _| match text {
+        "slow.example.com" => (ms(120), plain(family, &[2]).1),
+        "broken.example.com" => (ms(150), Err(Failure::Code("SERVFAIL".into()))),
+        _ => plain(family, &[1]),
+    };
+    let mut rig = Rig::new(&[1], Scripted::new(script));
+    let names = wanted(&["quick.example.com", "slow.example.com", "broken.example.com"]);
+    assert!(rig.watch(0, &names).by_name.values().all(|known| known.state == NameState::Waiting));
+    assert_eq!(rig.pass(ms(140)).await, []);
+    assert_eq!(rig.pass(ms(20)).await, [who(0)]);
+    let seen = rig.watch(0, &names);
+    assert_eq!(seen.by_name[&name("slow.example.com")].state, NameState::Answered);
+    assert!(matches!(seen.by_name[&name("broken.example.com")].state, NameState::Failing { ever_answered: false, .. }));
+    assert_eq!(rig.pass(ms(800)).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_batch_with_a_straggler_wakes_after_the_window_and_at_the_end() {
+    let script = |_, text: &str, family, _| match text {
+        "silent.example.com" => (HOUR, has(&[2], 30)),
+        _ => plain(family, &[1]),
+    };
+    let mut rig = Rig::new(&[1], Scripted::new(script));
+    rig.watch(0, &wanted(&["quick.example.com", "silent.example.com"]));
+    assert_eq!(rig.pass(ms(190)).await, []);
+    assert_eq!(rig.pass(ms(30)).await, [who(0)]);
+    assert_eq!(rig.pass(ms(1700)).await, []);
+    assert_eq!(rig.pass(ms(200)).await, [who(0)], "the timeout is the last word");
+}
+
+#[test]
+fn a_change_wakes_at_once_and_those_that_follow_within_the_window_together() {
+    let start = Instant::now();
+    let mut table = Table::new(&NamesSettings::new(guard()), start);
+    let texts = ["a.example.com", "b.example.com", "c.example.com", "d.example.com"];
+    table.set_servers(vec![server(1)], start);
+    table.watch(&who(0), &wanted(&texts), HOUR, start);
+    let report = |table: &mut Table, round: &Round, family, outcome, at| {
+        let report = Report { name: round.name.clone(), number: round.number, server: server(1), family, outcome };
+        table.report(&report, start + at);
+        table.tick(start + at)
+    };
+    for round in table.due(start) {
+        report(&mut table, &round, Family::V6, nothing(30), ms(0));
+        report(&mut table, &round, Family::V4, has(&[1], 30), ms(1));
+    }
+    // Their second answers, all different from the first, come 50 ms after each other.
+    let second = ms(32_000);
+    let mut wakes = Vec::new();
+    for (round, number) in table.due(start + second).iter().zip(0..) {
+        let at = second + ms(50 * number);
+        wakes.push(report(&mut table, round, Family::V4, has(&[2], 30), at).len());
+        wakes.push(report(&mut table, round, Family::V6, nothing(30), at).len());
+    }
+    assert_eq!(wakes, [1, 0, 0, 0, 0, 0, 0, 0], "the first at once");
+    assert_eq!(table.next_moment(false), Some(start + second + schedule::COALESCE));
+    assert_eq!(table.tick(start + second + ms(199)), []);
+    assert_eq!(table.tick(start + second + ms(200)), [who(0)], "the others together");
+    assert_eq!(table.next_moment(false), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_who_uses_a_name_is_woken() {
+    let script = |_, text: &str, family, before: usize| {
+        let lasts: &[u8] = if text.starts_with("turns") && before > 0 { &[1, 2] } else { &[1] };
+        plain(family, lasts)
+    };
+    let mut rig = Rig::new(&[1], Scripted::new(script));
+    rig.watch(0, &wanted(&["stays.example.com"]));
+    rig.watch(1, &wanted(&["stays.example.com", "turns.example.com"]));
+    assert_eq!(rig.pass(ms(500)).await, [who(0), who(1)]);
+    assert_eq!(rig.pass(Duration::from_secs(300)).await, [who(1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_server_delays_nobody_and_cancels_nothing() {
+    let script = |from, _: &str, family, _| {
+        if from == server(9) { (HOUR, has(&[9], 30)) } else { plain(family, &[1]) }
+    };
+    let mut rig = Rig::new(&[1, 9], Scripted::new(script));
+    let texts: Vec<String> = (0..500).map(|n| format!("host{n}.example.com")).collect();
+    let names = wanted(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    rig.watch(0, &names);
+    assert_eq!(rig.pass(ms(50)).await, [who(0)]);
+    let seen = rig.watch(0, &names);
+    assert!(seen.by_name.values().all(|known| known.state == NameState::Answered && known.addresses == [ip(1)]));
+    assert_eq!(rig.pass(Duration::from_secs(300)).await, []);
+    let asked = rig.servers.questions();
+    assert!(asked[&server(1)] >= 9 * 1000, "the living one is asked every TTL: {asked:?}");
+    let results = rig.observer.results.lock().expect("no panic").clone();
+    assert!(results["timeout"] > 0 && results["answered"] > 0 && results["nodata"] > 0, "{results:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotating_name_grows_at_once_and_shrinks_in_few_steps() {
+    // Sixty addresses in turn, four at a time; after an hour and a half the name moves on to a single one.
+    let moved = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let has_moved = moved.clone();
+    let script = move |_, _: &str, family, before: usize| {
+        let first = (before % 15 * 4) as u8;
+        let lasts = if has_moved.load(Ordering::SeqCst) { vec![100] } else { (first..first + 4).collect() };
+        plain(family, &lasts)
+    };
+    let mut rig = Rig::new(&[1], Scripted::new(script));
+    let names = wanted(&["turn.example.com"]);
+    rig.watch(0, &names);
+    let wakes = rig.pass(Duration::from_secs(15 * 31)).await.len();
+    assert!((14..=16).contains(&wakes), "each new window is told at once: {wakes}");
+    assert_eq!(rig.pass(Duration::from_secs(4900)).await, [], "the whole pool is known");
+    assert_eq!(rig.addresses("turn.example.com").len(), 60);
+    rig.watch(0, &names);
+    moved.store(true, Ordering::SeqCst);
+    let early = rig.pass(Duration::from_secs(3590 - 15 * 31)).await;
+    assert_eq!(early.len(), 1, "the new one is added, and nothing removed: {early:?}");
+    let late = rig.pass(Duration::from_secs(1500)).await.len();
+    assert!((1..=3).contains(&late), "sixty addresses went in {late} steps");
+    assert_eq!(rig.addresses("turn.example.com"), [ip(100)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sweeps_of_many_names_wake_once() {
+    let script = |_, text: &str, family, before: usize| {
+        let number: usize = text[..2].parse().expect("digits");
+        // Names drop their first address at different times, all within an eighth of the retention.
+        plain(family, if before <= number % 10 { &[1, 2] } else { &[2] })
+    };
+    let mut rig = Rig::new(&[1], Scripted::new(script));
+    let texts: Vec<String> = (10..60).map(|n| format!("{n}.example.com")).collect();
+    let names = wanted(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    rig.watch(0, &names);
+    rig.pass(Duration::from_secs(1)).await;
+    let wakes = rig.pass(Duration::from_secs(5000)).await.len();
+    assert!((1..=2).contains(&wakes), "fifty names lost an address in {wakes} wakes");
+    assert!(rig.watch(0, &names).by_name.values().all(|known| known.addresses == [ip(2)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_failures_wakes_once_and_takes_nothing() {
+    let mut rig = Rig::new(&[1, 2], Scripted::new(|_, _, family, _| plain(family, &[1])));
+    let names = wanted(&["a.example.com", "b.example.com"]);
+    rig.watch(0, &names);
+    rig.pass(ms(500)).await;
+    rig.servers.script(|from, _, _, before| {
+        (
+            ms(1),
+            Err(if (before + usize::from(from == server(1))) % 2 == 0 {
+                Failure::Timeout
+            } else {
+                Failure::Code("SERVFAIL".into())
+            }),
+        )
+    });
+    rig.servers.questions();
+    let woken = rig.pass(6 * HOUR).await;
+    assert!((1..=2).contains(&woken.len()), "{woken:?}");
+    let questions = rig.servers.total();
+    assert!(questions <= 6 * 3600 / 30 * 8 + 60, "at most one round in half a minute: {questions}");
+    let seen = rig.watch(0, &names);
+    assert!(seen.by_name.values().all(|known| known.addresses == [ip(1)]));
+    assert!(seen.by_name.values().all(|known| matches!(known.state, NameState::Failing { stale: false, .. })));
+    rig.pass(170 * HOUR).await;
+    let seen = rig.watch(0, &names);
+    assert!(seen.by_name.values().all(|known| matches!(known.state, NameState::Failing { stale: true, .. })));
+    assert!(seen.by_name.values().all(|known| known.addresses == [ip(1)]));
+    rig.servers.script(|_, _, family, _| plain(family, &[1]));
+    assert!(!rig.pass(Duration::from_secs(32)).await.is_empty());
+    assert!(rig.watch(0, &names).by_name.values().all(|known| known.state == NameState::Answered));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_nobody_wants_is_forgotten() {
+    let mut rig = Rig::new(&[1], Scripted::new(|_, _, family, _| plain(family, &[1])));
+    rig.watch(0, &wanted(&["a.example.com", "b.example.com"]));
+    rig.watch(1, &wanted(&["b.example.com"]));
+    rig.pass(ms(500)).await;
+    rig.watch(0, &wanted(&["c.example.com"]));
+    let held = |rig: &Rig| rig.names.snapshot().names.into_iter().map(|known| known.name).collect::<Vec<_>>();
+    assert_eq!(held(&rig), [name("b.example.com"), name("c.example.com")]);
+    rig.names.unwatch(&who(1));
+    rig.names.unwatch(&who(1));
+    assert_eq!(held(&rig), [name("c.example.com")]);
+    rig.names.unwatch(&who(0));
+    assert_eq!(held(&rig), Vec::<DomainName>::new());
+    rig.pass(ms(500)).await;
+    rig.servers.questions();
+    rig.pass(HOUR).await;
+    assert_eq!(rig.servers.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_retention_wins_and_goes_with_its_subscriber() {
+    let rig = Rig::new(&[1], Scripted::new(|_, _, family, _| plain(family, &[1])));
+    let names = wanted(&["a.example.com"]);
+    let retention = |rig: &Rig| rig.names.snapshot().names[0].retention;
+    rig.names.watch(&who(0), &names, HOUR);
+    rig.names.watch(&who(1), &names, 5 * HOUR);
+    rig.names.watch(&who(2), &names, 2 * HOUR);
+    assert_eq!(retention(&rig), 5 * HOUR);
+    rig.names.unwatch(&who(1));
+    assert_eq!(retention(&rig), 2 * HOUR);
+    rig.names.watch(&who(2), &names, HOUR / 2);
+    assert_eq!(retention(&rig), HOUR);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_outlives_a_dns_that_is_down_and_then_a_whole_retention() {
+    let mut rig = Rig::new(&[1], Scripted::new(|_, _, _, _| (HOUR, Err(Failure::Timeout))));
+    rig.names.seed(&name("a.example.com"), &[ip(1), "169.254.169.254".parse().expect("an address")]);
+    rig.names.seed(&name("unclaimed.example.com"), &[ip(2)]);
+    assert_eq!(rig.addresses("a.example.com"), [ip(1)]);
+    rig.pass(30 * HOUR).await;
+    assert_eq!(rig.addresses("a.example.com"), [ip(1)], "beyond the retention, while DNS is down");
+    assert_eq!(rig.names.snapshot().names.len(), 1, "what nobody came to want is forgotten");
+    rig.servers.script(|_, _, family, _| plain(family, &[3]));
+    rig.pass(HOUR).await;
+    assert_eq!(rig.addresses("a.example.com"), [ip(1), ip(3)]);
+    rig.pass(Duration::from_secs(600)).await;
+    assert_eq!(rig.addresses("a.example.com"), [ip(3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn standbys_ask_nothing_and_leaders_start_with_what_is_overdue() {
+    let mut rig = Rig::new(&[1], Scripted::new(|_, _, family, _| plain(family, &[1])));
+    rig.leading.send_replace(false);
+    rig.watch(0, &wanted(&["a.example.com"]));
+    assert_eq!(rig.pass(HOUR).await, []);
+    assert_eq!(rig.servers.total(), 0);
+    rig.leading.send_replace(true);
+    assert_eq!(rig.pass(ms(100)).await, [who(0)]);
+    rig.leading.send_replace(false);
+    rig.pass(ms(100)).await;
+    rig.servers.questions();
+    rig.servers.script(|_, _, family, _| plain(family, &[2]));
+    rig.pass(5 * HOUR).await;
+    assert_eq!(rig.servers.total(), 0);
+    rig.leading.send_replace(true);
+    assert_eq!(rig.pass(ms(100)).await, [who(0)]);
+    assert_eq!(rig.addresses("a.example.com"), [ip(1), ip(2)], "the hours as a standby are not a retention");
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_that_come_are_asked_soon_and_those_that_go_no_more() {
+    let script = |from: SocketAddr, _: &str, family, _| plain(family, if from == server(2) { &[2] } else { &[1] });
+    let mut rig = Rig::new(&[1], Scripted::new(script));
+    assert_eq!(rig.addresses("a.example.com"), Vec::<IpAddr>::new());
+    rig.pass(ms(500)).await;
+    rig.names.set_servers(vec![server(2), server(1), server(2)]);
+    rig.pass(ms(1100)).await;
+    assert_eq!(rig.addresses("a.example.com"), [ip(1), ip(2)]);
+    rig.names.set_servers(vec![server(2)]);
+    rig.servers.questions();
+    rig.pass(Duration::from_secs(100)).await;
+    assert_eq!(rig.servers.questions().keys().copied().collect::<Vec<_>>(), [server(2)]);
+    assert_eq!(rig.names.snapshot().servers.len(), 1);
+    rig.names.set_servers(Vec::new());
+    rig.pass(Duration::from_secs(100)).await;
+    assert_eq!(rig.addresses("a.example.com"), [ip(1), ip(2)]);
+    let state = rig.names.snapshot().names[0].state.clone();
+    assert!(matches!(state, NameState::Failing { error, .. } if &*error == "no DNS server is known"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_guard_judges_what_is_held_and_wakes_whom_it_concerns() {
+    let mut rig = Rig::new(
+        &[1],
+        Scripted::new(|_, text, family, _| plain(family, if text.starts_with('a') { &[1] } else { &[7] })),
+    );
+    rig.watch(0, &wanted(&["a.example.com"]));
+    rig.watch(1, &wanted(&["b.example.com"]));
+    rig.pass(ms(500)).await;
+    let deny = vec!["20.60.0.0/30".parse().expect("a network")];
+    let stricter = Guard::new(GuardSettings { deny, ..GuardSettings::default() }, &ClusterFacts::default());
+    rig.names.set_guard(stricter);
+    assert_eq!(rig.pass(ms(10)).await, [who(0)]);
+    let seen = rig.watch(0, &wanted(&["a.example.com"]));
+    let known = &seen.by_name[&name("a.example.com")];
+    assert!(known.addresses.is_empty());
+    assert_eq!((known.refused[0].address, known.refused[0].server), (ip(1), server(1)));
+    rig.pass(Duration::from_secs(31)).await;
+    assert_eq!(rig.observer.refused.load(Ordering::SeqCst), 1, "counted when answered");
+    rig.names.set_guard(guard());
+    assert_eq!(rig.addresses("a.example.com"), [ip(1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_policies_lagged_is_told_once() {
+    let script = |_, _: &str, family, before: usize| plain(family, if before == 0 { &[1] } else { &[1, 2] });
+    let mut rig = Rig::new(&[1], Scripted::new(script));
+    let names = wanted(&["a.example.com"]);
+    rig.watch(0, &names);
+    rig.pass(ms(101)).await;
+    rig.names.allowed(&rig.watch(0, &names));
+    rig.names.allowed(&rig.watch(0, &names));
+    let misses = |rig: &Rig| std::mem::take(&mut *rig.observer.misses.lock().expect("no panic"));
+    let first = misses(&rig);
+    assert_eq!(first.len(), 1);
+    assert!((ms(99)..=ms(102)).contains(&first[0]), "{first:?}");
+    rig.pass(Duration::from_secs(40)).await;
+    rig.names.allowed(&rig.watch(0, &names));
+    assert_eq!(misses(&rig).len(), 1, "only the new one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_run_ends_with_its_leader() {
+    let mut rig = Rig::new(&[1], Scripted::new(|_, _, family, _| plain(family, &[1])));
+    let (replaced, _) = watch::channel(true);
+    drop(std::mem::replace(&mut rig.leading, replaced));
+    (&mut rig.task).await.expect("ends by itself");
+    rig.leading = watch::channel(true).0;
+    let running = rig.names.clone();
+    let leads = rig.leading.subscribe();
+    rig.task = tokio::spawn(async move { running.run(leads).await });
+    rig.watch(0, &wanted(&["a.example.com"]));
+    assert_eq!(rig.pass(ms(100)).await, [who(0)], "and can be started again");
+}

@@ -15,9 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-#[cfg(test)]
-mod tests;
-
 /// Everything a decision rests on.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
@@ -335,7 +332,7 @@ fn without_ipv4(direction: Direction, count: usize) -> Problem {
         Direction::Outbound => "pods have only IPv6 and the cluster shows no NAT64 prefix",
         Direction::Inbound => "pods have only IPv6",
     };
-    let message = format!("{count} IPv4 networks are left out: {advice}; ipFamilies decides");
+    let message = format!("IPv4 networks are left out ({count}): {advice}; ipFamilies decides");
     Problem::new(ProblemKind::Limit, format!("{direction} IPv4"), None, message)
 }
 

@@ -25,13 +25,7 @@ impl Inherited {
         explained: impl IntoIterator<Item = IpNet>,
         nat64: Option<Nat64>,
     ) -> Self {
-        let explained = canonical_set(explained.into_iter().flat_map(|network| {
-            let embedded = match (network, nat64) {
-                (IpNet::V4(network), Some(nat64)) => Some(IpNet::V6(nat64.embed(network))),
-                _ => None,
-            };
-            [Some(network), embedded].into_iter().flatten()
-        }));
+        let explained = canonical_set(explained.into_iter().flat_map(|network| Self::explained_forms(network, nat64)));
         let mut by_ports: BTreeMap<(Direction, PortSet), Vec<IpNet>> = BTreeMap::new();
         for (direction, ports, networks) in rules {
             let left = subtract(networks.iter().copied(), &explained);
@@ -43,6 +37,15 @@ impl Inherited {
             *networks = canonical_set(networks.iter().copied());
         }
         Self { by_ports }
+    }
+
+    /// The forms in which policies may hold a network: as it is, and behind the prefix of NAT64.
+    #[must_use]
+    pub fn explained_forms(network: IpNet, nat64: Option<Nat64>) -> Vec<IpNet> {
+        match (network, nat64) {
+            (IpNet::V4(embedded), Some(nat64)) => vec![network, IpNet::V6(nat64.embed(embedded))],
+            _ => vec![network],
+        }
     }
 
     /// Whether nothing is inherited.

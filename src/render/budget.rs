@@ -83,7 +83,7 @@ pub(super) fn overruns(direction: Direction, parts: &[Part], limits: &Limits) ->
             }
         }
         Cni::Cilium => {
-            let entries: usize = effective(parts).values().map(|ports| map_entries(ports)).sum();
+            let entries: usize = effective(parts).values().map(map_entries).sum();
             if entries > CILIUM_ENTRIES {
                 problems.push(problem(format!(
                     "about {entries} entries are more than Cilium's policy map holds by default ({CILIUM_ENTRIES}): raise bpf-policy-map-max, or leave services out"

@@ -20,19 +20,19 @@ pub const ENDPOINTS_KEY: &str = "endpoints.json";
 /// Metadata and keys of an object, in bytes, generously.
 const FRAME_BYTES: usize = 4096;
 
+/// Whether the operator keeps a key of its ConfigMaps; any other is somebody else's.
+#[must_use]
+pub fn is_owned_key(key: &str) -> bool {
+    let list = |direction: Direction| {
+        key.strip_prefix(direction.object_suffix()).is_some_and(|rest| matches!(rest, ".cidrs" | ".fqdns"))
+    };
+    key == ENDPOINTS_KEY || Direction::ALL.into_iter().any(list)
+}
+
 /// The name of the ConfigMap with the given number, counted from 0.
 #[must_use]
 pub fn config_map_name(owner: &str, index: usize) -> String {
     numbered(format!("{owner}-cidrs"), index)
-}
-
-/// Whether a key of the ConfigMap is the operator's: others may be somebody else's, and are left alone.
-#[must_use]
-pub fn is_owned_key(key: &str) -> bool {
-    key == ENDPOINTS_KEY
-        || Direction::ALL.into_iter().any(|direction| {
-            key.strip_prefix(direction.object_suffix()).is_some_and(|list| matches!(list, ".cidrs" | ".fqdns"))
-        })
 }
 
 /// The lists of the ConfigMap: a line for each CIDR or name.
@@ -66,13 +66,11 @@ pub(super) fn config_maps(
     let whole = endpoints::json(plan, usize::MAX).0;
     // A quarter at most is kept free for it, what it would take JSON-escaped.
     let reserved = endpoints::escaped_bytes(&whole).min(bytes / 4);
-    let mut maps: Vec<BTreeMap<String, String>> = vec![BTreeMap::new()];
+    // Every list is in the first, if only empty, so that what mounts the file finds it.
+    let first = lists.by_key.keys().map(|key| (key.clone(), String::new())).collect();
+    let mut maps: Vec<BTreeMap<String, String>> = vec![first];
     let mut room = bytes - reserved;
     for (key, lines) in &lists.by_key {
-        // An empty list is there too, so that what mounts the file finds it.
-        if let Some(map) = maps.last_mut() {
-            map.insert(key.clone(), String::new());
-        }
         for line in lines {
             // A line break takes two bytes in JSON.
             let taken = line.len() + 2;

@@ -102,7 +102,7 @@ pub fn evaluate(policies: &[NetworkPolicy], connection: Connection) -> Verdict {
 
 /// Whether a policy isolates its pods in a direction: by its types, or where it has none, always for ingress and by
 /// its rules for egress.
-fn isolates(spec: &NetworkPolicySpec, direction: Direction) -> bool {
+pub(super) fn isolates(spec: &NetworkPolicySpec, direction: Direction) -> bool {
     match spec.policy_types.as_deref() {
         Some([]) | None => match direction {
             Direction::Inbound => true,
@@ -166,4 +166,88 @@ fn within(block: &IPBlock, address: IpAddr) -> Option<IpNet> {
     let excepted = block.except.iter().flatten().filter_map(|text| text.parse::<IpNet>().ok());
     let mut excepted = excepted.filter(|except| except.contains(&address));
     (network.contains(&address) && excepted.next().is_none()).then_some(network)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn judge(spec: Value, direction: Direction, peer: &str, protocol: Protocol, port: u16) -> Verdict {
+        let policy = serde_json::from_value(json!({ "metadata": { "name": "p" }, "spec": spec })).expect("a policy");
+        let peer = peer.parse().expect("an address");
+        evaluate(&[policy], Connection { direction, peer, protocol, port })
+    }
+
+    fn egress(rules: Value) -> Value {
+        json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": rules })
+    }
+
+    fn found(rule: usize, by: MatchedBy) -> Vec<Match> {
+        vec![Match { policy: "p".to_owned(), rule, by }]
+    }
+
+    #[test]
+    fn networks_ranges_and_exceptions_are_read_as_kubernetes_defines_them() {
+        let rules = json!([
+            { "to": [{ "ipBlock": { "cidr": "2603::/32" } }], "ports": [{ "port": 53, "protocol": "UDP" }] },
+            {
+                "to": [{ "ipBlock": { "cidr": "52.0.0.0/8", "except": ["52.1.0.0/16"] } }],
+                "ports": [{ "port": 8080, "endPort": 8090 }]
+            }
+        ]);
+        let verdict = |peer, protocol, port| judge(egress(rules.clone()), Direction::Outbound, peer, protocol, port);
+        let network: IpNet = "52.0.0.0/8".parse().expect("a CIDR");
+        assert_eq!(verdict("52.2.0.1", Protocol::Tcp, 8090).allowing, found(1, MatchedBy::Network(network)));
+        assert!(verdict("2603::9", Protocol::Udp, 53).is_allowed());
+        for (peer, protocol, port) in [
+            ("52.1.0.1", Protocol::Tcp, 8090),
+            ("52.2.0.1", Protocol::Udp, 8090),
+            ("52.2.0.1", Protocol::Tcp, 8091),
+            ("53.0.0.1", Protocol::Tcp, 8080),
+            ("2604::9", Protocol::Udp, 53),
+        ] {
+            let verdict = verdict(peer, protocol, port);
+            assert!(!verdict.is_allowed() && verdict.possible.is_empty(), "{peer} {protocol} {port}");
+            assert_eq!(verdict.isolating, ["p"]);
+        }
+    }
+
+    #[test]
+    fn no_peers_are_everybody_and_no_ports_every_port() {
+        let verdict = judge(egress(json!([{}])), Direction::Outbound, "52.1.1.1", Protocol::Udp, 9);
+        assert_eq!(verdict.allowing, found(0, MatchedBy::Everybody));
+        let on_one = judge(
+            egress(json!([{ "ports": [{ "protocol": "TCP" }] }])),
+            Direction::Outbound,
+            "52.1.1.1",
+            Protocol::Tcp,
+            9,
+        );
+        assert!(on_one.is_allowed());
+    }
+
+    #[test]
+    fn what_an_address_and_a_number_do_not_tell_is_only_possible() {
+        let by_selector = json!([{ "to": [{ "podSelector": {} }], "ports": [{ "port": 443 }] }]);
+        let by_name = json!([{ "to": [{ "ipBlock": { "cidr": "52.0.0.0/8" } }], "ports": [{ "port": "https" }] }]);
+        for (rules, by) in
+            [(by_selector, MatchedBy::Other), (by_name, MatchedBy::Network("52.0.0.0/8".parse().expect("a CIDR")))]
+        {
+            let verdict = judge(egress(rules), Direction::Outbound, "52.1.1.1", Protocol::Tcp, 443);
+            assert_eq!((verdict.is_allowed(), verdict.possible), (false, found(0, by)));
+        }
+    }
+
+    #[test]
+    fn without_types_ingress_is_isolated_always_and_egress_by_its_rules() {
+        let isolating =
+            |spec: Value, direction| !judge(spec, direction, "52.1.1.1", Protocol::Tcp, 443).isolating.is_empty();
+        let bare = json!({ "podSelector": {} });
+        assert!(isolating(bare.clone(), Direction::Inbound));
+        assert!(!isolating(bare, Direction::Outbound));
+        assert!(isolating(json!({ "podSelector": {}, "egress": [{}] }), Direction::Outbound));
+        assert!(!isolating(egress(json!([])), Direction::Inbound));
+        assert!(judge(egress(json!([])), Direction::Inbound, "52.1.1.1", Protocol::Tcp, 443).is_allowed());
+    }
 }

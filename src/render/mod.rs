@@ -3,11 +3,9 @@
 pub mod budget;
 pub mod config_map;
 pub mod evaluate;
+pub mod isolation;
 pub mod network_policy;
 mod placement;
-
-#[cfg(test)]
-mod tests;
 
 use crate::crd::{
     ALLOWLIST_LABEL, CitrixAllowlist, CitrixAllowlistSpec, FIELD_MANAGER, MANAGED_BY_LABEL, Problem, Summary,
@@ -60,11 +58,11 @@ pub struct PreviousLayout {
 }
 
 impl PreviousLayout {
-    /// The layout that the names of an owner's applied policies show. Other names count for nothing.
-    pub fn of<'a>(owner: &str, policies: impl IntoIterator<Item = &'a str>) -> Self {
+    /// The layout that the names of an owner's objects show. Other names count for nothing.
+    pub fn of<'a>(objects: impl IntoIterator<Item = &'a str>, owner: &str) -> Self {
         let mut layout = Self::default();
-        for policy in policies {
-            let Some(rest) = policy.strip_prefix(owner).and_then(|rest| rest.strip_prefix('-')) else { continue };
+        for object in objects {
+            let Some(rest) = object.strip_prefix(owner).and_then(|rest| rest.strip_prefix('-')) else { continue };
             for direction in Direction::ALL {
                 let number = match rest.strip_prefix(direction.object_suffix()) {
                     Some("") => Some(1),

@@ -30,9 +30,9 @@ const PEER_BYTES: usize = 68;
 const PORT_BYTES: usize = 50;
 /// Bytes of a rule around its ports and peers.
 const RULE_BYTES: usize = 32;
-/// From this bound on peers, neighbours of a /24 (or a /120) stay together, to be merged; one such holds at most 511
-/// distinct networks.
-const NEIGHBOURS_FROM: usize = 512;
+/// From this bound on peers, neighbours of a /27 (or a /123) stay together, to be merged; one such holds at most 63
+/// distinct networks. Wider stretches would merge more, but fill objects so unevenly that more are needed.
+const NEIGHBOURS_FROM: usize = 128;
 
 /// Neighbouring networks with the same ports, which are placed together.
 struct Chunk {
@@ -130,7 +130,7 @@ fn rule_bytes(ports: &PortSet) -> usize {
 
 /// The rules' networks in chunks, each merged for itself, rule by rule.
 fn chunks(rules: &[Rule], most_peers: usize) -> Vec<Chunk> {
-    let (ipv4, ipv6) = if most_peers >= NEIGHBOURS_FROM { (24, 120) } else { (32, 128) };
+    let (ipv4, ipv6) = if most_peers >= NEIGHBOURS_FROM { (27, 123) } else { (32, 128) };
     let mut chunks: Vec<Chunk> = Vec::new();
     for (number, rule) in rules.iter().enumerate() {
         let mut previous = None;

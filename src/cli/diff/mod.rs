@@ -18,7 +18,7 @@ use crate::net::Direction;
 use crate::render::{PreviousLayout, config_map};
 use anyhow::{Context as _, bail};
 use clap::Args;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::Api;
 use report::{Report, State};
 use std::collections::BTreeMap;
@@ -128,13 +128,10 @@ fn desired(
     if resource.spec.suspend {
         return Ok(State { policies: live.policies.clone(), config_maps: live.config_maps.clone() });
     }
-    let known = if resolve {
-        BTreeMap::new()
-    } else {
-        live.config_maps.iter().flat_map(config_map::remembered).collect()
-    };
+    let known =
+        if resolve { BTreeMap::new() } else { live.config_maps.iter().flat_map(config_map::remembered).collect() };
     let applied: Vec<String> = live.policies.iter().map(ResourceExt::name_any).collect();
-    let (_, computed) = render::compute(read, sources, surroundings, &known, &applied)?;
+    let (_, computed) = render::compute(resource, &read.place, sources, surroundings, &known, &applied)?;
     Ok(kept(resource, live, &computed))
 }
 
@@ -144,7 +141,7 @@ fn kept(resource: &CitrixAllowlist, live: &Live, computed: &Computed) -> State {
     let mut state = State { policies: objects.policies, config_maps: objects.config_maps };
     let mut keeps = false;
     for policy in &live.policies {
-        let layout = PreviousLayout::of(&resource.name_any(), [policy.name_any().as_str()]);
+        let layout = PreviousLayout::of([policy.name_any().as_str()], &resource.name_any());
         let direction = if layout.outbound > 0 { Direction::Outbound } else { Direction::Inbound };
         if computed.keeps(direction) && resource.spec.mode == crate::crd::Mode::Enforce {
             state.policies.push(policy.clone());

@@ -87,8 +87,14 @@ struct Compared {
 impl Report {
     /// What changes for `resource` from `live` to `desired`. `foreign` names objects that are there and somebody else's.
     #[must_use]
-    pub fn of(resource: &CitrixAllowlist, live: &State, desired: &State, foreign: &BTreeSet<(&'static str, String)>) -> Self {
-        let (before, after) = (network_policy::remembered(&live.policies), network_policy::remembered(&desired.policies));
+    pub fn of(
+        resource: &CitrixAllowlist,
+        live: &State,
+        desired: &State,
+        foreign: &BTreeSet<(&'static str, String)>,
+    ) -> Self {
+        let (before, after) =
+            (network_policy::remembered(&live.policies), network_policy::remembered(&desired.policies));
         let (known_before, known_after) = (endpoints(&live.config_maps), endpoints(&desired.config_maps));
         let mut openings = lines("removed", &difference(&before, &after), &known_before);
         openings.extend(lines("added", &difference(&after, &before), &known_after));
@@ -205,7 +211,8 @@ fn split(spec: &NetworkPolicySpec) -> (Value, Value) {
 }
 
 fn labels(object: &impl Resource) -> Value {
-    let ours = [ALLOWLIST_LABEL, MANAGED_BY_LABEL].map(|label| (label, object.meta().labels.as_ref().and_then(|labels| labels.get(label))));
+    let ours = [ALLOWLIST_LABEL, MANAGED_BY_LABEL]
+        .map(|label| (label, object.meta().labels.as_ref().and_then(|labels| labels.get(label))));
     json!(BTreeMap::from(ours))
 }
 
@@ -226,7 +233,8 @@ fn object_changes(
             (Some(_), None) => ("deleted", Vec::new()),
             (Some(before), Some(after)) => {
                 let differs = |field: &&&'static str| before.fields.get(**field) != after.fields.get(**field);
-                let fields: Vec<String> = after.fields.keys().filter(differs).map(|field| (*field).to_owned()).collect();
+                let fields: Vec<String> =
+                    after.fields.keys().filter(differs).map(|field| (*field).to_owned()).collect();
                 ("changed", fields)
             }
             (None, None) => continue,
@@ -244,17 +252,20 @@ fn object_changes(
 /// Where an object does not serialise, which none fails to.
 pub fn raw(state: &State) -> anyhow::Result<String> {
     let mut text = String::new();
-    let mut add = |kind: &str, version: &str, object: &dyn Fn() -> (String, Value, &'static str, Value)| -> anyhow::Result<()> {
-        let (name, labels, field, content) = object();
-        let value = json!({
-            "apiVersion": version, "kind": kind, "metadata": { "name": name, "labels": labels }, field: content,
-        });
-        text.push_str("---\n");
-        text.push_str(&crate::cli::output::yaml(&value)?);
-        Ok(())
-    };
+    let mut add =
+        |kind: &str, version: &str, object: &dyn Fn() -> (String, Value, &'static str, Value)| -> anyhow::Result<()> {
+            let (name, labels, field, content) = object();
+            let value = json!({
+                "apiVersion": version, "kind": kind, "metadata": { "name": name, "labels": labels }, field: content,
+            });
+            text.push_str("---\n");
+            text.push_str(&crate::cli::output::yaml(&value)?);
+            Ok(())
+        };
     for policy in &state.policies {
-        add("NetworkPolicy", "networking.k8s.io/v1", &|| (policy.name_any(), labels(policy), "spec", json!(policy.spec)))?;
+        add("NetworkPolicy", "networking.k8s.io/v1", &|| {
+            (policy.name_any(), labels(policy), "spec", json!(policy.spec))
+        })?;
     }
     for map in &state.config_maps {
         add("ConfigMap", "v1", &|| {

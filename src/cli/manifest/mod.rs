@@ -76,7 +76,10 @@ impl<R: BufRead> Iterator for Documents<R> {
                         return Some(Err(error));
                     }
                 }
-                if line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])) {
+                if line
+                    .strip_prefix("---")
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+                {
                     let rest = line.split_off(3);
                     // A document may start on the line of its separator: `--- {kind: ...}`.
                     if document.text.trim().is_empty() {
@@ -86,7 +89,10 @@ impl<R: BufRead> Iterator for Documents<R> {
                     }
                     if !rest.trim().is_empty() && !rest.trim_start().starts_with('#') {
                         let message = "a document may not start on the line of its `---`";
-                        return Some(Err(io::Error::new(io::ErrorKind::InvalidData, format!("line {}: {message}", self.line))));
+                        return Some(Err(io::Error::new(
+                            io::ErrorKind::InvalidData,
+                            format!("line {}: {message}", self.line),
+                        )));
                     }
                     break;
                 }
@@ -112,7 +118,9 @@ impl Document {
             collect(value, String::new(), &mut objects);
         }
         match objects.iter().find(|object| !object.value.is_object()) {
-            Some(object) => Err(self.error(&object.pointer, "this is no Kubernetes object: one with apiVersion and kind is needed")),
+            Some(object) => {
+                Err(self.error(&object.pointer, "this is no Kubernetes object: one with apiVersion and kind is needed"))
+            }
             None => Ok(objects),
         }
     }
@@ -139,7 +147,8 @@ impl Document {
                 let text = error.to_string();
                 // The location stands in front already, by the line of the whole input.
                 let what = text.split(" at line ").next().unwrap_or(&text);
-                let what = what.split_once(": ").filter(|(head, _)| head.starts_with("line ")).map_or(what, |(_, what)| what);
+                let what =
+                    what.split_once(": ").filter(|(head, _)| head.starts_with("line ")).map_or(what, |(_, what)| what);
                 Err(ManifestError {
                     source_name: self.source.clone(),
                     line: self.first_line + line.max(1) - 1,

@@ -43,7 +43,9 @@ pub(super) fn read(
 fn timestamp(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let utc = |time: jiff::civil::DateTime| time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
-    text.parse().ok().or_else(|| text.parse().ok().and_then(utc))
+    // The usual way to say "for ever", hours past what the type holds.
+    let for_ever = text.starts_with("9999-12-31").then_some(Timestamp::MAX);
+    text.parse().ok().or_else(|| text.parse().ok().and_then(utc)).or(for_ever)
 }
 
 fn read_service(
@@ -190,12 +192,12 @@ impl ListedEndpoint {
                 }
             };
             // A port that the service does not list contradicts it: neither is opened for the name.
-            if let (Some(port), Some(ports)) = (port, &common.ports) {
-                if ![Protocol::Tcp, Protocol::Udp].iter().any(|protocol| ports.contains(*protocol, port)) {
-                    let message = format!("`{text}` names port {port}, which its service does not list: not opened");
-                    problems.malformed(scope, text, &message);
-                    continue;
-                }
+            if let (Some(port), Some(ports)) = (port, &common.ports)
+                && ![Protocol::Tcp, Protocol::Udp].iter().any(|protocol| ports.contains(*protocol, port))
+            {
+                let message = format!("`{text}` names port {port}, which its service does not list: not opened");
+                problems.malformed(scope, text, &message);
+                continue;
             }
             let targets = self.by_port.entry(port).or_default();
             match listed {

@@ -1,1 +1,131 @@
+use super::*;
+use crate::feed::document::{Reading, parse};
+use crate::feed::store::compress;
+use jiff::SignedDuration;
+use serde_json::json;
 
+const FLOOR: Duration = Duration::from_secs(60);
+
+fn bounds() -> Bounds {
+    Bounds::shared([(Duration::from_secs(300), Duration::from_secs(86_400))], FLOOR)
+}
+
+fn epoch() -> Timestamp {
+    "2026-06-01T00:00:00Z".parse().expect("a time")
+}
+
+/// A list of these names, valid for so many seconds from the epoch.
+fn held(names: &[&str], valid_seconds: i64) -> Held {
+    let document = json!({
+        "meta": { "version": "v7", "validUntil": (epoch() + SignedDuration::from_secs(valid_seconds)).to_string() },
+        "services": [{ "name": "S", "direction": "outbound", "endpoints": [{ "fqdns": names }] }],
+    });
+    let bytes = document.to_string().into_bytes();
+    let allowlist = parse(&bytes, &Reading::default()).expect("a list").allowlist;
+    Held::new(compress(&bytes), allowlist, Some("Mon, 01 Jun 2026 00:00:00 GMT".into()))
+}
+
+fn arrival(start: Instant, seconds: u32) -> Arrival {
+    Arrival {
+        at: epoch() + SignedDuration::from_secs(seconds.into()),
+        instant: start + Duration::from_secs(seconds.into()),
+        transaction_id: Some(format!("transaction {seconds}")),
+        bounds: bounds(),
+        fraction: 0.0,
+    }
+}
+
+fn failed() -> Answer {
+    Answer::Failed { reason: Reason::FeedUnavailable, detail: "no way".into(), outcome: Outcome::Failed }
+}
+
+const FULL: [&str; 4] = ["a.example.net", "b.example.net", "c.example.net", "d.example.net"];
+
+#[test]
+fn a_list_a_confirmation_a_failure_and_an_empty_answer() {
+    let start = Instant::now();
+    let mut entry = Entry::new("https://api.example".into(), start, None);
+    assert_eq!(entry.due(bounds(), FLOOR, start, epoch()), start);
+    assert_eq!(entry.if_modified_since(), None);
+
+    assert!(entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 0)));
+    assert_eq!((entry.confirmations, entry.standing.reason, entry.standing.current), (1, Reason::Fetched, true));
+    assert_eq!(entry.next_fetch(bounds()), Some(epoch() + SignedDuration::from_secs(3600)));
+    assert!(entry.if_modified_since().is_some());
+
+    assert!(!entry.take(Answer::NotModified, &arrival(start, 3600)));
+    assert_eq!((entry.confirmations, entry.standing.reason), (2, Reason::FeedExpired));
+    assert!(!entry.standing.current);
+
+    assert!(!entry.take(failed(), &arrival(start, 3900)));
+    assert_eq!(entry.standing.message, "no way; the list of 2026-06-01T01:00:00Z stays in use");
+    assert_eq!(entry.transaction_id.as_deref(), Some("transaction 3900"));
+    assert_eq!(entry.fetched_at, Some(arrival(start, 3600).at), "a failure is no fetch");
+
+    assert!(!entry.take(Answer::List(held(&[], 9000)), &arrival(start, 4000)));
+    assert_eq!(entry.standing.reason, Reason::FeedMalformed);
+    assert_eq!(entry.believed.as_ref().map(|held| held.allowlist.entries.len()), Some(1));
+}
+
+#[test]
+fn a_shrunk_list_waits_for_the_next_fetch_and_comes_whole() {
+    let start = Instant::now();
+    let mut entry = Entry::new("https://api.example".into(), start, None);
+    entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 0));
+    assert!(!entry.take(Answer::List(held(&FULL[..1], 7200)), &arrival(start, 3600)));
+    assert_eq!(entry.standing.reason, Reason::FeedShrank);
+    assert_eq!(entry.standing.problems.len(), 1);
+    assert_eq!(entry.standing.problems[0].kind, ProblemKind::FeedShrank);
+    assert!(entry.standing.message.starts_with("the newest list drops 3 of 4"));
+    assert_eq!(entry.next_fetch(bounds()), Some(epoch() + SignedDuration::from_secs(3900)));
+    assert_eq!(entry.if_modified_since(), None, "304 would say nothing about the list held back");
+    assert!(!entry.take(failed(), &arrival(start, 3900)));
+    assert!(entry.held_back.is_some(), "a failure neither confirms nor forgets");
+    assert!(entry.take(Answer::List(held(&FULL[..1], 7200)), &arrival(start, 4000)));
+    assert_eq!((entry.confirmations, entry.standing.reason), (2, Reason::Fetched));
+    assert!(entry.previous.is_none() && entry.held_back.is_none() && entry.standing.problems.is_empty());
+}
+
+#[test]
+fn the_list_before_stays_until_the_new_one_is_confirmed() {
+    let start = Instant::now();
+    let mut entry = Entry::new("https://api.example".into(), start, None);
+    entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 0));
+    assert!(entry.take(Answer::List(held(&FULL[..3], 7200)), &arrival(start, 3600)));
+    assert_eq!(entry.confirmations, 1);
+    assert_eq!(entry.previous.as_ref().map(|held| held.allowlist.entries[0].names.len()), Some(4));
+    assert!(!entry.take(Answer::List(held(&FULL[..3], 9000)), &arrival(start, 7200)));
+    assert_eq!(entry.confirmations, 2);
+    assert!(entry.previous.is_none());
+    let valid_until = entry.believed.as_ref().and_then(|held| held.allowlist.valid_until);
+    assert_eq!(valid_until, Some(epoch() + SignedDuration::from_secs(9000)), "the same content may hold longer");
+}
+
+#[test]
+fn both_clocks_count() {
+    let start = Instant::now();
+    let mut entry = Entry::new("https://api.example".into(), start, None);
+    entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 0));
+    let due = |monotonic: u64, wall: i64| {
+        let now = start + Duration::from_secs(monotonic);
+        entry.due(bounds(), FLOOR, now, epoch() + SignedDuration::from_secs(wall)) <= now
+    };
+    assert!(!due(3599, 3599));
+    assert!(due(3600, 3600));
+    assert!(due(3600, -1_000_000), "the clock set back delays nothing");
+    assert!(due(61, 9000), "a machine that slept asks when it is awake");
+    assert!(!due(59, 9000), "but not within the operator's shortest time");
+}
+
+#[test]
+fn a_restored_list_is_due_when_it_was() {
+    let start = Instant::now();
+    let mut entry = Entry::new("https://api.example".into(), start, None);
+    let believed = held(&FULL, 3600);
+    let restored = Restored { believed, previous: None, fetched_at: epoch(), confirmations: 3, stale_answers: 0 };
+    entry.restore(restored, &arrival(start, 1000));
+    let after = |seconds: u64| start + Duration::from_secs(seconds);
+    assert_eq!(entry.due(bounds(), FLOOR, after(1000), arrival(start, 1000).at), after(3600));
+    assert_eq!((entry.confirmations, entry.fetched_at), (3, Some(epoch())));
+    assert_eq!(entry.standing.reason, Reason::Fetched);
+}

@@ -1,1 +1,56 @@
+use super::*;
+use crate::feed::document::{Reading, parse};
+use serde_json::json;
 
+/// A list of these names for geo `us`.
+fn list(names: &[&str]) -> Allowlist {
+    in_geo("us", names)
+}
+
+fn in_geo(geo: &str, names: &[&str]) -> Allowlist {
+    let endpoint = json!({ "geo": geo, "fqdns": names });
+    let services = if names.is_empty() {
+        json!([])
+    } else {
+        json!([{ "name": "S", "direction": "outbound", "endpoints": [endpoint] }])
+    };
+    parse(json!({ "services": services }).to_string().as_bytes(), &Reading::default()).expect("a list").allowlist
+}
+
+const FULL: [&str; 4] = ["a.example.net", "b.example.net", "*.c.example.net", "20.1.1.1"];
+
+#[test]
+fn half_may_go_at_once_more_is_held_back() {
+    assert_eq!(judge(&list(&FULL), None, &list(&FULL[..2])), Verdict::Believe);
+    assert_eq!(judge(&list(&FULL), None, &list(&FULL[..1])), Verdict::HoldBack { lost: 3, of: 4 });
+    assert_eq!(judge(&list(&FULL[..1]), None, &list(&FULL)), Verdict::Believe, "growing is no loss");
+}
+
+#[test]
+fn other_names_or_another_region_are_a_loss_too() {
+    let others = ["d.example.net", "e.example.net", "f.example.net", "20.9.9.9"];
+    assert_eq!(judge(&list(&FULL), None, &list(&others)), Verdict::HoldBack { lost: 4, of: 4 });
+    assert_eq!(judge(&list(&FULL), None, &in_geo("eu", &FULL)), Verdict::HoldBack { lost: 4, of: 4 });
+}
+
+#[test]
+fn the_second_time_it_is_believed() {
+    let (full, short) = (list(&FULL), list(&FULL[..1]));
+    assert_eq!(judge(&full, Some(&short), &short), Verdict::Believe);
+    assert_eq!(judge(&full, Some(&short), &full), Verdict::Believe, "back to what it was");
+    let other = list(&FULL[3..]);
+    assert_eq!(
+        judge(&full, Some(&short), &other),
+        Verdict::HoldBack { lost: 3, of: 4 },
+        "another loss is another list"
+    );
+}
+
+#[test]
+fn nothing_never_replaces_something() {
+    let (full, nothing) = (list(&FULL), list(&[]));
+    assert_eq!(judge(&full, None, &nothing), Verdict::Empty);
+    assert_eq!(judge(&full, Some(&nothing), &nothing), Verdict::Empty);
+    assert_eq!(judge(&nothing, None, &nothing), Verdict::Believe);
+    assert_eq!(judge(&nothing, None, &full), Verdict::Believe);
+}

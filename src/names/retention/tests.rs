@@ -1,1 +1,440 @@
+use super::*;
+use proptest::prelude::*;
+use std::net::Ipv4Addr;
 
+const BOUNDS: Bounds = Bounds {
+    min_ttl: Duration::from_secs(5),
+    max_ttl: Duration::from_secs(3600),
+    max_stale: Duration::from_secs(168 * 3600),
+    addresses: 1000,
+};
+const RETENTION: Duration = Duration::from_secs(600);
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn server(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 128, 0, last], 53))
+}
+
+fn ip(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(20, 60, 0, last))
+}
+
+fn has(lasts: &[u8], ttl: u64) -> Answer {
+    Answer::Addresses { addresses: lasts.iter().map(|last| ip(*last)).collect(), ttl: seconds(ttl) }
+}
+
+const NXDOMAIN: Answer = Answer::Absent { nxdomain: true, ttl: Some(Duration::from_secs(30)) };
+const NODATA: Answer = Answer::Absent { nxdomain: false, ttl: Some(Duration::from_secs(30)) };
+
+/// 20.60.0.200 and above are refused.
+fn judge(address: IpAddr) -> Option<Arc<str>> {
+    matches!(address, IpAddr::V4(address) if address.octets()[3] >= 200).then(|| "a lie".into())
+}
+
+/// A name and its clock.
+struct Name {
+    held: Held,
+    start: Instant,
+    now: Instant,
+    bounds: Bounds,
+}
+
+impl Name {
+    fn new() -> Self {
+        let start = Instant::now();
+        Self { held: Held::new(), start, now: start, bounds: BOUNDS }
+    }
+
+    /// One round at `second`: what one server says of A; AAAA is nothing for a day, or fails with it.
+    fn round(&mut self, second: u64, outcome: Result<Answer, Failure>) -> Duration {
+        let nothing = Answer::Absent { nxdomain: false, ttl: Some(seconds(86_400)) };
+        let v6 = outcome.as_ref().map(|_| nothing).map_err(Clone::clone);
+        self.round_of(second, outcome, v6)
+    }
+
+    fn round_of(&mut self, second: u64, v4: Result<Answer, Failure>, v6: Result<Answer, Failure>) -> Duration {
+        self.now = self.start + seconds(second);
+        self.held.begin();
+        for (family, outcome) in Family::ALL.into_iter().zip([v4, v6]) {
+            self.say(family, 1, outcome);
+        }
+        self.held.finish(&self.bounds, self.now)
+    }
+
+    fn say(&mut self, family: Family, from: u8, outcome: Result<Answer, Failure>) {
+        match outcome {
+            Ok(answer) => drop(self.held.answered(family, server(from), &answer, &judge, &self.bounds, self.now)),
+            Err(failure) => self.held.failed(family, server(from), failure),
+        }
+    }
+
+    fn sweep(&mut self, second: u64) -> Vec<IpAddr> {
+        self.now = self.start + seconds(second);
+        self.held.sweep(RETENTION, self.now);
+        self.held.view().addresses
+    }
+
+    fn state(&self) -> NameState {
+        self.held.view().state
+    }
+}
+
+fn failing(error: &str, stale: bool, ever_answered: bool) -> NameState {
+    NameState::Failing { error: error.into(), stale, ever_answered }
+}
+
+#[test]
+fn an_address_stays_a_retention_after_the_first_answer_without_it() {
+    let mut name = Name::new();
+    assert_eq!(name.state(), NameState::Waiting);
+    assert_eq!(name.round(0, Ok(has(&[1, 2], 30))), seconds(30));
+    assert_eq!(name.state(), NameState::Answered);
+    name.round(30, Ok(has(&[2, 3], 30)));
+    name.round(629, Ok(has(&[3], 30)));
+    assert_eq!(name.sweep(629), [ip(1), ip(2), ip(3)]);
+    name.round(630, Ok(has(&[3], 30)));
+    assert_eq!(name.sweep(630), [ip(2), ip(3)], "2 has been missing since 629 only");
+    name.round(640, Ok(has(&[2], 30)));
+    name.round(1300, Ok(has(&[2], 30)));
+    assert_eq!(name.sweep(1300), [ip(2)], "3 was missing since 640; 2 came back");
+}
+
+#[test]
+fn one_answer_without_them_takes_nothing_however_late_it_comes() {
+    for late in [NXDOMAIN, NODATA, has(&[9], 30)] {
+        let mut name = Name::new();
+        name.round(0, Ok(has(&[1], 3600)));
+        name.round(3600, Ok(late.clone()));
+        assert!(name.sweep(3600).contains(&ip(1)), "an hour between questions is not an hour of absence");
+        name.round(4199, Ok(late.clone()));
+        assert!(name.sweep(4199).contains(&ip(1)));
+        name.round(4200, Ok(late));
+        assert!(!name.sweep(4200).contains(&ip(1)));
+    }
+}
+
+#[test]
+fn flapping_between_nxdomain_and_records_keeps_the_records() {
+    let mut name = Name::new();
+    for second in (0..6000).step_by(30) {
+        name.round(second, Ok(if second % 600 == 0 { has(&[1], 30) } else { NXDOMAIN }));
+        assert_eq!(name.sweep(second), [ip(1)]);
+    }
+}
+
+#[test]
+fn families_are_absent_each_for_itself() {
+    let v6: IpAddr = "2603:1030::1".parse().expect("an address");
+    let both = Answer::Addresses { addresses: [v6].into(), ttl: seconds(30) };
+    let mut name = Name::new();
+    name.round_of(0, Ok(has(&[1], 30)), Ok(both));
+    for second in (30..=1200).step_by(30) {
+        name.round_of(second, Ok(NODATA), Err(Failure::Timeout));
+    }
+    assert_eq!(name.sweep(1200), [v6], "A is gone for good, of AAAA nothing is known");
+    assert_eq!(name.state(), failing("AAAA of 10.128.0.1:53: no answer in time", false, true));
+}
+
+#[test]
+fn time_without_answers_does_not_count() {
+    let mut name = Name::new();
+    name.round(0, Ok(has(&[1], 30)));
+    name.round(30, Ok(NXDOMAIN));
+    name.round(330, Ok(NXDOMAIN));
+    for second in (360..9000).step_by(30) {
+        name.round(second, Err(Failure::Timeout));
+        assert_eq!(name.sweep(second), [ip(1)]);
+    }
+    name.round(9000, Ok(NXDOMAIN));
+    name.round(9299, Ok(NXDOMAIN));
+    assert_eq!(name.sweep(9299), [ip(1)], "300 s before the failures and 299 s after");
+    name.round(9300, Ok(NXDOMAIN));
+    assert!(name.sweep(9300).is_empty());
+    name.round(9330, Ok(has(&[1], 30)));
+    name.round(9360, Ok(NXDOMAIN));
+    name.held.interrupt();
+    name.round(99_000, Ok(NXDOMAIN));
+    assert_eq!(name.sweep(99_000), [ip(1)], "nor does time in which nobody asked");
+}
+
+#[test]
+fn a_ttl_longer_than_the_retention_is_waited_for() {
+    let mut name = Name::new();
+    assert_eq!(name.round(0, Ok(has(&[1], 86_400))), seconds(3600), "asked again by the ceiling");
+    name.round(3600, Ok(has(&[2], 86_400)));
+    name.round(7200, Ok(has(&[2], 86_400)));
+    assert_eq!(name.sweep(86_399), [ip(1), ip(2)]);
+    assert_eq!(name.sweep(86_400), [ip(2)]);
+    name.round(90_000, Ok(has(&[3], u64::from(u32::MAX))));
+    name.round(93_600, Ok(has(&[4], 30)));
+    name.round(97_200, Ok(has(&[4], 30)));
+    assert!(!name.sweep(90_000 + 604_800).contains(&ip(3)), "no TTL is believed for more than a week");
+}
+
+#[test]
+fn the_next_question_comes_by_the_least_ttl_within_bounds() {
+    let mut name = Name::new();
+    assert_eq!(name.round(0, Ok(has(&[1], 0))), seconds(5), "the floor");
+    assert_eq!(name.round_of(5, Ok(has(&[1], 600)), Ok(has(&[], 60))), seconds(60));
+    assert_eq!(name.round_of(65, Ok(NXDOMAIN), Ok(Answer::Absent { nxdomain: true, ttl: None })), seconds(5));
+    name.held.begin();
+    name.say(Family::V4, 1, Ok(has(&[1], 90)));
+    name.say(Family::V4, 2, Ok(has(&[1], 20)));
+    name.say(Family::V6, 1, Ok(has(&[], 500)));
+    assert_eq!(name.held.finish(&BOUNDS, name.now), seconds(20), "whichever server's cache is the first to change");
+}
+
+#[test]
+fn failures_are_tried_again_soon_and_then_more_slowly() {
+    let mut name = Name::new();
+    let waits: Vec<u64> = (0..8).map(|n| name.round(n * 40, Err(Failure::Timeout)).as_secs()).collect();
+    assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
+    assert_eq!(name.round(400, Ok(has(&[1], 45))), seconds(45));
+    assert_eq!(name.round(445, Err(Failure::Timeout)), seconds(1));
+}
+
+#[test]
+fn failing_is_reported_once_it_lasts_with_its_first_cause() {
+    let mut name = Name::new();
+    name.round(0, Err(Failure::Code("SERVFAIL".into())));
+    let first = failing("A of 10.128.0.1:53: answered SERVFAIL", false, false);
+    assert_eq!(name.state(), first);
+    assert!(!name.state().is_definitive());
+    name.round(1, Err(Failure::Timeout));
+    assert_eq!(name.state(), first, "the text does not change with every question");
+    name.round(3, Ok(has(&[1], 30)));
+    assert_eq!(name.state(), NameState::Answered);
+    name.round(33, Err(Failure::Timeout));
+    assert_eq!(name.state(), NameState::Answered, "one lost question is nobody's business");
+    name.round(34, Err(Failure::Timeout));
+    assert_eq!(name.state(), failing("A of 10.128.0.1:53: no answer in time", false, true));
+    name.round(33 + 168 * 3600, Err(Failure::Timeout));
+    assert_eq!(name.state(), failing("A of 10.128.0.1:53: no answer in time", true, true));
+    assert_eq!(name.sweep(33 + 168 * 3600), [ip(1)], "stale is a problem, not a change");
+    name.round(40 + 168 * 3600, Ok(NXDOMAIN));
+    assert_eq!(name.state(), NameState::Absent);
+}
+
+#[test]
+fn without_servers_the_name_fails_and_says_so() {
+    let mut name = Name::new();
+    name.held.begin();
+    name.held.finish(&BOUNDS, name.now);
+    assert_eq!(name.state(), failing("no DNS server is known", false, false));
+}
+
+#[test]
+fn a_family_that_is_never_answered_is_given_up_beside_one_that_is() {
+    let mut name = Name::new();
+    for second in [0, 1] {
+        assert!(name.round_of(second, Ok(has(&[1], 30)), Err(Failure::Timeout)) < seconds(5));
+        assert_eq!(name.state(), failing("AAAA of 10.128.0.1:53: no answer in time", false, false));
+    }
+    assert_eq!(name.round_of(3, Ok(has(&[1], 30)), Err(Failure::Timeout)), seconds(30));
+    assert_eq!(name.state(), NameState::Answered);
+    let mut name = Name::new();
+    for second in 0..9 {
+        name.round_of(second, Ok(NODATA), Err(Failure::Timeout));
+        assert!(matches!(name.state(), NameState::Failing { .. }), "nothing to live by");
+    }
+}
+
+#[test]
+fn a_first_answer_counts_before_the_slowest_server_and_absence_does_not() {
+    let mut name = Name::new();
+    name.held.begin();
+    name.say(Family::V4, 1, Ok(NXDOMAIN));
+    name.say(Family::V6, 1, Ok(NXDOMAIN));
+    assert_eq!(name.state(), NameState::Waiting);
+    name.say(Family::V4, 2, Ok(has(&[1], 30)));
+    assert_eq!(name.state(), NameState::Answered);
+    name.say(Family::V4, 3, Ok(has(&[2], 30)));
+    assert_eq!(name.held.view().addresses, [ip(1), ip(2)], "late answers are merged");
+}
+
+#[test]
+fn memory_counts_as_seen_and_is_replaced_by_nothing() {
+    let mut name = Name::new();
+    name.held.remember(&[ip(1), ip(201)], &judge, &BOUNDS, name.now);
+    assert_eq!(name.held.view().addresses, [ip(1)]);
+    assert_eq!(name.held.view().refused, [], "nobody answered it");
+    name.round(0, Err(Failure::Timeout));
+    assert_eq!(name.state(), failing("A of 10.128.0.1:53: no answer in time", false, true));
+    assert!(name.state().is_definitive());
+    name.round(30, Ok(has(&[2], 30)));
+    name.round(629, Ok(has(&[2], 30)));
+    assert_eq!(name.sweep(629), [ip(1), ip(2)]);
+    name.round(630, Ok(has(&[2], 30)));
+    assert_eq!(name.sweep(630), [ip(2)]);
+    name.held.remember(&[ip(2), ip(3)], &judge, &BOUNDS, name.now);
+    let servers: Vec<_> = name.held.sightings().map(|(address, seen)| (address, seen.server)).collect();
+    assert_eq!(servers, [(ip(2), Some(server(1))), (ip(3), None)]);
+}
+
+#[test]
+fn lies_are_kept_apart_and_judged_again_when_the_guard_changes() {
+    let mut name = Name::new();
+    name.held.begin();
+    let answer = has(&[1, 201], 30);
+    let refused = name.held.answered(Family::V4, server(7), &answer, &judge, &BOUNDS, name.now);
+    let lie = RefusedAddress { address: ip(201), server: server(7), reason: "a lie".into() };
+    assert_eq!(refused, std::slice::from_ref(&lie));
+    assert_eq!(name.held.view().addresses, [ip(1)]);
+    assert_eq!(name.held.view().refused, [lie]);
+    name.held.judge_again(&|address| (address == ip(1)).then(|| "denied".into()), &BOUNDS);
+    assert_eq!(name.held.view().addresses, [ip(201)]);
+    assert_eq!(name.held.view().refused.len(), 1);
+}
+
+#[test]
+fn a_name_with_too_many_addresses_keeps_the_same_ones_and_says_how_many_it_lost() {
+    let mut name = Name::new();
+    name.bounds.addresses = 3;
+    for second in [0, 30, 60] {
+        name.now = name.start + seconds(second);
+        name.held.begin();
+        name.say(Family::V4, 1, Ok(has(&[1, 2, 250], 30)));
+        name.say(Family::V4, 2, Ok(has(&[3, 4, 5], 30)));
+        name.say(Family::V6, 1, Ok(NODATA));
+        name.held.finish(&name.bounds, name.now);
+        let view = name.held.view();
+        assert_eq!((view.addresses, view.evicted), (vec![ip(1), ip(2), ip(3)], 2));
+    }
+    name.round(90, Ok(has(&[9], 30)));
+    assert_eq!(name.held.view().addresses, [ip(1), ip(2), ip(9)], "the least recently answered, then the newest");
+    assert_eq!(name.held.view().evicted, 1);
+    name.round(120, Ok(has(&[9], 30)));
+    assert_eq!(name.held.view().evicted, 0);
+}
+
+#[test]
+fn how_late_policies_were_is_told_once() {
+    let mut name = Name::new();
+    name.held.remember(&[ip(9)], &judge, &BOUNDS, name.now);
+    assert!(!name.held.has_pending(), "what is remembered was allowed already");
+    name.round(0, Ok(has(&[1, 2], 30)));
+    assert!(name.held.has_pending());
+    assert_eq!(name.held.allowed(&[ip(1)], name.start + seconds(3)), [seconds(3)]);
+    assert_eq!(name.held.allowed(&[ip(1), ip(2)], name.start + seconds(5)), [seconds(5)]);
+    assert!(!name.held.has_pending());
+}
+
+#[test]
+fn settings_out_of_reason_are_brought_within() {
+    let guard =
+        crate::guard::Guard::new(crate::guard::GuardSettings::default(), &crate::facts::ClusterFacts::default());
+    let mut settings = NamesSettings::new(guard);
+    (settings.min_ttl, settings.max_ttl, settings.addresses_per_name) = (Duration::ZERO, Duration::MAX, 0);
+    let bounds = Bounds::within_reason(&settings);
+    assert_eq!((bounds.min_ttl, bounds.max_ttl, bounds.addresses), (SHORTEST_WAIT, LONGEST_TTL, 1));
+    (settings.min_ttl, settings.max_ttl) = (seconds(60), seconds(30));
+    assert_eq!(Bounds::within_reason(&settings).max_ttl, seconds(60));
+}
+
+/// One step of a name's life: how long after the last, and what comes.
+#[derive(Clone, Debug)]
+enum Step {
+    Answer(Vec<u8>, u64),
+    Absent,
+    Fail,
+    Sweep,
+}
+
+fn step() -> impl Strategy<Value = (u64, Step)> {
+    let what = prop_oneof![
+        3 => (prop::collection::vec(0u8..12, 1..4), prop::sample::select(vec![0u64, 30, 2000])).prop_map(|(lasts, ttl)| Step::Answer(lasts, ttl)),
+        2 => Just(Step::Absent),
+        2 => Just(Step::Fail),
+        2 => Just(Step::Sweep),
+    ];
+    (0u64..500, what)
+}
+
+impl Name {
+    fn take(&mut self, second: u64, step: &Step) {
+        match step {
+            // 10 and 11 stand for lies.
+            Step::Answer(lasts, ttl) => {
+                let lasts: Vec<u8> = lasts.iter().map(|last| if *last >= 10 { last + 190 } else { *last }).collect();
+                self.round(second, Ok(has(&lasts, *ttl)));
+            }
+            Step::Absent => {
+                self.round(second, Ok(NXDOMAIN));
+            }
+            Step::Fail => {
+                self.round(second, Err(Failure::Timeout));
+            }
+            Step::Sweep => {
+                self.sweep(second);
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_was_answered_within_its_retention_is_held(steps in prop::collection::vec(step(), 1..60)) {
+        let mut name = Name::new();
+        let mut seen: BTreeMap<u8, (u64, u64)> = BTreeMap::new();
+        let mut second = 0;
+        for (pause, step) in steps {
+            second += pause;
+            name.take(second, &step);
+            if let Step::Answer(lasts, ttl) = &step {
+                seen.extend(lasts.iter().filter(|last| **last < 10).map(|last| (*last, (second, *ttl))));
+            }
+            let held = name.held.view().addresses;
+            for (last, (at, ttl)) in &seen {
+                if second < at + RETENTION.as_secs().max(*ttl) {
+                    prop_assert!(held.contains(&ip(*last)), "{last} answered at {at} is gone at {second}");
+                }
+            }
+            prop_assert!(held.iter().all(|address| judge(*address).is_none()), "a refused address is held");
+            prop_assert!(held.is_sorted());
+        }
+    }
+
+    /// The same life with failures thrown in never holds less.
+    #[test]
+    fn a_failure_never_shortens_anything(
+        steps in prop::collection::vec(step(), 1..40),
+        failures in prop::collection::btree_set(0usize..40, 1..10),
+    ) {
+        let (mut calm, mut troubled) = (Name::new(), Name::new());
+        let mut second = 0;
+        for (index, (pause, step)) in steps.iter().enumerate() {
+            second += pause;
+            if failures.contains(&index) {
+                troubled.take(second, &Step::Fail);
+            }
+            calm.take(second, step);
+            troubled.take(second, step);
+            let more = troubled.held.view().addresses;
+            for address in calm.held.view().addresses {
+                prop_assert!(more.contains(&address), "{address} at {second}");
+            }
+        }
+    }
+
+    /// A round that only fails changes no address at all.
+    #[test]
+    fn a_failing_round_changes_no_address(steps in prop::collection::vec(step(), 1..40), servers in 1u8..4) {
+        let mut name = Name::new();
+        let mut second = 0;
+        for (pause, step) in steps {
+            second += pause;
+            name.take(second, &step);
+            let before = name.held.view().addresses;
+            name.held.begin();
+            for from in 0..servers {
+                name.say(Family::V4, from, Err(Failure::Code("SERVFAIL".into())));
+                name.say(Family::V6, from, Err(Failure::Timeout));
+            }
+            name.held.finish(&BOUNDS, name.now);
+            prop_assert_eq!(name.held.view().addresses, before);
+        }
+    }
+}

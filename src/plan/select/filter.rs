@@ -45,6 +45,10 @@ impl<'a> Glob<'a> {
     }
 }
 
+fn any(globs: &[Glob], service: &str) -> bool {
+    globs.iter().any(|glob| glob.matcher.matches(service))
+}
+
 /// A spec's filters, ready to be asked.
 pub(super) struct Filter<'a> {
     geo: GeoChoice,
@@ -105,8 +109,13 @@ impl<'a> Filter<'a> {
         self.directions.contains(&entry.direction) && geo_matches(self.geo, &entry.geo)
     }
 
+    /// Whether an entry's exact names may stand in for wildcards of other entries: those of another region, or of a
+    /// service left out by name, are not what the user asked for.
+    pub(super) fn lends_names(&self, entry: &Entry) -> bool {
+        geo_matches(self.geo, &entry.geo) && !any(&self.exclude, &entry.service)
+    }
+
     fn service(&self, service: &str) -> bool {
-        let any = |globs: &[Glob]| globs.iter().any(|glob| glob.matcher.matches(service));
-        (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
+        (self.include.is_empty() || any(&self.include, service)) && !any(&self.exclude, service)
     }
 }

@@ -5,9 +5,6 @@ mod filter;
 mod inbound_ports;
 mod wildcards;
 
-#[cfg(test)]
-mod tests;
-
 pub use additional::profile_ports;
 pub use filter::{directions, geo_matches};
 
@@ -105,7 +102,7 @@ pub fn select(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, guard: &Guard) 
     let mut collected = Collected {
         guard,
         ports: InboundPorts::new(&spec.inbound_ports),
-        wildcards: Wildcards::new(spec, allowlist),
+        wildcards: Wildcards::new(spec, allowlist, &filter),
         endpoints: Vec::new(),
         wildcard_uses: Vec::new(),
         problems: filter.unmatched(allowlist),
@@ -234,7 +231,7 @@ fn without_ports(entry: &Entry) -> Problem {
     targets.sort_unstable();
     let subject = targets.first().map_or(&*entry.service, String::as_str);
     let message = format!(
-        "the list gives no ports for this {} entry of {} endpoints: nothing is opened, since no ports would mean every port; an entry of additional can name them",
+        "the list gives no ports for this {} entry (endpoints: {}): nothing is opened, since no ports would mean every port; an entry of additional can name them",
         entry.direction,
         targets.len()
     );

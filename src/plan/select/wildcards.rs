@@ -1,6 +1,7 @@
 //! Names that stand in for wildcards, which DNS cannot enumerate and NetworkPolicy cannot say.
 
 use super::WildcardUse;
+use super::filter::Filter;
 use crate::crd::{CitrixAllowlistSpec, ExpandWildcards, Problem, ProblemKind};
 use crate::feed::Allowlist;
 use crate::net::{DomainName, NamePattern};
@@ -17,7 +18,7 @@ struct Named {
 /// The spec's `wildcards`, and the names that the list knows.
 pub(super) struct Wildcards {
     named: BTreeMap<NamePattern, Named>,
-    /// Exact names of the whole list: a wildcard covers them whatever their service, region or direction.
+    /// Exact names of the list that may stand in: a wildcard covers them whatever their entry.
     known: BTreeSet<DomainName>,
     /// Patterns of the whole list, to tell a filtered one from one that is not there.
     listed: BTreeSet<NamePattern>,
@@ -26,7 +27,7 @@ pub(super) struct Wildcards {
 }
 
 impl Wildcards {
-    pub(super) fn new(spec: &CitrixAllowlistSpec, allowlist: &Allowlist) -> Self {
+    pub(super) fn new(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, filter: &Filter) -> Self {
         let mut named: BTreeMap<NamePattern, Named> = BTreeMap::new();
         let mut problems = Vec::new();
         for wildcard in &spec.wildcards {
@@ -51,7 +52,10 @@ impl Wildcards {
             }
         }
         let known = match spec.expand_wildcards {
-            ExpandWildcards::Auto => allowlist.entries.iter().flat_map(|entry| entry.names.iter().cloned()).collect(),
+            ExpandWildcards::Auto => {
+                let lenders = allowlist.entries.iter().filter(|entry| filter.lends_names(entry));
+                lenders.flat_map(|entry| entry.names.iter().cloned()).collect()
+            }
             ExpandWildcards::None => BTreeSet::new(),
         };
         let listed = allowlist.entries.iter().flat_map(|entry| entry.patterns.iter().cloned()).collect();
@@ -86,20 +90,20 @@ impl Wildcards {
     /// A problem for each wildcard of each service that the spec does not name, and for each it names in vain.
     pub(super) fn problems(&mut self, uses: &[WildcardUse]) -> Vec<Problem> {
         let mut problems = std::mem::take(&mut self.problems);
+        let mut gaps: BTreeMap<(&NamePattern, &str), (bool, &[DomainName])> = BTreeMap::new();
         for wildcard in uses.iter().filter(|wildcard| !wildcard.honoured) {
-            let required = if wildcard.required { "required; " } else { "" };
-            let gap = if wildcard.stand_ins.is_empty() {
+            let gap = gaps.entry((&wildcard.pattern, &*wildcard.service)).or_insert((false, &wildcard.stand_ins));
+            gap.0 |= wildcard.required;
+        }
+        for ((pattern, service), (required, stand_ins)) in gaps {
+            let required = if required { "required; " } else { "" };
+            let gap = if stand_ins.is_empty() {
                 "nothing under it is allowed".to_owned()
             } else {
-                format!("only names known from the list are allowed: {}", few(wildcard.stand_ins.iter()))
+                format!("only names known from the list are allowed: {}", few(stand_ins.iter()))
             };
             let message = format!("{required}{gap}; name what pods use under wildcards");
-            problems.push(Problem::new(
-                ProblemKind::Wildcard,
-                wildcard.pattern.as_str(),
-                Some(&wildcard.service),
-                message,
-            ));
+            problems.push(Problem::new(ProblemKind::Wildcard, pattern.as_str(), Some(service), message));
         }
         for (pattern, _) in self.named.iter().filter(|(_, named)| !named.seen) {
             let message = if self.listed.contains(pattern) {

@@ -26,12 +26,7 @@ impl OperatorConfig {
     /// The binary under an identity, with no arguments yet.
     #[must_use]
     pub fn new(binary: impl Into<PathBuf>, kubeconfig: impl Into<PathBuf>) -> Self {
-        Self {
-            binary: binary.into(),
-            kubeconfig: kubeconfig.into(),
-            arguments: Vec::new(),
-            environment: Vec::new(),
-        }
+        Self { binary: binary.into(), kubeconfig: kubeconfig.into(), arguments: Vec::new(), environment: Vec::new() }
     }
 
     /// Adds `--flag value`.

@@ -1,0 +1,302 @@
+//! Finds out what the cluster is, and keeps watching: its DNS, and the ranges of its Services and pods.
+//!
+//! Watched is only what is concerned: the Services at the pods' nameservers and the two well-known ones, each by a
+//! field selector, their EndpointSlices by label, the few ServiceCIDRs, and of nodes nothing but `podCIDRs` is kept.
+
+mod follow;
+mod picture;
+
+pub use picture::{FactsSettings, WELL_KNOWN};
+
+use crate::facts::ClusterFacts;
+use crate::net::canonical_set;
+use follow::{Report, follow};
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
+use kube::api::ObjectMeta;
+use kube::runtime::watcher::Config;
+use kube::{Api, Client, Resource, ResourceExt as _};
+use picture::{Answer, Picture, Place, SeenService, SeenSlice, ServiceKey};
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, timeout_at};
+
+/// How long [`Facts::ready`] waits at most.
+const READY_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long news are gathered before they are published together: a rollout changes several objects at once.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// The longest that news are gathered.
+const LONGEST_GATHERING: Duration = Duration::from_secs(1);
+
+/// Objects in one page of a list: nodes are large.
+const PAGE: u32 = 100;
+
+/// The facts of the cluster, kept current for as long as this lives.
+#[derive(Debug)]
+pub struct Facts {
+    facts: watch::Receiver<Arc<ClusterFacts>>,
+    complete: watch::Receiver<bool>,
+    started: Instant,
+    /// Dropping it ends the watching.
+    _watching: JoinSet<()>,
+}
+
+impl Facts {
+    /// Starts watching. Facts are published as they come in; await [`Self::ready`] before deciding on them.
+    #[must_use]
+    pub fn start(client: Client, settings: FactsSettings) -> Self {
+        let picture = Picture::new(settings);
+        let (facts_sender, facts) = watch::channel(Arc::new(picture.facts()));
+        let (complete_sender, complete) = watch::channel(picture.is_complete());
+        let mut watching = JoinSet::new();
+        watching.spawn(Watching::new(client, picture).run(facts_sender, complete_sender));
+        Self { facts, complete, started: Instant::now(), _watching: watching }
+    }
+
+    /// The facts, changing only when their value does.
+    #[must_use]
+    pub fn receiver(&self) -> watch::Receiver<Arc<ClusterFacts>> {
+        self.facts.clone()
+    }
+
+    /// The facts as they are now.
+    #[must_use]
+    pub fn current(&self) -> Arc<ClusterFacts> {
+        self.facts.borrow().clone()
+    }
+
+    /// Whether every question to the cluster has been answered or refused. While it has not, an empty list means
+    /// "not known yet".
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        *self.complete.borrow()
+    }
+
+    /// Waits for the first complete picture, until 5 s after the start at most. Gives [`Self::is_complete`].
+    pub async fn ready(&self) -> bool {
+        let mut complete = self.complete.clone();
+        let outcome = timeout_at(self.started + READY_LIMIT, complete.wait_for(|complete| *complete)).await;
+        matches!(outcome, Ok(Ok(_)))
+    }
+}
+
+/// One change of the picture.
+enum News {
+    Services(Place, Report<(ServiceKey, SeenService)>),
+    Slices(ServiceKey, Report<SeenSlice>),
+    ServiceNetworks(Report<Vec<IpNet>>),
+    PodNetworks(Report<Vec<IpNet>>),
+}
+
+struct Watching {
+    client: Client,
+    picture: Picture,
+    sender: mpsc::UnboundedSender<News>,
+    news: mpsc::UnboundedReceiver<News>,
+    tasks: JoinSet<()>,
+    slices: BTreeMap<ServiceKey, AbortHandle>,
+}
+
+impl Watching {
+    fn new(client: Client, picture: Picture) -> Self {
+        let (sender, news) = mpsc::unbounded_channel();
+        Self { client, picture, sender, news, tasks: JoinSet::new(), slices: BTreeMap::new() }
+    }
+
+    async fn run(mut self, facts: watch::Sender<Arc<ClusterFacts>>, complete: watch::Sender<bool>) {
+        let places: Vec<Place> = self.picture.services.keys().cloned().collect();
+        for place in places {
+            self.follow_services(place);
+        }
+        if self.picture.settings.service_networks.is_empty() {
+            self.follow_service_networks();
+        }
+        if self.picture.settings.pod_networks.is_empty() {
+            self.follow_nodes();
+        }
+        while let Some(news) = self.news.recv().await {
+            self.see(news);
+            let end = Instant::now() + LONGEST_GATHERING;
+            while let Ok(Some(news)) = timeout_at((Instant::now() + QUIET).min(end), self.news.recv()).await {
+                self.see(news);
+                if Instant::now() >= end {
+                    break;
+                }
+            }
+            self.follow_wanted_slices();
+            let current = self.picture.facts();
+            facts.send_if_modified(|published| {
+                let changed = **published != current;
+                if changed {
+                    *published = Arc::new(current);
+                }
+                changed
+            });
+            let now_complete = self.picture.is_complete();
+            complete.send_if_modified(|complete| std::mem::replace(complete, now_complete) != now_complete);
+        }
+    }
+
+    fn see(&mut self, news: News) {
+        match news {
+            News::Services(place, report) => {
+                if let Some(answer) = self.picture.services.get_mut(&place) {
+                    take(answer, report, |objects| objects.into_values().collect());
+                }
+            }
+            News::Slices(key, report) => {
+                // News of a Service that has just gone are late.
+                if let Some(answer) = self.picture.slices.get_mut(&key) {
+                    take(answer, report, |slices| slices);
+                }
+            }
+            News::ServiceNetworks(report) => take(&mut self.picture.service_networks, report, union),
+            News::PodNetworks(report) => take(&mut self.picture.pod_networks, report, union),
+        }
+    }
+
+    fn follow_services(&mut self, place: Place) {
+        let (api, selector) = match &place {
+            // `spec.clusterIP` is a field selector of Services, of the first address of each.
+            Place::At(address) => (Api::all(self.client.clone()), format!("spec.clusterIP={address}")),
+            Place::Named((namespace, name)) => {
+                (Api::namespaced(self.client.clone(), namespace), format!("metadata.name={name}"))
+            }
+        };
+        let what = format!("Services with {selector}");
+        let sender = self.sender.clone();
+        let keep = |service: &Service| {
+            let key = key_of(&service.metadata);
+            (format!("{}/{}", key.0, key.1), (key, SeenService::of(service)))
+        };
+        let report = move |report| send(&sender, News::Services(place.clone(), report));
+        self.tasks.spawn(follow(api, Config::default().fields(&selector), what, keep, report));
+    }
+
+    fn follow_wanted_slices(&mut self) {
+        let wanted = self.picture.wanted();
+        self.slices.retain(|key, task| {
+            let keep = wanted.contains(key);
+            if !keep {
+                task.abort();
+                self.picture.slices.remove(key);
+            }
+            keep
+        });
+        for key in wanted {
+            if self.slices.contains_key(&key) {
+                continue;
+            }
+            let api = Api::<EndpointSlice>::namespaced(self.client.clone(), &key.0);
+            let config = Config::default().labels(&format!("kubernetes.io/service-name={}", key.1));
+            let what = format!("EndpointSlices of Service {}/{}", key.0, key.1);
+            let (sender, of) = (self.sender.clone(), key.clone());
+            let keep = |slice: &EndpointSlice| (slice.name_any(), SeenSlice::of(slice));
+            let report = move |report| send(&sender, News::Slices(of.clone(), report));
+            self.picture.slices.insert(key.clone(), Answer::Pending);
+            self.slices.insert(key, self.tasks.spawn(follow(api, config, what, keep, report)));
+        }
+    }
+
+    fn follow_service_networks(&mut self) {
+        let sender = self.sender.clone();
+        let keep = |object: &ServiceCIDR| {
+            let cidrs = object.spec.iter().flat_map(|spec| spec.cidrs.iter().flatten());
+            (object.name_any(), parse(cidrs))
+        };
+        let report = move |report| send(&sender, News::ServiceNetworks(report));
+        let what = "ServiceCIDRs (Kubernetes 1.33 and newer; else give --service-cidr)".to_owned();
+        self.tasks.spawn(follow(Api::all(self.client.clone()), Config::default(), what, keep, report));
+    }
+
+    fn follow_nodes(&mut self) {
+        let sender = self.sender.clone();
+        let keep = |node: &NodeNetworks| {
+            let spec = &node.spec;
+            let cidrs = spec.pod_cidrs.iter().chain(spec.pod_cidr.iter().filter(|_| spec.pod_cidrs.is_empty()));
+            (node.name_any(), parse(cidrs))
+        };
+        let report = move |report| send(&sender, News::PodNetworks(report));
+        let what = "nodes (else give --pod-cidr)".to_owned();
+        let config = Config::default().page_size(PAGE);
+        self.tasks.spawn(follow(Api::all(self.client.clone()), config, what, keep, report));
+    }
+}
+
+/// The receiver lives as long as the tasks that send.
+fn send(sender: &mpsc::UnboundedSender<News>, news: News) {
+    let _ = sender.send(news);
+}
+
+fn take<T, U>(answer: &mut Answer<U>, report: Report<T>, convert: impl Fn(BTreeMap<String, T>) -> U) {
+    match report {
+        Report::Now(objects) => *answer = Answer::Known(convert(objects)),
+        Report::Refused => answer.fail(),
+    }
+}
+
+fn union(networks: BTreeMap<String, Vec<IpNet>>) -> Vec<IpNet> {
+    canonical_set(networks.into_values().flatten())
+}
+
+fn parse<'a>(cidrs: impl Iterator<Item = &'a String>) -> Vec<IpNet> {
+    cidrs.filter_map(|cidr| cidr.parse().ok()).collect()
+}
+
+fn key_of(metadata: &ObjectMeta) -> ServiceKey {
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}
+
+/// A Node of which only the pods' ranges are read: the rest, images and conditions, is most of it.
+#[derive(Clone, Debug, Deserialize)]
+struct NodeNetworks {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: NodeSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct NodeSpec {
+    #[serde(default, rename = "podCIDR")]
+    pod_cidr: Option<String>,
+    #[serde(default, rename = "podCIDRs")]
+    pod_cidrs: Vec<String>,
+}
+
+impl Resource for NodeNetworks {
+    type DynamicType = ();
+    type Scope = <Node as Resource>::Scope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        Node::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        Node::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        Node::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        Node::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}

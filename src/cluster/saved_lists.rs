@@ -1,0 +1,330 @@
+//! Lists kept in the cluster: a ConfigMap for each, and one for what was sent in the last minute, in the operator's own
+//! namespace. They outlive the process and its leadership, so that a restart asks the vendor for nothing it knows.
+
+use crate::crd::FIELD_MANAGER;
+use crate::feed::FeedKey;
+use crate::feed::request::{direction_text, geo_text};
+use crate::feed::store::{ListStore, Saved, SavedList, SavedRequests, SavedState, StoreError};
+use futures::future::BoxFuture;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams};
+use kube::{Api, Client};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// What every kept ConfigMap carries, with `list` or `requests`. Not the label of objects kept for a resource: those
+/// are watched, these are only read on start.
+pub const SAVED_LABEL: &str = "citrix-allowlist.io/saved";
+const LISTS: &str = "list";
+const REQUESTS: &str = "requests";
+const PREFIX: &str = "citrix-allowlist-feed";
+const STATE: &str = "state.json";
+const DOCUMENT: &str = "document.gz";
+const PREVIOUS: &str = "previous.gz";
+const REQUESTS_KEY: &str = "requests.json";
+/// How many ConfigMaps one page holds: a list is some ten kilobytes.
+const PAGE: u32 = 50;
+/// The most bytes of compressed documents in one ConfigMap. The API server takes 1 MiB of data; the rest is for the
+/// state and the object's own metadata.
+pub const LARGEST_SAVED: usize = 900 << 10;
+
+/// Keeps lists in ConfigMaps of one namespace.
+#[derive(Clone)]
+pub struct SavedLists {
+    config_maps: Api<ConfigMap>,
+}
+
+impl SavedLists {
+    /// A store in this namespace. It needs to list, create, patch and delete ConfigMaps there.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { config_maps: Api::namespaced(client, namespace) }
+    }
+
+    async fn list(&self, kind: &str) -> Result<Vec<ConfigMap>, StoreError> {
+        let mut found = Vec::new();
+        let mut parameters = ListParams::default().labels(&format!("{SAVED_LABEL}={kind}")).limit(PAGE);
+        loop {
+            let page = self.config_maps.list(&parameters).await.map_err(|error| failure("listed", &error))?;
+            found.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => parameters = parameters.continue_token(&token),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    async fn apply(&self, config_map: ConfigMap) -> Result<(), StoreError> {
+        let name = config_map.metadata.name.clone().unwrap_or_default();
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        let applied = self.config_maps.patch(&name, &parameters, &Patch::Apply(&config_map)).await;
+        applied.map(|_| ()).map_err(|error| failure("written", &error))
+    }
+}
+
+impl ListStore for SavedLists {
+    fn load(&self) -> BoxFuture<'_, Result<Saved, StoreError>> {
+        Box::pin(async {
+            let mut saved = Saved::default();
+            for config_map in self.list(LISTS).await? {
+                match read_list(&config_map) {
+                    Ok(list) => saved.lists.push(list),
+                    Err(error) => saved.warnings.push(ignored(&config_map, &error)),
+                }
+            }
+            for config_map in self.list(REQUESTS).await? {
+                match read_requests(&config_map) {
+                    Ok(requests) => saved.requests.hosts.extend(requests.hosts),
+                    Err(error) => saved.warnings.push(ignored(&config_map, &error)),
+                }
+            }
+            Ok(saved)
+        })
+    }
+
+    fn save(&self, list: SavedList) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { self.apply(list_object(list)?).await })
+    }
+
+    fn save_requests(&self, requests: SavedRequests) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { self.apply(requests_object(&requests)?).await })
+    }
+
+    fn retain(&self, keys: BTreeSet<FeedKey>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let names: BTreeSet<String> = keys.iter().map(object_name).collect();
+            let parameters = ListParams::default().labels(&format!("{SAVED_LABEL}={LISTS}"));
+            let found = self.config_maps.list_metadata(&parameters).await.map_err(|error| failure("listed", &error))?;
+            let unneeded = found.items.into_iter().filter_map(|object| object.metadata.name);
+            for name in unneeded.filter(|name| !names.contains(name)) {
+                match self.config_maps.delete(&name, &DeleteParams::default()).await {
+                    Ok(_) => {}
+                    Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                    Err(error) => return Err(failure("deleted", &error)),
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn failure(done: &str, error: &kube::Error) -> StoreError {
+    StoreError(format!("ConfigMaps with saved lists cannot be {done}: {error}"))
+}
+
+fn ignored(config_map: &ConfigMap, error: &StoreError) -> String {
+    let name = config_map.metadata.name.as_deref().unwrap_or_default();
+    format!("the saved list in ConfigMap {name} is ignored, the vendor is asked again: {error}")
+}
+
+/// The name of a list's ConfigMap. A customer's id may hold capitals, names of objects may not, and two ids that differ
+/// in case are two customers: so it stands in hexadecimal.
+fn object_name(key: &FeedKey) -> String {
+    let mut name = format!("{PREFIX}-{}-{}", key.cloud.as_str().to_ascii_lowercase(), key.form.as_str());
+    match &key.customer {
+        None => name.push_str("-shared"),
+        Some(customer) => {
+            name.push('-');
+            for byte in customer.bytes() {
+                // Writing to a String does not fail.
+                let _ = write!(name, "{byte:02x}");
+            }
+        }
+    }
+    if let Some((geo, direction)) = key.scope {
+        let _ = write!(name, "-{}-{}", geo_text(geo), direction_text(direction));
+    }
+    name
+}
+
+fn metadata(name: String, kind: &str) -> ObjectMeta {
+    let labels = BTreeMap::from([
+        (SAVED_LABEL.to_owned(), kind.to_owned()),
+        ("app.kubernetes.io/part-of".to_owned(), FIELD_MANAGER.to_owned()),
+    ]);
+    ObjectMeta { name: Some(name), labels: Some(labels), ..ObjectMeta::default() }
+}
+
+fn list_object(list: SavedList) -> Result<ConfigMap, StoreError> {
+    if list.document.len() > LARGEST_SAVED {
+        let size = list.document.len();
+        return Err(StoreError(format!("the compressed list has {size} bytes, more than {LARGEST_SAVED}")));
+    }
+    let mut binary = BTreeMap::from([(DOCUMENT.to_owned(), ByteString(list.document.to_vec()))]);
+    // Two lists that do not fit together: the newer one is worth more.
+    if let Some(previous) = list.previous.filter(|previous| previous.len() + list.document.len() <= LARGEST_SAVED) {
+        binary.insert(PREVIOUS.to_owned(), ByteString(previous.to_vec()));
+    }
+    let state = serde_json::to_string(&list.state).map_err(|error| StoreError(error.to_string()))?;
+    Ok(ConfigMap {
+        metadata: metadata(object_name(&list.key), LISTS),
+        data: Some(BTreeMap::from([(STATE.to_owned(), state)])),
+        binary_data: Some(binary),
+        immutable: None,
+    })
+}
+
+fn requests_object(requests: &SavedRequests) -> Result<ConfigMap, StoreError> {
+    let text = serde_json::to_string(requests).map_err(|error| StoreError(error.to_string()))?;
+    Ok(ConfigMap {
+        metadata: metadata(format!("{PREFIX}-{REQUESTS}"), REQUESTS),
+        data: Some(BTreeMap::from([(REQUESTS_KEY.to_owned(), text)])),
+        ..ConfigMap::default()
+    })
+}
+
+fn read_list(config_map: &ConfigMap) -> Result<SavedList, StoreError> {
+    only_ours(config_map)?;
+    let state: SavedState = read_json(config_map, STATE)?;
+    let key = state.key().ok_or_else(|| StoreError(format!("`{}` is no known form of list", state.form)))?;
+    let name = config_map.metadata.name.as_deref().unwrap_or_default();
+    if name != object_name(&key) {
+        return Err(StoreError(format!("its name says something else than its content, {key}")));
+    }
+    let binary = |name: &str| config_map.binary_data.as_ref().and_then(|data| data.get(name));
+    let document = binary(DOCUMENT).ok_or_else(|| StoreError(format!("it has no {DOCUMENT}")))?;
+    let previous = binary(PREVIOUS).map(|bytes| Arc::from(bytes.0.as_slice()));
+    Ok(SavedList { key, state, document: Arc::from(document.0.as_slice()), previous })
+}
+
+fn read_requests(config_map: &ConfigMap) -> Result<SavedRequests, StoreError> {
+    read_json(config_map, REQUESTS_KEY)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(config_map: &ConfigMap, key: &str) -> Result<T, StoreError> {
+    let text = config_map.data.as_ref().and_then(|data| data.get(key));
+    let text = text.ok_or_else(|| StoreError(format!("it has no {key}")))?;
+    serde_json::from_str(text).map_err(|error| StoreError(format!("{key}: {error}")))
+}
+
+/// Whether nobody but the operator has written the content: what somebody else put there would open what they like.
+fn only_ours(config_map: &ConfigMap) -> Result<(), StoreError> {
+    let writes_content = |entry: &&ManagedFieldsEntry| {
+        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+        fields.is_none_or(|fields| fields.get("f:data").is_some() || fields.get("f:binaryData").is_some())
+    };
+    let managers = config_map.metadata.managed_fields.iter().flatten().filter(writes_content);
+    let mut ours = false;
+    for entry in managers {
+        match entry.manager.as_deref() {
+            Some(FIELD_MANAGER) => ours = true,
+            other => return Err(StoreError(format!("`{}` has written to it", other.unwrap_or("somebody")))),
+        }
+    }
+    if ours { Ok(()) } else { Err(StoreError("it is not the operator's own".to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crd::{DirectionChoice, GeoChoice};
+    use crate::feed::Cloud;
+    use crate::feed::document::Form;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldsV1;
+
+    fn list() -> SavedList {
+        let state = SavedState {
+            cloud: Cloud::Japan,
+            form: "zscaler".into(),
+            customer: Some("Kitsune1".into()),
+            scope: Some((GeoChoice::ApS, DirectionChoice::All)),
+            url: "https://api.example/connectivity/v2/allowlist".into(),
+            fetched_at: "2026-06-01T00:00:00Z".parse().expect("a time"),
+            last_modified: Some("Mon, 01 Jun 2026 00:00:00 GMT".into()),
+            transaction_id: Some("b6f0f2c6-3a1d-4c07-9e7d-0d8f4a9f2f11".into()),
+            confirmations: 1,
+            stale_answers: 2,
+        };
+        let key = state.key().expect("a key");
+        SavedList { key, state, document: Arc::from(*b"document"), previous: Some(Arc::from(*b"previous")) }
+    }
+
+    fn written_by(mut config_map: ConfigMap, managers: &[(&str, &str)]) -> ConfigMap {
+        let entry = |(manager, field): &(&str, &str)| ManagedFieldsEntry {
+            manager: Some((*manager).to_owned()),
+            fields_v1: Some(FieldsV1(serde_json::json!({ *field: {} }))),
+            ..ManagedFieldsEntry::default()
+        };
+        config_map.metadata.managed_fields = Some(managers.iter().map(entry).collect());
+        config_map
+    }
+
+    #[test]
+    fn a_list_comes_back_as_it_was() {
+        let object = list_object(list()).expect("an object");
+        assert_eq!(
+            object.metadata.name.as_deref(),
+            Some("citrix-allowlist-feed-japan-zscaler-4b697473756e6531-ap-s-all"),
+        );
+        assert_eq!(read_list(&written_by(object, &[(FIELD_MANAGER, "f:binaryData")])), Ok(list()));
+    }
+
+    #[test]
+    fn every_key_has_a_name_of_its_own() {
+        let key = |customer: Option<&str>, form| FeedKey {
+            cloud: Cloud::Global,
+            form,
+            customer: customer.map(Arc::from),
+            scope: None,
+        };
+        let names: BTreeSet<String> = [
+            key(Some("acme"), Form::Json),
+            key(Some("ACME"), Form::Json),
+            key(None, Form::Json),
+            key(Some("shared"), Form::Json),
+            key(None, Form::StaticList),
+        ]
+        .iter()
+        .map(object_name)
+        .collect();
+        assert_eq!(names.len(), 5, "{names:?}");
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_is_not_believed() {
+        let object = list_object(list()).expect("an object");
+        let read = |managers: &[(&str, &str)]| read_list(&written_by(object.clone(), managers)).map(|_| ());
+        let mixed = [(FIELD_MANAGER, "f:data"), ("kubectl-edit", "f:binaryData")];
+        assert_eq!(read(&mixed), Err(StoreError("`kubectl-edit` has written to it".into())));
+        assert_eq!(read(&[]), Err(StoreError("it is not the operator's own".into())));
+        assert_eq!(read(&[(FIELD_MANAGER, "f:data"), ("argo", "f:metadata")]), Ok(()));
+    }
+
+    #[test]
+    fn what_is_broken_is_named() {
+        let object = written_by(list_object(list()).expect("an object"), &[(FIELD_MANAGER, "f:data")]);
+        let mut without = object.clone();
+        without.binary_data = None;
+        assert_eq!(read_list(&without), Err(StoreError("it has no document.gz".into())));
+        let mut garbled = object.clone();
+        garbled.data = Some(BTreeMap::from([(STATE.to_owned(), "{".to_owned())]));
+        assert!(read_list(&garbled).is_err_and(|error| error.0.starts_with("state.json: ")));
+        let mut renamed = object;
+        renamed.metadata.name = Some("citrix-allowlist-feed-global-json-00".into());
+        assert!(read_list(&renamed).is_err_and(|error| error.0.contains("Japan/Kitsune1/zscaler/ap-s/all")));
+    }
+
+    #[test]
+    fn two_lists_that_do_not_fit_together_leave_the_newer() {
+        let large = SavedList { document: vec![1; LARGEST_SAVED - 4].into(), ..list() };
+        let object = list_object(large).expect("an object");
+        assert_eq!(object.binary_data.map(|data| data.len()), Some(1));
+        let larger = SavedList { document: vec![1; LARGEST_SAVED + 1].into(), ..list() };
+        assert!(list_object(larger).is_err_and(|error| error.0.contains("more than 921600")));
+    }
+
+    #[test]
+    fn requests_come_back_as_they_were() {
+        let mut requests = SavedRequests::default();
+        let host = crate::feed::store::SavedHost {
+            sent: vec!["2026-06-01T00:00:00.5Z".parse().expect("a time")],
+            not_before: Some("2026-06-01T00:01:00Z".parse().expect("a time")),
+        };
+        requests.hosts.insert("https://api.example".into(), host);
+        let object = requests_object(&requests).expect("an object");
+        assert_eq!(read_requests(&object), Ok(requests));
+    }
+}

@@ -1,0 +1,255 @@
+use super::*;
+use proptest::prelude::*;
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap_or_else(|_| IpNet::from(text.parse::<IpAddr>().expect("a network or an address")))
+}
+
+fn facts() -> ClusterFacts {
+    ClusterFacts {
+        service_networks: vec![net("34.118.224.0/20"), net("10.96.0.0/12"), net("2600:1901:8100::/108")],
+        pod_networks: vec![net("45.1.0.0/16"), net("fd00:1::/48")],
+        nat64_prefix: Some("2001:67c:2960:6464::/96".parse().expect("a prefix")),
+        ..ClusterFacts::default()
+    }
+}
+
+fn guard() -> Guard {
+    let settings = GuardSettings {
+        allow_private: vec![net("10.20.0.0/16"), net("fd00:20::/32"), net("10.96.7.0/24")],
+        deny: vec![net("20.9.0.0/16"), net("2a00:9::/32")],
+        ..GuardSettings::default()
+    };
+    Guard::new(settings, &facts())
+}
+
+/// What is said of a network: to the vendor's lists and answers, and to a user's own entry. Empty where it passes.
+fn verdicts(text: &str) -> (String, String) {
+    let verdict = |origin| {
+        guard().check_network(net(text), origin).map_or_else(|refusal| refusal.to_string(), |()| String::new())
+    };
+    (verdict(Origin::Vendor), verdict(Origin::User))
+}
+
+#[test]
+fn every_range_is_refused_from_its_first_to_its_last_address() {
+    for (special, severity, what) in SPECIAL {
+        let (first, last) = (special.network(), special.broadcast());
+        for address in [first, last] {
+            // An earlier, wider entry may speak first (`::` is IPv4-compatible too); one of them must.
+            let vendor = Guard::new(GuardSettings::default(), &ClusterFacts::default())
+                .check_address(address, Origin::Vendor)
+                .expect_err(what);
+            assert!(!vendor.reason.is_empty());
+            let user = guard().check_address(address, Origin::User);
+            assert_eq!(user.is_ok(), *severity == Severity::Private, "{address} ({what}): {user:?}");
+        }
+    }
+}
+
+#[test]
+fn just_beyond_each_range_is_open() {
+    let open = [
+        "1.0.0.0",
+        "9.255.255.255",
+        "11.0.0.0",
+        "100.63.255.255",
+        "100.128.0.0",
+        "126.255.255.255",
+        "128.0.0.0",
+        "169.253.255.255",
+        "169.255.0.0",
+        "172.15.255.255",
+        "172.32.0.0",
+        "191.255.255.255",
+        "192.0.1.0",
+        "192.0.3.0",
+        "192.88.98.255",
+        "192.88.100.0",
+        "192.167.255.255",
+        "192.169.0.0",
+        "198.17.255.255",
+        "198.20.0.0",
+        "198.51.99.255",
+        "198.51.101.0",
+        "203.0.112.255",
+        "203.0.114.0",
+        "223.255.255.255",
+        "13.107.6.152/31",
+        "2001:200::",
+        "2001:db7::1",
+        "2001:db9::1",
+        "2003::1",
+        "2603:1030::1",
+        "2606:4700::/32",
+        "3ffe::1",
+    ];
+    for text in open {
+        assert_eq!(verdicts(text), (String::new(), String::new()), "{text}");
+    }
+}
+
+#[test]
+fn each_refusal_names_its_range() {
+    let table = [
+        ("127.0.0.1", "loopback (127.0.0.0/8)"),
+        ("169.254.169.254", "link-local (169.254.0.0/16)"),
+        ("100.64.0.1", "shared by carrier-grade NAT (100.64.0.0/10)"),
+        ("224.0.0.251", "multicast (224.0.0.0/4)"),
+        ("255.255.255.255", "reserved (240.0.0.0/4)"),
+        ("0.0.0.0", "unspecified (0.0.0.0/8)"),
+        ("::", "unspecified (::/128)"),
+        ("::1", "loopback (::1/128)"),
+        ("::7f00:1", "IPv4-compatible (::/96)"),
+        ("::ffff:20.1.2.3", "IPv4-mapped (::ffff:0.0.0.0/96)"),
+        ("::ffff:0:20.1.2.3", "reserved (outside 2000::/3)"),
+        ("4000::1", "reserved (outside 2000::/3)"),
+        ("fe80::1", "link-local (fe80::/10)"),
+        ("fd12::1", "private (unique local) (fc00::/7)"),
+        ("ff02::fb", "multicast (ff00::/8)"),
+        ("2002:7f00:1::", "6to4 (2002::/16)"),
+        ("20.9.1.1", "denied by --deny-cidr 20.9.0.0/16"),
+        ("20.0.0.0/8", "denied by --deny-cidr 20.9.0.0/16"),
+        ("34.118.224.10", "the cluster's own Service range 34.118.224.0/20"),
+        ("45.1.2.3", "the cluster's own pod range 45.1.0.0/16"),
+        ("2600:1901:8100::a", "the cluster's own Service range 2600:1901:8100::/108"),
+        ("64:ff9b::7f00:1", "loopback (127.0.0.0/8)"),
+        ("64:ff9b::a9fe:a9fe", "link-local (169.254.0.0/16)"),
+        ("64:ff9b::2d01:203", "the cluster's own pod range 45.1.0.0/16"),
+        ("2001:67c:2960:6464::a9fe:a9fe", "link-local (169.254.0.0/16)"),
+        ("2001:67c:2960:6464::1409:101", "denied by --deny-cidr 20.9.0.0/16"),
+        ("64:ff9b::/32", "wider than the NAT64 prefix 64:ff9b::/96"),
+        ("2001:67c::/32", "wider than the NAT64 prefix 2001:67c:2960:6464::/96"),
+        ("168.0.0.0/7", "wider than /8"),
+        ("2000::/15", "wider than /16"),
+        ("0.0.0.0/0", "denied by --deny-cidr 20.9.0.0/16"),
+    ];
+    for (text, reason) in table {
+        assert_eq!(verdicts(text).0, reason, "{text}");
+    }
+}
+
+#[test]
+fn nat64_passes_what_stands_for_a_public_address() {
+    for text in ["64:ff9b::1401:203", "2001:67c:2960:6464::1401:203", "64:ff9b::1401:200/120"] {
+        assert_eq!(verdicts(text), (String::new(), String::new()), "{text}");
+    }
+}
+
+#[test]
+fn nat64_prefixes_of_every_length_of_the_rfc_are_read() {
+    // RFC 6052, section 2.4: 192.0.2.33 under each length, here 169.254.169.254 under a public prefix.
+    let table = [
+        ("2a00:db8::/32", "2a00:db8:a9fe:a9fe::"),
+        ("2a00:db8:100::/40", "2a00:db8:1a9:fea9:fe::"),
+        ("2a00:db8:122::/48", "2a00:db8:122:a9fe:a9:fe00::"),
+        ("2a00:db8:122:300::/56", "2a00:db8:122:3a9:fe:a9fe::"),
+        ("2a00:db8:122:344::/64", "2a00:db8:122:344:a9:fea9:fe00::"),
+        ("2a00:db8:122:344::/96", "2a00:db8:122:344::a9fe:a9fe"),
+    ];
+    for (prefix, address) in table {
+        let facts = ClusterFacts { nat64_prefix: prefix.parse().ok(), ..ClusterFacts::default() };
+        let refusal = Guard::new(GuardSettings::default(), &facts).check_network(net(address), Origin::Vendor);
+        assert_eq!(refusal.map_err(|refusal| refusal.reason), Err("link-local (169.254.0.0/16)".into()), "{prefix}");
+    }
+    let facts = ClusterFacts { nat64_prefix: "2a00:db8::/33".parse().ok(), ..ClusterFacts::default() };
+    assert!(Guard::new(GuardSettings::default(), &facts).check_network(net("2a00:db8::1"), Origin::Vendor).is_err());
+}
+
+#[test]
+fn the_administrator_opens_private_ranges_to_answers() {
+    let both = (String::new(), String::new());
+    assert_eq!(verdicts("10.20.1.1"), both);
+    assert_eq!(verdicts("10.20.0.0/16"), both);
+    assert_eq!(verdicts("fd00:20::1"), both);
+    assert_eq!(verdicts("10.96.7.9"), both, "even within the cluster's own");
+    assert_eq!(verdicts("64:ff9b::a14:101"), both);
+    assert_eq!(verdicts("10.0.0.0/8").0, "private (10.0.0.0/8)", "opened in part is not opened");
+    assert_eq!(verdicts("10.21.0.1").0, "private (10.0.0.0/8)");
+}
+
+#[test]
+fn a_user_may_name_private_ranges_but_never_everything() {
+    assert_eq!(verdicts("192.168.0.0/16").1, "");
+    assert_eq!(verdicts("96.0.0.0/3").1, "loopback (127.0.0.0/8)");
+    assert_eq!(verdicts("0.0.0.0/0").1, "denied by --deny-cidr 20.9.0.0/16");
+    let open = Guard::new(GuardSettings::default(), &ClusterFacts::default());
+    for everything in ["0.0.0.0/0", "::/0"] {
+        let refusal = open.check_network(net(everything), Origin::User).expect_err(everything);
+        assert_eq!(refusal.reason, "wider than /1");
+    }
+    for half in ["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"] {
+        assert!(open.check_network(net(half), Origin::User).is_err(), "{half}");
+    }
+}
+
+/// An independent reading of what is special about an IPv4 address: the standard library's, and the rest by hand.
+fn is_special(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    address.is_loopback()
+        || address.is_private()
+        || address.is_link_local()
+        || address.is_multicast()
+        || address.is_broadcast()
+        || address.is_documentation()
+        || a == 0
+        || a >= 240
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 192 && b == 88 && c == 99)
+        || (a == 198 && (b == 18 || b == 19))
+}
+
+/// Addresses near the edges of ranges as well as anywhere.
+fn ipv4() -> impl Strategy<Value = Ipv4Addr> {
+    let edges: Vec<u32> = SPECIAL
+        .iter()
+        .filter_map(|(special, ..)| match special {
+            IpNet::V4(special) => Some([u32::from(special.network()), u32::from(special.broadcast())]),
+            IpNet::V6(_) => None,
+        })
+        .flatten()
+        .collect();
+    let near = (prop::sample::select(edges), -2i32..=2).prop_map(|(edge, offset)| edge.wrapping_add_signed(offset));
+    prop_oneof![near, any::<u32>()].prop_map(Ipv4Addr::from)
+}
+
+proptest! {
+    #[test]
+    fn ipv4_agrees_with_the_standard_library(address in ipv4()) {
+        let guard = Guard::new(GuardSettings::default(), &ClusterFacts::default());
+        let passes = guard.check_address(address.into(), Origin::Vendor).is_ok();
+        prop_assert_eq!(passes, !is_special(address));
+        let embedded = Ipv6Addr::from((u128::from(NAT64_WELL_KNOWN.addr())) | u128::from(u32::from(address)));
+        prop_assert_eq!(guard.check_address(embedded.into(), Origin::Vendor).is_ok(), passes);
+        prop_assert!(guard.check_address(address.to_ipv6_mapped().into(), Origin::Vendor).is_err());
+    }
+
+    #[test]
+    fn no_network_passes_of_which_an_address_does_not(
+        address in prop_oneof![ipv4().prop_map(IpAddr::V4), any::<u128>().prop_map(|bits| IpAddr::V6(bits.into())),
+            any::<u64>().prop_map(|bits| IpAddr::V6((0x64_ff9b_u128 << 96 | u128::from(bits)).into()))],
+        length in 1u8..=128,
+        member in any::<u128>(),
+        user in any::<bool>(),
+    ) {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let network = IpNet::new(address, length.min(bits)).expect("a valid length").trunc();
+        let member: IpAddr = match network {
+            IpNet::V4(network) => Ipv4Addr::from(u32::from(network.addr()) | (member as u32 & u32::from(network.hostmask()))).into(),
+            IpNet::V6(network) => Ipv6Addr::from(u128::from(network.addr()) | (member & u128::from(network.hostmask()))).into(),
+        };
+        let origin = if user { Origin::User } else { Origin::Vendor };
+        prop_assert!(network.contains(&member));
+        if guard().check_network(network, origin).is_ok() {
+            prop_assert_eq!(guard().check_address(member, origin), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_is_denied_never_passes(last in any::<u16>(), user in any::<bool>()) {
+        let origin = if user { Origin::User } else { Origin::Vendor };
+        let [a, b] = last.to_be_bytes();
+        prop_assert!(guard().check_address(Ipv4Addr::new(20, 9, a, b).into(), origin).is_err());
+    }
+}

@@ -1,0 +1,88 @@
+//! Where a name stands after a round of questions, and when the next one is due. Pure.
+
+use super::{Bounds, Held};
+use crate::names::addresses::NameState;
+use crate::names::answer::Family;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The first wait after a question that every server failed; it doubles with each further one.
+const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+/// The longest wait between questions that fail.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+/// How many questions in a row must fail before a name that was answered counts as failing: one lost question is
+/// asked again within a second or two, and nobody needs to hear of it.
+const FAILURES_TO_REPORT: u32 = 2;
+/// After so many failed questions, a family that never had an answer is taken for one the name's servers do not
+/// serve, where the other family has addresses. Servers that drop AAAA questions are common.
+const FAILURES_TO_GIVE_UP_FAMILY: u32 = 3;
+
+impl Held {
+    /// Whether a family that failed may be left out of account, because the name evidently lives by the other.
+    fn given_up(&self, family: usize) -> bool {
+        let other = &self.families[1 - family];
+        let family = &self.families[family];
+        family.definitive_at.is_none()
+            && family.failures >= FAILURES_TO_GIVE_UP_FAMILY
+            && other.round.answered
+            && other.round.has_addresses
+    }
+
+    /// A name that has no standing yet need not wait for the slowest server once there is something to allow.
+    pub(super) fn settle_early(&mut self) {
+        let complete = self.families.iter().all(|family| family.round.answered);
+        let has_addresses = self.families.iter().any(|family| family.round.has_addresses);
+        if complete && has_addresses {
+            self.state = NameState::Answered;
+            self.ever_answered = true;
+        }
+    }
+
+    pub(super) fn settle(&mut self, bounds: &Bounds, now: Instant) {
+        let failing = |index: &usize| !self.families[*index].round.answered && !self.given_up(*index);
+        let Some(index) = [0, 1].into_iter().find(failing) else {
+            let has_addresses = self.families.iter().any(|family| family.round.has_addresses);
+            self.state = if has_addresses { NameState::Answered } else { NameState::Absent };
+            self.ever_answered = true;
+            return;
+        };
+        let failures = [0, 1].into_iter().filter(failing).map(|index| self.families[index].failures).max();
+        if self.ever_answered && self.state.is_definitive() && failures < Some(FAILURES_TO_REPORT) {
+            return;
+        }
+        let oldest = [0, 1].into_iter().filter(failing).map(|index| self.families[index].definitive_at);
+        let oldest = oldest.filter_map(|answered| answered.or(self.remembered_at)).min();
+        let stale = oldest.is_some_and(|answered| now.saturating_duration_since(answered) > bounds.max_stale);
+        // Servers that fail in turns would change the text with every question: the first failure stands for all.
+        let error = match &self.state {
+            NameState::Failing { error, .. } => error.clone(),
+            _ => self.describe(index),
+        };
+        self.state = NameState::Failing { error, stale, ever_answered: self.ever_answered };
+    }
+
+    fn describe(&self, index: usize) -> Arc<str> {
+        match &self.families[index].round.failure {
+            Some((server, failure)) => format!("{} of {server}: {failure}", Family::ALL[index]).into(),
+            None => "no DNS server is known".into(),
+        }
+    }
+
+    pub(super) fn next_question(&self, bounds: &Bounds) -> Duration {
+        let mut wait = bounds.max_ttl;
+        for (index, family) in self.families.iter().enumerate() {
+            if family.round.answered {
+                let ttl = family.round.ttl.unwrap_or_default();
+                wait = wait.min(ttl.max(bounds.min_ttl));
+            } else if !self.given_up(index) {
+                wait = wait.min(back_off(family.failures));
+            }
+        }
+        wait
+    }
+}
+
+fn back_off(failures: u32) -> Duration {
+    let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    FIRST_BACK_OFF.saturating_mul(doubled).min(LONGEST_BACK_OFF)
+}

@@ -1,0 +1,131 @@
+//! Log lines, for people or for machines, on standard error: standard output belongs to the commands' results.
+
+use clap::ValueEnum;
+use std::io::IsTerminal as _;
+use thiserror::Error;
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+/// What is logged unless `RUST_LOG` says otherwise. kube repeats a refused watch at every attempt; whoever watches
+/// says it once.
+pub const DEFAULT_FILTER: &str = "info,kube_runtime::watcher=error";
+
+/// How log lines look (`--log-format`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people, in colour on a terminal
+    #[default]
+    Text,
+    /// A JSON object a line: `timestamp`, `level`, `target`, `message`, the event's fields, and `span`
+    Json,
+}
+
+/// Why nothing can be logged.
+#[derive(Debug, Error)]
+pub enum LoggingError {
+    /// `RUST_LOG` cannot be understood.
+    #[error("RUST_LOG={value:?} is no filter such as info,citrix_allowlist=debug: {reason}")]
+    Filter {
+        /// What it says.
+        value: String,
+        /// What is wrong with it.
+        reason: tracing_subscriber::filter::ParseError,
+    },
+    /// Logging was set up before.
+    #[error("logging is set up already: {0}")]
+    Twice(#[from] TryInitError),
+}
+
+/// Sets logging up for the whole process. `filter` is `RUST_LOG`'s value; unset or empty, [`DEFAULT_FILTER`] holds.
+///
+/// # Errors
+/// Where the filter cannot be understood, or logging was set up before.
+pub fn init(format: LogFormat, filter: Option<&str>) -> Result<(), LoggingError> {
+    let colour = std::io::stderr().is_terminal();
+    subscriber(format, filter, colour, std::io::stderr)?.try_init()?;
+    Ok(())
+}
+
+fn subscriber<W>(
+    format: LogFormat,
+    filter: Option<&str>,
+    colour: bool,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, LoggingError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let value = filter.filter(|value| !value.trim().is_empty()).unwrap_or(DEFAULT_FILTER);
+    let filter =
+        EnvFilter::builder().parse(value).map_err(|reason| LoggingError::Filter { value: value.to_owned(), reason })?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(writer);
+    Ok(match format {
+        LogFormat::Text => Box::new(lines.finish()),
+        LogFormat::Json => Box::new(
+            lines.json().with_ansi(false).flatten_event(true).with_current_span(true).with_span_list(false).finish(),
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("unpoisoned").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, filter: Option<&str>) -> String {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let subscriber = subscriber(format, filter, false, move || writer.clone()).expect("a subscriber");
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!("reconcile", allowlist = "citrix/daas-us", generation = 3);
+            span.in_scope(|| tracing::info!(added = 2, "applied"));
+            tracing::debug!("quiet");
+            tracing::warn!(target: "kube_runtime::watcher", "repeated");
+        });
+        String::from_utf8(buffer.0.lock().expect("unpoisoned").clone()).expect("UTF-8")
+    }
+
+    #[test]
+    fn json_lines_carry_their_fields_and_the_spans() {
+        let text = logged(LogFormat::Json, None);
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let [line] = lines.as_slice() else { panic!("one line: {text}") };
+        assert_eq!(
+            (&line["message"], &line["added"], &line["level"], &line["span"]["allowlist"], &line["span"]["generation"]),
+            (&"applied".into(), &2.into(), &"INFO".into(), &"citrix/daas-us".into(), &3.into())
+        );
+    }
+
+    #[test]
+    fn text_lines_are_for_people_and_the_filter_is_obeyed() {
+        let text = logged(LogFormat::Text, Some(""));
+        assert!(text.contains("reconcile{allowlist=\"citrix/daas-us\" generation=3}"), "{text}");
+        assert!(text.ends_with("applied added=2\n"), "{text}");
+        assert!(logged(LogFormat::Text, Some("debug")).contains("quiet"));
+        assert_eq!(logged(LogFormat::Json, Some("off")), "");
+    }
+
+    #[test]
+    fn a_filter_that_makes_no_sense_is_refused_with_an_example() {
+        let error = subscriber(LogFormat::Text, Some("citrix=loud"), false, std::io::sink).err().expect("refused");
+        assert!(error.to_string().starts_with("RUST_LOG=\"citrix=loud\" is no filter such as info,"), "{error}");
+    }
+}

@@ -1,0 +1,282 @@
+//! Counted and measured, in OpenMetrics' text form. Methods are named by what happened; nobody else knows Prometheus.
+//!
+//! No label has unbounded values: clouds, results, kinds and verbs are words of this program; customers are bounded by
+//! the resources, and DNS servers by the cluster's; both are forgotten when they go.
+
+use super::reference::{self, MetricDoc, MetricKind, PREFIX};
+use super::resources::Resources;
+use crate::crd::CitrixAllowlistStatus;
+use crate::feed::FeedSnapshot;
+use crate::names::NamesSnapshot;
+use crate::subscriber::Subscriber;
+use jiff::Timestamp;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The media type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(super) type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
+type Seconds = Gauge<f64, AtomicU64>;
+type Durations = Family<Labels<1>, Histogram, fn() -> Histogram>;
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    leader: Gauge,
+    resources: Resources,
+    reconciles: Family<Labels<1>, Counter>,
+    reconcile_duration: Histogram,
+    writes: Family<Labels<3>, Counter>,
+    feed_fetches: Family<Labels<2>, Counter>,
+    feed_fetch_duration: Histogram,
+    feed_fetched: Family<Labels<2>, Seconds>,
+    feed_age: Family<Labels<2>, Seconds>,
+    feed_valid_until: Family<Labels<2>, Seconds>,
+    limiter_queue: Gauge,
+    limiter_wait: Histogram,
+    dns_questions: Family<Labels<2>, Counter>,
+    dns_duration: Durations,
+    dns_refused: Family<Labels<1>, Counter>,
+    names: Gauge,
+    addresses: Gauge,
+    predicted_miss: Histogram,
+    /// The labels of the lists last seen, so that they can be forgotten.
+    feeds: Mutex<BTreeSet<Labels<2>>>,
+    /// The results seen of each DNS server, so that its labels can be forgotten.
+    servers: Mutex<BTreeMap<SocketAddr, BTreeSet<&'static str>>>,
+}
+
+/// The label of a list that serves every customer: no customer's id has such a character.
+const EVERY_CUSTOMER: &str = "*";
+
+/// Wide enough for a write under load and a reconcile that waits for its deadline.
+fn reconcile_buckets() -> Histogram {
+    Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0])
+}
+
+/// From a turn at once to an hour's queue at 5 requests a minute.
+fn limiter_buckets() -> Histogram {
+    Histogram::new([0.1, 1.0, 5.0, 12.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0])
+}
+
+/// From an answer out of a cache to the end of a question's time.
+fn dns_buckets() -> Histogram {
+    Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0])
+}
+
+/// From the operator's own speed to a TTL at its ceiling.
+fn miss_buckets() -> Histogram {
+    Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 3600.0])
+}
+
+pub(super) fn label<const N: usize>(doc: &MetricDoc, values: [Cow<'static, str>; N]) -> Labels<N> {
+    let mut names = doc.labels.iter().copied();
+    values.map(|value| (names.next().unwrap_or_default(), value))
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Registers `metric` under the documented name, and gives it back.
+fn register<M: Metric + Clone>(registry: &mut Registry, doc: &MetricDoc, metric: M) -> M {
+    let name = doc.name.strip_prefix(PREFIX).map_or(doc.name, |rest| rest.trim_start_matches('_'));
+    // The encoder appends a counter's suffix itself.
+    let name = if doc.kind == MetricKind::Counter { name.trim_end_matches("_total") } else { name };
+    registry.register(name, doc.help, metric.clone());
+    metric
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Everything at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix(PREFIX);
+        let all = &mut registry;
+        let build = register(all, &reference::BUILD_INFO, Family::<Labels<1>, Gauge>::default());
+        build.get_or_create(&label(&reference::BUILD_INFO, [env!("CARGO_PKG_VERSION").into()])).set(1);
+        let metrics = Self {
+            leader: register(all, &reference::LEADER, Gauge::default()),
+            resources: Resources::new(
+                register(all, &reference::RESOURCES, Family::default()),
+                register(all, &reference::PROBLEMS, Family::default()),
+            ),
+            reconciles: register(all, &reference::RECONCILES, Family::default()),
+            reconcile_duration: register(all, &reference::RECONCILE_DURATION, reconcile_buckets()),
+            writes: register(all, &reference::WRITES, Family::default()),
+            feed_fetches: register(all, &reference::FEED_FETCHES, Family::default()),
+            feed_fetch_duration: register(all, &reference::FEED_FETCH_DURATION, reconcile_buckets()),
+            feed_fetched: register(all, &reference::FEED_FETCHED, Family::default()),
+            feed_age: register(all, &reference::FEED_AGE, Family::default()),
+            feed_valid_until: register(all, &reference::FEED_VALID_UNTIL, Family::default()),
+            limiter_queue: register(all, &reference::LIMITER_QUEUE, Gauge::default()),
+            limiter_wait: register(all, &reference::LIMITER_WAIT, limiter_buckets()),
+            dns_questions: register(all, &reference::DNS_QUESTIONS, Family::default()),
+            dns_duration: register(
+                all,
+                &reference::DNS_DURATION,
+                Family::new_with_constructor(dns_buckets as fn() -> _),
+            ),
+            dns_refused: register(all, &reference::DNS_REFUSED, Family::default()),
+            names: register(all, &reference::NAMES, Gauge::default()),
+            addresses: register(all, &reference::ADDRESSES, Gauge::default()),
+            predicted_miss: register(all, &reference::PREDICTED_MISS, miss_buckets()),
+            feeds: Mutex::default(),
+            servers: Mutex::default(),
+            registry,
+        };
+        // A rate or an alert needs the zero from which it counts.
+        drop(metrics.reconciles.get_or_create(&label(&reference::RECONCILES, ["ok".into()])));
+        metrics
+    }
+
+    /// Every metric there is, for the documentation.
+    #[must_use]
+    pub fn reference() -> Vec<MetricDoc> {
+        reference::ALL.to_vec()
+    }
+
+    /// What a scrape gets. Call [`Self::feeds_are`] and [`Self::names_are`] before.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// This replica became the leader, or stopped being it.
+    pub fn leading(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// A reconcile ended; `outcome` is one of a few words.
+    pub fn reconciled(&self, outcome: &'static str, took: Duration) {
+        self.reconciles.get_or_create(&label(&reference::RECONCILES, [outcome.into()])).inc();
+        self.reconcile_duration.observe(took.as_secs_f64());
+    }
+
+    /// A write was sent: `kind` as Kubernetes names it, `verb` and `result` in words of this program.
+    pub fn written(&self, kind: &'static str, verb: &'static str, result: &'static str) {
+        self.writes.get_or_create(&label(&reference::WRITES, [kind.into(), verb.into(), result.into()])).inc();
+    }
+
+    /// The status of a resource says this now.
+    pub fn resource(&self, who: &Subscriber, status: &CitrixAllowlistStatus) {
+        self.resources.put(who, status);
+    }
+
+    /// A resource is gone.
+    pub fn forget(&self, who: &Subscriber) {
+        self.resources.remove(who);
+    }
+
+    /// A request for a list ended.
+    pub fn feed_requested(&self, cloud: &'static str, result: &'static str, took: Duration) {
+        self.feed_fetches.get_or_create(&label(&reference::FEED_FETCHES, [cloud.into(), result.into()])).inc();
+        self.feed_fetch_duration.observe(took.as_secs_f64());
+    }
+
+    /// These are the lists in use, as of `now`: what was said of any other is forgotten. Where a customer's list comes
+    /// in parts, the oldest and the one that ends first count.
+    pub fn feeds_are(&self, feeds: &[FeedSnapshot], now: Timestamp) {
+        let mut current: BTreeMap<Labels<2>, (Option<Duration>, Option<Timestamp>)> = BTreeMap::new();
+        for feed in feeds {
+            let customer = feed.key.customer.as_deref().unwrap_or(EVERY_CUSTOMER).to_owned();
+            let labels = label(&reference::FEED_AGE, [feed.key.cloud.as_str().into(), customer.into()]);
+            let (age, valid_until) = current.entry(labels).or_default();
+            *age = feed.age.max(*age);
+            *valid_until = feed.valid_until.into_iter().chain(*valid_until).min();
+        }
+        let queued = feeds.iter().filter(|feed| feed.queue_place.is_some()).count();
+        self.limiter_queue.set(count(queued));
+        let seconds = |time: Timestamp| time.as_duration().as_secs_f64();
+        let families = [&self.feed_age, &self.feed_fetched, &self.feed_valid_until];
+        for (labels, (age, valid_until)) in &current {
+            let age = age.map(|age| age.as_secs_f64());
+            let values = [age, age.map(|age| seconds(now) - age), valid_until.map(seconds)];
+            for (family, value) in families.iter().zip(values) {
+                match value {
+                    Some(value) => drop(family.get_or_create(labels).set(value)),
+                    None => drop(family.remove(labels)),
+                }
+            }
+        }
+        let current: BTreeSet<Labels<2>> = current.into_keys().collect();
+        let before = std::mem::replace(&mut *lock(&self.feeds), current.clone());
+        for gone in before.difference(&current) {
+            for family in families {
+                family.remove(gone);
+            }
+        }
+    }
+
+    /// A request had its turn after `waited`.
+    pub fn limiter_waited(&self, waited: Duration) {
+        self.limiter_wait.observe(waited.as_secs_f64());
+    }
+
+    /// A DNS server was asked.
+    pub fn dns_asked(&self, server: SocketAddr, result: &'static str, latency: Duration) {
+        lock(&self.servers).entry(server).or_default().insert(result);
+        let server: Cow<'static, str> = server.to_string().into();
+        self.dns_questions.get_or_create(&label(&reference::DNS_QUESTIONS, [server.clone(), result.into()])).inc();
+        self.dns_duration.get_or_create(&label(&reference::DNS_DURATION, [server])).observe(latency.as_secs_f64());
+    }
+
+    /// A DNS server's answer held an address that may not be opened.
+    pub fn dns_refused(&self, server: SocketAddr) {
+        lock(&self.servers).entry(server).or_default();
+        self.dns_refused.get_or_create(&label(&reference::DNS_REFUSED, [server.to_string().into()])).inc();
+    }
+
+    /// These are the names and servers now: what was counted of any other server is forgotten.
+    pub fn names_are(&self, names: &NamesSnapshot) {
+        let held = names.names.iter().flat_map(|name| &name.addresses).filter(|address| address.refused.is_none());
+        self.addresses.set(count(held.count()));
+        self.names.set(count(names.names.len()));
+        let current: BTreeSet<SocketAddr> = names.servers.iter().map(|server| server.server).collect();
+        lock(&self.servers).retain(|server, results| {
+            let keep = current.contains(server);
+            if !keep {
+                let server: Cow<'static, str> = server.to_string().into();
+                for result in results.iter() {
+                    self.dns_questions.remove(&label(&reference::DNS_QUESTIONS, [server.clone(), (*result).into()]));
+                }
+                self.dns_duration.remove(&label(&reference::DNS_DURATION, [server.clone()]));
+                self.dns_refused.remove(&label(&reference::DNS_REFUSED, [server]));
+            }
+            keep
+        });
+    }
+
+    /// An address had been answered for `wait` before policies allowed it: who was told it in between was refused.
+    pub fn predicted_miss(&self, wait: Duration) {
+        self.predicted_miss.observe(wait.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests;

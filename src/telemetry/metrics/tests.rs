@@ -1,0 +1,221 @@
+use super::*;
+use crate::crd::{Problem, ProblemKind};
+use crate::feed::document::Form;
+use crate::feed::{Cloud, FeedKey};
+use crate::names::{AddressSnapshot, NameSnapshot, NameState, ServerSnapshot};
+use crate::reason::Reason;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+fn server(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 244, 0, last], 53))
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("a time")
+}
+
+fn who(name: &str) -> Subscriber {
+    Subscriber::new("citrix", name)
+}
+
+fn status(ready: Option<&str>, problems: &[ProblemKind]) -> CitrixAllowlistStatus {
+    let condition = |status: &str| -> Condition {
+        let time = "2026-01-01T00:00:00Z";
+        let fields = serde_json::json!({
+            "type": "Ready", "status": status, "reason": "Applied", "message": "", "lastTransitionTime": time,
+        });
+        serde_json::from_value(fields).expect("a condition")
+    };
+    let problem = |kind: &ProblemKind| Problem::new(*kind, "subject", None, "message");
+    CitrixAllowlistStatus {
+        conditions: ready.map(condition).into_iter().collect(),
+        problems: problems.iter().map(problem).collect(),
+        ..CitrixAllowlistStatus::default()
+    }
+}
+
+fn feed(customer: Option<&str>, age: u64, valid_until: Option<i64>) -> FeedSnapshot {
+    FeedSnapshot {
+        key: FeedKey { cloud: Cloud::Global, form: Form::Json, customer: customer.map(Into::into), scope: None },
+        subscribers: 1,
+        age: Some(Duration::from_secs(age)),
+        valid_until: valid_until.map(at),
+        version: None,
+        next_fetch: None,
+        queue_place: Some(1),
+        reason: Reason::Fetched,
+        held_back: false,
+        failures: 0,
+    }
+}
+
+fn names(servers: &[u8]) -> NamesSnapshot {
+    let address = |refused: Option<&str>| AddressSnapshot {
+        address: server(9).ip(),
+        server: None,
+        first_seen: Duration::ZERO,
+        last_seen: Duration::ZERO,
+        ttl: Duration::ZERO,
+        refused: refused.map(Into::into),
+    };
+    let name = NameSnapshot {
+        name: "accounts.citrixcloud.jp".parse().expect("a name"),
+        state: NameState::Answered,
+        retention: Duration::ZERO,
+        evicted: 0,
+        next_question: None,
+        addresses: vec![address(None), address(None), address(Some("loopback"))],
+    };
+    let server = |last: &u8| ServerSnapshot {
+        server: server(*last),
+        answered: 1,
+        failed: 0,
+        failing: 0,
+        last_answer: None,
+        error: None,
+    };
+    NamesSnapshot { names: vec![name], servers: servers.iter().map(server).collect() }
+}
+
+/// Metrics in which everything has happened once.
+fn eventful() -> Metrics {
+    let metrics = Metrics::new();
+    metrics.leading(true);
+    metrics.resource(&who("good"), &status(Some("True"), &[ProblemKind::Wildcard, ProblemKind::Wildcard]));
+    metrics.resource(&who("bad"), &status(Some("False"), &[ProblemKind::Wildcard, ProblemKind::Conflict]));
+    metrics.resource(&who("new"), &status(None, &[]));
+    metrics.reconciled("ok", Duration::from_millis(30));
+    metrics.written("NetworkPolicy", "apply", "ok");
+    metrics.feed_requested("Global", "Fetched", Duration::from_millis(200));
+    metrics.feeds_are(&[feed(Some("testcustomer"), 600, Some(5_000))], at(1_600));
+    metrics.limiter_waited(Duration::from_secs(12));
+    metrics.dns_asked(server(1), "answered", Duration::from_millis(2));
+    metrics.dns_asked(server(2), "timeout", Duration::from_secs(2));
+    metrics.dns_refused(server(2));
+    metrics.names_are(&names(&[1, 2]));
+    metrics.predicted_miss(Duration::from_millis(400));
+    metrics
+}
+
+#[test]
+fn the_reference_names_exactly_what_a_scrape_holds() {
+    let text = eventful().render();
+    let scraped: BTreeSet<(String, String, String)> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| {
+            let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+            let help = text
+                .lines()
+                .find_map(|line| line.strip_prefix(&format!("# HELP {} ", name.trim_end_matches("_total"))));
+            (name, kind.to_owned(), help.unwrap_or_default().to_owned())
+        })
+        .collect();
+    let documented = Metrics::reference()
+        .into_iter()
+        .map(|doc| (doc.name.to_owned(), doc.kind.to_string(), format!("{}.", doc.help)))
+        .collect();
+    assert_eq!(scraped, documented);
+}
+
+#[test]
+fn every_label_is_documented_and_every_documented_label_is_there() {
+    let text = eventful().render();
+    for doc in Metrics::reference() {
+        let sample = text
+            .lines()
+            .find(|line| !line.starts_with('#') && line.starts_with(doc.name))
+            .unwrap_or_else(|| panic!("{} has no sample in\n{text}", doc.name));
+        let labels: Vec<&str> = sample
+            .split_once('{')
+            .and_then(|(_, rest)| rest.split_once('}'))
+            .map(|(labels, _)| labels.split(',').filter_map(|pair| Some(pair.split_once('=')?.0)).collect())
+            .unwrap_or_default();
+        assert_eq!(labels, doc.labels, "{sample}");
+    }
+}
+
+#[test]
+fn names_and_units_are_as_prometheus_asks() {
+    let mut seen = BTreeSet::new();
+    for doc in Metrics::reference() {
+        assert!(seen.insert(doc.name), "{} twice", doc.name);
+        assert!(doc.name.starts_with("citrix_allowlist_"), "{}", doc.name);
+        assert!(doc.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit()));
+        assert_eq!(doc.kind == MetricKind::Counter, doc.name.ends_with("_total"), "{}", doc.name);
+        assert!(doc.kind != MetricKind::Histogram || doc.name.ends_with("_seconds"), "{}", doc.name);
+        assert!(!doc.help.ends_with('.') && doc.help.starts_with(|first: char| !first.is_lowercase()), "{}", doc.help);
+    }
+}
+
+#[test]
+fn values_are_what_happened() {
+    let text = eventful().render();
+    for line in [
+        concat!("citrix_allowlist_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        "citrix_allowlist_leader 1",
+        "citrix_allowlist_resources{ready=\"True\"} 1",
+        "citrix_allowlist_resources{ready=\"False\"} 1",
+        "citrix_allowlist_resources{ready=\"Unknown\"} 1",
+        "citrix_allowlist_problems{kind=\"Wildcard\"} 3",
+        "citrix_allowlist_problems{kind=\"Conflict\"} 1",
+        "citrix_allowlist_problems{kind=\"Limit\"} 0",
+        "citrix_allowlist_reconciles_total{outcome=\"ok\"} 1",
+        "citrix_allowlist_reconcile_duration_seconds_bucket{le=\"0.05\"} 1",
+        "citrix_allowlist_writes_total{kind=\"NetworkPolicy\",verb=\"apply\",result=\"ok\"} 1",
+        "citrix_allowlist_feed_fetches_total{cloud=\"Global\",result=\"Fetched\"} 1",
+        "citrix_allowlist_feed_fetched_timestamp_seconds{cloud=\"Global\",customer=\"testcustomer\"} 1000.0",
+        "citrix_allowlist_feed_age_seconds{cloud=\"Global\",customer=\"testcustomer\"} 600.0",
+        "citrix_allowlist_feed_valid_until_timestamp_seconds{cloud=\"Global\",customer=\"testcustomer\"} 5000.0",
+        "citrix_allowlist_limiter_queue_length 1",
+        "citrix_allowlist_dns_questions_total{server=\"10.244.0.2:53\",result=\"timeout\"} 1",
+        "citrix_allowlist_dns_refused_answers_total{server=\"10.244.0.2:53\"} 1",
+        "citrix_allowlist_names 1",
+        "citrix_allowlist_addresses 2",
+        "citrix_allowlist_predicted_miss_seconds_count 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn what_goes_is_forgotten() {
+    let metrics = eventful();
+    metrics.feeds_are(&[feed(Some("testcustomer"), 10, None)], at(2_000));
+    let text = metrics.render();
+    assert!(!text.contains("feed_valid_until_timestamp_seconds{"), "{text}");
+    assert!(text.contains(
+        "citrix_allowlist_feed_fetched_timestamp_seconds{cloud=\"Global\",customer=\"testcustomer\"} 1990.0"
+    ));
+    metrics.feeds_are(&[], at(2_100));
+    metrics.names_are(&names(&[1]));
+    metrics.forget(&who("bad"));
+    metrics.forget(&who("never seen"));
+    metrics.resource(&who("good"), &status(Some("False"), &[]));
+    let text = metrics.render();
+    assert!(!text.contains("testcustomer") && !text.contains("10.244.0.2"), "{text}");
+    for line in [
+        "citrix_allowlist_dns_questions_total{server=\"10.244.0.1:53\",result=\"answered\"} 1",
+        "citrix_allowlist_limiter_queue_length 0",
+        "citrix_allowlist_resources{ready=\"True\"} 0",
+        "citrix_allowlist_resources{ready=\"False\"} 1",
+        "citrix_allowlist_problems{kind=\"Wildcard\"} 0",
+        "citrix_allowlist_problems{kind=\"Conflict\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn of_a_list_in_parts_the_oldest_and_the_first_to_end_count() {
+    let metrics = Metrics::new();
+    metrics.feeds_are(&[feed(None, 5, Some(900)), feed(None, 70, Some(800)), feed(None, 6, None)], at(500));
+    let text = metrics.render();
+    for line in [
+        "citrix_allowlist_feed_age_seconds{cloud=\"Global\",customer=\"*\"} 70.0",
+        "citrix_allowlist_feed_valid_until_timestamp_seconds{cloud=\"Global\",customer=\"*\"} 800.0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}

@@ -1,0 +1,78 @@
+//! Every metric there is: what registers them, documents them and checks them. Pure.
+
+use std::fmt;
+
+/// What kind of metric it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only ever grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts observations by size.
+    Histogram,
+}
+
+impl fmt::Display for MetricKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        })
+    }
+}
+
+/// One metric, as documentation and alerts name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricDoc {
+    /// Its whole name, unit and a counter's `_total` included.
+    pub name: &'static str,
+    /// What kind it is.
+    pub kind: MetricKind,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it says, in one sentence without a full stop.
+    pub help: &'static str,
+}
+
+/// What every name starts with.
+pub const PREFIX: &str = "citrix_allowlist";
+
+macro_rules! metrics {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            pub(super) const $constant: MetricDoc = MetricDoc {
+                name: concat!("citrix_allowlist_", $name),
+                kind: MetricKind::$kind,
+                labels: &[$($label),*],
+                help: $help,
+            };
+        )*
+        /// Every metric, in the order of the documentation.
+        pub const ALL: &[MetricDoc] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    BUILD_INFO = Gauge "build_info" ["version"] "Always 1; the version is in the label";
+    LEADER = Gauge "leader" [] "1 while this replica leads and writes, 0 while it stands by";
+    RESOURCES = Gauge "resources" ["ready"] "CitrixAllowlists by the status of their Ready condition";
+    PROBLEMS = Gauge "problems" ["kind"] "Problems that the CitrixAllowlists list in their status, by kind";
+    RECONCILES = Counter "reconciles_total" ["outcome"] "Reconciles by outcome";
+    RECONCILE_DURATION = Histogram "reconcile_duration_seconds" [] "How long a reconcile took";
+    WRITES = Counter "writes_total" ["kind", "verb", "result"] "Writes to the API server by kind of object, verb and result";
+    FEED_FETCHES = Counter "feed_fetches_total" ["cloud", "result"] "Requests for a list by result";
+    FEED_FETCH_DURATION = Histogram "feed_fetch_duration_seconds" [] "How long a request for a list took";
+    FEED_FETCHED = Gauge "feed_fetched_timestamp_seconds" ["cloud", "customer"] "When the list in use was fetched or last confirmed, in Unix time";
+    FEED_AGE = Gauge "feed_age_seconds" ["cloud", "customer"] "How long ago the list in use was fetched or last confirmed";
+    FEED_VALID_UNTIL = Gauge "feed_valid_until_timestamp_seconds" ["cloud", "customer"] "Until when the vendor calls the list in use valid, in Unix time";
+    LIMITER_QUEUE = Gauge "limiter_queue_length" [] "Requests that wait for their turn under the rate limit";
+    LIMITER_WAIT = Histogram "limiter_wait_seconds" [] "How long a request waited for its turn under the rate limit";
+    DNS_QUESTIONS = Counter "dns_questions_total" ["server", "result"] "Questions to DNS servers by result";
+    DNS_DURATION = Histogram "dns_question_duration_seconds" ["server"] "How long a DNS server took to answer, or to fail";
+    DNS_REFUSED = Counter "dns_refused_answers_total" ["server"] "Addresses in answers that may not be opened";
+    NAMES = Gauge "names" [] "Names that are resolved";
+    ADDRESSES = Gauge "addresses" [] "Addresses held for these names, retained ones included";
+    PREDICTED_MISS = Histogram "predicted_miss_seconds" [] "How long an address had been answered before policies allowed it";
+}

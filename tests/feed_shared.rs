@@ -1,0 +1,632 @@
+//! The shared table on a paused clock against a client that records: how often the vendor is asked, for whom first, and
+//! what resources see meanwhile.
+
+use citrix_allowlist::clock::Clock;
+use citrix_allowlist::crd::{DirectionChoice, GeoChoice};
+use citrix_allowlist::feed::client::{FetchError, FetchRequest, Fetched};
+use citrix_allowlist::feed::store::{Saved, SavedList, SavedRequests, StoreError};
+use citrix_allowlist::feed::{
+    Cloud, CompletedFetch, FeedKey, FeedObserver, FeedRequest, FeedSettings, FeedView, Feeds, Fetch, Format, ListStore,
+    MemoryStore, NoObserver,
+};
+use citrix_allowlist::reason::Reason;
+use citrix_allowlist::subscriber::{Subscriber, Waker};
+use futures::future::BoxFuture;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+type Answers = dyn Fn(&FetchRequest, usize) -> Result<Fetched, FetchError> + Send + Sync;
+
+/// Records requests and answers them after 200 milliseconds.
+struct Recorder {
+    start: Instant,
+    sent: Mutex<Vec<(Duration, FetchRequest)>>,
+    answers: Box<Answers>,
+}
+
+impl Recorder {
+    fn new(answers: impl Fn(&FetchRequest, usize) -> Result<Fetched, FetchError> + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { start: Instant::now(), sent: Mutex::default(), answers: Box::new(answers) })
+    }
+
+    fn sent(&self) -> Vec<(Duration, FetchRequest)> {
+        self.sent.lock().expect("unpoisoned").clone()
+    }
+
+    fn count(&self) -> usize {
+        self.sent().len()
+    }
+
+    /// The most requests in any 60 seconds.
+    fn busiest_minute(&self) -> usize {
+        let sent = self.sent();
+        let minute = Duration::from_secs(60);
+        sent.iter()
+            .map(|(at, _)| sent.iter().filter(|(other, _)| other >= at && *other < *at + minute).count())
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+impl Fetch for Recorder {
+    fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
+        Box::pin(async move {
+            let count = {
+                let mut sent = self.sent.lock().expect("unpoisoned");
+                sent.push((self.start.elapsed(), request.clone()));
+                sent.len()
+            };
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            (self.answers)(&request, count)
+        })
+    }
+}
+
+fn epoch() -> Timestamp {
+    "2026-06-01T00:00:00Z".parse().expect("a time")
+}
+
+fn customer_of(request: &FetchRequest) -> String {
+    let (_, after) = request.url.split_once("customerId=").expect("a customer");
+    after.split('&').next().unwrap_or_default().to_owned()
+}
+
+fn document(names: &[String], valid_until: &str) -> Result<Fetched, FetchError> {
+    let value = json!({
+        "meta": { "version": "2026-06-01T00:00:00Z", "validUntil": valid_until },
+        "services": [{ "name": "DaaS", "direction": "outbound", "tcpPorts": "443", "endpoints": [{ "fqdns": names }] }],
+    });
+    let last_modified = Some("Mon, 01 Jun 2026 00:00:00 GMT".to_owned());
+    Ok(Fetched::Document { body: value.to_string().into_bytes(), last_modified, content_type: None })
+}
+
+/// A list for the customer that is asked for, valid for a day from the epoch.
+fn daily(request: &FetchRequest, _: usize) -> Result<Fetched, FetchError> {
+    document(&[format!("{}.xendesktop.net", customer_of(request)), "a.example.net".into()], "2026-06-02T00:00:00Z")
+}
+
+/// A list of the first so many names, the same for everybody.
+fn names(count: usize, valid_until: &str) -> Result<Fetched, FetchError> {
+    let names: Vec<String> = (0..count).map(|index| format!("n{index}.example.net")).collect();
+    document(&names, valid_until)
+}
+
+fn unavailable() -> Result<Fetched, FetchError> {
+    Err(FetchError::Unavailable { detail: "api.example answers 500".into(), retry_after: None })
+}
+
+fn request(customer: &str) -> FeedRequest {
+    FeedRequest {
+        cloud: Cloud::Global,
+        customer: customer.into(),
+        geo: GeoChoice::Us,
+        direction: DirectionChoice::Outbound,
+        min_interval: Duration::from_secs(300),
+        max_interval: Duration::from_secs(86_400),
+    }
+}
+
+fn who(namespace: &str, name: &str) -> Subscriber {
+    Subscriber::new(namespace, name)
+}
+
+/// A process: a table that runs until dropped.
+struct Process {
+    feeds: Feeds,
+    woken: mpsc::UnboundedReceiver<Subscriber>,
+    leading: watch::Sender<bool>,
+    running: JoinHandle<()>,
+}
+
+impl Process {
+    fn start(settings: FeedSettings, clock: Clock, store: Arc<dyn ListStore>, client: Arc<dyn Fetch>) -> Self {
+        Self::observed(settings, clock, store, client, Arc::new(NoObserver))
+    }
+
+    fn observed(
+        settings: FeedSettings,
+        clock: Clock,
+        store: Arc<dyn ListStore>,
+        client: Arc<dyn Fetch>,
+        observer: Arc<dyn FeedObserver>,
+    ) -> Self {
+        let (sender, woken) = mpsc::unbounded_channel();
+        let feeds = Feeds::new(settings, clock, Waker::new(sender), store, client, observer);
+        let (leading, is_leading) = watch::channel(true);
+        let running = {
+            let feeds = feeds.clone();
+            tokio::spawn(async move { feeds.run(is_leading).await })
+        };
+        Self { feeds, woken, leading, running }
+    }
+
+    fn simple(client: &Arc<Recorder>) -> Self {
+        let store = Arc::new(MemoryStore::default());
+        Self::start(FeedSettings::default(), Clock::simulated(epoch()), store, client.clone())
+    }
+
+    fn view(&self, who: &Subscriber) -> FeedView {
+        self.feeds.view(who).expect("a subscriber")
+    }
+
+    fn wakes(&mut self) -> Vec<Subscriber> {
+        let mut wakes = Vec::new();
+        while let Ok(woken) = self.woken.try_recv() {
+            wakes.push(woken);
+        }
+        wakes
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+fn customers(count: usize) -> Vec<(Subscriber, FeedRequest)> {
+    (0..count)
+        .map(|index| (who(&format!("ns{}", index % 50), &format!("cr{index}")), request(&format!("cust{index}"))))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_hundred_customers_take_a_hundred_minutes_across_crashes_too() {
+    let client = Recorder::new(daily);
+    let clock = Clock::simulated(epoch());
+    let store = Arc::new(MemoryStore::default());
+    let customers = customers(500);
+    let start = |client: &Arc<Recorder>| {
+        let process = Process::start(FeedSettings::default(), clock, store.clone(), client.clone());
+        for (who, request) in &customers {
+            process.feeds.watch(who, request.clone());
+        }
+        process
+    };
+    // A crash loop: the process lives ten seconds at a time, for ten minutes.
+    for _ in 0..60 {
+        let process = start(&client);
+        pass(10).await;
+        drop(process);
+    }
+    assert!(client.count() >= 45, "it gets ahead all the same: {}", client.count());
+    // A crash in the middle of a request counts it.
+    for _ in 0..20 {
+        let process = start(&client);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop(process);
+    }
+    let process = start(&client);
+    pass(95 * 60).await;
+    assert_eq!(client.busiest_minute(), 5);
+    assert!(customers.iter().all(|(who, _)| process.view(who).allowlist.is_some()), "{} requests", client.count());
+    let asked = client.sent();
+    let distinct: BTreeSet<String> = asked.iter().map(|(_, request)| customer_of(request)).collect();
+    assert_eq!(distinct.len(), 500);
+    assert!(asked.len() <= 505, "only what a crash cut off was asked twice: {}", asked.len());
+
+    // Everything is known: another restart asks for nothing, and serves at once.
+    drop(process);
+    let process = Process::start(FeedSettings::default(), clock, store.clone(), client.clone());
+    process.feeds.restore().await;
+    let (who, request) = &customers[77];
+    let view = process.feeds.watch(who, request.clone());
+    assert_eq!(view.allowlist.expect("a list").entries[0].names[1].as_str(), "cust77.xendesktop.net");
+    for (who, request) in &customers {
+        process.feeds.watch(who, request.clone());
+    }
+    pass(3600).await;
+    assert_eq!(client.count(), asked.len());
+
+    // A day after the epoch they are all due, and take their turns again.
+    pass(24 * 3600).await;
+    assert_eq!(client.busiest_minute(), 5);
+    assert!(client.count() >= asked.len() + 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_resources_of_one_customer_cost_one_request_and_one_wake_each() {
+    let client = Recorder::new(daily);
+    let mut process = Process::simple(&client);
+    let all: Vec<Subscriber> = (0..1000).map(|index| who("citrix", &format!("cr{index}"))).collect();
+    for who in &all {
+        process.feeds.watch(who, request("acme"));
+    }
+    pass(3600).await;
+    assert_eq!(client.count(), 1);
+    let mut wakes = process.wakes();
+    wakes.sort();
+    let mut expected = all.clone();
+    expected.sort();
+    assert_eq!(wakes, expected);
+    let request = &client.sent()[0].1;
+    assert!(
+        request.url.ends_with("/v2/allowlist?customerId=acme&format=json&geo=all&direction=all"),
+        "{}",
+        request.url
+    );
+    assert_eq!(request.transaction_id.len(), 36);
+    let view = process.view(&all[999]);
+    assert_eq!(view.transaction_id.as_deref(), Some(request.transaction_id.as_str()));
+    assert_eq!((view.reason, view.current, view.confirmations), (Reason::Fetched, true, 1));
+    assert_eq!(view.next_fetch, Some(epoch() + SignedDuration::from_hours(24)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_is_one_request_for_each_value() {
+    let client = Recorder::new(daily);
+    let process = Process::simple(&client);
+    let me = who("citrix", "me");
+    process.feeds.watch(&me, request("acme"));
+    pass(10).await;
+    for _ in 0..3 {
+        process.feeds.refresh(&me, "now");
+        process.feeds.watch(&me, request("acme"));
+        pass(10).await;
+    }
+    assert_eq!(client.count(), 2);
+    assert_eq!(process.view(&me).handled_refresh.as_deref(), Some("now"));
+    assert_eq!(process.view(&me).confirmations, 2);
+    process.feeds.refresh(&me, "again");
+    pass(10).await;
+    assert_eq!(client.count(), 3);
+    // A storm of them keeps the rate.
+    for value in 0..100 {
+        process.feeds.refresh(&me, &format!("storm {value}"));
+        pass(1).await;
+    }
+    assert!(client.busiest_minute() <= 5);
+    pass(120).await;
+    assert_eq!(process.view(&me).handled_refresh.as_deref(), Some("storm 99"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_keeps_the_list_and_says_so() {
+    let down = Arc::new(AtomicBool::new(false));
+    let client = Recorder::new({
+        let down = down.clone();
+        move |_, count| match (down.load(Ordering::SeqCst), count) {
+            (true, _) => unavailable(),
+            (false, 1) => names(4, "2026-06-01T01:00:00Z"),
+            (false, _) => names(4, "2026-06-02T00:00:00Z"),
+        }
+    });
+    let mut process = Process::simple(&client);
+    let me = who("citrix", "me");
+    assert_eq!(process.feeds.watch(&me, request("acme")).reason, Reason::WaitingForFeed);
+    pass(60).await;
+    down.store(true, Ordering::SeqCst);
+    pass(3600 + 300).await;
+    let failing = process.view(&me);
+    assert_eq!((failing.reason, failing.current), (Reason::FeedUnavailable, false));
+    assert_eq!(failing.message, "api.example answers 500; the list of 2026-06-01T00:00:00Z stays in use");
+    assert!(failing.allowlist.is_some());
+    let failed = client.count();
+    assert!(failed >= 3, "it tries again and again: {failed}");
+    down.store(false, Ordering::SeqCst);
+    pass(1800).await;
+    assert_eq!((process.view(&me).reason, client.count()), (Reason::Fetched, failed + 1));
+    assert_eq!(process.wakes().len(), client.count(), "one wake for each completed fetch");
+    let conditional = client.sent()[1].1.if_modified_since.clone();
+    assert_eq!(conditional.as_deref(), Some("Mon, 01 Jun 2026 00:00:00 GMT"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_is_repeated_after_an_hour_or_a_changed_spec() {
+    let client = Recorder::new(|_, _| Err(FetchError::Rejected { status: 404, detail: String::new() }));
+    let process = Process::simple(&client);
+    let me = who("citrix", "me");
+    process.feeds.watch(&me, request("acme"));
+    pass(3500).await;
+    assert_eq!(client.count(), 1);
+    assert_eq!(process.view(&me).reason, Reason::FeedRejected);
+    assert!(process.view(&me).message.contains("404") && process.view(&me).message.contains("spec.customerId"));
+    process.feeds.watch(&me, request("acme"));
+    pass(1).await;
+    assert_eq!(client.count(), 1, "the same again is no change");
+    process.feeds.watch(&me, FeedRequest { geo: GeoChoice::Eu, ..request("acme") });
+    pass(1).await;
+    assert_eq!(client.count(), 2);
+    pass(3950).await;
+    assert_eq!(client.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_pauses_the_whole_host() {
+    let client = Recorder::new(|request, count| match count {
+        1 => Err(FetchError::RateLimited { retry_after: Some(Duration::from_secs(600)) }),
+        _ => daily(request, count),
+    });
+    let process = Process::simple(&client);
+    let (first, second, third) = (who("a", "one"), who("a", "two"), who("b", "three"));
+    process.feeds.watch(&first, request("acme1"));
+    pass(1).await;
+    process.feeds.watch(&second, request("acme2"));
+    process.feeds.watch(&third, FeedRequest { cloud: Cloud::Japan, ..request("acme3") });
+    pass(590).await;
+    assert_eq!(client.count(), 2, "only Japan's host was asked");
+    assert_eq!(process.view(&first).reason, Reason::RateLimited);
+    assert!(process.view(&third).allowlist.is_some());
+    pass(100).await;
+    assert_eq!(client.count(), 4);
+    assert!(process.view(&first).allowlist.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shrunk_list_is_believed_at_the_second_fetch() {
+    let client = Recorder::new(|_, count| names(if count == 1 { 10 } else { 3 }, "2026-06-01T01:00:00Z"));
+    let process = Process::simple(&client);
+    let me = who("citrix", "me");
+    process.feeds.watch(&me, FeedRequest { min_interval: Duration::from_secs(1000), ..request("acme") });
+    pass(3600 + 310).await;
+    let held_back = process.view(&me);
+    assert_eq!((held_back.reason, held_back.problems.len(), client.count()), (Reason::FeedShrank, 1, 2));
+    assert_eq!(held_back.allowlist.expect("the old list").entries[0].names.len(), 10);
+    pass(1100).await;
+    let believed = process.view(&me);
+    assert_eq!(believed.allowlist.expect("the new list").entries[0].names.len(), 3);
+    assert_eq!((believed.confirmations, believed.problems.len(), client.count()), (2, 0, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspicious_list_is_confirmed_early_where_a_resource_asks_for_it() {
+    let client = Recorder::new(|_, count| {
+        names(if count == 1 { 10 } else { 6 }, if count == 1 { "2026-06-01T01:00:00Z" } else { "2026-06-09T00:00:00Z" })
+    });
+    let process = Process::simple(&client);
+    let me = who("citrix", "me");
+    process.feeds.watch(&me, request("acme"));
+    pass(4000).await;
+    let new = process.view(&me);
+    assert_eq!((new.confirmations, client.count()), (1, 2));
+    assert_eq!(new.previous.expect("the list before").entries[0].names.len(), 10);
+    process.feeds.confirm(&me);
+    pass(300).await;
+    assert_eq!((process.view(&me).confirmations, client.count()), (2, 3));
+    assert!(process.view(&me).previous.is_none());
+    process.feeds.confirm(&me);
+    pass(600).await;
+    assert_eq!(client.count(), 3, "what is confirmed needs no confirmation");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_template_serves_every_customer() {
+    let client = Recorder::new(daily);
+    let settings = FeedSettings { shared_template: true, ..FeedSettings::default() };
+    let process = Process::start(settings, Clock::simulated(epoch()), Arc::new(MemoryStore::default()), client.clone());
+    for (who, request) in customers(300) {
+        process.feeds.watch(&who, request);
+    }
+    pass(60).await;
+    assert_eq!(client.count(), 1);
+    let list = process.view(&who("ns42", "cr42")).allowlist.expect("a list");
+    assert_eq!(list.entries[0].names[1].as_str(), "cust42.xendesktop.net");
+    // A further customer is served without any request.
+    let view = process.feeds.watch(&who("late", "late"), request("Late1"));
+    assert_eq!(view.allowlist.expect("a list").entries[0].names[1].as_str(), "late1.xendesktop.net");
+}
+
+#[tokio::test(start_paused = true)]
+async fn static_lists_and_format_zscaler_are_asked_for_as_they_are() {
+    let client = Recorder::new(|request, _| {
+        let body = if request.url.contains("static") {
+            json!({ "DaaS": { "AllowList": ["<CUSTOMER_ID>.xendesktop.net"], "LatestChangeLog": "" } })
+        } else {
+            json!({ "usage": { "update_interval": 2 }, "services": [{ "id": "daas-outbound-us-tcp-ipv4",
+                "protocol": "tcp", "ports": "443", "domains": ["a.example.net"], "cidrs": [] }] })
+        };
+        Ok(Fetched::Document { body: body.to_string().into_bytes(), last_modified: None, content_type: None })
+    });
+    let static_list_urls = [(Cloud::Japan, "https://static.example/static.json".to_owned())].into_iter().collect();
+    let settings = FeedSettings { format: Format::Zscaler, static_list_urls, ..FeedSettings::default() };
+    let process = Process::start(settings, Clock::simulated(epoch()), Arc::new(MemoryStore::default()), client.clone());
+    let (japan, us, eu) = (who("a", "japan"), who("a", "us"), who("a", "eu"));
+    process.feeds.watch(&japan, FeedRequest { cloud: Cloud::Japan, ..request("acme") });
+    process.feeds.watch(&us, request("acme"));
+    process.feeds.watch(&eu, FeedRequest { geo: GeoChoice::Eu, direction: DirectionChoice::All, ..request("acme") });
+    pass(10).await;
+    let mut urls: Vec<String> = client.sent().into_iter().map(|(_, request)| request.url).collect();
+    urls.sort();
+    assert_eq!(
+        urls,
+        [
+            "https://api.cloud.com/connectivity/v2/allowlist?customerId=acme&format=zscaler&geo=eu&direction=all",
+            "https://api.cloud.com/connectivity/v2/allowlist?customerId=acme&format=zscaler&geo=us&direction=outbound",
+            "https://static.example/static.json",
+        ]
+    );
+    let list = process.view(&japan).allowlist.expect("a list");
+    assert_eq!(list.entries[0].names[0].as_str(), "acme.xendesktop.net");
+    let seconds = |view: FeedView| view.next_fetch.map(|at| at.as_second() - epoch().as_second());
+    assert_eq!(seconds(process.view(&us)), Some(7200));
+    assert_eq!(seconds(process.view(&japan)), Some(86_400));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_lead_asks_for_nothing() {
+    let client = Recorder::new(daily);
+    let process = Process::simple(&client);
+    process.leading.send_replace(false);
+    let me = who("citrix", "me");
+    process.feeds.watch(&me, request("acme"));
+    pass(3600).await;
+    assert_eq!(client.count(), 0);
+    process.leading.send_replace(true);
+    pass(1).await;
+    assert_eq!(client.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_needs_is_forgotten_here_and_in_the_store() {
+    let client = Recorder::new(daily);
+    let store = Arc::new(MemoryStore::default());
+    let process = Process::start(FeedSettings::default(), Clock::simulated(epoch()), store.clone(), client.clone());
+    let (me, other) = (who("citrix", "me"), who("citrix", "other"));
+    process.feeds.watch(&me, request("acme"));
+    process.feeds.watch(&other, request("other"));
+    pass(10).await;
+    assert_eq!(store.saved().lists.len(), 2);
+    process.feeds.unwatch(&me);
+    pass(300).await;
+    assert!(process.feeds.watch(&me, request("acme")).allowlist.is_some(), "still known");
+    process.feeds.unwatch(&me);
+    pass(700).await;
+    assert_eq!(process.feeds.snapshot().len(), 1);
+    let kept: Vec<String> = store.saved().lists.iter().map(|list| list.key.to_string()).collect();
+    assert_eq!(kept, ["Global/other/json"]);
+    assert_eq!(client.count(), 2);
+}
+
+/// A store that cannot be read for a while, or holds what cannot be read.
+struct BrokenStore {
+    failures: Mutex<u32>,
+    lists: Vec<SavedList>,
+}
+
+impl ListStore for BrokenStore {
+    fn load(&self) -> BoxFuture<'_, Result<Saved, StoreError>> {
+        Box::pin(async {
+            let mut failures = self.failures.lock().expect("unpoisoned");
+            if *failures > 0 {
+                *failures -= 1;
+                return Err(StoreError("the API server is away".into()));
+            }
+            Ok(Saved { lists: self.lists.clone(), ..Saved::default() })
+        })
+    }
+    fn save(&self, _: SavedList) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Err(StoreError("no".into())) })
+    }
+    fn save_requests(&self, _: SavedRequests) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(std::future::pending())
+    }
+    fn retain(&self, _: BTreeSet<FeedKey>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[derive(Default)]
+struct Heard {
+    warnings: Mutex<Vec<String>>,
+    fetched: Mutex<Vec<(Reason, bool)>>,
+}
+
+impl FeedObserver for Heard {
+    fn fetched(&self, fetch: &CompletedFetch<'_>) {
+        self.fetched.lock().expect("unpoisoned").push((fetch.reason, fetch.changed));
+    }
+    fn store_warning(&self, message: &str) {
+        self.warnings.lock().expect("unpoisoned").push(message.to_owned());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_delays_and_is_reported_and_harms_nothing() {
+    let saved = Arc::new(MemoryStore::default());
+    let client = Recorder::new(daily);
+    let before = Process::start(FeedSettings::default(), Clock::simulated(epoch()), saved.clone(), client.clone());
+    before.feeds.watch(&who("citrix", "me"), request("acme"));
+    pass(10).await;
+    drop(before);
+    let mut corrupt = saved.saved().lists[0].clone();
+    corrupt.document = Arc::from(&corrupt.document[..corrupt.document.len() / 2]);
+
+    let store = Arc::new(BrokenStore { failures: Mutex::new(2), lists: vec![corrupt] });
+    let heard = Arc::new(Heard::default());
+    let process =
+        Process::observed(FeedSettings::default(), Clock::simulated(epoch()), store, client.clone(), heard.clone());
+    let me = who("citrix", "me");
+    process.feeds.watch(&me, request("acme"));
+    pass(60).await;
+    assert_eq!(client.count(), 1, "the rate counts as used up where nothing is known");
+    pass(60).await;
+    assert_eq!(client.count(), 2, "what is corrupt is asked for again");
+    assert!(process.view(&me).allowlist.is_some());
+    let warnings = heard.warnings.lock().expect("unpoisoned").clone();
+    let expected = [
+        "cannot be read, requests wait",
+        "cannot be read, requests wait",
+        "is ignored (the gzip data is broken",
+        "what was sent is not saved",
+        "is not saved: a restart fetches it again",
+    ];
+    assert_eq!(warnings.len(), expected.len(), "{warnings:#?}");
+    for (warning, expected) in warnings.iter().zip(expected) {
+        assert!(warning.contains(expected), "{warning} does not hold {expected}");
+    }
+    assert_eq!(*heard.fetched.lock().expect("unpoisoned"), [(Reason::Fetched, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_greedy_namespace_starves_nobody() {
+    let client = Recorder::new(daily);
+    let process = Process::simple(&client);
+    for index in 0..400 {
+        process.feeds.watch(&who("greedy", &format!("cr{index}")), request(&format!("greedy{index}")));
+    }
+    pass(120).await;
+    let modest = who("modest", "only");
+    let view = process.feeds.watch(&modest, request("modest"));
+    assert_eq!((view.reason, view.allowlist), (Reason::WaitingForFeed, None));
+    assert!(view.next_fetch.is_some());
+    pass(62).await;
+    assert!(process.view(&modest).allowlist.is_some());
+    let waiting = process.feeds.snapshot().iter().filter(|entry| entry.queue_place.is_some()).count();
+    assert!(waiting > 300, "{waiting}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_of_an_expired_list_is_a_handful_of_requests() {
+    let client = Recorder::new(|_, _| names(4, "2020-01-01T00:00:00Z"));
+    let process = Process::simple(&client);
+    let me = who("citrix", "me");
+    process.feeds.watch(&me, request("acme"));
+    pass(24 * 3600).await;
+    assert!((8..=10).contains(&client.count()), "doubling from five minutes: {}", client.count());
+    assert_eq!((process.view(&me).reason, process.view(&me).current), (Reason::FeedExpired, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unusable_customer_is_never_sent() {
+    let client = Recorder::new(daily);
+    let process = Process::simple(&client);
+    let view = process.feeds.watch(&who("citrix", "me"), request("../../x"));
+    assert_eq!(view.reason, Reason::FeedRejected);
+    pass(3600).await;
+    assert_eq!(client.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redirect_on_the_same_host_counts_against_the_rate() {
+    let client = Recorder::new(|request, count| {
+        if request.url.contains("/moved/") && !request.url.contains("customerId=loop") {
+            return names(4, "2026-06-02T00:00:00Z");
+        }
+        Ok(Fetched::Moved {
+            url: format!(
+                "https://api.cloud.com/moved/{count}?{}",
+                request.url.split_once('?').map_or("", |(_, query)| query)
+            ),
+        })
+    });
+    let process = Process::simple(&client);
+    let (me, circle) = (who("citrix", "me"), who("citrix", "circle"));
+    process.feeds.watch(&me, request("acme"));
+    process.feeds.watch(&circle, request("loop"));
+    pass(50).await;
+    assert!(process.view(&me).allowlist.is_some());
+    pass(120).await;
+    assert!(client.busiest_minute() <= 5);
+    assert!(process.view(&circle).message.starts_with("the API redirects in circles"));
+}

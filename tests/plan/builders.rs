@@ -1,0 +1,163 @@
+//! Short ways to write specs, lists and answers.
+
+use citrix_allowlist::crd::{CitrixAllowlistSpec, Problem};
+use citrix_allowlist::facts::ClusterFacts;
+use citrix_allowlist::feed::{Allowlist, Entry, EntryGeo};
+use citrix_allowlist::guard::{Guard, GuardSettings};
+use citrix_allowlist::names::{Addresses, NameAddresses, NameState};
+use citrix_allowlist::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
+use citrix_allowlist::plan::{self, Inherited, Plan, Selection};
+use citrix_allowlist::render::evaluate::{Connection, evaluate};
+use citrix_allowlist::render::{Limits, Objects, Owner, PreviousLayout, objects};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use serde_json::{Value, json};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A spec with the given fields, `customerId` aside.
+pub fn spec(fields: Value) -> CitrixAllowlistSpec {
+    let mut spec = json!({ "customerId": "testcustomer" });
+    let (Value::Object(spec_fields), Value::Object(fields)) = (&mut spec, fields) else {
+        panic!("a spec is an object")
+    };
+    spec_fields.extend(fields);
+    serde_json::from_value(spec).expect("a spec")
+}
+
+pub fn name(text: &str) -> DomainName {
+    DomainName::parse(text).expect("a name")
+}
+
+/// `443`, `80,443`, `8080-8090` of one protocol.
+fn ranges(protocol: Protocol, text: Option<&str>) -> Vec<(Protocol, PortRange)> {
+    let items = text.into_iter().flat_map(|text| text.split(','));
+    items.map(|item| (protocol, PortRange::parse(item).expect("ports"))).collect()
+}
+
+pub fn ports(tcp: Option<&str>, udp: Option<&str>) -> Option<PortSet> {
+    PortSet::new([ranges(Protocol::Tcp, tcp), ranges(Protocol::Udp, udp)].concat())
+}
+
+fn texts<'a>(endpoint: &'a Value, key: &str) -> Vec<&'a str> {
+    endpoint[key].as_array().into_iter().flatten().map(|text| text.as_str().expect("a text")).collect()
+}
+
+/// A list in the form of the API's `format=json`, of which every part can be understood.
+pub fn list(document: &Value) -> Allowlist {
+    let mut entries = Vec::new();
+    for service in document["services"].as_array().expect("services") {
+        let direction = match service["direction"].as_str() {
+            Some("inbound") => Direction::Inbound,
+            _ => Direction::Outbound,
+        };
+        for endpoint in service["endpoints"].as_array().expect("endpoints") {
+            let (patterns, names): (Vec<&str>, Vec<&str>) =
+                texts(endpoint, "fqdns").into_iter().partition(|text| text.contains('*'));
+            entries.push(Entry {
+                service: service["name"].as_str().expect("a name").into(),
+                direction,
+                geo: match endpoint["geo"].as_str() {
+                    None | Some("all") => EntryGeo::All,
+                    Some(region) => EntryGeo::Region(region.into()),
+                },
+                names: names.into_iter().map(|text| name(&text.replace("CUSTOMER_ID", "testcustomer"))).collect(),
+                patterns: patterns.into_iter().map(|text| NamePattern::parse(text).expect("a pattern")).collect(),
+                networks: texts(endpoint, "ips").into_iter().map(|text| text.parse().expect("a CIDR")).collect(),
+                ports: ports(service["tcpPorts"].as_str(), service["udpPorts"].as_str()),
+                required: service["required"].as_bool().unwrap_or(false),
+                notes: service["notes"].as_str().map(Into::into),
+            });
+        }
+    }
+    Allowlist { entries, ..Allowlist::default() }
+}
+
+pub fn answered(addresses: &[&str]) -> NameAddresses {
+    let mut addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().expect("an address")).collect();
+    addresses.sort_unstable();
+    NameAddresses { addresses, state: NameState::Answered, refused: Vec::new(), evicted: 0 }
+}
+
+pub fn answers(by_name: &[(&str, &[&str])]) -> Addresses {
+    let by_name = by_name.iter().map(|(text, addresses)| (name(text), Arc::new(answered(addresses))));
+    Addresses { by_name: by_name.collect() }
+}
+
+/// All that a decision rests on, to be changed where a test differs.
+#[derive(Debug)]
+pub struct Case {
+    pub spec: CitrixAllowlistSpec,
+    pub list: Allowlist,
+    pub addresses: Addresses,
+    pub facts: ClusterFacts,
+    pub inherited: Inherited,
+    pub limits: Limits,
+    pub previous: PreviousLayout,
+}
+
+impl Case {
+    pub fn new(fields: Value, document: &Value, by_name: &[(&str, &[&str])]) -> Self {
+        Self {
+            spec: spec(fields),
+            list: list(document),
+            addresses: answers(by_name),
+            facts: ClusterFacts::default(),
+            inherited: Inherited::default(),
+            limits: Limits::default(),
+            previous: PreviousLayout::default(),
+        }
+    }
+
+    pub fn guard(&self) -> Guard {
+        Guard::new(GuardSettings::default(), &self.facts)
+    }
+
+    pub fn select(&self) -> Selection {
+        plan::select(&self.spec, &self.list, &self.guard())
+    }
+
+    pub fn plan(&self) -> Plan {
+        plan::decide(&plan::Inputs {
+            spec: &self.spec,
+            selection: &self.select(),
+            addresses: &self.addresses,
+            facts: &self.facts,
+            guard: &self.guard(),
+            inherited: &self.inherited,
+            declared_ports: None,
+        })
+    }
+
+    pub fn objects(&self) -> Objects {
+        objects(&owner(), &self.spec, &self.plan(), &self.limits, &self.previous)
+    }
+}
+
+pub fn owner() -> Owner {
+    Owner {
+        namespace: "connectors".to_owned(),
+        name: "tokyo".to_owned(),
+        uid: Some("0b6f6d0c-5a5e-4a39-9f0b-1f1d3b1c5a11".to_owned()),
+    }
+}
+
+pub fn allows(policies: &[NetworkPolicy], direction: Direction, peer: IpAddr, protocol: Protocol, port: u16) -> bool {
+    let verdict = evaluate(policies, Connection { direction, peer, protocol, port });
+    !verdict.isolating.is_empty() && verdict.is_allowed()
+}
+
+/// `Kind subject: message`, for comparison.
+pub fn shown(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(|problem| format!("{:?} {}: {}", problem.kind, problem.subject, problem.message)).collect()
+}
+
+/// The API overview's own example.
+pub fn overview() -> Value {
+    json!({
+        "services": [{
+            "name": "DaaS", "direction": "outbound", "tcpPorts": "80,443", "required": true,
+            "notes": "Citrix Cloud control plane access",
+            "endpoints": [{ "geo": "us", "fqdns": ["testcustomer.xendesktop.net"], "ips": ["13.107.6.152/31"] }]
+        }]
+    })
+}

@@ -1,0 +1,11 @@
+//! From a spec, a list and answers to whole objects: what the pure rooms do together.
+
+mod builders;
+mod config_map;
+mod decide;
+mod documentation;
+mod exactness;
+mod golden;
+mod memory;
+mod select;
+mod stillness;

@@ -1,0 +1,269 @@
+//! What a spec wants of a list, and what of it cannot be honoured.
+
+use crate::builders::{Case, name, shown};
+use citrix_allowlist::crd::PortProfile;
+use citrix_allowlist::net::Direction;
+use citrix_allowlist::plan::{Selection, Target, profile_ports};
+use serde_json::{Value, json};
+
+fn document() -> Value {
+    json!({ "services": [
+        {
+            "name": "DaaS", "direction": "outbound", "tcpPorts": "80,443", "required": true,
+            "endpoints": [
+                { "geo": "us", "fqdns": ["agenthub-us.citrixworkspacesapi.net"] },
+                { "geo": "eu", "fqdns": ["agenthub-eu.citrixworkspacesapi.net"] },
+                { "geo": "mars", "fqdns": ["agenthub-mars.citrixworkspacesapi.net"] },
+                { "fqdns": ["accounts.cloud.com"] }
+            ]
+        },
+        {
+            "name": "Gateway Service", "direction": "outbound", "tcpPorts": "443", "required": false,
+            "endpoints": [{ "geo": "all", "fqdns": ["*.citrixworkspacesapi.net"] }]
+        },
+        {
+            "name": "Workspace", "direction": "inbound", "tcpPorts": "443", "required": false,
+            "endpoints": [{ "geo": "us", "ips": ["20.185.92.32/29"] }]
+        }
+    ]})
+}
+
+fn select(fields: Value) -> Selection {
+    Case::new(fields, &document(), &[]).select()
+}
+
+/// `direction service target ports`, for comparison.
+fn endpoints(selection: &Selection) -> Vec<String> {
+    let target = |target: &Target| match target {
+        Target::Name(name) => name.to_string(),
+        Target::Network(network) => network.to_string(),
+    };
+    let endpoints = selection.endpoints.iter();
+    endpoints.map(|e| format!("{} {}: {} on {}", e.direction, e.service, target(&e.target), e.ports)).collect()
+}
+
+fn names(selection: &Selection) -> Vec<&str> {
+    selection.names.iter().map(|name| name.as_str()).collect()
+}
+
+#[test]
+fn a_region_gets_its_own_endpoints_and_those_for_every_region() {
+    let exact = json!({ "geo": "us", "expandWildcards": "None" });
+    assert_eq!(names(&select(exact)), ["accounts.cloud.com", "agenthub-us.citrixworkspacesapi.net"]);
+    let all = select(json!({ "geo": "all" }));
+    assert!(
+        all.names.contains(&name("agenthub-mars.citrixworkspacesapi.net")),
+        "an unknown region serves those who ask for all"
+    );
+    assert_eq!(all.services, 2);
+}
+
+#[test]
+fn directions_are_kept_apart() {
+    assert_eq!(
+        endpoints(&select(json!({ "direction": "inbound" }))),
+        ["inbound Workspace: 20.185.92.32/29 on TCP 443"]
+    );
+    let both = select(json!({ "direction": "all" }));
+    assert!(both.endpoints.iter().any(|endpoint| endpoint.direction == Direction::Inbound));
+    assert!(both.endpoints.iter().any(|endpoint| endpoint.direction == Direction::Outbound));
+}
+
+#[test]
+fn services_are_chosen_by_globs_whatever_the_capitals_and_globs_in_vain_are_said() {
+    let chosen = select(json!({ "services": { "include": ["gateway*", "DAAS"], "exclude": ["da?s"] } }));
+    assert_eq!(endpoints(&chosen), Vec::<String>::new(), "excluded names lend nothing to the gateway's wildcard");
+    let chosen = select(
+        json!({ "geo": "eu", "services": { "include": ["daas", "Gatway*", "Workspace"], "exclude": ["Analytics"] } }),
+    );
+    assert_eq!(names(&chosen), ["accounts.cloud.com", "agenthub-eu.citrixworkspacesapi.net"]);
+    assert_eq!(
+        shown(&chosen.problems),
+        [
+            "NoMatch Analytics: services.exclude matches no service of the list: it leaves nothing out",
+            "NoMatch Gatway*: services.include matches no service of the list: nothing is allowed for it",
+            "NoMatch Workspace: services.include matches services of the list, but none in the geo and direction asked for",
+        ]
+    );
+    let required = select(json!({ "direction": "all", "services": { "requiredOnly": true } }));
+    assert!(required.endpoints.iter().all(|endpoint| &*endpoint.service == "DaaS"));
+    assert_eq!((required.wildcards, required.problems.len()), (0, 0), "what the filter leaves out is no problem");
+}
+
+#[test]
+fn known_names_narrow_a_wildcards_gap_but_only_the_spec_closes_it() {
+    let selection = select(json!({ "geo": "us", "services": { "include": ["Gateway Service"] } }));
+    assert_eq!(
+        endpoints(&selection),
+        ["outbound Gateway Service: agenthub-us.citrixworkspacesapi.net on TCP 443"],
+        "on the wildcard's ports, and only names of the region asked for"
+    );
+    assert_eq!((selection.wildcards, selection.required_wildcard_unhonoured), (1, false));
+    assert_eq!(
+        shown(&selection.problems),
+        [
+            "Wildcard *.citrixworkspacesapi.net: only names known from the list are allowed: agenthub-us.citrixworkspacesapi.net; name what pods use under wildcards"
+        ]
+    );
+    let fields = json!({ "geo": "us", "expandWildcards": "None", "services": { "include": ["Gateway Service"] }, "wildcards": [
+        { "pattern": "*.CitrixWorkspacesApi.net", "names": ["trust.citrixworkspacesapi.net"] }
+    ]});
+    let selection = select(fields);
+    assert_eq!(endpoints(&selection), ["outbound Gateway Service: trust.citrixworkspacesapi.net on TCP 443"]);
+    assert_eq!((selection.wildcards, selection.problems.len()), (0, 0));
+    assert_eq!(
+        selection.endpoints[0].stands_in_for.as_ref().map(|pattern| pattern.as_str()),
+        Some("*.citrixworkspacesapi.net")
+    );
+}
+
+#[test]
+fn a_required_wildcard_says_so() {
+    let document = json!({ "services": [{
+        "name": "Certificates", "direction": "outbound", "tcpPorts": "80", "required": true,
+        "endpoints": [{ "fqdns": ["*.digicert.com"] }]
+    }]});
+    let selection = Case::new(json!({}), &document, &[]).select();
+    assert!(selection.required_wildcard_unhonoured);
+    assert_eq!(
+        shown(&selection.problems),
+        ["Wildcard *.digicert.com: required; nothing under it is allowed; name what pods use under wildcards"]
+    );
+}
+
+#[test]
+fn wildcards_named_in_vain_or_wrongly_are_said() {
+    let fields = json!({ "geo": "eu", "direction": "inbound", "wildcards": [
+        { "pattern": "*.citrixworkspacesapi.net", "names": ["a.citrixworkspacesapi.net"] },
+        { "pattern": "*.nowhere.example", "names": ["a.nowhere.example", "a.elsewhere.example", "-.example"] },
+        { "pattern": "nowhere.example", "names": ["a.nowhere.example"] }
+    ]});
+    let problems = select(fields).problems;
+    assert_eq!(
+        shown(&problems),
+        [
+            "NoMatch *.citrixworkspacesapi.net: wildcards names a pattern of the list that geo, direction or services leave out: its names are not allowed",
+            "NoMatch *.nowhere.example: wildcards names a pattern that the list does not have: its names are not allowed; additional can name them with ports",
+            "Malformed -.example: wildcards.names: `-.example` has a label DNS does not allow: 1 to 63 letters, digits, hyphens inside, underscores",
+            "Malformed a.elsewhere.example: does not match wildcards.pattern *.nowhere.example",
+            "Malformed nowhere.example: wildcards.pattern: `nowhere.example` holds no `*`",
+        ]
+    );
+}
+
+#[test]
+fn published_ports_become_the_pods_own_inbound_and_only_there() {
+    let document = json!({ "services": [
+        {
+            "name": "Secure Private Access", "direction": "inbound", "tcpPorts": "440-445,65535", "udpPorts": "443",
+            "endpoints": [{ "ips": ["40.119.12.0/27"] }]
+        },
+        { "name": "DaaS", "direction": "outbound", "tcpPorts": "443", "endpoints": [{ "fqdns": ["a.example.com"] }] }
+    ]});
+    let fields = json!({ "direction": "all", "inboundPorts": [
+        { "listed": 443, "pod": 8443 }, { "listed": 440, "pod": 441 }, { "listed": 65535, "pod": 9000 }, { "listed": 80, "pod": 8080 }
+    ]});
+    let selection = Case::new(fields, &document, &[]).select();
+    assert_eq!(
+        endpoints(&selection),
+        [
+            "outbound DaaS: a.example.com on TCP 443",
+            "inbound Secure Private Access: 40.119.12.0/27 on TCP 441-442,444-445,8443,9000; UDP 8443",
+        ]
+    );
+    assert_eq!(
+        shown(&selection.problems),
+        ["NoMatch 80: inboundPorts maps a port that no inbound entry of the list names: it changes nothing"]
+    );
+}
+
+#[test]
+fn the_users_own_endpoints_may_be_private_but_never_everything() {
+    let fields = json!({ "additional": [
+        { "name": "domain", "cidrs": ["10.20.0.7/24", "0.0.0.0/0", "169.254.0.0/16", "nonsense"], "profile": "ActiveDirectory" },
+        { "name": "proxy", "fqdns": ["Proxy.Example.com.", "*.example.com"], "tcpPorts": "3128", "udpPorts": "99999" },
+        { "name": "empty", "fqdns": ["a.example.com"], "tcpPorts": "none" },
+        { "name": "inward", "direction": "inbound", "cidrs": ["10.1.0.0/16"], "tcpPorts": 443 }
+    ]});
+    let selection = Case::new(fields, &json!({ "services": [] }), &[]).select();
+    assert_eq!(
+        endpoints(&selection),
+        [
+            "outbound domain: 10.20.0.0/24 on TCP 88,135,139,389,445,464,3268,49152-65535; UDP 88,137-138,389,464",
+            "outbound proxy: proxy.example.com on TCP 3128",
+        ]
+    );
+    assert_eq!((selection.services, selection.list_is_empty), (0, true));
+    let problems: Vec<String> = selection
+        .problems
+        .iter()
+        .map(|problem| format!("{:?} {} {}", problem.kind, problem.subject, problem.service.as_deref().unwrap_or("-")))
+        .collect();
+    assert_eq!(
+        problems,
+        [
+            "NoPorts empty empty",
+            "NoMatch inward inward",
+            "Refused 0.0.0.0/0 domain",
+            "Refused 169.254.0.0/16 domain",
+            "Malformed *.example.com proxy",
+            "Malformed empty empty",
+            "Malformed nonsense domain",
+            "Malformed proxy proxy",
+        ]
+    );
+}
+
+#[test]
+fn profiles_are_as_documented() {
+    // DNS and Kerberos, global catalogue with and without TLS, and dynamic RPC tell the profiles apart.
+    let has = |profile: PortProfile, port: u16| {
+        profile_ports(profile).iter().any(|(_, first, last)| (*first..=*last).contains(&port))
+    };
+    let of = |port: u16| {
+        [PortProfile::ActiveDirectory, PortProfile::CloudConnectorLan, PortProfile::ConnectorAppliance]
+            .map(|profile| has(profile, port))
+    };
+    assert_eq!(of(53), [false, true, true]);
+    assert_eq!(of(88), [true, true, false]);
+    assert_eq!(of(123), [false, true, true]);
+    assert_eq!(of(138), [true, false, false]);
+    assert_eq!(of(443), [false, false, true]);
+    assert_eq!(of(3269), [false, true, false]);
+    assert_eq!(of(50_000), [true, true, false]);
+}
+
+#[test]
+fn networks_of_the_list_that_may_not_be_opened_are_refused_and_said() {
+    let document = json!({ "services": [{
+        "name": "DaaS", "direction": "outbound", "tcpPorts": "443",
+        "endpoints": [{ "ips": ["10.0.0.0/8", "20.1.2.0/24", "0.0.0.0/0"] }]
+    }]});
+    let selection = Case::new(json!({}), &document, &[]).select();
+    assert_eq!(endpoints(&selection), ["outbound DaaS: 20.1.2.0/24 on TCP 443"]);
+    assert_eq!(
+        shown(&selection.problems),
+        [
+            "Refused 0.0.0.0/0: the listed network is not opened: wider than /8",
+            "Refused 10.0.0.0/8: the listed network is not opened: private (10.0.0.0/8)",
+        ]
+    );
+}
+
+#[test]
+fn problems_of_the_list_concern_only_those_who_ask_for_that_part() {
+    use citrix_allowlist::crd::{Problem, ProblemKind};
+    use citrix_allowlist::feed::{EntryGeo, ListProblem};
+    let problem = |service: &str| Problem::new(ProblemKind::Malformed, "x", Some(service), "cannot be read");
+    let mut case = Case::new(json!({ "geo": "us", "services": { "exclude": ["Gate*"] } }), &document(), &[]);
+    let outbound = Some(Direction::Outbound);
+    case.list.problems = vec![
+        ListProblem { direction: None, geo: EntryGeo::All, problem: problem("DaaS") },
+        ListProblem { direction: outbound, geo: EntryGeo::Region("us".into()), problem: problem("Workspace") },
+        ListProblem { direction: outbound, geo: EntryGeo::Region("eu".into()), problem: problem("Elsewhere") },
+        ListProblem { direction: Some(Direction::Inbound), geo: EntryGeo::All, problem: problem("Inward") },
+        ListProblem { direction: outbound, geo: EntryGeo::All, problem: problem("Gateway Service") },
+    ];
+    let services: Vec<_> = case.select().problems.into_iter().filter_map(|problem| problem.service).collect();
+    assert_eq!(services, ["DaaS", "Workspace"]);
+}

@@ -1,0 +1,173 @@
+//! Many peers: objects stay within their bounds, and stand still when one address comes or goes.
+
+use crate::builders::{Case, allows, answers, name, owner};
+use citrix_allowlist::net::{Direction, Protocol};
+use citrix_allowlist::render::{Limits, Objects, PreviousLayout, objects};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+const NAME: &str = "storage.blob.core.windows.net";
+
+fn document() -> Value {
+    json!({ "services": [
+        {
+            "name": "DaaS", "direction": "outbound", "tcpPorts": "443", "required": true,
+            "endpoints": [{ "fqdns": [NAME] }]
+        },
+        {
+            "name": "Gateway", "direction": "outbound", "tcpPorts": "443", "udpPorts": "443", "required": true,
+            "endpoints": [{ "fqdns": ["gateway.example.com"] }]
+        }
+    ]})
+}
+
+/// The address with the given number: every second of a family, so that nothing merges.
+fn address(number: u32) -> IpAddr {
+    if number.is_multiple_of(4) {
+        Ipv6Addr::from((0x2603_1030_u128 << 96) + u128::from(number) * 2).into()
+    } else {
+        Ipv4Addr::from(0x3400_0000 + number * 2).into()
+    }
+}
+
+fn case(addresses: u32) -> Case {
+    let mut case = Case::new(json!({ "dnsEgress": "None" }), &document(), &[(NAME, &[]), ("gateway.example.com", &[])]);
+    for number in 0..addresses {
+        let text = if number.is_multiple_of(5) { "gateway.example.com" } else { NAME };
+        add(&mut case, text, address(number));
+    }
+    case
+}
+
+fn add(case: &mut Case, text: &str, address: IpAddr) {
+    let known = case.addresses.by_name.get_mut(&name(text)).expect("known");
+    Arc::make_mut(known).addresses.push(address);
+}
+
+fn by_name(objects: &Objects) -> BTreeMap<&str, &NetworkPolicy> {
+    objects.policies.iter().filter_map(|policy| Some((policy.metadata.name.as_deref()?, policy))).collect()
+}
+
+fn touched(before: &Objects, after: &Objects) -> usize {
+    let (before, after) = (by_name(before), by_name(after));
+    let all: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
+    all.into_iter().filter(|name| before.get(name) != after.get(name)).count()
+}
+
+fn laid_out(case: &mut Case, objects: &Objects) {
+    case.previous = PreviousLayout::of(by_name(objects).into_keys(), "tokyo");
+}
+
+#[test]
+fn twenty_thousand_peers_are_all_allowed_within_bounds() {
+    let case = case(20_000);
+    let objects = case.objects();
+    assert_eq!(objects.peers, 20_000, "nothing merges here");
+    assert!((20..=64).contains(&objects.policies.len()), "{} policies", objects.policies.len());
+    for policy in &objects.policies {
+        let rules = policy.spec.as_ref().and_then(|spec| spec.egress.as_ref()).expect("egress");
+        let peers: usize = rules.iter().filter_map(|rule| rule.to.as_ref()).map(Vec::len).sum();
+        assert!(peers <= case.limits.peers, "{peers} peers");
+        assert!(serde_json::to_vec(policy).expect("JSON").len() <= case.limits.bytes);
+    }
+    // A thousandth of them, with their neighbours and the protocol only one name has.
+    for number in (0..20_000).step_by(997) {
+        let allowed = |address, protocol| allows(&objects.policies, Direction::Outbound, address, protocol, 443);
+        assert!(allowed(address(number), Protocol::Tcp), "{}", address(number));
+        assert_eq!(allowed(address(number), Protocol::Udp), number.is_multiple_of(5), "{}", address(number));
+        let IpAddr::V4(here) = address(number) else { continue };
+        assert!(!allowed(Ipv4Addr::from(u32::from(here) + 1).into(), Protocol::Tcp), "next to {here}");
+    }
+}
+
+#[test]
+fn an_address_more_or_less_touches_one_object_and_the_layout_rarely_changes() {
+    let mut case = case(5_000);
+    let mut before = case.objects();
+    let objects_at_first = before.policies.len();
+    for number in 5_000..5_100 {
+        laid_out(&mut case, &before);
+        add(&mut case, NAME, address(number));
+        let after = case.objects();
+        assert_eq!(touched(&before, &after), 1, "address {number}");
+        before = after;
+    }
+    assert_eq!(before.policies.len(), objects_at_first);
+}
+
+#[test]
+fn the_number_of_objects_does_not_swing_around_a_bound() {
+    let mut case = case(0);
+    case.limits.peers = 100;
+    let mut objects = case.objects();
+    let mut layouts = Vec::new();
+    let mut held = 0;
+    // Around the bound, far above, and back to half of it.
+    for wanted in [99, 100, 101, 99, 101, 99, 350, 101, 60, 50, 20] {
+        for number in held..wanted.max(held) {
+            add(&mut case, NAME, address(number));
+        }
+        Arc::make_mut(case.addresses.by_name.get_mut(&name(NAME)).expect("known")).addresses.truncate(wanted as usize);
+        held = wanted;
+        laid_out(&mut case, &objects);
+        objects = case.objects();
+        assert_eq!(objects.peers, wanted as usize);
+        layouts.push(objects.policies.len());
+    }
+    assert_eq!(&layouts[..6], [1, 1, 2, 2, 2, 2], "grown when it must, not shrunk at once");
+    assert!(layouts[6] >= 4, "{layouts:?}");
+    assert_eq!(layouts.last(), Some(&1), "{layouts:?}");
+    case.previous = PreviousLayout::default();
+    assert_eq!(case.objects(), case.objects(), "without a former layout it is the inputs alone that decide");
+}
+
+#[test]
+fn objects_stay_small_even_where_ports_are_many() {
+    // Every second port: 32,767 ranges, of which one rule alone takes 1.6 MB.
+    let many: Vec<String> = (1..=65_533u32).step_by(2).map(|port| port.to_string()).collect();
+    let document = json!({ "services": [{
+        "name": "DaaS", "direction": "outbound", "tcpPorts": many.join(","),
+        "endpoints": [{ "ips": ["20.1.2.0/24", "2603::/64"] }]
+    }]});
+    let case = Case::new(json!({}), &document, &[]);
+    let objects = case.objects();
+    for policy in &objects.policies {
+        assert!(serde_json::to_vec(policy).expect("JSON").len() <= case.limits.bytes);
+    }
+    let allowed = |text: &str, port| {
+        allows(&objects.policies, Direction::Outbound, text.parse().expect("an address"), Protocol::Tcp, port)
+    };
+    assert!(allowed("20.1.2.255", 1) && allowed("2603::1", 65_533) && allowed("20.1.2.0", 32_767));
+    assert!(!allowed("20.1.2.255", 2) && !allowed("20.1.3.0", 1));
+}
+
+#[test]
+fn dense_neighbours_merge_within_an_object() {
+    let texts: Vec<String> = (0..4096u32).map(|n| Ipv4Addr::from(0x3400_0000 + n).to_string()).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let mut case = case(0);
+    case.addresses = answers(&[(NAME, &texts), ("gateway.example.com", &[])]);
+    let objects = case.objects();
+    assert_eq!((objects.policies.len(), objects.peers), (1, 1), "4,096 addresses are one /20");
+}
+
+#[test]
+fn a_layout_is_read_from_names_alone() {
+    let names = ["tokyo-egress", "tokyo-egress-7", "tokyo-ingress", "tokyo-cidrs", "tokyo-egress-x", "osaka-egress-9"];
+    assert_eq!(PreviousLayout::of(names, "tokyo"), PreviousLayout { outbound: 7, inbound: 1 });
+    assert_eq!(PreviousLayout::of([], "tokyo"), PreviousLayout::default());
+}
+
+#[test]
+fn bounds_of_nothing_still_give_exact_objects() {
+    let mut case = case(40);
+    case.limits = Limits { peers: 0, bytes: 0, cni: None };
+    let objects = objects(&owner(), &case.spec, &case.plan(), &case.limits, &case.previous);
+    assert_eq!(objects.peers, 40);
+    for number in 0..40 {
+        assert!(allows(&objects.policies, Direction::Outbound, address(number), Protocol::Tcp, 443));
+    }
+}
