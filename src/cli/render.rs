@@ -1,6 +1,6 @@
 //! `render`: what the controller would apply, without a cluster.
 
-use super::manifest::{Document, Documents};
+use super::manifest::{Document, Documents, ManifestError};
 use super::output::{Form, Printer};
 use super::pipeline::{self, Computed, Surroundings};
 use super::sources::{self, SourceArguments, Sources, SurroundingArguments};
@@ -147,11 +147,12 @@ pub(super) fn read(document: &Document, validator: &mut Option<Validator>) -> an
     let mut items = Vec::new();
     for object in document.objects()? {
         let refused = |found: Vec<Invalid>| {
-            let line = |invalid: Invalid| {
-                let place = format!("{}{}", object.pointer, invalid.pointer);
-                document.error(&place, invalid.sentence()).to_string()
+            let error = |invalid: Invalid| {
+                document.error(&format!("{}{}", object.pointer, invalid.pointer), invalid.sentence())
             };
-            Refused(found.into_iter().map(line).collect())
+            let mut errors: Vec<ManifestError> = found.into_iter().map(error).collect();
+            errors.sort_by_key(|error| error.line);
+            Refused(errors.iter().map(ToString::to_string).collect())
         };
         let Some(fields) = object.value.as_object() else { continue };
         if !is_ours(fields).map_err(|invalid| refused(vec![invalid]))? {
