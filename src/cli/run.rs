@@ -1,7 +1,7 @@
 //! `run`: the controller, put together from its rooms.
 
 use super::debug_state;
-use super::run_arguments::RunArguments;
+use super::run_arguments::{FeedArguments, RunArguments};
 use crate::clock::Clock;
 use crate::cluster::apply::Writer;
 use crate::cluster::client::{ConnectOptions, Connected, connect, deadline};
@@ -76,7 +76,8 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     let (wake, woken) = mpsc::unbounded_channel();
     let waker = Waker::new(wake);
     let guard = Guard::new(arguments.guard.settings(), &ClusterFacts::default());
-    let feeds = feeds(&arguments, clock, waker.clone(), &client, &namespace, &metrics)?;
+    let store = SavedLists::new(client.clone(), &namespace, leadership.clone());
+    let feeds = feeds(&arguments.feed, clock, waker.clone(), store, &metrics)?;
     let names = names(&arguments, clock, waker.clone(), guard, &metrics)?;
 
     let owned = Arc::new(OwnedObjects::default());
@@ -133,7 +134,9 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     metrics.leading(leadership.is_leading());
     let tasks = [
         tokio::spawn(ask_servers(names.clone(), facts.receiver(), resolv_conf, arguments.names.dns_server.clone())),
-        tokio::spawn(tell_readiness(health.clone(), resources_listed, owned_listed.clone())),
+        tokio::spawn(tell_readiness(health.clone(), "resources", resources_listed)),
+        tokio::spawn(tell_readiness(health.clone(), "objects", owned_listed.clone())),
+        tokio::spawn(tell_readiness(health.clone(), "cluster facts", facts.completion())),
         tokio::spawn(cluster_watch::keep_owned(client.clone(), scope, owned, waker, owned_synced)),
         tokio::spawn({
             let (feeds, leading) = (feeds, leadership.receiver());
@@ -145,16 +148,13 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         }),
     ];
 
-    // Policies decided on half a picture of the cluster would be written twice.
-    facts.ready().await;
-    health.synced("cluster facts");
     let inputs = Inputs {
         store,
         changes,
         woken,
         facts: facts.receiver(),
         leading: leadership.receiver(),
-        owned_synced: owned_listed,
+        synced: vec![owned_listed, facts.completion()],
         health,
     };
     controller::run(context, inputs, stop).await;
@@ -187,13 +187,10 @@ async fn ask_servers(
     }
 }
 
-async fn tell_readiness(health: Health, mut resources: watch::Receiver<bool>, mut owned: watch::Receiver<bool>) {
+async fn tell_readiness(health: Health, what: &'static str, mut synced: watch::Receiver<bool>) {
     // An error means that the watch itself is gone, and the process with it.
-    if resources.wait_for(|synced| *synced).await.is_ok() {
-        health.synced("resources");
-    }
-    if owned.wait_for(|synced| *synced).await.is_ok() {
-        health.synced("objects");
+    if synced.wait_for(|synced| *synced).await.is_ok() {
+        health.synced(what);
     }
 }
 
@@ -207,23 +204,27 @@ fn facts_settings(arguments: &RunArguments, nameservers: Vec<IpAddr>) -> FactsSe
 }
 
 fn feeds(
-    arguments: &RunArguments,
+    arguments: &FeedArguments,
     clock: Clock,
     waker: Waker,
-    cluster: &Client,
-    namespace: &str,
+    store: SavedLists,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Feeds> {
-    let extra_ca = match &arguments.feed.extra_ca_file {
+    let extra_ca = match &arguments.extra_ca_file {
         Some(path) => {
             Some(std::fs::read(path).with_context(|| format!("--extra-ca-file {} cannot be read", path.display()))?)
         }
         None => None,
     };
     let client = HttpClient::new(&ClientSettings { extra_ca, ..ClientSettings::default() })?;
-    let store = Arc::new(SavedLists::new(cluster.clone(), namespace));
-    let settings = arguments.feed.settings();
-    Ok(Feeds::new(settings, clock, waker, store, Arc::new(client), Arc::<Metrics>::clone(metrics)))
+    Ok(Feeds::new(
+        arguments.settings(),
+        clock,
+        waker,
+        Arc::new(store),
+        Arc::new(client),
+        Arc::<Metrics>::clone(metrics),
+    ))
 }
 
 fn names(

@@ -1,6 +1,8 @@
 //! Lists kept in the cluster: a ConfigMap for each, and one for what was sent in the last minute, in the operator's own
 //! namespace. They outlive the process and its leadership, so that a restart asks the vendor for nothing it knows.
 
+use super::client::{CallError, deadline};
+use super::lease::Leadership;
 use crate::crd::FIELD_MANAGER;
 use crate::feed::FeedKey;
 use crate::feed::request::{direction_text, geo_text};
@@ -14,6 +16,7 @@ use kube::{Api, Client};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What every kept ConfigMap carries, with `list` or `requests`. Not the label of objects kept for a resource: those
 /// are watched, these are only read on start.
@@ -31,24 +34,34 @@ const PAGE: u32 = 50;
 /// state and the object's own metadata.
 pub const LARGEST_SAVED: usize = 900 << 10;
 
+/// The longest that one call may take.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+
 /// Keeps lists in ConfigMaps of one namespace.
 #[derive(Clone)]
 pub struct SavedLists {
     config_maps: Api<ConfigMap>,
+    leadership: Leadership,
 }
 
 impl SavedLists {
-    /// A store in this namespace. It needs to list, create, patch and delete ConfigMaps there.
+    /// A store in this namespace, written only while `leadership` lasts. It needs to list, create, patch and delete
+    /// ConfigMaps there.
     #[must_use]
-    pub fn new(client: Client, namespace: &str) -> Self {
-        Self { config_maps: Api::namespaced(client, namespace) }
+    pub fn new(client: Client, namespace: &str, leadership: Leadership) -> Self {
+        Self { config_maps: Api::namespaced(client, namespace), leadership }
+    }
+
+    async fn write<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
+        deadline(CALL_LIMIT.min(self.leadership.time_left()), request).await
     }
 
     async fn list(&self, kind: &str) -> Result<Vec<ConfigMap>, StoreError> {
         let mut found = Vec::new();
         let mut parameters = ListParams::default().labels(&format!("{SAVED_LABEL}={kind}")).limit(PAGE);
         loop {
-            let page = self.config_maps.list(&parameters).await.map_err(|error| failure("listed", &error))?;
+            let page = deadline(CALL_LIMIT, self.config_maps.list(&parameters)).await;
+            let page = page.map_err(|error| failure("listed", &error))?;
             found.extend(page.items);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => parameters = parameters.continue_token(&token),
@@ -57,11 +70,24 @@ impl SavedLists {
         }
     }
 
+    /// Writes an object. Where somebody else's fields stay in it, it is made anew: it would never be believed again.
     async fn apply(&self, config_map: ConfigMap) -> Result<(), StoreError> {
         let name = config_map.metadata.name.clone().unwrap_or_default();
+        let applied = self.apply_once(&name, &config_map).await?;
+        if only_ours(&applied).is_err() {
+            match self.write(self.config_maps.delete(&name, &DeleteParams::default())).await {
+                Err(error) if !error.is_not_found() => return Err(failure("deleted", &error)),
+                _ => {}
+            }
+            self.apply_once(&name, &config_map).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_once(&self, name: &str, config_map: &ConfigMap) -> Result<ConfigMap, StoreError> {
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let applied = self.config_maps.patch(&name, &parameters, &Patch::Apply(&config_map)).await;
-        applied.map(|_| ()).map_err(|error| failure("written", &error))
+        let applied = self.write(self.config_maps.patch(name, &parameters, &Patch::Apply(config_map))).await;
+        applied.map_err(|error| failure("written", &error))
     }
 }
 
@@ -97,13 +123,13 @@ impl ListStore for SavedLists {
         Box::pin(async move {
             let names: BTreeSet<String> = keys.iter().map(object_name).collect();
             let parameters = ListParams::default().labels(&format!("{SAVED_LABEL}={LISTS}"));
-            let found = self.config_maps.list_metadata(&parameters).await.map_err(|error| failure("listed", &error))?;
+            let found = deadline(CALL_LIMIT, self.config_maps.list_metadata(&parameters)).await;
+            let found = found.map_err(|error| failure("listed", &error))?;
             let unneeded = found.items.into_iter().filter_map(|object| object.metadata.name);
             for name in unneeded.filter(|name| !names.contains(name)) {
-                match self.config_maps.delete(&name, &DeleteParams::default()).await {
-                    Ok(_) => {}
-                    Err(kube::Error::Api(status)) if status.is_not_found() => {}
-                    Err(error) => return Err(failure("deleted", &error)),
+                match self.write(self.config_maps.delete(&name, &DeleteParams::default())).await {
+                    Err(error) if !error.is_not_found() => return Err(failure("deleted", &error)),
+                    _ => {}
                 }
             }
             Ok(())
@@ -111,7 +137,7 @@ impl ListStore for SavedLists {
     }
 }
 
-fn failure(done: &str, error: &kube::Error) -> StoreError {
+fn failure(done: &str, error: &CallError) -> StoreError {
     StoreError(format!("ConfigMaps with saved lists cannot be {done}: {error}"))
 }
 

@@ -161,10 +161,3 @@ fn what_the_administrator_says_is_not_asked_for() {
     assert_eq!(facts.pod_networks, networks(&["10.244.0.0/23"]));
     assert_eq!(facts.nat64_prefix, "64:ff9b::/96".parse().ok());
 }
-
-#[test]
-fn nameservers_are_read_as_the_resolver_reads_them() {
-    let text = "# nameserver 1.1.1.1\nsearch citrix.svc.cluster.local\nnameserver 10.96.0.10\n\tnameserver\tfe80::1%eth0\n\
-                nameserver nowhere\noptions ndots:5\nnameserver";
-    assert_eq!(nameservers(text), addresses(&["10.96.0.10", "fe80::1"]));
-}
