@@ -167,7 +167,11 @@ spec: { podSelector: { matchLabels: { app: other } }, policyTypes: [Egress], egr
         .iter()
         .map(|(out, address, port, udp)| {
             let protocol = if *udp { Protocol::Udp } else { Protocol::Tcp };
-            if *out { Traffic::new(pod(), *address, *port, protocol) } else { Traffic::new(*address, pod(), *port, protocol) }
+            if *out {
+                Traffic::new(pod(), *address, *port, protocol)
+            } else {
+                Traffic::new(*address, pod(), *port, protocol)
+            }
         })
         .collect();
     let verdicts = cyclonus::judge(&policies, &traffic).await.expect("verdicts");
@@ -186,7 +190,8 @@ type Question = (bool, IpAddr, u16, bool);
 fn answers(control_plane: &ControlPlane, namespace: &str, questions: &[Question]) -> BTreeMap<Question, bool> {
     let mut found = BTreeMap::new();
     for (out, udp) in [(true, false), (true, true), (false, false), (false, true)] {
-        let asked: Vec<&Question> = questions.iter().filter(|question| question.0 == out && question.3 == udp).collect();
+        let asked: Vec<&Question> =
+            questions.iter().filter(|question| question.0 == out && question.3 == udp).collect();
         let flag = if out { "--to" } else { "--from" };
         let ends: Vec<String> = asked.iter().map(|(_, address, port, _)| format!("{address}:{port}")).collect();
         let mut arguments = vec!["explain", "daas-us", "-n", namespace, "--pod", "web", "-o", "json"];
@@ -260,8 +265,16 @@ async fn the_checks_here_are_the_api_servers() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("check.yaml");
         std::fs::write(&path, &manifest).expect("a file");
-        let here = cli(control_plane, &["render", "-f", &path.display().to_string(), "--feed", "list.json", "--hosts", "hosts"]);
-        assert_eq!((server.code == Some(0), here.status.success()), (*valid, *valid), "{spec}\n{}{}", server.stderr, text(&here));
+        let here = cli(
+            control_plane,
+            &["render", "-f", &path.display().to_string(), "--feed", "list.json", "--hosts", "hosts"],
+        );
+        assert_eq!(
+            (server.code == Some(0), here.status.success()),
+            (*valid, *valid),
+            "{spec}\n{}{}",
+            server.stderr,
+            text(&here)
+        );
     }
 }
-

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, Patch, PatchParams};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
@@ -23,7 +24,7 @@ pub(super) fn run(arguments: &CrdArguments) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(apply(&arguments.connection))?;
     } else {
-        print!("{}", crd::yaml()?);
+        std::io::stdout().write_all(crd::yaml()?.as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }

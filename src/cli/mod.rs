@@ -24,6 +24,7 @@ mod validate;
 mod version;
 
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Keeps Kubernetes NetworkPolicies equal to what Citrix's Connectivity AllowList API says.
@@ -78,7 +79,7 @@ pub fn main() -> ExitCode {
         // Whoever read the output has seen enough: `citrix-allowlist render ... | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", sentence(&error));
             ExitCode::from(FAILURE)
         }
     }
@@ -92,13 +93,27 @@ fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Action::Explain(arguments) => explain::run(&arguments),
         Action::Refresh(arguments) => refresh::run(&arguments),
         Action::Crd(arguments) => crd::run(&arguments),
-        Action::Completions(arguments) => Ok(completions::run(&arguments, command())),
+        Action::Completions(arguments) => completions::run(&arguments, command()),
         Action::Version(arguments) => version::run(&arguments),
         Action::Reference => {
-            print!("{}", reference::markdown(&command()));
+            std::io::stdout().write_all(reference::markdown(&command()).as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// An error and its causes in one sentence. Some errors repeat their causes in their own text: once is enough.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut sentence = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if sentence.is_empty() {
+            sentence = cause;
+        } else if !sentence.contains(&cause) {
+            sentence.push_str(": ");
+            sentence.push_str(&cause);
+        }
+    }
+    sentence
 }
 
 /// Whether an argument of the command stands on the command line, rather than at its default.
@@ -129,6 +144,12 @@ fn command() -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let error = anyhow::anyhow!("no such file").context("cannot read: no such file").context("kubeconfig");
+        assert_eq!(sentence(&error), "kubeconfig: cannot read: no such file");
+    }
 
     #[test]
     fn the_definitions_hold_together_and_every_flag_has_its_variable() {

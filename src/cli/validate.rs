@@ -4,6 +4,7 @@ use super::manifest::field;
 use crate::crd::{self, CitrixAllowlist};
 use anyhow::Context as _;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::cel::{self, CompiledSchema};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -80,14 +81,27 @@ impl Validator {
         }
         let resource: CitrixAllowlist = serde_json::from_value(value)
             .map_err(|error| vec![Invalid { pointer: String::new(), message: error.to_string() }])?;
-        match kube::core::Selector::try_from(resource.spec.pod_selector.clone()) {
-            Ok(_) => Ok(resource),
-            Err(error) => Err(vec![Invalid {
-                pointer: "/spec/podSelector".to_owned(),
-                message: format!("cannot be used: {error}"),
-            }]),
+        match unusable(&resource.spec.pod_selector) {
+            Some(invalid) => Err(vec![invalid]),
+            None => Ok(resource),
         }
     }
+}
+
+/// What makes a label selector one that the schema takes and that nothing can act on.
+fn unusable(selector: &LabelSelector) -> Option<Invalid> {
+    for (index, requirement) in selector.match_expressions.iter().flatten().enumerate() {
+        let values = requirement.values.as_ref().map_or(0, Vec::len);
+        let message = match requirement.operator.as_str() {
+            "In" | "NotIn" if values == 0 => "In and NotIn need values",
+            "Exists" | "DoesNotExist" if values > 0 => "Exists and DoesNotExist take no values",
+            _ => continue,
+        };
+        let pointer = format!("/spec/podSelector/matchExpressions/{index}/values");
+        return Some(Invalid { pointer, message: message.to_owned() });
+    }
+    let error = kube::core::Selector::try_from(selector.clone()).err()?;
+    Some(Invalid { pointer: "/spec/podSelector".to_owned(), message: format!("cannot be used: {error}") })
 }
 
 /// What the API server asks of any object's metadata.
@@ -237,17 +251,29 @@ fn invalid(error: &jsonschema::ValidationError<'_>) -> Vec<Invalid> {
         ValidationErrorKind::MaxItems { limit } => one(format!("too many items: at most {limit} are allowed")),
         ValidationErrorKind::MinItems { limit } => one(format!("too few items: at least {limit} are needed")),
         ValidationErrorKind::MaxProperties { limit } => one(format!("too many entries: at most {limit} are allowed")),
-        ValidationErrorKind::Minimum { limit } => one(format!("{value} is too small: at least {limit} is allowed")),
-        ValidationErrorKind::Maximum { limit } => one(format!("{value} is too large: at most {limit} is allowed")),
+        ValidationErrorKind::Minimum { limit } => {
+            one(format!("{value} is too small: at least {} is allowed", whole(limit)))
+        }
+        ValidationErrorKind::Maximum { limit } => {
+            one(format!("{value} is too large: at most {} is allowed", whole(limit)))
+        }
         ValidationErrorKind::Type { kind } => {
             let kinds: Vec<String> = match kind {
                 TypeKind::Single(kind) => vec![kind.to_string()],
-                TypeKind::Multiple(kinds) => kinds.iter().map(|kind| kind.to_string()).collect(),
+                TypeKind::Multiple(kinds) => {
+                    kinds.iter().map(|kind| kind.to_string()).filter(|kind| kind != "null").collect()
+                }
             };
             one(format!("{value} is not allowed: {} is needed", kinds.join(" or ")))
         }
         _ => one(error.to_string()),
     }
+}
+
+/// A bound as people write it: the CRD's are numbers with a fraction.
+fn whole(limit: &Value) -> String {
+    let text = limit.to_string();
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
 
 fn plain(value: &Value) -> String {
@@ -368,7 +394,7 @@ mod tests {
     fn a_selector_that_cannot_be_used_is_refused() {
         let selector = json!({ "matchExpressions": [{ "key": "app", "operator": "In", "values": [] }] });
         let found = refused(json!({ "customerId": "abc", "podSelector": selector }));
-        assert!(found[0].starts_with("spec.podSelector: cannot be used"), "{found:?}");
+        assert_eq!(found, ["spec.podSelector.matchExpressions[0].values: In and NotIn need values"]);
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub fn run(file: &Path, stage: &Stage<'_>) {
             continue;
         }
         while let Some((number, line)) = lines.next_if(|(_, line)| *line != "```") {
-            let command = line.strip_prefix("$ ").unwrap_or_else(|| panic!("{}:{}: no command", file.display(), number + 1));
+            let command =
+                line.strip_prefix("$ ").unwrap_or_else(|| panic!("{}:{}: no command", file.display(), number + 1));
             let mut expected = Vec::new();
             while let Some((_, line)) = lines.next_if(|(_, line)| *line != "```" && !line.starts_with("$ ")) {
                 expected.push(line.to_owned());
@@ -41,7 +42,13 @@ pub fn run(file: &Path, stage: &Stage<'_>) {
             commands += 1;
             let same = matches(&expected, &found);
             if !same {
-                differs.push(format!("{}:{}: $ {command}\n--- expected\n{}\n--- found\n{}\n", file.display(), number + 1, expected.join("\n"), found.join("\n")));
+                differs.push(format!(
+                    "{}:{}: $ {command}\n--- expected\n{}\n--- found\n{}\n",
+                    file.display(),
+                    number + 1,
+                    expected.join("\n"),
+                    found.join("\n")
+                ));
             }
             written.push_str(&format!("$ {command}\n"));
             for line in if same { &expected } else { &found } {
@@ -59,7 +66,8 @@ pub fn run(file: &Path, stage: &Stage<'_>) {
 
 fn execute(command: &str, stage: &Stage<'_>) -> Vec<String> {
     let program = Path::new(env!("CARGO_BIN_EXE_citrix-allowlist"));
-    let path = format!("{}:{}", program.parent().expect("a folder").display(), std::env::var("PATH").unwrap_or_default());
+    let path =
+        format!("{}:{}", program.parent().expect("a folder").display(), std::env::var("PATH").unwrap_or_default());
     let output = Command::new("bash")
         .args(["-c", &format!("{{ {command}\n}} 2>&1")])
         .current_dir(stage.folder)
@@ -84,15 +92,17 @@ fn matches(expected: &[String], found: &[String]) -> bool {
     match expected.split_first() {
         None => found.is_empty(),
         Some((any, rest)) if any == "..." => (0..=found.len()).any(|skipped| matches(rest, &found[skipped..])),
-        Some((line, rest)) => found.split_first().is_some_and(|(first, others)| like(line, first) && matches(rest, others)),
+        Some((line, rest)) => {
+            found.split_first().is_some_and(|(first, others)| like(line, first) && matches(rest, others))
+        }
     }
 }
 
 fn like(expected: &str, found: &str) -> bool {
     match expected.split_once("[..]") {
         None => expected.trim_end() == found.trim_end(),
-        Some((head, rest)) => {
-            found.strip_prefix(head).is_some_and(|tail| tail.char_indices().map(|(at, _)| at).chain([tail.len()]).any(|at| like(rest, &tail[at..])))
-        }
+        Some((head, rest)) => found.strip_prefix(head).is_some_and(|tail| {
+            tail.char_indices().map(|(at, _)| at).chain([tail.len()]).any(|at| like(rest, &tail[at..]))
+        }),
     }
 }
