@@ -158,15 +158,21 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     let layout = render::PreviousLayout::of(applied, &owner.name);
     let first = match subject.mode() {
         Mode::Enforce => activation::first_policies(&plan, layout),
+        // What is reported first would be what is isolated first.
+        Mode::Audit if !observed.keys().any(|key| key.kind == Kind::ConfigMap) => {
+            activation::first_policies(&plan, render::PreviousLayout::default())
+        }
         Mode::Audit => Vec::new(),
     };
     let since = *state.waiting_since.get_or_insert(now);
-    let hold = activation::hold(&plan, &first, &addresses, since, context.settings.first_policy_wait, now);
+    let hold = activation::hold(&plan, &first, &addresses, since, context.settings.first_policy_wait, now)
+        // That nothing would be applied is what Audit is there to say.
+        .filter(|hold| subject.mode() == Mode::Enforce || matches!(hold.outcome, Outcome::WaitingForNames { .. }));
     if hold.is_none() {
         state.waiting_since = None;
     }
     ended.again = hold.as_ref().and_then(|hold| hold.until).map(|until| until.saturating_duration_since(now));
-    if let (Some(hold), true) = (&hold, layout == render::PreviousLayout::default()) {
+    if let Some(hold) = hold.as_ref().filter(|_| layout == render::PreviousLayout::default()) {
         return ended.with(hold.outcome.clone());
     }
 
