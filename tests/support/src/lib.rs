@@ -3,6 +3,7 @@
 pub mod control_plane;
 pub mod coredns;
 pub mod cyclonus;
+pub mod demo;
 pub mod dns;
 pub mod fixture;
 pub mod free_port;
