@@ -134,7 +134,9 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     metrics.leading(leadership.is_leading());
     let tasks = [
         tokio::spawn(ask_servers(names.clone(), facts.receiver(), resolv_conf, arguments.names.dns_server.clone())),
-        tokio::spawn(tell_readiness(health.clone(), resources_listed, owned_listed.clone())),
+        tokio::spawn(tell_readiness(health.clone(), "resources", resources_listed)),
+        tokio::spawn(tell_readiness(health.clone(), "objects", owned_listed.clone())),
+        tokio::spawn(tell_readiness(health.clone(), "cluster facts", facts.completion())),
         tokio::spawn(cluster_watch::keep_owned(client.clone(), scope, owned, waker, owned_synced)),
         tokio::spawn({
             let (feeds, leading) = (feeds, leadership.receiver());
@@ -146,16 +148,13 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         }),
     ];
 
-    // Policies decided on half a picture of the cluster would be written twice.
-    facts.ready().await;
-    health.synced("cluster facts");
     let inputs = Inputs {
         store,
         changes,
         woken,
         facts: facts.receiver(),
         leading: leadership.receiver(),
-        owned_synced: owned_listed,
+        synced: vec![owned_listed, facts.completion()],
         health,
     };
     controller::run(context, inputs, stop).await;
@@ -188,13 +187,10 @@ async fn ask_servers(
     }
 }
 
-async fn tell_readiness(health: Health, mut resources: watch::Receiver<bool>, mut owned: watch::Receiver<bool>) {
+async fn tell_readiness(health: Health, what: &'static str, mut synced: watch::Receiver<bool>) {
     // An error means that the watch itself is gone, and the process with it.
-    if resources.wait_for(|synced| *synced).await.is_ok() {
-        health.synced("resources");
-    }
-    if owned.wait_for(|synced| *synced).await.is_ok() {
-        health.synced("objects");
+    if synced.wait_for(|synced| *synced).await.is_ok() {
+        health.synced(what);
     }
 }
 

@@ -1,8 +1,10 @@
 //! What `run` can be told, by flag or by environment variable.
 
 use crate::crd::Period;
-use crate::feed::{FeedSettings, Format};
+use crate::feed::document::StaticListDefaults;
+use crate::feed::{Cloud, FeedSettings, Format};
 use crate::guard::GuardSettings;
+use crate::net::{PortRange, PortSet, Protocol};
 use crate::render::Limits;
 use crate::render::budget::Cni;
 use crate::telemetry::LogFormat;
@@ -55,6 +57,15 @@ pub(super) struct FeedArguments {
     /// Fetch one list per cloud and put each customer's id into it
     #[arg(long, env = "CITRIX_ALLOWLIST_SHARED_TEMPLATE", action = ArgAction::SetTrue)]
     pub shared_template: bool,
+    /// Static list fetched instead of the API's, for one cloud; one document serves every customer
+    #[arg(long, env = "CITRIX_ALLOWLIST_STATIC_LIST_URL", value_name = "global|japan=URL", value_parser = static_list_url, value_delimiter = ',')]
+    pub static_list_url: Vec<(Cloud, String)>,
+    /// TCP ports of every name of a static list, which has none of its own
+    #[arg(long, env = "CITRIX_ALLOWLIST_STATIC_LIST_PORTS", value_name = "PORTS", value_parser = tcp_ports, default_value = "443")]
+    pub static_list_ports: PortSet,
+    /// How long a static list is good for, which has no expiry of its own
+    #[arg(long, env = "CITRIX_ALLOWLIST_STATIC_LIST_LIFETIME", value_parser = period, default_value = "24h")]
+    pub static_list_lifetime: Duration,
     /// File of PEM certificates trusted for the API beside the built-in roots
     #[arg(long, env = "CITRIX_ALLOWLIST_EXTRA_CA_FILE", value_name = "FILE")]
     pub extra_ca_file: Option<PathBuf>,
@@ -183,6 +194,11 @@ impl FeedArguments {
             requests_per_minute: self.requests_per_minute,
             min_refresh: self.min_refresh,
             shared_template: self.shared_template,
+            static_list_urls: self.static_list_url.iter().cloned().collect(),
+            static_list: StaticListDefaults {
+                ports: Some(self.static_list_ports.clone()),
+                lifetime: self.static_list_lifetime,
+            },
             ..FeedSettings::default()
         }
     }
@@ -219,9 +235,74 @@ fn period(text: &str) -> Result<Duration, String> {
     Period::try_from(text.to_owned()).map(Period::duration)
 }
 
+fn static_list_url(text: &str) -> Result<(Cloud, String), String> {
+    let refused = || format!("`{text}` is no static list: global=URL or japan=URL is allowed");
+    let (cloud, url) = text.split_once('=').ok_or_else(refused)?;
+    let cloud = match cloud {
+        "global" => Cloud::Global,
+        "japan" => Cloud::Japan,
+        _ => return Err(refused()),
+    };
+    if url.starts_with("https://") || url.starts_with("http://") { Ok((cloud, url.to_owned())) } else { Err(refused()) }
+}
+
+fn tcp_ports(text: &str) -> Result<PortSet, String> {
+    let ranges =
+        text.split(',').map(PortRange::parse).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    PortSet::new(ranges.into_iter().map(|range| (Protocol::Tcp, range)))
+        .ok_or_else(|| "ports are needed, such as 80,443".to_owned())
+}
+
 fn dns_server(text: &str) -> Result<SocketAddr, String> {
     let address = text.parse::<SocketAddr>().or_else(|_| {
         text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT))
     });
     address.map_err(|_| format!("`{text}` is no DNS server: an IP address or IP:PORT is allowed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunArguments,
+    }
+
+    fn read(arguments: &[&str]) -> Result<RunArguments, String> {
+        let line = Line::try_parse_from(std::iter::once(&"run").chain(arguments));
+        line.map(|line| line.run).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_nobody_says_is_what_the_rooms_default_to() {
+        let run = read(&[]).expect("every flag has a default");
+        assert_eq!(run.feed.settings(), FeedSettings::default());
+        assert_eq!(run.guard.settings(), GuardSettings::default());
+        assert_eq!(run.cluster.limits(), Limits::default());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_what_is_allowed() {
+        let refused = |flag: &str, value: &str, allowed: &str| {
+            let error = read(&[&format!("--{flag}={value}")]).expect_err(value);
+            assert!(error.contains(value) && error.contains(allowed), "{error}");
+        };
+        refused("dns-server", "dns.example.com", "IP:PORT");
+        refused("min-refresh", "1 day", "1h30m");
+        refused("static-list-url", "mars=https://example.com", "japan=URL");
+        refused("static-list-ports", "0", "1 to 65535");
+        refused("allow-private-cidr", "10.0.0.0/40", "invalid");
+        refused("cni", "flannel", "cilium");
+    }
+
+    #[test]
+    fn servers_are_addresses_with_or_without_a_port() {
+        let run = read(&["--dns-server=10.96.0.10,[2001:4860:4860::8888]:5353", "--dns-server=2001:4860:4860::8844"])
+            .expect("servers");
+        let texts: Vec<String> = run.names.dns_server.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["10.96.0.10:53", "[2001:4860:4860::8888]:5353", "[2001:4860:4860::8844]:53"]);
+    }
 }

@@ -81,6 +81,12 @@ impl Facts {
         *self.complete.borrow()
     }
 
+    /// Becomes true with [`Self::is_complete`].
+    #[must_use]
+    pub fn completion(&self) -> watch::Receiver<bool> {
+        self.complete.clone()
+    }
+
     /// Waits for the first complete picture, until 5 s after the start at most. Gives [`Self::is_complete`].
     pub async fn ready(&self) -> bool {
         let mut complete = self.complete.clone();

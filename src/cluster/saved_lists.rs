@@ -70,11 +70,24 @@ impl SavedLists {
         }
     }
 
+    /// Writes an object. Where somebody else's fields stay in it, it is made anew: it would never be believed again.
     async fn apply(&self, config_map: ConfigMap) -> Result<(), StoreError> {
         let name = config_map.metadata.name.clone().unwrap_or_default();
+        let applied = self.apply_once(&name, &config_map).await?;
+        if only_ours(&applied).is_err() {
+            match self.write(self.config_maps.delete(&name, &DeleteParams::default())).await {
+                Err(error) if !error.is_not_found() => return Err(failure("deleted", &error)),
+                _ => {}
+            }
+            self.apply_once(&name, &config_map).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_once(&self, name: &str, config_map: &ConfigMap) -> Result<ConfigMap, StoreError> {
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let applied = self.write(self.config_maps.patch(&name, &parameters, &Patch::Apply(&config_map))).await;
-        applied.map(|_| ()).map_err(|error| failure("written", &error))
+        let applied = self.write(self.config_maps.patch(name, &parameters, &Patch::Apply(config_map))).await;
+        applied.map_err(|error| failure("written", &error))
     }
 }
 

@@ -234,8 +234,8 @@ pub struct Inputs<Changes> {
     pub facts: watch::Receiver<Arc<ClusterFacts>>,
     /// Whether this process leads.
     pub leading: watch::Receiver<bool>,
-    /// Is true while the owned objects are all known.
-    pub owned_synced: watch::Receiver<bool>,
+    /// What has to be known before anything is decided: a first policy without the cluster's DNS would cut it.
+    pub synced: Vec<watch::Receiver<bool>>,
     /// Beaten by the loop.
     pub health: Health,
 }
@@ -248,7 +248,9 @@ pub async fn run<Changes>(context: Arc<Context>, inputs: Inputs<Changes>, stop: 
 where
     Changes: Stream<Item = Vec<ResourceChange>> + Send + 'static,
 {
-    let Inputs { store, changes, mut woken, mut facts, mut leading, mut owned_synced, health } = inputs;
+    let Inputs { store, changes, mut woken, mut facts, mut leading, synced, health } = inputs;
+    let mut synced = stream_of(synced);
+    let mut known = false;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     let (queue, requests) = tokio::sync::mpsc::unbounded_channel::<ObjectRef<CitrixAllowlist>>();
     let requests = Arc::new(tokio::sync::Mutex::new(requests));
@@ -265,7 +267,7 @@ where
     context.learn(facts.borrow_and_update().clone());
     let mut term: Option<Term> = None;
     loop {
-        let ready = *leading.borrow_and_update() && *owned_synced.borrow_and_update();
+        let ready = *leading.borrow_and_update() && known;
         if ready && term.is_none() {
             tracing::info!("leading: reconciling");
             context.feeds.restore().await;
@@ -299,12 +301,28 @@ where
             }
             Ok(()) = leading.changed() => context.metrics.leading(*leading.borrow()),
             _ = heartbeat.tick() => health.beat(),
-            Ok(()) = owned_synced.changed() => {}
+            Some(all) = synced.next() => known = all,
         }
     }
     if let Some(term) = term {
         term.finish().await;
     }
+}
+
+/// Whether all of these are true, each time one of them changes.
+fn stream_of(receivers: Vec<watch::Receiver<bool>>) -> impl Stream<Item = bool> + Unpin {
+    let state = (receivers, true);
+    Box::pin(futures::stream::unfold(state, |(mut receivers, first)| async move {
+        if !first && !receivers.is_empty() {
+            let changes = receivers.iter_mut().map(|receiver| Box::pin(receiver.changed()));
+            // A sender that is gone never changes again: its watch has ended, and the process with it.
+            if futures::future::select_all(changes).await.0.is_err() {
+                return None;
+            }
+        }
+        let all = receivers.iter_mut().fold(true, |all, receiver| *receiver.borrow_and_update() && all);
+        Some((all, (receivers, false)))
+    }))
 }
 
 /// The reconciling of one term of leadership.

@@ -74,14 +74,13 @@ impl Feeds {
         let (now, wall) = (shared.clock.instant(), shared.clock.now());
         let mut guard = shared.lock();
         let table = &mut *guard;
-        let bounds = table.bounds(key, &shared.settings);
         for who in table.entries.get(key).into_iter().flat_map(|entry| &entry.subscribers) {
             if let Some(subscription) = table.subscriptions.get_mut(who) {
                 subscription.refresh.sent.clone_from(&subscription.refresh.asked);
             }
         }
         let Some(entry) = table.entries.get_mut(key) else { return };
-        let arrival = Arrival { at: wall, instant: now, transaction_id: None, bounds, fraction: 0.0 };
+        let arrival = Arrival { at: wall, instant: now, transaction_id: None, fraction: 0.0 };
         let changed = entry.take(answer, &arrival);
         shared.observer.fetched(&CompletedFetch {
             key,
@@ -91,6 +90,7 @@ impl Feeds {
             transaction_id: "",
             took: Duration::ZERO,
         });
+        table.answered(key);
         table.wake(key, &shared.waker);
     }
 

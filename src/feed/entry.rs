@@ -46,7 +46,6 @@ pub(super) struct Arrival {
     pub(super) at: Timestamp,
     pub(super) instant: Instant,
     pub(super) transaction_id: Option<String>,
-    pub(super) bounds: Bounds,
     pub(super) fraction: f64,
 }
 
@@ -63,6 +62,8 @@ pub(super) struct Standing {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) subscribers: BTreeSet<Subscriber>,
+    /// On its intervals: the shortest that any resource that needs it asks for.
+    pub(super) bounds: Bounds,
     /// Scheme, host and port that is asked.
     pub(super) host: String,
     /// The list in use.
@@ -101,9 +102,10 @@ pub(super) struct Rendered {
 }
 
 impl Entry {
-    pub(super) fn new(host: String, now: Instant, estimate: Option<Timestamp>) -> Self {
+    pub(super) fn new(host: String, bounds: Bounds, now: Instant, estimate: Option<Timestamp>) -> Self {
         Self {
             subscribers: BTreeSet::new(),
+            bounds,
             host,
             believed: None,
             previous: None,
@@ -167,7 +169,7 @@ impl Entry {
                 (outcome, false)
             }
         };
-        self.last = Some(Completed::after(self.last.as_ref(), outcome, arrival.at, arrival.bounds));
+        self.last = Some(Completed::after(self.last.as_ref(), outcome, arrival.at, self.bounds));
         (self.anchor, self.passed, self.fraction) = (arrival.instant, Duration::ZERO, arrival.fraction);
         changed
     }
@@ -246,11 +248,11 @@ impl Entry {
     }
 
     /// When the next request is due.
-    pub(super) fn due(&self, bounds: Bounds, floor: Duration, now: Instant, wall: Timestamp) -> Instant {
+    pub(super) fn due(&self, floor: Duration, now: Instant, wall: Timestamp) -> Instant {
         let due = match &self.last {
             None => self.anchor,
             Some(last) => {
-                let wait = last.delay(bounds).jittered(self.fraction);
+                let wait = last.delay(self.bounds).jittered(self.fraction);
                 // The monotonic clock stands still while a machine sleeps; the wall clock may be set. Whichever comes
                 // first counts, but the wall clock never for more than one request in the operator's shortest time.
                 let by_wall = last.at.saturating_add(wait).unwrap_or(Timestamp::MAX) <= wall
@@ -262,10 +264,10 @@ impl Entry {
     }
 
     /// About when the next request is, without jitter.
-    pub(super) fn next_fetch(&self, bounds: Bounds) -> Option<Timestamp> {
+    pub(super) fn next_fetch(&self) -> Option<Timestamp> {
         match &self.last {
             None => self.estimate,
-            Some(last) => Some(last.at.saturating_add(last.delay(bounds).planned).unwrap_or(Timestamp::MAX)),
+            Some(last) => Some(last.at.saturating_add(last.delay(self.bounds).planned).unwrap_or(Timestamp::MAX)),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::client::LARGEST_DOCUMENT;
 use super::client::origin;
 use super::entry::{Arrival, Entry, Held, Restored};
+use super::schedule::Bounds;
 use super::store::{Saved, SavedList, StoreError, decompress};
 use super::table::Feeds;
 use std::time::Duration;
@@ -65,10 +66,13 @@ impl Feeds {
                 held.paused_until = Some(held.paused_until.map_or(until, |before| before.max(until)));
             }
         }
+        let unbound = Bounds::shared([], shared.settings.min_refresh);
         for (list, restored) in read {
             let url = shared.settings.url(&list.key);
-            let entry =
-                table.entries.entry(list.key.clone()).or_insert_with(|| Entry::new(origin(&url), now, Some(wall)));
+            let entry = table
+                .entries
+                .entry(list.key.clone())
+                .or_insert_with(|| Entry::new(origin(&url), unbound, now, Some(wall)));
             if entry.fetched_at.is_some_and(|known| known >= restored.fetched_at) {
                 continue;
             }
@@ -77,7 +81,6 @@ impl Feeds {
                 at: wall,
                 instant: now,
                 transaction_id: list.state.transaction_id,
-                bounds: super::schedule::Bounds::shared([], shared.settings.min_refresh),
                 fraction: fastrand::f64(),
             };
             entry.restore(restored, &arrival);

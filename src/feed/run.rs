@@ -7,9 +7,10 @@ use super::observer::CompletedFetch;
 use super::request::FeedKey;
 use super::schedule::Outcome;
 use super::store::{SavedList, SavedState, compress};
-use super::table::{Feeds, Table};
+use super::table::{Feeds, Subscription, Table};
 use crate::reason::Reason;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -65,14 +66,14 @@ impl Feeds {
                 break;
             }
         }
-        let mut under_way = FuturesUnordered::new();
+        let mut under_way: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
         loop {
             let (started, wake) = self.start_due();
             for request in started {
-                under_way.push(self.perform(request));
+                under_way.push(Box::pin(self.perform(request)));
             }
             if self.forget_unneeded() {
-                self.forget_saved().await;
+                under_way.push(Box::pin(self.forget_saved()));
             }
             tokio::select! {
                 Some(()) = under_way.next(), if !under_way.is_empty() => {}
@@ -102,11 +103,15 @@ impl Feeds {
         let mut guard = shared.lock();
         let table = &mut *guard;
         let mut due: BTreeMap<String, Vec<(FeedKey, Candidate)>> = BTreeMap::new();
+        table.waiting.clear();
         for (key, entry) in &table.entries {
+            if entry.last.is_none() && !entry.subscribers.is_empty() {
+                *table.waiting.entry(entry.host.clone()).or_default() += 1;
+            }
             if entry.in_flight || entry.subscribers.is_empty() {
                 continue;
             }
-            let at = entry.due(table.bounds(key, &shared.settings), shared.settings.min_refresh, now, wall);
+            let at = entry.due(shared.settings.min_refresh, now, wall);
             if at > now {
                 wake = wake.min(at);
                 continue;
@@ -175,15 +180,22 @@ impl Feeds {
         let shared = &*self.0;
         let (now, wall) = (shared.clock.instant(), shared.clock.now());
         let Started { key, host, ticket, request } = started;
+        // Read before the table is locked: nobody has to wait for that.
+        let read = match &result {
+            Ok(Fetched::Document { body, last_modified, content_type }) => {
+                Some(self.read(&key, body, last_modified.clone(), content_type.as_deref()))
+            }
+            _ => None,
+        };
         let mut guard = shared.lock();
         let table = &mut *guard;
         if let Some(host) = table.hosts.get_mut(&host) {
             host.limiter.complete(ticket, now);
         }
-        let bounds = table.bounds(&key, &shared.settings);
         let entry = table.entries.get_mut(&key)?;
         entry.in_flight = false;
         let answer = match result {
+            Ok(Fetched::Document { .. }) => read.unwrap_or(Answer::NotModified),
             Ok(Fetched::Moved { url }) => {
                 let hops = entry.moved.as_ref().map_or(1, |(_, hops)| hops + 1);
                 if hops <= MOST_REDIRECTS {
@@ -201,16 +213,12 @@ impl Feeds {
                 }
                 _ => Answer::NotModified,
             },
-            Ok(Fetched::Document { body, last_modified, content_type }) => {
-                self.read(&key, &body, last_modified, content_type.as_deref())
-            }
             Err(error) => answer_to(&error),
         };
         let arrival = Arrival {
             at: wall,
             instant: now,
             transaction_id: Some(request.transaction_id.clone()),
-            bounds,
             fraction: fastrand::f64(),
         };
         let changed = entry.take(answer, &arrival);
@@ -230,6 +238,7 @@ impl Feeds {
             took,
         });
         let save = self.saved_list(&key, entry);
+        table.answered(&key);
         table.wake(&key, &shared.waker);
         save
     }
@@ -335,18 +344,23 @@ impl Feeds {
 }
 
 impl Table {
-    /// Wakes who needs an entry, and notes which refreshes it has answered.
-    pub(super) fn wake(&mut self, key: &FeedKey, waker: &crate::subscriber::Waker) {
+    /// Notes which refreshes a completed fetch has answered.
+    pub(super) fn answered(&mut self, key: &FeedKey) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         for who in &entry.subscribers {
-            if let Some(subscription) = self.subscriptions.get_mut(who) {
-                let refresh = &mut subscription.refresh;
+            if let Some(Subscription { refresh, .. }) = self.subscriptions.get_mut(who) {
                 refresh.handled.clone_from(&refresh.sent);
                 if refresh.asked != refresh.sent {
                     // Asked for while the request was under way: its answer may be older than the wish.
                     entry.urgent = Some(entry.anchor());
                 }
             }
+        }
+    }
+
+    /// Wakes who needs an entry.
+    pub(super) fn wake(&self, key: &FeedKey, waker: &crate::subscriber::Waker) {
+        for who in self.entries.get(key).into_iter().flat_map(|entry| &entry.subscribers) {
             waker.wake(who);
         }
     }

@@ -46,6 +46,8 @@ pub(super) struct Table {
     pub(super) entries: BTreeMap<FeedKey, Entry>,
     pub(super) subscriptions: BTreeMap<Subscriber, Subscription>,
     pub(super) hosts: BTreeMap<String, Host>,
+    /// How many entries of each host have not had their first answer, as of the last look at all of them.
+    pub(super) waiting: BTreeMap<String, usize>,
     /// Whether what was saved has been read: before that nothing that is saved may be forgotten.
     pub(super) restored: bool,
 }
@@ -109,10 +111,10 @@ impl Feeds {
         if !known {
             let mut refresh = RefreshTokens::default();
             if let Some(held) = table.subscriptions.remove(who) {
-                table.leave(who, &held.key, now);
+                table.leave(who, &held, &self.0.settings, now);
                 refresh = held.refresh;
             }
-            table.join(who, &key, &shared.settings, now, wall);
+            table.join(who, &key, &request, &shared.settings, now, wall);
             table.subscriptions.insert(who.clone(), Subscription { key, request, refresh });
             shared.changed.notify_one();
         }
@@ -130,7 +132,7 @@ impl Feeds {
         let now = self.0.clock.instant();
         let mut table = self.0.lock();
         if let Some(held) = table.subscriptions.remove(who) {
-            table.leave(who, &held.key, now);
+            table.leave(who, &held, &self.0.settings, now);
         }
     }
 
@@ -157,14 +159,13 @@ impl Feeds {
         let mut guard = shared.lock();
         let table = &mut *guard;
         let Some(key) = table.subscriptions.get(who).map(|held| held.key.clone()) else { return };
-        let bounds = table.bounds(&key, &shared.settings);
         if let Some(entry) = table.entries.get_mut(&key)
             && entry.confirmations < 2
         {
             let since = entry.last.map_or(Duration::ZERO, |last| {
                 Duration::try_from(wall.duration_since(last.at)).unwrap_or(Duration::ZERO)
             });
-            entry.urgent.get_or_insert(now + bounds.min().saturating_sub(since));
+            entry.urgent.get_or_insert(now + entry.bounds.min().saturating_sub(since));
         }
         shared.changed.notify_one();
     }
@@ -177,7 +178,7 @@ impl Feeds {
         let table = shared.lock();
         let mut waiting: Vec<(bool, Instant, &FeedKey)> = Vec::new();
         for (key, entry) in &table.entries {
-            let due = entry.due(table.bounds(key, &shared.settings), shared.settings.min_refresh, now, wall);
+            let due = entry.due(shared.settings.min_refresh, now, wall);
             if due <= now && !entry.in_flight && !entry.subscribers.is_empty() {
                 waiting.push((entry.believed.is_some(), due, key));
             }
@@ -192,7 +193,7 @@ impl Feeds {
             age: entry.fetched_at.map(age),
             valid_until: entry.believed.as_ref().and_then(|held| held.allowlist.valid_until),
             version: entry.believed.as_ref().and_then(|held| held.allowlist.version.clone()),
-            next_fetch: entry.next_fetch(table.bounds(key, &shared.settings)),
+            next_fetch: entry.next_fetch(),
             queue_place: places.get(key).copied(),
             reason: entry.standing.reason,
             held_back: entry.held_back.is_some(),
@@ -228,7 +229,6 @@ impl Shared {
 
     fn view(&self, table: &mut Table, who: &Subscriber) -> Option<FeedView> {
         let subscription = table.subscriptions.get(who)?;
-        let bounds = table.bounds(&subscription.key, &self.settings);
         let (key, customer) = (subscription.key.clone(), subscription.request.customer.clone());
         let handled_refresh = subscription.refresh.handled.clone();
         let entry = table.entries.get_mut(&key)?;
@@ -254,7 +254,7 @@ impl Shared {
             problems: entry.standing.problems.clone(),
             cloud: key.cloud,
             fetched_at: entry.fetched_at,
-            next_fetch: entry.next_fetch(bounds).filter(|_| self.settings.feed_dir.is_none()),
+            next_fetch: entry.next_fetch().filter(|_| self.settings.feed_dir.is_none()),
             transaction_id: entry.transaction_id.clone(),
             handled_refresh,
         })
@@ -280,49 +280,60 @@ impl Shared {
 }
 
 impl Table {
-    /// The bounds of an entry: the shortest that any resource that needs it asks for.
-    pub(super) fn bounds(&self, key: &FeedKey, settings: &FeedSettings) -> Bounds {
-        let subscribers = self.entries.get(key).map(|entry| &entry.subscribers);
-        let asked = subscribers.into_iter().flatten().filter_map(|who| self.subscriptions.get(who));
-        Bounds::shared(asked.map(|held| (held.request.min_interval, held.request.max_interval)), settings.min_refresh)
-    }
-
-    fn join(&mut self, who: &Subscriber, key: &FeedKey, settings: &FeedSettings, now: Instant, wall: Timestamp) {
+    fn join(
+        &mut self,
+        who: &Subscriber,
+        key: &FeedKey,
+        request: &FeedRequest,
+        settings: &FeedSettings,
+        now: Instant,
+        wall: Timestamp,
+    ) {
+        let asked = (request.min_interval, request.max_interval);
         if !self.entries.contains_key(key) {
             let host = origin(&settings.url(key));
             let estimate = self.estimate(&host, settings, wall);
-            self.entries.insert(key.clone(), Entry::new(host, now, Some(estimate)));
+            let bounds = Bounds::shared([asked], settings.min_refresh);
+            self.entries.insert(key.clone(), Entry::new(host, bounds, now, Some(estimate)));
         }
         if let Some(entry) = self.entries.get_mut(key) {
             if entry.is_rejected() {
                 entry.urgent.get_or_insert(now);
             }
+            let held = (entry.bounds.min(), entry.bounds.max());
+            let others = (!entry.subscribers.is_empty()).then_some(held);
+            entry.bounds = Bounds::shared(others.into_iter().chain([asked]), settings.min_refresh);
             entry.subscribers.insert(who.clone());
             entry.unneeded_since = None;
         }
     }
 
-    pub(super) fn leave(&mut self, who: &Subscriber, key: &FeedKey, now: Instant) {
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.subscribers.remove(who);
-            entry.rendered.retain(|customer, _| {
-                entry
-                    .subscribers
-                    .iter()
-                    .any(|who| self.subscriptions.get(who).is_some_and(|held| held.request.customer == *customer))
-            });
-            if entry.subscribers.is_empty() {
-                entry.unneeded_since = Some(now);
-            }
+    /// Takes a resource whose subscription is gone already off an entry.
+    pub(super) fn leave(&mut self, who: &Subscriber, left: &Subscription, settings: &FeedSettings, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&left.key) else { return };
+        entry.subscribers.remove(who);
+        if entry.subscribers.is_empty() {
+            entry.unneeded_since = Some(now);
+        }
+        let others = entry.subscribers.iter().filter_map(|who| self.subscriptions.get(who));
+        let asked = others.map(|held| (held.request.min_interval, held.request.max_interval));
+        entry.bounds = Bounds::shared(asked, settings.min_refresh);
+        let customer = &left.request.customer;
+        let same =
+            |who: &Subscriber| self.subscriptions.get(who).is_some_and(|held| held.request.customer == *customer);
+        if entry.rendered.contains_key(customer) && !entry.subscribers.iter().any(same) {
+            entry.rendered.remove(customer);
         }
     }
 
     /// About when a further new entry of a host has its turn: a minute for each limit's worth of others before it.
-    fn estimate(&self, host: &str, settings: &FeedSettings, wall: Timestamp) -> Timestamp {
+    fn estimate(&mut self, host: &str, settings: &FeedSettings, wall: Timestamp) -> Timestamp {
         if settings.feed_dir.is_some() {
             return wall;
         }
-        let before = self.entries.values().filter(|entry| entry.last.is_none() && entry.host == host).count();
+        let waiting = self.waiting.entry(host.to_owned()).or_default();
+        let before = *waiting;
+        *waiting += 1;
         let limit = usize::try_from(settings.requests_per_minute.get()).unwrap_or(usize::MAX);
         let minutes = i64::try_from(before / limit.max(1)).unwrap_or(0);
         wall.saturating_add(SignedDuration::from_mins(minutes)).unwrap_or(wall)

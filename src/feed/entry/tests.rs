@@ -30,7 +30,6 @@ fn arrival(start: Instant, seconds: u32) -> Arrival {
         at: epoch() + SignedDuration::from_secs(seconds.into()),
         instant: start + Duration::from_secs(seconds.into()),
         transaction_id: Some(format!("transaction {seconds}")),
-        bounds: bounds(),
         fraction: 0.0,
     }
 }
@@ -44,13 +43,13 @@ const FULL: [&str; 4] = ["a.example.net", "b.example.net", "c.example.net", "d.e
 #[test]
 fn a_list_a_confirmation_a_failure_and_an_empty_answer() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), start, None);
-    assert_eq!(entry.due(bounds(), FLOOR, start, epoch()), start);
+    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
+    assert_eq!(entry.due(FLOOR, start, epoch()), start);
     assert_eq!(entry.if_modified_since(), None);
 
     assert!(entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 0)));
     assert_eq!((entry.confirmations, entry.standing.reason, entry.standing.current), (1, Reason::Fetched, true));
-    assert_eq!(entry.next_fetch(bounds()), Some(epoch() + SignedDuration::from_secs(3600)));
+    assert_eq!(entry.next_fetch(), Some(epoch() + SignedDuration::from_secs(3600)));
     assert!(entry.if_modified_since().is_some());
 
     assert!(!entry.take(Answer::NotModified, &arrival(start, 3600)));
@@ -70,14 +69,14 @@ fn a_list_a_confirmation_a_failure_and_an_empty_answer() {
 #[test]
 fn a_shrunk_list_waits_for_the_next_fetch_and_comes_whole() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), start, None);
+    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
     entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 0));
     assert!(!entry.take(Answer::List(held(&FULL[..1], 7200)), &arrival(start, 3600)));
     assert_eq!(entry.standing.reason, Reason::FeedShrank);
     assert_eq!(entry.standing.problems.len(), 1);
     assert_eq!(entry.standing.problems[0].kind, ProblemKind::FeedShrank);
     assert!(entry.standing.message.starts_with("the newest list drops 3 of 4"));
-    assert_eq!(entry.next_fetch(bounds()), Some(epoch() + SignedDuration::from_secs(3900)));
+    assert_eq!(entry.next_fetch(), Some(epoch() + SignedDuration::from_secs(3900)));
     assert_eq!(entry.if_modified_since(), None, "304 would say nothing about the list held back");
     assert!(!entry.take(failed(), &arrival(start, 3900)));
     assert!(entry.held_back.is_some(), "a failure neither confirms nor forgets");
@@ -89,7 +88,7 @@ fn a_shrunk_list_waits_for_the_next_fetch_and_comes_whole() {
 #[test]
 fn the_list_before_stays_until_the_new_one_is_confirmed() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), start, None);
+    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
     entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 0));
     assert!(entry.take(Answer::List(held(&FULL[..3], 7200)), &arrival(start, 3600)));
     assert_eq!(entry.confirmations, 1);
@@ -104,11 +103,11 @@ fn the_list_before_stays_until_the_new_one_is_confirmed() {
 #[test]
 fn both_clocks_count() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), start, None);
+    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
     entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 0));
     let due = |monotonic: u64, wall: i64| {
         let now = start + Duration::from_secs(monotonic);
-        entry.due(bounds(), FLOOR, now, epoch() + SignedDuration::from_secs(wall)) <= now
+        entry.due(FLOOR, now, epoch() + SignedDuration::from_secs(wall)) <= now
     };
     assert!(!due(3599, 3599));
     assert!(due(3600, 3600));
@@ -120,12 +119,12 @@ fn both_clocks_count() {
 #[test]
 fn a_restored_list_is_due_when_it_was() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), start, None);
+    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
     let believed = held(&FULL, 3600);
     let restored = Restored { believed, previous: None, fetched_at: epoch(), confirmations: 3, stale_answers: 0 };
     entry.restore(restored, &arrival(start, 1000));
     let after = |seconds: u64| start + Duration::from_secs(seconds);
-    assert_eq!(entry.due(bounds(), FLOOR, after(1000), arrival(start, 1000).at), after(3600));
+    assert_eq!(entry.due(FLOOR, after(1000), arrival(start, 1000).at), after(3600));
     assert_eq!((entry.confirmations, entry.fetched_at), (3, Some(epoch())));
     assert_eq!(entry.standing.reason, Reason::Fetched);
 }
