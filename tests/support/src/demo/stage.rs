@@ -121,6 +121,11 @@ impl Stage {
         format!("{}\n{}", self.operator.process().log_tail(), self.dns.process().log_tail())
     }
 
+    /// All that the operator has logged.
+    pub(super) fn operator_log(&self) -> String {
+        self.operator.log()
+    }
+
     /// How a person goes on from here.
     pub(super) fn say_how_to_talk_to_it(&self, teller: &Teller) {
         teller.step("Everything keeps running until Ctrl-C. In another shell:");

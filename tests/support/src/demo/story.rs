@@ -57,7 +57,7 @@ async fn apply_example(teller: &Teller, stage: &Stage) -> anyhow::Result<()> {
 
 async fn wait_until_ready(teller: &Teller, stage: &mut Stage) -> anyhow::Result<()> {
     teller.step("Watching it become Ready: the list is fetched, every name resolved, the policies applied");
-    teller.say("$ kubectl get cal --watch");
+    teller.say(&format!("$ kubectl get cal -n {} --watch", stage.namespace));
     let deadline = Instant::now() + PATIENCE;
     let mut shown = String::new();
     loop {
@@ -99,7 +99,8 @@ async fn show_policies(teller: &Teller, stage: &Stage) -> anyhow::Result<Vec<Ope
         let spec: Vec<&str> = yaml.lines().skip_while(|line| *line != "spec:").collect();
         let left = spec.len().saturating_sub(POLICY_LINES);
         let first = spec[..spec.len() - left].join("\n");
-        teller.command(&format!("kubectl get netpol {name} -o yaml"), &format!("{first}\n... {left} more lines"));
+        let command = format!("kubectl get netpol {name} -n {} -o yaml", stage.namespace);
+        teller.command(&command, &format!("{first}\n... {left} more lines"));
     }
     Ok(policies::openings(&policies))
 }
@@ -117,7 +118,7 @@ async fn explain(teller: &Teller, stage: &Stage, openings: &[Opening]) -> anyhow
     if found.is_empty() {
         bail!("no endpoint in {map} has the address {address}");
     }
-    teller.say(&format!("$ kubectl get cm {map} -o '{key}' | grep {address}"));
+    teller.say(&format!("$ kubectl get cm {map} -n {} -o '{key}' | grep {address}", stage.namespace));
     teller.say(&found.join("\n"));
     for opening in policies::allowing(openings, address) {
         teller.say(&format!("{}, rule {}: {} on {}", opening.policy, opening.rule, opening.cidr, opening.ports));
@@ -187,11 +188,15 @@ async fn publish_a_list(teller: &Teller, stage: &mut Stage, before: Vec<Opening>
 
 async fn show_events(teller: &Teller, stage: &Stage) -> anyhow::Result<()> {
     teller.step(&format!("What the operator says about {RESOURCE} of {CUSTOMER}"));
+    let namespace = &stage.namespace;
     let wide = stage.kubectl(&["get", "cal", RESOURCE, "-o", "wide"], None).await?;
-    teller.command("kubectl get cal -o wide", &wide);
+    teller.command(&format!("kubectl get cal -n {namespace} -o wide"), &wide);
     let columns = "custom-columns=TYPE:.type,REASON:.reason,MESSAGE:.message";
     let events =
         stage.kubectl(&["get", "events", "--sort-by=.metadata.creationTimestamp", "-o", columns], None).await?;
-    teller.command(&format!("kubectl get events -o {columns}"), &events);
+    teller.command(&format!("kubectl get events -n {namespace} -o {columns}"), &events);
+    let log = stage.operator_log();
+    let applied: Vec<&str> = log.lines().filter(|line| line.contains(" applied ")).collect();
+    teller.command("grep ' applied ' operator.log", &applied.join("\n"));
     Ok(())
 }
