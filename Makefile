@@ -31,12 +31,16 @@ check: ## Check format, lints, generated files, licences and sources of dependen
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(call heading,Generated files: what the code would write now)
 	@tests/check-generated.sh
+	@tests/build-tools.sh helm
+	@charts/generate.sh --check
 	$(call heading,Dependencies: cargo deny check licenses bans sources)
 	@tests/build-tools.sh check
 	@PATH="$(TOOLS):$$PATH" cargo deny --locked check licenses bans sources
 
 generate: ## Write the generated files anew
 	@tests/check-generated.sh --write
+	@tests/build-tools.sh helm
+	@charts/generate.sh --write
 
 demo: ## Show it at work on a control plane of its own (KEEP=1 leaves that running; KUBECONFIG uses yours)
 	$(call heading,Programs that the demo stands on: built where missing)

@@ -9,6 +9,7 @@ use crate::cluster::facts::{Facts, FactsSettings};
 use crate::cluster::lease::election::Timing;
 use crate::cluster::lease::{self, Leadership, LeaseSettings};
 use crate::cluster::owned::OwnedObjects;
+use crate::cluster::pods::PodLister;
 use crate::cluster::report::StatusWriter;
 use crate::cluster::saved_lists::SavedLists;
 use crate::cluster::scope::Scope;
@@ -96,6 +97,7 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         feeds.clone(),
         names.clone(),
         Arc::clone(&owned),
+        PodLister::new(client.clone()),
         writer,
         reporter,
         metrics.clone(),

@@ -7,7 +7,7 @@ use super::{Context, Error};
 use crate::cluster::apply::WriteError;
 use crate::cluster::changes::{self, Change, Changes, Precondition};
 use crate::cluster::owned::{Kind, ObjectKey};
-use crate::crd::{Mode, Problem, ProblemKind, WouldApply};
+use crate::crd::{Problem, ProblemKind, WouldApply};
 use crate::feed::Allowlist;
 use crate::names::Addresses;
 use crate::net::Direction;
@@ -21,6 +21,17 @@ use std::time::{Duration, Instant};
 
 /// How soon it is looked again whether an object that is not ours is still in the way.
 const CONFLICT_RETRY: Duration = Duration::from_secs(60);
+
+/// What the station before this one hands on.
+pub(super) struct Rendered<'a> {
+    pub plan: &'a Plan,
+    /// What Enforce keeps in the cluster.
+    pub objects: Objects,
+    /// What of that is only reported: in Audit mode.
+    pub would_apply: Option<WouldApply>,
+    pub allowlist: &'a Arc<Allowlist>,
+    pub addresses: &'a Addresses,
+}
 
 /// How the station ended.
 pub(super) struct Ended {
@@ -43,13 +54,10 @@ pub(super) async fn apply(
     subject: &Subject<'_>,
     context: &Context,
     state: &mut State,
-    plan: &Plan,
-    mut objects: Objects,
-    allowlist: &Arc<Allowlist>,
-    addresses: &Addresses,
+    rendered: Rendered<'_>,
 ) -> Ended {
-    let audit = subject.resource.spec.mode == Mode::Audit;
-    let would_apply = audit.then(|| would_apply(&objects));
+    let Rendered { plan, mut objects, would_apply, allowlist, addresses } = rendered;
+    let audit = would_apply.is_some();
     if audit {
         objects.policies.clear();
     }
@@ -189,16 +197,6 @@ fn failed(error: WriteError) -> Ended {
         WriteError::Changed(_) | WriteError::Unavailable { .. } | WriteError::NotLeading => {
             Ended { failure: Some(Error::Write(error)), ..Ended::well(Outcome::Unavailable(message)) }
         }
-    }
-}
-
-fn would_apply(objects: &Objects) -> WouldApply {
-    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    WouldApply {
-        policies: objects.policies.iter().filter_map(|policy| policy.metadata.name.clone()).collect(),
-        rules: count(objects.rules),
-        peers: count(objects.peers),
-        ..WouldApply::default()
     }
 }
 

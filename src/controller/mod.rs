@@ -6,11 +6,13 @@ mod backoff;
 mod contention;
 mod reconcile;
 mod state;
+mod surroundings;
 mod turns;
 
 use crate::clock::Clock;
 use crate::cluster::apply::{WriteError, Writer};
 use crate::cluster::owned::OwnedObjects;
+use crate::cluster::pods::PodLister;
 use crate::cluster::report::{StatusError, StatusWriter};
 use crate::cluster::watch::ResourceChange;
 use crate::crd::CitrixAllowlist;
@@ -75,6 +77,8 @@ pub struct Context {
     pub names: Names,
     /// What the operator keeps in the cluster.
     pub owned: Arc<OwnedObjects>,
+    /// Lists the pods selected, where a report needs them.
+    pub pods: PodLister,
     /// Writes objects.
     pub writer: Writer,
     /// Writes status and events.
@@ -97,6 +101,7 @@ impl Context {
         feeds: Feeds,
         names: Names,
         owned: Arc<OwnedObjects>,
+        pods: PodLister,
         writer: Writer,
         reporter: StatusWriter,
         metrics: Arc<Metrics>,
@@ -111,6 +116,7 @@ impl Context {
             feeds,
             names,
             owned,
+            pods,
             writer,
             reporter,
             metrics,

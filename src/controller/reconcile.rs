@@ -1,8 +1,9 @@
 //! One reconcile: the stations in their order, and what each hands the next.
 
 use super::activation::{self, Gate};
-use super::apply::{self, Ended};
+use super::apply::{self, Ended, Rendered};
 use super::state::{Shrunk, State, Written};
+use super::surroundings;
 use super::{Context, Error};
 use crate::cluster::apply::OwnerIdentity;
 use crate::cluster::owned::{Kind, Memory, ObjectKey, Observed};
@@ -135,7 +136,8 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         Some((inherited, until)) if now < *until => inherited,
         _ => &Inherited::default(),
     };
-    let declared_ports = None;
+    let pods = surroundings::pods(subject, context).await;
+    ended.problems.extend(pods.problem());
     let plan = plan::decide(&plan::Inputs {
         spec,
         selection: &selection,
@@ -143,7 +145,7 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         facts: &facts,
         guard: &guard,
         inherited,
-        declared_ports,
+        declared_ports: pods.declared_ports(),
     });
     ended.planned(&plan, &addresses);
 
@@ -168,9 +170,11 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     let layout = render::PreviousLayout::of(applied, &owner.name);
     let objects = render::objects(&owner, spec, &plan, &context.settings.limits, &layout);
     ended.rendered(&plan, &objects);
+    let would_apply = (subject.mode() == Mode::Audit).then(|| pods.would_apply(&spec.pod_selector, &objects));
     let inherited_until = state.inherited.as_ref().filter(|(rules, _)| !rules.is_empty()).map(|(_, until)| *until);
     ended.again = inherited_until.map(|until| until.saturating_duration_since(now));
-    ended.apply(subject, context, state, &plan, objects, &allowlist, &addresses).await
+    let rendered = Rendered { plan: &plan, objects, would_apply, allowlist: &allowlist, addresses: &addresses };
+    ended.apply(subject, context, state, rendered).await
 }
 
 /// Whether the pods selected may be isolated at all.
@@ -310,6 +314,7 @@ impl Ending {
             addresses.by_name.values().filter(|name| name.addresses.is_empty() && !name.state.is_definitive()).count();
         self.names = Some(NameFindings {
             waiting,
+            silent: !addresses.by_name.is_empty() && addresses.by_name.values().all(|name| name.state.is_failing()),
             unresolved: plan.names.saturating_sub(plan.names_resolved).saturating_sub(waiting),
             wildcards: plan.wildcards,
             required_wildcard: plan.required_wildcard_unhonoured,
@@ -328,13 +333,9 @@ impl Ending {
         subject: &Subject<'_>,
         context: &Context,
         state: &mut State,
-        plan: &Plan,
-        objects: Objects,
-        allowlist: &Arc<Allowlist>,
-        addresses: &Addresses,
+        rendered: Rendered<'_>,
     ) -> Progress {
-        let Ended { outcome, problems, again, failure, wrote } =
-            apply::apply(subject, context, state, plan, objects, allowlist, addresses).await;
+        let Ended { outcome, problems, again, failure, wrote } = apply::apply(subject, context, state, rendered).await;
         self.problems.extend(problems);
         self.again = [self.again, again].into_iter().flatten().min();
         let observed = context.owned.of(subject.who(), &subject.identity.uid);

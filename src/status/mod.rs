@@ -62,6 +62,8 @@ pub struct FeedFindings {
 pub struct NameFindings {
     /// Names without any answer yet.
     pub waiting: usize,
+    /// Whether no name at all is being answered at the moment, so that what is known of them grows old.
+    pub silent: bool,
     /// Names that are definitively absent, or fail.
     pub unresolved: usize,
     /// Wildcards nothing stands in for.
@@ -234,6 +236,11 @@ fn resolution(names: &NameFindings, summary: Option<&Summary>) -> (Truth, Reason
     if names.waiting > 0 {
         let message = format!("{resolved} names have addresses, {} not answered yet", names.waiting);
         (Truth::False, Reason::WaitingForNames, message)
+    } else if names.silent {
+        let message = format!(
+            "no name is being answered at the moment: the addresses known of {resolved} names stay allowed; is DNS reachable from the operator?"
+        );
+        (Truth::False, Reason::Unresolved, message)
     } else if names.unresolved > 0 {
         let message = format!("{resolved} names have addresses, {} without; see problems", names.unresolved);
         (Truth::False, Reason::Unresolved, message)

@@ -1,5 +1,6 @@
 //! What the tests and the demo stand on.
 
+pub mod bench;
 pub mod control_plane;
 pub mod coredns;
 pub mod cyclonus;
