@@ -280,14 +280,14 @@ where
             while requests.lock().await.try_recv().is_ok() {}
             term = Some(Term::begin(Arc::clone(&context), store.clone(), Arc::clone(&requests)));
             request_all();
-        } else if !*leading.borrow() {
-            if let Some(ended) = term.take() {
-                tracing::warn!("no longer leading: standing by");
-                ended.abort().await;
-                context.states.clear();
-                // Whoever leads meanwhile writes what we shall have to remember.
-                context.owned.start_over();
-            }
+        } else if !*leading.borrow()
+            && let Some(ended) = term.take()
+        {
+            tracing::warn!("no longer leading: standing by");
+            ended.abort().await;
+            context.states.clear();
+            // Whoever leads meanwhile writes what we shall have to remember.
+            context.owned.start_over();
         }
         tokio::select! {
             () = stop.cancelled() => break,
@@ -326,7 +326,9 @@ fn stream_of(receivers: Vec<watch::Receiver<bool>>) -> impl Stream<Item = bool> 
                 return None;
             }
         }
-        let all = receivers.iter_mut().fold(true, |all, receiver| *receiver.borrow_and_update() && all);
+        // Every one is marked as seen, whether or not an earlier one is false already.
+        let values: Vec<bool> = receivers.iter_mut().map(|receiver| *receiver.borrow_and_update()).collect();
+        let all = values.into_iter().all(|value| value);
         Some((all, (receivers, false)))
     }))
 }

@@ -1,6 +1,6 @@
 //! One reconcile: the stations in their order, and what each hands the next.
 
-use super::activation::{self, Gate};
+use super::activation;
 use super::apply::{self, Ended, Rendered};
 use super::state::{Shrunk, State, Written};
 use super::surroundings;
@@ -99,7 +99,7 @@ fn is_provisional(subject: &Subject<'_>, state: &State, progress: &Progress) -> 
 /// How a reconcile that did not fail is counted.
 fn outcome(progress: &Progress) -> &'static str {
     match progress.findings.outcome {
-        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } => "waiting",
+        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } | Outcome::NothingResolved(_) => "waiting",
         Outcome::Suspended
         | Outcome::Audit(_)
         | Outcome::Protected(_)
@@ -163,24 +163,6 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     });
     ended.planned(&plan, &addresses);
 
-    // The first policies wait, since they isolate pods. Audit, which has no policies to remember addresses by, waits
-    // once in each process, so that its ConfigMap does not lose after a restart what DNS is about to say.
-    let waits = match subject.mode() {
-        Mode::Enforce => !observed.keys().any(|key| key.kind == Kind::Policy),
-        Mode::Audit => !state.audited,
-    };
-    if waits {
-        let since = *state.waiting_since.get_or_insert(now);
-        if let Gate::Held { waiting, until } =
-            activation::gate(&addresses, since, context.settings.first_policy_wait, now)
-        {
-            ended.again = until.map(|until| until.saturating_duration_since(now));
-            return ended.with(Outcome::WaitingForNames { waiting, none_answered: until.is_none() });
-        }
-    }
-    state.waiting_since = None;
-    state.audited = subject.mode() == Mode::Audit;
-
     let owner = render::Owner {
         name: subject.resource.name_any(),
         namespace: subject.who().namespace.to_string(),
@@ -188,12 +170,39 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     };
     let applied = observed.keys().filter(|key| key.kind == Kind::Policy).map(|key| &*key.name);
     let layout = render::PreviousLayout::of(applied, &owner.name);
-    let objects = render::objects(&owner, spec, &plan, &context.settings.limits, &layout);
+    let first = match subject.mode() {
+        Mode::Enforce => activation::first_policies(&plan, layout),
+        // Audit has no policies to remember addresses by: it waits once in each process, so that after a restart its
+        // report and its ConfigMap do not lose what DNS is about to say.
+        Mode::Audit if !state.passed => activation::first_policies(&plan, render::PreviousLayout::default()),
+        Mode::Audit => Vec::new(),
+    };
+    let since = *state.waiting_since.get_or_insert(now);
+    let hold = activation::hold(&plan, &first, &addresses, since, context.settings.first_policy_wait, now)
+        // That nothing would be applied is what Audit is there to say.
+        .filter(|hold| subject.mode() == Mode::Enforce || matches!(hold.outcome, Outcome::WaitingForNames { .. }));
+    // Not where it has just ended: a write that fails must not begin it anew.
+    if first.is_empty() {
+        state.waiting_since = None;
+    }
+    ended.again = hold.as_ref().and_then(|hold| hold.until).map(|until| until.saturating_duration_since(now));
+    if let Some(hold) = hold.as_ref().filter(|_| layout == render::PreviousLayout::default()) {
+        return ended.with(hold.outcome.clone());
+    }
+    state.passed = true;
+
+    let mut objects = render::objects(&owner, spec, &plan, &context.settings.limits, &layout);
     ended.rendered(&plan, &objects);
+    if hold.is_some() {
+        // One direction is applied already and is kept right; the other appears when it may.
+        objects.leave_out(&first, &owner.name);
+    }
     let would_apply = (subject.mode() == Mode::Audit).then(|| pods.would_apply(&spec.pod_selector, &objects));
     let inherited_until = state.inherited.as_ref().filter(|(rules, _)| !rules.is_empty()).map(|(_, until)| *until);
-    ended.again = inherited_until.map(|until| until.saturating_duration_since(now));
-    let rendered = Rendered { plan: &plan, objects, would_apply, allowlist: &allowlist, addresses: &addresses };
+    let inherited_ends = inherited_until.map(|until| until.saturating_duration_since(now));
+    ended.again = [ended.again, inherited_ends].into_iter().flatten().min();
+    let held = hold.map(|hold| hold.outcome);
+    let rendered = Rendered { plan: &plan, objects, would_apply, held, allowlist: &allowlist, addresses: &addresses };
     ended.apply(subject, context, state, rendered).await
 }
 

@@ -16,10 +16,13 @@ use tokio::task::JoinHandle;
 /// The objects of one kind by name, at one moment.
 pub type Objects<K> = BTreeMap<String, K>;
 
+/// The objects as they were from a moment on.
+type Moment<K> = (Instant, Objects<K>);
+
 /// A watch on one kind of object in one namespace. Ends when dropped.
 pub struct Watched<K> {
     now: watch::Receiver<Objects<K>>,
-    history: Arc<Mutex<Vec<(Instant, Objects<K>)>>>,
+    history: Arc<Mutex<Vec<Moment<K>>>>,
     task: JoinHandle<()>,
 }
 
