@@ -74,13 +74,13 @@ pub fn compute<'a>(
     surroundings: &Surroundings,
     applied: impl IntoIterator<Item = &'a str>,
 ) -> Result<Computed, Refusal> {
-    let failing = addresses.by_name.values().filter_map(|known| match &known.state {
+    let mut failing = addresses.by_name.values().filter_map(|known| match &known.state {
         NameState::Failing { error, ever_answered: false, .. } => Some(error.to_string()),
         _ => None,
     });
     let unanswered = addresses.by_name.values().filter(|known| !known.state.is_definitive()).count();
     if unanswered > 0 && unanswered == addresses.by_name.len() {
-        return Err(Refusal::NothingAnswered(unanswered, failing.last().unwrap_or_default()));
+        return Err(Refusal::NothingAnswered(unanswered, failing.next().unwrap_or_default()));
     }
     let plan = plan::decide(&plan::Inputs {
         spec: &resource.spec,
