@@ -183,7 +183,24 @@ async fn publish_a_list(teller: &Teller, stage: &mut Stage, before: Vec<Opening>
         policies::allowing(now, address).iter().any(|opening| opening.ports.contains("9100"))
     })
     .await?;
-    Ok(())
+    wait_until_all_resolved(stage).await
+}
+
+/// Waits for status, which is written after the policies.
+async fn wait_until_all_resolved(stage: &mut Stage) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let path = "jsonpath={.status.summary.resolved}";
+    loop {
+        stage.expect_running()?;
+        let resolved = stage.kubectl(&["get", "cal", RESOURCE, "-o", path], None).await?;
+        if resolved.split_once('/').is_some_and(|(with_addresses, all)| with_addresses == all) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            bail!("only {resolved} names are resolved after {PATIENCE:?}");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 async fn show_events(teller: &Teller, stage: &Stage) -> anyhow::Result<()> {
@@ -196,7 +213,7 @@ async fn show_events(teller: &Teller, stage: &Stage) -> anyhow::Result<()> {
         stage.kubectl(&["get", "events", "--sort-by=.metadata.creationTimestamp", "-o", columns], None).await?;
     teller.command(&format!("kubectl get events -n {namespace} -o {columns}"), &events);
     let log = stage.operator_log();
-    let applied: Vec<&str> = log.lines().filter(|line| line.contains(" applied ")).collect();
-    teller.command("grep ' applied ' operator.log", &applied.join("\n"));
+    let applied: Vec<&str> = log.lines().filter_map(|line| Some(&line[line.find("applied resource=")?..])).collect();
+    teller.command("grep -o 'applied resource=.*' operator.log", &applied.join("\n"));
     Ok(())
 }
