@@ -29,6 +29,8 @@ pub(super) struct Rendered<'a> {
     pub objects: Objects,
     /// What of that is only reported: in Audit mode.
     pub would_apply: Option<WouldApply>,
+    /// Why a direction's first policies are left out for now.
+    pub held: Option<Outcome>,
     pub allowlist: &'a Arc<Allowlist>,
     pub addresses: &'a Addresses,
 }
@@ -56,7 +58,7 @@ pub(super) async fn apply(
     state: &mut State,
     rendered: Rendered<'_>,
 ) -> Ended {
-    let Rendered { plan, mut objects, would_apply, allowlist, addresses } = rendered;
+    let Rendered { plan, mut objects, would_apply, held, allowlist, addresses } = rendered;
     let audit = would_apply.is_some();
     if audit {
         objects.policies.clear();
@@ -76,7 +78,7 @@ pub(super) async fn apply(
     let mut ended = Ended::well(match would_apply {
         Some(would_apply) => Outcome::Audit(Box::new(would_apply)),
         None if plan.outbound.is_none() && plan.inbound.is_none() && is_users_word(plan) => Outcome::NoMatch,
-        None => Outcome::Applied,
+        None => held.unwrap_or(Outcome::Applied),
     });
     ended.wrote = !changes.writes.is_empty();
     if let Some(again) = left {

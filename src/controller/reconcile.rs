@@ -1,6 +1,6 @@
 //! One reconcile: the stations in their order, and what each hands the next.
 
-use super::activation::{self, Gate};
+use super::activation;
 use super::apply::{self, Ended, Rendered};
 use super::state::{Shrunk, State, Written};
 use super::surroundings;
@@ -85,7 +85,7 @@ pub(super) async fn reconcile(
 /// How a reconcile that did not fail is counted.
 fn outcome(progress: &Progress) -> &'static str {
     match progress.findings.outcome {
-        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } => "waiting",
+        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } | Outcome::NothingResolved(_) => "waiting",
         Outcome::Suspended
         | Outcome::Audit(_)
         | Outcome::Protected(_)
@@ -149,18 +149,6 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     });
     ended.planned(&plan, &addresses);
 
-    let first = !observed.keys().any(|key| key.kind == Kind::Policy);
-    if first && subject.mode() == Mode::Enforce {
-        let since = *state.waiting_since.get_or_insert(now);
-        if let Gate::Held { waiting, until } =
-            activation::gate(&addresses, since, context.settings.first_policy_wait, now)
-        {
-            ended.again = until.map(|until| until.saturating_duration_since(now));
-            return ended.with(Outcome::WaitingForNames { waiting, none_answered: until.is_none() });
-        }
-    }
-    state.waiting_since = None;
-
     let owner = render::Owner {
         name: subject.resource.name_any(),
         namespace: subject.who().namespace.to_string(),
@@ -168,12 +156,38 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     };
     let applied = observed.keys().filter(|key| key.kind == Kind::Policy).map(|key| &*key.name);
     let layout = render::PreviousLayout::of(applied, &owner.name);
-    let objects = render::objects(&owner, spec, &plan, &context.settings.limits, &layout);
+    let first = match subject.mode() {
+        Mode::Enforce => activation::first_policies(&plan, layout),
+        // What is reported first would be what is isolated first.
+        Mode::Audit if !observed.keys().any(|key| key.kind == Kind::ConfigMap) => {
+            activation::first_policies(&plan, render::PreviousLayout::default())
+        }
+        Mode::Audit => Vec::new(),
+    };
+    let since = *state.waiting_since.get_or_insert(now);
+    let hold = activation::hold(&plan, &first, &addresses, since, context.settings.first_policy_wait, now)
+        // That nothing would be applied is what Audit is there to say.
+        .filter(|hold| subject.mode() == Mode::Enforce || matches!(hold.outcome, Outcome::WaitingForNames { .. }));
+    if hold.is_none() {
+        state.waiting_since = None;
+    }
+    ended.again = hold.as_ref().and_then(|hold| hold.until).map(|until| until.saturating_duration_since(now));
+    if let Some(hold) = hold.as_ref().filter(|_| layout == render::PreviousLayout::default()) {
+        return ended.with(hold.outcome.clone());
+    }
+
+    let mut objects = render::objects(&owner, spec, &plan, &context.settings.limits, &layout);
     ended.rendered(&plan, &objects);
+    if hold.is_some() {
+        // One direction is applied already and is kept right; the other appears when it may.
+        objects.leave_out(&first, &owner.name);
+    }
     let would_apply = (subject.mode() == Mode::Audit).then(|| pods.would_apply(&spec.pod_selector, &objects));
     let inherited_until = state.inherited.as_ref().filter(|(rules, _)| !rules.is_empty()).map(|(_, until)| *until);
-    ended.again = inherited_until.map(|until| until.saturating_duration_since(now));
-    let rendered = Rendered { plan: &plan, objects, would_apply, allowlist: &allowlist, addresses: &addresses };
+    let inherited_ends = inherited_until.map(|until| until.saturating_duration_since(now));
+    ended.again = [ended.again, inherited_ends].into_iter().flatten().min();
+    let held = hold.map(|hold| hold.outcome);
+    let rendered = Rendered { plan: &plan, objects, would_apply, held, allowlist: &allowlist, addresses: &addresses };
     ended.apply(subject, context, state, rendered).await
 }
 

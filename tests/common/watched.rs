@@ -51,7 +51,10 @@ where
             let mut objects = Objects::new();
             while let Some(event) = events.next().await {
                 match event {
-                    Ok(Event::Init) => objects.clear(),
+                    Ok(Event::Init) => {
+                        objects.clear();
+                        continue;
+                    }
                     Ok(Event::InitApply(object)) => {
                         objects.insert(object.name_any(), object);
                         continue;
@@ -84,6 +87,21 @@ where
         let started = Instant::now();
         self.find(what, within, |objects| holds(objects).then_some(())).await;
         started.elapsed()
+    }
+
+    /// Waits until the objects are so again, after they have not been since a moment; says how long that took.
+    ///
+    /// # Panics
+    /// Where they are not in time; with what they are.
+    pub async fn until_again(
+        &self,
+        what: &str,
+        since: Instant,
+        within: Duration,
+        holds: impl Fn(&Objects<K>) -> bool,
+    ) -> Duration {
+        self.until(what, within, |now| holds(now) && self.since(since).iter().any(|past| !holds(past))).await;
+        since.elapsed()
     }
 
     /// Waits until something is found in the objects.
