@@ -15,8 +15,6 @@ const WIDTH: usize = 40;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Opening {
     pub(super) policy: String,
-    /// The rule's place in the policy, from 1; no part of what is compared between two looks.
-    pub(super) rule: usize,
     pub(super) cidr: String,
     pub(super) ports: String,
 }
@@ -94,11 +92,10 @@ pub(super) fn table(policy: &NetworkPolicy) -> String {
 pub(super) fn openings(policies: &[NetworkPolicy]) -> Vec<Opening> {
     let mut openings = Vec::new();
     for policy in policies {
-        for (index, rule) in rules(policy).iter().enumerate() {
+        for rule in &rules(policy) {
             let ports = ports_text(rule.ports);
             openings.extend(rule.peers.iter().filter_map(|peer| peer.ip_block.as_ref()).map(|block| Opening {
                 policy: name_of(policy),
-                rule: index + 1,
                 cidr: block.cidr.clone(),
                 ports: ports.clone(),
             }));
