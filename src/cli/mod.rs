@@ -7,6 +7,7 @@ mod debug_state;
 mod diff;
 mod endpoints;
 mod explain;
+mod feed_reports;
 mod hosts;
 mod live;
 mod manifest;

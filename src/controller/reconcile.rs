@@ -4,7 +4,7 @@ use super::activation;
 use super::apply::{self, Ended, Rendered};
 use super::state::{Shrunk, State, Written};
 use super::surroundings;
-use super::{Context, Error};
+use super::{Context, Error, OwnPod};
 use crate::cluster::apply::OwnerIdentity;
 use crate::cluster::owned::{self, Kind, ObjectKey, Observed};
 use crate::crd::{CitrixAllowlist, FeedStatus, Mode, Problem, ProblemKind, REFRESH_ANNOTATION, Summary};
@@ -24,6 +24,9 @@ use kube::runtime::controller::Action;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How soon a resource in the operator's own namespace is looked at again while its labels are not known.
+const OWN_POD_RETRY: Duration = Duration::from_secs(2);
 
 /// A resource being reconciled.
 pub(super) struct Subject<'a> {
@@ -108,6 +111,7 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         return ended.with(Outcome::Suspended);
     }
     if let Err(outcome) = permitted(subject, context) {
+        ended.again = matches!(outcome, Outcome::Unavailable(_)).then_some(OWN_POD_RETRY);
         return ended.with(outcome);
     }
     let (guard, facts) = context.surroundings();
@@ -207,11 +211,16 @@ fn permitted(subject: &Subject<'_>, context: &Context) -> Result<(), Outcome> {
     }
     let selector = Selector::try_from(subject.resource.spec.pod_selector.clone())
         .map_err(|error| Outcome::InvalidSpec(format!("spec.podSelector cannot be used: {error}")))?;
-    match &context.settings.own_pod {
-        Some(own) if own.namespace == **namespace && selector.matches(&own.labels) => Err(Outcome::Protected(
-            "spec.podSelector matches the operator's own pods: a policy would cut it off from the API server"
-                .to_owned(),
-        )),
+    match &*context.settings.own_pod.borrow() {
+        OwnPod::Known { namespace: own, labels } if **own == **namespace && selector.matches(labels) => {
+            Err(Outcome::Protected(
+                "spec.podSelector matches the operator's own pods: a policy would cut it off from the API server"
+                    .to_owned(),
+            ))
+        }
+        OwnPod::Unknown { namespace: own } if **own == **namespace => {
+            Err(Outcome::Unavailable("the operator's own labels are not known yet".to_owned()))
+        }
         _ => Ok(()),
     }
 }
