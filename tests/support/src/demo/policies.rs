@@ -74,7 +74,7 @@ fn name_of(policy: &NetworkPolicy) -> String {
     policy.metadata.name.clone().unwrap_or_default()
 }
 
-/// A table of a policy's rules.
+/// A table of a policy's rules, counted from 0 as `explain` and JSON paths do.
 pub(super) fn table(policy: &NetworkPolicy) -> String {
     let rules = rules(policy);
     let peers: usize = rules.iter().map(|rule| rule.peers.len()).sum();
@@ -83,7 +83,7 @@ pub(super) fn table(policy: &NetworkPolicy) -> String {
     for (index, rule) in rules.iter().enumerate() {
         let first: Vec<String> = rule.peers.iter().take(3).map(peer_text).collect();
         let (ports, first) = (shortened(ports_text(rule.ports)), shortened(first.join(" ")));
-        let _ = writeln!(text, "  {:>4}  {:>5}  {ports:WIDTH$}  {first}", index + 1, rule.peers.len());
+        let _ = writeln!(text, "  {index:>4}  {:>5}  {ports:WIDTH$}  {first}", rule.peers.len());
     }
     text
 }
@@ -143,7 +143,7 @@ mod tests {
     fn a_table_counts_peers_and_spells_ports() {
         let table = table(&policy(&["20.1.0.0/16", "40.1.2.3/32"]));
         assert!(table.starts_with("web-egress: 1 rules, 2 peers\n"), "{table}");
-        assert!(table.contains("     1      2  TCP 443,8080-8090 UDP 123 "), "{table}");
+        assert!(table.contains("     0      2  TCP 443,8080-8090 UDP 123 "), "{table}");
         assert!(table.contains("20.1.0.0/16 40.1.2.3/32"), "{table}");
     }
 
