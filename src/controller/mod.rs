@@ -53,7 +53,7 @@ pub struct Settings {
     /// Bounds on what is rendered.
     pub limits: Limits,
     /// The operator's own pod, where it runs in one.
-    pub own_pod: Option<OwnPod>,
+    pub own_pod: watch::Receiver<OwnPod>,
     /// What may be opened.
     pub guard: GuardSettings,
     /// How many reconciles run at a time.
@@ -62,11 +62,21 @@ pub struct Settings {
 
 /// The operator's own pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnPod {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
+pub enum OwnPod {
+    /// It runs in none, or may not read it.
+    None,
+    /// Its labels are not known yet: nothing is decided in its namespace.
+    Unknown {
+        /// Its namespace.
+        namespace: String,
+    },
+    /// A pod that no resource may isolate.
+    Known {
+        /// Its namespace.
+        namespace: String,
+        /// Its labels.
+        labels: BTreeMap<String, String>,
+    },
 }
 
 /// All that a reconcile works with.

@@ -4,13 +4,15 @@ use super::activation;
 use super::apply::{self, Ended, Rendered};
 use super::state::{Shrunk, State, Written};
 use super::surroundings;
-use super::{Context, Error};
+use super::{Context, Error, OwnPod};
 use crate::cluster::apply::OwnerIdentity;
-use crate::cluster::owned::{Kind, Memory, ObjectKey, Observed};
+use crate::cluster::owned::{self, Kind, ObjectKey, Observed};
 use crate::crd::{CitrixAllowlist, FeedStatus, Mode, Problem, ProblemKind, REFRESH_ANNOTATION, Summary};
 use crate::facts::ClusterFacts;
 use crate::feed::{Allowlist, FeedRequest, FeedView};
-use crate::names::{Addresses, NameState};
+use crate::guard::Origin;
+use crate::names::{Addresses, AnsweredTime, Memory, NameState};
+use crate::net::cidr::{canonical_set, covers};
 use crate::plan::{self, Inherited, Plan, Selection, Target};
 use crate::render::{self, Objects};
 use crate::status::{self, FeedFindings, Findings, NameFindings, Outcome};
@@ -22,6 +24,9 @@ use kube::runtime::controller::Action;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How soon a resource in the operator's own namespace is looked at again while its labels are not known.
+const OWN_POD_RETRY: Duration = Duration::from_secs(2);
 
 /// A resource being reconciled.
 pub(super) struct Subject<'a> {
@@ -120,6 +125,7 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         return ended.with(Outcome::Suspended);
     }
     if let Err(outcome) = permitted(subject, context) {
+        ended.again = matches!(outcome, Outcome::Unavailable(_)).then_some(OWN_POD_RETRY);
         return ended.with(outcome);
     }
     let (guard, facts) = context.surroundings();
@@ -143,13 +149,18 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
 
     remember(subject, context, state, &selection, &facts);
     let retention = spec.address_retention.duration();
-    let addresses = context.names.watch(subject.who(), &selection.names, retention);
+    let known = context.names.watch(subject.who(), &selection.names, retention);
 
     let now = context.clock.instant();
-    let inherited = match &state.inherited {
-        Some((inherited, until)) if now < *until => inherited,
-        _ => &Inherited::default(),
-    };
+    let believable = |address| guard.check_address(address, Origin::Vendor).is_ok();
+    let addresses = state.memory.join(&known, retention, believable, now);
+    let answers = known.by_name.values().all(|name| name.state.is_settled());
+    let passed = state.inherited.as_mut().map(|(_, missing)| missing.look(answers, now));
+    if passed.is_some_and(|passed| passed >= retention) {
+        state.inherited = None;
+    }
+    let nothing = Inherited::default();
+    let inherited = state.inherited.as_ref().map_or(&nothing, |(inherited, _)| inherited);
     let pods = surroundings::pods(subject, context).await;
     ended.problems.extend(pods.problem());
     let plan = plan::decide(&plan::Inputs {
@@ -198,9 +209,8 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         objects.leave_out(&first, &owner.name);
     }
     let would_apply = (subject.mode() == Mode::Audit).then(|| pods.would_apply(&spec.pod_selector, &objects));
-    let inherited_until = state.inherited.as_ref().filter(|(rules, _)| !rules.is_empty()).map(|(_, until)| *until);
-    let inherited_ends = inherited_until.map(|until| until.saturating_duration_since(now));
-    ended.again = [ended.again, inherited_ends].into_iter().flatten().min();
+    let inherited_left = state.inherited.as_ref().and_then(|(_, missing)| missing.left(retention));
+    ended.again = [ended.again, inherited_left, state.memory.left(retention)].into_iter().flatten().min();
     let held = hold.map(|hold| hold.outcome);
     let rendered = Rendered { plan: &plan, objects, would_apply, held, allowlist: &allowlist, addresses: &addresses };
     ended.apply(subject, context, state, rendered).await
@@ -216,18 +226,23 @@ fn permitted(subject: &Subject<'_>, context: &Context) -> Result<(), Outcome> {
     }
     let selector = Selector::try_from(subject.resource.spec.pod_selector.clone())
         .map_err(|error| Outcome::InvalidSpec(format!("spec.podSelector cannot be used: {error}")))?;
-    match &context.settings.own_pod {
-        Some(own) if own.namespace == **namespace && selector.matches(&own.labels) => Err(Outcome::Protected(
-            "spec.podSelector matches the operator's own pods: a policy would cut it off from the API server"
-                .to_owned(),
-        )),
+    match &*context.settings.own_pod.borrow() {
+        OwnPod::Known { namespace: own, labels } if **own == **namespace && selector.matches(labels) => {
+            Err(Outcome::Protected(
+                "spec.podSelector matches the operator's own pods: a policy would cut it off from the API server"
+                    .to_owned(),
+            ))
+        }
+        OwnPod::Unknown { namespace: own } if **own == **namespace => {
+            Err(Outcome::Unavailable("the operator's own labels are not known yet".to_owned()))
+        }
         _ => Ok(()),
     }
 }
 
 /// Takes over, once, what the resource's objects remember from before this process led: addresses that a ConfigMap
-/// attributes to a name still wanted, and that a policy of ours allows, count as seen now. What policies allow beyond
-/// that stays for one retention where nothing tells whose it was.
+/// attributes to a name still wanted, and that a policy of ours allows, count as seen now, for this resource. What
+/// policies allow beyond that stays for one retention where nothing tells whose it was.
 fn remember(subject: &Subject<'_>, context: &Context, state: &mut State, selection: &Selection, facts: &ClusterFacts) {
     if std::mem::replace(&mut state.remembered, true) {
         return;
@@ -238,29 +253,27 @@ fn remember(subject: &Subject<'_>, context: &Context, state: &mut State, selecti
     let mut given = BTreeSet::new();
     for memory in memories {
         match &*memory {
-            Memory::Rules(of_policy) => rules.extend(of_policy.iter().cloned()),
-            Memory::Attribution { names, networks } => {
+            owned::Memory::Rules(of_policy) => rules.extend(of_policy.iter().cloned()),
+            owned::Memory::Attribution { names, networks } => {
                 attributed.extend(names.clone());
                 given.extend(networks.iter().copied());
             }
         }
     }
     let nat64 = facts.nat64_prefix.and_then(plan::Nat64::new);
+    let applied = canonical_set(rules.iter().flat_map(|(_, _, networks)| networks.iter().copied()));
     let allowed = |address: &std::net::IpAddr| {
         let translated = match (address, nat64) {
             (std::net::IpAddr::V4(address), Some(nat64)) => Some(IpNet::V6(nat64.embed((*address).into()))),
             _ => None,
         };
         let forms = [Some(IpNet::from(*address)), translated];
-        let mut networks = rules.iter().flat_map(|(_, _, networks)| networks);
-        networks.any(|network| forms.iter().flatten().any(|form| network.contains(form)))
+        forms.iter().flatten().any(|form| covers(&applied, form))
     };
-    for name in selection.names.iter() {
-        let known: Vec<_> = attributed.get(name).into_iter().flatten().copied().filter(allowed).collect();
-        if !known.is_empty() {
-            context.names.seed(name, &known);
-        }
-    }
+    state.memory = Memory::new(selection.names.iter().filter_map(|name| {
+        let known: Vec<_> = attributed.get(name)?.iter().copied().filter(allowed).collect();
+        (!known.is_empty()).then(|| (name.clone(), known))
+    }));
     // What belonged to a name or an entry no longer wanted was published, or edited, away: it is not inherited.
     let listed = selection.endpoints.iter().filter_map(|endpoint| match &endpoint.target {
         Target::Network(network) => Some(*network),
@@ -270,8 +283,7 @@ fn remember(subject: &Subject<'_>, context: &Context, state: &mut State, selecti
     let explained = addresses.chain(given).chain(listed);
     let inherited = Inherited::unexplained(&rules, explained, nat64);
     if !inherited.is_empty() {
-        let until = context.clock.instant() + subject.resource.spec.address_retention.duration();
-        state.inherited = Some((inherited, until));
+        state.inherited = Some((inherited, AnsweredTime::default()));
     }
 }
 

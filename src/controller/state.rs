@@ -3,6 +3,7 @@
 use super::contention::Contention;
 use crate::crd::CitrixAllowlistStatus;
 use crate::feed::{Allowlist, FeedView};
+use crate::names::{AnsweredTime, Memory};
 use crate::net::Direction;
 use crate::plan::Inherited;
 use crate::subscriber::Subscriber;
@@ -24,8 +25,10 @@ pub struct State {
     pub reported: bool,
     /// Failures in a row.
     pub failures: u32,
-    /// What its objects allowed before this process started, and until when that counts.
-    pub inherited: Option<(Inherited, Instant)>,
+    /// What its objects attributed to its names before this process led.
+    pub memory: Memory,
+    /// What its objects allowed before this process led and no name explains, and for how long DNS has answered since.
+    pub inherited: Option<(Inherited, AnsweredTime)>,
     /// Whether its objects' memory has been taken over.
     pub remembered: bool,
     /// The list that its rules follow, and for which generation.

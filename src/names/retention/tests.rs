@@ -256,22 +256,13 @@ fn a_first_answer_counts_before_the_slowest_server_and_absence_does_not() {
 }
 
 #[test]
-fn memory_counts_as_seen_and_is_replaced_by_nothing() {
+fn a_name_that_was_never_answered_is_stale_by_how_long_it_has_been_asked() {
     let mut name = Name::new();
-    name.held.remember(&[ip(1), ip(201)], &judge, &BOUNDS, name.now);
-    assert_eq!(name.held.view().addresses, [ip(1)]);
-    assert_eq!(name.held.view().refused, [], "nobody answered it");
     name.round(0, Err(Failure::Timeout));
-    assert_eq!(name.state(), failing("A of 10.128.0.1:53: no answer in time", false, true));
-    assert!(name.state().is_definitive());
-    name.round(30, Ok(has(&[2], 30)));
-    name.round(629, Ok(has(&[2], 30)));
-    assert_eq!(name.sweep(629), [ip(1), ip(2)]);
-    name.round(630, Ok(has(&[2], 30)));
-    assert_eq!(name.sweep(630), [ip(2)]);
-    name.held.remember(&[ip(2), ip(3)], &judge, &BOUNDS, name.now);
-    let servers: Vec<_> = name.held.sightings().map(|(address, seen)| (address, seen.server)).collect();
-    assert_eq!(servers, [(ip(2), Some(server(1))), (ip(3), None)]);
+    assert_eq!(name.state(), failing("A of 10.128.0.1:53: no answer in time", false, false));
+    let week = name.bounds.max_stale.as_secs();
+    name.round(week + 1, Err(Failure::Timeout));
+    assert_eq!(name.state(), failing("A of 10.128.0.1:53: no answer in time", true, false));
 }
 
 #[test]
@@ -313,8 +304,6 @@ fn a_name_with_too_many_addresses_keeps_the_same_ones_and_says_how_many_it_lost(
 #[test]
 fn how_late_policies_were_is_told_once() {
     let mut name = Name::new();
-    name.held.remember(&[ip(9)], &judge, &BOUNDS, name.now);
-    assert!(!name.held.has_pending(), "what is remembered was allowed already");
     name.round(0, Ok(has(&[1, 2], 30)));
     assert!(name.held.has_pending());
     assert_eq!(name.held.allowed(&[ip(1)], name.start + seconds(3)), [seconds(3)]);
