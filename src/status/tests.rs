@@ -49,6 +49,18 @@ fn applied_is_ready_and_settled() {
 }
 
 #[test]
+fn silent_dns_is_told_while_what_is_applied_stays_ready() {
+    let mut silent = findings(Outcome::Applied);
+    silent.names = Some(NameFindings { silent: true, wildcards: 2, ..NameFindings::default() });
+    let status = status(None, silent, at("2026-06-01T00:00:00Z"));
+    assert_eq!(said(&status)[0], ("Ready", "True", "Applied"));
+    assert_eq!(said(&status)[2], ("NamesResolved", "False", "Unresolved"));
+    assert!(
+        status.conditions[2].message.starts_with("no name is being answered at the moment: the addresses known of 2/2")
+    );
+}
+
+#[test]
 fn times_move_only_with_their_condition() {
     let first = status(None, findings(Outcome::Applied), at("2026-06-01T00:00:00Z"));
     let again = status(Some(&first), findings(Outcome::Applied), at("2026-06-02T00:00:00Z"));
