@@ -28,7 +28,7 @@ use futures::{Stream, StreamExt};
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
 use reconcile::Subject;
-use state::States;
+use state::{Allowed, States};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -102,6 +102,7 @@ pub struct Context {
     surroundings: Mutex<(Arc<Guard>, Arc<ClusterFacts>)>,
     turns: Turns,
     states: States,
+    allowed: Allowed,
 }
 
 impl Context {
@@ -135,6 +136,7 @@ impl Context {
             surroundings,
             turns,
             states: States::default(),
+            allowed: Allowed::default(),
         }
     }
 
