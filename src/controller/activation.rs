@@ -32,8 +32,11 @@ pub fn gate(addresses: &Addresses, since: Instant, longest: Duration, now: Insta
     if waiting == total {
         return Gate::Held { waiting, until: None };
     }
-    let until = since + longest;
-    if now >= until { Gate::Open } else { Gate::Held { waiting, until: Some(until) } }
+    // A wait beyond the clock's end is one that is never over.
+    match since.checked_add(longest) {
+        Some(until) if now >= until => Gate::Open,
+        until => Gate::Held { waiting, until },
+    }
 }
 
 #[cfg(test)]
@@ -67,6 +70,8 @@ mod tests {
         let some = [NameState::Answered, failing(false), NameState::Waiting];
         assert_eq!(gate_of(&some, Duration::from_secs(299)), held(2, Some(start + longest)));
         assert_eq!(gate_of(&some, longest), Gate::Open);
+        let forever = gate(&known(&some), start, Duration::MAX, start);
+        assert_eq!(forever, held(2, None));
         let none = [failing(false), NameState::Waiting];
         assert_eq!(gate_of(&none, Duration::from_secs(86_400)), held(2, None));
     }
