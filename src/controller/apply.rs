@@ -75,7 +75,8 @@ pub(super) async fn apply(
     log_applied(subject, state, plan, &changes, allowlist);
     let mut ended = Ended::well(match would_apply {
         Some(would_apply) => Outcome::Audit(Box::new(would_apply)),
-        None if plan.outbound.is_none() && plan.inbound.is_none() && is_users_word(plan) => Outcome::NoMatch,
+        // Be it that policies from before stay: they do not say what this spec asks for.
+        None if plan.outbound.is_none() && plan.inbound.is_none() => Outcome::NoMatch,
         None => Outcome::Applied,
     });
     ended.wrote = !changes.writes.is_empty();
@@ -89,16 +90,13 @@ pub(super) async fn apply(
     ended
 }
 
-/// Whether nothing is allowed because the spec matches nothing, and not because the vendor or DNS failed.
-fn is_users_word(plan: &Plan) -> bool {
-    Direction::ALL.into_iter().all(|direction| matches!(plan.absence(direction), None | Some(Absence::NoMatch)))
-}
-
 /// A direction that is empty because the vendor or DNS failed keeps the policies it has, and the ConfigMap that says
 /// the same stays with them.
 fn keep_last_good(plan: &Plan, subject: &Subject<'_>, changes: &mut Changes) {
     let mut kept = PreviousLayout::default();
-    let failed = |direction| matches!(plan.absence(direction), Some(Absence::EmptyList | Absence::Unresolved));
+    let failed = |direction| {
+        matches!(plan.absence(direction), Some(Absence::EmptyList | Absence::Unusable | Absence::Unresolved))
+    };
     changes.writes.retain(|change| {
         let Change::Delete(key, _) = change else { return true };
         if key.kind != Kind::Policy {
