@@ -257,6 +257,18 @@ fn resolution(names: &NameFindings, summary: Option<&Summary>) -> (Truth, Reason
     }
 }
 
+/// The longest message of a condition, in characters: Kubernetes refuses a status with one of more than 32,768 bytes,
+/// and some hold what a server said.
+const LONGEST_MESSAGE: usize = 1024;
+
+/// A message cut to what a condition holds.
+fn cut(message: String) -> String {
+    match message.char_indices().nth(LONGEST_MESSAGE) {
+        Some((at, _)) => format!("{}…", &message[..at]),
+        None => message,
+    }
+}
+
 /// One or many.
 #[must_use]
 pub const fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
@@ -283,7 +295,7 @@ impl Conditions<'_> {
             type_: type_.to_owned(),
             status: status.to_owned(),
             reason: reason.as_str().to_owned(),
-            message,
+            message: cut(message),
             observed_generation: Some(self.generation),
             last_transition_time: unmoved.map_or(now, |held| held.last_transition_time.clone()),
         });
