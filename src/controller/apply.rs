@@ -4,7 +4,7 @@ use super::contention::Verdict;
 use super::reconcile::Subject;
 use super::state::State;
 use super::{Context, Error};
-use crate::cluster::apply::WriteError;
+use crate::cluster::apply::{Done, WriteError};
 use crate::cluster::changes::{self, Change, Changes, Precondition};
 use crate::cluster::owned::{Kind, ObjectKey};
 use crate::crd::{Problem, ProblemKind, WouldApply};
@@ -156,14 +156,16 @@ async fn carry_out(
     }
     let mut written = Vec::new();
     for change in &changes.writes {
-        if let Err(error) = context.writer.carry_out(&subject.identity, change).await {
-            if activates && !matches!(error, WriteError::NotLeading) {
-                take_back(subject, context, &written).await;
+        match context.writer.carry_out(&subject.identity, change).await {
+            Ok(Done::Created) if change.key().kind == Kind::Policy => written.push(change.key().clone()),
+            // One that was there already, unseen by the watch, isolated its pods before: it stays.
+            Ok(_) => {}
+            Err(error) => {
+                if activates && !matches!(error, WriteError::NotLeading) {
+                    take_back(subject, context, &written).await;
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
-        if change.key().kind == Kind::Policy {
-            written.push(change.key().clone());
         }
     }
     Ok(())
