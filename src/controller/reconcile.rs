@@ -93,7 +93,7 @@ pub(super) async fn reconcile(
 /// How a reconcile that did not fail is counted.
 fn outcome(progress: &Progress) -> &'static str {
     match progress.findings.outcome {
-        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } | Outcome::NothingResolved(_) => "waiting",
+        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } | Outcome::NothingUsable(_) => "waiting",
         Outcome::Suspended
         | Outcome::Audit(_)
         | Outcome::Protected(_)
