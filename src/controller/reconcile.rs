@@ -11,7 +11,7 @@ use crate::crd::{CitrixAllowlist, FeedStatus, Mode, Problem, ProblemKind, REFRES
 use crate::facts::ClusterFacts;
 use crate::feed::{Allowlist, FeedRequest, FeedView};
 use crate::guard::Origin;
-use crate::names::{Addresses, AnsweredTime, Memory};
+use crate::names::{Addresses, AnsweredTime, Memory, NameState};
 use crate::net::cidr::{canonical_set, covers};
 use crate::plan::{self, Inherited, Plan, Selection, Target};
 use crate::reason::Reason;
@@ -67,6 +67,8 @@ struct Progress {
     wrote: bool,
     /// What rules that were in place already gained and lost, for an event.
     told: Option<String>,
+    /// Whether there are names that no server has answered, or failed to, so far.
+    unasked: bool,
 }
 
 /// Brings the cluster to what a resource asks for, and its status to what is so.
@@ -80,7 +82,10 @@ pub(super) async fn reconcile(
         *state = State { uid: Arc::clone(&subject.identity.uid), ..State::default() };
     }
     let mut progress = advance(&subject, context, state).await;
-    report(&subject, context, state, &mut progress).await?;
+    if !is_provisional(&subject, state, &progress) {
+        report(&subject, context, state, &mut progress).await?;
+        state.reported = true;
+    }
     match progress.failure {
         Some(failure) => Err(failure),
         None => {
@@ -88,6 +93,15 @@ pub(super) async fn reconcile(
             Ok((outcome(&progress), action))
         }
     }
+}
+
+/// Whether what was found is about to be found anew: this process has just taken over, and names have not been asked
+/// yet. The last of them wakes the resource; until then its status stays what it was, rather than to say twice what
+/// has not changed.
+fn is_provisional(subject: &Subject<'_>, state: &State, progress: &Progress) -> bool {
+    let said = subject.resource.status.as_ref().and_then(|status| status.observed_generation);
+    let quiet = progress.failure.is_none() && !progress.wrote;
+    progress.unasked && !state.reported && quiet && said == Some(subject.generation)
 }
 
 /// How a reconcile that did not fail is counted.
@@ -172,23 +186,24 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     let layout = render::PreviousLayout::of(applied, &owner.name);
     let first = match subject.mode() {
         Mode::Enforce => activation::first_policies(&plan, layout),
-        // What is reported first would be what is isolated first.
-        Mode::Audit if !observed.keys().any(|key| key.kind == Kind::ConfigMap) => {
-            activation::first_policies(&plan, render::PreviousLayout::default())
-        }
+        // Audit has no policies to remember addresses by: it waits once in each process, so that after a restart its
+        // report and its ConfigMap do not lose what DNS is about to say.
+        Mode::Audit if !state.passed => activation::first_policies(&plan, render::PreviousLayout::default()),
         Mode::Audit => Vec::new(),
     };
     let since = *state.waiting_since.get_or_insert(now);
     let hold = activation::hold(&plan, &first, &addresses, since, context.settings.first_policy_wait, now)
         // That nothing would be applied is what Audit is there to say.
         .filter(|hold| subject.mode() == Mode::Enforce || matches!(hold.outcome, Outcome::WaitingForNames { .. }));
-    if hold.is_none() {
+    // Not where it has just ended: a write that fails must not begin it anew.
+    if first.is_empty() {
         state.waiting_since = None;
     }
     ended.again = hold.as_ref().and_then(|hold| hold.until).map(|until| until.saturating_duration_since(now));
     if let Some(hold) = hold.as_ref().filter(|_| layout == render::PreviousLayout::default()) {
         return ended.with(hold.outcome.clone());
     }
+    state.passed = true;
 
     let mut objects = render::objects(&owner, spec, &plan, &context.settings.limits, &layout);
     ended.rendered(&plan, &objects);
@@ -313,6 +328,7 @@ struct Ending {
     problems: Vec<Problem>,
     handled_refresh: Option<String>,
     again: Option<Duration>,
+    unasked: bool,
 }
 
 impl Ending {
@@ -326,6 +342,7 @@ impl Ending {
             problems: Vec::new(),
             handled_refresh: None,
             again: None,
+            unasked: false,
         }
     }
 
@@ -341,6 +358,7 @@ impl Ending {
     fn planned(&mut self, plan: &Plan, addresses: &Addresses) {
         let waiting =
             addresses.by_name.values().filter(|name| name.addresses.is_empty() && !name.state.is_definitive()).count();
+        self.unasked = addresses.by_name.values().any(|name| name.state == NameState::Waiting);
         self.names = Some(NameFindings {
             waiting,
             silent: !addresses.by_name.is_empty() && addresses.by_name.values().all(|name| name.state.is_failing()),
@@ -391,7 +409,7 @@ impl Ending {
             problems: self.problems,
             handled_refresh: self.handled_refresh,
         };
-        Progress { findings, again: self.again, failure: None, wrote: false, told: None }
+        Progress { findings, again: self.again, failure: None, wrote: false, told: None, unasked: self.unasked }
     }
 }
 
