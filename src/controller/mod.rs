@@ -28,7 +28,7 @@ use futures::{Stream, StreamExt};
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
 use reconcile::Subject;
-use state::States;
+use state::{Allowed, States};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -102,6 +102,7 @@ pub struct Context {
     surroundings: Mutex<(Arc<Guard>, Arc<ClusterFacts>)>,
     turns: Turns,
     states: States,
+    allowed: Allowed,
 }
 
 impl Context {
@@ -135,6 +136,7 @@ impl Context {
             surroundings,
             turns,
             states: States::default(),
+            allowed: Allowed::default(),
         }
     }
 
@@ -144,14 +146,14 @@ impl Context {
         (Arc::clone(&surroundings.0), Arc::clone(&surroundings.1))
     }
 
-    /// Takes in new facts about the cluster. Says whether policies may depend on what changed: endpoints of DNS decide
-    /// only whom `names` asks.
+    /// Takes in new facts about the cluster. Says whether policies may depend on what changed: most endpoints of DNS
+    /// decide only whom `names` asks.
     pub fn learn(&self, facts: Arc<ClusterFacts>) -> bool {
         let guard = Arc::new(Guard::new(self.settings.guard.clone(), &facts));
         self.names.set_guard((*guard).clone());
         let mut surroundings = self.surroundings.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *surroundings, (guard, Arc::clone(&facts)));
-        before.1.without_endpoints() != facts.without_endpoints()
+        before.1.as_policies_see() != facts.as_policies_see()
     }
 
     /// A resource is gone: its objects go with it by garbage collection, and nobody asks for its list and names any more.
@@ -298,6 +300,8 @@ where
             context.states.clear();
             // Whoever leads meanwhile writes what we shall have to remember.
             context.owned.start_over();
+            // Nor is anything decided before it has been listed again, however soon this process leads again.
+            known = false;
         }
         tokio::select! {
             () = stop.cancelled() => break,

@@ -14,8 +14,9 @@ use crate::guard::Origin;
 use crate::names::{Addresses, AnsweredTime, Memory, NameState};
 use crate::net::cidr::{canonical_set, covers};
 use crate::plan::{self, Inherited, Plan, Selection, Target};
+use crate::reason::Reason;
 use crate::render::{self, Objects};
-use crate::status::{self, FeedFindings, Findings, NameFindings, Outcome};
+use crate::status::{self, FeedFindings, Findings, NameFindings, Note, Outcome};
 use crate::subscriber::Subscriber;
 use ipnet::IpNet;
 use kube::ResourceExt;
@@ -64,6 +65,8 @@ struct Progress {
     failure: Option<Error>,
     /// Whether an object was written.
     wrote: bool,
+    /// What rules that were in place already gained and lost, for an event.
+    told: Option<String>,
     /// Whether there are names that no server has answered, or failed to, so far.
     unasked: bool,
 }
@@ -104,7 +107,7 @@ fn is_provisional(subject: &Subject<'_>, state: &State, progress: &Progress) -> 
 /// How a reconcile that did not fail is counted.
 fn outcome(progress: &Progress) -> &'static str {
     match progress.findings.outcome {
-        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } | Outcome::NothingResolved(_) => "waiting",
+        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } | Outcome::NothingUsable(_) => "waiting",
         Outcome::Suspended
         | Outcome::Audit(_)
         | Outcome::Protected(_)
@@ -379,7 +382,8 @@ impl Ending {
         state: &mut State,
         rendered: Rendered<'_>,
     ) -> Progress {
-        let Ended { outcome, problems, again, failure, wrote } = apply::apply(subject, context, state, rendered).await;
+        let Ended { outcome, problems, again, failure, wrote, told } =
+            apply::apply(subject, context, state, rendered).await;
         self.problems.extend(problems);
         self.again = [self.again, again].into_iter().flatten().min();
         let observed = context.owned.of(subject.who(), &subject.identity.uid);
@@ -390,6 +394,7 @@ impl Ending {
         let mut progress = self.with(outcome);
         progress.failure = failure;
         progress.wrote = wrote;
+        progress.told = told;
         progress
     }
 
@@ -404,7 +409,7 @@ impl Ending {
             problems: self.problems,
             handled_refresh: self.handled_refresh,
         };
-        Progress { findings, again: self.again, failure: None, wrote: false, unasked: self.unasked }
+        Progress { findings, again: self.again, failure: None, wrote: false, told: None, unasked: self.unasked }
     }
 }
 
@@ -430,13 +435,15 @@ async fn report(
     let transaction = findings.feed.as_ref().and_then(|feed| feed.status.transaction_id.clone());
     let next = status::status(previous.as_deref(), findings, context.clock.now());
     context.metrics.resource(subject.who(), &next);
-    if previous.as_deref() == Some(&next) {
-        return Ok(());
+    let mut notes = Vec::new();
+    if previous.as_deref() != Some(&next) {
+        let got = context.reporter.write(resource, version.as_deref(), &next).await?;
+        notes = status::notes(previous.as_deref(), &next, transaction.as_deref());
+        state.written = Some(Written { seen, got, status: Arc::new(next) });
     }
-    let got = context.reporter.write(resource, version.as_deref(), &next).await?;
-    for note in status::notes(previous.as_deref(), &next, transaction.as_deref()) {
+    notes.extend(progress.told.take().map(|message| Note { warning: false, reason: Reason::Applied, message }));
+    for note in notes {
         context.reporter.publish(resource, &note).await;
     }
-    state.written = Some(Written { seen, got, status: Arc::new(next) });
     Ok(())
 }

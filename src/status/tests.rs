@@ -138,3 +138,13 @@ fn problems_beyond_the_bound_are_counted() {
     let status = status(None, many, at("2026-06-01T00:00:00Z"));
     assert_eq!((status.problems.len(), status.problems_total), (50, 80));
 }
+
+#[test]
+fn a_message_that_a_server_made_endless_does_not_keep_the_status_from_being_written() {
+    let message = "ä".repeat(40_000);
+    let mut found = findings(Outcome::Refused(message.clone()));
+    found.feed = Some(FeedFindings { message, ..feed() });
+    let status = status(None, found, at("2026-06-01T00:00:00Z"));
+    assert!(status.conditions.iter().all(|condition| condition.message.len() <= 32_768));
+    assert!(status.conditions[0].message.ends_with('…'));
+}
