@@ -4,6 +4,7 @@ mod activation;
 mod apply;
 mod backoff;
 mod contention;
+mod ending;
 mod reconcile;
 mod state;
 mod surroundings;
