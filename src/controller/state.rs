@@ -92,10 +92,13 @@ pub struct Shrunk {
     pub after: usize,
 }
 
+/// What is allowed, by direction, sorted.
+type AllowedSet = [(Direction, IpNet)];
+
 /// What resources allow, each distinct set held once: a thousand resources of one customer mostly allow the same.
 #[derive(Debug, Default)]
 pub struct Allowed {
-    sets: Mutex<HashMap<u64, Weak<[(Direction, IpNet)]>>>,
+    sets: Mutex<HashMap<u64, Weak<AllowedSet>>>,
     hasher: RandomState,
 }
 
