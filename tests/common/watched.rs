@@ -51,7 +51,10 @@ where
             let mut objects = Objects::new();
             while let Some(event) = events.next().await {
                 match event {
-                    Ok(Event::Init) => objects.clear(),
+                    Ok(Event::Init) => {
+                        objects.clear();
+                        continue;
+                    }
                     Ok(Event::InitApply(object)) => {
                         objects.insert(object.name_any(), object);
                         continue;
