@@ -1,6 +1,7 @@
 //! `run`: the controller, put together from its rooms.
 
 use super::debug_state;
+use super::feed_reports::FeedReports;
 use super::run_arguments::{FeedArguments, RunArguments};
 use crate::clock::Clock;
 use crate::cluster::apply::Writer;
@@ -24,7 +25,7 @@ use crate::server::{Content, Health, Server};
 use crate::subscriber::Waker;
 use crate::telemetry::{Metrics, logging};
 use anyhow::Context as _;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::Client;
 use kube::api::Api;
 use std::net::{IpAddr, SocketAddr};
@@ -42,6 +43,8 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the question for the operator's own pod may take.
 const OWN_POD_DEADLINE: Duration = Duration::from_secs(5);
+/// How soon it is asked again where the API server did not answer.
+const OWN_POD_RETRY: Duration = Duration::from_secs(2);
 
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -78,18 +81,32 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     let waker = Waker::new(wake);
     let guard = Guard::new(arguments.guard.settings(), &ClusterFacts::default());
     let store = SavedLists::new(client.clone(), &namespace, leadership.clone());
-    let feeds = feeds(&arguments.feed, clock, waker.clone(), store, &metrics)?;
+    let (reports, warnings) = FeedReports::new(Arc::clone(&metrics));
+    let feeds = feeds(&arguments.feed, clock, waker.clone(), store, reports)?;
     let names = names(&arguments, clock, waker.clone(), guard, &metrics)?;
 
     let owned = Arc::new(OwnedObjects::default());
     let observer = Arc::clone(&metrics);
     let writer = Writer::new(client.clone(), leadership.clone(), Arc::clone(&owned), observer);
     let reporter = StatusWriter::new(client.clone(), leadership.clone(), std::env::var("POD_NAME").ok());
+    let pod = std::env::var("POD_NAME").ok();
+    let unknown = pod.as_ref().map_or(OwnPod::None, |_| OwnPod::Unknown { namespace: namespace.clone() });
+    let (own_pod_sender, own_pod) = watch::channel(unknown);
+    if let Some(pod) = &pod {
+        tokio::spawn(learn_own_pod(client.clone(), namespace.clone(), pod.clone(), own_pod_sender));
+    }
+    let reference = pod.map(|name| ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: Some(name),
+        namespace: Some(namespace.clone()),
+        ..ObjectReference::default()
+    });
     let settings = Settings {
         first_policy_wait: arguments.names.first_policy_wait,
         protected_namespaces: arguments.cluster.protected_namespace.clone(),
         limits: arguments.cluster.limits(),
-        own_pod: own_pod(&client, &namespace).await,
+        own_pod,
         guard: arguments.guard.settings(),
         concurrency: arguments.cluster.concurrency.into(),
     };
@@ -99,7 +116,7 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         Arc::clone(&owned),
         PodLister::new(client.clone()),
         writer,
-        reporter,
+        reporter.clone(),
         metrics.clone(),
         settings,
         clock,
@@ -136,6 +153,7 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     metrics.leading(leadership.is_leading());
     let tasks = [
         tokio::spawn(ask_servers(names.clone(), facts.receiver(), resolv_conf, arguments.names.dns_server.clone())),
+        tokio::spawn(warnings.publish(reporter, reference)),
         tokio::spawn(tell_readiness(health.clone(), "resources", resources_listed)),
         tokio::spawn(tell_readiness(health.clone(), "objects", owned_listed.clone())),
         tokio::spawn(tell_readiness(health.clone(), "cluster facts", facts.completion())),
@@ -210,7 +228,7 @@ fn feeds(
     clock: Clock,
     waker: Waker,
     store: SavedLists,
-    metrics: &Arc<Metrics>,
+    reports: FeedReports,
 ) -> anyhow::Result<Feeds> {
     let extra_ca = match &arguments.extra_ca_file {
         Some(path) => {
@@ -219,14 +237,7 @@ fn feeds(
         None => None,
     };
     let client = HttpClient::new(&ClientSettings { extra_ca, ..ClientSettings::default() })?;
-    Ok(Feeds::new(
-        arguments.settings(),
-        clock,
-        waker,
-        Arc::new(store),
-        Arc::new(client),
-        Arc::<Metrics>::clone(metrics),
-    ))
+    Ok(Feeds::new(arguments.settings(), clock, waker, Arc::new(store), Arc::new(client), Arc::new(reports)))
 }
 
 fn names(
@@ -246,19 +257,24 @@ fn names(
     Ok(Names::new(&settings, clock, waker, Arc::new(lookup), Arc::<Metrics>::clone(metrics)))
 }
 
-/// The operator's own pod, so that no resource may isolate it. Outside a pod there is none to protect.
-async fn own_pod(client: &Client, namespace: &str) -> Option<OwnPod> {
-    let name = std::env::var("POD_NAME").ok()?;
-    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    match deadline(OWN_POD_DEADLINE, api.get(&name)).await {
-        Ok(pod) => {
-            let labels = pod.metadata.labels.unwrap_or_default();
-            Some(OwnPod { namespace: namespace.to_owned(), labels })
+/// Finds out the operator's own labels, so that no resource may isolate it; tries until the API server has answered.
+async fn learn_own_pod(client: Client, namespace: String, name: String, own: watch::Sender<OwnPod>) {
+    let api: Api<Pod> = Api::namespaced(client, &namespace);
+    loop {
+        match deadline(OWN_POD_DEADLINE, api.get(&name)).await {
+            Ok(pod) => {
+                let labels = pod.metadata.labels.unwrap_or_default();
+                own.send_replace(OwnPod::Known { namespace, labels });
+                return;
+            }
+            Err(error) if error.is_not_found() || error.is_forbidden() => {
+                tracing::warn!(pod = name, %error, "own labels are not known: a selector that matches them is not refused");
+                own.send_replace(OwnPod::None);
+                return;
+            }
+            Err(error) => tracing::debug!(pod = name, %error, "own labels are not known yet"),
         }
-        Err(error) => {
-            tracing::warn!(pod = name, %error, "own labels are not known: a selector that matches them is not refused");
-            None
-        }
+        tokio::time::sleep(OWN_POD_RETRY).await;
     }
 }
 

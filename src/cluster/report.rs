@@ -95,11 +95,15 @@ impl StatusWriter {
     /// Publishes an event on a resource; repeats are counted on the one there is. An event that cannot be published is
     /// logged: the condition says the same.
     pub async fn publish(&self, resource: &CitrixAllowlist, note: &Note) {
+        self.publish_about(&resource.object_ref(&()), note).await;
+    }
+
+    /// As [`Self::publish`], on any object.
+    pub async fn publish_about(&self, reference: &ObjectReference, note: &Note) {
         let limit = self.limit();
         if limit.is_zero() {
             return;
         }
-        let reference: ObjectReference = resource.object_ref(&());
         let event = Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             reason: note.reason.as_str().to_owned(),
@@ -107,7 +111,7 @@ impl StatusWriter {
             action: action(note.reason).to_owned(),
             secondary: None,
         };
-        if let Err(error) = deadline(limit, self.recorder.publish(&event, &reference)).await {
+        if let Err(error) = deadline(limit, self.recorder.publish(&event, reference)).await {
             tracing::warn!(reason = %note.reason, %error, "an event could not be published");
         }
     }
@@ -126,6 +130,7 @@ const fn action(reason: Reason) -> &'static str {
         | Reason::FeedShrank
         | Reason::FeedExpired
         | Reason::RateLimited
+        | Reason::SavedListIgnored
         | Reason::WaitingForFeed => "Fetch",
         Reason::Resolved | Reason::Unresolved | Reason::WildcardsUnenforceable | Reason::WaitingForNames => "Resolve",
         _ => "Apply",

@@ -28,7 +28,7 @@ use futures::{Stream, StreamExt};
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
 use reconcile::Subject;
-use state::States;
+use state::{Allowed, States};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,7 +53,7 @@ pub struct Settings {
     /// Bounds on what is rendered.
     pub limits: Limits,
     /// The operator's own pod, where it runs in one.
-    pub own_pod: Option<OwnPod>,
+    pub own_pod: watch::Receiver<OwnPod>,
     /// What may be opened.
     pub guard: GuardSettings,
     /// How many reconciles run at a time.
@@ -62,11 +62,21 @@ pub struct Settings {
 
 /// The operator's own pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnPod {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
+pub enum OwnPod {
+    /// It runs in none, or may not read it.
+    None,
+    /// Its labels are not known yet: nothing is decided in its namespace.
+    Unknown {
+        /// Its namespace.
+        namespace: String,
+    },
+    /// A pod that no resource may isolate.
+    Known {
+        /// Its namespace.
+        namespace: String,
+        /// Its labels.
+        labels: BTreeMap<String, String>,
+    },
 }
 
 /// All that a reconcile works with.
@@ -92,6 +102,7 @@ pub struct Context {
     surroundings: Mutex<(Arc<Guard>, Arc<ClusterFacts>)>,
     turns: Turns,
     states: States,
+    allowed: Allowed,
 }
 
 impl Context {
@@ -125,6 +136,7 @@ impl Context {
             surroundings,
             turns,
             states: States::default(),
+            allowed: Allowed::default(),
         }
     }
 
@@ -280,16 +292,16 @@ where
             while requests.lock().await.try_recv().is_ok() {}
             term = Some(Term::begin(Arc::clone(&context), store.clone(), Arc::clone(&requests)));
             request_all();
-        } else if !*leading.borrow() {
-            if let Some(ended) = term.take() {
-                tracing::warn!("no longer leading: standing by");
-                ended.abort().await;
-                context.states.clear();
-                // Whoever leads meanwhile writes what we shall have to remember.
-                context.owned.start_over();
-                // Nor is anything decided before it has been listed again, however soon this process leads again.
-                known = false;
-            }
+        } else if !*leading.borrow()
+            && let Some(ended) = term.take()
+        {
+            tracing::warn!("no longer leading: standing by");
+            ended.abort().await;
+            context.states.clear();
+            // Whoever leads meanwhile writes what we shall have to remember.
+            context.owned.start_over();
+            // Nor is anything decided before it has been listed again, however soon this process leads again.
+            known = false;
         }
         tokio::select! {
             () = stop.cancelled() => break,
@@ -328,7 +340,9 @@ fn stream_of(receivers: Vec<watch::Receiver<bool>>) -> impl Stream<Item = bool> 
                 return None;
             }
         }
-        let all = receivers.iter_mut().fold(true, |all, receiver| *receiver.borrow_and_update() && all);
+        // Every one is marked as seen, whether or not an earlier one is false already.
+        let values: Vec<bool> = receivers.iter_mut().map(|receiver| *receiver.borrow_and_update()).collect();
+        let all = values.into_iter().all(|value| value);
         Some((all, (receivers, false)))
     }))
 }

@@ -1,21 +1,22 @@
 //! One reconcile: the stations in their order, and what each hands the next.
 
-use super::activation::{self, Gate};
+use super::activation;
 use super::apply::{self, Ended, Rendered};
 use super::state::{Shrunk, State, Written};
 use super::surroundings;
-use super::{Context, Error};
+use super::{Context, Error, OwnPod};
 use crate::cluster::apply::OwnerIdentity;
 use crate::cluster::owned::{self, Kind, ObjectKey, Observed};
 use crate::crd::{CitrixAllowlist, FeedStatus, Mode, Problem, ProblemKind, REFRESH_ANNOTATION, Summary};
 use crate::facts::ClusterFacts;
 use crate::feed::{Allowlist, FeedRequest, FeedView};
 use crate::guard::Origin;
-use crate::names::{Addresses, AnsweredTime, Memory};
+use crate::names::{Addresses, AnsweredTime, Memory, NameState};
 use crate::net::cidr::{canonical_set, covers};
 use crate::plan::{self, Inherited, Plan, Selection, Target};
+use crate::reason::Reason;
 use crate::render::{self, Objects};
-use crate::status::{self, FeedFindings, Findings, NameFindings, Outcome};
+use crate::status::{self, FeedFindings, Findings, NameFindings, Note, Outcome};
 use crate::subscriber::Subscriber;
 use ipnet::IpNet;
 use kube::ResourceExt;
@@ -24,6 +25,9 @@ use kube::runtime::controller::Action;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How soon a resource in the operator's own namespace is looked at again while its labels are not known.
+const OWN_POD_RETRY: Duration = Duration::from_secs(2);
 
 /// A resource being reconciled.
 pub(super) struct Subject<'a> {
@@ -61,6 +65,10 @@ struct Progress {
     failure: Option<Error>,
     /// Whether an object was written.
     wrote: bool,
+    /// What rules that were in place already gained and lost, for an event.
+    told: Option<String>,
+    /// Whether there are names that no server has answered, or failed to, so far.
+    unasked: bool,
 }
 
 /// Brings the cluster to what a resource asks for, and its status to what is so.
@@ -74,7 +82,10 @@ pub(super) async fn reconcile(
         *state = State { uid: Arc::clone(&subject.identity.uid), ..State::default() };
     }
     let mut progress = advance(&subject, context, state).await;
-    report(&subject, context, state, &mut progress).await?;
+    if !is_provisional(&subject, state, &progress) {
+        report(&subject, context, state, &mut progress).await?;
+        state.reported = true;
+    }
     match progress.failure {
         Some(failure) => Err(failure),
         None => {
@@ -84,10 +95,19 @@ pub(super) async fn reconcile(
     }
 }
 
+/// Whether what was found is about to be found anew: this process has just taken over, and names have not been asked
+/// yet. The last of them wakes the resource; until then its status stays what it was, rather than to say twice what
+/// has not changed.
+fn is_provisional(subject: &Subject<'_>, state: &State, progress: &Progress) -> bool {
+    let said = subject.resource.status.as_ref().and_then(|status| status.observed_generation);
+    let quiet = progress.failure.is_none() && !progress.wrote;
+    progress.unasked && !state.reported && quiet && said == Some(subject.generation)
+}
+
 /// How a reconcile that did not fail is counted.
 fn outcome(progress: &Progress) -> &'static str {
     match progress.findings.outcome {
-        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } => "waiting",
+        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } | Outcome::NothingUsable(_) => "waiting",
         Outcome::Suspended
         | Outcome::Audit(_)
         | Outcome::Protected(_)
@@ -108,6 +128,7 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         return ended.with(Outcome::Suspended);
     }
     if let Err(outcome) = permitted(subject, context) {
+        ended.again = matches!(outcome, Outcome::Unavailable(_)).then_some(OWN_POD_RETRY);
         return ended.with(outcome);
     }
     let (guard, facts) = context.surroundings();
@@ -156,18 +177,6 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     });
     ended.planned(&plan, &addresses);
 
-    let first = !observed.keys().any(|key| key.kind == Kind::Policy);
-    if first && subject.mode() == Mode::Enforce {
-        let since = *state.waiting_since.get_or_insert(now);
-        if let Gate::Held { waiting, until } =
-            activation::gate(&addresses, since, context.settings.first_policy_wait, now)
-        {
-            ended.again = until.map(|until| until.saturating_duration_since(now));
-            return ended.with(Outcome::WaitingForNames { waiting, none_answered: until.is_none() });
-        }
-    }
-    state.waiting_since = None;
-
     let owner = render::Owner {
         name: subject.resource.name_any(),
         namespace: subject.who().namespace.to_string(),
@@ -175,12 +184,38 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     };
     let applied = observed.keys().filter(|key| key.kind == Kind::Policy).map(|key| &*key.name);
     let layout = render::PreviousLayout::of(applied, &owner.name);
-    let objects = render::objects(&owner, spec, &plan, &context.settings.limits, &layout);
+    let first = match subject.mode() {
+        Mode::Enforce => activation::first_policies(&plan, layout),
+        // Audit has no policies to remember addresses by: it waits once in each process, so that after a restart its
+        // report and its ConfigMap do not lose what DNS is about to say.
+        Mode::Audit if !state.passed => activation::first_policies(&plan, render::PreviousLayout::default()),
+        Mode::Audit => Vec::new(),
+    };
+    let since = *state.waiting_since.get_or_insert(now);
+    let hold = activation::hold(&plan, &first, &addresses, since, context.settings.first_policy_wait, now)
+        // That nothing would be applied is what Audit is there to say.
+        .filter(|hold| subject.mode() == Mode::Enforce || matches!(hold.outcome, Outcome::WaitingForNames { .. }));
+    // Not where it has just ended: a write that fails must not begin it anew.
+    if first.is_empty() {
+        state.waiting_since = None;
+    }
+    ended.again = hold.as_ref().and_then(|hold| hold.until).map(|until| until.saturating_duration_since(now));
+    if let Some(hold) = hold.as_ref().filter(|_| layout == render::PreviousLayout::default()) {
+        return ended.with(hold.outcome.clone());
+    }
+    state.passed = true;
+
+    let mut objects = render::objects(&owner, spec, &plan, &context.settings.limits, &layout);
     ended.rendered(&plan, &objects);
+    if hold.is_some() {
+        // One direction is applied already and is kept right; the other appears when it may.
+        objects.leave_out(&first, &owner.name);
+    }
     let would_apply = (subject.mode() == Mode::Audit).then(|| pods.would_apply(&spec.pod_selector, &objects));
     let inherited_left = state.inherited.as_ref().and_then(|(_, missing)| missing.left(retention));
-    ended.again = [inherited_left, state.memory.left(retention)].into_iter().flatten().min();
-    let rendered = Rendered { plan: &plan, objects, would_apply, allowlist: &allowlist, addresses: &addresses };
+    ended.again = [ended.again, inherited_left, state.memory.left(retention)].into_iter().flatten().min();
+    let held = hold.map(|hold| hold.outcome);
+    let rendered = Rendered { plan: &plan, objects, would_apply, held, allowlist: &allowlist, addresses: &addresses };
     ended.apply(subject, context, state, rendered).await
 }
 
@@ -194,11 +229,16 @@ fn permitted(subject: &Subject<'_>, context: &Context) -> Result<(), Outcome> {
     }
     let selector = Selector::try_from(subject.resource.spec.pod_selector.clone())
         .map_err(|error| Outcome::InvalidSpec(format!("spec.podSelector cannot be used: {error}")))?;
-    match &context.settings.own_pod {
-        Some(own) if own.namespace == **namespace && selector.matches(&own.labels) => Err(Outcome::Protected(
-            "spec.podSelector matches the operator's own pods: a policy would cut it off from the API server"
-                .to_owned(),
-        )),
+    match &*context.settings.own_pod.borrow() {
+        OwnPod::Known { namespace: own, labels } if **own == **namespace && selector.matches(labels) => {
+            Err(Outcome::Protected(
+                "spec.podSelector matches the operator's own pods: a policy would cut it off from the API server"
+                    .to_owned(),
+            ))
+        }
+        OwnPod::Unknown { namespace: own } if **own == **namespace => {
+            Err(Outcome::Unavailable("the operator's own labels are not known yet".to_owned()))
+        }
         _ => Ok(()),
     }
 }
@@ -288,6 +328,7 @@ struct Ending {
     problems: Vec<Problem>,
     handled_refresh: Option<String>,
     again: Option<Duration>,
+    unasked: bool,
 }
 
 impl Ending {
@@ -301,6 +342,7 @@ impl Ending {
             problems: Vec::new(),
             handled_refresh: None,
             again: None,
+            unasked: false,
         }
     }
 
@@ -316,6 +358,7 @@ impl Ending {
     fn planned(&mut self, plan: &Plan, addresses: &Addresses) {
         let waiting =
             addresses.by_name.values().filter(|name| name.addresses.is_empty() && !name.state.is_definitive()).count();
+        self.unasked = addresses.by_name.values().any(|name| name.state == NameState::Waiting);
         self.names = Some(NameFindings {
             waiting,
             silent: !addresses.by_name.is_empty() && addresses.by_name.values().all(|name| name.state.is_failing()),
@@ -339,7 +382,8 @@ impl Ending {
         state: &mut State,
         rendered: Rendered<'_>,
     ) -> Progress {
-        let Ended { outcome, problems, again, failure, wrote } = apply::apply(subject, context, state, rendered).await;
+        let Ended { outcome, problems, again, failure, wrote, told } =
+            apply::apply(subject, context, state, rendered).await;
         self.problems.extend(problems);
         self.again = [self.again, again].into_iter().flatten().min();
         let observed = context.owned.of(subject.who(), &subject.identity.uid);
@@ -350,6 +394,7 @@ impl Ending {
         let mut progress = self.with(outcome);
         progress.failure = failure;
         progress.wrote = wrote;
+        progress.told = told;
         progress
     }
 
@@ -364,7 +409,7 @@ impl Ending {
             problems: self.problems,
             handled_refresh: self.handled_refresh,
         };
-        Progress { findings, again: self.again, failure: None, wrote: false }
+        Progress { findings, again: self.again, failure: None, wrote: false, told: None, unasked: self.unasked }
     }
 }
 
@@ -390,13 +435,15 @@ async fn report(
     let transaction = findings.feed.as_ref().and_then(|feed| feed.status.transaction_id.clone());
     let next = status::status(previous.as_deref(), findings, context.clock.now());
     context.metrics.resource(subject.who(), &next);
-    if previous.as_deref() == Some(&next) {
-        return Ok(());
+    let mut notes = Vec::new();
+    if previous.as_deref() != Some(&next) {
+        let got = context.reporter.write(resource, version.as_deref(), &next).await?;
+        notes = status::notes(previous.as_deref(), &next, transaction.as_deref());
+        state.written = Some(Written { seen, got, status: Arc::new(next) });
     }
-    let got = context.reporter.write(resource, version.as_deref(), &next).await?;
-    for note in status::notes(previous.as_deref(), &next, transaction.as_deref()) {
+    notes.extend(progress.told.take().map(|message| Note { warning: false, reason: Reason::Applied, message }));
+    for note in notes {
         context.reporter.publish(resource, &note).await;
     }
-    state.written = Some(Written { seen, got, status: Arc::new(next) });
     Ok(())
 }

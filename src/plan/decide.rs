@@ -109,6 +109,17 @@ pub enum Absence {
     Unresolved,
 }
 
+impl Absence {
+    /// Whether it is the vendor's failure, or DNS's, and not the user's word: then what is applied stays.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::NoMatch => false,
+            Self::EmptyList | Self::Unusable | Self::Unresolved => true,
+        }
+    }
+}
+
 /// An endpoint with what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointRecord {

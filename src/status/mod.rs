@@ -8,6 +8,7 @@ pub use notes::{Note, notes};
 
 use crate::crd::status::MOST_PROBLEMS;
 use crate::crd::{CitrixAllowlistStatus, FeedStatus, Problem, Summary, WouldApply};
+use crate::net::Direction;
 use crate::reason::Reason;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -30,6 +31,9 @@ pub enum Outcome {
         /// Whether no name at all has been answered.
         none_answered: bool,
     },
+    /// Nothing of this direction can be opened, by the vendor's failure or DNS's: a first policy would cut everything, and
+    /// one that is there stays.
+    NothingUsable(Direction),
     /// The spec matches nothing, so that nothing is applied.
     NoMatch,
     /// Something in the spec cannot be acted on.
@@ -171,7 +175,7 @@ fn course(findings: &Findings) -> Course {
     match &findings.outcome {
         Outcome::Applied | Outcome::Audit(_) | Outcome::Suspended if !rejected => Course::Settled,
         Outcome::WaitingForFeed if !rejected => Course::Reconciling,
-        Outcome::WaitingForNames { .. } | Outcome::Unavailable(_) => Course::Reconciling,
+        Outcome::WaitingForNames { .. } | Outcome::NothingUsable(_) | Outcome::Unavailable(_) => Course::Reconciling,
         _ => Course::Stalled,
     }
 }
@@ -216,6 +220,12 @@ fn readiness(findings: &Findings) -> (Truth, Reason, String) {
                 format!("the first policy waits for DNS to answer {waiting} more {names}")
             };
             (Truth::False, Reason::WaitingForNames, message)
+        }
+        Outcome::NothingUsable(direction) => {
+            let message = format!(
+                "nothing {direction} has an address and ports that may be opened: no policy is written that would cut everything, and what was applied stays; see problems"
+            );
+            (Truth::False, Reason::Unresolved, message)
         }
         Outcome::NoMatch => {
             let message =

@@ -137,6 +137,11 @@ impl Stage {
         self.until(name, type_, within, |condition| condition.reason == reason).await.message
     }
 
+    /// Waits until the message of a condition holds these words.
+    pub async fn says(&self, name: &str, type_: &str, words: &str, within: Duration) {
+        self.until(name, type_, within, |condition| condition.message.contains(words)).await;
+    }
+
     async fn until(&self, name: &str, type_: &str, within: Duration, holds: impl Fn(&Condition) -> bool) -> Condition {
         let resources = self.watch_resources().await;
         let find = |resources: &Objects<CitrixAllowlist>| {
@@ -144,6 +149,16 @@ impl Stage {
             conditions.filter(|condition| condition.type_ == type_).find(|condition| holds(condition)).cloned()
         };
         resources.find(&format!("{type_} of {name}"), within, find).await
+    }
+
+    /// Waits until the status speaks of the newest spec.
+    pub async fn observed(&self, name: &str) {
+        let resources = self.watch_resources().await;
+        let current = |resources: &Objects<CitrixAllowlist>| {
+            let observed = resources[name].status.as_ref().and_then(|status| status.observed_generation);
+            observed.is_some() && observed == resources[name].metadata.generation
+        };
+        resources.until("observedGeneration follows", Duration::from_secs(3), current).await;
     }
 
     /// The resource as it is now.
@@ -154,6 +169,12 @@ impl Stage {
     /// Its status.
     pub async fn status(&self, name: &str) -> CitrixAllowlistStatus {
         self.resource(name).await.status.expect("a status")
+    }
+
+    /// Sets an annotation of a resource.
+    pub async fn annotate(&self, name: &str, key: &str, value: &str) {
+        let patch = Patch::Merge(serde_json::json!({ "metadata": { "annotations": { key: value } } }));
+        self.resources().patch(name, &PatchParams::default(), &patch).await.expect("an accepted annotation");
     }
 
     /// Changes a resource as a person would, by a merge patch of its spec.

@@ -16,10 +16,13 @@ use tokio::task::JoinHandle;
 /// The objects of one kind by name, at one moment.
 pub type Objects<K> = BTreeMap<String, K>;
 
+/// The objects as they were from a moment on.
+type Moment<K> = (Instant, Objects<K>);
+
 /// A watch on one kind of object in one namespace. Ends when dropped.
 pub struct Watched<K> {
     now: watch::Receiver<Objects<K>>,
-    history: Arc<Mutex<Vec<(Instant, Objects<K>)>>>,
+    history: Arc<Mutex<Vec<Moment<K>>>>,
     task: JoinHandle<()>,
 }
 
@@ -87,6 +90,21 @@ where
         let started = Instant::now();
         self.find(what, within, |objects| holds(objects).then_some(())).await;
         started.elapsed()
+    }
+
+    /// Waits until the objects are so again, after they have not been since a moment; says how long that took.
+    ///
+    /// # Panics
+    /// Where they are not in time; with what they are.
+    pub async fn until_again(
+        &self,
+        what: &str,
+        since: Instant,
+        within: Duration,
+        holds: impl Fn(&Objects<K>) -> bool,
+    ) -> Duration {
+        self.until(what, within, |now| holds(now) && self.since(since).iter().any(|past| !holds(past))).await;
+        since.elapsed()
     }
 
     /// Waits until something is found in the objects.

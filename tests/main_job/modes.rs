@@ -50,7 +50,7 @@ async fn directions_and_selectors_switch_without_orphan_or_gap() {
     stage.patch("daas-us", json!({ "direction": "inbound" })).await;
     policies.until("ingress alone", WITHIN, |now| now.keys().eq(["daas-us-ingress"])).await;
     assert!(policies.since(started).iter().all(|now| !now.is_empty()), "growing before shrinking");
-    stage.ready("daas-us").await;
+    stage.observed("daas-us").await;
     assert_eq!(stage.status("daas-us").await.policies, ["daas-us-ingress"]);
 }
 
@@ -71,16 +71,10 @@ async fn suspended_it_leaves_everything_as_it_is_and_then_follows() {
     stage.policies().delete("daas-us-egress", &DeleteParams::default()).await.expect("deleted");
     policies.until("deleted", WITHIN, |now| now.is_empty()).await;
     stage.patch("daas-us", json!({ "addressRetention": "2h" })).await;
-    let generation = stage.resource("daas-us").await.metadata.generation;
-    let resources = stage.watch_resources().await;
-    resources
-        .until("the edit seen", WITHIN, |now| {
-            now["daas-us"].status.as_ref().and_then(|status| status.observed_generation) == generation
-        })
-        .await;
+    stage.observed("daas-us").await;
     assert!(policies.now().is_empty(), "suspended, nothing is repaired");
     stage.patch("daas-us", json!({ "suspend": false })).await;
-    stage.ready("daas-us").await;
+    stage.reason("daas-us", "Ready", "Applied", WITHIN).await;
     let european = "52.142.80.0/25".parse().expect("a network");
     assert!(cidrs(&policies.now()["daas-us-egress"]).contains(&european));
 }

@@ -55,11 +55,11 @@ async fn a_minute_of_short_ttls_writes_nothing() {
         .await;
     // What belongs to the last change may still be on its way: its ConfigMap, its status.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let before = writes(&stage.cluster).await;
+    let before = writes(stage.cluster).await;
     assert!(before.contains_key("POST networkpolicies"), "the metrics count what is asked: {before:?}");
     stage.dns.clear_questions();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let after = writes(&stage.cluster).await;
+    let after = writes(stage.cluster).await;
     assert_eq!(after, before, "{}", operator.log());
     let questions = stage.dns.questions().len();
     let names = fixture::exact_names_of(test_support::standin::Cloud::Global, "testcustomer", "all", "all").len();

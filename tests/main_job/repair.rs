@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const POLICY: &str = "daas-us-egress";
 const MAP: &str = "daas-us-cidrs";
@@ -54,8 +54,10 @@ async fn edits_of_what_is_ours_are_undone_and_others_are_left() {
     };
 
     // A rule that opens everything, by a person.
+    let edited = Instant::now();
     kubectl(&["patch", "netpol", POLICY, "--type=merge", "-p", r#"{"spec":{"egress":[{}]}}"#]).await;
-    policies.until("a rule that opens everything is gone", WITHIN, |now| as_it_was(&now[POLICY])).await;
+    policies.until_again("a rule that opens everything is gone", edited, WITHIN, |now| as_it_was(&now[POLICY])).await;
+    let edited = Instant::now();
     // An address, by another field manager that applies with force.
     let mut foreign = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": { "name": POLICY },
@@ -63,26 +65,21 @@ async fn edits_of_what_is_ours_are_undone_and_others_are_left() {
     });
     let stranger = PatchParams::apply("somebody-else").force();
     stage.policies().patch(POLICY, &stranger, &Patch::Apply(&foreign)).await.expect("applied");
-    policies.until("a foreign address is gone", WITHIN, |now| as_it_was(&now[POLICY])).await;
+    policies.until_again("a foreign address is gone", edited, WITHIN, |now| as_it_was(&now[POLICY])).await;
+    let edited = Instant::now();
     // The label without which no watch would see the object any more.
     kubectl(&["label", "netpol", POLICY, "app.kubernetes.io/managed-by-"]).await;
-    policies.until("the label is back", WITHIN, |now| as_it_was(&now[POLICY])).await;
+    policies.until_again("the label is back", edited, WITHIN, |now| as_it_was(&now[POLICY])).await;
 
     // What is not ours, and changes nothing of what is, stays: there is nothing to fight over.
     kubectl(&["annotate", "netpol", POLICY, "example.com/note=hello"]).await;
     kubectl(&["label", "netpol", POLICY, "example.com/team=one"]).await;
     foreign["spec"] = json!({ "podSelector": {}, "ingress": [{ "from": [{ "ipBlock": { "cidr": "8.8.8.8/32" } }] }] });
-    stage.policies().patch(POLICY, &stranger, &Patch::Apply(&foreign)).await.expect("applied");
-    policies.until("the foreign fields", WITHIN, |now| now[POLICY].labels().contains_key("example.com/team")).await;
-    let version = policies.now()[POLICY].resource_version();
+    let applied = stage.policies().patch(POLICY, &stranger, &Patch::Apply(&foreign)).await.expect("applied");
+    let version = applied.resource_version();
+    policies.until("the foreign fields", WITHIN, |now| now[POLICY].resource_version() == version).await;
     stage.patch("daas-us", json!({ "addressRetention": "2h" })).await;
-    let generation = stage.resource("daas-us").await.metadata.generation;
-    let resources = stage.watch_resources().await;
-    resources
-        .until("the edit seen", WITHIN, |now| {
-            now["daas-us"].status.as_ref().and_then(|status| status.observed_generation) == generation
-        })
-        .await;
+    stage.observed("daas-us").await;
     assert_eq!(policies.now()[POLICY].resource_version(), version, "a reconcile has nothing to write");
     assert_eq!(
         cidrs(&policies.now()[POLICY]).len(),
@@ -92,8 +89,9 @@ async fn edits_of_what_is_ours_are_undone_and_others_are_left() {
 
     let maps: Watched<ConfigMap> = Watched::start(stage.client.clone(), stage.namespace.name()).await;
     let before = maps.now()[MAP].data.clone();
+    let edited = Instant::now();
     kubectl(&["patch", "configmap", MAP, "--type=merge", "-p", r#"{"data":{"egress.cidrs":"0.0.0.0/0\n"}}"#]).await;
-    maps.until("the map as it was", WITHIN, |now| now[MAP].data == before).await;
+    maps.until_again("the map as it was", edited, WITHIN, |now| now[MAP].data == before).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,8 +105,9 @@ async fn a_war_over_an_object_is_reported_and_not_fought() {
     let foreign = json!({ "spec": { "egress": [{ "to": [{ "ipBlock": { "cidr": "8.8.8.8/32" } }] }] } });
     let stranger = PatchParams { field_manager: Some("a-stubborn-tool".to_owned()), ..PatchParams::default() };
     for _ in 0..3 {
+        let edited = Instant::now();
         stage.policies().patch(POLICY, &stranger, &Patch::Merge(&foreign)).await.expect("patched");
-        policies.until("undone", WITHIN, |now| now[POLICY].spec == ours).await;
+        policies.until_again("undone", edited, WITHIN, |now| now[POLICY].spec == ours).await;
     }
     stage.policies().patch(POLICY, &stranger, &Patch::Merge(&foreign)).await.expect("patched");
     let message = stage.reason("daas-us", "Ready", "Conflict", Duration::from_secs(5)).await;

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod control_plane;
 pub mod coredns;
 pub mod cyclonus;
+pub mod demo;
 pub mod dns;
 pub mod fixture;
 pub mod free_port;
