@@ -8,8 +8,6 @@ SHELL := bash
 # Where tests/build-tools.sh builds to.
 TOOLS := $(or $(CITRIX_ALLOWLIST_TOOLS),$(CURDIR)/.build/bin)
 
-# Most of a test is waiting: more of them at a time than there are cores.
-TEST_THREADS ?= 6
 
 # A heading that stands out in a long log.
 heading = @printf '\n==> %s\n' '$(1)'
@@ -24,8 +22,8 @@ tools: ## Build the programs that tests and the demo stand on (about 12 minutes 
 test: ## Run every test but the long ones, on a real control plane that ends with them
 	$(call heading,Programs that the tests stand on: built where missing)
 	@tests/build-tools.sh test
-	$(call heading,Tests: cargo test --workspace --locked)
-	@RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace --locked
+	$(call heading,Tests: what cargo test --workspace runs, several binaries at a time)
+	@tests/run-tests.sh
 
 soak: ## Run the long tests, for as long as the short ones are too short to see
 	$(call heading,Programs that the tests stand on: built where missing)
