@@ -8,7 +8,6 @@ SHELL := bash
 # Where tests/build-tools.sh builds to.
 TOOLS := $(or $(CITRIX_ALLOWLIST_TOOLS),$(CURDIR)/.build/bin)
 
-
 # A heading that stands out in a long log.
 heading = @printf '\n==> %s\n' '$(1)'
 
