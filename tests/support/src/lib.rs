@@ -4,6 +4,7 @@ pub mod control_plane;
 pub mod coredns;
 pub mod cyclonus;
 pub mod dns;
+pub mod fault_proxy;
 pub mod fixture;
 pub mod free_port;
 pub mod operator;
