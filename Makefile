@@ -31,16 +31,20 @@ check: ## Check format, lints, generated files, licences and sources of dependen
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(call heading,Generated files: what the code would write now)
 	@tests/check-generated.sh
+	@tests/build-tools.sh helm
+	@charts/generate.sh --check
 	$(call heading,Dependencies: cargo deny check licenses bans sources)
 	@tests/build-tools.sh check
 	@PATH="$(TOOLS):$$PATH" cargo deny --locked check licenses bans sources
 
 generate: ## Write the generated files anew
 	@tests/check-generated.sh --write
+	@tests/build-tools.sh helm
+	@charts/generate.sh --write
 
 demo: ## Show it at work on a control plane of its own (KEEP=1 leaves that running; KUBECONFIG uses yours)
 	$(call heading,Programs that the demo stands on: built where missing)
 	@tests/build-tools.sh demo
 	$(call heading,The operator and the demo: built where they changed)
 	@cargo build --locked --workspace --bins
-	@cargo run --locked --quiet --package citrix-allowlist-test-support --bin demo
+	@"$${CARGO_TARGET_DIR:-target}/debug/demo"

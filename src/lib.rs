@@ -13,6 +13,7 @@ pub mod clock;
 pub mod cluster;
 pub mod controller;
 pub mod crd;
+pub mod explain_texts;
 pub mod facts;
 pub mod feed;
 pub mod guard;

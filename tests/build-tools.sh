@@ -6,6 +6,7 @@
 # Names:  etcd kube-apiserver kube-controller-manager kubectl        (pinned in tests/controlplane)
 #         helm coredns kwok kubeconform cyclonus actionlint          (pinned in tests/tools)
 #         cargo-deny                                                 (pinned here)
+#         helm3 glua                                                 (pinned in tests/tools-helm3)
 # Groups: controlplane  what starts a Kubernetes API server
 #         test          what `make test` needs
 #         demo          what `make demo` needs
@@ -41,6 +42,8 @@ describe() {
     kubeconform) module=tools package=github.com/yannh/kubeconform/cmd/kubeconform cold="3 s" ;;
     cyclonus) module=tools package=github.com/mattfenwick/cyclonus/cmd/cyclonus cold="2 min" ;;
     actionlint) module=tools package=github.com/rhysd/actionlint/cmd/actionlint cold="5 s" ;;
+    helm3) module=tools-helm3 package=helm.sh/helm/v3/cmd/helm cold="50 s" ;;
+    glua) module=tools-helm3 package=github.com/yuin/gopher-lua/cmd/glua cold="3 s" ;;
     cargo-deny) module=cargo package="cargo-deny@$cargo_deny_version" cold="5 min" ;;
     *)
         echo "build-tools: unknown program or group: $1" >&2
@@ -69,6 +72,15 @@ linker_flags() {
     helm)
         helm="$(pinned_version tools helm.sh/helm/v4)"
         echo "-s -w -X helm.sh/helm/v4/internal/version.version=$helm"
+        ;;
+    helm3)
+        helm="$(pinned_version tools-helm3 helm.sh/helm/v3)"
+        # The Kubernetes that it takes for granted where it renders without a cluster: its client library's.
+        kubernetes="$(pinned_version tools-helm3 k8s.io/client-go)"
+        kubernetes="${kubernetes#v0.}"
+        local chartutil=helm.sh/helm/v3/pkg/chartutil
+        echo "-s -w -X helm.sh/helm/v3/internal/version.version=$helm" \
+            "-X $chartutil.k8sVersionMajor=1 -X $chartutil.k8sVersionMinor=${kubernetes%%.*}"
         ;;
     *) echo "-s -w" ;;
     esac
@@ -99,8 +111,7 @@ programs_of() {
     controlplane) control_plane_programs ;;
     test)
         control_plane_programs
-        echo coredns
-        echo cyclonus
+        printf '%s\n' coredns cyclonus helm helm3 glua kubeconform actionlint
         ;;
     demo)
         control_plane_programs
@@ -111,7 +122,7 @@ programs_of() {
         ;;
     all)
         printf '%s\n' etcd kube-apiserver kube-controller-manager kubectl \
-            helm coredns kwok kubeconform cyclonus actionlint cargo-deny
+            helm coredns kwok kubeconform cyclonus actionlint helm3 glua cargo-deny
         ;;
     *) echo "$1" ;;
     esac

@@ -7,32 +7,38 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-definition=crds/citrixallowlists.yaml
-
-fresh="$(mktemp)"
-trap 'rm -f "$fresh"' EXIT
-cargo run --locked --quiet --bin citrix-allowlist -- crd >"$fresh"
-if [[ ! -s "$fresh" ]]; then
-    echo "check-generated: the \`crd\` command printed nothing" >&2
-    exit 1
-fi
+# Each generated file, and the command that prints it.
+files=(crds/citrixallowlists.yaml docs/reference/cli.md)
+commands=(crd reference)
 
 case "${1:-}" in
---write)
-    mkdir -p "$(dirname "$definition")"
-    # Not moved: a temporary file is for its owner's eyes only.
-    cat "$fresh" >"$definition"
-    echo "written: $definition"
-    ;;
-"")
-    if ! diff -u "$definition" "$fresh"; then
-        echo "check-generated: $definition is stale: run \`make generate\` and commit what it writes" >&2
-        exit 1
-    fi
-    echo "fresh: $definition"
-    ;;
+--write | "") ;;
 *)
     sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
 esac
+
+fresh="$(mktemp)"
+trap 'rm -f "$fresh"' EXIT
+stale=0
+for index in "${!files[@]}"; do
+    file="${files[index]}"
+    cargo run --locked --quiet --bin citrix-allowlist -- "${commands[index]}" >"$fresh"
+    if [[ ! -s "$fresh" ]]; then
+        echo "check-generated: the \`${commands[index]}\` command printed nothing" >&2
+        exit 1
+    fi
+    if [[ "${1:-}" == --write ]]; then
+        mkdir -p "$(dirname "$file")"
+        # Not moved: a temporary file is for its owner's eyes only.
+        cat "$fresh" >"$file"
+        echo "written: $file"
+    elif ! diff -u "$file" "$fresh"; then
+        echo "check-generated: $file is stale: run \`make generate\` and commit what it writes" >&2
+        stale=1
+    else
+        echo "fresh: $file"
+    fi
+done
+exit "$stale"

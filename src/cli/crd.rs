@@ -1,40 +1,41 @@
 //! `crd`: the CustomResourceDefinition, printed or applied.
 
-use crate::cluster::client::{ConnectOptions, connect, deadline};
+use super::connection::ConnectionArguments;
+use crate::cluster::client::{CALL_TIMEOUT, deadline};
 use crate::crd::{self, FIELD_MANAGER};
 use anyhow::Context as _;
 use clap::Args;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, Patch, PatchParams};
+use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::Duration;
-
-/// How long applying may take.
-const APPLY_DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 pub(super) struct CrdArguments {
     /// Apply it to the cluster instead of printing it
     #[arg(long)]
     apply: bool,
+    #[command(flatten)]
+    connection: ConnectionArguments,
 }
 
 pub(super) fn run(arguments: &CrdArguments) -> anyhow::Result<ExitCode> {
     if arguments.apply {
-        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(apply())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(apply(&arguments.connection))?;
     } else {
-        print!("{}", crd::yaml()?);
+        std::io::stdout().write_all(crd::yaml()?.as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn apply() -> anyhow::Result<()> {
-    let connected = connect(&ConnectOptions::default()).await?;
+async fn apply(connection: &ConnectionArguments) -> anyhow::Result<()> {
+    let connected = connection.connect(None).await?;
     let definition = crd::definition();
     let name = definition.metadata.name.clone().unwrap_or_default();
     let api: Api<CustomResourceDefinition> = Api::all(connected.client);
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    deadline(APPLY_DEADLINE, api.patch(&name, &parameters, &Patch::Apply(&definition)))
+    deadline(CALL_TIMEOUT, api.patch(&name, &parameters, &Patch::Apply(&definition)))
         .await
         .with_context(|| format!("CustomResourceDefinition {name} could not be applied"))?;
     println!("customresourcedefinition.apiextensions.k8s.io/{name} applied");

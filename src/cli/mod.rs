@@ -1,11 +1,30 @@
 //! The command line: one file for each command.
 
+mod completions;
+mod connection;
 mod crd;
 mod debug_state;
+mod diff;
+mod endpoints;
+mod explain;
+mod hosts;
+mod live;
+mod manifest;
+mod output;
+mod pipeline;
+mod reference;
+mod refresh;
+mod render;
 mod run;
 mod run_arguments;
+mod sources;
+mod summary;
+mod text;
+mod validate;
+mod version;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Keeps Kubernetes NetworkPolicies equal to what Citrix's Connectivity AllowList API says.
@@ -13,19 +32,36 @@ use std::process::ExitCode;
 #[command(name = "citrix-allowlist", version, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Action,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum Action {
     /// Run the controller
     Run(Box<run_arguments::RunArguments>),
+    /// Show what a resource does, before it is applied: the very objects, or a summary
+    Render(Box<render::RenderArguments>),
+    /// Show what a resource, or a new list, would change in a cluster; exit 0 nothing, 1 something, 2 error
+    Diff(Box<diff::DiffArguments>),
+    /// Show where a resource stands, and why a connection is or is not allowed
+    Explain(Box<explain::ExplainArguments>),
+    /// Ask for a fetch of the list now
+    Refresh(refresh::RefreshArguments),
     /// Print the CustomResourceDefinition as YAML, or apply it to the cluster
     Crd(crd::CrdArguments),
+    /// Print the completions of a shell
+    Completions(completions::CompletionsArguments),
+    /// Print the version
+    Version(version::VersionArguments),
+    /// Print the reference of all commands as Markdown
+    #[command(hide = true)]
+    Reference,
 }
 
 /// The exit code of every error: what a person typed or gave, or what the cluster said.
 const FAILURE: u8 = 2;
+/// What an environment variable that stands for a flag starts with.
+const ENVIRONMENT_PREFIX: &str = "CITRIX_ALLOWLIST_";
 
 /// Reads the arguments, runs one command, and says in one sentence what went wrong.
 #[must_use]
@@ -35,16 +71,100 @@ pub fn main() -> ExitCode {
         eprintln!("error: a TLS provider is installed already");
         return ExitCode::from(FAILURE);
     }
-    let arguments = Arguments::parse();
-    let result = match arguments.command {
-        Command::Run(arguments) => run::run(*arguments),
-        Command::Crd(arguments) => crd::run(&arguments),
-    };
+    let matches = command().get_matches();
+    let result =
+        Arguments::from_arg_matches(&matches).map_err(Into::into).and_then(|arguments| act(arguments, &matches));
     match result {
         Ok(code) => code,
+        // Whoever read the output has seen enough: `citrix-allowlist render ... | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", sentence(&error));
             ExitCode::from(FAILURE)
+        }
+    }
+}
+
+fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    match arguments.command {
+        Action::Run(arguments) => run::run(*arguments),
+        Action::Render(arguments) => render::run(&arguments, was_given(matches, "output")),
+        Action::Diff(arguments) => diff::run(&arguments),
+        Action::Explain(arguments) => explain::run(&arguments),
+        Action::Refresh(arguments) => refresh::run(&arguments),
+        Action::Crd(arguments) => crd::run(&arguments),
+        Action::Completions(arguments) => completions::run(&arguments, command()),
+        Action::Version(arguments) => version::run(&arguments),
+        Action::Reference => {
+            std::io::stdout().write_all(reference::markdown(&command()).as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// An error and its causes in one sentence. Some errors repeat their causes in their own text: once is enough.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut sentence = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if sentence.is_empty() {
+            sentence = cause;
+        } else if !sentence.contains(&cause) {
+            sentence.push_str(": ");
+            sentence.push_str(&cause);
+        }
+    }
+    sentence
+}
+
+/// Whether an argument of the command stands on the command line, rather than at its default.
+fn was_given(matches: &ArgMatches, argument: &str) -> bool {
+    let source = matches.subcommand().and_then(|(_, matches)| matches.value_source(argument));
+    source.is_some_and(|source| source != clap::parser::ValueSource::DefaultValue)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    kinds.into_iter().any(|kind| kind == std::io::ErrorKind::BrokenPipe)
+}
+
+/// All commands, each flag with its environment variable.
+fn command() -> Command {
+    Arguments::command().mut_subcommands(|command| {
+        command.mut_args(|argument| match argument.get_long() {
+            Some(long) if argument.get_env().is_none() && !matches!(long, "help" | "version") => {
+                let variable = format!("{ENVIRONMENT_PREFIX}{}", long.replace('-', "_").to_uppercase());
+                // A few dozen short texts, once in the life of the process.
+                argument.env(&*variable.leak()).hide_env(true)
+            }
+            _ => argument,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let error = anyhow::anyhow!("no such file").context("cannot read: no such file").context("kubeconfig");
+        assert_eq!(sentence(&error), "kubeconfig: cannot read: no such file");
+    }
+
+    #[test]
+    fn the_definitions_hold_together_and_every_flag_has_its_variable() {
+        let command = command();
+        command.clone().debug_assert();
+        for subcommand in command.get_subcommands() {
+            for argument in subcommand.get_arguments().filter(|argument| argument.get_long().is_some()) {
+                let long = argument.get_long().unwrap_or_default();
+                if matches!(long, "help" | "version") {
+                    continue;
+                }
+                let expected = format!("{ENVIRONMENT_PREFIX}{}", long.replace('-', "_").to_uppercase());
+                let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned());
+                assert_eq!(variable, Some(expected), "{} --{long}", subcommand.get_name());
+            }
         }
     }
 }

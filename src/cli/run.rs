@@ -9,6 +9,7 @@ use crate::cluster::facts::{Facts, FactsSettings};
 use crate::cluster::lease::election::Timing;
 use crate::cluster::lease::{self, Leadership, LeaseSettings};
 use crate::cluster::owned::OwnedObjects;
+use crate::cluster::pods::PodLister;
 use crate::cluster::report::StatusWriter;
 use crate::cluster::saved_lists::SavedLists;
 use crate::cluster::scope::Scope;
@@ -21,16 +22,17 @@ use crate::names::servers::{nameservers, servers_to_ask};
 use crate::names::{HickoryLookup, Names, NamesSettings};
 use crate::server::{Content, Health, Server};
 use crate::subscriber::Waker;
-use crate::telemetry::{Metrics, logging};
+use crate::telemetry::{Metrics, Traces, logging};
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::Api;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// The Lease of all replicas.
@@ -41,6 +43,8 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the question for the operator's own pod may take.
 const OWN_POD_DEADLINE: Duration = Duration::from_secs(5);
+/// How long after a failure it is asked again. Nothing is decided before it is answered.
+const OWN_POD_PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -49,7 +53,8 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
-    logging::init(arguments.process.log_format, std::env::var("RUST_LOG").ok().as_deref())?;
+    let traces = Traces::from_environment()?;
+    logging::init(arguments.process.log_format, std::env::var("RUST_LOG").ok().as_deref(), traces.as_ref())?;
     let stop = stop_on_signal()?;
     let clock = Clock::System;
     let metrics = Arc::new(Metrics::default());
@@ -84,11 +89,13 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     let observer = Arc::clone(&metrics);
     let writer = Writer::new(client.clone(), leadership.clone(), Arc::clone(&owned), observer);
     let reporter = StatusWriter::new(client.clone(), leadership.clone(), std::env::var("POD_NAME").ok());
+    let own_pod = Arc::new(OnceLock::new());
+    let (own_pod_known, own_pod_looked_up) = watch::channel(false);
     let settings = Settings {
         first_policy_wait: arguments.names.first_policy_wait,
         protected_namespaces: arguments.cluster.protected_namespace.clone(),
         limits: arguments.cluster.limits(),
-        own_pod: own_pod(&client, &namespace).await,
+        own_pod: Arc::clone(&own_pod),
         guard: arguments.guard.settings(),
         concurrency: arguments.cluster.concurrency.into(),
     };
@@ -96,6 +103,7 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         feeds.clone(),
         names.clone(),
         Arc::clone(&owned),
+        PodLister::new(client.clone()),
         writer,
         reporter,
         metrics.clone(),
@@ -132,21 +140,23 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     };
     let server = tokio::spawn(server.run(content, serving.clone()));
     metrics.leading(leadership.is_leading());
-    let tasks = [
-        tokio::spawn(ask_servers(names.clone(), facts.receiver(), resolv_conf, arguments.names.dns_server.clone())),
-        tokio::spawn(tell_readiness(health.clone(), "resources", resources_listed)),
-        tokio::spawn(tell_readiness(health.clone(), "objects", owned_listed.clone())),
-        tokio::spawn(tell_readiness(health.clone(), "cluster facts", facts.completion())),
-        tokio::spawn(cluster_watch::keep_owned(client.clone(), scope, owned, waker, owned_synced)),
-        tokio::spawn({
-            let (feeds, leading) = (feeds, leadership.receiver());
-            async move { feeds.run(leading).await }
-        }),
-        tokio::spawn({
-            let (names, leading) = (names, leadership.receiver());
-            async move { names.run(leading).await }
-        }),
-    ];
+    let mut helpers = JoinSet::new();
+    helpers.spawn(ask_servers(names.clone(), facts.receiver(), resolv_conf, arguments.names.dns_server.clone()));
+    helpers.spawn(tell_readiness(health.clone(), "resources", resources_listed));
+    helpers.spawn(tell_readiness(health.clone(), "objects", owned_listed.clone()));
+    helpers.spawn(tell_readiness(health.clone(), "cluster facts", facts.completion()));
+    helpers.spawn(look_up_own_pod(client.clone(), namespace.clone(), own_pod, own_pod_known));
+    // These never end by themselves: where one does, the process is of no more use.
+    let mut vital = JoinSet::new();
+    vital.spawn(cluster_watch::keep_owned(client.clone(), scope, owned, waker, owned_synced));
+    vital.spawn({
+        let (feeds, leading) = (feeds, leadership.receiver());
+        async move { feeds.run(leading).await }
+    });
+    vital.spawn({
+        let (names, leading) = (names, leadership.receiver());
+        async move { names.run(leading).await }
+    });
 
     let inputs = Inputs {
         store,
@@ -154,19 +164,31 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         woken,
         facts: facts.receiver(),
         leading: leadership.receiver(),
-        synced: vec![owned_listed, facts.completion()],
+        synced: vec![owned_listed, facts.completion(), own_pod_looked_up],
         health,
     };
-    controller::run(context, inputs, stop).await;
-    for task in tasks {
-        task.abort();
-    }
+    let mut controlling = std::pin::pin!(controller::run(context, inputs, stop.clone()));
+    let broken = tokio::select! {
+        () = &mut controlling => false,
+        Some(_) = vital.join_next() => {
+            tracing::error!("a part that never ends has ended: the process leaves, to be started again");
+            stop.cancel();
+            controlling.await;
+            true
+        }
+    };
+    vital.shutdown().await;
+    helpers.shutdown().await;
     lease_stop.cancel();
     if let Some(task) = lease_task {
         let _ = task.await;
     }
     serving.cancel();
     let _ = server.await;
+    if let Some(traces) = traces {
+        traces.flush().await;
+    }
+    anyhow::ensure!(!broken, "a part of the operator ended by itself");
     tracing::info!("stopped");
     Ok(())
 }
@@ -244,20 +266,37 @@ fn names(
     Ok(Names::new(&settings, clock, waker, Arc::new(lookup), Arc::<Metrics>::clone(metrics)))
 }
 
-/// The operator's own pod, so that no resource may isolate it. Outside a pod there is none to protect.
-async fn own_pod(client: &Client, namespace: &str) -> Option<OwnPod> {
-    let name = std::env::var("POD_NAME").ok()?;
-    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    match deadline(OWN_POD_DEADLINE, api.get(&name)).await {
-        Ok(pod) => {
-            let labels = pod.metadata.labels.unwrap_or_default();
-            Some(OwnPod { namespace: namespace.to_owned(), labels })
-        }
-        Err(error) => {
-            tracing::warn!(pod = name, %error, "own labels are not known: a selector that matches them is not refused");
-            None
+/// Looks up the operator's own pod, so that no resource may isolate it, until the API server answers. Outside a pod
+/// there is none to protect.
+async fn look_up_own_pod(client: Client, namespace: String, own: Arc<OnceLock<OwnPod>>, known: watch::Sender<bool>) {
+    let api: Api<Pod> = Api::namespaced(client, &namespace);
+    if let Ok(name) = std::env::var("POD_NAME") {
+        loop {
+            match deadline(OWN_POD_DEADLINE, api.get(&name)).await {
+                Ok(pod) => {
+                    let labels = pod.metadata.labels.unwrap_or_default();
+                    // Nobody else sets it.
+                    let _ = own.set(OwnPod { namespace, labels });
+                    break;
+                }
+                Err(error) if error.is_forbidden() || error.is_not_found() => {
+                    tracing::warn!(
+                        pod = name,
+                        %error,
+                        "own labels are not known: a selector that matches them is not refused"
+                    );
+                    break;
+                }
+                Err(error) => {
+                    tracing::debug!(pod = name, %error, "own labels are not known yet");
+                    tokio::time::sleep(OWN_POD_PAUSE).await;
+                }
+            }
         }
     }
+    known.send_replace(true);
+    // Who follows it takes a sender that is gone for the end of the process.
+    known.closed().await;
 }
 
 /// A token that SIGTERM and SIGINT cancel.

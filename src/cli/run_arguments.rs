@@ -253,7 +253,7 @@ fn tcp_ports(text: &str) -> Result<PortSet, String> {
         .ok_or_else(|| "ports are needed, such as 80,443".to_owned())
 }
 
-fn dns_server(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
     let address = text.parse::<SocketAddr>().or_else(|_| {
         text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT))
     });

@@ -7,6 +7,7 @@ pub mod digest;
 pub mod facts;
 pub mod lease;
 pub mod owned;
+pub mod pods;
 pub mod proxy;
 pub mod report;
 pub mod saved_lists;

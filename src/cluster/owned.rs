@@ -272,21 +272,22 @@ impl Inner {
             observed.owner.as_ref().map(|owner| Subscriber::new(Arc::clone(&key.namespace), Arc::clone(&owner.name)))
         };
         let (now, before) = (owner(&observed), self.objects.get(&key).map(|held| (owner(held), held.digest)));
-        if let Some(held) = self.objects.get(&key) {
-            if is_older(&observed.resource_version, &held.resource_version) && held.uid == observed.uid {
-                return Vec::new();
-            }
+        if let Some(held) = self.objects.get(&key)
+            && is_older(&observed.resource_version, &held.resource_version)
+            && held.uid == observed.uid
+        {
+            return Vec::new();
         }
         let changed = before.as_ref() != Some(&(now.clone(), observed.digest));
         if now.as_ref().is_some_and(|owner| self.remembered.contains(owner)) {
             observed.memory = None;
         }
         let mut wake = Vec::new();
-        if let Some((Some(former), _)) = before {
-            if Some(&former) != now.as_ref() {
-                self.unlink(&former, &key);
-                wake.push(former);
-            }
+        if let Some((Some(former), _)) = before
+            && Some(&former) != now.as_ref()
+        {
+            self.unlink(&former, &key);
+            wake.push(former);
         }
         if let Some(owner) = now {
             self.by_owner.entry(owner.clone()).or_default().insert(key.clone());

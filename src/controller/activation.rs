@@ -5,35 +5,58 @@
 //! answered at all, it waits on.
 
 use crate::names::Addresses;
+use crate::net::Direction;
+use crate::plan::{Absence, Plan};
+use crate::render::PreviousLayout;
+use crate::status::Outcome;
 use std::time::{Duration, Instant};
 
-/// Whether the first policy may appear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
-    /// It may.
-    Open,
-    /// It waits.
-    Held {
-        /// Names without a definitive answer.
-        waiting: usize,
-        /// When it stops waiting for them; `None` where no name has been answered at all.
-        until: Option<Instant>,
-    },
+/// Why first policies may not appear yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hold {
+    /// What status says meanwhile.
+    pub outcome: Outcome,
+    /// When it ends by itself; `None` where only an answer ends it.
+    pub until: Option<Instant>,
 }
 
-/// Decides from what is known of the names, since when the resource has waited, and how long it may.
+/// The directions whose first policy a plan would write, since none of theirs is applied yet.
 #[must_use]
-pub fn gate(addresses: &Addresses, since: Instant, longest: Duration, now: Instant) -> Gate {
+pub fn first_policies(plan: &Plan, applied: PreviousLayout) -> Vec<Direction> {
+    let is_first = |direction: &Direction| match direction {
+        Direction::Outbound => applied.outbound == 0,
+        Direction::Inbound => applied.inbound == 0,
+    };
+    let asked = |direction: &Direction| plan.direction(*direction).is_some() || plan.absence(*direction).is_some();
+    Direction::ALL.into_iter().filter(asked).filter(is_first).collect()
+}
+
+/// Whether first policies in these directions have to wait: for names without a definitive answer, so long and no
+/// longer; and for as long as one of the directions has nothing but names without any address, since both appear or
+/// none.
+#[must_use]
+pub fn hold(
+    plan: &Plan,
+    first: &[Direction],
+    addresses: &Addresses,
+    since: Instant,
+    longest: Duration,
+    now: Instant,
+) -> Option<Hold> {
+    if first.is_empty() {
+        return None;
+    }
     let total = addresses.by_name.len();
     let waiting = addresses.by_name.values().filter(|name| !name.state.is_definitive()).count();
-    if waiting == 0 {
-        return Gate::Open;
+    let none_answered = waiting == total;
+    let until = (!none_answered).then(|| since + longest);
+    if waiting > 0 && until.is_none_or(|until| now < until) {
+        return Some(Hold { outcome: Outcome::WaitingForNames { waiting, none_answered }, until });
     }
-    if waiting == total {
-        return Gate::Held { waiting, until: None };
-    }
-    let until = since + longest;
-    if now >= until { Gate::Open } else { Gate::Held { waiting, until: Some(until) } }
+    let failed =
+        |direction: &&Direction| matches!(plan.absence(**direction), Some(Absence::EmptyList | Absence::Unresolved));
+    let outcome = Outcome::NothingResolved(*first.iter().find(failed)?);
+    Some(Hold { outcome, until: None })
 }
 
 #[cfg(test)]
@@ -42,6 +65,8 @@ mod tests {
     use crate::names::{NameAddresses, NameState};
     use crate::net::DomainName;
     use std::sync::Arc;
+
+    const LONGEST: Duration = Duration::from_secs(300);
 
     fn known(states: &[NameState]) -> Addresses {
         let by_name = states.iter().enumerate().map(|(index, state)| {
@@ -56,18 +81,48 @@ mod tests {
         NameState::Failing { error: "SERVFAIL".into(), stale: false, ever_answered }
     }
 
+    fn held(states: &[NameState], passed: Duration) -> Option<Hold> {
+        let start = Instant::now();
+        let mut hold = hold(&Plan::default(), &[Direction::Outbound], &known(states), start, LONGEST, start + passed);
+        if let Some(until) = hold.as_mut().and_then(|hold| hold.until.as_mut()) {
+            assert_eq!(*until, start + LONGEST);
+        }
+        hold
+    }
+
+    fn waits_for(waiting: usize, none_answered: bool) -> Outcome {
+        Outcome::WaitingForNames { waiting, none_answered }
+    }
+
     #[test]
     fn it_opens_when_every_name_is_answered_and_holds_for_so_long_otherwise() {
-        let start = Instant::now();
-        let longest = Duration::from_secs(300);
-        let gate_of = |states: &[NameState], passed| gate(&known(states), start, longest, start + passed);
-        let held = |waiting, until| Gate::Held { waiting, until };
-        assert_eq!(gate_of(&[], Duration::ZERO), Gate::Open);
-        assert_eq!(gate_of(&[NameState::Answered, NameState::Absent, failing(true)], Duration::ZERO), Gate::Open);
+        assert_eq!(held(&[], Duration::ZERO), None);
+        assert_eq!(held(&[NameState::Answered, NameState::Absent, failing(true)], Duration::ZERO), None);
         let some = [NameState::Answered, failing(false), NameState::Waiting];
-        assert_eq!(gate_of(&some, Duration::from_secs(299)), held(2, Some(start + longest)));
-        assert_eq!(gate_of(&some, longest), Gate::Open);
-        let none = [failing(false), NameState::Waiting];
-        assert_eq!(gate_of(&none, Duration::from_secs(86_400)), held(2, None));
+        let waiting = held(&some, LONGEST - Duration::from_secs(1)).expect("held");
+        assert_eq!((waiting.outcome, waiting.until.is_some()), (waits_for(2, false), true));
+        assert_eq!(held(&some, LONGEST), None);
+        let none = held(&[failing(false), NameState::Waiting], Duration::from_secs(86_400)).expect("held");
+        assert_eq!((none.outcome, none.until), (waits_for(2, true), None));
+    }
+
+    #[test]
+    fn a_direction_without_any_address_holds_both() {
+        let plan = Plan { absences: vec![(Direction::Inbound, Absence::Unresolved)], ..Plan::default() };
+        let now = Instant::now();
+        let of = |first: &[Direction]| hold(&plan, first, &known(&[NameState::Absent]), now, LONGEST, now);
+        let outcome = Outcome::NothingResolved(Direction::Inbound);
+        assert_eq!(of(&Direction::ALL), Some(Hold { outcome, until: None }));
+        assert_eq!(of(&[Direction::Outbound]), None);
+        assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn only_a_direction_asked_for_and_not_applied_has_a_first_policy() {
+        let absences = vec![(Direction::Outbound, Absence::NoMatch), (Direction::Inbound, Absence::NoMatch)];
+        let plan = Plan { absences, ..Plan::default() };
+        let applied = PreviousLayout { outbound: 1, inbound: 0 };
+        assert_eq!(first_policies(&plan, applied), [Direction::Inbound]);
+        assert_eq!(first_policies(&Plan::default(), PreviousLayout::default()), []);
     }
 }

@@ -5,9 +5,9 @@ use super::reconcile::Subject;
 use super::state::State;
 use super::{Context, Error};
 use crate::cluster::apply::WriteError;
-use crate::cluster::changes::{self, Change, Changes, Precondition};
+use crate::cluster::changes::{self, Change, Changes, Desired, Precondition};
 use crate::cluster::owned::{Kind, ObjectKey};
-use crate::crd::{Mode, Problem, ProblemKind, WouldApply};
+use crate::crd::{Problem, ProblemKind, WouldApply};
 use crate::feed::Allowlist;
 use crate::names::Addresses;
 use crate::net::Direction;
@@ -21,6 +21,22 @@ use std::time::{Duration, Instant};
 
 /// How soon it is looked again whether an object that is not ours is still in the way.
 const CONFLICT_RETRY: Duration = Duration::from_secs(60);
+
+/// What the station before this one hands on.
+pub(super) struct Rendered<'a> {
+    pub plan: &'a Plan,
+    /// What Enforce keeps in the cluster.
+    pub objects: Objects,
+    /// What of that is only reported: in Audit mode.
+    pub would_apply: Option<WouldApply>,
+    /// Why a direction's first policies are left out for now.
+    pub held: Option<Outcome>,
+    pub allowlist: &'a Arc<Allowlist>,
+    pub addresses: &'a Addresses,
+}
+
+/// Stands for a field manager that left no name behind.
+const UNNAMED: &str = "";
 
 /// How the station ended.
 pub(super) struct Ended {
@@ -43,13 +59,10 @@ pub(super) async fn apply(
     subject: &Subject<'_>,
     context: &Context,
     state: &mut State,
-    plan: &Plan,
-    mut objects: Objects,
-    allowlist: &Arc<Allowlist>,
-    addresses: &Addresses,
+    rendered: Rendered<'_>,
 ) -> Ended {
-    let audit = subject.resource.spec.mode == Mode::Audit;
-    let would_apply = audit.then(|| would_apply(&objects));
+    let Rendered { plan, mut objects, would_apply, held, allowlist, addresses } = rendered;
+    let audit = would_apply.is_some();
     if audit {
         objects.policies.clear();
     }
@@ -58,17 +71,19 @@ pub(super) async fn apply(
     if !audit {
         keep_last_good(plan, subject, &mut changes);
     }
+    find_undone(state, &mut changes);
     let left = leave_contested(context, state, &mut changes);
     let activates = !audit && !observed.keys().any(|key| key.kind == Kind::Policy);
     if let Err(error) = carry_out(subject, context, activates, &changes).await {
         return failed(error);
     }
+    remember_written(state, &changes);
     context.names.allowed(addresses);
-    log_applied(subject, state, plan, &changes, allowlist);
+    log_applied(state, plan, &changes, allowlist);
     let mut ended = Ended::well(match would_apply {
         Some(would_apply) => Outcome::Audit(Box::new(would_apply)),
         None if plan.outbound.is_none() && plan.inbound.is_none() && is_users_word(plan) => Outcome::NoMatch,
-        None => Outcome::Applied,
+        None => held.unwrap_or(Outcome::Applied),
     });
     ended.wrote = !changes.writes.is_empty();
     if let Some(again) = left {
@@ -110,6 +125,27 @@ fn keep_last_good(plan: &Plan, subject: &Subject<'_>, changes: &mut Changes) {
     }
 }
 
+/// A deletion, or a field that was cut out, leaves no field manager behind. It shows by what is to be written: the same
+/// as the last time.
+fn find_undone(state: &State, changes: &mut Changes) {
+    for change in &changes.writes {
+        let undone = change.desired().and_then(Desired::digest);
+        let told = changes.foreign_edits.iter().any(|(key, _)| key == change.key());
+        if !told && undone.is_some() && undone == state.left.get(change.key()).copied() {
+            changes.foreign_edits.push((change.key().clone(), UNNAMED.into()));
+        }
+    }
+}
+
+fn remember_written(state: &mut State, changes: &Changes) {
+    for change in &changes.writes {
+        match change.desired().and_then(Desired::digest) {
+            Some(digest) => drop(state.left.insert(change.key().clone(), digest)),
+            None => drop(state.left.remove(change.key())),
+        }
+    }
+}
+
 /// Takes out the writes to objects that somebody keeps changing; returns when to look again.
 fn leave_contested(context: &Context, state: &mut State, changes: &mut Changes) -> Option<Instant> {
     let now = context.clock.instant();
@@ -125,11 +161,15 @@ fn leave_contested(context: &Context, state: &mut State, changes: &mut Changes) 
 }
 
 fn contested(key: &ObjectKey, manager: &str) -> Problem {
-    let message = format!(
-        "the field manager {manager} keeps changing {} {}; stop it, or take the object out of its reach",
-        key.kind.as_str(),
-        key.name
-    );
+    let (kind, name) = (key.kind.as_str(), &key.name);
+    let message = match manager {
+        UNNAMED => format!(
+            "somebody keeps deleting {kind} {name}, or fields of it; look for a controller or a pipeline that does, and stop it"
+        ),
+        manager => format!(
+            "the field manager {manager} keeps changing {kind} {name}; stop it, or take the object out of its reach"
+        ),
+    };
     Problem::new(ProblemKind::Conflict, &*key.name, None, message)
 }
 
@@ -192,18 +232,8 @@ fn failed(error: WriteError) -> Ended {
     }
 }
 
-fn would_apply(objects: &Objects) -> WouldApply {
-    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    WouldApply {
-        policies: objects.policies.iter().filter_map(|policy| policy.metadata.name.clone()).collect(),
-        rules: count(objects.rules),
-        peers: count(objects.peers),
-        ..WouldApply::default()
-    }
-}
-
 /// One line for each applied change: which list, how much was added and removed, and why.
-fn log_applied(subject: &Subject<'_>, state: &mut State, plan: &Plan, changes: &Changes, allowlist: &Arc<Allowlist>) {
+fn log_applied(state: &mut State, plan: &Plan, changes: &Changes, allowlist: &Arc<Allowlist>) {
     if changes.writes.iter().all(|change| change.key().kind != Kind::Policy) {
         return;
     }
@@ -216,14 +246,13 @@ fn log_applied(subject: &Subject<'_>, state: &mut State, plan: &Plan, changes: &
     let added: Vec<String> = now.difference(&before).map(|(_, network)| network.to_string()).collect();
     let removed: Vec<String> = before.difference(&now).map(|(_, network)| network.to_string()).collect();
     let cause = match changes.foreign_edits.first() {
+        Some((_, manager)) if &**manager == UNNAMED => "somebody deleted an object, or fields of it".to_owned(),
         Some((_, manager)) => format!("{manager} changed an object"),
         None if state.allowed.is_none() => "first seen by this process".to_owned(),
         None if added.is_empty() && removed.is_empty() => "an object was missing or differed".to_owned(),
         None => "the list, an answer or the spec changed".to_owned(),
     };
     tracing::info!(
-        resource = %subject.who(),
-        generation = subject.generation,
         list = allowlist.version.as_deref().unwrap_or_default(),
         writes = changes.writes.len(),
         added = added.len(),

@@ -1,9 +1,10 @@
 //! One reconcile: the stations in their order, and what each hands the next.
 
-use super::activation::{self, Gate};
-use super::apply::{self, Ended};
+use super::activation;
+use super::apply::{self, Ended, Rendered};
 use super::state::{Shrunk, State, Written};
-use super::{Context, Error};
+use super::surroundings;
+use super::{Context, Error, Mender};
 use crate::cluster::apply::OwnerIdentity;
 use crate::cluster::owned::{Kind, Memory, ObjectKey, Observed};
 use crate::crd::{CitrixAllowlist, FeedStatus, Mode, Problem, ProblemKind, REFRESH_ANNOTATION, Summary};
@@ -21,12 +22,15 @@ use kube::runtime::controller::Action;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::{Instrument as _, Span, debug_span};
 
 /// A resource being reconciled.
 pub(super) struct Subject<'a> {
     pub resource: &'a CitrixAllowlist,
     pub identity: OwnerIdentity,
     pub generation: i64,
+    /// The span of this reconcile.
+    pub span: Span,
 }
 
 impl<'a> Subject<'a> {
@@ -37,6 +41,7 @@ impl<'a> Subject<'a> {
             resource,
             identity: OwnerIdentity { subscriber, uid },
             generation: resource.metadata.generation.unwrap_or_default(),
+            span: Span::current(),
         }
     }
 
@@ -48,6 +53,9 @@ impl<'a> Subject<'a> {
         self.resource.spec.mode
     }
 }
+
+/// After how many failures in a row those are told that pass by themselves.
+const TOLD_AFTER: u32 = 5;
 
 /// How a reconcile ended, before it is reported.
 struct Progress {
@@ -71,7 +79,15 @@ pub(super) async fn reconcile(
         *state = State { uid: Arc::clone(&subject.identity.uid), ..State::default() };
     }
     let mut progress = advance(&subject, context, state).await;
-    report(&subject, context, state, &mut progress).await?;
+    // The cluster moved on between decision and write: the decision is made anew at once, and there is nothing to tell
+    // of, unless it goes on.
+    let passing = |failure: &Error| failure.mender() == Mender::Nobody && state.failures < TOLD_AFTER;
+    if progress.failure.as_ref().is_some_and(passing)
+        && let Some(failure) = progress.failure.take()
+    {
+        return Err(failure);
+    }
+    report(&subject, context, state, &mut progress).instrument(debug_span!("status")).await?;
     match progress.failure {
         Some(failure) => Err(failure),
         None => {
@@ -84,7 +100,7 @@ pub(super) async fn reconcile(
 /// How a reconcile that did not fail is counted.
 fn outcome(progress: &Progress) -> &'static str {
     match progress.findings.outcome {
-        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } => "waiting",
+        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } | Outcome::NothingResolved(_) => "waiting",
         Outcome::Suspended
         | Outcome::Audit(_)
         | Outcome::Protected(_)
@@ -109,7 +125,12 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     }
     let (guard, facts) = context.surroundings();
 
+    let station = debug_span!("feed").entered();
     let view = context.feeds.watch(subject.who(), FeedRequest::from_spec(spec));
+    if let Some(transaction) = &view.transaction_id {
+        // The reconcile's own span, so that every line of it can be told to the vendor's support.
+        subject.span.record("transaction", tracing::field::display(transaction));
+    }
     ended.refreshed(subject, context);
     ended.handled_refresh = view.handled_refresh.as_deref().map(str::to_owned);
     ended.feed = Some(feed_findings(&view));
@@ -118,6 +139,8 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         return ended.with(Outcome::WaitingForFeed);
     };
 
+    drop(station);
+    let station = debug_span!("select").entered();
     let (allowlist, shrunk) =
         state.believe(subject.generation, &view, newest, |list| plan::select(spec, list, &guard).endpoints.len());
     if let Some(shrunk) = shrunk {
@@ -125,39 +148,33 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         ended.problems.push(held_back(newest, shrunk));
     }
     let selection = plan::select(spec, &allowlist, &guard);
+    drop(station);
 
+    let station = debug_span!("names").entered();
     remember(subject, context, state, &selection, &facts);
     let retention = spec.address_retention.duration();
     let addresses = context.names.watch(subject.who(), &selection.names, retention);
+    drop(station);
 
     let now = context.clock.instant();
     let inherited = match &state.inherited {
         Some((inherited, until)) if now < *until => inherited,
         _ => &Inherited::default(),
     };
-    let declared_ports = None;
-    let plan = plan::decide(&plan::Inputs {
-        spec,
-        selection: &selection,
-        addresses: &addresses,
-        facts: &facts,
-        guard: &guard,
-        inherited,
-        declared_ports,
+    let pods = surroundings::pods(subject, context).instrument(debug_span!("pods")).await;
+    ended.problems.extend(pods.problem());
+    let plan = debug_span!("decide").in_scope(|| {
+        plan::decide(&plan::Inputs {
+            spec,
+            selection: &selection,
+            addresses: &addresses,
+            facts: &facts,
+            guard: &guard,
+            inherited,
+            declared_ports: pods.declared_ports(),
+        })
     });
     ended.planned(&plan, &addresses);
-
-    let first = !observed.keys().any(|key| key.kind == Kind::Policy);
-    if first && subject.mode() == Mode::Enforce {
-        let since = *state.waiting_since.get_or_insert(now);
-        if let Gate::Held { waiting, until } =
-            activation::gate(&addresses, since, context.settings.first_policy_wait, now)
-        {
-            ended.again = until.map(|until| until.saturating_duration_since(now));
-            return ended.with(Outcome::WaitingForNames { waiting, none_answered: until.is_none() });
-        }
-    }
-    state.waiting_since = None;
 
     let owner = render::Owner {
         name: subject.resource.name_any(),
@@ -166,11 +183,40 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     };
     let applied = observed.keys().filter(|key| key.kind == Kind::Policy).map(|key| &*key.name);
     let layout = render::PreviousLayout::of(applied, &owner.name);
-    let objects = render::objects(&owner, spec, &plan, &context.settings.limits, &layout);
+    let first = match subject.mode() {
+        Mode::Enforce => activation::first_policies(&plan, layout),
+        // What is reported first would be what is isolated first.
+        Mode::Audit if !observed.keys().any(|key| key.kind == Kind::ConfigMap) => {
+            activation::first_policies(&plan, render::PreviousLayout::default())
+        }
+        Mode::Audit => Vec::new(),
+    };
+    let since = *state.waiting_since.get_or_insert(now);
+    let hold = activation::hold(&plan, &first, &addresses, since, context.settings.first_policy_wait, now)
+        // That nothing would be applied is what Audit is there to say.
+        .filter(|hold| subject.mode() == Mode::Enforce || matches!(hold.outcome, Outcome::WaitingForNames { .. }));
+    if hold.is_none() {
+        state.waiting_since = None;
+    }
+    ended.again = hold.as_ref().and_then(|hold| hold.until).map(|until| until.saturating_duration_since(now));
+    if let Some(hold) = hold.as_ref().filter(|_| layout == render::PreviousLayout::default()) {
+        return ended.with(hold.outcome.clone());
+    }
+
+    let mut objects =
+        debug_span!("render").in_scope(|| render::objects(&owner, spec, &plan, &context.settings.limits, &layout));
     ended.rendered(&plan, &objects);
+    if hold.is_some() {
+        // One direction is applied already and is kept right; the other appears when it may.
+        objects.leave_out(&first, &owner.name);
+    }
+    let would_apply = (subject.mode() == Mode::Audit).then(|| pods.would_apply(&spec.pod_selector, &objects));
     let inherited_until = state.inherited.as_ref().filter(|(rules, _)| !rules.is_empty()).map(|(_, until)| *until);
-    ended.again = inherited_until.map(|until| until.saturating_duration_since(now));
-    ended.apply(subject, context, state, &plan, objects, &allowlist, &addresses).await
+    let inherited_ends = inherited_until.map(|until| until.saturating_duration_since(now));
+    ended.again = [ended.again, inherited_ends].into_iter().flatten().min();
+    let held = hold.map(|hold| hold.outcome);
+    let rendered = Rendered { plan: &plan, objects, would_apply, held, allowlist: &allowlist, addresses: &addresses };
+    ended.apply(subject, context, state, rendered).instrument(debug_span!("apply")).await
 }
 
 /// Whether the pods selected may be isolated at all.
@@ -183,7 +229,7 @@ fn permitted(subject: &Subject<'_>, context: &Context) -> Result<(), Outcome> {
     }
     let selector = Selector::try_from(subject.resource.spec.pod_selector.clone())
         .map_err(|error| Outcome::InvalidSpec(format!("spec.podSelector cannot be used: {error}")))?;
-    match &context.settings.own_pod {
+    match context.settings.own_pod.get() {
         Some(own) if own.namespace == **namespace && selector.matches(&own.labels) => Err(Outcome::Protected(
             "spec.podSelector matches the operator's own pods: a policy would cut it off from the API server"
                 .to_owned(),
@@ -310,6 +356,7 @@ impl Ending {
             addresses.by_name.values().filter(|name| name.addresses.is_empty() && !name.state.is_definitive()).count();
         self.names = Some(NameFindings {
             waiting,
+            silent: !addresses.by_name.is_empty() && addresses.by_name.values().all(|name| name.state.is_failing()),
             unresolved: plan.names.saturating_sub(plan.names_resolved).saturating_sub(waiting),
             wildcards: plan.wildcards,
             required_wildcard: plan.required_wildcard_unhonoured,
@@ -328,13 +375,9 @@ impl Ending {
         subject: &Subject<'_>,
         context: &Context,
         state: &mut State,
-        plan: &Plan,
-        objects: Objects,
-        allowlist: &Arc<Allowlist>,
-        addresses: &Addresses,
+        rendered: Rendered<'_>,
     ) -> Progress {
-        let Ended { outcome, problems, again, failure, wrote } =
-            apply::apply(subject, context, state, plan, objects, allowlist, addresses).await;
+        let Ended { outcome, problems, again, failure, wrote } = apply::apply(subject, context, state, rendered).await;
         self.problems.extend(problems);
         self.again = [self.again, again].into_iter().flatten().min();
         let observed = context.owned.of(subject.who(), &subject.identity.uid);

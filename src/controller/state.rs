@@ -1,13 +1,15 @@
 //! What the controller keeps of a resource between its reconciles. Everything in it can be lost: the cluster remembers.
 
 use super::contention::Contention;
+use crate::cluster::digest::Digest;
+use crate::cluster::owned::ObjectKey;
 use crate::crd::CitrixAllowlistStatus;
 use crate::feed::{Allowlist, FeedView};
 use crate::net::Direction;
 use crate::plan::Inherited;
 use crate::subscriber::Subscriber;
 use ipnet::IpNet;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -28,6 +30,8 @@ pub struct State {
     pub believed: Option<(i64, Arc<Allowlist>)>,
     /// What was allowed when it was last applied, to tell what changed.
     pub allowed: Option<Arc<[(Direction, IpNet)]>>,
+    /// What its objects were when they were last written. One that is to be written the same again was undone.
+    pub left: BTreeMap<ObjectKey, Digest>,
     /// Foreign edits of its objects.
     pub contention: Contention,
     /// The status last written: the version it was decided on, the version it got, and what it says.

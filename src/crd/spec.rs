@@ -53,7 +53,8 @@ use std::time::Duration;
 pub struct CitrixAllowlistSpec {
     /// The Citrix Cloud customer id, which the vendor's list puts into customer-specific names: 1 to 12 letters and
     /// digits. Citrix Cloud shows it under Identity and Access Management.
-    #[schemars(length(min = 1, max = 12), regex(pattern = r"^[a-zA-Z0-9]{1,12}$"))]
+    // No length beside the pattern: the API server would speak of that alone, and hide what is wrong with `test-customer`.
+    #[schemars(regex(pattern = r"^[a-zA-Z0-9]{1,12}$"))]
     pub customer_id: String,
 
     /// The region whose endpoints are allowed: `us`, `eu`, `ap-s`, `jp`, or `all`. Endpoints that the list gives for
@@ -272,8 +273,7 @@ pub struct AdditionalEndpoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::ports")]
     pub udp_ports: Option<IntOrString>,
-    /// Ports by role, added to any given: `ActiveDirectory`, `CloudConnectorLan` or `ConnectorAppliance`, as Citrix
-    /// documents them.
+    /// Ports by role, added to any given, as Citrix documents them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<PortProfile>,
 }
@@ -291,7 +291,8 @@ pub enum AdditionalDirection {
     Outbound,
 }
 
-/// Ports by role, as Citrix documents what connectors need beside the list.
+/// Ports by role, added to any given: `ActiveDirectory` (Connector Appliance to domain controllers),
+/// `CloudConnectorLan` (Cloud Connector inside its network) or `ConnectorAppliance` (to local DNS, time and HTTPS).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum PortProfile {

@@ -23,7 +23,7 @@ pub struct CitrixAllowlistStatus {
     /// The list in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feed: Option<FeedStatus>,
-    /// Counts.
+    /// Counts over the list and what became of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
     /// Names of the NetworkPolicies applied.

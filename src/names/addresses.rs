@@ -47,6 +47,12 @@ pub enum NameState {
 }
 
 impl NameState {
+    /// Whether the last questions brought no definitive answer.
+    #[must_use]
+    pub const fn is_failing(&self) -> bool {
+        matches!(self, Self::Failing { .. })
+    }
+
     /// Whether the name has had a definitive answer (records, NXDOMAIN or NODATA) to the newest or an earlier question.
     #[must_use]
     pub const fn is_definitive(&self) -> bool {

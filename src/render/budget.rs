@@ -168,7 +168,10 @@ mod tests {
     use super::*;
     use crate::net::Protocol;
 
-    fn part(rules: &[(&[(u16, u16)], &[&str])]) -> Vec<Part> {
+    /// Port ranges and CIDRs.
+    type Texts<'a> = (&'a [(u16, u16)], &'a [&'a str]);
+
+    fn part(rules: &[Texts<'_>]) -> Vec<Part> {
         let rules = rules
             .iter()
             .map(|(ports, networks)| PartRule {

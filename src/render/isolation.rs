@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(all(&[policy(json!({ "podSelector": { "matchLabels": { "app": "connector" } } }))]), each);
         // A policy of no types and no rules isolates for ingress; one of all pods counts for each.
         let inward = policy(json!({ "podSelector": {} }));
-        assert_eq!(all(&[inward.clone()]), [found("vda-1", outbound), found("vda-2", outbound)]);
+        assert_eq!(all(std::slice::from_ref(&inward)), [found("vda-1", outbound), found("vda-2", outbound)]);
         let outward = policy(json!({ "podSelector": {}, "policyTypes": ["Egress"] }));
         assert_eq!(all(&[inward, outward]), []);
         let refused: LabelSelector =

@@ -105,6 +105,14 @@ pub struct Objects {
 }
 
 impl Objects {
+    /// Takes out the policies of directions that may not appear yet.
+    pub fn leave_out(&mut self, directions: &[Direction], owner: &str) {
+        self.policies.retain(|policy| {
+            let layout = PreviousLayout::of(policy.metadata.name.as_deref(), owner);
+            !directions.iter().any(|direction| layout.direction(*direction) > 0)
+        });
+    }
+
     /// The counts for status.
     #[must_use]
     pub fn summary(&self, plan: &Plan) -> Summary {

@@ -8,6 +8,7 @@ pub use notes::{Note, notes};
 
 use crate::crd::status::MOST_PROBLEMS;
 use crate::crd::{CitrixAllowlistStatus, FeedStatus, Problem, Summary, WouldApply};
+use crate::net::Direction;
 use crate::reason::Reason;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -30,6 +31,8 @@ pub enum Outcome {
         /// Whether no name at all has been answered.
         none_answered: bool,
     },
+    /// No name of this direction has an address, so that its first policy would cut everything.
+    NothingResolved(Direction),
     /// The spec matches nothing, so that nothing is applied.
     NoMatch,
     /// Something in the spec cannot be acted on.
@@ -62,6 +65,8 @@ pub struct FeedFindings {
 pub struct NameFindings {
     /// Names without any answer yet.
     pub waiting: usize,
+    /// Whether no name at all is being answered at the moment, so that what is known of them grows old.
+    pub silent: bool,
     /// Names that are definitively absent, or fail.
     pub unresolved: usize,
     /// Wildcards nothing stands in for.
@@ -169,7 +174,7 @@ fn course(findings: &Findings) -> Course {
     match &findings.outcome {
         Outcome::Applied | Outcome::Audit(_) | Outcome::Suspended if !rejected => Course::Settled,
         Outcome::WaitingForFeed if !rejected => Course::Reconciling,
-        Outcome::WaitingForNames { .. } | Outcome::Unavailable(_) => Course::Reconciling,
+        Outcome::WaitingForNames { .. } | Outcome::NothingResolved(_) | Outcome::Unavailable(_) => Course::Reconciling,
         _ => Course::Stalled,
     }
 }
@@ -215,6 +220,11 @@ fn readiness(findings: &Findings) -> (Truth, Reason, String) {
             };
             (Truth::False, Reason::WaitingForNames, message)
         }
+        Outcome::NothingResolved(direction) => {
+            let message =
+                format!("no {direction} name has an address: the first policy would cut everything; see problems");
+            (Truth::False, Reason::Unresolved, message)
+        }
         Outcome::NoMatch => {
             let message =
                 "nothing to allow: the spec matches nothing of the list with an address and a port; see problems";
@@ -234,6 +244,11 @@ fn resolution(names: &NameFindings, summary: Option<&Summary>) -> (Truth, Reason
     if names.waiting > 0 {
         let message = format!("{resolved} names have addresses, {} not answered yet", names.waiting);
         (Truth::False, Reason::WaitingForNames, message)
+    } else if names.silent {
+        let message = format!(
+            "no name is being answered at the moment: the addresses known of {resolved} names stay allowed; is DNS reachable from the operator?"
+        );
+        (Truth::False, Reason::Unresolved, message)
     } else if names.unresolved > 0 {
         let message = format!("{resolved} names have addresses, {} without; see problems", names.unresolved);
         (Truth::False, Reason::Unresolved, message)

@@ -2,23 +2,45 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod listed;
 pub mod recorder;
+pub mod watched;
 pub mod world;
 
-use citrix_allowlist::crd::CitrixAllowlist;
+use citrix_allowlist::crd::{CitrixAllowlist, CitrixAllowlistStatus};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{Api, ListParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
 use test_support::control_plane::TestNamespace;
 use test_support::dns::DnsServer;
 use test_support::operator::{Operator, OperatorConfig};
 use test_support::standin::{Standin, StandinConfig};
 use test_support::{ControlPlane, shared_control_plane};
+use watched::{Objects, Watched};
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_citrix-allowlist");
+
+/// The control plane that the tests of a binary share.
+pub async fn cluster() -> &'static ControlPlane {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    shared_control_plane().await.expect("a control plane")
+}
+
+/// A control plane for one test alone, with nothing in it that writes by itself.
+pub async fn own_cluster() -> &'static ControlPlane {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = ControlPlane::builder().without_controller_manager();
+    let started = builder.workspace_definitions().expect("definitions").start().await;
+    // It ends with the process, as the shared one does.
+    Box::leak(Box::new(started.expect("a control plane")))
+}
 
 /// A namespace with everything that a resource in it needs.
 pub struct Stage {
@@ -36,8 +58,10 @@ impl Stage {
     }
 
     pub async fn with(config: StandinConfig) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let cluster = shared_control_plane().await.expect("a control plane");
+        Self::on(cluster().await, config).await
+    }
+
+    pub async fn on(cluster: &'static ControlPlane, config: StandinConfig) -> Self {
         let dns = DnsServer::start().await.expect("a DNS server");
         dns.default_to_fixture(5);
         Self {
@@ -88,6 +112,16 @@ impl Stage {
         Api::namespaced(self.client.clone(), self.namespace.name())
     }
 
+    /// A watch on the namespace's policies.
+    pub async fn watch_policies(&self) -> Watched<NetworkPolicy> {
+        Watched::start(self.client.clone(), self.namespace.name()).await
+    }
+
+    /// A watch on the namespace's resources.
+    pub async fn watch_resources(&self) -> Watched<CitrixAllowlist> {
+        Watched::start(self.client.clone(), self.namespace.name()).await
+    }
+
     /// Every policy of the namespace, by name.
     pub async fn all_policies(&self) -> Vec<NetworkPolicy> {
         let mut policies = self.policies().list(&ListParams::default()).await.expect("policies").items;
@@ -97,15 +131,58 @@ impl Stage {
 
     /// Waits until the condition of a resource has this status, and returns its reason.
     pub async fn condition(&self, name: &str, type_: &str, status: &str, within: Duration) -> String {
-        let mut last = String::from("no such resource");
-        let reason = eventually(within, async || {
-            let resource = self.resources().get_opt(name).await.expect("an answer")?;
-            last = format!("{:?}", resource.status);
-            let condition = resource.status?.conditions.into_iter().find(|held| held.type_ == type_)?;
-            (condition.status == status).then_some(condition.reason)
-        })
-        .await;
-        reason.unwrap_or_else(|| panic!("{name}: {type_} did not become {status} in {within:?}: {last}"))
+        self.until(name, type_, within, |condition| condition.status == status).await.reason
+    }
+
+    /// Waits until the condition of a resource has this reason, and returns its message.
+    pub async fn reason(&self, name: &str, type_: &str, reason: &str, within: Duration) -> String {
+        self.until(name, type_, within, |condition| condition.reason == reason).await.message
+    }
+
+    /// Waits until the message of a condition holds these words.
+    pub async fn says(&self, name: &str, type_: &str, words: &str, within: Duration) {
+        self.until(name, type_, within, |condition| condition.message.contains(words)).await;
+    }
+
+    async fn until(&self, name: &str, type_: &str, within: Duration, holds: impl Fn(&Condition) -> bool) -> Condition {
+        let resources = self.watch_resources().await;
+        let find = |resources: &Objects<CitrixAllowlist>| {
+            let conditions = resources.get(name)?.status.as_ref()?.conditions.iter();
+            conditions.filter(|condition| condition.type_ == type_).find(|condition| holds(condition)).cloned()
+        };
+        resources.find(&format!("{type_} of {name}"), within, find).await
+    }
+
+    /// Waits until the status speaks of the newest spec.
+    pub async fn observed(&self, name: &str) {
+        let resources = self.watch_resources().await;
+        let current = |resources: &Objects<CitrixAllowlist>| {
+            let observed = resources[name].status.as_ref().and_then(|status| status.observed_generation);
+            observed.is_some() && observed == resources[name].metadata.generation
+        };
+        resources.until("observedGeneration follows", Duration::from_secs(3), current).await;
+    }
+
+    /// The resource as it is now.
+    pub async fn resource(&self, name: &str) -> CitrixAllowlist {
+        self.resources().get(name).await.expect("the resource")
+    }
+
+    /// Its status.
+    pub async fn status(&self, name: &str) -> CitrixAllowlistStatus {
+        self.resource(name).await.status.expect("a status")
+    }
+
+    /// Sets an annotation of a resource.
+    pub async fn annotate(&self, name: &str, key: &str, value: &str) {
+        let patch = Patch::Merge(serde_json::json!({ "metadata": { "annotations": { key: value } } }));
+        self.resources().patch(name, &PatchParams::default(), &patch).await.expect("an accepted annotation");
+    }
+
+    /// Changes a resource as a person would, by a merge patch of its spec.
+    pub async fn patch(&self, name: &str, spec: serde_json::Value) {
+        let patch = Patch::Merge(serde_json::json!({ "spec": spec }));
+        self.resources().patch(name, &PatchParams::default(), &patch).await.expect("an accepted change");
     }
 
     pub async fn ready(&self, name: &str) {
@@ -113,14 +190,28 @@ impl Stage {
     }
 }
 
+/// The CIDRs that a policy's rules name, in both directions.
+pub fn cidrs(policy: &NetworkPolicy) -> BTreeSet<IpNet> {
+    let spec = policy.spec.iter();
+    let egress = spec.clone().flat_map(|spec| spec.egress.iter().flatten()).flat_map(|rule| rule.to.iter().flatten());
+    let ingress = spec.flat_map(|spec| spec.ingress.iter().flatten()).flat_map(|rule| rule.from.iter().flatten());
+    let blocks = egress.chain(ingress).filter_map(|peer| peer.ip_block.as_ref());
+    blocks.map(|block| block.cidr.parse().expect("a CIDR")).collect()
+}
+
+/// Whether a policy's rules name a network that holds the address.
+pub fn holds(policy: &NetworkPolicy, address: IpAddr) -> bool {
+    cidrs(policy).iter().any(|network| network.contains(&address))
+}
+
 /// Asks every 20 ms until there is an answer, at most so long.
 pub async fn eventually<T>(within: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + within;
+    let deadline = std::time::Instant::now() + within;
     loop {
         if let Some(answer) = ask().await {
             return Some(answer);
         }
-        if Instant::now() >= deadline {
+        if std::time::Instant::now() >= deadline {
             return None;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -2,6 +2,7 @@
 //! narrower than the last good, nor wider than the lists and the answers.
 
 use citrix_allowlist::cluster::owned::fold_policy;
+use citrix_allowlist::crd::FIELD_MANAGER;
 use citrix_allowlist::net::{Direction, Protocol};
 use citrix_allowlist::render::evaluate::{Connection, evaluate};
 use futures::StreamExt;
@@ -171,16 +172,16 @@ impl Drop for Recorder {
 impl Seen {
     fn take(&mut self, policy: NetworkPolicy, truth: &Truth) {
         self.versions += 1;
-        let stranger = fold_policy(&policy).edited_by;
+        let stranger = is_strangers(&policy);
         let version = policy.metadata.resource_version.clone().unwrap_or_default();
         let name = policy.name_any();
         self.policies.insert(name.clone(), policy);
-        if stranger.is_some() {
+        if stranger {
             self.strangers += 1;
             return;
         }
         let all: Vec<NetworkPolicy> = self.policies.values().cloned().collect();
-        if all.iter().any(|policy| fold_policy(policy).edited_by.is_some()) {
+        if all.iter().any(is_strangers) {
             return;
         }
         for opening in truth.floor.iter().flatten() {
@@ -207,6 +208,15 @@ impl Seen {
             self.violations.push(format!("{name} was deleted"));
         }
     }
+}
+
+/// Whether somebody else changed what the operator wrote, or cut it out.
+fn is_strangers(policy: &NetworkPolicy) -> bool {
+    let ours = policy.metadata.managed_fields.iter().flatten().any(|entry| {
+        let holds = entry.fields_v1.as_ref().is_some_and(|fields| fields.0["f:spec"].get("f:egress").is_some());
+        entry.manager.as_deref() == Some(FIELD_MANAGER) && holds
+    });
+    !ours || fold_policy(policy).edited_by.is_some()
 }
 
 fn allows(policies: &[NetworkPolicy], (address, port): Opening) -> bool {

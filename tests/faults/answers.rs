@@ -1,5 +1,6 @@
 //! Answers of the API server that are late, wrong or missing.
 
+use super::common::eventually;
 use super::matrix::Row;
 use super::trial::{Closed, RESOURCE, Trial, seconds};
 use std::time::{Duration, Instant};
@@ -174,8 +175,7 @@ pub async fn may_not_patch_status(row: &Row) -> Closed {
     trial.proxy.inject(Which::of(&[Verb::Patch], &[STATUS]), forbidden);
     trial.advance().await;
     // Policies follow although nothing can be said of it.
-    let followed =
-        super::common::eventually(Duration::from_secs(10), async || trial.recorder.is_newest().then_some(()));
+    let followed = eventually(Duration::from_secs(10), async || trial.recorder.is_newest().then_some(()));
     assert!(followed.await.is_some(), "{}", trial.recorder.difference());
     seconds(4).await;
     assert!(
@@ -202,7 +202,7 @@ pub async fn term_in_a_write(row: &Row) -> Closed {
     trial.proxy.inject(Which::of(&[Verb::Patch], &[POLICIES]), ApiFault::Late(Duration::from_secs(2)));
     trial.advance().await;
     let begun = Instant::now();
-    let under_way = super::common::eventually(Duration::from_secs(10), async || {
+    let under_way = eventually(Duration::from_secs(10), async || {
         trial.proxy.since(begun).iter().any(|passed| passed.asked.resource == POLICIES && passed.faulted).then_some(())
     });
     under_way.await.expect("a write under way");
@@ -213,8 +213,9 @@ pub async fn term_in_a_write(row: &Row) -> Closed {
     println!("left {:?} after SIGTERM: {status}", asked.elapsed());
     assert!(status.success(), "{status}\n{}", operator.log());
     assert!(!operator.log().contains("did not end in time"), "{}", operator.log());
-    let written = super::common::eventually(Duration::from_secs(2), async || trial.recorder.is_newest().then_some(()));
-    assert!(written.await.is_some(), "the write in hand was finished: {}", trial.recorder.difference());
+    let in_hand =
+        trial.proxy.since(begun).into_iter().find(|passed| passed.asked.resource == POLICIES && passed.faulted);
+    assert_eq!(in_hand.and_then(|passed| passed.status), Some(200), "the write in hand was finished");
     let since = Instant::now();
     seconds(1).await;
     assert_eq!(trial.proxy.since(since).len(), 0, "nothing outlives it");

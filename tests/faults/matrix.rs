@@ -162,6 +162,11 @@ faults! {
         "The edit is undone; one that keeps coming back is left, and told by its manager's name: `Conflict`",
         "Undone for good once the other has stopped, after the pause"
     }
+    objects::cut_out within 90 s {
+        "Somebody cuts our rules out of a policy every 100 ms, which leaves no field manager's name behind",
+        "Undone three times, then left and told: `Conflict`",
+        "Undone for good once it has stopped, after the pause"
+    }
     objects::deleted within 10 s {
         "Somebody deletes a policy and the ConfigMap",
         "They are made again at once",

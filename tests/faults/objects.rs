@@ -11,28 +11,48 @@ use test_support::operator::{Operator, OperatorConfig};
 
 const EGRESS: &str = "daas-egress";
 
-async fn edit(trial: &Trial, manager: &str) {
+async fn edit(trial: &Trial, manager: &str, egress: serde_json::Value) {
     let stranger = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
-    let nothing = Patch::Merge(json!({ "spec": { "egress": [] } }));
-    trial.policies().patch(EGRESS, &stranger, &nothing).await.expect("edited");
+    let change = Patch::Merge(json!({ "spec": { "egress": egress } }));
+    trial.policies().patch(EGRESS, &stranger, &change).await.expect("edited");
+}
+
+/// How often the operator wrote policies since the fault began.
+fn fought(trial: &Trial) -> usize {
+    trial.proxy.since(trial.began).iter().filter(|passed| passed.asked.resource == "networkpolicies").count()
 }
 
 pub async fn edited(row: &Row) -> Closed {
     let mut trial = Trial::begin().await;
     trial.fault();
-    edit(&trial, "kubectl-edit").await;
+    edit(&trial, "kubectl-edit", json!([])).await;
     let undone = eventually(Duration::from_secs(5), async || trial.recorder.is_newest().then_some(())).await;
     assert!(undone.is_some(), "{}\n{}", trial.recorder.difference(), trial.logs());
     // And one that keeps coming back is told by name, and not fought in a loop.
+    let elsewhere =
+        json!([{ "to": [{ "ipBlock": { "cidr": "8.8.8.8/32" } }], "ports": [{ "port": 53, "protocol": "UDP" }] }]);
     for _ in 0..30 {
-        edit(&trial, "other-controller").await;
+        edit(&trial, "other-controller", elsewhere.clone()).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let message = trial.says("Ready", "False", Reason::Conflict.as_str()).await;
     assert!(message.contains("other-controller"), "{message}");
-    let fought =
-        trial.proxy.since(trial.began).iter().filter(|passed| passed.asked.resource == "networkpolicies").count();
+    let fought = fought(&trial);
     assert!(fought <= 8, "{fought} writes against 31 edits");
+    trial.close(row).await
+}
+
+pub async fn cut_out(row: &Row) -> Closed {
+    let mut trial = Trial::begin().await;
+    trial.fault();
+    for _ in 0..30 {
+        edit(&trial, "kubectl-patch", json!([])).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let message = trial.says("Ready", "False", Reason::Conflict.as_str()).await;
+    assert!(message.contains("somebody keeps deleting"), "{message}");
+    let fought = fought(&trial);
+    assert!(fought <= 8, "{fought} writes against 30 edits");
     trial.close(row).await
 }
 

@@ -1,8 +1,10 @@
 //! What the tests and the demo stand on.
 
+pub mod bench;
 pub mod control_plane;
 pub mod coredns;
 pub mod cyclonus;
+pub mod demo;
 pub mod dns;
 pub mod fault_proxy;
 pub mod fixture;

@@ -93,12 +93,18 @@ impl Operator {
         Ok(Self { process, port, _folder: folder })
     }
 
+    /// Where it serves health and metrics: scheme, host and port.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// Asks its HTTP endpoint; an error for any status but 2xx.
     ///
     /// # Errors
     /// Where it does not answer, or not with success.
     pub async fn get(&self, path: &str) -> anyhow::Result<String> {
-        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let url = format!("{}{path}", self.url());
         let answer = reqwest::Client::builder().no_proxy().build()?.get(&url).send().await.context(url)?;
         Ok(answer.error_for_status()?.text().await?)
     }

@@ -25,8 +25,9 @@ shift
 program=$!
 {
     while read -r signal; do
+        # 0 is sent to nobody: it asks only whether the program is there.
         kill -s "$signal" "$program"
-        echo sent
+        echo "$program"
     done
     kill -s KILL "$program"
 } <&3 2>/dev/null &
@@ -113,6 +114,20 @@ impl Process {
     ///
     /// When the program ended before.
     pub fn signal(&mut self, signal: &str) -> anyhow::Result<()> {
+        self.request(signal).map(drop)
+    }
+
+    /// The program's process id, to look it up under `/proc`.
+    ///
+    /// # Errors
+    ///
+    /// When the program ended before.
+    pub fn program_id(&mut self) -> anyhow::Result<u32> {
+        let answer = self.request("0")?;
+        answer.trim().parse().with_context(|| format!("the process id of {}: {answer:?}", self.name))
+    }
+
+    fn request(&mut self, signal: &str) -> anyhow::Result<String> {
         let not_running = || format!("send {signal} to {}, which is not running", self.name);
         let (request, answer) = self.signals.as_mut().with_context(not_running)?;
         let mut line = String::new();
@@ -121,7 +136,7 @@ impl Process {
             .and_then(|()| answer.read_line(&mut line))
             .with_context(not_running)?;
         ensure!(!line.is_empty(), not_running());
-        Ok(())
+        Ok(line)
     }
 
     /// How it ended, or `None` while it runs. Death by a signal shows as a shell shows it: code 128 and the signal's

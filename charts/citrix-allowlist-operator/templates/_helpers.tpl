@@ -1,0 +1,215 @@
+{{- define "citrix-allowlist.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "citrix-allowlist.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- else if contains (include "citrix-allowlist.name" .) .Release.Name }}
+{{- .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "citrix-allowlist.name" .) | trunc 52 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- /* Cluster-scoped names carry the namespace, so that two releases of one name do not meet. */}}
+{{- define "citrix-allowlist.clusterName" -}}
+{{- $name := include "citrix-allowlist.fullname" . }}
+{{- if or (eq $name .Release.Namespace) (hasPrefix (printf "%s-" .Release.Namespace) $name) }}
+{{- $name }}
+{{- else }}
+{{- printf "%s-%s" .Release.Namespace $name }}
+{{- end }}
+{{- end }}
+
+{{- define "citrix-allowlist.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "citrix-allowlist.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "citrix-allowlist.labels" -}}
+{{- $own := dict
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/version" .Chart.AppVersion
+  "app.kubernetes.io/managed-by" .Release.Service
+  "app.kubernetes.io/part-of" "citrix-allowlist-operator" }}
+{{- toYaml (merge (include "citrix-allowlist.selectorLabels" . | fromYaml) $own .Values.commonLabels) }}
+{{- end }}
+
+{{- /* metadata: name, namespace (absent for cluster-scoped objects), labels, annotations; with "lasting", no label that
+changes with the chart's version.
+Called with (dict "root" $ "name" NAME "namespace" NAMESPACE "labels" MAP "annotations" MAP "lasting" BOOLEAN). */}}
+{{- define "citrix-allowlist.metadata" -}}
+name: {{ .name }}
+{{- with .namespace }}
+namespace: {{ . }}
+{{- end }}
+labels:
+  {{- $labels := merge (deepCopy (.labels | default dict)) (include "citrix-allowlist.labels" .root | fromYaml) }}
+  {{- toYaml (.lasting | default false | ternary (omit $labels "helm.sh/chart" "app.kubernetes.io/version") $labels) | nindent 2 }}
+{{- with merge (deepCopy (.annotations | default dict)) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "citrix-allowlist.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "citrix-allowlist.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "citrix-allowlist.image" -}}
+{{- $image := .Values.image }}
+{{- $repository := list $image.registry $image.repository | compact | join "/" }}
+{{- if $image.digest }}
+{{- printf "%s@%s" $repository $image.digest }}
+{{- else }}
+{{- printf "%s:%s" $repository (default .Chart.AppVersion $image.tag) }}
+{{- end }}
+{{- end }}
+
+{{- define "citrix-allowlist.testImage" -}}
+{{- $image := .Values.tests.image }}
+{{- printf "%s:%s" (list $image.registry $image.repository | compact | join "/") $image.tag }}
+{{- end }}
+
+{{- define "citrix-allowlist.imagePullSecrets" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ if kindIs "map" . }}{{ .name }}{{ else }}{{ . }}{{ end }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The flags of `citrix-allowlist run`, one argument each: what is empty is left to the operator's own default. */}}
+{{- define "citrix-allowlist.args" -}}
+{{- $v := .Values }}
+{{- $args := list "run" (printf "--listen=%s:%v" $v.listenAddress (int $v.service.port)) (printf "--log-format=%s" $v.log.format) }}
+{{- range $flag, $value := dict
+  "global-url" $v.feed.globalUrl
+  "japan-url" $v.feed.japanUrl
+  "format" $v.feed.format
+  "min-refresh" $v.feed.minRefresh
+  "static-list-ports" $v.feed.staticListPorts
+  "static-list-lifetime" $v.feed.staticListLifetime
+  "dns-min-ttl" $v.dns.minTtl
+  "dns-max-ttl" $v.dns.maxTtl
+  "max-stale" $v.dns.maxStale
+  "first-policy-wait" $v.dns.firstPolicyWait
+  "nat64-prefix" $v.cluster.nat64Prefix
+  "cni" $v.cluster.cni }}
+{{- if $value }}
+{{- $args = append $args (printf "--%s=%s" $flag $value) }}
+{{- end }}
+{{- end }}
+{{- range $flag, $value := dict
+  "requests-per-minute" $v.feed.requestsPerMinute
+  "max-peers-per-policy" $v.cluster.maxPeersPerPolicy
+  "shortest-ipv4-prefix" $v.guard.shortestIpv4Prefix
+  "shortest-ipv6-prefix" $v.guard.shortestIpv6Prefix
+  "concurrency" $v.concurrency }}
+{{- $args = append $args (printf "--%s=%d" $flag (int $value)) }}
+{{- end }}
+{{- range $flag, $values := dict
+  "dns-server" $v.dns.servers
+  "allow-private-cidr" $v.guard.allowPrivateCidrs
+  "deny-cidr" $v.guard.denyCidrs
+  "service-cidr" $v.cluster.serviceCidrs
+  "pod-cidr" $v.cluster.podCidrs
+  "watch-namespace" $v.watchNamespaces
+  "protected-namespace" $v.protectedNamespaces }}
+{{- range $value := $values }}
+{{- $args = append $args (printf "--%s=%s" $flag $value) }}
+{{- end }}
+{{- end }}
+{{- range $cloud, $url := $v.feed.staticListUrls }}
+{{- $args = append $args (printf "--static-list-url=%s=%s" $cloud $url) }}
+{{- end }}
+{{- if $v.feed.sharedTemplate }}
+{{- $args = append $args "--shared-template" }}
+{{- end }}
+{{- if $v.feed.existingConfigMap }}
+{{- $args = append $args "--feed-dir=/etc/citrix-allowlist/feed" }}
+{{- end }}
+{{- if include "citrix-allowlist.caVolume" . }}
+{{- $args = append $args (printf "--extra-ca-file=/etc/citrix-allowlist/ca/%s" $v.extraCa.key) }}
+{{- end }}
+{{- if not $v.leaderElection }}
+{{- $args = append $args "--no-leader-election" }}
+{{- end }}
+{{- toYaml (concat $args $v.extraArgs) }}
+{{- end }}
+
+{{- define "citrix-allowlist.caVolume" -}}
+{{- if .Values.extraCa.configMap }}
+configMap:
+  name: {{ .Values.extraCa.configMap }}
+{{- else if .Values.extraCa.secret }}
+secret:
+  secretName: {{ .Values.extraCa.secret }}
+{{- end }}
+{{- end }}
+
+{{- /* Environment of every container that runs citrix-allowlist. */}}
+{{- define "citrix-allowlist.env" -}}
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: RUST_LOG
+  value: {{ .Values.log.level | quote }}
+{{- with .Values.tracing.otlpEndpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.proxy.https }}
+- name: HTTPS_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.proxy.http }}
+- name: HTTP_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- if or .Values.proxy.https .Values.proxy.http }}
+- name: NO_PROXY
+  value: {{ list .Values.proxy.noProxy "$(KUBERNETES_SERVICE_HOST)" | compact | join "," | quote }}
+{{- end }}
+{{- end }}
+
+{{- /* What the operator does in each namespace it acts in. */}}
+{{- define "citrix-allowlist.namespaceRules" -}}
+# What users ask for.
+- apiGroups: [citrix-allowlist.io]
+  resources: [citrixallowlists]
+  verbs: [list, watch]
+# What it answers.
+- apiGroups: [citrix-allowlist.io]
+  resources: [citrixallowlists/status]
+  verbs: [patch]
+# Owner references to a CitrixAllowlist, where the cluster enforces permission for them.
+- apiGroups: [citrix-allowlist.io]
+  resources: [citrixallowlists/finalizers]
+  verbs: [update]
+# What it keeps.
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+# The pods that a policy isolates.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+{{- end }}

@@ -1,0 +1,20 @@
+//! `completions`: what a shell needs to complete this program's commands and flags.
+
+use clap::{Args, Command};
+use clap_complete::Shell;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArguments {
+    /// The shell
+    shell: Shell,
+}
+
+pub(super) fn run(arguments: &CompletionsArguments, mut command: Command) -> anyhow::Result<ExitCode> {
+    let name = command.get_name().to_owned();
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command, name, &mut script);
+    std::io::stdout().write_all(&script)?;
+    Ok(ExitCode::SUCCESS)
+}

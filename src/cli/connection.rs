@@ -1,0 +1,46 @@
+//! Which cluster is talked to: kubectl's own flags.
+
+use crate::cluster::client::{ConnectOptions, Connected, connect};
+use clap::Args;
+use std::path::PathBuf;
+
+/// kubectl's flags for the connection; whatever is left out is found as kubectl finds it.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "The cluster, as for kubectl")]
+pub(super) struct ConnectionArguments {
+    /// Kubeconfig file, instead of KUBECONFIG and ~/.kube/config
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig, instead of its current one
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Cluster of the kubeconfig, instead of the context's
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// User of the kubeconfig, instead of the context's
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+}
+
+/// Which namespace is meant.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "The cluster, as for kubectl")]
+pub(super) struct NamespaceArguments {
+    /// Namespace, instead of the context's
+    #[arg(short, long, value_name = "NS")]
+    pub namespace: Option<String>,
+}
+
+impl ConnectionArguments {
+    /// Prepares a client. Asks the API server nothing yet.
+    pub async fn connect(&self, namespace: Option<&str>) -> anyhow::Result<Connected> {
+        let options = ConnectOptions {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+            cluster: self.cluster.clone(),
+            user: self.user.clone(),
+            namespace: namespace.map(str::to_owned),
+        };
+        Ok(connect(&options).await?)
+    }
+}

@@ -1,0 +1,290 @@
+//! What would change, for people and for programs. Pure.
+
+use super::openings::{Attributed, attribute, difference};
+use crate::cli::endpoints::{Endpoint, endpoints};
+use crate::cli::text::{Style, table};
+use crate::crd::{ALLOWLIST_LABEL, CitrixAllowlist, MANAGED_BY_LABEL};
+use crate::net::Direction;
+use crate::render::{config_map, network_policy};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
+use kube::{Resource, ResourceExt as _};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The version of the schema that `-o json|yaml` prints.
+pub const SCHEMA: &str = "citrix-allowlist.io/diff/v1";
+
+/// Everything kept in a cluster for one resource, or everything that would be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// The policies.
+    pub policies: Vec<NetworkPolicy>,
+    /// The ConfigMaps.
+    pub config_maps: Vec<ConfigMap>,
+}
+
+/// What would change for one resource.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The schema's name and version.
+    pub schema: &'static str,
+    /// The resource's namespace.
+    pub namespace: String,
+    /// The resource's name.
+    pub name: String,
+    /// What is opened and closed.
+    pub openings: Vec<Line>,
+    /// Which objects change, and in what.
+    pub objects: Vec<ObjectChange>,
+}
+
+/// One network that is opened or closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Line {
+    /// `added` or `removed`.
+    pub change: &'static str,
+    /// `outbound` or `inbound`.
+    pub direction: &'static str,
+    /// The service that asks, or asked, for it; absent where nothing tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The name or network that asks, or asked, for it; absent where nothing tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The network.
+    pub cidr: String,
+    /// Its ports, as `TCP 80,443; UDP 123`.
+    pub ports: String,
+}
+
+/// One object that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectChange {
+    /// `NetworkPolicy` or `ConfigMap`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// `created`, `changed`, `deleted`, or `conflict`: an object that is somebody else's.
+    pub change: &'static str,
+    /// What in it changes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+}
+
+/// An object as it is compared: only what the operator writes, whoever owns it and whatever the server adds.
+#[derive(Clone, Debug, PartialEq)]
+struct Compared {
+    kind: &'static str,
+    name: String,
+    fields: BTreeMap<&'static str, Value>,
+}
+
+impl Report {
+    /// What changes for `resource` from `live` to `desired`. `foreign` names objects that are there and somebody else's.
+    #[must_use]
+    pub fn of(
+        resource: &CitrixAllowlist,
+        live: &State,
+        desired: &State,
+        foreign: &BTreeSet<(&'static str, String)>,
+    ) -> Self {
+        let (before, after) =
+            (network_policy::remembered(&live.policies), network_policy::remembered(&desired.policies));
+        let (known_before, known_after) = (endpoints(&live.config_maps), endpoints(&desired.config_maps));
+        let mut openings = lines("removed", &difference(&before, &after), &known_before);
+        openings.extend(lines("added", &difference(&after, &before), &known_after));
+        openings.sort_by(|a, b| key(a).cmp(&key(b)));
+        Self {
+            schema: SCHEMA,
+            namespace: resource.namespace().unwrap_or_default(),
+            name: resource.name_any(),
+            openings,
+            objects: object_changes(&compared(live), &compared(desired), foreign),
+        }
+    }
+
+    /// Whether nothing changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.openings.is_empty() && self.objects.is_empty()
+    }
+
+    /// The report for people, in at most 80 columns where names and addresses allow; empty where nothing changes.
+    #[must_use]
+    pub fn shown(&self, style: Style) -> String {
+        if self.is_empty() {
+            return String::new();
+        }
+        let mut text = format!("{}\n", style.bold(&format!("{}/{}", self.namespace, self.name)));
+        for direction in Direction::ALL {
+            let rows: Vec<&Line> = self.openings.iter().filter(|line| line.direction == direction.as_str()).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let cells = |line: &&Line| {
+                let sign = if line.change == "added" { "+" } else { "-" };
+                let unknown = || "?".to_owned();
+                let service = line.service.clone().unwrap_or_else(unknown);
+                let name = line.name.clone().unwrap_or_else(unknown);
+                let what = if name == line.cidr { name } else { format!("{name} {}", line.cidr) };
+                vec![sign.to_owned(), service, line.ports.clone(), what]
+            };
+            let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
+            text.push_str(&format!("\n{direction}\n"));
+            for line in table(&["", "SERVICE", "PORTS", "NAME AND NETWORK"], &rows).lines() {
+                let line = match line.chars().next() {
+                    Some('+') => style.good(line),
+                    Some('-') => style.bad(line),
+                    _ => line.to_owned(),
+                };
+                text.push_str(&line);
+                text.push('\n');
+            }
+        }
+        if !self.objects.is_empty() {
+            let rows: Vec<Vec<String>> = self
+                .objects
+                .iter()
+                .map(|object| {
+                    let fields = object.fields.join(", ");
+                    vec![object.change.to_owned(), object.kind.to_owned(), object.name.clone(), fields]
+                })
+                .collect();
+            text.push('\n');
+            text.push_str(&table(&["CHANGE", "KIND", "NAME", "IN"], &rows));
+        }
+        text
+    }
+}
+
+fn key(line: &Line) -> (&'static str, &Option<String>, &Option<String>, &str, &str) {
+    (line.direction, &line.service, &line.name, line.change, &line.cidr)
+}
+
+fn lines(change: &'static str, openings: &[super::openings::Opening], known: &[Endpoint]) -> Vec<Line> {
+    let line = |one: Attributed| Line {
+        change,
+        direction: one.direction.as_str(),
+        service: one.service,
+        name: one.name,
+        cidr: one.network.to_string(),
+        ports: one.ports.to_string(),
+    };
+    attribute(openings, known).into_iter().map(line).collect()
+}
+
+fn compared(state: &State) -> BTreeMap<(&'static str, String), Compared> {
+    let policies = state.policies.iter().map(|policy| {
+        let spec = policy.spec.clone().unwrap_or_default();
+        let (dns, rules) = split(&spec);
+        let fields = BTreeMap::from([
+            ("labels", labels(policy)),
+            ("podSelector", json!(spec.pod_selector)),
+            ("policyTypes", json!(spec.policy_types)),
+            ("rules", rules),
+            ("rules for DNS", dns),
+        ]);
+        Compared { kind: "NetworkPolicy", name: policy.name_any(), fields }
+    });
+    let config_maps = state.config_maps.iter().map(|map| {
+        let data = map.data.iter().flatten().filter(|(name, _)| config_map::is_owned_key(name));
+        let data: BTreeMap<&String, &String> = data.collect();
+        let fields = BTreeMap::from([("labels", labels(map)), ("data", json!(data))]);
+        Compared { kind: "ConfigMap", name: map.name_any(), fields }
+    });
+    policies.chain(config_maps).map(|object| ((object.kind, object.name.clone()), object)).collect()
+}
+
+/// Rules for DNS apart from the others: they name UDP first, or pods.
+fn split(spec: &NetworkPolicySpec) -> (Value, Value) {
+    let (dns, rules): (Vec<_>, Vec<_>) = spec.egress.iter().flatten().partition(|rule| {
+        let udp_first = rule.ports.iter().flatten().next().is_some_and(|port| port.protocol.as_deref() == Some("UDP"));
+        let has_tcp = rule.ports.iter().flatten().any(|port| port.protocol.as_deref() == Some("TCP"));
+        udp_first && has_tcp || rule.to.iter().flatten().any(|peer| peer.ip_block.is_none())
+    });
+    (json!(dns), json!([rules, spec.ingress]))
+}
+
+fn labels(object: &impl Resource) -> Value {
+    let ours = [ALLOWLIST_LABEL, MANAGED_BY_LABEL]
+        .map(|label| (label, object.meta().labels.as_ref().and_then(|labels| labels.get(label))));
+    json!(BTreeMap::from(ours))
+}
+
+fn object_changes(
+    before: &BTreeMap<(&'static str, String), Compared>,
+    after: &BTreeMap<(&'static str, String), Compared>,
+    foreign: &BTreeSet<(&'static str, String)>,
+) -> Vec<ObjectChange> {
+    let mut keys: Vec<&(&'static str, String)> = before.keys().chain(after.keys()).collect();
+    // Policies before ConfigMaps, as they are written.
+    keys.sort_by(|a, b| (b.0, &a.1).cmp(&(a.0, &b.1)));
+    keys.dedup();
+    let mut changes = Vec::new();
+    for key in keys {
+        let (change, fields) = match (before.get(key), after.get(key)) {
+            (None, Some(_)) if foreign.contains(key) => ("conflict", vec!["it belongs to somebody else".to_owned()]),
+            (None, Some(_)) => ("created", Vec::new()),
+            (Some(_), None) => ("deleted", Vec::new()),
+            (Some(before), Some(after)) => {
+                let differs = |field: &&&'static str| before.fields.get(**field) != after.fields.get(**field);
+                let fields: Vec<String> =
+                    after.fields.keys().filter(differs).map(|field| (*field).to_owned()).collect();
+                ("changed", fields)
+            }
+            (None, None) => continue,
+        };
+        if change != "changed" || !fields.is_empty() {
+            changes.push(ObjectChange { kind: key.0, name: key.1.clone(), change, fields });
+        }
+    }
+    changes
+}
+
+/// The objects as YAML, with nothing in them but what the operator writes, for a comparison line by line.
+///
+/// # Errors
+/// Where an object does not serialise, which none fails to.
+pub fn raw(state: &State) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let mut add =
+        |kind: &str, version: &str, object: &dyn Fn() -> (String, Value, &'static str, Value)| -> anyhow::Result<()> {
+            let (name, labels, field, content) = object();
+            let value = json!({
+                "apiVersion": version, "kind": kind, "metadata": { "name": name, "labels": labels }, field: content,
+            });
+            text.push_str("---\n");
+            text.push_str(&crate::cli::output::yaml(&value)?);
+            Ok(())
+        };
+    for policy in &state.policies {
+        add("NetworkPolicy", "networking.k8s.io/v1", &|| {
+            (policy.name_any(), labels(policy), "spec", json!(policy.spec))
+        })?;
+    }
+    for map in &state.config_maps {
+        add("ConfigMap", "v1", &|| {
+            let data = map.data.iter().flatten().filter(|(name, _)| config_map::is_owned_key(name));
+            (map.name_any(), labels(map), "data", json!(data.collect::<BTreeMap<_, _>>()))
+        })?;
+    }
+    Ok(text)
+}
+
+/// Two texts line by line, as `diff -u` prints them; empty where they are the same.
+#[must_use]
+pub fn unified(before: &str, after: &str, style: Style) -> String {
+    let difference = similar::TextDiff::from_lines(before, after);
+    let text = difference.unified_diff().header("live", "would be").to_string();
+    let paint = |line: &str| match line.chars().next() {
+        Some('+') => style.good(line),
+        Some('-') => style.bad(line),
+        _ => line.to_owned(),
+    };
+    text.lines().map(|line| paint(line) + "\n").collect()
+}

@@ -1,0 +1,261 @@
+//! `explain`: where a resource stands, and why a connection is or is not allowed.
+
+mod question;
+mod tree;
+mod verdict;
+
+use super::connection::{ConnectionArguments, NamespaceArguments};
+use super::endpoints::endpoints;
+use super::live::{self, Live};
+use super::output::{Form, Printer, style};
+use super::refresh::not_found;
+use super::render::{self, Item, Read, full_name};
+use super::sources::{self, SourceArguments, Sources, SurroundingArguments};
+use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
+use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FeedStatus};
+use crate::feed::Cloud;
+use crate::net::Direction;
+use anyhow::{Context as _, bail};
+use clap::Args;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::ResourceExt;
+use kube::api::Api;
+use kube::core::{Selector, SelectorExt as _};
+use question::{Question, Transport};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use verdict::{Answer, Scene};
+
+/// The version of the schema that `-o json|yaml` prints.
+const SCHEMA: &str = "citrix-allowlist.io/explain/v1";
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArguments {
+    /// The CitrixAllowlist; with -f it may be left out where there is only one
+    #[arg(required_unless_present = "filename")]
+    name: Option<String>,
+    /// Whether selected pods may reach this; may be repeated
+    #[arg(long, value_name = "HOST[:PORT]|IP[:PORT]")]
+    to: Vec<Question>,
+    /// Whether this may reach selected pods, on the pods' port; may be repeated
+    #[arg(long, value_name = "IP[:PORT]")]
+    from: Vec<Question>,
+    /// Transport protocol of the connections asked about
+    #[arg(long, value_enum, default_value_t)]
+    protocol: Transport,
+    /// A pod: take every NetworkPolicy into account that selects it
+    #[arg(long, value_name = "POD", conflicts_with = "filename")]
+    pod: Option<String>,
+    /// Explain what manifests would come to instead, without a cluster
+    #[arg(short, long, value_name = "FILE|DIR|-")]
+    filename: Vec<PathBuf>,
+    /// Print it for programs
+    #[arg(short, long, value_enum)]
+    output: Option<Form>,
+    #[command(flatten)]
+    namespace: NamespaceArguments,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+    #[command(flatten)]
+    sources: SourceArguments,
+    #[command(flatten)]
+    surroundings: SurroundingArguments,
+}
+
+/// What is explained.
+struct Subject {
+    resource: CitrixAllowlist,
+    /// Its own policies.
+    own: Vec<NetworkPolicy>,
+    /// Every policy that selects the pod; where no pod is given, its own.
+    policies: Vec<NetworkPolicy>,
+    config_maps: Vec<ConfigMap>,
+    /// The pod, and whether the resource selects it.
+    pod: Option<(String, bool)>,
+    offline: bool,
+}
+
+/// What `-o json|yaml` prints.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Explanation<'a> {
+    schema: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod_selected: Option<bool>,
+    /// Names of the policies that the answers rest on.
+    policies: Vec<String>,
+    status: CitrixAllowlistStatus,
+    answers: Vec<Answer>,
+}
+
+pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
+    let subject = if arguments.filename.is_empty() { of_cluster(arguments)? } else { of_files(arguments)? };
+    let resource = &subject.resource;
+    let endpoints = endpoints(&subject.config_maps);
+    let problems = resource.status.as_ref().map(|status| status.problems.clone()).unwrap_or_default();
+    let own: BTreeSet<String> = subject.own.iter().map(ResourceExt::name_any).collect();
+    let name = resource.name_any();
+    let scene = Scene {
+        resource: &name,
+        policies: &subject.policies,
+        own: &own,
+        endpoints: &endpoints,
+        problems: &problems,
+        pod: subject.pod.as_ref().map(|(pod, selected)| (pod.as_str(), *selected)),
+    };
+    let to = arguments.to.iter().map(|question| (Direction::Outbound, question));
+    let from = arguments.from.iter().map(|question| (Direction::Inbound, question));
+    let protocol = arguments.protocol.into();
+    let answers: Vec<Answer> =
+        to.chain(from).map(|(direction, question)| verdict::answer(&scene, direction, question, protocol)).collect();
+    let out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut printer = Printer::new(out, arguments.output.unwrap_or(Form::Yaml));
+    if arguments.output.is_some() {
+        printer.value(&Explanation {
+            schema: SCHEMA,
+            namespace: resource.namespace(),
+            name: name.clone(),
+            pod: subject.pod.as_ref().map(|(pod, _)| pod.as_str()),
+            pod_selected: subject.pod.as_ref().map(|(_, selected)| *selected),
+            policies: subject.policies.iter().map(ResourceExt::name_any).collect(),
+            status: resource.status.clone().unwrap_or_default(),
+            answers,
+        })?;
+    } else {
+        let (now, style) = (Timestamp::now(), style());
+        if answers.is_empty() {
+            printer.raw(&tree::standing(resource, &subject.own, subject.offline, now, style).drawn())?;
+        }
+        let validity = tree::validity(resource, attributed_at(&subject.config_maps), now);
+        for answer in &answers {
+            printer.raw(&tree::answer(answer, validity.as_deref(), style).drawn())?;
+        }
+        if subject.pod.is_none() && !subject.offline && !answers.is_empty() {
+            printer.raw("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
+        }
+    }
+    printer.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// When the ConfigMap last changed: nothing in it changes unless the rules do.
+fn attributed_at(config_maps: &[ConfigMap]) -> Option<Timestamp> {
+    let entries = config_maps.iter().flat_map(|map| map.metadata.managed_fields.iter().flatten());
+    entries.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max()
+}
+
+fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let connected = arguments.connection.connect(arguments.namespace.namespace.as_deref()).await?;
+        let name = arguments.name.as_deref().unwrap_or_default();
+        let api: Api<CitrixAllowlist> = Api::namespaced(connected.client.clone(), &connected.namespace);
+        let resource = deadline(CALL_TIMEOUT, api.get(name)).await;
+        let resource = resource.map_err(|error| not_found(error, &connected.namespace, name))?;
+        let live = live::of(&connected.client, &connected.namespace, name).await?;
+        match &arguments.pod {
+            Some(pod) => with_pod(&connected, resource, live, pod).await,
+            None => Ok(Subject {
+                resource,
+                own: live.policies.clone(),
+                policies: live.policies,
+                config_maps: live.config_maps,
+                pod: None,
+                offline: false,
+            }),
+        }
+    })
+}
+
+async fn with_pod(connected: &Connected, resource: CitrixAllowlist, live: Live, pod: &str) -> anyhow::Result<Subject> {
+    let api: Api<Pod> = Api::namespaced(connected.client.clone(), &connected.namespace);
+    let found = deadline(CALL_TIMEOUT, api.get(pod)).await;
+    let found = found.with_context(|| format!("--pod: pod {}/{pod}", connected.namespace))?;
+    let labels = found.metadata.labels.unwrap_or_default();
+    let selects = |selector| -> anyhow::Result<bool> { Ok(Selector::try_from(selector)?.matches(&labels)) };
+    let mut policies = Vec::new();
+    for policy in live.policies.iter().chain(&live.other_policies) {
+        let selector = policy.spec.as_ref().and_then(|spec| spec.pod_selector.clone()).unwrap_or_default();
+        let of = || format!("NetworkPolicy {}: podSelector", policy.name_any());
+        if selects(selector).with_context(of)? {
+            policies.push(policy.clone());
+        }
+    }
+    let selected = selects(resource.spec.pod_selector.clone()).context("spec.podSelector")?;
+    Ok(Subject {
+        resource,
+        own: live.policies,
+        policies,
+        config_maps: live.config_maps,
+        pod: Some((pod.to_owned(), selected)),
+        offline: false,
+    })
+}
+
+/// What manifests would come to, with the status that the operator would give.
+fn of_files(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
+    let mut read = chosen(arguments)?;
+    let mut sources = Sources::new(&arguments.sources)?;
+    let surroundings = arguments.surroundings.surroundings();
+    let (allowlist, computed) =
+        render::compute(&read.resource, &read.place, &mut sources, &surroundings, &BTreeMap::new(), &[])?;
+    let spec = &read.resource.spec;
+    let objects = computed.applied(spec.mode);
+    let status = CitrixAllowlistStatus {
+        feed: Some(FeedStatus {
+            cloud: Cloud::chosen(spec.cloud, spec.geo).as_str().to_owned(),
+            version: allowlist.version,
+            valid_until: allowlist.valid_until.map(|time| time.to_string()),
+            ..FeedStatus::default()
+        }),
+        summary: Some(computed.summary()),
+        policies: objects.policies.iter().map(ResourceExt::name_any).collect(),
+        problems_total: i64::try_from(computed.problems.len()).unwrap_or(i64::MAX),
+        problems: computed.problems,
+        ..CitrixAllowlistStatus::default()
+    };
+    read.resource.status = Some(status);
+    Ok(Subject {
+        resource: read.resource,
+        own: objects.policies.clone(),
+        policies: objects.policies,
+        config_maps: objects.config_maps,
+        pod: None,
+        offline: true,
+    })
+}
+
+fn chosen(arguments: &ExplainArguments) -> anyhow::Result<Read> {
+    let mut found: Vec<Read> = Vec::new();
+    let mut validator = None;
+    for path in sources::inputs(&arguments.filename)? {
+        let (name, reader) = sources::open(&path)?;
+        for document in super::manifest::Documents::new(&name, reader) {
+            let document = document.with_context(|| format!("{name} cannot be read"))?;
+            for item in render::read(&document, &mut validator)? {
+                if let Item::Ours(read) = item {
+                    found.push(*read);
+                }
+            }
+        }
+    }
+    let namespace = arguments.namespace.namespace.as_ref();
+    found.retain(|read| {
+        arguments.name.as_ref().is_none_or(|name| read.resource.name_any() == *name)
+            && namespace.is_none_or(|namespace| read.resource.namespace().as_ref() == Some(namespace))
+    });
+    if found.len() > 1 {
+        let names: Vec<String> = found.iter().map(|read| full_name(&read.resource)).collect();
+        bail!("-f: {} resources are in there; name one of {}", found.len(), names.join(", "));
+    }
+    found.pop().context("-f: no such CitrixAllowlist of citrix-allowlist.io/v1alpha1 is in there")
+}

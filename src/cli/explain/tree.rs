@@ -1,0 +1,256 @@
+//! Where a resource stands, and answers, as trees for people. Pure.
+
+use super::verdict::{Answer, Judged, Nearest};
+use crate::cli::text::{Style, Tree};
+use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, Mode, Problem, ProblemKind};
+use crate::explain_texts;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+
+/// The most subjects listed under one kind of problem; the rest are counted.
+const MOST_SUBJECTS: usize = 10;
+/// The most connections listed under one answer; the rest are counted.
+const MOST_CONNECTIONS: usize = 12;
+
+/// Where a resource stands.
+#[must_use]
+pub fn standing(
+    resource: &CitrixAllowlist,
+    policies: &[NetworkPolicy],
+    offline: bool,
+    now: Timestamp,
+    style: Style,
+) -> Tree {
+    let status = resource.status.clone().unwrap_or_default();
+    let mut children = Vec::new();
+    if offline {
+        children.push(Tree::leaf("offline: what the operator would make of it; nothing is known of a cluster"));
+    } else {
+        children.push(ready(&status, style));
+    }
+    children.push(list(&status, now));
+    children.push(names(&status));
+    children.push(of_policies(resource, policies, &status));
+    let concerns = status.conditions.iter().filter(|condition| is_concern(condition)).map(condition);
+    let concerns: Vec<Tree> = concerns.collect();
+    if !concerns.is_empty() {
+        children.push(Tree::node("conditions", concerns));
+    }
+    children.push(problems(&status, style));
+    if !offline {
+        children.push(Tree::leaf(format!("next: {}", next(resource, &status, now))));
+    }
+    let selects = if resource.spec.pod_selector == Default::default() {
+        "every pod of the namespace"
+    } else {
+        "pods by spec.podSelector"
+    };
+    let name = resource
+        .namespace()
+        .map_or_else(|| resource.name_any(), |namespace| format!("{namespace}/{}", resource.name_any()));
+    Tree::node(format!("{} selects {selects}", style.bold(&name)), children)
+}
+
+fn ready(status: &CitrixAllowlistStatus, style: Style) -> Tree {
+    let Some(ready) = status.conditions.iter().find(|condition| condition.type_ == "Ready") else {
+        return Tree::leaf("not seen by the operator yet: is it running, and does it watch this namespace?");
+    };
+    let word = if ready.status == "True" { style.good("Ready") } else { style.bad("not Ready") };
+    Tree::node(format!("{word}: {}: {}", ready.reason, ready.message), explained(ready))
+}
+
+fn condition(condition: &Condition) -> Tree {
+    Tree::node(
+        format!("{}={} {}: {}", condition.type_, condition.status, condition.reason, condition.message),
+        explained(condition),
+    )
+}
+
+fn explained(condition: &Condition) -> Vec<Tree> {
+    let text = explain_texts::reason_of(&condition.reason).map(explain_texts::reason);
+    let said = text.filter(|text| text.remedy != "Nothing.");
+    said.map(|text| Tree::leaf(format!("{} {}", text.means, text.remedy))).into_iter().collect()
+}
+
+/// Conditions that are not as they should be, Ready apart, which stands first.
+fn is_concern(condition: &Condition) -> bool {
+    matches!(condition.type_.as_str(), "FeedCurrent" | "NamesResolved") && condition.status != "True"
+        || condition.type_ == "Stalled" && condition.status == "True"
+}
+
+fn list(status: &CitrixAllowlistStatus, now: Timestamp) -> Tree {
+    let Some(feed) = &status.feed else { return Tree::leaf("list: none yet") };
+    let version = feed.version.as_deref().unwrap_or("without a version");
+    let mut children = Vec::new();
+    if let Some(until) = &feed.valid_until {
+        children.push(Tree::leaf(format!("valid until {}", when(until, now))));
+    }
+    if let Some(fetched) = &feed.fetched_at {
+        children.push(Tree::leaf(format!("fetched or confirmed {}", when(fetched, now))));
+    }
+    if let Some(next) = &feed.next_fetch {
+        children.push(Tree::leaf(format!("asked for again about {}", when(next, now))));
+    }
+    if let Some(transaction) = &feed.transaction_id {
+        children.push(Tree::leaf(format!("transaction id {transaction}")));
+    }
+    Tree::node(format!("list: {}, version {version}", feed.cloud), children)
+}
+
+fn names(status: &CitrixAllowlistStatus) -> Tree {
+    let Some(summary) = &status.summary else { return Tree::leaf("names: not counted yet") };
+    Tree::leaf(format!(
+        "names: {} with addresses ({} addresses) of {} services; {} wildcards that nothing in the spec stands in for",
+        summary.resolved, summary.addresses, summary.services, summary.wildcards
+    ))
+}
+
+fn of_policies(resource: &CitrixAllowlist, policies: &[NetworkPolicy], status: &CitrixAllowlistStatus) -> Tree {
+    let line = |policy: &NetworkPolicy| {
+        let spec = policy.spec.clone().unwrap_or_default();
+        let egress = spec.egress.unwrap_or_default();
+        let ingress = spec.ingress.unwrap_or_default();
+        let peers: usize = egress.iter().map(|rule| rule.to.as_ref().map_or(0, Vec::len)).sum::<usize>()
+            + ingress.iter().map(|rule| rule.from.as_ref().map_or(0, Vec::len)).sum::<usize>();
+        Tree::leaf(format!("{}: {} rules, {peers} peers", policy.name_any(), egress.len() + ingress.len()))
+    };
+    let children: Vec<Tree> = policies.iter().map(line).collect();
+    let text = match (children.is_empty(), resource.spec.mode, &status.would_apply) {
+        (true, Mode::Audit, Some(would)) => {
+            format!(
+                "policies: none, mode Audit; Enforce would apply {} with {} peers",
+                would.policies.join(", "),
+                would.peers
+            )
+        }
+        (true, _, _) => "policies: none; nothing is restricted by this resource".to_owned(),
+        (false, _, _) => "policies".to_owned(),
+    };
+    Tree::node(text, children)
+}
+
+fn problems(status: &CitrixAllowlistStatus, style: Style) -> Tree {
+    if status.problems.is_empty() {
+        return Tree::leaf("problems: none");
+    }
+    let kinds = ProblemKind::ALL.into_iter().filter_map(|kind| {
+        let of_kind: Vec<&Problem> = status.problems.iter().filter(|problem| problem.kind == kind).collect();
+        if of_kind.is_empty() { None } else { Some(problem_kind(kind, &of_kind)) }
+    });
+    let total = usize::try_from(status.problems_total).unwrap_or_default().max(status.problems.len());
+    let shown = status.problems.len();
+    let cut = if shown < total { format!(", of which status lists {shown}") } else { String::new() };
+    Tree::node(style.notable(&format!("problems: {total}{cut}")), kinds.collect())
+}
+
+fn problem_kind(kind: ProblemKind, problems: &[&Problem]) -> Tree {
+    let text = explain_texts::problem(kind);
+    let mut children = vec![Tree::leaf(format!("{} {}", text.means, text.remedy))];
+    for problem in problems.iter().take(MOST_SUBJECTS) {
+        let service = problem.service.as_ref().map(|service| format!(" ({service})")).unwrap_or_default();
+        children.push(Tree::leaf(format!("{}{service}: {}", problem.subject, problem.message)));
+    }
+    if problems.len() > MOST_SUBJECTS {
+        children.push(Tree::leaf(format!("and {} more; -o yaml lists them", problems.len() - MOST_SUBJECTS)));
+    }
+    Tree::node(format!("{kind:?}: {}", problems.len()), children)
+}
+
+fn next(resource: &CitrixAllowlist, status: &CitrixAllowlistStatus, now: Timestamp) -> String {
+    if resource.spec.suspend {
+        return "nothing, until spec.suspend is false".to_owned();
+    }
+    let behind = status.observed_generation != resource.metadata.generation;
+    let first = if behind { "the newest spec is acted on; " } else { "" };
+    let fetch = status.feed.as_ref().and_then(|feed| feed.next_fetch.as_ref());
+    let fetch = fetch.map_or_else(
+        || "the list is asked for".to_owned(),
+        |next| format!("the list is asked for again about {}", when(next, now)),
+    );
+    format!(
+        "{first}{fetch}; DNS is asked again as TTLs run out; `refresh {}` asks for the list now",
+        resource.name_any()
+    )
+}
+
+/// A time with how far off it is: `2026-06-04T12:00:00Z (in 2 h)`.
+fn when(text: &str, now: Timestamp) -> String {
+    let Ok(time) = text.parse::<Timestamp>() else { return text.to_owned() };
+    let off = time.duration_since(now);
+    let span = |span: SignedDuration| {
+        let seconds = span.as_secs().unsigned_abs();
+        match seconds {
+            0..120 => format!("{seconds} s"),
+            120..7_200 => format!("{} min", seconds / 60),
+            7_200..172_800 => format!("{} h", seconds / 3_600),
+            _ => format!("{} d", seconds / 86_400),
+        }
+    };
+    if off.is_negative() { format!("{text} ({} ago)", span(off)) } else { format!("{text} (in {})", span(off)) }
+}
+
+/// Since when, and for how long, what an answer rests on holds.
+#[must_use]
+pub fn validity(resource: &CitrixAllowlist, attributed_at: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let feed = resource.status.as_ref()?.feed.as_ref()?;
+    let since =
+        attributed_at.map(|time| format!("addresses as of {}, ", when(&time.to_string(), now))).unwrap_or_default();
+    let until =
+        feed.valid_until.as_ref().map(|until| format!("; list valid until {}", when(until, now))).unwrap_or_default();
+    Some(format!("{since}each kept for {} after DNS last gave it{until}", resource.spec.address_retention))
+}
+
+/// An answer.
+#[must_use]
+pub fn answer(answer: &Answer, validity: Option<&str>, style: Style) -> Tree {
+    let word = if answer.allowed { style.good("allowed") } else { style.bad("not allowed") };
+    let port = answer.port.map(|port| format!(" port {port}")).unwrap_or_default();
+    let preposition = if answer.direction == "outbound" { "to" } else { "from" };
+    let mut children = Vec::new();
+    if answer.reason != Nearest::Allowed {
+        children.push(Tree::leaf(answer.message.clone()));
+    }
+    children.extend(answer.connections.iter().take(MOST_CONNECTIONS).map(|judged| connection(judged, style)));
+    if answer.connections.len() > MOST_CONNECTIONS {
+        children
+            .push(Tree::leaf(format!("and {} more; -o yaml lists them", answer.connections.len() - MOST_CONNECTIONS)));
+    }
+    if let Some(validity) = validity.filter(|_| answer.reason == Nearest::Allowed) {
+        children.push(Tree::leaf(validity));
+    }
+    Tree::node(format!("{word}: {preposition} {}{port}", answer.peer), children)
+}
+
+fn connection(judged: &Judged, style: Style) -> Tree {
+    let word = if judged.allowed { style.good("allowed") } else { style.bad("not allowed") };
+    let mut children = Vec::new();
+    for by in &judged.by {
+        let whose = if by.own { "" } else { " (another policy)" };
+        let cidr = by.cidr.as_ref().map_or_else(|| "everybody".to_owned(), |cidr| format!("network {cidr}"));
+        let asked: Vec<String> = by.asked_by.iter().map(|asked| format!("{}: {}", asked.service, asked.name)).collect();
+        let asked = if asked.is_empty() { String::new() } else { format!(", for {}", asked.join("; ")) };
+        children.push(Tree::leaf(format!("{}{whose}, rule {}, {cidr}{asked}", by.policy, by.rule)));
+    }
+    for policy in &judged.perhaps {
+        children.push(Tree::leaf(format!(
+            "{policy} allows it if this is the address of a pod that it selects, or a port of the name it says"
+        )));
+    }
+    Tree::node(format!("{word}: {} {} {}", judged.address, judged.protocol, judged.port), children)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_say_how_far_off_they_are() {
+        let now: Timestamp = "2026-06-02T00:00:00Z".parse().expect("a time");
+        assert_eq!(when("2026-06-04T12:00:00Z", now), "2026-06-04T12:00:00Z (in 2 d)");
+        assert_eq!(when("2026-06-01T23:59:00Z", now), "2026-06-01T23:59:00Z (60 s ago)");
+        assert_eq!(when("2026-06-01T22:00:01Z", now), "2026-06-01T22:00:01Z (119 min ago)");
+        assert_eq!(when("soon", now), "soon");
+    }
+}

@@ -1,0 +1,101 @@
+//! What a cluster holds for a resource.
+
+use super::pipeline::Surroundings;
+use super::sources::SurroundingArguments;
+use crate::cluster::client::{CALL_TIMEOUT, CallError, Connected, deadline};
+use crate::cluster::facts::{Facts, FactsSettings};
+use crate::crd::ALLOWLIST_LABEL;
+use crate::guard::Guard;
+use crate::render::PreviousLayout;
+use crate::render::config_map::config_map_name;
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{Api, ListParams};
+use kube::{Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+/// Objects in one page of a list.
+const PAGE: u32 = 200;
+
+/// What a cluster holds for one resource.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Live {
+    /// Its policies, by name.
+    pub policies: Vec<NetworkPolicy>,
+    /// Every other policy of the namespace.
+    pub other_policies: Vec<NetworkPolicy>,
+    /// Its ConfigMaps, by name.
+    pub config_maps: Vec<ConfigMap>,
+    /// Kind and name of objects with a name that it needs, and that are somebody else's.
+    pub foreign: BTreeSet<(&'static str, String)>,
+}
+
+/// Reads what a cluster holds for the resource of a name.
+pub(super) async fn of(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Live> {
+    let policies: Vec<NetworkPolicy> = list(client, namespace, ListParams::default().limit(PAGE)).await?;
+    let labelled = ListParams::default().limit(PAGE).labels(&format!("{ALLOWLIST_LABEL}={name}"));
+    let config_maps: Vec<ConfigMap> = list(client, namespace, labelled).await?;
+    let (policies, other_policies): (Vec<_>, Vec<_>) = policies.into_iter().partition(|policy| is_owned(policy, name));
+    let mut live = Live { policies, other_policies, ..Live::default() };
+    live.config_maps = config_maps.into_iter().filter(|map| is_owned(map, name)).collect();
+    let needed = |policy: &&NetworkPolicy| {
+        let own_name = policy.name_any();
+        PreviousLayout::of([own_name.as_str()], name) != PreviousLayout::default()
+    };
+    live.foreign.extend(live.other_policies.iter().filter(needed).map(|policy| ("NetworkPolicy", policy.name_any())));
+    let first = config_map_name(name, 0);
+    if live.config_maps.is_empty() {
+        let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+        let found = deadline(CALL_TIMEOUT, api.get_opt(&first)).await.context("ConfigMap cannot be read")?;
+        live.foreign.extend(found.filter(|map| !is_owned(map, name)).map(|_| ("ConfigMap", first)));
+    }
+    Ok(live)
+}
+
+fn is_owned(object: &impl Resource, name: &str) -> bool {
+    let owners = object.meta().owner_references.iter().flatten();
+    owners.filter(|owner| owner.controller == Some(true)).any(|owner| {
+        owner.kind == "CitrixAllowlist" && owner.api_version.starts_with("citrix-allowlist.io/") && owner.name == name
+    })
+}
+
+/// Every object of a kind in a namespace, page by page, by name.
+async fn list<K>(client: &Client, namespace: &str, mut parameters: ListParams) -> anyhow::Result<Vec<K>>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let mut found = Vec::new();
+    loop {
+        let page = deadline(CALL_TIMEOUT, api.list(&parameters)).await;
+        let page = page.map_err(|error: CallError| {
+            anyhow::Error::new(error).context(format!("{} in {namespace} cannot be listed", K::plural(&())))
+        })?;
+        parameters.continue_token = page.metadata.continue_.clone().filter(|token| !token.is_empty());
+        found.extend(page.items);
+        if parameters.continue_token.is_none() {
+            found.sort_by_key(kube::ResourceExt::name_any);
+            return Ok(found);
+        }
+    }
+}
+
+/// What the flags say, and for the rest what the cluster shows.
+pub(super) async fn surroundings(connected: &Connected, arguments: &SurroundingArguments) -> Surroundings {
+    let mut surroundings = arguments.surroundings();
+    let settings = FactsSettings {
+        nameservers: Vec::new(),
+        service_networks: arguments.service_cidr.clone(),
+        pod_networks: arguments.pod_cidr.clone(),
+        nat64_prefix: arguments.nat64_prefix,
+    };
+    let facts = Facts::start(connected.client.clone(), settings);
+    // What may not be read is left as the flags have it, as the operator does.
+    facts.ready().await;
+    surroundings.facts = (*facts.current()).clone();
+    surroundings.guard = Guard::new(arguments.guard.settings(), &surroundings.facts);
+    surroundings
+}

@@ -1,0 +1,84 @@
+//! `refresh`: asks for a fetch now, by the annotation that the controller looks at.
+
+use super::connection::{ConnectionArguments, NamespaceArguments};
+use super::output::Progress;
+use crate::cluster::client::{CALL_TIMEOUT, CallError, deadline};
+use crate::crd::{CitrixAllowlist, Period, REFRESH_ANNOTATION};
+use clap::Args;
+use kube::api::{Api, Patch, PatchParams};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How often it is looked whether the fetch has happened.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+pub(super) struct RefreshArguments {
+    /// The CitrixAllowlist
+    name: String,
+    /// Wait until a fetch has answered, this long at most
+    #[arg(long, value_name = "TIME", value_parser = period, num_args = 0..=1, default_missing_value = "2m", require_equals = true)]
+    wait: Option<Duration>,
+    #[command(flatten)]
+    namespace: NamespaceArguments,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    Period::try_from(text.to_owned()).map(Period::duration)
+}
+
+pub(super) fn run(arguments: &RefreshArguments) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(refresh(arguments))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn refresh(arguments: &RefreshArguments) -> anyhow::Result<()> {
+    let connected = arguments.connection.connect(arguments.namespace.namespace.as_deref()).await?;
+    let (name, namespace) = (&arguments.name, &connected.namespace);
+    let api: Api<CitrixAllowlist> = Api::namespaced(connected.client.clone(), namespace);
+    let token = jiff::Timestamp::now().to_string();
+    let patch = serde_json::json!({ "metadata": { "annotations": { REFRESH_ANNOTATION: token } } });
+    let patched = deadline(CALL_TIMEOUT, api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))).await;
+    patched.map_err(|error| not_found(error, namespace, name))?;
+    println!("citrixallowlist.citrix-allowlist.io/{name} refresh requested");
+    let Some(longest) = arguments.wait else { return Ok(()) };
+    let handled = tokio::time::timeout(longest, handled(&api, namespace, name, &token)).await;
+    let Ok(handled) = handled else {
+        anyhow::bail!(
+            "citrixallowlist {namespace}/{name}: no fetch within {}; is the operator running, or its rate used up? `explain {name}` says",
+            Period::new(longest)
+        );
+    };
+    println!("citrixallowlist.citrix-allowlist.io/{name} {}", handled?);
+    Ok(())
+}
+
+/// Waits until the controller has acted on the request, and says what came of it.
+async fn handled(api: &Api<CitrixAllowlist>, namespace: &str, name: &str, token: &str) -> anyhow::Result<String> {
+    let mut progress = Progress::new();
+    loop {
+        let resource =
+            deadline(CALL_TIMEOUT, api.get(name)).await.map_err(|error| not_found(error, namespace, name))?;
+        let status = resource.status.unwrap_or_default();
+        if status.last_handled_refresh.as_deref() == Some(token) {
+            let feed = status.conditions.into_iter().find(|condition| condition.type_ == "FeedCurrent");
+            return Ok(feed.map_or_else(|| "fetched".to_owned(), |feed| format!("{}: {}", feed.reason, feed.message)));
+        }
+        progress.say("waiting for the operator to fetch");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// An error about a resource, with what to do where it is not there.
+pub(super) fn not_found(error: CallError, namespace: &str, name: &str) -> anyhow::Error {
+    if error.is_not_found() {
+        anyhow::anyhow!(
+            "citrixallowlist {namespace}/{name} is not there: `kubectl get citrixallowlists -A` lists those there are"
+        )
+    } else {
+        anyhow::Error::new(error).context(format!("citrixallowlist {namespace}/{name}"))
+    }
+}

@@ -1,0 +1,161 @@
+//! The pods that a resource selects, and what isolates them already: asked for where a report needs them, not watched.
+
+use super::client::{CallError, deadline};
+use crate::net::Protocol;
+use crate::render::isolation;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::{Metadata, NamespaceResourceScope};
+use kube::api::{Api, ListParams};
+use kube::core::{ParseExpressionError, Selector};
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::time::Duration;
+
+/// Objects in one page of a list: a namespace may hold thousands of pods, and policies are large.
+const PAGE: u32 = 100;
+/// How long one page may take.
+const CALL_DEADLINE: Duration = Duration::from_secs(8);
+
+/// The pods that a selector selects, of those that policies concern: neither ended ones nor those on the node's network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SelectedPods {
+    /// Their names and labels.
+    pub pods: Vec<isolation::Pod>,
+    /// The ports their containers declare.
+    pub declared_ports: BTreeSet<(Protocol, u16)>,
+}
+
+impl SelectedPods {
+    fn add(&mut self, pod: Pod) {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let Some(spec) = &pod.spec else { return };
+        if matches!(phase, Some("Succeeded" | "Failed")) || spec.host_network == Some(true) {
+            return;
+        }
+        let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+        self.declared_ports.extend(containers.flat_map(declared));
+        let labels = pod.metadata.labels.clone().unwrap_or_default();
+        self.pods.push(isolation::Pod { name: pod.name_any(), labels });
+    }
+}
+
+fn declared(container: &Container) -> impl Iterator<Item = (Protocol, u16)> {
+    container.ports.iter().flatten().filter_map(|port| {
+        let protocol = match port.protocol.as_deref() {
+            None | Some("TCP") => Protocol::Tcp,
+            Some("UDP") => Protocol::Udp,
+            Some(_) => return None,
+        };
+        Some((protocol, u16::try_from(port.container_port).ok()?))
+    })
+}
+
+/// Why pods or policies could not be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// The selector is none that Kubernetes takes.
+    #[error(transparent)]
+    Selector(#[from] ParseExpressionError),
+    /// The API server refused, or could not be reached.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// Lists pods, and policies as far as they isolate.
+#[derive(Clone)]
+pub struct PodLister {
+    client: Client,
+}
+
+impl Debug for PodLister {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PodLister").finish_non_exhaustive()
+    }
+}
+
+impl PodLister {
+    /// A lister over this client.
+    #[must_use]
+    pub const fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// The pods of a namespace that `selector` selects.
+    ///
+    /// # Errors
+    /// Where Kubernetes cannot take the selector, or the API server does not answer with all of them.
+    pub async fn selected(&self, namespace: &str, selector: &LabelSelector) -> Result<SelectedPods, ListError> {
+        let selector = Selector::try_from(selector.clone())?;
+        let mut selected = SelectedPods::default();
+        self.list(namespace, ListParams::default().labels_from(&selector), |pod| selected.add(pod)).await?;
+        Ok(selected)
+    }
+
+    /// The policies of a namespace without their rules' peers, those controlled by the resource `uid` left out.
+    ///
+    /// # Errors
+    /// Where the API server does not answer with all of them.
+    pub async fn others_policies(&self, namespace: &str, uid: &str) -> Result<Vec<NetworkPolicy>, ListError> {
+        let mut others = Vec::new();
+        self.list(namespace, ListParams::default(), |mut policy: NetworkPolicy| {
+            if super::digest::controller_of(&policy.metadata).is_some_and(|controller| controller.uid == uid) {
+                return;
+            }
+            policy.metadata.managed_fields = None;
+            if let Some(spec) = &mut policy.spec {
+                // That there are rules is all that counts, and peers by the thousand are not kept for it.
+                spec.egress.iter_mut().flatten().for_each(|rule| rule.to = None);
+                spec.ingress.iter_mut().flatten().for_each(|rule| rule.from = None);
+            }
+            others.push(policy);
+        })
+        .await?;
+        Ok(others)
+    }
+
+    async fn list<K>(&self, namespace: &str, parameters: ListParams, mut take: impl FnMut(K)) -> Result<(), ListError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Metadata + Clone + Debug + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let mut parameters = parameters.limit(PAGE);
+        loop {
+            let page = deadline(CALL_DEADLINE, api.list(&parameters)).await?;
+            page.items.into_iter().for_each(&mut take);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => parameters = parameters.continue_token(&token),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pods_that_no_policy_concerns_are_left_out_and_ports_are_those_declared() {
+        let mut selected = SelectedPods::default();
+        for pod in [
+            json!({ "metadata": { "name": "plain", "labels": { "app": "vda" } }, "spec": { "containers": [
+                { "name": "a", "ports": [{ "containerPort": 8443 }, { "containerPort": 53, "protocol": "UDP" }] },
+                { "name": "b", "ports": [{ "containerPort": 9000, "protocol": "SCTP" }] },
+            ], "initContainers": [{ "name": "c", "ports": [{ "containerPort": 9090, "protocol": "TCP" }] }] } }),
+            json!({ "metadata": { "name": "on-the-node" }, "spec": { "hostNetwork": true, "containers": [
+                { "name": "a", "ports": [{ "containerPort": 1 }] },
+            ] } }),
+            json!({ "metadata": { "name": "done" }, "spec": { "containers": [] }, "status": { "phase": "Succeeded" } }),
+        ] {
+            selected.add(serde_json::from_value(pod).expect("a pod"));
+        }
+        assert_eq!(selected.pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["plain"]);
+        let ports = [(Protocol::Tcp, 8443), (Protocol::Tcp, 9090), (Protocol::Udp, 53)];
+        assert_eq!(selected.declared_ports, BTreeSet::from(ports));
+    }
+}

@@ -1,0 +1,280 @@
+//! The commands against a real API server: what a person sees of a cluster, and whether `explain` is right.
+
+mod transcripts;
+
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use test_support::ControlPlane;
+use test_support::control_plane::KubectlOutput;
+use test_support::cyclonus::{self, Peer, Protocol, Traffic};
+use transcripts::{Stage, run};
+
+/// How many questions `explain` and the outside judge are both asked.
+const QUESTIONS: usize = 500;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn data() -> PathBuf {
+    root().join("tests/cli/data")
+}
+
+/// Runs the program against a control plane.
+fn cli(control_plane: &ControlPlane, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_citrix-allowlist"))
+        .args(arguments)
+        .current_dir(data())
+        .env("KUBECONFIG", control_plane.kubeconfig_path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program runs")
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Runs kubectl with text on its standard input.
+async fn kubectl(control_plane: &ControlPlane, arguments: &[&str], input: &str) -> KubectlOutput {
+    let input = (!input.is_empty()).then_some(input);
+    control_plane.kubectl_with(control_plane.kubeconfig_path(), arguments, input).await.expect("kubectl runs")
+}
+
+/// What a controller would have left: the resource, and its objects with their owner.
+async fn applied(control_plane: &ControlPlane, namespace: &str, manifest: &str) {
+    let manifest = manifest.replace("namespace: citrix", &format!("namespace: {namespace}"));
+    let kubectl = async |arguments: &[&str], input: &str| {
+        kubectl(control_plane, arguments, input).await.success().expect("kubectl succeeds")
+    };
+    kubectl(&["apply", "-f", "-"], &manifest).await;
+    // Rendered with the uid that the API server gave, the objects carry their owner.
+    let live = kubectl(&["get", "citrixallowlists", "-n", namespace, "-o", "yaml"], "").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("live.yaml");
+    std::fs::write(&path, without_server_fields(&live)).expect("a file");
+    let path = path.display().to_string();
+    let rendered = cli(control_plane, &["render", "-f", &path, "--feed", "list.json", "--hosts", "hosts"]);
+    assert!(rendered.status.success(), "{}", text(&rendered));
+    let objects = String::from_utf8_lossy(&rendered.stdout).into_owned();
+    kubectl(&["apply", "--server-side", "--field-manager=citrix-allowlist-operator", "-f", "-"], &objects).await;
+}
+
+/// What `kubectl get` prints, as somebody would save it.
+fn without_server_fields(live: &str) -> String {
+    let mut list: Value = serde_saphyr::from_str(live).expect("YAML");
+    for item in list["items"].as_array_mut().expect("items") {
+        let metadata = item["metadata"].as_object_mut().expect("metadata");
+        metadata.retain(|field, _| ["name", "namespace", "uid"].contains(&field.as_str()));
+    }
+    serde_json::to_string(&list).expect("JSON")
+}
+
+fn manifest() -> String {
+    std::fs::read_to_string(data().join("daas-us.yaml")).expect("a manifest")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guide_is_true_of_a_cluster() {
+    let control_plane = test_support::shared_control_plane().await.expect("a control plane");
+    let namespace = control_plane.fresh_namespace("guide").await.expect("a namespace");
+    applied(control_plane, &namespace, &manifest()).await;
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: { name: web, labels: { app: web } }\nspec: { automountServiceAccountToken: false, containers: [{ name: web, image: web }] }\n";
+    account(control_plane, &namespace).await;
+    let made = kubectl(control_plane, &["apply", "-n", &namespace, "-f", "-"], pod).await;
+    made.success().expect("a pod");
+    let context = tempfile::tempdir().expect("a folder");
+    let kubeconfig = context.path().join("kubeconfig");
+    let text = std::fs::read_to_string(control_plane.kubeconfig_path()).expect("a kubeconfig");
+    std::fs::write(&kubeconfig, text).expect("a file");
+    let variables = [
+        ("KUBECONFIG", kubeconfig.display().to_string()),
+        ("CITRIX_ALLOWLIST_NAMESPACE", namespace.to_string()),
+        ("CITRIX_ALLOWLIST_HOSTS", "hosts".to_owned()),
+    ];
+    let stage = Stage { folder: &data(), variables: &variables, label: "cluster" };
+    run(&root().join("docs/cli.md"), &stage);
+    run(&root().join("tests/cli/cluster.md"), &stage);
+}
+
+/// Pods wait for the namespace's service account.
+async fn account(control_plane: &ControlPlane, namespace: &str) {
+    for _ in 0..100 {
+        let found = kubectl(control_plane, &["get", "serviceaccount", "default", "-n", namespace], "").await;
+        if found.code == Some(0) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("namespace {namespace} has no service account");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_agrees_with_an_outside_judge() {
+    let control_plane = test_support::shared_control_plane().await.expect("a control plane");
+    let namespace = control_plane.fresh_namespace("judge").await.expect("a namespace");
+    applied(control_plane, &namespace, &manifest()).await;
+    account(control_plane, &namespace).await;
+    let others = "
+apiVersion: v1
+kind: Pod
+metadata: { name: web, labels: { app: web } }
+spec: { automountServiceAccountToken: false, containers: [{ name: web, image: web }] }
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: proxy }
+spec:
+  podSelector: { matchLabels: { app: web } }
+  policyTypes: [Egress, Ingress]
+  egress:
+  - to: [{ ipBlock: { cidr: 13.64.8.0/21, except: [13.64.10.0/30] } }, { podSelector: { matchLabels: { app: x } } }]
+    ports: [{ port: 8000, endPort: 8100 }, { protocol: UDP, port: 443 }]
+  - to: [{ ipBlock: { cidr: 40.64.0.0/10 } }]
+  ingress:
+  - from: [{ ipBlock: { cidr: 20.64.0.0/16 } }]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: elsewhere }
+spec: { podSelector: { matchLabels: { app: other } }, policyTypes: [Egress], egress: [{}] }
+";
+    let made = kubectl(control_plane, &["apply", "-n", &namespace, "-f", "-"], others).await;
+    made.success().expect("a pod and policies");
+    let client = control_plane.client().await.expect("a client");
+    let policies: Api<NetworkPolicy> = Api::namespaced(client, &namespace);
+    let policies = policies.list(&ListParams::default()).await.expect("policies").items;
+
+    let mut random = fastrand::Rng::with_seed(8);
+    let bases: [u32; 6] = [0x0d6b_0698, 0x0d40_0a00, 0x1440_0707, 0x2840_0303, 0x142a_4100, 0x0d40_0f00];
+    let ports = [80, 443, 444, 7999, 8000, 8050, 8100, 8101, 53];
+    let mut questions = Vec::new();
+    for _ in 0..QUESTIONS {
+        let base = bases[random.usize(..bases.len())];
+        let address = IpAddr::V4((base.wrapping_add(random.u32(..6))).into());
+        questions.push((random.bool(), address, ports[random.usize(..ports.len())], random.u8(..4) == 0));
+    }
+    let found = answers(control_plane, &namespace, &questions);
+
+    let pod = || Peer::pod(&namespace, [("app", "web")]);
+    let traffic: Vec<Traffic> = questions
+        .iter()
+        .map(|(out, address, port, udp)| {
+            let protocol = if *udp { Protocol::Udp } else { Protocol::Tcp };
+            if *out {
+                Traffic::new(pod(), *address, *port, protocol)
+            } else {
+                Traffic::new(*address, pod(), *port, protocol)
+            }
+        })
+        .collect();
+    let verdicts = cyclonus::judge(&policies, &traffic).await.expect("verdicts");
+    let mut counts = BTreeMap::new();
+    for (question, verdict) in questions.iter().zip(verdicts) {
+        assert_eq!(found[question], verdict.is_allowed(), "{question:?}");
+        *counts.entry(verdict.is_allowed()).or_insert(0) += 1;
+    }
+    println!("allowed and not: {counts:?}");
+    assert!(counts.values().all(|count| *count > QUESTIONS / 10) && counts.len() == 2, "{counts:?}");
+}
+
+type Question = (bool, IpAddr, u16, bool);
+
+/// What `explain` says, in as few runs as there are kinds of question.
+fn answers(control_plane: &ControlPlane, namespace: &str, questions: &[Question]) -> BTreeMap<Question, bool> {
+    let mut found = BTreeMap::new();
+    for (out, udp) in [(true, false), (true, true), (false, false), (false, true)] {
+        let asked: Vec<&Question> =
+            questions.iter().filter(|question| question.0 == out && question.3 == udp).collect();
+        let flag = if out { "--to" } else { "--from" };
+        let ends: Vec<String> = asked.iter().map(|(_, address, port, _)| format!("{address}:{port}")).collect();
+        let mut arguments = vec!["explain", "daas-us", "-n", namespace, "--pod", "web", "-o", "json"];
+        arguments.extend(["--protocol", if udp { "udp" } else { "tcp" }]);
+        ends.iter().for_each(|end| arguments.extend([flag, end]));
+        let output = cli(control_plane, &arguments);
+        assert!(output.status.success(), "{}", text(&output));
+        let explanation: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let answers = explanation["answers"].as_array().expect("answers");
+        assert_eq!(answers.len(), asked.len());
+        for (question, answer) in asked.into_iter().zip(answers) {
+            found.insert(*question, answer["allowed"].as_bool().expect("a verdict"));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refresh_and_crd_write_what_they_say() {
+    let control_plane = test_support::shared_control_plane().await.expect("a control plane");
+    let namespace = control_plane.fresh_namespace("refresh").await.expect("a namespace");
+    let applied = cli(control_plane, &["crd", "--apply"]);
+    assert_eq!(
+        (applied.status.code(), text(&applied).as_str()),
+        (Some(0), "customresourcedefinition.apiextensions.k8s.io/citrixallowlists.citrix-allowlist.io applied\n")
+    );
+    let manifest = manifest().replace("namespace: citrix", &format!("namespace: {}", &*namespace));
+    let made = kubectl(control_plane, &["apply", "-f", "-"], &manifest).await;
+    made.success().expect("a resource");
+    let asked = cli(control_plane, &["refresh", "daas-us", "-n", &namespace]);
+    assert!(asked.status.success(), "{}", text(&asked));
+    let path = "jsonpath={.metadata.annotations.citrix-allowlist\\.io/refresh-requested-at}";
+    let annotation = control_plane.kubectl(&["get", "cal", "daas-us", "-n", &namespace, "-o", path]).await;
+    let annotation = annotation.expect("an annotation");
+    assert!(annotation.parse::<jiff::Timestamp>().is_ok(), "{annotation}");
+    let waited = cli(control_plane, &["refresh", "daas-us", "-n", &namespace, "--wait=1s"]);
+    assert_eq!(waited.status.code(), Some(2));
+    assert!(text(&waited).contains("no fetch within 1s"), "{}", text(&waited));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_checks_here_are_the_api_servers() {
+    let control_plane = test_support::shared_control_plane().await.expect("a control plane");
+    let namespace = control_plane.fresh_namespace("checks").await.expect("a namespace");
+    let specs = [
+        ("customerId: abc", true),
+        ("customerId: test-customer", false),
+        ("customerId: abc\n  geo: usa", false),
+        ("customerId: abc\n  geo: null", true),
+        ("customerId: 123", false),
+        ("customerId: abc\n  nonsense: 1", false),
+        ("customerId: abc\n  refresh: { minInterval: 2h, maxInterval: 1h }", false),
+        ("customerId: abc\n  refresh: { minInterval: 25h }", false),
+        ("customerId: abc\n  addressRetention: 30s", false),
+        ("customerId: abc\n  wildcards: [{ pattern: '*.example.com', names: [a.example.org] }]", false),
+        ("customerId: abc\n  wildcards: [{ pattern: '*.example.com', names: [a.example.com] }]", true),
+        ("customerId: abc\n  services: { include: [''] }", false),
+        ("customerId: abc\n  additional: [{ name: a, fqdns: [a.example.com] }]", false),
+        ("customerId: abc\n  additional: [{ name: a, fqdns: [a.example.com], tcpPorts: 443 }]", true),
+        ("customerId: abc\n  additional: [{ name: a, fqdns: [a.example.com], tcpPorts: '443,8080-8090' }]", true),
+        ("customerId: abc\n  additional: [{ name: a, cidrs: [10.0.0.0/99], tcpPorts: 443 }]", false),
+        ("customerId: abc\n  additional: [{ name: a, fqdns: [a.example.com], tcpPorts: 70000 }]", false),
+        ("customerId: abc\n  inboundPorts: [{ listed: 443, pod: 8443 }, { listed: 443, pod: 9443 }]", false),
+    ];
+    for (number, (spec, valid)) in specs.iter().enumerate() {
+        let manifest = format!(
+            "apiVersion: citrix-allowlist.io/v1alpha1\nkind: CitrixAllowlist\nmetadata: {{ name: check-{number}, namespace: {} }}\nspec:\n  {spec}\n",
+            &*namespace
+        );
+        let server = kubectl(control_plane, &["create", "--dry-run=server", "-f", "-"], &manifest).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("check.yaml");
+        std::fs::write(&path, &manifest).expect("a file");
+        let here = cli(
+            control_plane,
+            &["render", "-f", &path.display().to_string(), "--feed", "list.json", "--hosts", "hosts"],
+        );
+        assert_eq!(
+            (server.code == Some(0), here.status.success()),
+            (*valid, *valid),
+            "{spec}\n{}{}",
+            server.stderr,
+            text(&here)
+        );
+    }
+}

@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Builds the image where no registry of images is reachable, and looks at what is in it.
+#
+#   tests/image.sh [BINARY]     BINARY: a static one that is there already, instead of a release build
+#
+# IMAGE_SIZE_LIMIT  bytes that the image's files may have, instead of 20,000,000: for a BINARY that is no release build.
+#
+# The Dockerfile's last stage is built as it is, by buildah; its first stage, which needs an image of Rust, is played by a
+# folder with what that stage would leave behind. Needs root, buildah, and for the build musl's C compiler (Debian:
+# `apt-get install buildah musl-tools`) and Rust's musl target.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+limit="${IMAGE_SIZE_LIMIT:-20000000}"
+target="$(uname -m)-unknown-linux-musl"
+work="$(mktemp -d)"
+containers=()
+
+clean_up() {
+    local container
+    for container in "${containers[@]}"; do
+        storage rm "$container" >/dev/null 2>&1 || true
+    done
+    rm -rf "$work"
+}
+trap clean_up EXIT
+
+# Storage of its own, gone with the script; chroot needs neither a network nor a namespace of its own.
+storage() {
+    buildah --root "$work/storage" --runroot "$work/run" --storage-driver vfs "$@"
+}
+
+fail() {
+    echo "image: $*" >&2
+    exit 1
+}
+
+for program in buildah file; do
+    command -v "$program" >/dev/null || fail "$program is needed: apt-get install buildah file"
+done
+channel="$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)"
+grep -q "rust:$channel-alpine" Dockerfile || fail "the Dockerfile does not build with Rust $channel of rust-toolchain.toml"
+
+# 1. What the first stage leaves behind, by its own commands.
+epoch="$(git log -1 --format=%ct)"
+if [[ -n "${1:-}" ]]; then
+    binary="$1"
+else
+    rustup target add "$target" >/dev/null
+    echo "image: building a static binary for $target (about 5 minutes with cold caches)"
+    # musl's compiler for ring's C; Rust links by itself, since musl-gcc knows no static-pie.
+    env "CC_${target//-/_}=musl-gcc" \
+        RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$PWD=. --remap-path-prefix=$HOME/.cargo=cargo" \
+        cargo build --release --locked --bin citrix-allowlist --target "$target"
+    binary="${CARGO_TARGET_DIR:-target}/$target/release/citrix-allowlist"
+fi
+mkdir -p "$work/target/release" "$work/context"
+cp "$binary" "$work/target/release/citrix-allowlist"
+cp LICENSE "$work/"
+layout="$(sed -n '/^RUN install -D/,/[^\\]$/p' Dockerfile | sed -e 's/^RUN //' -e "s#/rootfs#$work/context/rootfs#g")"
+(cd "$work" && SOURCE_DATE_EPOCH="$epoch" bash -euc "$layout")
+
+# 2. The last stage, twice: the same input gives the same image.
+sed -n '/^FROM scratch/,$p' Dockerfile >"$work/Dockerfile"
+revision="$(git rev-parse HEAD)"
+build() {
+    storage build --isolation chroot --quiet --timestamp "$epoch" --file "$work/Dockerfile" \
+        --build-context "build=$work/context" --build-arg VERSION=0.0.0-test --build-arg REVISION="$revision" \
+        --tag "$1" "$work/context" >"$work/$1.id"
+}
+build first
+build second
+digest() {
+    storage images --format '{{.Digest}}' "localhost/$1" | head -n 1
+}
+[[ -n "$(digest first)" && "$(digest first)" == "$(digest second)" ]] || fail "two builds differ: $(digest first) $(digest second)"
+
+# 3. What it says of itself.
+inspect() {
+    storage inspect --type image --format "$1" localhost/first
+}
+expect() {
+    [[ "$2" == "$3" ]] || fail "$1 is \`$2\`, not \`$3\`"
+}
+expect user "$(inspect '{{.OCIv1.Config.User}}')" 65532:65532
+expect entrypoint "$(inspect '{{.OCIv1.Config.Entrypoint}}')" "[/usr/bin/citrix-allowlist]"
+expect command "$(inspect '{{.OCIv1.Config.Cmd}}')" "[run]"
+expect licence "$(inspect '{{index .OCIv1.Config.Labels "org.opencontainers.image.licenses"}}')" Apache-2.0
+expect revision "$(inspect '{{index .OCIv1.Config.Labels "org.opencontainers.image.revision"}}')" "$revision"
+
+# 4. What is in it: these files, and no other; the binary alone runs.
+container="$(storage from --pull-never localhost/first)"
+containers+=("$container")
+root="$(storage mount "$container")"
+expect files "$(cd "$root" && find . \( -type f -o -type l \) | sort | tr '\n' ' ')" \
+    "./etc/passwd ./etc/ssl/certs/ca-certificates.crt ./usr/bin/citrix-allowlist ./usr/share/doc/citrix-allowlist-operator/LICENSE "
+size="$(find "$root" -type f -printf '%s\n' | awk '{ sum += $1 } END { print sum }')"
+((size < limit)) || fail "$size bytes are more than $limit"
+file -b "$root/usr/bin/citrix-allowlist" | grep -q -e 'statically linked' -e 'static-pie linked' ||
+    fail "the binary is not static: $(file -b "$root/usr/bin/citrix-allowlist")"
+! strings -n 8 "$root/usr/bin/citrix-allowlist" | grep -q -F "$PWD/" || fail "the binary holds the path $PWD"
+grep -q 'BEGIN CERTIFICATE' "$root/etc/ssl/certs/ca-certificates.crt" || fail "there are no certificate authorities"
+version="$(chroot --userspec=65532:65532 "$root" /usr/bin/citrix-allowlist --version)"
+[[ "$version" == "citrix-allowlist "* ]] || fail "--version says: $version"
+
+# 5. It works from its root against a real API server, as its user.
+CITRIX_ALLOWLIST_IMAGE_ROOT="$root" cargo test --locked --quiet --test chart -- --ignored --exact \
+    image::the_images_binary_works_from_its_root
+
+echo "image: ok: $size bytes, $(digest first), $version"

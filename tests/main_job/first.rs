@@ -1,0 +1,53 @@
+//! The first policy isolates its pods, and so it waits until DNS has said what it can.
+
+use crate::common::Stage;
+use std::time::{Duration, Instant};
+use test_support::dns::Behaviour;
+use test_support::operator::Operator;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_waits_while_dns_is_silent_and_appears_when_it_answers() {
+    let stage = Stage::set().await;
+    stage.dns.set_silent(true);
+    let _operator = stage.operator().await;
+    let policies = stage.watch_policies().await;
+    let started = Instant::now();
+    stage.apply("daas-us", "{ customerId: testcustomer, geo: us, direction: all }").await;
+    let message = stage.reason("daas-us", "Ready", "WaitingForNames", Duration::from_secs(20)).await;
+    assert!(message.contains("name"), "{message}");
+    stage.dns.set_silent(false);
+    stage.ready("daas-us").await;
+    let seen = policies.since(started);
+    assert!(seen.iter().all(|now| now.is_empty() || now.contains_key("daas-us-egress")), "the order of appearance");
+    let both = policies.now();
+    assert!(both.contains_key("daas-us-egress") && both.contains_key("daas-us-ingress"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_fails_in_passing_holds_it_so_long_and_no_longer() {
+    let stage = Stage::set().await;
+    stage.dns.set("accounts.cloud.com", Behaviour::servfail());
+    let config = stage.operator_config().flag("first-policy-wait", "4s");
+    let _operator = Operator::start(&config).await.expect("an operator");
+    let started = Instant::now();
+    stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
+    stage.says("daas-us", "Ready", "waits for DNS to answer 1 more name", Duration::from_secs(4)).await;
+    let policies = stage.watch_policies().await;
+    policies.until("the first policy", Duration::from_secs(8), |now| now.contains_key("daas-us-egress")).await;
+    assert!(started.elapsed() >= Duration::from_secs(4), "after {:?}", started.elapsed());
+    stage.condition("daas-us", "NamesResolved", "False", Duration::from_secs(2)).await;
+    let problems = stage.status("daas-us").await.problems;
+    assert!(problems.iter().any(|problem| problem.subject == "accounts.cloud.com"), "{problems:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_protected_namespace_gets_none() {
+    let stage = Stage::set().await;
+    let config = stage.operator_config().flag("protected-namespace", stage.namespace.name());
+    let _operator = Operator::start(&config).await.expect("an operator");
+    stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
+    let message = stage.reason("daas-us", "Ready", "Protected", Duration::from_secs(20)).await;
+    assert!(message.contains(stage.namespace.name()) && message.contains("--protected-namespace"), "{message}");
+    assert!(stage.all_policies().await.is_empty());
+    assert!(stage.standin.requests().is_empty(), "and nothing is asked for it");
+}

@@ -1,0 +1,125 @@
+//! What changes outside is followed in time: answers within their TTL, lists at their `validUntil`, specs at once.
+
+use crate::common::{Stage, cidrs, holds};
+use serde_json::json;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+use test_support::standin::{Cloud, StandinConfig, Validity};
+
+const POLICY: &str = "daas-us-egress";
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_changed_is_followed_within_its_ttl_and_two_seconds() {
+    let stage = Stage::set().await;
+    let name = "accounts.cloud.com";
+    let (old, new) = (address("40.64.1.1"), address("40.64.2.2"));
+    stage.dns.set_addresses(name, &[old], 5);
+    let _operator = stage.operator().await;
+    stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
+    stage.ready("daas-us").await;
+    let policies = stage.watch_policies().await;
+    assert!(holds(&policies.now()[POLICY], old));
+
+    let started = Instant::now();
+    stage.dns.set_addresses(name, &[new], 5);
+    policies.until("the new address", Duration::from_secs(7), |now| holds(&now[POLICY], new)).await;
+    assert!(holds(&policies.now()[POLICY], old), "who still holds the old address is not cut off");
+    let versions = policies.since(started);
+    assert_eq!(versions.len(), 2, "one write for one change");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_list_is_followed_when_the_old_one_ends() {
+    let validity = Validity::Rolling(Duration::from_secs(4));
+    let stage = Stage::with(StandinConfig { validity, ..StandinConfig::unlimited() }).await;
+    let _operator = stage.operator().await;
+    stage
+        .apply("daas-us", "{ customerId: testcustomer, geo: us, refresh: { minInterval: 1s, maxInterval: 1h } }")
+        .await;
+    stage.ready("daas-us").await;
+    let policies = stage.watch_policies().await;
+    let (gone, added) = ("52.141.208.0/24", "51.105.70.0/24");
+    let (gone, added) = (gone.parse().expect("a network"), added.parse().expect("a network"));
+    assert!(cidrs(&policies.now()[POLICY]).contains(&gone));
+
+    // A window that has just begun: nothing may be asked before it ends.
+    let asked = stage.standin.requests().len();
+    stage.standin.wait_for_requests(asked + 1, Duration::from_secs(6)).await.expect("the next fetch");
+    stage.standin.edit(Cloud::Global, |document| {
+        for endpoint in document.services.iter_mut().flat_map(|service| &mut service.endpoints) {
+            for network in &mut endpoint.ips {
+                if network == "52.141.208.0/24" {
+                    "51.105.70.0/24".clone_into(network);
+                }
+            }
+        }
+    });
+    let within = Duration::from_millis(4000 + 400 + 2000);
+    let took = policies.until("the new list", within, |now| cidrs(&now[POLICY]).contains(&added)).await;
+    assert!(took > Duration::from_secs(2), "asked {took:?} after a fetch, long before validUntil");
+    assert!(!cidrs(&policies.now()[POLICY]).contains(&gone), "a network published away goes at once");
+    let document = stage.standin.document(Cloud::Global);
+    policies.until("settled", Duration::from_secs(1), |_| true).await;
+    let resources = stage.watch_resources().await;
+    resources
+        .until("the new version in status", Duration::from_secs(2), |now| {
+            let status = now["daas-us"].status.clone().unwrap_or_default();
+            status.feed.and_then(|feed| feed.version).as_ref() == Some(&document.meta.version)
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_spec_is_followed_at_once_whatever_timers_are_pending() {
+    let stage = Stage::set().await;
+    stage.dns.default_to_fixture(3600);
+    let _operator = stage.operator().await;
+    stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
+    stage.ready("daas-us").await;
+    let policies = stage.watch_policies().await;
+    let gateway = "52.141.208.0/24".parse().expect("a network");
+    assert!(cidrs(&policies.now()[POLICY]).contains(&gateway));
+
+    let within = Duration::from_secs(1);
+    stage.patch("daas-us", json!({ "services": { "exclude": ["Gateway*"] } })).await;
+    policies.until("a filter", within, |now| !cidrs(&now[POLICY]).contains(&gateway)).await;
+    stage.patch("daas-us", json!({ "services": { "exclude": [] } })).await;
+    policies.until("the filter undone", within, |now| cidrs(&now[POLICY]).contains(&gateway)).await;
+    let european = "52.142.80.0/25".parse().expect("a network");
+    stage.patch("daas-us", json!({ "geo": "eu" })).await;
+    policies.until("another geo", within, |now| cidrs(&now[POLICY]).contains(&european)).await;
+    let own = json!([{ "name": "proxy", "cidrs": ["10.20.0.0/24"], "tcpPorts": 3128 }]);
+    stage.patch("daas-us", json!({ "additional": own })).await;
+    let proxy = "10.20.0.0/24".parse().expect("a network");
+    policies.until("an endpoint of the user's own", within, |now| cidrs(&now[POLICY]).contains(&proxy)).await;
+    stage.observed("daas-us").await;
+    assert_eq!(stage.standin.requests().len(), 1, "a list that is there serves every spec of its customer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_asked_for_is_made_at_once_and_once() {
+    let stage = Stage::with(StandinConfig {
+        validity: Validity::Rolling(Duration::from_secs(3600)),
+        ..StandinConfig::unlimited()
+    })
+    .await;
+    let _operator = stage.operator().await;
+    stage.apply("daas-us", "{ customerId: testcustomer, geo: us, refresh: { minInterval: 1s } }").await;
+    stage.ready("daas-us").await;
+    assert_eq!(stage.standin.requests().len(), 1);
+    let annotation = "citrix-allowlist.io/refresh-requested-at=2026-11-22T10:00:00Z";
+    let namespace = stage.namespace.name();
+    stage.cluster.kubectl(&["-n", namespace, "annotate", "cal", "daas-us", annotation]).await.expect("an annotation");
+    let resources = stage.watch_resources().await;
+    resources
+        .until("the request acknowledged", Duration::from_secs(3), |now| {
+            let status = now["daas-us"].status.clone().unwrap_or_default();
+            status.last_handled_refresh.as_deref() == Some("2026-11-22T10:00:00Z")
+        })
+        .await;
+    assert_eq!(stage.standin.requests().len(), 2);
+}

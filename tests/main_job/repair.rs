@@ -1,0 +1,123 @@
+//! What somebody else does to the operator's objects is undone.
+
+use crate::common::watched::Watched;
+use crate::common::{Stage, cidrs};
+use citrix_allowlist::crd::FIELD_MANAGER;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const POLICY: &str = "daas-us-egress";
+const MAP: &str = "daas-us-cidrs";
+const WITHIN: Duration = Duration::from_secs(2);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_objects_are_back_within_two_seconds() {
+    let stage = Stage::set().await;
+    let _operator = stage.operator().await;
+    stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
+    stage.ready("daas-us").await;
+    let policies = stage.watch_policies().await;
+    let before = policies.now()[POLICY].clone();
+    stage.policies().delete(POLICY, &DeleteParams::default()).await.expect("deleted");
+    policies
+        .until("the policy made anew", WITHIN, |now| now.get(POLICY).is_some_and(|policy| policy.uid() != before.uid()))
+        .await;
+    assert_eq!(policies.now()[POLICY].spec, before.spec);
+
+    let maps: Watched<ConfigMap> = Watched::start(stage.client.clone(), stage.namespace.name()).await;
+    let before = maps.now()[MAP].clone();
+    stage.config_maps().delete(MAP, &DeleteParams::default()).await.expect("deleted");
+    maps.until("the map made anew", WITHIN, |now| now.get(MAP).is_some_and(|map| map.uid() != before.uid())).await;
+    assert_eq!(maps.now()[MAP].data, before.data);
+    stage.ready("daas-us").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edits_of_what_is_ours_are_undone_and_others_are_left() {
+    let stage = Stage::set().await;
+    let _operator = stage.operator().await;
+    stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
+    stage.ready("daas-us").await;
+    let policies = stage.watch_policies().await;
+    let before = policies.now()[POLICY].clone();
+    let kubectl = async |arguments: &[&str]| {
+        let arguments = [&["-n", stage.namespace.name()], arguments].concat();
+        stage.cluster.kubectl(&arguments).await.expect("kubectl")
+    };
+    let as_it_was = |policy: &k8s_openapi::api::networking::v1::NetworkPolicy| {
+        policy.spec == before.spec
+            && policy.labels() == before.labels()
+            && policy.owner_references() == before.owner_references()
+    };
+
+    // A rule that opens everything, by a person.
+    let edited = Instant::now();
+    kubectl(&["patch", "netpol", POLICY, "--type=merge", "-p", r#"{"spec":{"egress":[{}]}}"#]).await;
+    policies.until_again("a rule that opens everything is gone", edited, WITHIN, |now| as_it_was(&now[POLICY])).await;
+    let edited = Instant::now();
+    // An address, by another field manager that applies with force.
+    let mut foreign = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": { "name": POLICY },
+        "spec": { "podSelector": {}, "policyTypes": ["Egress"], "egress": [{ "to": [{ "ipBlock": { "cidr": "8.8.8.8/32" } }], "ports": [{ "port": 443 }] }] },
+    });
+    let stranger = PatchParams::apply("somebody-else").force();
+    stage.policies().patch(POLICY, &stranger, &Patch::Apply(&foreign)).await.expect("applied");
+    policies.until_again("a foreign address is gone", edited, WITHIN, |now| as_it_was(&now[POLICY])).await;
+    let edited = Instant::now();
+    // The label without which no watch would see the object any more.
+    kubectl(&["label", "netpol", POLICY, "app.kubernetes.io/managed-by-"]).await;
+    policies.until_again("the label is back", edited, WITHIN, |now| as_it_was(&now[POLICY])).await;
+
+    // What is not ours, and changes nothing of what is, stays: there is nothing to fight over.
+    kubectl(&["annotate", "netpol", POLICY, "example.com/note=hello"]).await;
+    kubectl(&["label", "netpol", POLICY, "example.com/team=one"]).await;
+    foreign["spec"] = json!({ "podSelector": {}, "ingress": [{ "from": [{ "ipBlock": { "cidr": "8.8.8.8/32" } }] }] });
+    stage.policies().patch(POLICY, &stranger, &Patch::Apply(&foreign)).await.expect("applied");
+    policies.until("the foreign fields", WITHIN, |now| now[POLICY].labels().contains_key("example.com/team")).await;
+    let version = policies.now()[POLICY].resource_version();
+    stage.patch("daas-us", json!({ "addressRetention": "2h" })).await;
+    stage.observed("daas-us").await;
+    assert_eq!(policies.now()[POLICY].resource_version(), version, "a reconcile has nothing to write");
+    assert_eq!(
+        cidrs(&policies.now()[POLICY]).len(),
+        cidrs(&before).len() + 1,
+        "the foreign ingress, which has no effect"
+    );
+
+    let maps: Watched<ConfigMap> = Watched::start(stage.client.clone(), stage.namespace.name()).await;
+    let before = maps.now()[MAP].data.clone();
+    let edited = Instant::now();
+    kubectl(&["patch", "configmap", MAP, "--type=merge", "-p", r#"{"data":{"egress.cidrs":"0.0.0.0/0\n"}}"#]).await;
+    maps.until_again("the map as it was", edited, WITHIN, |now| now[MAP].data == before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_war_over_an_object_is_reported_and_not_fought() {
+    let stage = Stage::set().await;
+    let _operator = stage.operator().await;
+    stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
+    stage.ready("daas-us").await;
+    let policies = stage.watch_policies().await;
+    let ours = policies.now()[POLICY].spec.clone();
+    let foreign = json!({ "spec": { "egress": [{ "to": [{ "ipBlock": { "cidr": "8.8.8.8/32" } }] }] } });
+    let stranger = PatchParams { field_manager: Some("a-stubborn-tool".to_owned()), ..PatchParams::default() };
+    for _ in 0..3 {
+        let edited = Instant::now();
+        stage.policies().patch(POLICY, &stranger, &Patch::Merge(&foreign)).await.expect("patched");
+        policies.until_again("undone", edited, WITHIN, |now| now[POLICY].spec == ours).await;
+    }
+    stage.policies().patch(POLICY, &stranger, &Patch::Merge(&foreign)).await.expect("patched");
+    let message = stage.reason("daas-us", "Ready", "Conflict", Duration::from_secs(5)).await;
+    assert!(message.contains("a-stubborn-tool") && message.contains(POLICY), "{message}");
+    let problems = stage.status("daas-us").await.problems;
+    assert!(problems.iter().any(|problem| problem.subject == POLICY), "{problems:?}");
+    let managers =
+        policies.now()[POLICY].managed_fields().iter().filter_map(|entry| entry.manager.clone()).collect::<Vec<_>>();
+    assert!(
+        managers.contains(&"a-stubborn-tool".to_owned()) && managers.contains(&FIELD_MANAGER.to_owned()),
+        "{managers:?}"
+    );
+}
