@@ -3,10 +3,13 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools test check generate demo
+.PHONY: soak help tools test soak check generate demo
 
 # Where tests/build-tools.sh builds to.
 TOOLS := $(or $(CITRIX_ALLOWLIST_TOOLS),$(CURDIR)/.build/bin)
+
+# Most of a test is waiting: more of them at a time than there are cores.
+TEST_THREADS ?= 6
 
 # A heading that stands out in a long log.
 heading = @printf '\n==> %s\n' '$(1)'
@@ -22,7 +25,19 @@ test: ## Run every test but the long ones, on a real control plane that ends wit
 	$(call heading,Programs that the tests stand on: built where missing)
 	@tests/build-tools.sh test
 	$(call heading,Tests: cargo test --workspace --locked)
-	@cargo test --workspace --locked
+	@RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace --locked
+
+soak: ## Run the long tests, for as long as the short ones are too short to see
+	$(call heading,Programs that the tests stand on: built where missing)
+	@tests/build-tools.sh test
+	$(call heading,Two minutes behind an erratic CoreDNS: cargo test --test dns_truths)
+	@CITRIX_ALLOWLIST_SOAK=1 cargo test --locked --test dns_truths coredns -- --nocapture
+
+soak: ## Disturb the operator by a seeded schedule for SOAK_MINUTES (3)
+	$(call heading,Programs that the tests stand on: built where missing)
+	@tests/build-tools.sh test
+	$(call heading,Soak: SOAK_MINUTES and SOAK_SEED choose how long and which schedule)
+	@cargo test --locked --test faults soak -- --ignored --nocapture
 
 check: ## Check format, lints, generated files, licences and sources of dependencies
 	$(call heading,Format: cargo fmt --all --check)

@@ -139,6 +139,10 @@ pub const fn reason(reason: Reason) -> Text {
             "The API server refused a write, or could not be reached; it is tried again.",
             "See the message: a missing permission, a quota or an admission webhook.",
         ),
+        Reason::SavedListIgnored => text(
+            "A list saved in the operator's namespace cannot be used, or somebody else wrote it; the vendor is asked again.",
+            "Find out who writes ConfigMaps there; the list is saved anew by itself.",
+        ),
         Reason::Progressing => text("Work is under way.", "Wait."),
     }
 }

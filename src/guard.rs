@@ -15,9 +15,9 @@ pub struct GuardSettings {
     pub allow_private: Vec<IpNet>,
     /// Ranges that never pass, whatever names them (`--deny-cidr`).
     pub deny: Vec<IpNet>,
-    /// The shortest IPv4 prefix that a listed network may have (`--widest-ipv4`).
+    /// The shortest IPv4 prefix that a listed network may have (`--shortest-ipv4-prefix`).
     pub shortest_ipv4_prefix: u8,
-    /// The shortest IPv6 prefix that a listed network may have (`--widest-ipv6`).
+    /// The shortest IPv6 prefix that a listed network may have (`--shortest-ipv6-prefix`).
     pub shortest_ipv6_prefix: u8,
 }
 

@@ -45,13 +45,15 @@ pub enum Reason {
     Conflict,
     /// The API server refused, or could not be reached.
     ApplyFailed,
+    /// A list saved in the cluster cannot be used, and is asked for again.
+    SavedListIgnored,
     /// Work is under way.
     Progressing,
 }
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Applied,
         Self::Audit,
         Self::Suspended,
@@ -72,6 +74,7 @@ impl Reason {
         Self::Protected,
         Self::Conflict,
         Self::ApplyFailed,
+        Self::SavedListIgnored,
         Self::Progressing,
     ];
 
@@ -119,6 +122,7 @@ impl Reason {
             Self::Protected => "Protected",
             Self::Conflict => "Conflict",
             Self::ApplyFailed => "ApplyFailed",
+            Self::SavedListIgnored => "SavedListIgnored",
             Self::Progressing => "Progressing",
         }
     }

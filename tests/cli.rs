@@ -12,7 +12,7 @@ fn root() -> PathBuf {
 fn offline(file: &Path) {
     let temporary = tempfile::tempdir().expect("a folder");
     let variables = [("TMPDIR", temporary.path().display().to_string())];
-    run(file, &Stage { folder: &root().join("tests/cli/data"), variables: &variables, label: "" });
+    run(file, &Stage { folder: &root().join("tests/cli/data"), variables: &variables, replaced: &[], label: "" });
 }
 
 #[test]

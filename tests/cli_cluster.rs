@@ -13,6 +13,9 @@ use std::process::{Command, Output, Stdio};
 use test_support::ControlPlane;
 use test_support::control_plane::KubectlOutput;
 use test_support::cyclonus::{self, Peer, Protocol, Traffic};
+use test_support::dns::DnsServer;
+use test_support::fixture;
+use test_support::standin::Cloud;
 use transcripts::{Stage, run};
 
 /// How many questions `explain` and the outside judge are both asked.
@@ -84,23 +87,122 @@ fn manifest() -> String {
 async fn the_guide_is_true_of_a_cluster() {
     let control_plane = test_support::shared_control_plane().await.expect("a control plane");
     let namespace = control_plane.fresh_namespace("guide").await.expect("a namespace");
-    applied(control_plane, &namespace, &manifest()).await;
+    let dns = DnsServer::start().await.expect("a DNS server");
+    for line in
+        std::fs::read_to_string(data().join("hosts")).expect("hosts").lines().filter(|line| !line.starts_with('#'))
+    {
+        let mut words = line.split_whitespace();
+        let name = words.next().expect("a name");
+        let addresses: Vec<IpAddr> = words.map(|word| word.parse().expect("an address")).collect();
+        dns.set_addresses(name, &addresses, 3600);
+    }
+    let list = std::fs::read_to_string(data().join("list.json")).expect("a list");
+    let _operator = Operator::start(control_plane, &namespace, &list, dns).await;
+    ready(control_plane, &namespace, &manifest()).await;
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: { name: web, labels: { app: web } }\nspec: { automountServiceAccountToken: false, containers: [{ name: web, image: web }] }\n";
     account(control_plane, &namespace).await;
     let made = kubectl(control_plane, &["apply", "-n", &namespace, "-f", "-"], pod).await;
     made.success().expect("a pod");
-    let context = tempfile::tempdir().expect("a folder");
-    let kubeconfig = context.path().join("kubeconfig");
-    let text = std::fs::read_to_string(control_plane.kubeconfig_path()).expect("a kubeconfig");
-    std::fs::write(&kubeconfig, text).expect("a file");
     let variables = [
-        ("KUBECONFIG", kubeconfig.display().to_string()),
+        ("KUBECONFIG", control_plane.kubeconfig_path().display().to_string()),
         ("CITRIX_ALLOWLIST_NAMESPACE", namespace.to_string()),
         ("CITRIX_ALLOWLIST_HOSTS", "hosts".to_owned()),
     ];
-    let stage = Stage { folder: &data(), variables: &variables, label: "cluster" };
+    let replaced = [(&*namespace, "citrix")];
+    let stage = Stage { folder: &data(), variables: &variables, replaced: &replaced, label: "cluster" };
     run(&root().join("docs/cli.md"), &stage);
     run(&root().join("tests/cli/cluster.md"), &stage);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn render_says_what_the_controller_applies() {
+    let control_plane = test_support::shared_control_plane().await.expect("a control plane");
+    let namespace = control_plane.fresh_namespace("render").await.expect("a namespace");
+    let dns = DnsServer::start().await.expect("a DNS server");
+    dns.default_to_fixture(3600);
+    let operator = Operator::start(control_plane, &namespace, fixture::ALLOWLIST, dns).await;
+    let manifest = "apiVersion: citrix-allowlist.io/v1alpha1\nkind: CitrixAllowlist\nmetadata: { name: all-us, namespace: citrix }\nspec: { customerId: testcustomer, geo: us, direction: all }\n";
+    ready(control_plane, &namespace, manifest).await;
+
+    let folder = operator.folder.path();
+    let mut hosts = String::new();
+    for name in fixture::exact_names(Cloud::Global, "testcustomer") {
+        let addresses: Vec<String> = fixture::address_for(&name).iter().map(ToString::to_string).collect();
+        hosts.push_str(&format!("{name} {}\n", addresses.join(" ")));
+    }
+    let path = |name: &str| folder.join(name).display().to_string();
+    std::fs::write(path("hosts"), hosts).expect("a file");
+    let get = async |kind: &str| -> Vec<Value> {
+        let got = kubectl(control_plane, &["get", kind, "-n", &namespace, "-o", "json"], "").await.success();
+        let list: Value = serde_json::from_str(&got.expect("objects")).expect("JSON");
+        list["items"].as_array().expect("items").clone()
+    };
+    let live = kubectl(control_plane, &["get", "cal", "-n", &namespace, "-o", "yaml"], "").await.success();
+    std::fs::write(path("live.yaml"), without_server_fields(&live.expect("a resource"))).expect("a file");
+    let ranges = kubectl(control_plane, &["get", "servicecidrs", "-o", "jsonpath={.items[*].spec.cidrs[*]}"], "").await;
+    let ranges = ranges.success().expect("ranges").replace(' ', ",");
+    let (manifest, feed, hosts) = (path("live.yaml"), path("global.json"), path("hosts"));
+    let rendered = cli(
+        control_plane,
+        &["render", "-f", &manifest, "--feed", &feed, "--hosts", &hosts, "--service-cidr", &ranges, "-o", "json"],
+    );
+    assert!(rendered.status.success(), "{}", text(&rendered));
+    let rendered: Result<Vec<Value>, _> = serde_json::Deserializer::from_slice(&rendered.stdout).into_iter().collect();
+    let rendered: BTreeMap<String, Value> = rendered.expect("JSON").into_iter().map(comparable).collect();
+    let mut applied: BTreeMap<String, Value> = get("networkpolicies").await.into_iter().map(comparable).collect();
+    let of_resource = |object: &Value| object["metadata"]["labels"]["citrix-allowlist.io/allowlist"] == "all-us";
+    applied.extend(get("configmaps").await.into_iter().filter(of_resource).map(comparable));
+    assert!(applied.len() >= 3, "{:?}", applied.keys());
+    assert_eq!(rendered.keys().collect::<Vec<_>>(), applied.keys().collect::<Vec<_>>());
+    for (name, object) in &rendered {
+        assert_eq!(object, &applied[name], "{name}");
+    }
+
+    let same = cli(control_plane, &["diff", "all-us", "-n", &namespace, "--feed", &feed, "--hosts", &hosts]);
+    assert_eq!((same.status.code(), text(&same).as_str()), (Some(0), ""));
+}
+
+/// An object by kind and name, without what the API server adds.
+fn comparable(mut object: Value) -> (String, Value) {
+    let metadata = object["metadata"].as_object_mut().expect("metadata");
+    metadata.retain(|field, _| ["name", "namespace", "labels", "ownerReferences"].contains(&field.as_str()));
+    (format!("{} {}", object["kind"], object["metadata"]["name"]), object)
+}
+
+/// The operator, acting in one namespace on a saved list and a DNS server of the test's own. It ends with this.
+struct Operator {
+    folder: tempfile::TempDir,
+    _dns: DnsServer,
+    _process: tokio::process::Child,
+}
+
+impl Operator {
+    async fn start(control_plane: &ControlPlane, namespace: &str, list: &str, dns: DnsServer) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("global.json"), list).expect("a file");
+        let log = std::fs::File::create(folder.path().join("log")).expect("a log");
+        let process = tokio::process::Command::new(env!("CARGO_BIN_EXE_citrix-allowlist"))
+            .args(["run", "--no-leader-election", "--listen=127.0.0.1:0", "--watch-namespace", namespace, "--feed-dir"])
+            .arg(folder.path())
+            .arg(format!("--dns-server={}", dns.addr()))
+            .env("KUBECONFIG", control_plane.kubeconfig_path())
+            .env("POD_NAMESPACE", namespace)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the operator starts");
+        Self { folder, _dns: dns, _process: process }
+    }
+}
+
+/// Applies a resource and waits until it is ready.
+async fn ready(control_plane: &ControlPlane, namespace: &str, manifest: &str) {
+    let manifest = manifest.replace("namespace: citrix", &format!("namespace: {namespace}"));
+    kubectl(control_plane, &["apply", "-f", "-"], &manifest).await.success().expect("a resource");
+    let arguments = ["wait", "--for=condition=Ready", "cal", "--all", "-n", namespace, "--timeout=60s"];
+    kubectl(control_plane, &arguments, "").await.success().expect("ready");
 }
 
 /// Pods wait for the namespace's service account.

@@ -237,25 +237,6 @@ async fn rotation_adds_and_failures_take_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_remembered_outlives_a_dns_that_is_down() {
-    let mut server = DnsServer::start().await.unwrap();
-    server.stop().await;
-    let mut rig = Rig::new(&[], &["host.example.com"]);
-    rig.names.seed(&name("host.example.com"), &[ip("20.60.0.1"), ip("10.0.0.1")]);
-    assert_eq!(of(&rig.see(), "host.example.com"), [ip("20.60.0.1")], "and only through the guard");
-    rig.names.set_servers(vec![server.addr()]);
-    let failing = |seen: &Addresses| {
-        matches!(seen.by_name[&name("host.example.com")].state, NameState::Failing { ever_answered: true, .. })
-    };
-    let seen = rig.until("failing", failing).await;
-    assert_eq!(of(&seen, "host.example.com"), [ip("20.60.0.1")]);
-    server.set_addresses("host.example.com", &[ip("20.60.0.2")], 30);
-    server.restart().await.unwrap();
-    let both = [ip("20.60.0.1"), ip("20.60.0.2")];
-    rig.until("the answer beside the memory", |seen| of(seen, "host.example.com") == both).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn lost_datagrams_are_sent_again() {
     let server = DnsServer::start().await.unwrap();
     let found = Reply::Addresses { addresses: public(1), ttl: 30 };

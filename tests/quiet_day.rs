@@ -10,7 +10,7 @@ use citrix_allowlist::cluster::owned::OwnedObjects;
 use citrix_allowlist::cluster::pods::PodLister;
 use citrix_allowlist::cluster::report::StatusWriter;
 use citrix_allowlist::cluster::watch::ResourceChange;
-use citrix_allowlist::controller::{self, Context, Inputs, Settings};
+use citrix_allowlist::controller::{self, Context, Inputs, OwnPod, Settings};
 use citrix_allowlist::crd::CitrixAllowlist;
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::feed::client::{FetchError, FetchRequest, Fetched};
@@ -34,7 +34,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -189,7 +189,7 @@ async fn a_quiet_day_writes_one_status_for_each_fetch_and_nothing_else() {
         first_policy_wait: Duration::from_secs(300),
         protected_namespaces: vec![],
         limits: Limits::default(),
-        own_pod: Arc::new(OnceLock::new()),
+        own_pod: watch::channel(OwnPod::None).1,
         guard: GuardSettings::default(),
         concurrency: 8,
     };
@@ -199,7 +199,7 @@ async fn a_quiet_day_writes_one_status_for_each_fetch_and_nothing_else() {
         Arc::clone(&owned),
         PodLister::new(client.clone()),
         Writer::new(client.clone(), leadership.clone(), owned, Arc::clone(&metrics) as _),
-        StatusWriter::new(client, leadership.clone(), None),
+        StatusWriter::new(client, leadership.clone(), None, Arc::clone(&metrics) as _),
         metrics,
         settings,
         clock,

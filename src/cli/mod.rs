@@ -7,6 +7,7 @@ mod debug_state;
 mod diff;
 mod endpoints;
 mod explain;
+mod feed_reports;
 mod hosts;
 mod live;
 mod manifest;
@@ -23,6 +24,7 @@ mod text;
 mod validate;
 mod version;
 
+use crate::cluster::client::CallError;
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -105,12 +107,17 @@ fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 /// An error and its causes in one sentence. Some errors repeat their causes in their own text: once is enough.
 fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    for cause in error.chain() {
+        let text = cause.to_string();
         if sentence.is_empty() {
-            sentence = cause;
-        } else if !sentence.contains(&cause) {
+            sentence = text;
+        } else if !sentence.contains(&text) {
             sentence.push_str(": ");
-            sentence.push_str(&cause);
+            sentence.push_str(&text);
+        }
+        if cause.is::<CallError>() {
+            // It says all that a person can use: below it stands the answer's every field.
+            break;
         }
     }
     sentence

@@ -80,7 +80,7 @@ pub fn compute<'a>(
     });
     let unanswered = addresses.by_name.values().filter(|known| !known.state.is_definitive()).count();
     if unanswered > 0 && unanswered == addresses.by_name.len() {
-        return Err(Refusal::NothingAnswered(unanswered, failing.next_back().unwrap_or_default()));
+        return Err(Refusal::NothingAnswered(unanswered, failing.next().unwrap_or_default()));
     }
     let plan = plan::decide(&plan::Inputs {
         spec: &resource.spec,

@@ -1,6 +1,7 @@
 //! `run`: the controller, put together from its rooms.
 
 use super::debug_state;
+use super::feed_reports::FeedReports;
 use super::run_arguments::{FeedArguments, RunArguments};
 use crate::clock::Clock;
 use crate::cluster::apply::Writer;
@@ -24,12 +25,12 @@ use crate::server::{Content, Health, Server};
 use crate::subscriber::Waker;
 use crate::telemetry::{Metrics, Traces, logging};
 use anyhow::Context as _;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::Client;
 use kube::api::Api;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -43,8 +44,8 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the question for the operator's own pod may take.
 const OWN_POD_DEADLINE: Duration = Duration::from_secs(5);
-/// How long after a failure it is asked again. Nothing is decided before it is answered.
-const OWN_POD_PAUSE: Duration = Duration::from_secs(2);
+/// How soon it is asked again where the API server did not answer.
+const OWN_POD_RETRY: Duration = Duration::from_secs(2);
 
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -82,20 +83,35 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     let waker = Waker::new(wake);
     let guard = Guard::new(arguments.guard.settings(), &ClusterFacts::default());
     let store = SavedLists::new(client.clone(), &namespace, leadership.clone());
-    let feeds = feeds(&arguments.feed, clock, waker.clone(), store, &metrics)?;
+    let (reports, warnings) = FeedReports::new(Arc::clone(&metrics));
+    let feeds = feeds(&arguments.feed, clock, waker.clone(), store, reports)?;
     let names = names(&arguments, clock, waker.clone(), guard, &metrics)?;
 
     let owned = Arc::new(OwnedObjects::default());
     let observer = Arc::clone(&metrics);
     let writer = Writer::new(client.clone(), leadership.clone(), Arc::clone(&owned), observer);
-    let reporter = StatusWriter::new(client.clone(), leadership.clone(), std::env::var("POD_NAME").ok());
-    let own_pod = Arc::new(OnceLock::new());
-    let (own_pod_known, own_pod_looked_up) = watch::channel(false);
+    let instance = std::env::var("POD_NAME").ok();
+    let observer = Arc::clone(&metrics);
+    let reporter = StatusWriter::new(client.clone(), leadership.clone(), instance, observer);
+    let pod = std::env::var("POD_NAME").ok();
+    let unknown = pod.as_ref().map_or(OwnPod::None, |_| OwnPod::Unknown { namespace: namespace.clone() });
+    let (own_pod_sender, own_pod) = watch::channel(unknown);
+    let mut helpers = JoinSet::new();
+    if let Some(pod) = &pod {
+        helpers.spawn(learn_own_pod(client.clone(), namespace.clone(), pod.clone(), own_pod_sender));
+    }
+    let reference = pod.map(|name| ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: Some(name),
+        namespace: Some(namespace.clone()),
+        ..ObjectReference::default()
+    });
     let settings = Settings {
         first_policy_wait: arguments.names.first_policy_wait,
         protected_namespaces: arguments.cluster.protected_namespace.clone(),
         limits: arguments.cluster.limits(),
-        own_pod: Arc::clone(&own_pod),
+        own_pod,
         guard: arguments.guard.settings(),
         concurrency: arguments.cluster.concurrency.into(),
     };
@@ -105,7 +121,7 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         Arc::clone(&owned),
         PodLister::new(client.clone()),
         writer,
-        reporter,
+        reporter.clone(),
         metrics.clone(),
         settings,
         clock,
@@ -140,12 +156,11 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     };
     let server = tokio::spawn(server.run(content, serving.clone()));
     metrics.leading(leadership.is_leading());
-    let mut helpers = JoinSet::new();
     helpers.spawn(ask_servers(names.clone(), facts.receiver(), resolv_conf, arguments.names.dns_server.clone()));
+    helpers.spawn(warnings.publish(reporter, reference));
     helpers.spawn(tell_readiness(health.clone(), "resources", resources_listed));
     helpers.spawn(tell_readiness(health.clone(), "objects", owned_listed.clone()));
     helpers.spawn(tell_readiness(health.clone(), "cluster facts", facts.completion()));
-    helpers.spawn(look_up_own_pod(client.clone(), namespace.clone(), own_pod, own_pod_known));
     // These never end by themselves: where one does, the process is of no more use.
     let mut vital = JoinSet::new();
     vital.spawn(cluster_watch::keep_owned(client.clone(), scope, owned, waker, owned_synced));
@@ -164,7 +179,7 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         woken,
         facts: facts.receiver(),
         leading: leadership.receiver(),
-        synced: vec![owned_listed, facts.completion(), own_pod_looked_up],
+        synced: vec![owned_listed, facts.completion()],
         health,
     };
     let mut controlling = std::pin::pin!(controller::run(context, inputs, stop.clone()));
@@ -230,7 +245,7 @@ fn feeds(
     clock: Clock,
     waker: Waker,
     store: SavedLists,
-    metrics: &Arc<Metrics>,
+    reports: FeedReports,
 ) -> anyhow::Result<Feeds> {
     let extra_ca = match &arguments.extra_ca_file {
         Some(path) => {
@@ -239,14 +254,7 @@ fn feeds(
         None => None,
     };
     let client = HttpClient::new(&ClientSettings { extra_ca, ..ClientSettings::default() })?;
-    Ok(Feeds::new(
-        arguments.settings(),
-        clock,
-        waker,
-        Arc::new(store),
-        Arc::new(client),
-        Arc::<Metrics>::clone(metrics),
-    ))
+    Ok(Feeds::new(arguments.settings(), clock, waker, Arc::new(store), Arc::new(client), Arc::new(reports)))
 }
 
 fn names(
@@ -266,37 +274,25 @@ fn names(
     Ok(Names::new(&settings, clock, waker, Arc::new(lookup), Arc::<Metrics>::clone(metrics)))
 }
 
-/// Looks up the operator's own pod, so that no resource may isolate it, until the API server answers. Outside a pod
-/// there is none to protect.
-async fn look_up_own_pod(client: Client, namespace: String, own: Arc<OnceLock<OwnPod>>, known: watch::Sender<bool>) {
+/// Finds out the operator's own labels, so that no resource may isolate it; tries until the API server has answered.
+async fn learn_own_pod(client: Client, namespace: String, name: String, own: watch::Sender<OwnPod>) {
     let api: Api<Pod> = Api::namespaced(client, &namespace);
-    if let Ok(name) = std::env::var("POD_NAME") {
-        loop {
-            match deadline(OWN_POD_DEADLINE, api.get(&name)).await {
-                Ok(pod) => {
-                    let labels = pod.metadata.labels.unwrap_or_default();
-                    // Nobody else sets it.
-                    let _ = own.set(OwnPod { namespace, labels });
-                    break;
-                }
-                Err(error) if error.is_forbidden() || error.is_not_found() => {
-                    tracing::warn!(
-                        pod = name,
-                        %error,
-                        "own labels are not known: a selector that matches them is not refused"
-                    );
-                    break;
-                }
-                Err(error) => {
-                    tracing::debug!(pod = name, %error, "own labels are not known yet");
-                    tokio::time::sleep(OWN_POD_PAUSE).await;
-                }
+    loop {
+        match deadline(OWN_POD_DEADLINE, api.get(&name)).await {
+            Ok(pod) => {
+                let labels = pod.metadata.labels.unwrap_or_default();
+                own.send_replace(OwnPod::Known { namespace, labels });
+                return;
             }
+            Err(error) if error.is_not_found() || error.is_forbidden() => {
+                tracing::warn!(pod = name, %error, "own labels are not known: a selector that matches them is not refused");
+                own.send_replace(OwnPod::None);
+                return;
+            }
+            Err(error) => tracing::debug!(pod = name, %error, "own labels are not known yet"),
         }
+        tokio::time::sleep(OWN_POD_RETRY).await;
     }
-    known.send_replace(true);
-    // Who follows it takes a sender that is gone for the end of the process.
-    known.closed().await;
 }
 
 /// A token that SIGTERM and SIGINT cancel.

@@ -1,6 +1,7 @@
 //! Tells the user: status and events on a resource.
 
-use super::client::deadline;
+use super::apply::WriteObserver;
+use super::client::{CallError, deadline};
 use super::lease::Leadership;
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FIELD_MANAGER};
 use crate::reason::Reason;
@@ -11,6 +12,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest that a status write or an event may take.
@@ -22,6 +24,7 @@ pub struct StatusWriter {
     client: Client,
     leadership: Leadership,
     recorder: Recorder,
+    observer: Arc<dyn WriteObserver>,
 }
 
 impl fmt::Debug for StatusWriter {
@@ -45,10 +48,16 @@ pub enum StatusError {
 }
 
 impl StatusWriter {
-    /// A writer that signs its events as `instance`.
-    pub fn new(client: Client, leadership: Leadership, instance: Option<String>) -> Self {
+    /// A writer that signs its events as `instance`, and tells `observer` of every write as one of kind
+    /// `CitrixAllowlist` (its status) or `Event`.
+    pub fn new(
+        client: Client,
+        leadership: Leadership,
+        instance: Option<String>,
+        observer: Arc<dyn WriteObserver>,
+    ) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance };
-        Self { recorder: Recorder::new(client.clone(), reporter), client, leadership }
+        Self { recorder: Recorder::new(client.clone(), reporter), client, leadership, observer }
     }
 
     /// Writes the status of a resource as of `resource_version`; returns the version it got.
@@ -81,7 +90,9 @@ impl StatusWriter {
         });
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(&applied);
-        match deadline(limit, api.patch_status(&name, &parameters, &patch)).await {
+        let result = deadline(limit, api.patch_status(&name, &parameters, &patch)).await;
+        self.observer.wrote("CitrixAllowlist", "apply", outcome(result.as_ref().err()));
+        match result {
             Ok(written) => Ok(written.metadata.resource_version),
             Err(error) if matches!(error.code(), Some(404 | 409)) => Err(StatusError::Changed),
             Err(error) => Err(StatusError::Failed(error.to_string())),
@@ -95,11 +106,15 @@ impl StatusWriter {
     /// Publishes an event on a resource; repeats are counted on the one there is. An event that cannot be published is
     /// logged: the condition says the same.
     pub async fn publish(&self, resource: &CitrixAllowlist, note: &Note) {
+        self.publish_about(&resource.object_ref(&()), note).await;
+    }
+
+    /// As [`Self::publish`], on any object.
+    pub async fn publish_about(&self, reference: &ObjectReference, note: &Note) {
         let limit = self.limit();
         if limit.is_zero() {
             return;
         }
-        let reference: ObjectReference = resource.object_ref(&());
         let event = Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             reason: note.reason.as_str().to_owned(),
@@ -107,9 +122,19 @@ impl StatusWriter {
             action: action(note.reason).to_owned(),
             secondary: None,
         };
-        if let Err(error) = deadline(limit, self.recorder.publish(&event, &reference)).await {
+        if let Err(error) = deadline(limit, self.recorder.publish(&event, reference)).await {
             tracing::warn!(reason = %note.reason, %error, "an event could not be published");
         }
+    }
+}
+
+/// How a write ended, as the metrics name it.
+fn outcome(error: Option<&CallError>) -> &'static str {
+    match error.map(CallError::code) {
+        None => "ok",
+        Some(Some(404 | 409)) => "changed",
+        Some(Some(400..=403 | 405..=408 | 410..=428 | 430..=499)) => "refused",
+        Some(_) => "unavailable",
     }
 }
 
@@ -126,6 +151,7 @@ const fn action(reason: Reason) -> &'static str {
         | Reason::FeedShrank
         | Reason::FeedExpired
         | Reason::RateLimited
+        | Reason::SavedListIgnored
         | Reason::WaitingForFeed => "Fetch",
         Reason::Resolved | Reason::Unresolved | Reason::WildcardsUnenforceable | Reason::WaitingForNames => "Resolve",
         _ => "Apply",

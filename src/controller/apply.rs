@@ -4,7 +4,7 @@ use super::contention::Verdict;
 use super::reconcile::Subject;
 use super::state::State;
 use super::{Context, Error};
-use crate::cluster::apply::WriteError;
+use crate::cluster::apply::{Done, WriteError};
 use crate::cluster::changes::{self, Change, Changes, Desired, Precondition};
 use crate::cluster::owned::{Kind, ObjectKey};
 use crate::crd::{Problem, ProblemKind, WouldApply};
@@ -46,11 +46,13 @@ pub(super) struct Ended {
     pub failure: Option<Error>,
     /// Whether an object was written.
     pub wrote: bool,
+    /// What rules that were in place already gained and lost, for an event.
+    pub told: Option<String>,
 }
 
 impl Ended {
     fn well(outcome: Outcome) -> Self {
-        Self { outcome, problems: Vec::new(), again: None, failure: None, wrote: false }
+        Self { outcome, problems: Vec::new(), again: None, failure: None, wrote: false, told: None }
     }
 }
 
@@ -79,13 +81,15 @@ pub(super) async fn apply(
     }
     remember_written(state, &changes);
     context.names.allowed(addresses);
-    log_applied(state, plan, &changes, allowlist);
+    let told = tell_applied(subject, context, state, plan, &changes, allowlist);
     let mut ended = Ended::well(match would_apply {
         Some(would_apply) => Outcome::Audit(Box::new(would_apply)),
-        None if plan.outbound.is_none() && plan.inbound.is_none() && is_users_word(plan) => Outcome::NoMatch,
+        // Be it that policies from before stay: they do not say what this spec asks for.
+        None if plan.outbound.is_none() && plan.inbound.is_none() => nothing_allowed(plan),
         None => held.unwrap_or(Outcome::Applied),
     });
     ended.wrote = !changes.writes.is_empty();
+    ended.told = told.filter(|_| !activates);
     if let Some(again) = left {
         let now = context.clock.instant();
         ended.problems = state.contention.contested(now).map(|(key, manager)| contested(key, manager)).collect();
@@ -96,16 +100,17 @@ pub(super) async fn apply(
     ended
 }
 
-/// Whether nothing is allowed because the spec matches nothing, and not because the vendor or DNS failed.
-fn is_users_word(plan: &Plan) -> bool {
-    Direction::ALL.into_iter().all(|direction| matches!(plan.absence(direction), None | Some(Absence::NoMatch)))
+/// Why nothing at all is allowed.
+fn nothing_allowed(plan: &Plan) -> Outcome {
+    let failed = |direction: &Direction| plan.absence(*direction).is_some_and(Absence::is_failure);
+    Direction::ALL.into_iter().find(failed).map_or(Outcome::NoMatch, Outcome::NothingUsable)
 }
 
 /// A direction that is empty because the vendor or DNS failed keeps the policies it has, and the ConfigMap that says
 /// the same stays with them.
 fn keep_last_good(plan: &Plan, subject: &Subject<'_>, changes: &mut Changes) {
     let mut kept = PreviousLayout::default();
-    let failed = |direction| matches!(plan.absence(direction), Some(Absence::EmptyList | Absence::Unresolved));
+    let failed = |direction| plan.absence(direction).is_some_and(Absence::is_failure);
     changes.writes.retain(|change| {
         let Change::Delete(key, _) = change else { return true };
         if key.kind != Kind::Policy {
@@ -190,14 +195,16 @@ async fn carry_out(
     }
     let mut written = Vec::new();
     for change in &changes.writes {
-        if let Err(error) = context.writer.carry_out(&subject.identity, change).await {
-            if activates && !matches!(error, WriteError::NotLeading) {
-                take_back(subject, context, &written).await;
+        match context.writer.carry_out(&subject.identity, change).await {
+            Ok(Done::Created) if change.key().kind == Kind::Policy => written.push(change.key().clone()),
+            // One that was there already, unseen by the watch, isolated its pods before: it stays.
+            Ok(_) => {}
+            Err(error) => {
+                if activates && !matches!(error, WriteError::NotLeading) {
+                    take_back(subject, context, &written).await;
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
-        if change.key().kind == Kind::Policy {
-            written.push(change.key().clone());
         }
     }
     Ok(())
@@ -222,6 +229,7 @@ fn failed(error: WriteError) -> Ended {
             again: Some(CONFLICT_RETRY),
             failure: None,
             wrote: false,
+            told: None,
         },
         WriteError::Refused { .. } => {
             Ended { failure: Some(Error::Write(error)), ..Ended::well(Outcome::Refused(message)) }
@@ -232,35 +240,53 @@ fn failed(error: WriteError) -> Ended {
     }
 }
 
-/// One line for each applied change: which list, how much was added and removed, and why.
-fn log_applied(state: &mut State, plan: &Plan, changes: &Changes, allowlist: &Arc<Allowlist>) {
-    if changes.writes.iter().all(|change| change.key().kind != Kind::Policy) {
-        return;
-    }
+/// One log line for each applied change: which list, how much was added and removed, and why. Returns the same in a
+/// sentence.
+fn tell_applied(
+    subject: &Subject<'_>,
+    context: &Context,
+    state: &mut State,
+    plan: &Plan,
+    changes: &Changes,
+    allowlist: &Arc<Allowlist>,
+) -> Option<String> {
     let now: BTreeSet<(Direction, IpNet)> = Direction::ALL
         .into_iter()
         .filter_map(|direction| Some((direction, plan.direction(direction)?)))
         .flat_map(|(direction, rules)| rules.networks().map(move |network| (direction, network)))
         .collect();
-    let before: BTreeSet<_> = state.allowed.iter().flat_map(|allowed| allowed.iter().copied()).collect();
-    let added: Vec<String> = now.difference(&before).map(|(_, network)| network.to_string()).collect();
-    let removed: Vec<String> = before.difference(&now).map(|(_, network)| network.to_string()).collect();
+    let before = state.allowed.replace(context.allowed.share(now.iter().copied().collect()));
+    if changes.writes.iter().all(|change| change.key().kind != Kind::Policy) {
+        return None;
+    }
+    let known: BTreeSet<_> = before.iter().flat_map(|allowed| allowed.iter().copied()).collect();
+    let added: Vec<String> = now.difference(&known).map(|(_, network)| network.to_string()).collect();
+    let removed: Vec<String> = known.difference(&now).map(|(_, network)| network.to_string()).collect();
     let cause = match changes.foreign_edits.first() {
         Some((_, manager)) if &**manager == UNNAMED => "somebody deleted an object, or fields of it".to_owned(),
         Some((_, manager)) => format!("{manager} changed an object"),
-        None if state.allowed.is_none() => "first seen by this process".to_owned(),
+        None if before.is_none() => "first seen by this process".to_owned(),
         None if added.is_empty() && removed.is_empty() => "an object was missing or differed".to_owned(),
         None => "the list, an answer or the spec changed".to_owned(),
     };
+    let version = allowlist.version.as_deref().unwrap_or("without a version");
     tracing::info!(
-        list = allowlist.version.as_deref().unwrap_or_default(),
+        resource = %subject.who(),
+        generation = subject.generation,
+        list = version,
         writes = changes.writes.len(),
         added = added.len(),
         removed = removed.len(),
-        added_sample = added.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(","),
-        removed_sample = removed.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(","),
+        added_sample = sample(&added),
+        removed_sample = sample(&removed),
         cause,
         "applied"
     );
-    state.allowed = Some(now.into_iter().collect());
+    let (more, fewer) = (added.len(), removed.len());
+    Some(format!("{more} CIDRs added, {fewer} removed, from list {version}: {cause}"))
+}
+
+/// The first few of many, for a line that people read.
+fn sample(networks: &[String]) -> String {
+    networks.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(",")
 }

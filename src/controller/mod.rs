@@ -4,6 +4,7 @@ mod activation;
 mod apply;
 mod backoff;
 mod contention;
+mod ending;
 mod reconcile;
 mod state;
 mod surroundings;
@@ -28,11 +29,11 @@ use futures::{FutureExt as _, Stream, StreamExt};
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
 use reconcile::Subject;
-use state::States;
+use state::{Allowed, States};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
@@ -54,8 +55,8 @@ pub struct Settings {
     pub protected_namespaces: Vec<String>,
     /// Bounds on what is rendered.
     pub limits: Limits,
-    /// The operator's own pod, where it runs in one, once it is known.
-    pub own_pod: Arc<OnceLock<OwnPod>>,
+    /// The operator's own pod, where it runs in one.
+    pub own_pod: watch::Receiver<OwnPod>,
     /// What may be opened.
     pub guard: GuardSettings,
     /// How many reconciles run at a time.
@@ -64,11 +65,21 @@ pub struct Settings {
 
 /// The operator's own pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnPod {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
+pub enum OwnPod {
+    /// It runs in none, or may not read it.
+    None,
+    /// Its labels are not known yet: nothing is decided in its namespace.
+    Unknown {
+        /// Its namespace.
+        namespace: String,
+    },
+    /// A pod that no resource may isolate.
+    Known {
+        /// Its namespace.
+        namespace: String,
+        /// Its labels.
+        labels: BTreeMap<String, String>,
+    },
 }
 
 /// All that a reconcile works with.
@@ -94,6 +105,7 @@ pub struct Context {
     surroundings: Mutex<(Arc<Guard>, Arc<ClusterFacts>)>,
     turns: Turns,
     states: States,
+    allowed: Allowed,
 }
 
 impl Context {
@@ -127,6 +139,7 @@ impl Context {
             surroundings,
             turns,
             states: States::default(),
+            allowed: Allowed::default(),
         }
     }
 
@@ -136,14 +149,14 @@ impl Context {
         (Arc::clone(&surroundings.0), Arc::clone(&surroundings.1))
     }
 
-    /// Takes in new facts about the cluster. Says whether policies may depend on what changed: endpoints of DNS decide
-    /// only whom `names` asks.
+    /// Takes in new facts about the cluster. Says whether policies may depend on what changed: most endpoints of DNS
+    /// decide only whom `names` asks.
     pub fn learn(&self, facts: Arc<ClusterFacts>) -> bool {
         let guard = Arc::new(Guard::new(self.settings.guard.clone(), &facts));
         self.names.set_guard((*guard).clone());
         let mut surroundings = self.surroundings.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *surroundings, (guard, Arc::clone(&facts)));
-        before.1.without_endpoints() != facts.without_endpoints()
+        before.1.as_policies_see() != facts.as_policies_see()
     }
 
     /// A resource is gone: its objects go with it by garbage collection, and nobody asks for its list and names any more.
@@ -310,6 +323,8 @@ where
             context.states.clear();
             // Whoever leads meanwhile writes what we shall have to remember.
             context.owned.start_over();
+            // Nor is anything decided before it has been listed again, however soon this process leads again.
+            known = false;
         }
         tokio::select! {
             () = stop.cancelled() => break,

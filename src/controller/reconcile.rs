@@ -1,19 +1,22 @@
 //! One reconcile: the stations in their order, and what each hands the next.
 
 use super::activation;
-use super::apply::{self, Ended, Rendered};
-use super::state::{Shrunk, State, Written};
+use super::apply::Rendered;
+use super::ending::{Ending, Progress, feed_findings, report};
+use super::state::{Shrunk, State};
 use super::surroundings;
-use super::{Context, Error, Mender};
+use super::{Context, Error, Mender, OwnPod};
 use crate::cluster::apply::OwnerIdentity;
-use crate::cluster::owned::{Kind, Memory, ObjectKey, Observed};
-use crate::crd::{CitrixAllowlist, FeedStatus, Mode, Problem, ProblemKind, REFRESH_ANNOTATION, Summary};
+use crate::cluster::owned::{self, Kind};
+use crate::crd::{CitrixAllowlist, Mode, Problem, ProblemKind};
 use crate::facts::ClusterFacts;
-use crate::feed::{Allowlist, FeedRequest, FeedView};
-use crate::names::Addresses;
-use crate::plan::{self, Inherited, Plan, Selection, Target};
-use crate::render::{self, Objects};
-use crate::status::{self, FeedFindings, Findings, NameFindings, Outcome};
+use crate::feed::{Allowlist, FeedRequest};
+use crate::guard::Origin;
+use crate::names::{AnsweredTime, Memory};
+use crate::net::cidr::{canonical_set, covers};
+use crate::plan::{self, Inherited, Selection, Target};
+use crate::render;
+use crate::status::Outcome;
 use crate::subscriber::Subscriber;
 use ipnet::IpNet;
 use kube::ResourceExt;
@@ -23,6 +26,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{Instrument as _, Span, debug_span};
+
+/// How soon a resource in the operator's own namespace is looked at again while its labels are not known.
+const OWN_POD_RETRY: Duration = Duration::from_secs(2);
 
 /// A resource being reconciled.
 pub(super) struct Subject<'a> {
@@ -57,17 +63,6 @@ impl<'a> Subject<'a> {
 /// After how many failures in a row those are told that pass by themselves.
 const TOLD_AFTER: u32 = 5;
 
-/// How a reconcile ended, before it is reported.
-struct Progress {
-    findings: Findings,
-    /// When to look again although nothing changed; `None` for when something does.
-    again: Option<Duration>,
-    /// What went wrong, to be tried again after a back-off.
-    failure: Option<Error>,
-    /// Whether an object was written.
-    wrote: bool,
-}
-
 /// Brings the cluster to what a resource asks for, and its status to what is so.
 pub(super) async fn reconcile(
     resource: &CitrixAllowlist,
@@ -87,7 +82,10 @@ pub(super) async fn reconcile(
     {
         return Err(failure);
     }
-    report(&subject, context, state, &mut progress).instrument(debug_span!("status")).await?;
+    if !is_provisional(&subject, state, &progress) {
+        report(&subject, context, state, &mut progress).instrument(debug_span!("status")).await?;
+        state.reported = true;
+    }
     match progress.failure {
         Some(failure) => Err(failure),
         None => {
@@ -97,10 +95,19 @@ pub(super) async fn reconcile(
     }
 }
 
+/// Whether what was found is about to be found anew: this process has just taken over, and names have not been asked
+/// yet. The last of them wakes the resource; until then its status stays what it was, rather than to say twice what
+/// has not changed.
+fn is_provisional(subject: &Subject<'_>, state: &State, progress: &Progress) -> bool {
+    let said = subject.resource.status.as_ref().and_then(|status| status.observed_generation);
+    let quiet = progress.failure.is_none() && !progress.wrote;
+    progress.unasked && !state.reported && quiet && said == Some(subject.generation)
+}
+
 /// How a reconcile that did not fail is counted.
 fn outcome(progress: &Progress) -> &'static str {
     match progress.findings.outcome {
-        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } | Outcome::NothingResolved(_) => "waiting",
+        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } | Outcome::NothingUsable(_) => "waiting",
         Outcome::Suspended
         | Outcome::Audit(_)
         | Outcome::Protected(_)
@@ -121,6 +128,7 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         return ended.with(Outcome::Suspended);
     }
     if let Err(outcome) = permitted(subject, context) {
+        ended.again = matches!(outcome, Outcome::Unavailable(_)).then_some(OWN_POD_RETRY);
         return ended.with(outcome);
     }
     let (guard, facts) = context.surroundings();
@@ -153,14 +161,19 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     let station = debug_span!("names").entered();
     remember(subject, context, state, &selection, &facts);
     let retention = spec.address_retention.duration();
-    let addresses = context.names.watch(subject.who(), &selection.names, retention);
-    drop(station);
+    let known = context.names.watch(subject.who(), &selection.names, retention);
 
     let now = context.clock.instant();
-    let inherited = match &state.inherited {
-        Some((inherited, until)) if now < *until => inherited,
-        _ => &Inherited::default(),
-    };
+    let believable = |address| guard.check_address(address, Origin::Vendor).is_ok();
+    let addresses = state.memory.join(&known, retention, believable, now);
+    let answers = known.by_name.values().all(|name| name.state.is_settled());
+    let passed = state.inherited.as_mut().map(|(_, missing)| missing.look(answers, now));
+    if passed.is_some_and(|passed| passed >= retention) {
+        state.inherited = None;
+    }
+    let nothing = Inherited::default();
+    let inherited = state.inherited.as_ref().map_or(&nothing, |(inherited, _)| inherited);
+    drop(station);
     let pods = surroundings::pods(subject, context).instrument(debug_span!("pods")).await;
     ended.problems.extend(pods.problem());
     let plan = debug_span!("decide").in_scope(|| {
@@ -185,23 +198,24 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     let layout = render::PreviousLayout::of(applied, &owner.name);
     let first = match subject.mode() {
         Mode::Enforce => activation::first_policies(&plan, layout),
-        // What is reported first would be what is isolated first.
-        Mode::Audit if !observed.keys().any(|key| key.kind == Kind::ConfigMap) => {
-            activation::first_policies(&plan, render::PreviousLayout::default())
-        }
+        // Audit has no policies to remember addresses by: it waits once in each process, so that after a restart its
+        // report and its ConfigMap do not lose what DNS is about to say.
+        Mode::Audit if !state.passed => activation::first_policies(&plan, render::PreviousLayout::default()),
         Mode::Audit => Vec::new(),
     };
     let since = *state.waiting_since.get_or_insert(now);
     let hold = activation::hold(&plan, &first, &addresses, since, context.settings.first_policy_wait, now)
         // That nothing would be applied is what Audit is there to say.
         .filter(|hold| subject.mode() == Mode::Enforce || matches!(hold.outcome, Outcome::WaitingForNames { .. }));
-    if hold.is_none() {
+    // Not where it has just ended: a write that fails must not begin it anew.
+    if first.is_empty() {
         state.waiting_since = None;
     }
     ended.again = hold.as_ref().and_then(|hold| hold.until).map(|until| until.saturating_duration_since(now));
     if let Some(hold) = hold.as_ref().filter(|_| layout == render::PreviousLayout::default()) {
         return ended.with(hold.outcome.clone());
     }
+    state.passed = true;
 
     let mut objects =
         debug_span!("render").in_scope(|| render::objects(&owner, spec, &plan, &context.settings.limits, &layout));
@@ -211,9 +225,8 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         objects.leave_out(&first, &owner.name);
     }
     let would_apply = (subject.mode() == Mode::Audit).then(|| pods.would_apply(&spec.pod_selector, &objects));
-    let inherited_until = state.inherited.as_ref().filter(|(rules, _)| !rules.is_empty()).map(|(_, until)| *until);
-    let inherited_ends = inherited_until.map(|until| until.saturating_duration_since(now));
-    ended.again = [ended.again, inherited_ends].into_iter().flatten().min();
+    let inherited_left = state.inherited.as_ref().and_then(|(_, missing)| missing.left(retention));
+    ended.again = [ended.again, inherited_left, state.memory.left(retention)].into_iter().flatten().min();
     let held = hold.map(|hold| hold.outcome);
     let rendered = Rendered { plan: &plan, objects, would_apply, held, allowlist: &allowlist, addresses: &addresses };
     ended.apply(subject, context, state, rendered).instrument(debug_span!("apply")).await
@@ -229,18 +242,23 @@ fn permitted(subject: &Subject<'_>, context: &Context) -> Result<(), Outcome> {
     }
     let selector = Selector::try_from(subject.resource.spec.pod_selector.clone())
         .map_err(|error| Outcome::InvalidSpec(format!("spec.podSelector cannot be used: {error}")))?;
-    match context.settings.own_pod.get() {
-        Some(own) if own.namespace == **namespace && selector.matches(&own.labels) => Err(Outcome::Protected(
-            "spec.podSelector matches the operator's own pods: a policy would cut it off from the API server"
-                .to_owned(),
-        )),
+    match &*context.settings.own_pod.borrow() {
+        OwnPod::Known { namespace: own, labels } if **own == **namespace && selector.matches(labels) => {
+            Err(Outcome::Protected(
+                "spec.podSelector matches the operator's own pods: a policy would cut it off from the API server"
+                    .to_owned(),
+            ))
+        }
+        OwnPod::Unknown { namespace: own } if **own == **namespace => {
+            Err(Outcome::Unavailable("the operator's own labels are not known yet".to_owned()))
+        }
         _ => Ok(()),
     }
 }
 
 /// Takes over, once, what the resource's objects remember from before this process led: addresses that a ConfigMap
-/// attributes to a name still wanted, and that a policy of ours allows, count as seen now. What policies allow beyond
-/// that stays for one retention where nothing tells whose it was.
+/// attributes to a name still wanted, and that a policy of ours allows, count as seen now, for this resource. What
+/// policies allow beyond that stays for one retention where nothing tells whose it was.
 fn remember(subject: &Subject<'_>, context: &Context, state: &mut State, selection: &Selection, facts: &ClusterFacts) {
     if std::mem::replace(&mut state.remembered, true) {
         return;
@@ -251,29 +269,27 @@ fn remember(subject: &Subject<'_>, context: &Context, state: &mut State, selecti
     let mut given = BTreeSet::new();
     for memory in memories {
         match &*memory {
-            Memory::Rules(of_policy) => rules.extend(of_policy.iter().cloned()),
-            Memory::Attribution { names, networks } => {
+            owned::Memory::Rules(of_policy) => rules.extend(of_policy.iter().cloned()),
+            owned::Memory::Attribution { names, networks } => {
                 attributed.extend(names.clone());
                 given.extend(networks.iter().copied());
             }
         }
     }
     let nat64 = facts.nat64_prefix.and_then(plan::Nat64::new);
+    let applied = canonical_set(rules.iter().flat_map(|(_, _, networks)| networks.iter().copied()));
     let allowed = |address: &std::net::IpAddr| {
         let translated = match (address, nat64) {
             (std::net::IpAddr::V4(address), Some(nat64)) => Some(IpNet::V6(nat64.embed((*address).into()))),
             _ => None,
         };
         let forms = [Some(IpNet::from(*address)), translated];
-        let mut networks = rules.iter().flat_map(|(_, _, networks)| networks);
-        networks.any(|network| forms.iter().flatten().any(|form| network.contains(form)))
+        forms.iter().flatten().any(|form| covers(&applied, form))
     };
-    for name in selection.names.iter() {
-        let known: Vec<_> = attributed.get(name).into_iter().flatten().copied().filter(allowed).collect();
-        if !known.is_empty() {
-            context.names.seed(name, &known);
-        }
-    }
+    state.memory = Memory::new(selection.names.iter().filter_map(|name| {
+        let known: Vec<_> = attributed.get(name)?.iter().copied().filter(allowed).collect();
+        (!known.is_empty()).then(|| (name.clone(), known))
+    }));
     // What belonged to a name or an entry no longer wanted was published, or edited, away: it is not inherited.
     let listed = selection.endpoints.iter().filter_map(|endpoint| match &endpoint.target {
         Target::Network(network) => Some(*network),
@@ -283,8 +299,7 @@ fn remember(subject: &Subject<'_>, context: &Context, state: &mut State, selecti
     let explained = addresses.chain(given).chain(listed);
     let inherited = Inherited::unexplained(&rules, explained, nat64);
     if !inherited.is_empty() {
-        let until = context.clock.instant() + subject.resource.spec.address_retention.duration();
-        state.inherited = Some((inherited, until));
+        state.inherited = Some((inherited, AnsweredTime::default()));
     }
 }
 
@@ -295,146 +310,4 @@ fn held_back(newest: &Allowlist, shrunk: Shrunk) -> Problem {
         "the newest list would leave {after} of {before} endpoints to this spec: it is held back until the next fetch confirms it"
     );
     Problem::new(ProblemKind::FeedShrank, format!("list {version}"), None, message)
-}
-
-fn feed_findings(view: &FeedView) -> FeedFindings {
-    let text =
-        |time: &Option<jiff::Timestamp>| time.map(|time| time.round(jiff::Unit::Second).unwrap_or(time).to_string());
-    let list = view.allowlist.as_deref();
-    FeedFindings {
-        current: view.current,
-        reason: view.reason,
-        message: view.message.clone(),
-        status: FeedStatus {
-            cloud: view.cloud.as_str().to_owned(),
-            version: list.and_then(|list| list.version.clone()),
-            valid_until: text(&list.and_then(|list| list.valid_until)),
-            fetched_at: text(&view.fetched_at),
-            next_fetch: text(&view.next_fetch),
-            transaction_id: view.transaction_id.clone(),
-        },
-    }
-}
-
-/// What a reconcile has found so far, for whichever station ends it.
-struct Ending {
-    generation: i64,
-    feed: Option<FeedFindings>,
-    names: Option<NameFindings>,
-    summary: Option<Summary>,
-    policies: Vec<String>,
-    problems: Vec<Problem>,
-    handled_refresh: Option<String>,
-    again: Option<Duration>,
-}
-
-impl Ending {
-    fn new(subject: &Subject<'_>, observed: &BTreeMap<ObjectKey, Observed>) -> Self {
-        Self {
-            generation: subject.generation,
-            feed: None,
-            names: None,
-            summary: None,
-            policies: policy_names(observed.keys()),
-            problems: Vec::new(),
-            handled_refresh: None,
-            again: None,
-        }
-    }
-
-    /// Hands a request for a fetch to the feed, once for each value of the annotation.
-    fn refreshed(&mut self, subject: &Subject<'_>, context: &Context) {
-        let asked = subject.resource.annotations().get(REFRESH_ANNOTATION);
-        let handled = subject.resource.status.as_ref().and_then(|status| status.last_handled_refresh.as_ref());
-        if let Some(token) = asked.filter(|token| Some(*token) != handled) {
-            context.feeds.refresh(subject.who(), token);
-        }
-    }
-
-    fn planned(&mut self, plan: &Plan, addresses: &Addresses) {
-        let waiting =
-            addresses.by_name.values().filter(|name| name.addresses.is_empty() && !name.state.is_definitive()).count();
-        self.names = Some(NameFindings {
-            waiting,
-            silent: !addresses.by_name.is_empty() && addresses.by_name.values().all(|name| name.state.is_failing()),
-            unresolved: plan.names.saturating_sub(plan.names_resolved).saturating_sub(waiting),
-            wildcards: plan.wildcards,
-            required_wildcard: plan.required_wildcard_unhonoured,
-        });
-        self.summary = Some(Objects::default().summary(plan));
-        self.problems.extend(plan.problems.iter().cloned());
-    }
-
-    fn rendered(&mut self, plan: &Plan, objects: &Objects) {
-        self.summary = Some(objects.summary(plan));
-        self.problems.extend(objects.problems.iter().cloned());
-    }
-
-    async fn apply(
-        mut self,
-        subject: &Subject<'_>,
-        context: &Context,
-        state: &mut State,
-        rendered: Rendered<'_>,
-    ) -> Progress {
-        let Ended { outcome, problems, again, failure, wrote } = apply::apply(subject, context, state, rendered).await;
-        self.problems.extend(problems);
-        self.again = [self.again, again].into_iter().flatten().min();
-        let observed = context.owned.of(subject.who(), &subject.identity.uid);
-        self.policies = policy_names(observed.keys());
-        if let Some(summary) = &mut self.summary {
-            summary.policies = i64::try_from(self.policies.len()).unwrap_or(i64::MAX);
-        }
-        let mut progress = self.with(outcome);
-        progress.failure = failure;
-        progress.wrote = wrote;
-        progress
-    }
-
-    fn with(self, outcome: Outcome) -> Progress {
-        let findings = Findings {
-            generation: self.generation,
-            outcome,
-            feed: self.feed,
-            names: self.names,
-            summary: self.summary,
-            policies: self.policies,
-            problems: self.problems,
-            handled_refresh: self.handled_refresh,
-        };
-        Progress { findings, again: self.again, failure: None, wrote: false }
-    }
-}
-
-fn policy_names<'a>(keys: impl Iterator<Item = &'a ObjectKey>) -> Vec<String> {
-    keys.filter(|key| key.kind == Kind::Policy).map(|key| key.name.to_string()).collect()
-}
-
-/// Writes the status where it says something new, and the events that go with it.
-async fn report(
-    subject: &Subject<'_>,
-    context: &Context,
-    state: &mut State,
-    progress: &mut Progress,
-) -> Result<(), Error> {
-    let resource = subject.resource;
-    // The watch may not have brought our own last write yet: then that, not the store, is what the resource says.
-    let seen = resource.metadata.resource_version.clone();
-    let (version, previous) = match state.written.as_ref().filter(|written| written.seen == seen) {
-        Some(written) => (written.got.clone(), Some(Arc::clone(&written.status))),
-        None => (seen.clone(), resource.status.clone().map(Arc::new)),
-    };
-    let findings = progress.findings.clone();
-    let transaction = findings.feed.as_ref().and_then(|feed| feed.status.transaction_id.clone());
-    let next = status::status(previous.as_deref(), findings, context.clock.now());
-    context.metrics.resource(subject.who(), &next);
-    if previous.as_deref() == Some(&next) {
-        return Ok(());
-    }
-    let got = context.reporter.write(resource, version.as_deref(), &next).await?;
-    for note in status::notes(previous.as_deref(), &next, transaction.as_deref()) {
-        context.reporter.publish(resource, &note).await;
-    }
-    state.written = Some(Written { seen, got, status: Arc::new(next) });
-    Ok(())
 }

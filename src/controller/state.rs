@@ -5,12 +5,15 @@ use crate::cluster::digest::Digest;
 use crate::cluster::owned::ObjectKey;
 use crate::crd::CitrixAllowlistStatus;
 use crate::feed::{Allowlist, FeedView};
+use crate::names::{AnsweredTime, Memory};
 use crate::net::Direction;
 use crate::plan::Inherited;
 use crate::subscriber::Subscriber;
 use ipnet::IpNet;
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 /// What is kept of one resource.
@@ -20,10 +23,16 @@ pub struct State {
     pub uid: Arc<str>,
     /// Since when its first policy has waited for names.
     pub waiting_since: Option<Instant>,
+    /// Whether this process has come past the wait for its names.
+    pub passed: bool,
+    /// Whether its status has been brought up to date, or found to be.
+    pub reported: bool,
     /// Failures in a row.
     pub failures: u32,
-    /// What its objects allowed before this process started, and until when that counts.
-    pub inherited: Option<(Inherited, Instant)>,
+    /// What its objects attributed to its names before this process led.
+    pub memory: Memory,
+    /// What its objects allowed before this process led and no name explains, and for how long DNS has answered since.
+    pub inherited: Option<(Inherited, AnsweredTime)>,
     /// Whether its objects' memory has been taken over.
     pub remembered: bool,
     /// The list that its rules follow, and for which generation.
@@ -87,6 +96,33 @@ pub struct Shrunk {
     pub after: usize,
 }
 
+/// What is allowed, by direction, sorted.
+type AllowedSet = [(Direction, IpNet)];
+
+/// What resources allow, each distinct set held once: a thousand resources of one customer mostly allow the same.
+#[derive(Debug, Default)]
+pub struct Allowed {
+    sets: Mutex<HashMap<u64, Weak<AllowedSet>>>,
+    hasher: RandomState,
+}
+
+impl Allowed {
+    /// The one that is held already where it is equal, else this one.
+    pub fn share(&self, set: Vec<(Direction, IpNet)>) -> Arc<[(Direction, IpNet)]> {
+        let key = self.hasher.hash_one(&set);
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = sets.get(&key).and_then(Weak::upgrade).filter(|held| **held == *set) {
+            return held;
+        }
+        if sets.len() >= 2 * sets.values().filter(|set| set.strong_count() > 0).count().max(8) {
+            sets.retain(|_, set| set.strong_count() > 0);
+        }
+        let shared: Arc<[(Direction, IpNet)]> = set.into();
+        sets.insert(key, Arc::downgrade(&shared));
+        shared
+    }
+}
+
 /// The states of all resources.
 #[derive(Debug, Default)]
 pub struct States {
@@ -112,5 +148,24 @@ impl States {
     /// Forgets all: another process has led since.
     pub fn clear(&self) {
         self.lock().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_sets_are_held_once_and_forgotten_with_their_last_holder() {
+        let set = |text: &str| vec![(Direction::Outbound, text.parse::<IpNet>().expect("a CIDR"))];
+        let allowed = Allowed::default();
+        let first = allowed.share(set("20.0.0.1/32"));
+        assert!(Arc::ptr_eq(&first, &allowed.share(set("20.0.0.1/32"))));
+        assert!(!Arc::ptr_eq(&first, &allowed.share(set("20.0.0.2/32"))));
+        for index in 0..200u8 {
+            drop(allowed.share(set(&format!("20.0.1.{index}/32"))));
+        }
+        assert!(allowed.sets.lock().expect("a lock").len() <= 20, "what nobody holds is forgotten");
+        assert!(Arc::ptr_eq(&first, &allowed.share(set("20.0.0.1/32"))));
     }
 }

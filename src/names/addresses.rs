@@ -40,7 +40,7 @@ pub enum NameState {
         error: Arc<str>,
         /// Whether it has lasted beyond `--max-stale`.
         stale: bool,
-        /// Whether the name ever had a definitive answer, before the failing or in memory from before a restart.
+        /// Whether the name ever had a definitive answer, before the failing or, for a resource that remembers it, before a restart.
         /// One in both families: unless the other has addresses and this one has failed three times.
         ever_answered: bool,
     },
@@ -51,6 +51,13 @@ impl NameState {
     #[must_use]
     pub const fn is_failing(&self) -> bool {
         matches!(self, Self::Failing { .. })
+    }
+
+    /// Whether time that passes counts for what is missing from answers: DNS answers, or has been silent for so long
+    /// (`--max-stale`) that nobody may wait for it any more.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        matches!(self, Self::Answered | Self::Absent | Self::Failing { stale: true, .. })
     }
 
     /// Whether the name has had a definitive answer (records, NXDOMAIN or NODATA) to the newest or an earlier question.

@@ -7,6 +7,7 @@
 mod addresses;
 pub mod answer;
 pub mod lookup;
+mod memory;
 pub mod retention;
 pub mod schedule;
 pub mod servers;
@@ -16,6 +17,7 @@ mod table;
 pub use addresses::{Addresses, NameAddresses, NameState, RefusedAddress};
 pub use answer::{Answer, Failure, Family, Outcome};
 pub use lookup::{HickoryLookup, Lookup};
+pub use memory::{AnsweredTime, Memory};
 pub use snapshot::{AddressSnapshot, NameSnapshot, NamesSnapshot, ServerSnapshot};
 
 use crate::clock::Clock;
@@ -25,7 +27,7 @@ use crate::subscriber::{Subscriber, Waker};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use table::{Report, Round, Table};
@@ -142,13 +144,6 @@ impl Names {
     /// Forgets `who`, and each name that nobody else wants.
     pub fn unwatch(&self, who: &Subscriber) {
         self.change(|table, _| table.unwatch(who));
-    }
-
-    /// Adds what is remembered of a name from before a restart, as if it had been answered now. To be called before
-    /// `watch`; what nobody watches is forgotten after ten minutes. Answers that are known already stay, and what the
-    /// guard refuses is left out.
-    pub fn seed(&self, name: &DomainName, addresses: &[IpAddr]) {
-        self.change(|table, now| table.seed(name, addresses, now));
     }
 
     /// Says who is asked from now on. A server that is new is asked for every name within a second.

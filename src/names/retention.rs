@@ -65,8 +65,8 @@ pub fn sweep_interval(retention: Duration) -> Duration {
 /// What is known of an address of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {
-    /// The server that last answered it; none where it is only remembered from before a restart.
-    pub server: Option<SocketAddr>,
+    /// The server that last answered it.
+    pub server: SocketAddr,
     /// When it was first answered, of this unbroken time of holding it.
     pub first_seen: Instant,
     /// When it was last answered.
@@ -115,7 +115,8 @@ pub struct Held {
     state: NameState,
     round: u64,
     ever_answered: bool,
-    remembered_at: Option<Instant>,
+    /// When the first question ended, answered or not.
+    first_round_at: Option<Instant>,
     evicted: usize,
     evicted_in_round: BTreeSet<IpAddr>,
 }
@@ -139,7 +140,7 @@ impl Held {
             state: NameState::Waiting,
             round: 0,
             ever_answered: false,
-            remembered_at: None,
+            first_round_at: None,
             evicted: 0,
             evicted_in_round: BTreeSet::new(),
         }
@@ -147,26 +148,6 @@ impl Held {
 
     fn family(&mut self, family: Family) -> &mut FamilyHeld {
         &mut self.families[family as usize]
-    }
-
-    /// Adds what is remembered from before a restart, as if seen now. What the guard refuses is left out: nobody
-    /// answered it, so there is nothing to report. What an answer has brought already stays as it is.
-    pub fn remember(&mut self, addresses: &[IpAddr], judge: Judge<'_>, bounds: &Bounds, now: Instant) {
-        for address in addresses.iter().filter(|address| judge(**address).is_none()) {
-            self.ever_answered = true;
-            self.remembered_at.get_or_insert(now);
-            self.sightings.entry(*address).or_insert(Sighting {
-                server: None,
-                first_seen: now,
-                last_seen: now,
-                ttl: Duration::ZERO,
-                refused: None,
-                round: self.round,
-                missing_since: None,
-                allowed: true,
-            });
-        }
-        self.evict(bounds.addresses);
     }
 
     /// A round of questions starts: both families are asked of every server.
@@ -225,7 +206,7 @@ impl Held {
         now: Instant,
     ) {
         let seen = self.sightings.entry(address).or_insert(Sighting {
-            server: Some(server),
+            server,
             first_seen: now,
             last_seen: now,
             ttl,
@@ -235,8 +216,8 @@ impl Held {
             allowed: false,
         });
         // Of several servers that answer in one round the first stays the one that said it, and the longest TTL counts.
-        if seen.round != round || seen.server.is_none() {
-            seen.server = Some(server);
+        if seen.round != round {
+            seen.server = server;
             seen.ttl = ttl;
         }
         seen.ttl = seen.ttl.max(ttl);
@@ -310,16 +291,15 @@ impl Held {
     /// Judges again all that is held, since the guard changed: what is refused now is allowed no more, and what was
     /// refused may be.
     pub fn judge_again(&mut self, judge: Judge<'_>, bounds: &Bounds) {
-        self.sightings.retain(|address, sighting| {
+        for (address, sighting) in &mut self.sightings {
             sighting.refused = judge(*address);
-            // What was remembered, and is refused, was said by nobody.
-            sighting.refused.is_none() || sighting.server.is_some()
-        });
+        }
         self.evict(bounds.addresses);
     }
 
     /// Keeps to the bounds: the least recently answered go first, and of those answered together the newest, so that
-    /// a name with too many addresses keeps the same ones from question to question.
+    /// a name with too many addresses keeps the same ones from question to question. Of refused addresses the newest go:
+    /// a server that tells another lie with each answer must not have each reported.
     fn evict(&mut self, most: usize) {
         for (refused, most) in [(false, most), (true, MOST_REFUSED)] {
             if self.sightings.len() <= most {
@@ -329,7 +309,10 @@ impl Held {
                 .sightings
                 .iter()
                 .filter(|(_, sighting)| sighting.refused.is_some() == refused)
-                .map(|(address, sighting)| (sighting.round, Reverse(sighting.first_seen), Reverse(*address)))
+                .map(|(address, sighting)| {
+                    let round = if refused { 0 } else { sighting.round };
+                    (round, Reverse(sighting.first_seen), Reverse(*address))
+                })
                 .collect();
             let excess = candidates.len().saturating_sub(most);
             candidates.sort_unstable();
@@ -367,12 +350,12 @@ impl Held {
         let mut addresses = Vec::with_capacity(self.sightings.len());
         let mut refused = Vec::new();
         for (address, sighting) in &self.sightings {
-            match (&sighting.refused, sighting.server) {
-                (None, _) => addresses.push(*address),
-                (Some(reason), Some(server)) => {
+            match &sighting.refused {
+                None => addresses.push(*address),
+                Some(reason) => {
+                    let server = sighting.server;
                     refused.push(RefusedAddress { address: *address, server, reason: reason.clone() });
                 }
-                (Some(_), None) => {}
             }
         }
         NameAddresses { addresses, state: self.state.clone(), refused, evicted: self.evicted }

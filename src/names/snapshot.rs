@@ -38,8 +38,8 @@ pub struct NameSnapshot {
 pub struct AddressSnapshot {
     /// The address.
     pub address: IpAddr,
-    /// The server that said it; none where it is remembered from before a restart.
-    pub server: Option<SocketAddr>,
+    /// The server that said it.
+    pub server: SocketAddr,
     /// How long ago it was first answered.
     pub first_seen: Duration,
     /// How long ago it was last answered.

@@ -18,8 +18,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long what is remembered waits for somebody to want it.
-const UNCLAIMED: Duration = Duration::from_secs(600);
 /// Over how long the questions are spread that a new server makes necessary.
 const NEW_SERVER_SPREAD: Duration = Duration::from_secs(1);
 
@@ -49,7 +47,6 @@ pub(super) struct Table {
     group_of_subscriber: HashMap<Subscriber, GroupId>,
     pub(super) questions: Agenda<DomainName>,
     sweeps: Agenda<DomainName>,
-    unclaimed: Agenda<DomainName>,
     wakes: Agenda<GroupId>,
     epoch: Instant,
     next_number: u64,
@@ -70,7 +67,6 @@ impl Table {
             group_of_subscriber: HashMap::new(),
             questions: Agenda::default(),
             sweeps: Agenda::default(),
-            unclaimed: Agenda::default(),
             wakes: Agenda::default(),
             epoch: now,
             next_number: 0,
@@ -129,7 +125,6 @@ impl Table {
                     entry.groups.insert(id);
                     entry.retention = entry.retention.max(retention);
                     waiting += usize::from(entry.view.state == NameState::Waiting);
-                    self.unclaimed.remove(name);
                     if wanted_by_nobody {
                         self.questions.set(name.clone(), now);
                     }
@@ -180,7 +175,6 @@ impl Table {
         self.names.remove(name);
         self.questions.remove(name);
         self.sweeps.remove(name);
-        self.unclaimed.remove(name);
     }
 
     pub(super) fn unwatch(&mut self, who: &Subscriber) {
@@ -197,16 +191,6 @@ impl Table {
             Arc::new(Addresses { by_name: group.names.iter().filter_map(known).collect() })
         });
         seen.clone()
-    }
-
-    pub(super) fn seed(&mut self, name: &DomainName, addresses: &[IpAddr], now: Instant) {
-        let entry = self.names.entry(name.clone()).or_insert_with(Entry::new);
-        let guard = &self.guard;
-        entry.held.remember(addresses, &|address| judge(guard, address), &self.bounds, now);
-        if entry.groups.is_empty() {
-            self.unclaimed.set_by(name.clone(), now + UNCLAIMED);
-        }
-        self.changed(name, now);
     }
 
     pub(super) fn set_servers(&mut self, mut servers: Vec<SocketAddr>, now: Instant) {
@@ -267,9 +251,6 @@ impl Table {
 
     /// Does what is due besides questions, and returns who is to be woken now.
     pub(super) fn tick(&mut self, now: Instant) -> Vec<Subscriber> {
-        while let Some(name) = self.unclaimed.pop_due(now) {
-            self.forget(&name);
-        }
         while let Some(name) = self.sweeps.pop_due(now) {
             if let Some(entry) = self.names.get_mut(&name) {
                 entry.held.sweep(entry.retention, now);
@@ -289,7 +270,7 @@ impl Table {
     /// When `tick` or, where questions are asked, `due` has something to do.
     pub(super) fn next_moment(&self, asking: bool) -> Option<Instant> {
         let questions = if asking { self.questions.first() } else { None };
-        [questions, self.sweeps.first(), self.unclaimed.first(), self.wakes.first()].into_iter().flatten().min()
+        [questions, self.sweeps.first(), self.wakes.first()].into_iter().flatten().min()
     }
 
     pub(super) fn allowed(&mut self, addresses: &Addresses, now: Instant) -> Vec<(DomainName, Duration)> {

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -414,22 +414,6 @@ async fn the_longest_retention_wins_and_goes_with_its_subscriber() {
     assert_eq!(retention(&rig), 2 * HOUR);
     rig.names.watch(&who(2), &names, HOUR / 2);
     assert_eq!(retention(&rig), HOUR);
-}
-
-#[tokio::test(start_paused = true)]
-async fn memory_outlives_a_dns_that_is_down_and_then_a_whole_retention() {
-    let mut rig = Rig::new(&[1], Scripted::new(|_, _, _, _| (HOUR, Err(Failure::Timeout))));
-    rig.names.seed(&name("a.example.com"), &[ip(1), "169.254.169.254".parse().expect("an address")]);
-    rig.names.seed(&name("unclaimed.example.com"), &[ip(2)]);
-    assert_eq!(rig.addresses("a.example.com"), [ip(1)]);
-    rig.pass(30 * HOUR).await;
-    assert_eq!(rig.addresses("a.example.com"), [ip(1)], "beyond the retention, while DNS is down");
-    assert_eq!(rig.names.snapshot().names.len(), 1, "what nobody came to want is forgotten");
-    rig.servers.script(|_, _, family, _| plain(family, &[3]));
-    rig.pass(HOUR).await;
-    assert_eq!(rig.addresses("a.example.com"), [ip(1), ip(3)]);
-    rig.pass(Duration::from_secs(600)).await;
-    assert_eq!(rig.addresses("a.example.com"), [ip(3)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,14 @@ pub fn canonical_set(networks: impl IntoIterator<Item = IpNet>) -> Vec<IpNet> {
     merged
 }
 
+/// Whether `network` lies within one of the networks of a canonical set.
+#[must_use]
+pub fn covers(canonical: &[IpNet], network: &IpNet) -> bool {
+    // Canonical networks are disjoint and sorted: only the last to start at or before this one can be around it.
+    let next = canonical.partition_point(|known| known <= network);
+    next.checked_sub(1).and_then(|before| canonical.get(before)).is_some_and(|known| known.contains(network))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +57,7 @@ mod tests {
                 merged.iter().any(|network| network.contains(&probe)),
                 networks.iter().any(|network| network.contains(&probe))
             );
+            prop_assert_eq!(covers(&merged, &IpNet::from(probe)), networks.iter().any(|network| network.contains(&probe)));
             prop_assert!(merged.len() <= networks.len());
         }
     }

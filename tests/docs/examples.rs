@@ -2,6 +2,7 @@
 
 use super::{markdown, root};
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 use test_support::{ControlPlane, shared_control_plane};
 
 /// Asks the API server whether it would take a resource, in a namespace of our own and strictly: an unknown field is an
@@ -21,21 +22,31 @@ async fn refusal(cluster: &ControlPlane, namespace: &str, resource: &str) -> Opt
 async fn every_example_is_accepted() {
     let cluster = shared_control_plane().await.expect("a control plane");
     let namespace = cluster.fresh_namespace("examples").await.expect("a namespace");
-    let mut examples: Vec<_> = std::fs::read_dir(root().join("examples"))
-        .expect("the examples")
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
-    examples.sort();
+    let examples = examples_in(&root().join("examples"));
     assert!(examples.iter().any(|path| path.ends_with("daas-us.yaml")), "{examples:?}");
     let mut refused = Vec::new();
     for path in examples {
         let text = std::fs::read_to_string(&path).expect("a readable example");
         assert!(text.starts_with("# "), "{} says what it is for", path.display());
-        if let Some(reason) = refusal(cluster, &namespace, &text).await {
-            refused.push(format!("{}: {reason}", path.display()));
+        for document in text.split("\n---\n").filter(|text| is_resource(text)) {
+            if let Some(reason) = refusal(cluster, &namespace, document).await {
+                refused.push(format!("{}: {reason}", path.display()));
+            }
         }
     }
     assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+/// Every YAML file of a folder and of those in it.
+fn examples_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a readable folder");
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .flat_map(|path| if path.is_dir() { examples_in(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    files
 }
 
 #[tokio::test(flavor = "multi_thread")]

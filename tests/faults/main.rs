@@ -7,4 +7,5 @@ mod leaders;
 mod matrix;
 mod objects;
 mod outages;
+mod soak;
 mod trial;

@@ -13,6 +13,8 @@ pub struct Stage<'a> {
     pub folder: &'a Path,
     /// Variables beside `PATH` and `HOME`.
     pub variables: &'a [(&'a str, String)],
+    /// Texts that differ from run to run, and what stands for them.
+    pub replaced: &'a [(&'a str, &'a str)],
     /// Blocks are run whose opening line has this after `console`.
     pub label: &'a str,
 }
@@ -78,7 +80,11 @@ fn execute(command: &str, stage: &Stage<'_>) -> Vec<String> {
         .stdin(Stdio::null())
         .output()
         .expect("bash runs");
-    let mut lines: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    let mut printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    for (text, instead) in stage.replaced {
+        printed = printed.replace(text, instead);
+    }
+    let mut lines: Vec<String> = printed.lines().map(str::to_owned).collect();
     match output.status.code() {
         Some(0) => {}
         Some(code) => lines.insert(0, format!("? {code}")),

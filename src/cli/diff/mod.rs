@@ -13,15 +13,17 @@ use super::render::{self, Item, Read};
 use super::sources::{self, SourceArguments, Sources, SurroundingArguments};
 use super::validate::Validator;
 use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
+use crate::cluster::pods::PodLister;
 use crate::crd::CitrixAllowlist;
 use crate::net::Direction;
-use crate::render::{PreviousLayout, config_map};
+use crate::render::{PreviousLayout, config_map, isolation};
 use anyhow::{Context as _, bail};
 use clap::Args;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::Api;
 use report::{Report, State};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -78,7 +80,8 @@ pub(super) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
             printer.raw(&text)?;
             continue;
         }
-        let report = Report::of(&read.resource, &before, &after, &live.foreign);
+        let mut report = Report::of(&read.resource, &before, &after, &live.foreign);
+        report.newly_isolated_pods = runtime.block_on(newly_isolated(&connected, &read.resource, &live, &after));
         differs |= !report.is_empty();
         match arguments.output {
             Some(_) => printer.value(&report)?,
@@ -114,6 +117,29 @@ fn read(arguments: &DiffArguments) -> anyhow::Result<Vec<Read>> {
         bail!("-f: no CitrixAllowlist of citrix-allowlist.io/v1alpha1 is in there");
     }
     Ok(found)
+}
+
+/// The pods that no policy isolates yet, and that the desired ones would.
+async fn newly_isolated(connected: &Connected, resource: &CitrixAllowlist, live: &Live, after: &State) -> Vec<String> {
+    let types = after.policies.iter().filter_map(|policy| policy.spec.as_ref()?.policy_types.as_ref()).flatten();
+    let types: BTreeSet<&String> = types.collect();
+    let written = |direction: &Direction| types.iter().any(|name| *name == direction.policy_type());
+    let directions: Vec<Direction> = Direction::ALL.into_iter().filter(written).collect();
+    if directions.is_empty() {
+        return Vec::new();
+    }
+    let namespace = resource.namespace().unwrap_or_default();
+    let selector = &resource.spec.pod_selector;
+    let pods = match PodLister::new(connected.client.clone()).selected(&namespace, selector).await {
+        Ok(selected) => selected.pods,
+        Err(error) => {
+            eprintln!("note: which pods would be isolated for the first time is not known: {error}");
+            return Vec::new();
+        }
+    };
+    let existing: Vec<NetworkPolicy> = live.policies.iter().chain(&live.other_policies).cloned().collect();
+    let isolated = isolation::newly_isolated(&pods, selector, &directions, &existing);
+    isolated.into_iter().map(|(pod, direction)| format!("{pod} ({})", direction.object_suffix())).collect()
 }
 
 /// What the controller would leave in the cluster.

@@ -2,7 +2,7 @@
 
 use super::openings::{Attributed, attribute, difference};
 use crate::cli::endpoints::{Endpoint, endpoints};
-use crate::cli::text::{Style, table};
+use crate::cli::text::{Style, WIDTH, table, wrap};
 use crate::crd::{ALLOWLIST_LABEL, CitrixAllowlist, MANAGED_BY_LABEL};
 use crate::net::Direction;
 use crate::render::{config_map, network_policy};
@@ -15,6 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of the schema that `-o json|yaml` prints.
 pub const SCHEMA: &str = "citrix-allowlist.io/diff/v1";
+
+/// The most pods that are named to people.
+const MOST_PODS: usize = 20;
 
 /// Everything kept in a cluster for one resource, or everything that would be.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +42,9 @@ pub struct Report {
     pub openings: Vec<Line>,
     /// Which objects change, and in what.
     pub objects: Vec<ObjectChange>,
+    /// Pods that no policy isolates yet, and that these would, as `name (egress)`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub newly_isolated_pods: Vec<String>,
 }
 
 /// One network that is opened or closed.
@@ -105,6 +111,7 @@ impl Report {
             name: resource.name_any(),
             openings,
             objects: object_changes(&compared(live), &compared(desired), foreign),
+            newly_isolated_pods: Vec::new(),
         }
     }
 
@@ -157,6 +164,17 @@ impl Report {
                 .collect();
             text.push('\n');
             text.push_str(&table(&["CHANGE", "KIND", "NAME", "IN"], &rows));
+        }
+        if !self.newly_isolated_pods.is_empty() {
+            let shown = self.newly_isolated_pods.iter().take(MOST_PODS).cloned().collect::<Vec<_>>().join(", ");
+            let more = self.newly_isolated_pods.len().saturating_sub(MOST_PODS);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let sentence = format!("Isolated for the first time, so that all else is cut: {shown}{more}");
+            text.push('\n');
+            for line in wrap(&sentence, WIDTH) {
+                text.push_str(&style.notable(&line));
+                text.push('\n');
+            }
         }
         text
     }

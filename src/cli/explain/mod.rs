@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
-use kube::api::Api;
+use kube::api::{Api, ListParams};
 use kube::core::{Selector, SelectorExt as _};
 use question::{Question, Transport};
 use serde::Serialize;
@@ -35,9 +35,11 @@ const SCHEMA: &str = "citrix-allowlist.io/explain/v1";
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
-    /// The CitrixAllowlist; with -f it may be left out where there is only one
-    #[arg(required_unless_present = "filename")]
+    /// The CitrixAllowlist; without one, all are listed, and with -f the only one is meant
     name: Option<String>,
+    /// List those of all namespaces
+    #[arg(short = 'A', long, conflicts_with_all = ["name", "namespace", "filename"])]
+    all_namespaces: bool,
     /// Whether selected pods may reach this; may be repeated
     #[arg(long, value_name = "HOST[:PORT]|IP[:PORT]")]
     to: Vec<Question>,
@@ -98,6 +100,9 @@ struct Explanation<'a> {
 }
 
 pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
+    if arguments.name.is_none() && arguments.filename.is_empty() {
+        return list_all(arguments);
+    }
     let subject = if arguments.filename.is_empty() { of_cluster(arguments)? } else { of_files(arguments)? };
     let resource = &subject.resource;
     let endpoints = endpoints(&subject.config_maps);
@@ -142,6 +147,45 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         if subject.pod.is_none() && !subject.offline && !answers.is_empty() {
             printer.raw("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
         }
+    }
+    printer.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every resource of the namespace, or of all, with where it stands.
+fn list_all(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
+    if !(arguments.to.is_empty() && arguments.from.is_empty() && arguments.pod.is_none()) {
+        bail!("a question needs the NAME of a CitrixAllowlist: `explain` alone lists those there are");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let resources = runtime.block_on(async {
+        let connected = arguments.connection.connect(arguments.namespace.namespace.as_deref()).await?;
+        let api: Api<CitrixAllowlist> = if arguments.all_namespaces {
+            Api::all(connected.client.clone())
+        } else {
+            Api::namespaced(connected.client.clone(), &connected.namespace)
+        };
+        let found = deadline(CALL_TIMEOUT, api.list(&ListParams::default())).await;
+        anyhow::Ok(found.context("citrixallowlists cannot be listed")?.items)
+    })?;
+    let mut printer = Printer::new(std::io::stdout().lock(), arguments.output.unwrap_or(Form::Yaml));
+    if arguments.output.is_some() {
+        for resource in resources {
+            printer.value(&Explanation {
+                schema: SCHEMA,
+                namespace: resource.namespace(),
+                name: resource.name_any(),
+                pod: None,
+                pod_selected: None,
+                policies: resource.status.as_ref().map(|status| status.policies.clone()).unwrap_or_default(),
+                status: resource.status.unwrap_or_default(),
+                answers: Vec::new(),
+            })?;
+        }
+    } else if resources.is_empty() {
+        printer.raw("No CitrixAllowlist is there.\n")?;
+    } else {
+        printer.raw(&tree::overview(&resources))?;
     }
     printer.finish()?;
     Ok(ExitCode::SUCCESS)

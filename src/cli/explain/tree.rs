@@ -1,7 +1,7 @@
 //! Where a resource stands, and answers, as trees for people. Pure.
 
 use super::verdict::{Answer, Judged, Nearest};
-use crate::cli::text::{Style, Tree};
+use crate::cli::text::{Style, Tree, table};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, Mode, Problem, ProblemKind};
 use crate::explain_texts;
 use jiff::{SignedDuration, Timestamp};
@@ -51,6 +51,27 @@ pub fn standing(
         .namespace()
         .map_or_else(|| resource.name_any(), |namespace| format!("{namespace}/{}", resource.name_any()));
     Tree::node(format!("{} selects {selects}", style.bold(&name)), children)
+}
+
+/// A line for each resource.
+#[must_use]
+pub fn overview(resources: &[CitrixAllowlist]) -> String {
+    let row = |resource: &CitrixAllowlist| {
+        let status = resource.status.clone().unwrap_or_default();
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+        let (ready, reason) = ready.map_or(("Unknown", "not seen yet"), |ready| (&ready.status, &ready.reason));
+        vec![
+            resource.namespace().unwrap_or_default(),
+            resource.name_any(),
+            ready.to_owned(),
+            status.summary.map(|summary| summary.resolved).unwrap_or_default(),
+            status.policies.len().to_string(),
+            status.problems_total.to_string(),
+            reason.to_owned(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = resources.iter().map(row).collect();
+    table(&["NAMESPACE", "NAME", "READY", "NAMES", "POLICIES", "PROBLEMS", "REASON"], &rows)
 }
 
 fn ready(status: &CitrixAllowlistStatus, style: Style) -> Tree {

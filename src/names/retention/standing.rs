@@ -39,6 +39,8 @@ impl Held {
     }
 
     pub(super) fn settle(&mut self, bounds: &Bounds, now: Instant) {
+        // A name that was never answered is stale by how long it has been asked: policies may allow it from before.
+        let first = *self.first_round_at.get_or_insert(now);
         let failing = |index: &usize| !self.families[*index].round.answered && !self.given_up(*index);
         let Some(index) = [0, 1].into_iter().find(failing) else {
             let has_addresses = self.families.iter().any(|family| family.round.has_addresses);
@@ -51,7 +53,7 @@ impl Held {
             return;
         }
         let oldest = [0, 1].into_iter().filter(failing).map(|index| self.families[index].definitive_at);
-        let oldest = oldest.filter_map(|answered| answered.or(self.remembered_at)).min();
+        let oldest = oldest.map(|answered| answered.unwrap_or(first)).min();
         let stale = oldest.is_some_and(|answered| now.saturating_duration_since(answered) > bounds.max_stale);
         // Servers that fail in turns would change the text with every question: the first failure stands for all.
         let error = match &self.state {

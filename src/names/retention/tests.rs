@@ -256,22 +256,13 @@ fn a_first_answer_counts_before_the_slowest_server_and_absence_does_not() {
 }
 
 #[test]
-fn memory_counts_as_seen_and_is_replaced_by_nothing() {
+fn a_name_that_was_never_answered_is_stale_by_how_long_it_has_been_asked() {
     let mut name = Name::new();
-    name.held.remember(&[ip(1), ip(201)], &judge, &BOUNDS, name.now);
-    assert_eq!(name.held.view().addresses, [ip(1)]);
-    assert_eq!(name.held.view().refused, [], "nobody answered it");
     name.round(0, Err(Failure::Timeout));
-    assert_eq!(name.state(), failing("A of 10.128.0.1:53: no answer in time", false, true));
-    assert!(name.state().is_definitive());
-    name.round(30, Ok(has(&[2], 30)));
-    name.round(629, Ok(has(&[2], 30)));
-    assert_eq!(name.sweep(629), [ip(1), ip(2)]);
-    name.round(630, Ok(has(&[2], 30)));
-    assert_eq!(name.sweep(630), [ip(2)]);
-    name.held.remember(&[ip(2), ip(3)], &judge, &BOUNDS, name.now);
-    let servers: Vec<_> = name.held.sightings().map(|(address, seen)| (address, seen.server)).collect();
-    assert_eq!(servers, [(ip(2), Some(server(1))), (ip(3), None)]);
+    assert_eq!(name.state(), failing("A of 10.128.0.1:53: no answer in time", false, false));
+    let week = name.bounds.max_stale.as_secs();
+    name.round(week + 1, Err(Failure::Timeout));
+    assert_eq!(name.state(), failing("A of 10.128.0.1:53: no answer in time", true, false));
 }
 
 #[test]
@@ -311,10 +302,30 @@ fn a_name_with_too_many_addresses_keeps_the_same_ones_and_says_how_many_it_lost(
 }
 
 #[test]
+fn another_lie_with_each_answer_is_not_news_for_ever() {
+    let mut name = Name::new();
+    let mut told = 0;
+    let mut before = name.held.view();
+    for round in 0..500u64 {
+        name.now = name.start + seconds(round);
+        name.held.begin();
+        let lie = Answer::Addresses {
+            addresses: [IpAddr::from([10, 0, (round / 250) as u8, (round % 250) as u8])].into(),
+            ttl: seconds(1),
+        };
+        name.held.answered(Family::V4, server(7), &lie, &|_| Some("private".into()), &BOUNDS, name.now);
+        name.held.finish(&BOUNDS, name.now);
+        let view = name.held.view();
+        told += u32::from(view != before);
+        before = view;
+    }
+    assert_eq!(before.refused.len(), 64);
+    assert!(told <= 66, "told {told} times");
+}
+
+#[test]
 fn how_late_policies_were_is_told_once() {
     let mut name = Name::new();
-    name.held.remember(&[ip(9)], &judge, &BOUNDS, name.now);
-    assert!(!name.held.has_pending(), "what is remembered was allowed already");
     name.round(0, Ok(has(&[1, 2], 30)));
     assert!(name.held.has_pending());
     assert_eq!(name.held.allowed(&[ip(1)], name.start + seconds(3)), [seconds(3)]);

@@ -52,7 +52,7 @@ fn feed(customer: Option<&str>, age: u64, valid_until: Option<i64>) -> FeedSnaps
 fn names(servers: &[u8]) -> NamesSnapshot {
     let address = |refused: Option<&str>| AddressSnapshot {
         address: server(9).ip(),
-        server: None,
+        server: server(9),
         first_seen: Duration::ZERO,
         last_seen: Duration::ZERO,
         ttl: Duration::ZERO,

@@ -15,8 +15,6 @@ const WIDTH: usize = 40;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Opening {
     pub(super) policy: String,
-    /// The rule's place in the policy, from 1; no part of what is compared between two looks.
-    pub(super) rule: usize,
     pub(super) cidr: String,
     pub(super) ports: String,
 }
@@ -76,7 +74,7 @@ fn name_of(policy: &NetworkPolicy) -> String {
     policy.metadata.name.clone().unwrap_or_default()
 }
 
-/// A table of a policy's rules.
+/// A table of a policy's rules, counted from 0 as `explain` and JSON paths do.
 pub(super) fn table(policy: &NetworkPolicy) -> String {
     let rules = rules(policy);
     let peers: usize = rules.iter().map(|rule| rule.peers.len()).sum();
@@ -85,7 +83,7 @@ pub(super) fn table(policy: &NetworkPolicy) -> String {
     for (index, rule) in rules.iter().enumerate() {
         let first: Vec<String> = rule.peers.iter().take(3).map(peer_text).collect();
         let (ports, first) = (shortened(ports_text(rule.ports)), shortened(first.join(" ")));
-        let _ = writeln!(text, "  {:>4}  {:>5}  {ports:WIDTH$}  {first}", index + 1, rule.peers.len());
+        let _ = writeln!(text, "  {index:>4}  {:>5}  {ports:WIDTH$}  {first}", rule.peers.len());
     }
     text
 }
@@ -94,11 +92,10 @@ pub(super) fn table(policy: &NetworkPolicy) -> String {
 pub(super) fn openings(policies: &[NetworkPolicy]) -> Vec<Opening> {
     let mut openings = Vec::new();
     for policy in policies {
-        for (index, rule) in rules(policy).iter().enumerate() {
+        for rule in &rules(policy) {
             let ports = ports_text(rule.ports);
             openings.extend(rule.peers.iter().filter_map(|peer| peer.ip_block.as_ref()).map(|block| Opening {
                 policy: name_of(policy),
-                rule: index + 1,
                 cidr: block.cidr.clone(),
                 ports: ports.clone(),
             }));
@@ -146,7 +143,7 @@ mod tests {
     fn a_table_counts_peers_and_spells_ports() {
         let table = table(&policy(&["20.1.0.0/16", "40.1.2.3/32"]));
         assert!(table.starts_with("web-egress: 1 rules, 2 peers\n"), "{table}");
-        assert!(table.contains("     1      2  TCP 443,8080-8090 UDP 123 "), "{table}");
+        assert!(table.contains("     0      2  TCP 443,8080-8090 UDP 123 "), "{table}");
         assert!(table.contains("20.1.0.0/16 40.1.2.3/32"), "{table}");
     }
 

@@ -110,6 +110,20 @@ impl Stage {
         self.cluster.kubectl_with(self.cluster.kubeconfig_path(), &arguments, input).await?.success()
     }
 
+    /// Runs one of the commands for people, which talk to the cluster as kubectl does.
+    pub(super) async fn operator_command(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = tokio::process::Command::new(operator_binary()?)
+            .args(arguments)
+            .env("KUBECONFIG", self.cluster.kubeconfig_path())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "citrix-allowlist {} failed: {errors}", arguments.join(" "));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// An error, with the end of its log, once one of the programs has ended.
     pub(super) fn expect_running(&mut self) -> anyhow::Result<()> {
         self.operator.process().expect_running()?;

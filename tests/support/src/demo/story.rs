@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
@@ -35,7 +35,7 @@ pub(super) async fn tell(teller: &Teller, stage: &mut Stage) -> anyhow::Result<(
     apply_example(teller, stage).await?;
     wait_until_ready(teller, stage).await?;
     let openings = show_policies(teller, stage).await?;
-    explain(teller, stage, &openings).await?;
+    explain(teller, stage).await?;
     let openings = move_an_address(teller, stage, openings).await?;
     publish_a_list(teller, stage, openings).await?;
     show_events(teller, stage).await
@@ -105,24 +105,16 @@ async fn show_policies(teller: &Teller, stage: &Stage) -> anyhow::Result<Vec<Ope
     Ok(policies::openings(&policies))
 }
 
-/// Which service and name an address belongs to, from what the operator keeps for people and scripts.
-async fn explain(teller: &Teller, stage: &Stage, openings: &[Opening]) -> anyhow::Result<()> {
+/// Which service and name an address belongs to, and what its next port would get.
+async fn explain(teller: &Teller, stage: &Stage) -> anyhow::Result<()> {
     let address = stage.zone.addresses(NAME).iter().find(|address| address.is_ipv4());
     let address = *address.with_context(|| format!("{NAME} has no IPv4 address in the zone"))?;
-    teller.step(&format!("Why pods may reach {address}"));
-    let key = r"jsonpath={.data.endpoints\.json}";
-    let map = format!("{RESOURCE}-cidrs");
-    let text = stage.kubectl(&["get", "configmap", &map, "-o", key], None).await?;
-    let quoted = format!("\"{address}\"");
-    let found: Vec<&str> = text.lines().filter(|line| line.contains(&quoted)).collect();
-    if found.is_empty() {
-        bail!("no endpoint in {map} has the address {address}");
-    }
-    teller.say(&format!("$ kubectl get cm {map} -n {} -o '{key}' | grep {address}", stage.namespace));
-    teller.say(&found.join("\n"));
-    for opening in policies::allowing(openings, address) {
-        teller.say(&format!("{}, rule {}: {} on {}", opening.policy, opening.rule, opening.cidr, opening.ports));
-    }
+    teller.step(&format!("Why pods may reach {address} on port 443, and not on port 22"));
+    let (allowed, refused) = (format!("{address}:443"), format!("{address}:22"));
+    let arguments = ["explain", RESOURCE, "-n", &stage.namespace, "--to", &allowed, "--to", &refused];
+    let output = stage.operator_command(&arguments).await?;
+    ensure!(output.contains(NAME), "no word of {NAME}: {output}");
+    teller.command(&format!("citrix-allowlist {}", arguments.join(" ")), &output);
     Ok(())
 }
 
@@ -183,7 +175,24 @@ async fn publish_a_list(teller: &Teller, stage: &mut Stage, before: Vec<Opening>
         policies::allowing(now, address).iter().any(|opening| opening.ports.contains("9100"))
     })
     .await?;
-    Ok(())
+    wait_until_all_resolved(stage).await
+}
+
+/// Waits for status, which is written after the policies.
+async fn wait_until_all_resolved(stage: &mut Stage) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let path = "jsonpath={.status.summary.resolved}";
+    loop {
+        stage.expect_running()?;
+        let resolved = stage.kubectl(&["get", "cal", RESOURCE, "-o", path], None).await?;
+        if resolved.split_once('/').is_some_and(|(with_addresses, all)| with_addresses == all) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            bail!("only {resolved} names are resolved after {PATIENCE:?}");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 async fn show_events(teller: &Teller, stage: &Stage) -> anyhow::Result<()> {
@@ -196,7 +205,7 @@ async fn show_events(teller: &Teller, stage: &Stage) -> anyhow::Result<()> {
         stage.kubectl(&["get", "events", "--sort-by=.metadata.creationTimestamp", "-o", columns], None).await?;
     teller.command(&format!("kubectl get events -n {namespace} -o {columns}"), &events);
     let log = stage.operator_log();
-    let applied: Vec<&str> = log.lines().filter(|line| line.contains(" applied ")).collect();
-    teller.command("grep ' applied ' operator.log", &applied.join("\n"));
+    let applied: Vec<&str> = log.lines().filter_map(|line| Some(&line[line.find("applied resource=")?..])).collect();
+    teller.command("grep -o 'applied resource=.*' operator.log", &applied.join("\n"));
     Ok(())
 }

@@ -1,0 +1,60 @@
+//! What the feed tells, passed on: figures to the metrics, and what is wrong with saved lists to people, as events on the
+//! operator's own pod, since it concerns no one resource.
+
+use crate::cluster::report::StatusWriter;
+use crate::feed::{CompletedFetch, FeedObserver};
+use crate::reason::Reason;
+use crate::status::Note;
+use crate::telemetry::Metrics;
+use k8s_openapi::api::core::v1::ObjectReference;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Hears the feed.
+pub(super) struct FeedReports {
+    metrics: Arc<Metrics>,
+    warnings: UnboundedSender<String>,
+}
+
+/// Warnings on their way to becoming events.
+pub(super) struct Warnings(UnboundedReceiver<String>);
+
+impl FeedReports {
+    pub fn new(metrics: Arc<Metrics>) -> (Self, Warnings) {
+        let (warnings, received) = unbounded_channel();
+        (Self { metrics, warnings }, Warnings(received))
+    }
+}
+
+impl Warnings {
+    /// Publishes each as an event on `pod`, until the feed is gone.
+    pub async fn publish(mut self, reporter: StatusWriter, pod: Option<ObjectReference>) {
+        while let Some(message) = self.0.recv().await {
+            if let Some(pod) = &pod {
+                let note = Note { warning: true, reason: Reason::SavedListIgnored, message };
+                reporter.publish_about(pod, &note).await;
+            }
+        }
+    }
+}
+
+impl FeedObserver for FeedReports {
+    fn fetched(&self, fetch: &CompletedFetch<'_>) {
+        FeedObserver::fetched(&*self.metrics, fetch);
+    }
+
+    fn limiter_waited(&self, host: &str, waited: Duration) {
+        FeedObserver::limiter_waited(&*self.metrics, host, waited);
+    }
+
+    fn host_paused(&self, host: &str, pause: Duration) {
+        FeedObserver::host_paused(&*self.metrics, host, pause);
+    }
+
+    fn store_warning(&self, message: &str) {
+        FeedObserver::store_warning(&*self.metrics, message);
+        // Nobody hears it once the process is on its way out.
+        let _ = self.warnings.send(message.to_owned());
+    }
+}

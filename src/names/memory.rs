@@ -1,0 +1,161 @@
+//! What one resource remembers of its names from before a restart. Pure.
+//!
+//! It stays that resource's own. The objects that remember lie in its namespace, where whoever may write can write under
+//! any field manager's name: in the shared table, one tenant's forgery would be opened to every other.
+
+use super::addresses::{Addresses, NameAddresses, NameState};
+use super::retention::sweep_interval;
+use crate::net::DomainName;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How many addresses are remembered of one name: as many as the table holds of one by default.
+const MOST_ADDRESSES: usize = 1000;
+
+/// Time that passes only while DNS answers: what a silent server lets pass says nothing about what is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnsweredTime {
+    passed: Duration,
+    since: Option<Instant>,
+}
+
+impl AnsweredTime {
+    /// Says how much has passed until `now`, and from now on counts on where DNS answers.
+    pub fn look(&mut self, answers: bool, now: Instant) -> Duration {
+        if let Some(since) = self.since {
+            self.passed = self.passed.saturating_add(now.saturating_duration_since(since));
+        }
+        self.since = answers.then_some(now);
+        self.passed
+    }
+
+    /// How long after the last look `retention` will have passed, and a little more so that what ends together is seen
+    /// to end at once; `None` while nothing passes.
+    #[must_use]
+    pub fn left(&self, retention: Duration) -> Option<Duration> {
+        self.since?;
+        Some(retention.saturating_sub(self.passed).saturating_add(sweep_interval(retention)))
+    }
+}
+
+/// What one resource remembers of its names: each address counts as seen at start, and goes once it has been missing
+/// from answers for a whole retention.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    names: BTreeMap<DomainName, Remembered>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Remembered {
+    addresses: Vec<IpAddr>,
+    missing: AnsweredTime,
+}
+
+impl Memory {
+    /// Remembers these addresses, at most a thousand of each name.
+    #[must_use]
+    pub fn new(names: impl IntoIterator<Item = (DomainName, Vec<IpAddr>)>) -> Self {
+        let remembered = |(name, mut addresses): (DomainName, Vec<IpAddr>)| {
+            addresses.sort_unstable();
+            addresses.dedup();
+            addresses.truncate(MOST_ADDRESSES);
+            (name, Remembered { addresses, missing: AnsweredTime::default() })
+        };
+        Self { names: names.into_iter().map(remembered).collect() }
+    }
+
+    /// What is known, and beside it what is remembered and not yet over. Forgets what has been answered again, what has
+    /// been missing for a whole `retention`, what is `allowed` no more, and names that nobody wants.
+    pub fn join(
+        &mut self,
+        known: &Arc<Addresses>,
+        retention: Duration,
+        allowed: impl Fn(IpAddr) -> bool,
+        now: Instant,
+    ) -> Arc<Addresses> {
+        self.names.retain(|name, remembered| {
+            let Some(known) = known.by_name.get(name) else { return false };
+            let missing = remembered.missing.look(known.state.is_settled(), now);
+            remembered.addresses.retain(|address| known.addresses.binary_search(address).is_err() && allowed(*address));
+            missing < retention && !remembered.addresses.is_empty()
+        });
+        if self.names.is_empty() {
+            return Arc::clone(known);
+        }
+        let mut joined = Addresses::clone(known);
+        for (name, remembered) in &self.names {
+            if let Some(held) = joined.by_name.get_mut(name) {
+                let mut both = NameAddresses::clone(held);
+                both.addresses.extend(&remembered.addresses);
+                both.addresses.sort_unstable();
+                if let NameState::Failing { ever_answered, .. } = &mut both.state {
+                    *ever_answered = true;
+                }
+                *held = Arc::new(both);
+            }
+        }
+        Arc::new(joined)
+    }
+
+    /// How long after the last [`Self::join`] something remembered is over by itself; `None` where nothing is.
+    #[must_use]
+    pub fn left(&self, retention: Duration) -> Option<Duration> {
+        self.names.values().filter_map(|remembered| remembered.missing.left(retention)).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETENTION: Duration = Duration::from_secs(3600);
+
+    fn name() -> DomainName {
+        DomainName::parse("a.example.com").expect("a name")
+    }
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([20, 0, 0, last])
+    }
+
+    fn known(state: NameState, addresses: &[IpAddr]) -> Arc<Addresses> {
+        let known = NameAddresses { addresses: addresses.to_vec(), state, refused: vec![], evicted: 0 };
+        Arc::new(Addresses { by_name: BTreeMap::from([(name(), Arc::new(known))]) })
+    }
+
+    fn failing() -> NameState {
+        NameState::Failing { error: "SERVFAIL".into(), stale: false, ever_answered: false }
+    }
+
+    #[test]
+    fn what_is_remembered_outlives_a_dns_that_is_down_and_then_a_whole_retention() {
+        let start = Instant::now();
+        let mut memory = Memory::new([(name(), vec![ip(2), ip(1), ip(2), ip(9)])]);
+        let mut seen = |known: &Arc<Addresses>, passed: Duration| {
+            let joined = memory.join(known, RETENTION, |address| address != ip(9), start + passed);
+            (joined.by_name[&name()].addresses.clone(), memory.left(RETENTION))
+        };
+        let hour = RETENTION;
+        let later = Some(RETENTION + RETENTION / 8);
+        assert_eq!(seen(&known(NameState::Waiting, &[]), Duration::ZERO), (vec![ip(1), ip(2)], None));
+        assert_eq!(seen(&known(failing(), &[]), 30 * hour), (vec![ip(1), ip(2)], None));
+        let answered = known(NameState::Answered, &[ip(1), ip(3)]);
+        assert_eq!(seen(&answered, 31 * hour), (vec![ip(1), ip(2), ip(3)], later));
+        assert_eq!(seen(&known(failing(), &[ip(1), ip(3)]), 31 * hour + hour / 2).0, [ip(1), ip(2), ip(3)]);
+        assert_eq!(seen(&answered, 90 * hour).0, [ip(1), ip(2), ip(3)], "an outage is no part of the retention");
+        assert_eq!(seen(&answered, 90 * hour + hour / 2), (vec![ip(1), ip(3)], None));
+    }
+
+    #[test]
+    fn what_nobody_wants_is_forgotten_and_nothing_is_added_to_what_is_known() {
+        let mut memory = Memory::new([(name(), vec![ip(1)])]);
+        let others = Arc::new(Addresses::default());
+        let joined = memory.join(&others, RETENTION, |_| true, Instant::now());
+        assert!(Arc::ptr_eq(&joined, &others));
+        assert_eq!(memory, Memory::default());
+        let many = (0..2000u32).map(|n| IpAddr::from(n.to_be_bytes())).collect();
+        assert_eq!(Memory::new([(name(), many)]).names[&name()].addresses.len(), MOST_ADDRESSES);
+    }
+}
