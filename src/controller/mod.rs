@@ -285,19 +285,21 @@ where
     context.learn(facts.borrow_and_update().clone());
     let mut term: Option<Term> = None;
     loop {
-        let ready = *leading.borrow_and_update() && known;
+        let leads = *leading.borrow_and_update();
+        // Here and not where it changes: a change that comes together with another is seen only here.
+        context.metrics.leading(leads);
+        let ready = leads && known;
         if ready && term.is_none() {
             tracing::info!("leading: reconciling");
             context.feeds.restore().await;
             while requests.lock().await.try_recv().is_ok() {}
             term = Some(Term::begin(Arc::clone(&context), store.clone(), Arc::clone(&requests)));
             request_all();
-        } else if !*leading.borrow()
-            && let Some(ended) = term.take()
-        {
+        } else if !leads && let Some(ended) = term.take() {
             tracing::warn!("no longer leading: standing by");
             ended.abort().await;
             context.states.clear();
+            context.metrics.forget_resources();
             // Whoever leads meanwhile writes what we shall have to remember.
             context.owned.start_over();
         }
@@ -317,7 +319,7 @@ where
                     request_all();
                 }
             }
-            Ok(()) = leading.changed() => context.metrics.leading(*leading.borrow()),
+            Ok(()) = leading.changed() => {}
             _ = heartbeat.tick() => health.beat(),
             Some(all) = synced.next() => known = all,
         }
