@@ -30,12 +30,12 @@ impl ClusterFacts {
 }
 
 impl ClusterFacts {
-    /// The same without the endpoints behind DNS Services, which come and go, and which no policy depends on.
+    /// The same without the endpoints behind DNS Services that no policy depends on, since pods come and go.
     #[must_use]
-    pub fn without_endpoints(&self) -> Self {
+    pub fn as_policies_see(&self) -> Self {
         let mut facts = self.clone();
         for service in facts.dns.iter_mut().filter_map(|server| server.service.as_mut()) {
-            service.endpoints.clear();
+            service.endpoints = service.listed_endpoints(&self.pod_networks).collect();
         }
         facts
     }
@@ -63,4 +63,42 @@ pub struct DnsService {
     pub ports: Vec<u16>,
     /// Its ready endpoints with the port each listens on, sorted.
     pub endpoints: Vec<std::net::SocketAddr>,
+}
+
+impl DnsService {
+    /// The endpoints that a policy has to name by address: all of a Service without a selector, and of another those on
+    /// hosts' networks, which its selector misses. Where the ranges of pods are not known, each counts as a pod.
+    pub fn listed_endpoints(&self, pod_networks: &[IpNet]) -> impl Iterator<Item = std::net::SocketAddr> {
+        let is_pod =
+            |address: IpAddr| pod_networks.is_empty() || pod_networks.iter().any(|network| network.contains(&address));
+        let listed = move |endpoint: &&std::net::SocketAddr| self.selector.is_empty() || !is_pod(endpoint.ip());
+        self.endpoints.iter().filter(listed).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_that_policies_name_are_among_what_they_see() {
+        let service = |selector: &[(&str, &str)]| DnsService {
+            namespace: "kube-system".into(),
+            name: "kube-dns".into(),
+            selector: selector.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            ports: vec![53],
+            endpoints: ["10.128.0.9:53", "192.168.7.7:53"].map(|text| text.parse().expect("a socket")).to_vec(),
+        };
+        let seen = |service: DnsService, pods: &[&str]| {
+            let server = DnsServer { address: IpAddr::from([10, 96, 0, 10]), service: Some(service) };
+            let pod_networks = pods.iter().map(|text| text.parse().expect("a network")).collect();
+            let facts = ClusterFacts { dns: vec![server], pod_networks, ..ClusterFacts::default() }.as_policies_see();
+            let services = facts.dns.into_iter().filter_map(|server| server.service);
+            services.flat_map(|service| service.endpoints).map(|endpoint| endpoint.to_string()).collect::<Vec<_>>()
+        };
+        let selector = [("k8s-app", "kube-dns")];
+        assert_eq!(seen(service(&[]), &["10.128.0.0/14"]), ["10.128.0.9:53", "192.168.7.7:53"]);
+        assert_eq!(seen(service(&selector), &["10.128.0.0/14"]), ["192.168.7.7:53"]);
+        assert_eq!(seen(service(&selector), &[]), Vec::<String>::new());
+    }
 }

@@ -58,6 +58,15 @@ pub trait WriteObserver: Send + Sync {
     fn wrote(&self, kind: Kind, verb: &'static str, result: &'static str);
 }
 
+/// What a change came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// An object is there that was not.
+    Created,
+    /// An object that was there is as it should be, or gone.
+    Changed,
+}
+
 /// Writes objects of resources.
 #[derive(Clone)]
 pub struct Writer {
@@ -97,19 +106,20 @@ impl Writer {
     ///
     /// # Errors
     /// Says whose it is to mend; nothing was written then.
-    pub async fn carry_out(&self, owner: &OwnerIdentity, change: &Change) -> Result<(), WriteError> {
+    pub async fn carry_out(&self, owner: &OwnerIdentity, change: &Change) -> Result<Done, WriteError> {
+        let changed = |()| Done::Changed;
         let result = match change {
             Change::Create(key, Desired::Policy(policy)) => self.create(owner, key, &**policy).await,
             Change::Create(key, Desired::ConfigMap(map)) => self.create(owner, key, &**map).await,
-            Change::Update(key, Desired::Policy(policy), was) => self.update(key, &**policy, was).await,
-            Change::Update(key, Desired::ConfigMap(map), was) => self.update(key, &**map, was).await,
+            Change::Update(key, Desired::Policy(policy), was) => self.update(key, &**policy, was).await.map(changed),
+            Change::Update(key, Desired::ConfigMap(map), was) => self.update(key, &**map, was).await.map(changed),
             Change::Delete(key, was) => match key.kind {
-                Kind::Policy => self.delete::<NetworkPolicy>(key, was).await,
-                Kind::ConfigMap => self.delete::<ConfigMap>(key, was).await,
+                Kind::Policy => self.delete::<NetworkPolicy>(key, was).await.map(changed),
+                Kind::ConfigMap => self.delete::<ConfigMap>(key, was).await.map(changed),
             },
         };
         let outcome = match &result {
-            Ok(()) => "ok",
+            Ok(_) => "ok",
             Err(WriteError::NotOurs(_)) => "not_ours",
             Err(WriteError::Changed(_)) => "changed",
             Err(WriteError::Refused { .. }) => "refused",
@@ -158,14 +168,14 @@ impl Writer {
     }
 
     /// A plain create, not an apply: an apply would merge into whatever has appeared under the name meanwhile.
-    async fn create<K: Owned>(&self, owner: &OwnerIdentity, key: &ObjectKey, object: &K) -> Result<(), WriteError> {
+    async fn create<K: Owned>(&self, owner: &OwnerIdentity, key: &ObjectKey, object: &K) -> Result<Done, WriteError> {
         let parameters = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.to_owned()) };
         match self.call(key, self.api::<K>(key).create(&parameters, object)).await {
             Ok(created) => {
                 self.owned.observe(key.clone(), K::fold(&created));
-                Ok(())
+                Ok(Done::Created)
             }
-            Err(WriteError::Changed(_)) => self.take_over(owner, key, object).await,
+            Err(WriteError::Changed(_)) => self.take_over(owner, key, object).await.map(|()| Done::Changed),
             Err(error) => Err(error),
         }
     }
@@ -253,3 +263,6 @@ fn sort(key: &ObjectKey, error: &CallError) -> WriteError {
         _ => WriteError::Unavailable { key, message },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,14 @@ fn edited_by(metadata: &ObjectMeta, section: &str, owned: impl Fn(&str) -> bool)
     strangers.first().map(|manager| Arc::from(*manager))
 }
 
+/// Whether managed fields show the operator as a holder of a field. Whoever may write an object may also clear them:
+/// then nobody is known to have written it, which is not to say that the operator did.
+fn holds(metadata: &ObjectMeta, section: &str, field: &str) -> bool {
+    let path = format!("f:{field}");
+    let ours = metadata.managed_fields.iter().flatten().filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+    ours.filter_map(|entry| entry.fields_v1.as_ref()?.0.get(section)).any(|fields| fields.get(&path).is_some())
+}
+
 fn owner_of(metadata: &ObjectMeta) -> Option<Owner> {
     digest::controller_of(metadata)
         .filter(|owner| {
@@ -126,8 +134,15 @@ pub fn fold_policy(policy: &NetworkPolicy) -> Observed {
         "ingress" => governs(Direction::Inbound),
         _ => true,
     });
-    let memory =
-        edited_by.is_none().then(|| Arc::new(Memory::Rules(network_policy::remembered(std::slice::from_ref(policy)))));
+    // The rules of a direction that the policy does not govern have no effect, and may be anybody's.
+    let ours = |direction: Direction| {
+        governs(direction) && holds(&policy.metadata, "f:spec", direction.object_suffix()) && edited_by.is_none()
+    };
+    let memory = Direction::ALL.into_iter().any(ours).then(|| {
+        let mut rules = network_policy::remembered(std::slice::from_ref(policy));
+        rules.retain(|(direction, ..)| ours(*direction));
+        Arc::new(Memory::Rules(rules))
+    });
     fold(&policy.metadata, digest::of_policy(policy), memory, edited_by)
 }
 
@@ -135,7 +150,8 @@ pub fn fold_policy(policy: &NetworkPolicy) -> Observed {
 #[must_use]
 pub fn fold_config_map(map: &ConfigMap) -> Observed {
     let edited_by = edited_by(&map.metadata, "f:data", config_map::is_owned_key);
-    let memory = edited_by.is_none().then(|| {
+    let ours = edited_by.is_none() && holds(&map.metadata, "f:data", config_map::ENDPOINTS_KEY);
+    let memory = ours.then(|| {
         let (names, networks) = (config_map::remembered(map), config_map::remembered_networks(map));
         Arc::new(Memory::Attribution { names, networks })
     });
@@ -321,3 +337,6 @@ impl Inner {
 fn is_older(version: &str, than: &str) -> bool {
     matches!((version.parse::<u64>(), than.parse::<u64>()), (Ok(version), Ok(than)) if version < than)
 }
+
+#[cfg(test)]
+mod tests;

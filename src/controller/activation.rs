@@ -49,13 +49,13 @@ pub fn hold(
     let total = addresses.by_name.len();
     let waiting = addresses.by_name.values().filter(|name| !name.state.is_definitive()).count();
     let none_answered = waiting == total;
-    let until = (!none_answered).then(|| since + longest);
+    // A wait beyond the clock's end is one that is never over.
+    let until = since.checked_add(longest).filter(|_| !none_answered);
     if waiting > 0 && until.is_none_or(|until| now < until) {
         return Some(Hold { outcome: Outcome::WaitingForNames { waiting, none_answered }, until });
     }
-    let failed =
-        |direction: &&Direction| matches!(plan.absence(**direction), Some(Absence::EmptyList | Absence::Unresolved));
-    let outcome = Outcome::NothingResolved(*first.iter().find(failed)?);
+    let failed = |direction: &&Direction| plan.absence(**direction).is_some_and(Absence::is_failure);
+    let outcome = Outcome::NothingUsable(*first.iter().find(failed)?);
     Some(Hold { outcome, until: None })
 }
 
@@ -104,6 +104,9 @@ mod tests {
         assert_eq!(held(&some, LONGEST), None);
         let none = held(&[failing(false), NameState::Waiting], Duration::from_secs(86_400)).expect("held");
         assert_eq!((none.outcome, none.until), (waits_for(2, true), None));
+        let now = Instant::now();
+        let forever = hold(&Plan::default(), &[Direction::Outbound], &known(&some), now, Duration::MAX, now);
+        assert_eq!(forever, Some(Hold { outcome: waits_for(2, false), until: None }));
     }
 
     #[test]
@@ -111,7 +114,7 @@ mod tests {
         let plan = Plan { absences: vec![(Direction::Inbound, Absence::Unresolved)], ..Plan::default() };
         let now = Instant::now();
         let of = |first: &[Direction]| hold(&plan, first, &known(&[NameState::Absent]), now, LONGEST, now);
-        let outcome = Outcome::NothingResolved(Direction::Inbound);
+        let outcome = Outcome::NothingUsable(Direction::Inbound);
         assert_eq!(of(&Direction::ALL), Some(Hold { outcome, until: None }));
         assert_eq!(of(&[Direction::Outbound]), None);
         assert_eq!(of(&[]), None);

@@ -4,7 +4,7 @@ use super::contention::Verdict;
 use super::reconcile::Subject;
 use super::state::State;
 use super::{Context, Error};
-use crate::cluster::apply::WriteError;
+use crate::cluster::apply::{Done, WriteError};
 use crate::cluster::changes::{self, Change, Changes, Precondition};
 use crate::cluster::owned::{Kind, ObjectKey};
 use crate::crd::{Problem, ProblemKind, WouldApply};
@@ -79,7 +79,8 @@ pub(super) async fn apply(
     let told = tell_applied(subject, context, state, plan, &changes, allowlist);
     let mut ended = Ended::well(match would_apply {
         Some(would_apply) => Outcome::Audit(Box::new(would_apply)),
-        None if plan.outbound.is_none() && plan.inbound.is_none() && is_users_word(plan) => Outcome::NoMatch,
+        // Be it that policies from before stay: they do not say what this spec asks for.
+        None if plan.outbound.is_none() && plan.inbound.is_none() => nothing_allowed(plan),
         None => held.unwrap_or(Outcome::Applied),
     });
     ended.wrote = !changes.writes.is_empty();
@@ -94,16 +95,17 @@ pub(super) async fn apply(
     ended
 }
 
-/// Whether nothing is allowed because the spec matches nothing, and not because the vendor or DNS failed.
-fn is_users_word(plan: &Plan) -> bool {
-    Direction::ALL.into_iter().all(|direction| matches!(plan.absence(direction), None | Some(Absence::NoMatch)))
+/// Why nothing at all is allowed.
+fn nothing_allowed(plan: &Plan) -> Outcome {
+    let failed = |direction: &Direction| plan.absence(*direction).is_some_and(Absence::is_failure);
+    Direction::ALL.into_iter().find(failed).map_or(Outcome::NoMatch, Outcome::NothingUsable)
 }
 
 /// A direction that is empty because the vendor or DNS failed keeps the policies it has, and the ConfigMap that says
 /// the same stays with them.
 fn keep_last_good(plan: &Plan, subject: &Subject<'_>, changes: &mut Changes) {
     let mut kept = PreviousLayout::default();
-    let failed = |direction| matches!(plan.absence(direction), Some(Absence::EmptyList | Absence::Unresolved));
+    let failed = |direction| plan.absence(direction).is_some_and(Absence::is_failure);
     changes.writes.retain(|change| {
         let Change::Delete(key, _) = change else { return true };
         if key.kind != Kind::Policy {
@@ -163,14 +165,16 @@ async fn carry_out(
     }
     let mut written = Vec::new();
     for change in &changes.writes {
-        if let Err(error) = context.writer.carry_out(&subject.identity, change).await {
-            if activates && !matches!(error, WriteError::NotLeading) {
-                take_back(subject, context, &written).await;
+        match context.writer.carry_out(&subject.identity, change).await {
+            Ok(Done::Created) if change.key().kind == Kind::Policy => written.push(change.key().clone()),
+            // One that was there already, unseen by the watch, isolated its pods before: it stays.
+            Ok(_) => {}
+            Err(error) => {
+                if activates && !matches!(error, WriteError::NotLeading) {
+                    take_back(subject, context, &written).await;
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
-        if change.key().kind == Kind::Policy {
-            written.push(change.key().clone());
         }
     }
     Ok(())

@@ -4,6 +4,7 @@ mod activation;
 mod apply;
 mod backoff;
 mod contention;
+mod ending;
 mod reconcile;
 mod state;
 mod surroundings;
@@ -146,14 +147,14 @@ impl Context {
         (Arc::clone(&surroundings.0), Arc::clone(&surroundings.1))
     }
 
-    /// Takes in new facts about the cluster. Says whether policies may depend on what changed: endpoints of DNS decide
-    /// only whom `names` asks.
+    /// Takes in new facts about the cluster. Says whether policies may depend on what changed: most endpoints of DNS
+    /// decide only whom `names` asks.
     pub fn learn(&self, facts: Arc<ClusterFacts>) -> bool {
         let guard = Arc::new(Guard::new(self.settings.guard.clone(), &facts));
         self.names.set_guard((*guard).clone());
         let mut surroundings = self.surroundings.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *surroundings, (guard, Arc::clone(&facts)));
-        before.1.without_endpoints() != facts.without_endpoints()
+        before.1.as_policies_see() != facts.as_policies_see()
     }
 
     /// A resource is gone: its objects go with it by garbage collection, and nobody asks for its list and names any more.
@@ -302,6 +303,8 @@ where
             context.metrics.forget_resources();
             // Whoever leads meanwhile writes what we shall have to remember.
             context.owned.start_over();
+            // Nor is anything decided before it has been listed again, however soon this process leads again.
+            known = false;
         }
         tokio::select! {
             () = stop.cancelled() => break,

@@ -1,22 +1,22 @@
 //! One reconcile: the stations in their order, and what each hands the next.
 
 use super::activation;
-use super::apply::{self, Ended, Rendered};
-use super::state::{Shrunk, State, Written};
+use super::apply::Rendered;
+use super::ending::{Ending, Progress, feed_findings, report};
+use super::state::{Shrunk, State};
 use super::surroundings;
 use super::{Context, Error, OwnPod};
 use crate::cluster::apply::OwnerIdentity;
-use crate::cluster::owned::{self, Kind, ObjectKey, Observed};
-use crate::crd::{CitrixAllowlist, FeedStatus, Mode, Problem, ProblemKind, REFRESH_ANNOTATION, Summary};
+use crate::cluster::owned::{self, Kind};
+use crate::crd::{CitrixAllowlist, Mode, Problem, ProblemKind};
 use crate::facts::ClusterFacts;
-use crate::feed::{Allowlist, FeedRequest, FeedView};
+use crate::feed::{Allowlist, FeedRequest};
 use crate::guard::Origin;
-use crate::names::{Addresses, AnsweredTime, Memory};
+use crate::names::{AnsweredTime, Memory};
 use crate::net::cidr::{canonical_set, covers};
-use crate::plan::{self, Inherited, Plan, Selection, Target};
-use crate::reason::Reason;
-use crate::render::{self, Objects};
-use crate::status::{self, FeedFindings, Findings, NameFindings, Note, Outcome};
+use crate::plan::{self, Inherited, Selection, Target};
+use crate::render;
+use crate::status::Outcome;
 use crate::subscriber::Subscriber;
 use ipnet::IpNet;
 use kube::ResourceExt;
@@ -56,19 +56,6 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// How a reconcile ended, before it is reported.
-struct Progress {
-    findings: Findings,
-    /// When to look again although nothing changed; `None` for when something does.
-    again: Option<Duration>,
-    /// What went wrong, to be tried again after a back-off.
-    failure: Option<Error>,
-    /// Whether an object was written.
-    wrote: bool,
-    /// What rules that were in place already gained and lost, for an event.
-    told: Option<String>,
-}
-
 /// Brings the cluster to what a resource asks for, and its status to what is so.
 pub(super) async fn reconcile(
     resource: &CitrixAllowlist,
@@ -80,7 +67,10 @@ pub(super) async fn reconcile(
         *state = State { uid: Arc::clone(&subject.identity.uid), ..State::default() };
     }
     let mut progress = advance(&subject, context, state).await;
-    report(&subject, context, state, &mut progress).await?;
+    if !is_provisional(&subject, state, &progress) {
+        report(&subject, context, state, &mut progress).await?;
+        state.reported = true;
+    }
     match progress.failure {
         Some(failure) => Err(failure),
         None => {
@@ -90,10 +80,19 @@ pub(super) async fn reconcile(
     }
 }
 
+/// Whether what was found is about to be found anew: this process has just taken over, and names have not been asked
+/// yet. The last of them wakes the resource; until then its status stays what it was, rather than to say twice what
+/// has not changed.
+fn is_provisional(subject: &Subject<'_>, state: &State, progress: &Progress) -> bool {
+    let said = subject.resource.status.as_ref().and_then(|status| status.observed_generation);
+    let quiet = progress.failure.is_none() && !progress.wrote;
+    progress.unasked && !state.reported && quiet && said == Some(subject.generation)
+}
+
 /// How a reconcile that did not fail is counted.
 fn outcome(progress: &Progress) -> &'static str {
     match progress.findings.outcome {
-        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } | Outcome::NothingResolved(_) => "waiting",
+        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } | Outcome::NothingUsable(_) => "waiting",
         Outcome::Suspended
         | Outcome::Audit(_)
         | Outcome::Protected(_)
@@ -172,23 +171,24 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     let layout = render::PreviousLayout::of(applied, &owner.name);
     let first = match subject.mode() {
         Mode::Enforce => activation::first_policies(&plan, layout),
-        // What is reported first would be what is isolated first.
-        Mode::Audit if !observed.keys().any(|key| key.kind == Kind::ConfigMap) => {
-            activation::first_policies(&plan, render::PreviousLayout::default())
-        }
+        // Audit has no policies to remember addresses by: it waits once in each process, so that after a restart its
+        // report and its ConfigMap do not lose what DNS is about to say.
+        Mode::Audit if !state.passed => activation::first_policies(&plan, render::PreviousLayout::default()),
         Mode::Audit => Vec::new(),
     };
     let since = *state.waiting_since.get_or_insert(now);
     let hold = activation::hold(&plan, &first, &addresses, since, context.settings.first_policy_wait, now)
         // That nothing would be applied is what Audit is there to say.
         .filter(|hold| subject.mode() == Mode::Enforce || matches!(hold.outcome, Outcome::WaitingForNames { .. }));
-    if hold.is_none() {
+    // Not where it has just ended: a write that fails must not begin it anew.
+    if first.is_empty() {
         state.waiting_since = None;
     }
     ended.again = hold.as_ref().and_then(|hold| hold.until).map(|until| until.saturating_duration_since(now));
     if let Some(hold) = hold.as_ref().filter(|_| layout == render::PreviousLayout::default()) {
         return ended.with(hold.outcome.clone());
     }
+    state.passed = true;
 
     let mut objects = render::objects(&owner, spec, &plan, &context.settings.limits, &layout);
     ended.rendered(&plan, &objects);
@@ -282,150 +282,4 @@ fn held_back(newest: &Allowlist, shrunk: Shrunk) -> Problem {
         "the newest list would leave {after} of {before} endpoints to this spec: it is held back until the next fetch confirms it"
     );
     Problem::new(ProblemKind::FeedShrank, format!("list {version}"), None, message)
-}
-
-fn feed_findings(view: &FeedView) -> FeedFindings {
-    let text =
-        |time: &Option<jiff::Timestamp>| time.map(|time| time.round(jiff::Unit::Second).unwrap_or(time).to_string());
-    let list = view.allowlist.as_deref();
-    FeedFindings {
-        current: view.current,
-        reason: view.reason,
-        message: view.message.clone(),
-        status: FeedStatus {
-            cloud: view.cloud.as_str().to_owned(),
-            version: list.and_then(|list| list.version.clone()),
-            valid_until: text(&list.and_then(|list| list.valid_until)),
-            fetched_at: text(&view.fetched_at),
-            next_fetch: text(&view.next_fetch),
-            transaction_id: view.transaction_id.clone(),
-        },
-    }
-}
-
-/// What a reconcile has found so far, for whichever station ends it.
-struct Ending {
-    generation: i64,
-    feed: Option<FeedFindings>,
-    names: Option<NameFindings>,
-    summary: Option<Summary>,
-    policies: Vec<String>,
-    problems: Vec<Problem>,
-    handled_refresh: Option<String>,
-    again: Option<Duration>,
-}
-
-impl Ending {
-    fn new(subject: &Subject<'_>, observed: &BTreeMap<ObjectKey, Observed>) -> Self {
-        Self {
-            generation: subject.generation,
-            feed: None,
-            names: None,
-            summary: None,
-            policies: policy_names(observed.keys()),
-            problems: Vec::new(),
-            handled_refresh: None,
-            again: None,
-        }
-    }
-
-    /// Hands a request for a fetch to the feed, once for each value of the annotation.
-    fn refreshed(&mut self, subject: &Subject<'_>, context: &Context) {
-        let asked = subject.resource.annotations().get(REFRESH_ANNOTATION);
-        let handled = subject.resource.status.as_ref().and_then(|status| status.last_handled_refresh.as_ref());
-        if let Some(token) = asked.filter(|token| Some(*token) != handled) {
-            context.feeds.refresh(subject.who(), token);
-        }
-    }
-
-    fn planned(&mut self, plan: &Plan, addresses: &Addresses) {
-        let waiting =
-            addresses.by_name.values().filter(|name| name.addresses.is_empty() && !name.state.is_definitive()).count();
-        self.names = Some(NameFindings {
-            waiting,
-            silent: !addresses.by_name.is_empty() && addresses.by_name.values().all(|name| name.state.is_failing()),
-            unresolved: plan.names.saturating_sub(plan.names_resolved).saturating_sub(waiting),
-            wildcards: plan.wildcards,
-            required_wildcard: plan.required_wildcard_unhonoured,
-        });
-        self.summary = Some(Objects::default().summary(plan));
-        self.problems.extend(plan.problems.iter().cloned());
-    }
-
-    fn rendered(&mut self, plan: &Plan, objects: &Objects) {
-        self.summary = Some(objects.summary(plan));
-        self.problems.extend(objects.problems.iter().cloned());
-    }
-
-    async fn apply(
-        mut self,
-        subject: &Subject<'_>,
-        context: &Context,
-        state: &mut State,
-        rendered: Rendered<'_>,
-    ) -> Progress {
-        let Ended { outcome, problems, again, failure, wrote, told } =
-            apply::apply(subject, context, state, rendered).await;
-        self.problems.extend(problems);
-        self.again = [self.again, again].into_iter().flatten().min();
-        let observed = context.owned.of(subject.who(), &subject.identity.uid);
-        self.policies = policy_names(observed.keys());
-        if let Some(summary) = &mut self.summary {
-            summary.policies = i64::try_from(self.policies.len()).unwrap_or(i64::MAX);
-        }
-        let mut progress = self.with(outcome);
-        progress.failure = failure;
-        progress.wrote = wrote;
-        progress.told = told;
-        progress
-    }
-
-    fn with(self, outcome: Outcome) -> Progress {
-        let findings = Findings {
-            generation: self.generation,
-            outcome,
-            feed: self.feed,
-            names: self.names,
-            summary: self.summary,
-            policies: self.policies,
-            problems: self.problems,
-            handled_refresh: self.handled_refresh,
-        };
-        Progress { findings, again: self.again, failure: None, wrote: false, told: None }
-    }
-}
-
-fn policy_names<'a>(keys: impl Iterator<Item = &'a ObjectKey>) -> Vec<String> {
-    keys.filter(|key| key.kind == Kind::Policy).map(|key| key.name.to_string()).collect()
-}
-
-/// Writes the status where it says something new, and the events that go with it.
-async fn report(
-    subject: &Subject<'_>,
-    context: &Context,
-    state: &mut State,
-    progress: &mut Progress,
-) -> Result<(), Error> {
-    let resource = subject.resource;
-    // The watch may not have brought our own last write yet: then that, not the store, is what the resource says.
-    let seen = resource.metadata.resource_version.clone();
-    let (version, previous) = match state.written.as_ref().filter(|written| written.seen == seen) {
-        Some(written) => (written.got.clone(), Some(Arc::clone(&written.status))),
-        None => (seen.clone(), resource.status.clone().map(Arc::new)),
-    };
-    let findings = progress.findings.clone();
-    let transaction = findings.feed.as_ref().and_then(|feed| feed.status.transaction_id.clone());
-    let next = status::status(previous.as_deref(), findings, context.clock.now());
-    context.metrics.resource(subject.who(), &next);
-    let mut notes = Vec::new();
-    if previous.as_deref() != Some(&next) {
-        let got = context.reporter.write(resource, version.as_deref(), &next).await?;
-        notes = status::notes(previous.as_deref(), &next, transaction.as_deref());
-        state.written = Some(Written { seen, got, status: Arc::new(next) });
-    }
-    notes.extend(progress.told.take().map(|message| Note { warning: false, reason: Reason::Applied, message }));
-    for note in notes {
-        context.reporter.publish(resource, &note).await;
-    }
-    Ok(())
 }

@@ -21,6 +21,10 @@ pub struct State {
     pub uid: Arc<str>,
     /// Since when its first policy has waited for names.
     pub waiting_since: Option<Instant>,
+    /// Whether this process has come past the wait for its names.
+    pub passed: bool,
+    /// Whether its status has been brought up to date, or found to be.
+    pub reported: bool,
     /// Failures in a row.
     pub failures: u32,
     /// What its objects attributed to its names before this process led.
@@ -88,10 +92,13 @@ pub struct Shrunk {
     pub after: usize,
 }
 
+/// What is allowed, by direction, sorted.
+type AllowedSet = [(Direction, IpNet)];
+
 /// What resources allow, each distinct set held once: a thousand resources of one customer mostly allow the same.
 #[derive(Debug, Default)]
 pub struct Allowed {
-    sets: Mutex<HashMap<u64, Weak<[(Direction, IpNet)]>>>,
+    sets: Mutex<HashMap<u64, Weak<AllowedSet>>>,
     hasher: RandomState,
 }
 

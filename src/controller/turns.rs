@@ -75,7 +75,14 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let Some(queue) = self.queue.take() else { return };
         loop {
-            let Some(next) = lock(&queue).next() else { break };
+            let next = {
+                let mut queue = lock(&queue);
+                let next = queue.next();
+                // Under one lock: whoever lines up in between would wait beside a free turn.
+                queue.free += usize::from(next.is_none());
+                next
+            };
+            let Some(next) = next else { return };
             // Whoever gave up waiting has dropped its receiver: the turn goes on to the next. A refused turn comes
             // back whole and must not be dropped as one, or it would hand itself on a second time.
             match next.send(Turn { queue: Some(Arc::clone(&queue)) }) {
@@ -83,7 +90,6 @@ impl Drop for Turn {
                 Err(mut refused) => refused.queue = None,
             }
         }
-        lock(&queue).free += 1;
     }
 }
 

@@ -298,7 +298,8 @@ impl Held {
     }
 
     /// Keeps to the bounds: the least recently answered go first, and of those answered together the newest, so that
-    /// a name with too many addresses keeps the same ones from question to question.
+    /// a name with too many addresses keeps the same ones from question to question. Of refused addresses the newest go:
+    /// a server that tells another lie with each answer must not have each reported.
     fn evict(&mut self, most: usize) {
         for (refused, most) in [(false, most), (true, MOST_REFUSED)] {
             if self.sightings.len() <= most {
@@ -308,7 +309,10 @@ impl Held {
                 .sightings
                 .iter()
                 .filter(|(_, sighting)| sighting.refused.is_some() == refused)
-                .map(|(address, sighting)| (sighting.round, Reverse(sighting.first_seen), Reverse(*address)))
+                .map(|(address, sighting)| {
+                    let round = if refused { 0 } else { sighting.round };
+                    (round, Reverse(sighting.first_seen), Reverse(*address))
+                })
                 .collect();
             let excess = candidates.len().saturating_sub(most);
             candidates.sort_unstable();

@@ -102,8 +102,22 @@ pub enum Absence {
     NoMatch,
     /// The list holds no entry at all: the vendor's failure; what is applied stays.
     EmptyList,
+    /// The list has entries for the spec, but none of them can be opened: without ports, or refused by the guard. The
+    /// vendor's failure, or the administrator's word; what is applied stays, since without it everything would be open.
+    Unusable,
     /// There are endpoints, but none has an address that may be used: DNS's failure; what is applied stays.
     Unresolved,
+}
+
+impl Absence {
+    /// Whether it is the vendor's failure, or DNS's, and not the user's word: then what is applied stays.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::NoMatch => false,
+            Self::EmptyList | Self::Unusable | Self::Unresolved => true,
+        }
+    }
 }
 
 /// An endpoint with what is known of it.
@@ -212,6 +226,8 @@ fn absence(selection: &Selection, direction: Direction) -> Absence {
         Absence::Unresolved
     } else if selection.list_is_empty {
         Absence::EmptyList
+    } else if selection.unusable.contains(&direction) {
+        Absence::Unusable
     } else {
         Absence::NoMatch
     }
@@ -340,6 +356,9 @@ fn absent(direction: Direction, absence: Absence) -> Problem {
     let (kind, why) = match absence {
         Absence::NoMatch => (ProblemKind::NoMatch, "the spec matches nothing of the list that could be allowed"),
         Absence::EmptyList => (ProblemKind::NoMatch, "the list is empty"),
+        Absence::Unusable => {
+            (ProblemKind::NoMatch, "nothing that the list has for the spec can be opened, see the other problems")
+        }
         Absence::Unresolved => (ProblemKind::Unresolved, "nothing of it has an address yet that may be used"),
     };
     let message = format!("{why}: no {} policy is written, since it would cut everything", direction.object_suffix());

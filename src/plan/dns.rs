@@ -97,12 +97,8 @@ fn behind_service(
     }
     // A selector misses servers on the host's network, and a Service without one has nothing else; pods' addresses,
     // which come and go, are left to the selector.
-    let is_pod =
-        |address: IpAddr| pod_networks.is_empty() || pod_networks.iter().any(|network| network.contains(&address));
-    for endpoint in &service.endpoints {
-        if service.selector.is_empty() || !is_pod(endpoint.ip()) {
-            allow(&[endpoint.port()], DnsPeer::Network(IpNet::from(endpoint.ip())));
-        }
+    for endpoint in service.listed_endpoints(pod_networks) {
+        allow(&[endpoint.port()], DnsPeer::Network(IpNet::from(endpoint.ip())));
     }
 }
 

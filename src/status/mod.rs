@@ -31,8 +31,9 @@ pub enum Outcome {
         /// Whether no name at all has been answered.
         none_answered: bool,
     },
-    /// No name of this direction has an address, so that its first policy would cut everything.
-    NothingResolved(Direction),
+    /// Nothing of this direction can be opened, by the vendor's failure or DNS's: a first policy would cut everything, and
+    /// one that is there stays.
+    NothingUsable(Direction),
     /// The spec matches nothing, so that nothing is applied.
     NoMatch,
     /// Something in the spec cannot be acted on.
@@ -174,7 +175,7 @@ fn course(findings: &Findings) -> Course {
     match &findings.outcome {
         Outcome::Applied | Outcome::Audit(_) | Outcome::Suspended if !rejected => Course::Settled,
         Outcome::WaitingForFeed if !rejected => Course::Reconciling,
-        Outcome::WaitingForNames { .. } | Outcome::NothingResolved(_) | Outcome::Unavailable(_) => Course::Reconciling,
+        Outcome::WaitingForNames { .. } | Outcome::NothingUsable(_) | Outcome::Unavailable(_) => Course::Reconciling,
         _ => Course::Stalled,
     }
 }
@@ -220,9 +221,10 @@ fn readiness(findings: &Findings) -> (Truth, Reason, String) {
             };
             (Truth::False, Reason::WaitingForNames, message)
         }
-        Outcome::NothingResolved(direction) => {
-            let message =
-                format!("no {direction} name has an address: the first policy would cut everything; see problems");
+        Outcome::NothingUsable(direction) => {
+            let message = format!(
+                "nothing {direction} has an address and ports that may be opened: no policy is written that would cut everything, and what was applied stays; see problems"
+            );
             (Truth::False, Reason::Unresolved, message)
         }
         Outcome::NoMatch => {
@@ -265,6 +267,18 @@ fn resolution(names: &NameFindings, summary: Option<&Summary>) -> (Truth, Reason
     }
 }
 
+/// The longest message of a condition, in characters: Kubernetes refuses a status with one of more than 32,768 bytes,
+/// and some hold what a server said.
+const LONGEST_MESSAGE: usize = 1024;
+
+/// A message cut to what a condition holds.
+fn cut(message: String) -> String {
+    match message.char_indices().nth(LONGEST_MESSAGE) {
+        Some((at, _)) => format!("{}…", &message[..at]),
+        None => message,
+    }
+}
+
 /// One or many.
 #[must_use]
 pub const fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
@@ -291,7 +305,7 @@ impl Conditions<'_> {
             type_: type_.to_owned(),
             status: status.to_owned(),
             reason: reason.as_str().to_owned(),
-            message,
+            message: cut(message),
             observed_generation: Some(self.generation),
             last_transition_time: unmoved.map_or(now, |held| held.last_transition_time.clone()),
         });

@@ -49,6 +49,18 @@ fn applied_is_ready_and_settled() {
 }
 
 #[test]
+fn silent_dns_is_told_while_what_is_applied_stays_ready() {
+    let mut silent = findings(Outcome::Applied);
+    silent.names = Some(NameFindings { silent: true, wildcards: 2, ..NameFindings::default() });
+    let status = status(None, silent, at("2026-06-01T00:00:00Z"));
+    assert_eq!(said(&status)[0], ("Ready", "True", "Applied"));
+    assert_eq!(said(&status)[2], ("NamesResolved", "False", "Unresolved"));
+    assert!(
+        status.conditions[2].message.starts_with("no name is being answered at the moment: the addresses known of 2/2")
+    );
+}
+
+#[test]
 fn times_move_only_with_their_condition() {
     let first = status(None, findings(Outcome::Applied), at("2026-06-01T00:00:00Z"));
     let again = status(Some(&first), findings(Outcome::Applied), at("2026-06-02T00:00:00Z"));
@@ -125,4 +137,14 @@ fn problems_beyond_the_bound_are_counted() {
     many.problems = (0..80).map(|index| Problem::new(ProblemKind::NoPorts, format!("{index}"), None, "none")).collect();
     let status = status(None, many, at("2026-06-01T00:00:00Z"));
     assert_eq!((status.problems.len(), status.problems_total), (50, 80));
+}
+
+#[test]
+fn a_message_that_a_server_made_endless_does_not_keep_the_status_from_being_written() {
+    let message = "ä".repeat(40_000);
+    let mut found = findings(Outcome::Refused(message.clone()));
+    found.feed = Some(FeedFindings { message, ..feed() });
+    let status = status(None, found, at("2026-06-01T00:00:00Z"));
+    assert!(status.conditions.iter().all(|condition| condition.message.len() <= 32_768));
+    assert!(status.conditions[0].message.ends_with('…'));
 }

@@ -8,6 +8,7 @@ mod exact;
 mod failures;
 mod first;
 mod follow;
+mod memory;
 mod modes;
 mod owners;
 mod quiet;

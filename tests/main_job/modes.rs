@@ -74,7 +74,7 @@ async fn suspended_it_leaves_everything_as_it_is_and_then_follows() {
     stage.observed("daas-us").await;
     assert!(policies.now().is_empty(), "suspended, nothing is repaired");
     stage.patch("daas-us", json!({ "suspend": false })).await;
-    stage.observed("daas-us").await;
+    stage.reason("daas-us", "Ready", "Applied", WITHIN).await;
     let european = "52.142.80.0/25".parse().expect("a network");
     assert!(cidrs(&policies.now()["daas-us-egress"]).contains(&european));
 }

@@ -75,9 +75,9 @@ async fn edits_of_what_is_ours_are_undone_and_others_are_left() {
     kubectl(&["annotate", "netpol", POLICY, "example.com/note=hello"]).await;
     kubectl(&["label", "netpol", POLICY, "example.com/team=one"]).await;
     foreign["spec"] = json!({ "podSelector": {}, "ingress": [{ "from": [{ "ipBlock": { "cidr": "8.8.8.8/32" } }] }] });
-    stage.policies().patch(POLICY, &stranger, &Patch::Apply(&foreign)).await.expect("applied");
-    policies.until("the foreign fields", WITHIN, |now| now[POLICY].labels().contains_key("example.com/team")).await;
-    let version = policies.now()[POLICY].resource_version();
+    let applied = stage.policies().patch(POLICY, &stranger, &Patch::Apply(&foreign)).await.expect("applied");
+    let version = applied.resource_version();
+    policies.until("the foreign fields", WITHIN, |now| now[POLICY].resource_version() == version).await;
     stage.patch("daas-us", json!({ "addressRetention": "2h" })).await;
     stage.observed("daas-us").await;
     assert_eq!(policies.now()[POLICY].resource_version(), version, "a reconcile has nothing to write");

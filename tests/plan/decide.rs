@@ -122,6 +122,20 @@ fn a_direction_with_nothing_to_allow_has_no_plan_and_says_why() {
 }
 
 #[test]
+fn a_list_that_loses_its_ports_is_not_the_users_word() {
+    let listed = |ports: Option<&str>, ips: &[&str], fqdns: &[&str]| {
+        let endpoint = json!({ "geo": "us", "fqdns": fqdns, "ips": ips });
+        let service = json!({ "name": "DaaS", "direction": "outbound", "endpoints": [endpoint], "tcpPorts": ports });
+        json!({ "services": [service] })
+    };
+    let absence = |document: &Value| Case::new(json!({}), document, &[]).plan().absence(Direction::Outbound);
+    assert_eq!(absence(&listed(None, &[], &["a.example.com"])), Some(Absence::Unusable));
+    assert_eq!(absence(&listed(Some("443"), &["10.0.0.0/24"], &[])), Some(Absence::Unusable), "the guard refuses it");
+    let wildcard = listed(Some("443"), &[], &["*.example.com"]);
+    assert_eq!(absence(&wildcard), Some(Absence::NoMatch), "the names under it are the user's to give");
+}
+
+#[test]
 fn dns_is_left_to_others_where_the_spec_says_so() {
     let addresses: &[(&str, &[&str])] = &[("testcustomer.xendesktop.net", &["20.42.65.90"])];
     let with = Case::new(json!({}), &overview(), addresses).plan();

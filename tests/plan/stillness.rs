@@ -1,6 +1,6 @@
 //! Many peers: objects stay within their bounds, and stand still when one address comes or goes.
 
-use crate::builders::{Case, allows, answers, name, owner};
+use crate::builders::{Case, allows, answers, name, owner, shown};
 use citrix_allowlist::net::{Direction, Protocol};
 use citrix_allowlist::render::{Limits, Objects, PreviousLayout, objects};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -170,4 +170,30 @@ fn bounds_of_nothing_still_give_exact_objects() {
     for number in 0..40 {
         assert!(allows(&objects.policies, Direction::Outbound, address(number), Protocol::Tcp, 443));
     }
+}
+
+#[test]
+fn one_resource_cannot_fill_the_cluster() {
+    let case = |ranges: usize| {
+        let odd: Vec<String> = (0..ranges / 2).map(|n| (n * 2 + 1).to_string()).collect();
+        let entry = |entry: usize| {
+            // A port of its own for each, so that nothing merges.
+            let ports = format!("{},{}", odd.join(","), 1000 + 2 * entry);
+            let cidrs: Vec<String> = (0..64).map(|n| format!("20.{entry}.{n}.{}/32", (n * 7) % 250)).collect();
+            json!({ "name": format!("e{entry}"), "cidrs": cidrs, "tcpPorts": ports, "udpPorts": ports })
+        };
+        let spec = json!({ "additional": (0..64).map(entry).collect::<Vec<_>>() });
+        (spec.to_string().len(), Case::new(spec, &json!({ "services": [] }), &[]))
+    };
+    let (given, most) = case(62);
+    let objects = most.objects();
+    let written: usize = objects.policies.iter().map(|policy| serde_json::to_vec(policy).expect("JSON").len()).sum();
+    assert_eq!(objects.peers, 64 * 64);
+    assert!(written < 16 * given, "{} policies of {written} bytes from a spec of {given}", objects.policies.len());
+    let (_, beyond) = case(64);
+    let selection = beyond.select();
+    assert!(selection.endpoints.is_empty());
+    let message = "66 port ranges are more than 64: nothing of this entry of additional is opened; name wider ranges, or split it";
+    assert_eq!(selection.problems.len(), 64);
+    assert_eq!(shown(&selection.problems)[0], format!("Limit e0: {message}"));
 }

@@ -17,6 +17,7 @@ pub(super) fn read(
     let mut problems = Problems::default();
     let meta = root.get("meta");
     let version = super::text(meta.and_then(|meta| meta.get("version")));
+    let version = version.map(|version| version.chars().take(super::LONGEST_VERSION).collect());
     let valid_until = match meta.and_then(|meta| meta.get("validUntil")) {
         None | Some(Value::Null) => None,
         Some(value) => {
@@ -31,6 +32,9 @@ pub(super) fn read(
     let mut entries = Vec::new();
     for (index, service) in services.iter().enumerate() {
         read_service(index, service, reading, &mut entries, &mut problems);
+    }
+    if problems.is_too_long() {
+        return Err(DocumentError::TooLong);
     }
     if entries.is_empty() && !services.is_empty() && !problems.kept.is_empty() {
         return Err(DocumentError::NothingUsable(services.len(), problems.first()));
@@ -90,7 +94,7 @@ fn read_service(
     let common = Common {
         service: name.as_deref().unwrap_or("(unnamed)").into(),
         directions,
-        ports: PortSet::new(ranges),
+        ports: ports::set(ranges, &scope, problems),
         required: required(service.get("required"), &scope, problems),
         notes: super::text(service.get("notes")).map(Arc::from),
     };
@@ -108,7 +112,10 @@ fn read_service(
             let scope = Scope { geo, ..scope.clone() };
             let mut listed = ListedEndpoint::default();
             listed.names(super::items(endpoint.get("fqdns")), reading, &common, &scope, problems);
-            listed.networks(super::items(endpoint.get("ips")), &scope, problems);
+            listed.networks(super::items(endpoint.get("ips")), &common, &scope, problems);
+            if problems.is_too_long() {
+                return;
+            }
             listed.into_entries(&common, &scope.geo, entries);
         }
     }
@@ -132,7 +139,7 @@ fn geos(value: Option<&Value>, scope: &Scope<'_>, problems: &mut Problems) -> Ve
     let mut geos = Vec::new();
     for item in super::items(value) {
         match item {
-            Value::String(text) => geos.extend(text.split(',').map(super::geo)),
+            Value::String(text) => geos.extend(text.split(',').take(super::MOST_REGIONS + 1).map(super::geo)),
             other => {
                 let message = "geo is no text: the endpoint is used for no region by it";
                 problems.malformed(scope, &super::quoted(other), message);
@@ -144,6 +151,12 @@ fn geos(value: Option<&Value>, scope: &Scope<'_>, problems: &mut Problems) -> Ve
     }
     geos.sort();
     geos.dedup();
+    if geos.len() > super::MOST_REGIONS {
+        let message =
+            format!("an endpoint of more than {} regions: used for the first of them only", super::MOST_REGIONS);
+        problems.malformed(scope, scope.service.unwrap_or("geo"), &message);
+        geos.truncate(super::MOST_REGIONS);
+    }
     geos
 }
 
@@ -179,6 +192,10 @@ impl ListedEndpoint {
         problems: &mut Problems,
     ) {
         for item in items {
+            problems.count(common.directions.len());
+            if problems.is_too_long() {
+                return;
+            }
             let Some(text) = item.as_str() else {
                 let message = format!("a name is a text; this is {}", super::kind_of(item));
                 problems.malformed(scope, &super::quoted(item), &message);
@@ -208,14 +225,28 @@ impl ListedEndpoint {
         }
     }
 
-    pub(super) fn networks(&mut self, items: &[Value], scope: &Scope<'_>, problems: &mut Problems) {
+    pub(super) fn networks(
+        &mut self,
+        items: &[Value],
+        common: &Common<'_>,
+        scope: &Scope<'_>,
+        problems: &mut Problems,
+    ) {
         for item in items {
+            problems.count(common.directions.len());
+            if problems.is_too_long() {
+                return;
+            }
             let read = match item.as_str() {
                 Some(text) => super::addresses::read(text),
                 None => Err(format!("an address is a text; this is {}", super::kind_of(item))),
             };
             match read {
-                Ok(networks) => self.by_port.entry(None).or_default().networks.extend(networks),
+                Ok(networks) => {
+                    // A range is written out as several networks.
+                    problems.count(networks.len().saturating_sub(1).saturating_mul(common.directions.len()));
+                    self.by_port.entry(None).or_default().networks.extend(networks);
+                }
                 Err(message) => problems.malformed(scope, &super::quoted(item), &message),
             }
         }

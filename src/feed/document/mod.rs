@@ -22,6 +22,15 @@ use std::time::Duration;
 /// The most problems that one list reports: a document of nothing else must not fill the memory with them.
 pub const MOST_LIST_PROBLEMS: usize = 1000;
 
+/// The most names, wildcards and networks that one list holds, each counted for every region and direction: some
+/// hundred times as many as the longest list known. What holds more is no list of this vendor's, and would fill the
+/// memory: a document of 4 MiB can name a hundred thousand targets for each of as many regions.
+pub const MOST_TARGETS: usize = 100_000;
+/// The most regions of one endpoint; the vendor has four.
+const MOST_REGIONS: usize = 64;
+/// The longest version that is kept, in characters; the vendor's is a time. It stands in every status.
+const LONGEST_VERSION: usize = 64;
+
 /// One document, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
@@ -118,6 +127,9 @@ pub enum DocumentError {
         "it is no list: an object with a `services` array, or one of products with `AllowList`, is needed; this is {0}"
     )]
     NotAList(String),
+    /// It holds more than any list of the vendor's.
+    #[error("it holds more than {MOST_TARGETS} names and networks, each counted for every region and direction")]
+    TooLong,
     /// It has services, but nothing of any of them can be understood.
     #[error("nothing of its {0} services can be understood; the first: {1}")]
     NothingUsable(usize, String),
@@ -204,6 +216,8 @@ impl Scope<'_> {
 struct Problems {
     kept: Vec<ListProblem>,
     beyond: usize,
+    /// Names, wildcards and networks read so far.
+    targets: usize,
 }
 
 impl Problems {
@@ -214,6 +228,14 @@ impl Problems {
         }
         let problem = Problem::new(ProblemKind::Malformed, subject, scope.service, message);
         self.kept.push(ListProblem { direction: scope.direction, geo: scope.geo.clone(), problem });
+    }
+
+    fn count(&mut self, targets: usize) {
+        self.targets = self.targets.saturating_add(targets);
+    }
+
+    const fn is_too_long(&self) -> bool {
+        self.targets > MOST_TARGETS
     }
 
     fn first(&self) -> String {

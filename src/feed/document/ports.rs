@@ -1,7 +1,11 @@
 //! Ports as lists write them: `80,443`, ` 443 , 8080-8090 `, `443`, `[80, 443]`. Pure.
 
-use crate::net::{PortRange, Protocol};
+use super::{Problems, Scope};
+use crate::net::{PortRange, PortSet, Protocol};
 use serde_json::Value;
+
+/// The most port ranges of one service, which each of its endpoints carries; the longest known has a few.
+const MOST_RANGES: usize = 128;
 
 /// A text that is no port, and why.
 pub(super) type Unread = (String, String);
@@ -33,4 +37,15 @@ pub(super) fn read(value: Option<&Value>, protocol: Protocol) -> (Vec<(Protocol,
         }
     }
     (ranges, unread)
+}
+
+/// The ports of a service as a set; none where there are too many, which is a problem.
+pub(super) fn set(ranges: Vec<(Protocol, PortRange)>, scope: &Scope<'_>, problems: &mut Problems) -> Option<PortSet> {
+    let ports = PortSet::new(ranges)?;
+    if ports.len() > MOST_RANGES {
+        let message = format!("{} port ranges are more than {MOST_RANGES}: none of them is used", ports.len());
+        problems.malformed(scope, scope.service.unwrap_or("ports"), &message);
+        return None;
+    }
+    Some(ports)
 }

@@ -40,6 +40,9 @@ pub(super) fn read(root: &Map<String, Value>, reading: &Reading<'_>) -> Result<D
         endpoint.names(listed, reading, &common, &scope, &mut problems);
         endpoint.into_entries(&common, &scope.geo, &mut entries);
     }
+    if problems.is_too_long() {
+        return Err(DocumentError::TooLong);
+    }
     if entries.is_empty() && !problems.kept.is_empty() {
         return Err(DocumentError::NothingUsable(root.len(), problems.first()));
     }

@@ -414,3 +414,22 @@ fn problems_are_bounded() {
     assert_eq!(document.allowlist.problems.len(), MOST_LIST_PROBLEMS + 1);
     assert!(document.allowlist.problems[MOST_LIST_PROBLEMS].problem.message.starts_with("4000 more parts"));
 }
+
+#[test]
+fn a_small_document_cannot_become_a_huge_list() {
+    let many = |prefix: &str, count: usize| (0..count).map(|n| format!("{prefix}{n}")).collect::<Vec<_>>();
+    let named: Vec<String> = many("n", 3000).iter().map(|name| format!("{name}.example.com")).collect();
+    let endpoint = json!({ "geo": many("g", 3000).join(","), "fqdns": named });
+    let read = |document: &Value| parse(document.to_string().as_bytes(), &Reading::default());
+    assert_eq!(read(&service(endpoint, json!({}))), Err(DocumentError::TooLong), "3,000 names in as many regions");
+    let odd = |count: usize| (0..count).map(|n| (2 * n + 1).to_string()).collect::<Vec<_>>().join(",");
+    let ports_of = |count: usize| {
+        let list =
+            read(&service(json!({ "fqdns": ["a.example.com"] }), json!({ "tcpPorts": odd(count) }))).expect("a list");
+        (list.allowlist.entries[0].ports.as_ref().map(PortSet::len), list.allowlist.problems.len())
+    };
+    assert_eq!(ports_of(128), (Some(128), 0));
+    assert_eq!(ports_of(129), (None, 1), "every endpoint would carry them");
+    let version = read(&json!({ "meta": { "version": "7".repeat(100_000) }, "services": [] })).expect("a list");
+    assert_eq!(version.allowlist.version.map(|version| version.len()), Some(64), "it stands in every status");
+}

@@ -4,7 +4,7 @@ use super::json::{Common, ListedEndpoint};
 use super::{Document, DocumentError, Form, Problems, Reading, Scope, ports};
 use crate::crd::{DirectionChoice, GeoChoice};
 use crate::feed::allowlist::{Allowlist, Entry, EntryGeo};
-use crate::net::{Direction, PortSet, Protocol};
+use crate::net::{Direction, Protocol};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ pub(super) fn read(
         read_service(index, service, reading, &mut entries, &mut problems);
     }
     let count = services.len() + ipv6.len();
+    if problems.is_too_long() {
+        return Err(DocumentError::TooLong);
+    }
     if entries.is_empty() && count > 0 && !problems.kept.is_empty() {
         return Err(DocumentError::NothingUsable(count, problems.first()));
     }
@@ -85,11 +88,11 @@ fn read_service(
             problems.malformed(&scope, &subject, &format!("ports: {message}"));
         }
     }
-    let common =
-        Common { service: name.as_str().into(), directions, ports: PortSet::new(ranges), required: false, notes: None };
+    let ports = ports::set(ranges, &scope, problems);
+    let common = Common { service: name.as_str().into(), directions, ports, required: false, notes: None };
     let mut listed = ListedEndpoint::default();
     listed.names(super::items(service.get("domains")), reading, &common, &scope, problems);
-    listed.networks(super::items(service.get("cidrs")), &scope, problems);
+    listed.networks(super::items(service.get("cidrs")), &common, &scope, problems);
     listed.into_entries(&common, &scope.geo, entries);
 }
 

@@ -302,6 +302,28 @@ fn a_name_with_too_many_addresses_keeps_the_same_ones_and_says_how_many_it_lost(
 }
 
 #[test]
+fn another_lie_with_each_answer_is_not_news_for_ever() {
+    let mut name = Name::new();
+    let mut told = 0;
+    let mut before = name.held.view();
+    for round in 0..500u64 {
+        name.now = name.start + seconds(round);
+        name.held.begin();
+        let lie = Answer::Addresses {
+            addresses: [IpAddr::from([10, 0, (round / 250) as u8, (round % 250) as u8])].into(),
+            ttl: seconds(1),
+        };
+        name.held.answered(Family::V4, server(7), &lie, &|_| Some("private".into()), &BOUNDS, name.now);
+        name.held.finish(&BOUNDS, name.now);
+        let view = name.held.view();
+        told += u32::from(view != before);
+        before = view;
+    }
+    assert_eq!(before.refused.len(), 64);
+    assert!(told <= 66, "told {told} times");
+}
+
+#[test]
 fn how_late_policies_were_is_told_once() {
     let mut name = Name::new();
     name.round(0, Ok(has(&[1, 2], 30)));

@@ -48,6 +48,10 @@ pub const fn profile_ports(profile: PortProfile) -> &'static [(Protocol, u16, u1
     }
 }
 
+/// The most port ranges of one entry, both protocols together. Every object that holds one of the entry's addresses
+/// carries them all: 64 entries with as many ranges as their text can hold would make tens of megabytes of objects.
+const MOST_RANGES: usize = 64;
+
 /// Adds what `additional` asks for. Its inbound ports are the pods' own: `inboundPorts` speaks of the list's.
 pub(super) fn add(
     spec: &CitrixAllowlistSpec,
@@ -79,6 +83,14 @@ pub(super) fn add(
             problems.push(problem(ProblemKind::NoPorts, &entry.name, message));
             continue;
         };
+        if ports.len() > MOST_RANGES {
+            let message = format!(
+                "{} port ranges are more than {MOST_RANGES}: nothing of this entry of additional is opened; name wider ranges, or split it",
+                ports.len()
+            );
+            problems.push(problem(ProblemKind::Limit, &entry.name, &message));
+            continue;
+        }
         let service: Arc<str> = entry.name.as_str().into();
         let mut push = |target: Target| {
             endpoints.push(Endpoint {

@@ -36,6 +36,8 @@ pub struct Selection {
     pub required_wildcard_unhonoured: bool,
     /// Services of the list with at least one endpoint in use.
     pub services: usize,
+    /// Directions in which entries of the list are left out for want of ports, or by the guard.
+    pub unusable: BTreeSet<Direction>,
     /// Whether the list itself held no entry at all: then an empty selection is the vendor's failure, not the user's word.
     pub list_is_empty: bool,
 }
@@ -105,6 +107,7 @@ pub fn select(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, guard: &Guard) 
         wildcards: Wildcards::new(spec, allowlist, &filter),
         endpoints: Vec::new(),
         wildcard_uses: Vec::new(),
+        unusable: BTreeSet::new(),
         problems: filter.unmatched(allowlist),
     };
     for listed in &allowlist.problems {
@@ -128,6 +131,7 @@ struct Collected<'a> {
     wildcards: Wildcards,
     endpoints: Vec<Endpoint>,
     wildcard_uses: Vec<WildcardUse>,
+    unusable: BTreeSet<Direction>,
     problems: Vec<Problem>,
 }
 
@@ -135,6 +139,7 @@ impl Collected<'_> {
     fn add(&mut self, entry: &Entry) {
         let Some(listed) = &entry.ports else {
             self.problems.push(without_ports(entry));
+            self.unusable.insert(entry.direction);
             for pattern in &entry.patterns {
                 self.wildcards.seen(pattern);
             }
@@ -162,12 +167,15 @@ impl Collected<'_> {
             let network = network.trunc();
             match self.guard.check_network(network, Origin::Vendor) {
                 Ok(()) => self.endpoints.push(endpoint(Target::Network(network), None)),
-                Err(refusal) => self.problems.push(Problem::new(
-                    ProblemKind::Refused,
-                    network.to_string(),
-                    Some(&entry.service),
-                    format!("the listed network is not opened: {refusal}"),
-                )),
+                Err(refusal) => {
+                    self.unusable.insert(entry.direction);
+                    self.problems.push(Problem::new(
+                        ProblemKind::Refused,
+                        network.to_string(),
+                        Some(&entry.service),
+                        format!("the listed network is not opened: {refusal}"),
+                    ));
+                }
             }
         }
         for pattern in &entry.patterns {
@@ -215,6 +223,7 @@ impl Collected<'_> {
             required_wildcard_unhonoured: unhonoured().any(|wildcard| wildcard.required),
             names: Arc::new(names),
             services,
+            unusable: self.unusable,
             list_is_empty,
             endpoints: self.endpoints,
             wildcard_uses: self.wildcard_uses,

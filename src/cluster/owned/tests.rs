@@ -1,0 +1,61 @@
+use super::*;
+use serde_json::{Value, json};
+
+fn managed(manager: &str, fields: Value) -> Value {
+    json!({ "manager": manager, "operation": "Apply", "fieldsV1": fields })
+}
+
+fn ours() -> Value {
+    let spec = json!({ "f:egress": {}, "f:podSelector": {}, "f:policyTypes": {} });
+    managed(FIELD_MANAGER, json!({ "f:spec": spec }))
+}
+
+fn policy(managed_fields: Value, more: Value) -> NetworkPolicy {
+    let mut spec = json!({
+        "podSelector": {},
+        "policyTypes": ["Egress"],
+        "egress": [{ "to": [{ "ipBlock": { "cidr": "20.1.2.3/32" } }], "ports": [{ "protocol": "TCP", "port": 443 }] }],
+    });
+    spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    let object = json!({ "metadata": { "name": "kitsune-egress", "managedFields": managed_fields }, "spec": spec });
+    serde_json::from_value(object).expect("a policy")
+}
+
+fn remembered(policy: &NetworkPolicy) -> Vec<String> {
+    match fold_policy(policy).memory.as_deref() {
+        Some(Memory::Rules(rules)) => {
+            rules.iter().map(|(direction, ports, networks)| format!("{direction} {ports} {networks:?}")).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn rules_that_are_still_ours_are_remembered() {
+    let kept = ["outbound TCP 443 [20.1.2.3/32]"];
+    assert_eq!(remembered(&policy(json!([ours()]), json!({}))), kept);
+    let edited = managed("kubectl-edit", json!({ "f:spec": { "f:egress": {} } }));
+    let rest = managed(FIELD_MANAGER, json!({ "f:spec": { "f:podSelector": {}, "f:policyTypes": {} } }));
+    assert!(remembered(&policy(json!([rest, edited]), json!({}))).is_empty());
+}
+
+#[test]
+fn rules_that_nobody_is_known_to_have_written_are_not_ours() {
+    assert!(remembered(&policy(json!([]), json!({}))).is_empty(), "managed fields can be cleared");
+    let map: ConfigMap = serde_json::from_value(json!({
+        "metadata": { "name": "kitsune-cidrs" },
+        "data": { "endpoints.json": "{}" },
+    }))
+    .expect("a ConfigMap");
+    assert_eq!(fold_config_map(&map).memory, None);
+}
+
+#[test]
+fn a_direction_that_the_policy_does_not_govern_is_not_ours_whoever_wrote_it() {
+    let ingress = json!({
+        "ingress": [{ "from": [{ "ipBlock": { "cidr": "66.6.6.6/32" } }], "ports": [{ "protocol": "TCP", "port": 443 }] }],
+    });
+    let stranger = managed("kubectl-edit", json!({ "f:spec": { "f:ingress": {} } }));
+    let kept = ["outbound TCP 443 [20.1.2.3/32]"];
+    assert_eq!(remembered(&policy(json!([ours(), stranger]), ingress)), kept);
+}
