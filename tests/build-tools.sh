@@ -7,13 +7,14 @@
 #         helm coredns kwok kubeconform cyclonus actionlint          (pinned in tests/tools)
 #         cargo-deny                                                 (pinned here)
 #         helm3 glua                                                 (pinned in tests/tools-helm3)
+#         prometheus promtool                                        (out of Debian's package `prometheus`)
 # Groups: controlplane  what starts a Kubernetes API server
 #         test          what `make test` needs
 #         demo          what `make demo` needs
 #         check         what `make check` needs
 #         all           everything
 #
-# In a group, what the machine already has is left out: kubectl and cargo-deny where they are on PATH, what
+# In a group, what the machine already has is left out: kubectl, prometheus, promtool and cargo-deny on PATH, what
 # KUBEBUILDER_ASSETS holds, and the control plane where CITRIX_ALLOWLIST_TEST_KUBECONFIG or KUBECONFIG names a cluster. A
 # name is always built.
 #
@@ -44,6 +45,7 @@ describe() {
     actionlint) module=tools package=github.com/rhysd/actionlint/cmd/actionlint cold="5 s" ;;
     helm3) module=tools-helm3 package=helm.sh/helm/v3/cmd/helm cold="50 s" ;;
     glua) module=tools-helm3 package=github.com/yuin/gopher-lua/cmd/glua cold="3 s" ;;
+    prometheus | promtool) module=debian package=prometheus cold="5 s" ;;
     cargo-deny) module=cargo package="cargo-deny@$cargo_deny_version" cold="5 min" ;;
     *)
         echo "build-tools: unknown program or group: $1" >&2
@@ -106,12 +108,28 @@ control_plane_programs() {
     in_assets kubectl || command -v kubectl >/dev/null || echo kubectl
 }
 
+# Prometheus cannot be built from a Go module of its own, and is taken out of Debian's package, without installing it.
+prometheus_programs() {
+    local program
+    for program in prometheus promtool; do
+        if command -v "$program" >/dev/null; then
+            continue
+        elif command -v apt-get >/dev/null; then
+            echo "$program"
+        else
+            echo "build-tools: $program comes out of a Debian package, and there is no apt-get here: put it on PATH, or" \
+                "\`cargo test --test watched\` will fail" >&2
+        fi
+    done
+}
+
 programs_of() {
     case "$1" in
     controlplane) control_plane_programs ;;
     test)
         control_plane_programs
         printf '%s\n' coredns cyclonus helm helm3 glua kubeconform actionlint
+        prometheus_programs
         ;;
     demo)
         control_plane_programs
@@ -122,7 +140,7 @@ programs_of() {
         ;;
     all)
         printf '%s\n' etcd kube-apiserver kube-controller-manager kubectl \
-            helm coredns kwok kubeconform cyclonus actionlint helm3 glua cargo-deny
+            helm coredns kwok kubeconform cyclonus actionlint helm3 glua prometheus promtool cargo-deny
         ;;
     *) echo "$1" ;;
     esac
@@ -134,7 +152,7 @@ hash_of_input() {
 
 # What a built program depends on: its pins, how it is linked, and the compiler.
 fingerprint() {
-    if [[ "$module" == cargo ]]; then
+    if [[ "$module" == cargo || "$module" == debian ]]; then
         echo "$package"
         return
     fi
@@ -145,11 +163,33 @@ fingerprint() {
     } | hash_of_input
 }
 
+# Puts `program` of Debian's package into the file $1. Nothing is installed, and no service started.
+unpack() {
+    mkdir -p "$1.root"
+    cd "$1.root"
+    local apt=(apt-get --quiet=2 -o APT::Sandbox::User=root)
+    if ! "${apt[@]}" download "$package"; then
+        if ((EUID != 0)); then
+            echo "build-tools: apt-get does not know the package $package: run \`apt-get update\` as root first" >&2
+            exit 1
+        fi
+        "${apt[@]}" update
+        "${apt[@]}" download "$package"
+    fi
+    dpkg-deb --fsys-tarfile ./*.deb | tar --extract --to-stdout "./usr/bin/$program" >"$1"
+    chmod 755 "$1"
+    rm -r "$1.root"
+}
+
 # Becomes the compiler, so that it can be told to stop: builds `package` of `module` into the file $1, or, with cargo,
 # under the folder $1.root.
 compile() {
     if [[ "$module" == cargo ]]; then
         exec cargo install --quiet --locked --root "$1.root" "$package"
+    fi
+    if [[ "$module" == debian ]]; then
+        unpack "$1"
+        exit
     fi
     export CGO_ENABLED=0
     exec go build -C "$repository/tests/$module" -mod=readonly -trimpath -buildvcs=false -ldflags="$flags" \
@@ -217,7 +257,11 @@ main() {
     local module package cold compiler
     for program in "${programs[@]}"; do
         describe "$program"
-        if [[ "$module" == cargo ]]; then compiler=cargo; else compiler=go; fi
+        case "$module" in
+        cargo) compiler=cargo ;;
+        debian) compiler="apt-get" ;;
+        *) compiler=go ;;
+        esac
         if ! command -v "$compiler" >/dev/null; then
             echo "build-tools: \`$compiler\` is needed to build $program, and is not on PATH" >&2
             exit 1

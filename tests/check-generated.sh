@@ -8,8 +8,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Each generated file, and the command that prints it.
-files=(crds/citrixallowlists.yaml docs/reference/cli.md)
-commands=(crd reference)
+files=(crds/citrixallowlists.yaml docs/reference/cli.md docs/metrics.md docs/reasons.md)
+commands=(crd "reference commands" "reference metrics" "reference reasons")
 
 case "${1:-}" in
 --write | "") ;;
@@ -29,7 +29,9 @@ trap 'rm -f "$fresh"' EXIT
 stale=0
 for index in "${!files[@]}"; do
     file="${files[index]}"
-    "$program" "${commands[index]}" >"$fresh"
+    # Words, not one argument.
+    # shellcheck disable=SC2086
+    "$program" ${commands[index]} >"$fresh"
     if [[ ! -s "$fresh" ]]; then
         echo "check-generated: the \`${commands[index]}\` command printed nothing" >&2
         exit 1

@@ -22,7 +22,7 @@ pub(super) fn state(lists: &[FeedSnapshot], names: &NamesSnapshot) -> Value {
         })).collect::<Vec<_>>(),
         "names": names.names.iter().map(|name| json!({
             "name": name.name.as_str(),
-            "state": state_text(&name.state),
+            "state": name.state.label(),
             "error": match &name.state { NameState::Failing { error, .. } => Some(&**error), _ => None },
             "retentionSeconds": name.retention.as_secs(),
             "nextQuestionSeconds": name.next_question.map(|wait| wait.as_secs()),
@@ -37,14 +37,4 @@ pub(super) fn state(lists: &[FeedSnapshot], names: &NamesSnapshot) -> Value {
             })).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
     })
-}
-
-const fn state_text(state: &NameState) -> &'static str {
-    match state {
-        NameState::Waiting => "waiting",
-        NameState::Answered => "answered",
-        NameState::Absent => "absent",
-        NameState::Failing { stale: true, .. } => "stale",
-        NameState::Failing { stale: false, .. } => "failing",
-    }
 }

@@ -55,9 +55,13 @@ enum Action {
     Completions(completions::CompletionsArguments),
     /// Print the version
     Version(version::VersionArguments),
-    /// Print the reference of all commands as Markdown
+    /// Print a reference of the documentation as Markdown
     #[command(hide = true)]
-    Reference,
+    Reference {
+        /// Of what
+        #[arg(value_enum, default_value_t)]
+        subject: reference::Subject,
+    },
 }
 
 /// The exit code of every error: what a person typed or gave, or what the cluster said.
@@ -97,8 +101,8 @@ fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Action::Crd(arguments) => crd::run(&arguments),
         Action::Completions(arguments) => completions::run(&arguments, command()),
         Action::Version(arguments) => version::run(&arguments),
-        Action::Reference => {
-            std::io::stdout().write_all(reference::markdown(&command()).as_bytes())?;
+        Action::Reference { subject } => {
+            std::io::stdout().write_all(reference::markdown(subject, &command()).as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
     }

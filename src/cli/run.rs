@@ -59,6 +59,7 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     let stop = stop_on_signal()?;
     let clock = Clock::System;
     let metrics = Arc::new(Metrics::default());
+    metrics.limited_to(arguments.feed.requests_per_minute);
     let server = Server::bind(arguments.process.listen).await?;
     let Connected { client, namespace, in_cluster } = connect(&ConnectOptions::default()).await?;
     let namespace = std::env::var("POD_NAMESPACE").unwrap_or(namespace);
@@ -143,9 +144,16 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         health: health.clone(),
         metrics: Arc::new({
             let (metrics, feeds, names) = (Arc::clone(&metrics), feeds.clone(), names.clone());
+            let leadership = leadership.clone();
             move || {
-                metrics.feeds_are(&feeds.snapshot(), clock.now());
-                metrics.names_are(&names.snapshot());
+                let (mut lists, mut known) = (feeds.snapshot(), names.snapshot());
+                if !leadership.is_leading() {
+                    // Nobody keeps a standby's tables current: they would tell of lists that grow old.
+                    lists.clear();
+                    known.names.clear();
+                }
+                metrics.feeds_are(&lists, clock.now());
+                metrics.names_are(&known);
                 metrics.render()
             }
         }),
@@ -155,7 +163,6 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         }),
     };
     let server = tokio::spawn(server.run(content, serving.clone()));
-    metrics.leading(leadership.is_leading());
     helpers.spawn(ask_servers(names.clone(), facts.receiver(), resolv_conf, arguments.names.dns_server.clone()));
     helpers.spawn(warnings.publish(reporter, reference));
     helpers.spawn(tell_readiness(health.clone(), "resources", resources_listed));

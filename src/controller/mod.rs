@@ -305,6 +305,7 @@ where
     let mut term: Option<Term> = None;
     loop {
         let leads = *leading.borrow_and_update();
+        // Here and not where it changes: a change that comes together with another is seen only here.
         context.metrics.leading(leads);
         if leads && known && term.is_none() {
             tracing::info!("leading: reconciling");
@@ -315,12 +316,11 @@ where
             while requests.lock().await.try_recv().is_ok() {}
             term = Some(Term::begin(Arc::clone(&context), store.clone(), Arc::clone(&requests)));
             request_all();
-        } else if !*leading.borrow()
-            && let Some(ended) = term.take()
-        {
+        } else if !leads && let Some(ended) = term.take() {
             tracing::warn!("no longer leading: standing by");
             ended.abort().await;
             context.states.clear();
+            context.metrics.forget_resources();
             // Whoever leads meanwhile writes what we shall have to remember.
             context.owned.start_over();
             // Nor is anything decided before it has been listed again, however soon this process leads again.

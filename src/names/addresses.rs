@@ -47,6 +47,21 @@ pub enum NameState {
 }
 
 impl NameState {
+    /// Every word of [`Self::label`].
+    pub const LABELS: [&'static str; 5] = ["waiting", "answered", "absent", "failing", "stale"];
+
+    /// Where the name stands, in one word.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Answered => "answered",
+            Self::Absent => "absent",
+            Self::Failing { stale: true, .. } => "stale",
+            Self::Failing { stale: false, .. } => "failing",
+        }
+    }
+
     /// Whether the last questions brought no definitive answer.
     #[must_use]
     pub const fn is_failing(&self) -> bool {

@@ -7,7 +7,7 @@ use super::reference::{self, MetricDoc, MetricKind, PREFIX};
 use super::resources::Resources;
 use crate::crd::CitrixAllowlistStatus;
 use crate::feed::FeedSnapshot;
-use crate::names::NamesSnapshot;
+use crate::names::{NameState, NamesSnapshot};
 use crate::subscriber::Subscriber;
 use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
@@ -19,6 +19,7 @@ use prometheus_client::registry::{Metric, Registry};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -44,12 +45,14 @@ pub struct Metrics {
     feed_fetched: Family<Labels<2>, Seconds>,
     feed_age: Family<Labels<2>, Seconds>,
     feed_valid_until: Family<Labels<2>, Seconds>,
+    feed_next_fetch: Family<Labels<2>, Seconds>,
+    limiter_limit: Gauge,
     limiter_queue: Gauge,
     limiter_wait: Histogram,
     dns_questions: Family<Labels<2>, Counter>,
     dns_duration: Durations,
     dns_refused: Family<Labels<1>, Counter>,
-    names: Gauge,
+    names: Family<Labels<1>, Gauge>,
     addresses: Gauge,
     predicted_miss: Histogram,
     /// The labels of the lists last seen, so that they can be forgotten.
@@ -57,6 +60,9 @@ pub struct Metrics {
     /// The results seen of each DNS server, so that its labels can be forgotten.
     servers: Mutex<BTreeMap<SocketAddr, BTreeSet<&'static str>>>,
 }
+
+/// What a reconcile can come to.
+const OUTCOMES: [&str; 5] = ["changed", "unchanged", "waiting", "held", "failed"];
 
 /// The label of a list that serves every customer: no customer's id has such a character.
 const EVERY_CUSTOMER: &str = "*";
@@ -121,7 +127,9 @@ impl Metrics {
             leader: register(all, &reference::LEADER, Gauge::default()),
             resources: Resources::new(
                 register(all, &reference::RESOURCES, Family::default()),
+                register(all, &reference::CONDITIONS, Family::default()),
                 register(all, &reference::PROBLEMS, Family::default()),
+                register(all, &reference::WILDCARDS, Gauge::default()),
             ),
             reconciles: register(all, &reference::RECONCILES, Family::default()),
             reconcile_duration: register(all, &reference::RECONCILE_DURATION, reconcile_buckets()),
@@ -131,6 +139,8 @@ impl Metrics {
             feed_fetched: register(all, &reference::FEED_FETCHED, Family::default()),
             feed_age: register(all, &reference::FEED_AGE, Family::default()),
             feed_valid_until: register(all, &reference::FEED_VALID_UNTIL, Family::default()),
+            feed_next_fetch: register(all, &reference::FEED_NEXT_FETCH, Family::default()),
+            limiter_limit: register(all, &reference::LIMITER_LIMIT, Gauge::default()),
             limiter_queue: register(all, &reference::LIMITER_QUEUE, Gauge::default()),
             limiter_wait: register(all, &reference::LIMITER_WAIT, limiter_buckets()),
             dns_questions: register(all, &reference::DNS_QUESTIONS, Family::default()),
@@ -140,7 +150,7 @@ impl Metrics {
                 Family::new_with_constructor(dns_buckets as fn() -> _),
             ),
             dns_refused: register(all, &reference::DNS_REFUSED, Family::default()),
-            names: register(all, &reference::NAMES, Gauge::default()),
+            names: register(all, &reference::NAMES, Family::default()),
             addresses: register(all, &reference::ADDRESSES, Gauge::default()),
             predicted_miss: register(all, &reference::PREDICTED_MISS, miss_buckets()),
             feeds: Mutex::default(),
@@ -148,7 +158,12 @@ impl Metrics {
             registry,
         };
         // A rate or an alert needs the zero from which it counts.
-        drop(metrics.reconciles.get_or_create(&label(&reference::RECONCILES, ["ok".into()])));
+        for outcome in OUTCOMES {
+            drop(metrics.reconciles.get_or_create(&label(&reference::RECONCILES, [outcome.into()])));
+        }
+        for state in NameState::LABELS {
+            drop(metrics.names.get_or_create(&label(&reference::NAMES, [state.into()])));
+        }
         metrics
     }
 
@@ -170,6 +185,11 @@ impl Metrics {
     /// This replica became the leader, or stopped being it.
     pub fn leading(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+    }
+
+    /// This replica stands by: how the resources are is for the leader to say.
+    pub fn forget_resources(&self) {
+        self.resources.clear();
     }
 
     /// A reconcile ended; `outcome` is one of a few words.
@@ -200,23 +220,32 @@ impl Metrics {
     }
 
     /// These are the lists in use, as of `now`: what was said of any other is forgotten. Where a customer's list comes
-    /// in parts, the oldest and the one that ends first count.
+    /// in parts, the oldest, the one that ends first and the one that is asked for first count.
     pub fn feeds_are(&self, feeds: &[FeedSnapshot], now: Timestamp) {
-        let mut current: BTreeMap<Labels<2>, (Option<Duration>, Option<Timestamp>)> = BTreeMap::new();
+        #[derive(Default)]
+        struct Parts {
+            age: Option<Duration>,
+            valid_until: Option<Timestamp>,
+            next_fetch: Option<Timestamp>,
+        }
+        let first = |times: [Option<Timestamp>; 2]| times.into_iter().flatten().min();
+        let mut current: BTreeMap<Labels<2>, Parts> = BTreeMap::new();
         for feed in feeds {
             let customer = feed.key.customer.as_deref().unwrap_or(EVERY_CUSTOMER).to_owned();
             let labels = label(&reference::FEED_AGE, [feed.key.cloud.as_str().into(), customer.into()]);
-            let (age, valid_until) = current.entry(labels).or_default();
-            *age = feed.age.max(*age);
-            *valid_until = feed.valid_until.into_iter().chain(*valid_until).min();
+            let parts = current.entry(labels).or_default();
+            parts.age = feed.age.max(parts.age);
+            parts.valid_until = first([feed.valid_until, parts.valid_until]);
+            parts.next_fetch = first([feed.next_fetch, parts.next_fetch]);
         }
         let queued = feeds.iter().filter(|feed| feed.queue_place.is_some()).count();
         self.limiter_queue.set(count(queued));
         let seconds = |time: Timestamp| time.as_duration().as_secs_f64();
-        let families = [&self.feed_age, &self.feed_fetched, &self.feed_valid_until];
-        for (labels, (age, valid_until)) in &current {
-            let age = age.map(|age| age.as_secs_f64());
-            let values = [age, age.map(|age| seconds(now) - age), valid_until.map(seconds)];
+        let families = [&self.feed_age, &self.feed_fetched, &self.feed_valid_until, &self.feed_next_fetch];
+        for (labels, parts) in &current {
+            let age = parts.age.map(|age| age.as_secs_f64());
+            let fetched = age.map(|age| seconds(now) - age);
+            let values = [age, fetched, parts.valid_until.map(seconds), parts.next_fetch.map(seconds)];
             for (family, value) in families.iter().zip(values) {
                 match value {
                     Some(value) => drop(family.get_or_create(labels).set(value)),
@@ -233,6 +262,11 @@ impl Metrics {
         }
     }
 
+    /// So many requests one host of the API is sent in any minute, at most.
+    pub fn limited_to(&self, requests_per_minute: NonZeroU32) {
+        self.limiter_limit.set(requests_per_minute.get().into());
+    }
+
     /// A request had its turn after `waited`.
     pub fn limiter_waited(&self, waited: Duration) {
         self.limiter_wait.observe(waited.as_secs_f64());
@@ -243,7 +277,11 @@ impl Metrics {
         lock(&self.servers).entry(server).or_default().insert(result);
         let server: Cow<'static, str> = server.to_string().into();
         self.dns_questions.get_or_create(&label(&reference::DNS_QUESTIONS, [server.clone(), result.into()])).inc();
-        self.dns_duration.get_or_create(&label(&reference::DNS_DURATION, [server])).observe(latency.as_secs_f64());
+        self.dns_duration
+            .get_or_create(&label(&reference::DNS_DURATION, [server.clone()]))
+            .observe(latency.as_secs_f64());
+        // An alert on the first refusal needs the zero before it.
+        drop(self.dns_refused.get_or_create(&label(&reference::DNS_REFUSED, [server])));
     }
 
     /// A DNS server's answer held an address that may not be opened.
@@ -256,7 +294,10 @@ impl Metrics {
     pub fn names_are(&self, names: &NamesSnapshot) {
         let held = names.names.iter().flat_map(|name| &name.addresses).filter(|address| address.refused.is_none());
         self.addresses.set(count(held.count()));
-        self.names.set(count(names.names.len()));
+        for state in NameState::LABELS {
+            let so = names.names.iter().filter(|name| name.state.label() == state).count();
+            self.names.get_or_create(&label(&reference::NAMES, [state.into()])).set(count(so));
+        }
         let current: BTreeSet<SocketAddr> = names.servers.iter().map(|server| server.server).collect();
         lock(&self.servers).retain(|server, results| {
             let keep = current.contains(server);

@@ -58,8 +58,10 @@ metrics! {
     BUILD_INFO = Gauge "build_info" ["version"] "Always 1; the version is in the label";
     LEADER = Gauge "leader" [] "1 while this replica leads and writes, 0 while it stands by";
     RESOURCES = Gauge "resources" ["ready"] "CitrixAllowlists by the status of their Ready condition";
+    CONDITIONS = Gauge "conditions" ["type", "status", "reason"] "CitrixAllowlists by what each of their conditions says";
     PROBLEMS = Gauge "problems" ["kind"] "Problems that the CitrixAllowlists list in their status, by kind";
-    RECONCILES = Counter "reconciles_total" ["outcome"] "Reconciles by outcome";
+    WILDCARDS = Gauge "wildcards" [] "Wildcards that nothing in a spec stands in for, over all CitrixAllowlists";
+    RECONCILES = Counter "reconciles_total" ["outcome"] "Reconciles by outcome: changed, unchanged, waiting (for a list or for names), held (by the spec, the mode or a conflict) or failed";
     RECONCILE_DURATION = Histogram "reconcile_duration_seconds" [] "How long a reconcile took";
     WRITES = Counter "writes_total" ["kind", "verb", "result"] "Writes to the API server by kind of object, verb and result";
     FEED_FETCHES = Counter "feed_fetches_total" ["cloud", "result"] "Requests for a list by result";
@@ -67,12 +69,14 @@ metrics! {
     FEED_FETCHED = Gauge "feed_fetched_timestamp_seconds" ["cloud", "customer"] "When the list in use was fetched or last confirmed, in Unix time";
     FEED_AGE = Gauge "feed_age_seconds" ["cloud", "customer"] "How long ago the list in use was fetched or last confirmed";
     FEED_VALID_UNTIL = Gauge "feed_valid_until_timestamp_seconds" ["cloud", "customer"] "Until when the vendor calls the list in use valid, in Unix time";
+    FEED_NEXT_FETCH = Gauge "feed_next_fetch_timestamp_seconds" ["cloud", "customer"] "About when the list is asked for again, in Unix time";
+    LIMITER_LIMIT = Gauge "limiter_requests_per_minute" [] "Requests that one host of the API is sent in any minute, at most";
     LIMITER_QUEUE = Gauge "limiter_queue_length" [] "Requests that wait for their turn under the rate limit";
     LIMITER_WAIT = Histogram "limiter_wait_seconds" [] "How long a request waited for its turn under the rate limit";
     DNS_QUESTIONS = Counter "dns_questions_total" ["server", "result"] "Questions to DNS servers by result";
     DNS_DURATION = Histogram "dns_question_duration_seconds" ["server"] "How long a DNS server took to answer, or to fail";
     DNS_REFUSED = Counter "dns_refused_answers_total" ["server"] "Addresses in answers that may not be opened";
-    NAMES = Gauge "names" [] "Names that are resolved";
+    NAMES = Gauge "names" ["state"] "Names that are asked for, by what DNS says: waiting, answered, absent, failing, or stale: failing for longer than --max-stale";
     ADDRESSES = Gauge "addresses" [] "Addresses held for these names, retained ones included";
     PREDICTED_MISS = Histogram "predicted_miss_seconds" [] "How long an address had been answered before policies allowed it";
 }

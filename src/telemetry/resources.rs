@@ -3,7 +3,9 @@
 use super::metrics::{Labels, label, lock};
 use super::reference;
 use crate::crd::{CitrixAllowlistStatus, ProblemKind};
+use crate::explain_texts::reason_of;
 use crate::subscriber::Subscriber;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use std::collections::HashMap;
@@ -12,24 +14,60 @@ use std::sync::Mutex;
 /// The statuses that a condition can have.
 const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
 
+/// The conditions that a resource can have.
+const TYPES: [&str; 6] = ["Ready", "FeedCurrent", "NamesResolved", "PoliciesApplied", "Reconciling", "Stalled"];
+
+/// A condition's type, status and reason.
+type Said = [&'static str; 3];
+
 /// What one resource adds to the counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Share {
     ready: &'static str,
+    conditions: Vec<Said>,
     problems: Vec<ProblemKind>,
+    wildcards: i64,
+}
+
+impl Share {
+    fn of(status: &CitrixAllowlistStatus) -> Self {
+        let conditions: Vec<Said> = status.conditions.iter().filter_map(said).collect();
+        let ready = conditions.iter().find(|[type_, ..]| *type_ == "Ready");
+        Self {
+            ready: ready.map_or("Unknown", |[_, status, _]| status),
+            conditions,
+            problems: status.problems.iter().map(|problem| problem.kind).collect(),
+            wildcards: status.summary.as_ref().map_or(0, |summary| summary.wildcards),
+        }
+    }
+}
+
+/// A condition in words of this program: none but these become labels.
+fn said(condition: &Condition) -> Option<Said> {
+    let type_ = TYPES.into_iter().find(|type_| *type_ == condition.type_)?;
+    let status = STATUSES.into_iter().find(|status| *status == condition.status)?;
+    Some([type_, status, reason_of(&condition.reason)?.as_str()])
 }
 
 #[derive(Debug)]
 pub(super) struct Resources {
     ready: Family<Labels<1>, Gauge>,
+    conditions: Family<Labels<3>, Gauge>,
     problems: Family<Labels<1>, Gauge>,
+    wildcards: Gauge,
     shares: Mutex<HashMap<Subscriber, Share>>,
 }
 
 impl Resources {
-    /// Every count at zero: an alert needs the zero too.
-    pub fn new(ready: Family<Labels<1>, Gauge>, problems: Family<Labels<1>, Gauge>) -> Self {
-        let resources = Self { ready, problems, shares: Mutex::default() };
+    /// Every count at zero: an alert needs the zero too. Of conditions there are too many; one that no resource has is
+    /// not counted.
+    pub fn new(
+        ready: Family<Labels<1>, Gauge>,
+        conditions: Family<Labels<3>, Gauge>,
+        problems: Family<Labels<1>, Gauge>,
+        wildcards: Gauge,
+    ) -> Self {
+        let resources = Self { ready, conditions, problems, wildcards, shares: Mutex::default() };
         for status in STATUSES {
             resources.add_ready(status, 0);
         }
@@ -40,10 +78,7 @@ impl Resources {
     }
 
     pub fn put(&self, who: &Subscriber, status: &CitrixAllowlistStatus) {
-        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
-        let ready = ready.and_then(|ready| STATUSES.into_iter().find(|status| *status == ready.status));
-        let problems = status.problems.iter().map(|problem| problem.kind).collect();
-        let share = Share { ready: ready.unwrap_or("Unknown"), problems };
+        let share = Share::of(status);
         let mut shares = lock(&self.shares);
         self.count(&share, 1);
         if let Some(before) = shares.insert(who.clone(), share) {
@@ -58,11 +93,21 @@ impl Resources {
         }
     }
 
+    pub fn clear(&self) {
+        for (_, before) in lock(&self.shares).drain() {
+            self.count(&before, -1);
+        }
+    }
+
     fn count(&self, share: &Share, by: i64) {
         self.add_ready(share.ready, by);
         for kind in &share.problems {
             self.add_problem(*kind, by);
         }
+        for said in &share.conditions {
+            self.add_condition(*said, by);
+        }
+        self.wildcards.inc_by(share.wildcards.saturating_mul(by));
     }
 
     fn add_ready(&self, status: &'static str, by: i64) {
@@ -71,5 +116,13 @@ impl Resources {
 
     fn add_problem(&self, kind: ProblemKind, by: i64) {
         self.problems.get_or_create(&label(&reference::PROBLEMS, [format!("{kind:?}").into()])).inc_by(by);
+    }
+
+    fn add_condition(&self, said: Said, by: i64) {
+        let labels = label(&reference::CONDITIONS, said.map(Into::into));
+        let before = self.conditions.get_or_create(&labels).inc_by(by);
+        if before + by == 0 {
+            self.conditions.remove(&labels);
+        }
     }
 }

@@ -107,17 +107,6 @@ fn every_kind_of_problem_has_its_row() {
 }
 
 #[test]
-fn every_reason_has_its_row() {
-    let documentation = text("docs/reasons.md");
-    for reason in citrix_allowlist::reason::Reason::ALL {
-        let row = format!("\n| `{reason}` | ");
-        assert_eq!(documentation.matches(&row).count(), 1, "{row}");
-    }
-    let rows = documentation.lines().filter(|line| line.starts_with("| `")).count();
-    assert_eq!(rows, citrix_allowlist::reason::Reason::ALL.len(), "a row of no reason");
-}
-
-#[test]
 fn the_config_maps_schema_is_the_documented_one() {
     let documentation = text("docs/cidr-configmap.md");
     assert!(documentation.contains(citrix_allowlist::render::config_map::SCHEMA));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::crd::{Problem, ProblemKind};
+use crate::crd::{Problem, ProblemKind, Summary};
 use crate::feed::document::Form;
 use crate::feed::{Cloud, FeedKey};
 use crate::names::{AddressSnapshot, NameSnapshot, NameState, ServerSnapshot};
@@ -30,6 +30,7 @@ fn status(ready: Option<&str>, problems: &[ProblemKind]) -> CitrixAllowlistStatu
     CitrixAllowlistStatus {
         conditions: ready.map(condition).into_iter().collect(),
         problems: problems.iter().map(problem).collect(),
+        summary: Some(Summary { wildcards: 2, ..Summary::default() }),
         ..CitrixAllowlistStatus::default()
     }
 }
@@ -41,7 +42,7 @@ fn feed(customer: Option<&str>, age: u64, valid_until: Option<i64>) -> FeedSnaps
         age: Some(Duration::from_secs(age)),
         valid_until: valid_until.map(at),
         version: None,
-        next_fetch: None,
+        next_fetch: Some(at(3_000)),
         queue_place: Some(1),
         reason: Reason::Fetched,
         held_back: false,
@@ -83,11 +84,12 @@ fn eventful() -> Metrics {
     metrics.leading(true);
     metrics.resource(&who("good"), &status(Some("True"), &[ProblemKind::Wildcard, ProblemKind::Wildcard]));
     metrics.resource(&who("bad"), &status(Some("False"), &[ProblemKind::Wildcard, ProblemKind::Conflict]));
-    metrics.resource(&who("new"), &status(None, &[]));
-    metrics.reconciled("ok", Duration::from_millis(30));
+    metrics.resource(&who("new"), &CitrixAllowlistStatus::default());
+    metrics.reconciled("changed", Duration::from_millis(30));
     metrics.written("NetworkPolicy", "apply", "ok");
     metrics.feed_requested("Global", "Fetched", Duration::from_millis(200));
     metrics.feeds_are(&[feed(Some("testcustomer"), 600, Some(5_000))], at(1_600));
+    metrics.limited_to(NonZeroU32::MIN.saturating_add(4));
     metrics.limiter_waited(Duration::from_secs(12));
     metrics.dns_asked(server(1), "answered", Duration::from_millis(2));
     metrics.dns_asked(server(2), "timeout", Duration::from_secs(2));
@@ -157,20 +159,27 @@ fn values_are_what_happened() {
         "citrix_allowlist_resources{ready=\"True\"} 1",
         "citrix_allowlist_resources{ready=\"False\"} 1",
         "citrix_allowlist_resources{ready=\"Unknown\"} 1",
+        "citrix_allowlist_conditions{type=\"Ready\",status=\"True\",reason=\"Applied\"} 1",
         "citrix_allowlist_problems{kind=\"Wildcard\"} 3",
+        "citrix_allowlist_wildcards 4",
         "citrix_allowlist_problems{kind=\"Conflict\"} 1",
         "citrix_allowlist_problems{kind=\"Limit\"} 0",
-        "citrix_allowlist_reconciles_total{outcome=\"ok\"} 1",
+        "citrix_allowlist_reconciles_total{outcome=\"changed\"} 1",
+        "citrix_allowlist_reconciles_total{outcome=\"failed\"} 0",
         "citrix_allowlist_reconcile_duration_seconds_bucket{le=\"0.05\"} 1",
         "citrix_allowlist_writes_total{kind=\"NetworkPolicy\",verb=\"apply\",result=\"ok\"} 1",
         "citrix_allowlist_feed_fetches_total{cloud=\"Global\",result=\"Fetched\"} 1",
         "citrix_allowlist_feed_fetched_timestamp_seconds{cloud=\"Global\",customer=\"testcustomer\"} 1000.0",
         "citrix_allowlist_feed_age_seconds{cloud=\"Global\",customer=\"testcustomer\"} 600.0",
         "citrix_allowlist_feed_valid_until_timestamp_seconds{cloud=\"Global\",customer=\"testcustomer\"} 5000.0",
+        "citrix_allowlist_feed_next_fetch_timestamp_seconds{cloud=\"Global\",customer=\"testcustomer\"} 3000.0",
         "citrix_allowlist_limiter_queue_length 1",
+        "citrix_allowlist_limiter_requests_per_minute 5",
         "citrix_allowlist_dns_questions_total{server=\"10.244.0.2:53\",result=\"timeout\"} 1",
+        "citrix_allowlist_dns_refused_answers_total{server=\"10.244.0.1:53\"} 0",
         "citrix_allowlist_dns_refused_answers_total{server=\"10.244.0.2:53\"} 1",
-        "citrix_allowlist_names 1",
+        "citrix_allowlist_names{state=\"answered\"} 1",
+        "citrix_allowlist_names{state=\"absent\"} 0",
         "citrix_allowlist_addresses 2",
         "citrix_allowlist_predicted_miss_seconds_count 1",
     ] {
@@ -218,4 +227,39 @@ fn of_a_list_in_parts_the_oldest_and_the_first_to_end_count() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+}
+
+#[test]
+fn a_condition_that_no_resource_has_any_more_is_not_counted() {
+    let metrics = eventful();
+    metrics.resource(&who("good"), &status(Some("False"), &[]));
+    let text = metrics.render();
+    assert!(!text.contains("type=\"Ready\",status=\"True\""), "{text}");
+    assert!(
+        text.contains("citrix_allowlist_conditions{type=\"Ready\",status=\"False\",reason=\"Applied\"} 2"),
+        "{text}"
+    );
+    let mut strange = status(Some("False"), &[]);
+    for condition in &mut strange.conditions {
+        condition.reason = "Invented".to_owned();
+    }
+    metrics.resource(&who("bad"), &strange);
+    assert!(!metrics.render().contains("Invented"));
+}
+
+#[test]
+fn a_standby_says_nothing_of_resources() {
+    let metrics = eventful();
+    metrics.leading(false);
+    metrics.forget_resources();
+    let text = metrics.render();
+    for line in [
+        "citrix_allowlist_leader 0",
+        "citrix_allowlist_resources{ready=\"False\"} 0",
+        "citrix_allowlist_problems{kind=\"Wildcard\"} 0",
+        "citrix_allowlist_wildcards 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("citrix_allowlist_conditions{"), "{text}");
 }

@@ -1,0 +1,40 @@
+//! The reference of all reasons as Markdown, from the table that `explain` prints. Pure.
+
+use super::generated;
+use crate::explain_texts;
+use crate::reason::Reason;
+use std::fmt::Write as _;
+
+/// The whole reference.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text = generated("reasons");
+    text.push_str(
+        "# Reasons\n\n\
+         Each condition in `status.conditions` and each event carries a reason, the label `reason` of\n\
+         `citrix_allowlist_conditions` and the label `result` of `citrix_allowlist_feed_fetches_total` are the same words, and\n\
+         `kubectl citrix-allowlist explain` says the same sentences. Reasons are added, never renamed.\n\n\
+         ## Conditions\n\n\
+         | condition | True means |\n| --- | --- |\n\
+         | `Ready` | The policies in the cluster say what the newest usable list and the newest usable answers say; or Audit mode has computed them. |\n\
+         | `FeedCurrent` | The newest fetch brought or confirmed a list, and the vendor still vouches for it. |\n\
+         | `NamesResolved` | Every name has an address, and something in the spec stands in for every wildcard. |\n\
+         | `PoliciesApplied` | The policies are applied: False in Audit mode. |\n\
+         | `Reconciling` | Work is under way, or is tried again by itself; absent otherwise, as kstatus has it. |\n\
+         | `Stalled` | Nothing will change until somebody mends something; absent otherwise. |\n\n\
+         ## Events\n\n\
+         An event is published on the CitrixAllowlist when `Ready`, `FeedCurrent` or `NamesResolved` changes its status or\n\
+         reason: Normal where the condition is True, a Warning where it is not. A change of rules is told as a Normal event with the reason\n\
+         `Applied`. `SavedListIgnored` concerns no one resource and is published on the operator's own pod. Reasons that pass by\n\
+         themselves are told by the condition alone.\n\n\
+         ## All of them\n\n\
+         | reason | event | what it means | what to do |\n| --- | --- | --- | --- |\n",
+    );
+    for reason in Reason::ALL {
+        let explained = explain_texts::reason(reason);
+        let event = if reason.is_passing() { "no" } else { "yes" };
+        let _ = writeln!(text, "| `{reason}` | {event} | {} | {} |", explained.means, explained.remedy);
+    }
+    text.push_str("\nWhat could not be honoured stands in `status.problems`: see [problems.md](problems.md).\n");
+    text
+}

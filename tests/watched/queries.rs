@@ -1,0 +1,123 @@
+//! Every query of the dashboard and of the alerts against a real Prometheus that scrapes a running operator.
+
+use super::files::{alerts, dashboard, dashboard_queries, selectors};
+use super::prometheus::{JOB, NAMESPACE, Prometheus};
+use crate::common::Stage;
+use std::time::{Duration, Instant};
+use test_support::dns::Behaviour;
+use test_support::operator::Operator;
+use test_support::standin::{Fault, Injection, Validity};
+
+/// Alerts that cannot fire within a test of seconds, or not together with the others: there is one leader, nothing is half an
+/// hour late, the limit of requests is out of reach, and DNS answers most questions. All their series have to be there.
+const QUIET: [&str; 6] = [
+    "CitrixAllowlistNoLeader",
+    "CitrixAllowlistReconcileFailing",
+    "CitrixAllowlistFeedOverdue",
+    "CitrixAllowlistRateLimitNear",
+    "CitrixAllowlistDnsFailing",
+    "CitrixAllowlistRulesLate",
+];
+
+/// How long every query may take to have a result, once what it tells has happened.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A query, and what has to be in its answer.
+struct Expected {
+    what: String,
+    expr: String,
+    labels: Vec<String>,
+}
+
+/// The queries of the dashboard, as Grafana sends them, of the alerts that fire, and the series of all alerts.
+fn expected() -> Vec<Expected> {
+    let sent =
+        |expr: &str| expr.replace("$namespace", NAMESPACE).replace("$job", JOB).replace("$__rate_interval", "1m");
+    let panels = dashboard_queries().into_iter().map(|query| Expected {
+        what: format!("panel {}", query.panel),
+        expr: sent(&query.expr),
+        labels: query.labels,
+    });
+    let alerts = alerts().into_iter().flat_map(|alert| {
+        let quiet = QUIET.contains(&alert.name.as_str());
+        let parts = if quiet { selectors(&alert.expr) } else { vec![alert.expr] };
+        let what = format!("alert {}", alert.name);
+        parts.into_iter().map(move |expr| Expected { what: what.clone(), expr, labels: vec![] })
+    });
+    panels.chain(alerts).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_query_has_an_answer() {
+    let stage = Stage::set().await;
+    stage.standin.set_validity(Validity::AsPublished);
+    stage.standin.inject(Injection::always(Fault::status(429)).of("limited"));
+    let config = stage.operator_config().flag("dns-min-ttl", "1s").flag("first-policy-wait", "1s");
+    let operator = Operator::start(&config).await.expect("an operator");
+    // Before anything happens: rates count from the first scrape.
+    let prometheus = Prometheus::start(operator.url().trim_start_matches("http://")).await;
+    let led = Instant::now();
+    while prometheus.query("citrix_allowlist_leader == 1").await.is_empty() {
+        assert!(led.elapsed() < PATIENCE, "nothing is scraped");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    // One resource is as it should be, but for a name that fails and one that DNS lies about.
+    stage.dns.set("accounts.cloud.com", Behaviour::servfail());
+    stage.dns.set_addresses("liar.example.com", &["127.0.0.1".parse().expect("an address")], 1);
+    stage.dns.set_addresses("moving.example.com", &["198.51.99.1".parse().expect("an address")], 1);
+    let additional = "additional: [{ name: more, fqdns: [liar.example.com, moving.example.com], tcpPorts: \"443\" }]";
+    stage.apply("good", &format!("{{ customerId: testcustomer, geo: us, {additional} }}")).await;
+    stage.apply("nothing", "{ customerId: testcustomer, geo: us, services: { include: [None] } }").await;
+    stage.apply("limited", "{ customerId: limited, geo: us }").await;
+    stage.ready("good").await;
+    // Another's policy has the name that this one needs.
+    let policy = format!(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{ name: taken-egress, namespace: {} }}\n\
+         spec: {{ podSelector: {{}}, policyTypes: [Ingress], ingress: [{{}}] }}\n",
+        stage.namespace.name()
+    );
+    stage.cluster.apply(&policy).await.expect("a policy");
+    stage.apply("taken", "{ customerId: testcustomer, geo: us }").await;
+    stage.dns.set_addresses("moving.example.com", &["198.51.99.2".parse().expect("an address")], 1);
+
+    let mut open = expected();
+    assert!(open.len() > 40, "only {} queries are asked", open.len());
+    let started = Instant::now();
+    loop {
+        let mut left = Vec::new();
+        for query in open {
+            let series = prometheus.query(&query.expr).await;
+            let good = series.iter().any(|one| {
+                let named = query.labels.iter().all(|label| one["metric"].get(label).is_some());
+                named && one["value"][1] != "NaN"
+            });
+            if !good {
+                left.push(query);
+            }
+        }
+        open = left;
+        if open.is_empty() {
+            break;
+        }
+        let missing: Vec<String> = open.iter().map(|query| format!("{}: {}", query.what, query.expr)).collect();
+        if started.elapsed() >= PATIENCE {
+            let metrics = operator.get("/metrics").await.expect("metrics");
+            panic!("without a result:\n{}\n{metrics}", missing.join("\n"));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for alert in alerts().into_iter().filter(|alert| QUIET.contains(&alert.name.as_str())) {
+        let series = prometheus.query(&alert.expr).await;
+        assert!(series.is_empty(), "{} is not quiet: {series:?}", alert.name);
+    }
+    for variable in dashboard()["templating"]["list"].as_array().expect("variables") {
+        let Some(query) = variable["query"]["query"].as_str() else { continue };
+        let (series, label) = query
+            .strip_prefix("label_values(")
+            .and_then(|query| query.strip_suffix(')')?.split_once(", "))
+            .expect("label_values");
+        let values = prometheus.ask(&format!("label/{label}/values"), &[("match[]", series)]).await;
+        assert_eq!(values.as_array().map(Vec::len), Some(1), "{query}: {values}");
+    }
+}
