@@ -550,7 +550,8 @@ async fn a_store_that_fails_delays_and_is_reported_and_harms_nothing() {
     process.feeds.watch(&me, request("acme"));
     pass(2).await;
     assert_eq!(client.count(), 1, "the rate counts as used up where nothing is known");
-    pass(5).await;
+    // Five seconds of it go to a store that takes no note of what is sent.
+    pass(10).await;
     assert_eq!(client.count(), 2, "once it is known, what is corrupt is asked for again");
     assert!(process.view(&me).allowlist.is_some());
     let warnings = heard.warnings.lock().expect("unpoisoned").clone();
