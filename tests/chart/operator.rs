@@ -255,7 +255,7 @@ async fn with_the_charts_rights_the_operator_does_its_work_and_asks_for_nothing_
         })
         .collect();
     let unused: BTreeSet<Right> = granted.iter().filter(|right| !used.contains(right)).cloned().collect();
-    let beyond: BTreeSet<&Right> = unused.difference(&used_otherwise(&granted)).copied().collect();
+    let beyond: BTreeSet<Right> = unused.difference(&used_otherwise(&granted)).cloned().collect();
     assert_eq!(beyond, BTreeSet::new(), "rights that nothing uses");
 }
 
