@@ -1,6 +1,6 @@
 //! The station that writes: from rendered objects to an outcome.
 
-use super::contention::Verdict;
+use super::contention::{Interference, Verdict};
 use super::reconcile::Subject;
 use super::state::State;
 use super::{Context, Error};
@@ -156,7 +156,9 @@ fn leave_contested(context: &Context, state: &mut State, changes: &mut Changes) 
     let now = context.clock.instant();
     let mut again = None;
     for (key, manager) in std::mem::take(&mut changes.foreign_edits) {
-        if let Verdict::Leave(until) = state.contention.found(&key, &manager, now) {
+        let missing = changes.writes.iter().any(|change| matches!(change, Change::Create(of, _) if *of == key));
+        let what = if missing { Interference::Deleted } else { Interference::Edited };
+        if let Verdict::Leave(until) = state.contention.found(&key, &manager, what, now) {
             changes.writes.retain(|change| *change.key() != key);
             again = Some(again.map_or(until, |held: Instant| held.min(until)));
         }
