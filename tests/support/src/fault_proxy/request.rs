@@ -86,13 +86,8 @@ mod tests {
     fn requests_are_read_as_rbac_reads_them() {
         let read = |method: Method, uri: &str| {
             let asked = Asked::of(&method, &uri.parse().expect("an address"));
-<<<<<<< HEAD
             let is_write = asked.is_write();
             (asked.verb, asked.resource, asked.name, is_write)
-=======
-            let write = asked.is_write();
-            (asked.verb, asked.resource, asked.name, write)
->>>>>>> faults
         };
         let policies = "/apis/networking.k8s.io/v1/namespaces/web/networkpolicies";
         let some = |text: &str| Some(text.to_owned());
