@@ -3,11 +3,10 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools test soak check generate demo
+.PHONY: soak help tools test soak check generate demo
 
 # Where tests/build-tools.sh builds to.
 TOOLS := $(or $(CITRIX_ALLOWLIST_TOOLS),$(CURDIR)/.build/bin)
-
 
 # A heading that stands out in a long log.
 heading = @printf '\n==> %s\n' '$(1)'
@@ -30,6 +29,12 @@ soak: ## Run the long tests, for as long as the short ones are too short to see
 	@tests/build-tools.sh test
 	$(call heading,Two minutes behind an erratic CoreDNS: cargo test --test dns_truths)
 	@CITRIX_ALLOWLIST_SOAK=1 cargo test --locked --test dns_truths coredns -- --nocapture
+
+soak: ## Disturb the operator by a seeded schedule for SOAK_MINUTES (3)
+	$(call heading,Programs that the tests stand on: built where missing)
+	@tests/build-tools.sh test
+	$(call heading,Soak: SOAK_MINUTES and SOAK_SEED choose how long and which schedule)
+	@cargo test --locked --test faults soak -- --ignored --nocapture
 
 check: ## Check format, lints, generated files, licences and sources of dependencies
 	$(call heading,Format: cargo fmt --all --check)

@@ -1,11 +1,13 @@
-//! What the operator says about itself: log lines and metrics.
+//! What the operator says about itself: log lines, metrics and traces.
 
 pub mod logging;
 pub mod metrics;
 mod observers;
 pub mod reference;
 mod resources;
+pub mod traces;
 
 pub use logging::{LogFormat, LoggingError};
 pub use metrics::Metrics;
 pub use reference::{MetricDoc, MetricKind};
+pub use traces::Traces;

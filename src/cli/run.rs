@@ -23,7 +23,7 @@ use crate::names::servers::{nameservers, servers_to_ask};
 use crate::names::{HickoryLookup, Names, NamesSettings};
 use crate::server::{Content, Health, Server};
 use crate::subscriber::Waker;
-use crate::telemetry::{Metrics, logging};
+use crate::telemetry::{Metrics, Traces, logging};
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::Client;
@@ -33,6 +33,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// The Lease of all replicas.
@@ -53,7 +54,8 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
-    logging::init(arguments.process.log_format, std::env::var("RUST_LOG").ok().as_deref())?;
+    let traces = Traces::from_environment()?;
+    logging::init(arguments.process.log_format, std::env::var("RUST_LOG").ok().as_deref(), traces.as_ref())?;
     let stop = stop_on_signal()?;
     let clock = Clock::System;
     let metrics = Arc::new(Metrics::default());
@@ -89,12 +91,15 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     let owned = Arc::new(OwnedObjects::default());
     let observer = Arc::clone(&metrics);
     let writer = Writer::new(client.clone(), leadership.clone(), Arc::clone(&owned), observer);
-    let reporter = StatusWriter::new(client.clone(), leadership.clone(), std::env::var("POD_NAME").ok());
+    let instance = std::env::var("POD_NAME").ok();
+    let observer = Arc::clone(&metrics);
+    let reporter = StatusWriter::new(client.clone(), leadership.clone(), instance, observer);
     let pod = std::env::var("POD_NAME").ok();
     let unknown = pod.as_ref().map_or(OwnPod::None, |_| OwnPod::Unknown { namespace: namespace.clone() });
     let (own_pod_sender, own_pod) = watch::channel(unknown);
+    let mut helpers = JoinSet::new();
     if let Some(pod) = &pod {
-        tokio::spawn(learn_own_pod(client.clone(), namespace.clone(), pod.clone(), own_pod_sender));
+        helpers.spawn(learn_own_pod(client.clone(), namespace.clone(), pod.clone(), own_pod_sender));
     }
     let reference = pod.map(|name| ObjectReference {
         api_version: Some("v1".to_owned()),
@@ -158,22 +163,22 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         }),
     };
     let server = tokio::spawn(server.run(content, serving.clone()));
-    let tasks = [
-        tokio::spawn(ask_servers(names.clone(), facts.receiver(), resolv_conf, arguments.names.dns_server.clone())),
-        tokio::spawn(warnings.publish(reporter, reference)),
-        tokio::spawn(tell_readiness(health.clone(), "resources", resources_listed)),
-        tokio::spawn(tell_readiness(health.clone(), "objects", owned_listed.clone())),
-        tokio::spawn(tell_readiness(health.clone(), "cluster facts", facts.completion())),
-        tokio::spawn(cluster_watch::keep_owned(client.clone(), scope, owned, waker, owned_synced)),
-        tokio::spawn({
-            let (feeds, leading) = (feeds, leadership.receiver());
-            async move { feeds.run(leading).await }
-        }),
-        tokio::spawn({
-            let (names, leading) = (names, leadership.receiver());
-            async move { names.run(leading).await }
-        }),
-    ];
+    helpers.spawn(ask_servers(names.clone(), facts.receiver(), resolv_conf, arguments.names.dns_server.clone()));
+    helpers.spawn(warnings.publish(reporter, reference));
+    helpers.spawn(tell_readiness(health.clone(), "resources", resources_listed));
+    helpers.spawn(tell_readiness(health.clone(), "objects", owned_listed.clone()));
+    helpers.spawn(tell_readiness(health.clone(), "cluster facts", facts.completion()));
+    // These never end by themselves: where one does, the process is of no more use.
+    let mut vital = JoinSet::new();
+    vital.spawn(cluster_watch::keep_owned(client.clone(), scope, owned, waker, owned_synced));
+    vital.spawn({
+        let (feeds, leading) = (feeds, leadership.receiver());
+        async move { feeds.run(leading).await }
+    });
+    vital.spawn({
+        let (names, leading) = (names, leadership.receiver());
+        async move { names.run(leading).await }
+    });
 
     let inputs = Inputs {
         store,
@@ -184,16 +189,28 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         synced: vec![owned_listed, facts.completion()],
         health,
     };
-    controller::run(context, inputs, stop).await;
-    for task in tasks {
-        task.abort();
-    }
+    let mut controlling = std::pin::pin!(controller::run(context, inputs, stop.clone()));
+    let broken = tokio::select! {
+        () = &mut controlling => false,
+        Some(_) = vital.join_next() => {
+            tracing::error!("a part that never ends has ended: the process leaves, to be started again");
+            stop.cancel();
+            controlling.await;
+            true
+        }
+    };
+    vital.shutdown().await;
+    helpers.shutdown().await;
     lease_stop.cancel();
     if let Some(task) = lease_task {
         let _ = task.await;
     }
     serving.cancel();
     let _ = server.await;
+    if let Some(traces) = traces {
+        traces.flush().await;
+    }
+    anyhow::ensure!(!broken, "a part of the operator ended by itself");
     tracing::info!("stopped");
     Ok(())
 }

@@ -55,7 +55,7 @@ pub enum WriteError {
 /// Told of every write that was carried out or refused, for logs and metrics.
 pub trait WriteObserver: Send + Sync {
     /// One write of `kind` by `verb` ended; `result` is `ok` or the sort of failure.
-    fn wrote(&self, kind: Kind, verb: &'static str, result: &'static str);
+    fn wrote(&self, kind: &'static str, verb: &'static str, result: &'static str);
 }
 
 /// What a change came to.
@@ -126,7 +126,7 @@ impl Writer {
             Err(WriteError::Unavailable { .. }) => "unavailable",
             Err(WriteError::NotLeading) => "not_leading",
         };
-        self.observer.wrote(change.key().kind, change.verb(), outcome);
+        self.observer.wrote(change.key().kind.as_str(), change.verb(), outcome);
         result
     }
 

@@ -27,7 +27,9 @@ impl Desired {
         }
     }
 
-    fn digest(&self) -> Option<Digest> {
+    /// The digest of the fields that the operator owns in it.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
         match self {
             Self::Policy(policy) => digest::of_policy(policy),
             Self::ConfigMap(map) => digest::of_config_map(map),
@@ -52,6 +54,15 @@ impl Change {
     pub const fn key(&self) -> &ObjectKey {
         match self {
             Self::Create(key, _) | Self::Update(key, _, _) | Self::Delete(key, _) => key,
+        }
+    }
+
+    /// What it writes; nothing where it deletes.
+    #[must_use]
+    pub const fn desired(&self) -> Option<&Desired> {
+        match self {
+            Self::Create(_, desired) | Self::Update(_, desired, _) => Some(desired),
+            Self::Delete(..) => None,
         }
     }
 

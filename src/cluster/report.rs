@@ -1,6 +1,7 @@
 //! Tells the user: status and events on a resource.
 
-use super::client::deadline;
+use super::apply::WriteObserver;
+use super::client::{CallError, deadline};
 use super::lease::Leadership;
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FIELD_MANAGER};
 use crate::reason::Reason;
@@ -11,6 +12,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest that a status write or an event may take.
@@ -22,6 +24,7 @@ pub struct StatusWriter {
     client: Client,
     leadership: Leadership,
     recorder: Recorder,
+    observer: Arc<dyn WriteObserver>,
 }
 
 impl fmt::Debug for StatusWriter {
@@ -45,10 +48,16 @@ pub enum StatusError {
 }
 
 impl StatusWriter {
-    /// A writer that signs its events as `instance`.
-    pub fn new(client: Client, leadership: Leadership, instance: Option<String>) -> Self {
+    /// A writer that signs its events as `instance`, and tells `observer` of every write as one of kind
+    /// `CitrixAllowlist` (its status) or `Event`.
+    pub fn new(
+        client: Client,
+        leadership: Leadership,
+        instance: Option<String>,
+        observer: Arc<dyn WriteObserver>,
+    ) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance };
-        Self { recorder: Recorder::new(client.clone(), reporter), client, leadership }
+        Self { recorder: Recorder::new(client.clone(), reporter), client, leadership, observer }
     }
 
     /// Writes the status of a resource as of `resource_version`; returns the version it got.
@@ -81,7 +90,9 @@ impl StatusWriter {
         });
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(&applied);
-        match deadline(limit, api.patch_status(&name, &parameters, &patch)).await {
+        let result = deadline(limit, api.patch_status(&name, &parameters, &patch)).await;
+        self.observer.wrote("CitrixAllowlist", "apply", outcome(result.as_ref().err()));
+        match result {
             Ok(written) => Ok(written.metadata.resource_version),
             Err(error) if matches!(error.code(), Some(404 | 409)) => Err(StatusError::Changed),
             Err(error) => Err(StatusError::Failed(error.to_string())),
@@ -114,6 +125,16 @@ impl StatusWriter {
         if let Err(error) = deadline(limit, self.recorder.publish(&event, reference)).await {
             tracing::warn!(reason = %note.reason, %error, "an event could not be published");
         }
+    }
+}
+
+/// How a write ended, as the metrics name it.
+fn outcome(error: Option<&CallError>) -> &'static str {
+    match error.map(CallError::code) {
+        None => "ok",
+        Some(Some(404 | 409)) => "changed",
+        Some(Some(400..=403 | 405..=408 | 410..=428 | 430..=499)) => "refused",
+        Some(_) => "unavailable",
     }
 }
 

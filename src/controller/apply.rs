@@ -5,7 +5,7 @@ use super::reconcile::Subject;
 use super::state::State;
 use super::{Context, Error};
 use crate::cluster::apply::{Done, WriteError};
-use crate::cluster::changes::{self, Change, Changes, Precondition};
+use crate::cluster::changes::{self, Change, Changes, Desired, Precondition};
 use crate::cluster::owned::{Kind, ObjectKey};
 use crate::crd::{Problem, ProblemKind, WouldApply};
 use crate::feed::Allowlist;
@@ -34,6 +34,9 @@ pub(super) struct Rendered<'a> {
     pub allowlist: &'a Arc<Allowlist>,
     pub addresses: &'a Addresses,
 }
+
+/// Stands for a field manager that left no name behind.
+const UNNAMED: &str = "";
 
 /// How the station ended.
 pub(super) struct Ended {
@@ -70,11 +73,13 @@ pub(super) async fn apply(
     if !audit {
         keep_last_good(plan, subject, &mut changes);
     }
+    find_undone(state, &mut changes);
     let left = leave_contested(context, state, &mut changes);
     let activates = !audit && !observed.keys().any(|key| key.kind == Kind::Policy);
     if let Err(error) = carry_out(subject, context, activates, &changes).await {
         return failed(error);
     }
+    remember_written(state, &changes);
     context.names.allowed(addresses);
     let told = tell_applied(subject, context, state, plan, &changes, allowlist);
     let mut ended = Ended::well(match would_apply {
@@ -125,6 +130,27 @@ fn keep_last_good(plan: &Plan, subject: &Subject<'_>, changes: &mut Changes) {
     }
 }
 
+/// A deletion, or a field that was cut out, leaves no field manager behind. It shows by what is to be written: the same
+/// as the last time.
+fn find_undone(state: &State, changes: &mut Changes) {
+    for change in &changes.writes {
+        let undone = change.desired().and_then(Desired::digest);
+        let told = changes.foreign_edits.iter().any(|(key, _)| key == change.key());
+        if !told && undone.is_some() && undone == state.left.get(change.key()).copied() {
+            changes.foreign_edits.push((change.key().clone(), UNNAMED.into()));
+        }
+    }
+}
+
+fn remember_written(state: &mut State, changes: &Changes) {
+    for change in &changes.writes {
+        match change.desired().and_then(Desired::digest) {
+            Some(digest) => drop(state.left.insert(change.key().clone(), digest)),
+            None => drop(state.left.remove(change.key())),
+        }
+    }
+}
+
 /// Takes out the writes to objects that somebody keeps changing; returns when to look again.
 fn leave_contested(context: &Context, state: &mut State, changes: &mut Changes) -> Option<Instant> {
     let now = context.clock.instant();
@@ -140,11 +166,15 @@ fn leave_contested(context: &Context, state: &mut State, changes: &mut Changes) 
 }
 
 fn contested(key: &ObjectKey, manager: &str) -> Problem {
-    let message = format!(
-        "the field manager {manager} keeps changing {} {}; stop it, or take the object out of its reach",
-        key.kind.as_str(),
-        key.name
-    );
+    let (kind, name) = (key.kind.as_str(), &key.name);
+    let message = match manager {
+        UNNAMED => format!(
+            "somebody keeps deleting {kind} {name}, or fields of it; look for a controller or a pipeline that does, and stop it"
+        ),
+        manager => format!(
+            "the field manager {manager} keeps changing {kind} {name}; stop it, or take the object out of its reach"
+        ),
+    };
     Problem::new(ProblemKind::Conflict, &*key.name, None, message)
 }
 
@@ -233,6 +263,7 @@ fn tell_applied(
     let added: Vec<String> = now.difference(&known).map(|(_, network)| network.to_string()).collect();
     let removed: Vec<String> = known.difference(&now).map(|(_, network)| network.to_string()).collect();
     let cause = match changes.foreign_edits.first() {
+        Some((_, manager)) if &**manager == UNNAMED => "somebody deleted an object, or fields of it".to_owned(),
         Some((_, manager)) => format!("{manager} changed an object"),
         None if before.is_none() => "first seen by this process".to_owned(),
         None if added.is_empty() && removed.is_empty() => "an object was missing or differed".to_owned(),

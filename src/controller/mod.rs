@@ -25,18 +25,20 @@ use crate::render::Limits;
 use crate::server::Health;
 use crate::subscriber::Subscriber;
 use crate::telemetry::Metrics;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt as _, Stream, StreamExt};
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
 use reconcile::Subject;
 use state::{Allowed, States};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use turns::Turns;
 
 /// The longest that one reconcile may take: a policy, a ConfigMap and a status, each with its own deadline, on a bad day.
@@ -179,6 +181,9 @@ pub enum Error {
     /// It took too long.
     #[error("not done within {} s", RECONCILE_DEADLINE.as_secs())]
     Deadline,
+    /// The operator's own fault: it panicked.
+    #[error("a defect in the operator, to be reported with the panic logged above; what is applied stays")]
+    Defect,
 }
 
 /// Whose a failure is to mend, and so how soon to try again.
@@ -198,9 +203,10 @@ impl Error {
             Self::Write(WriteError::Changed(_) | WriteError::NotLeading)
             | Self::Status(StatusError::Changed | StatusError::NotLeading) => Mender::Nobody,
             Self::Write(WriteError::Refused { .. } | WriteError::NotOurs(_)) => Mender::Person,
-            Self::Write(WriteError::Unavailable { .. }) | Self::Status(StatusError::Failed(_)) | Self::Deadline => {
-                Mender::Cluster
-            }
+            Self::Write(WriteError::Unavailable { .. })
+            | Self::Status(StatusError::Failed(_))
+            | Self::Deadline
+            | Self::Defect => Mender::Cluster,
         }
     }
 }
@@ -214,12 +220,24 @@ async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Context>) -> Res
     let state = context.states.of(&who);
     let mut state = state.lock().await;
     let started = context.clock.instant();
-    let reconcile = reconcile::reconcile(&resource, &context, &mut state);
-    let result = match tokio::time::timeout(RECONCILE_DEADLINE, reconcile).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::Deadline),
+    let span = tracing::info_span!(
+        "reconcile",
+        allowlist = %who,
+        generation = resource.metadata.generation,
+        transaction = tracing::field::Empty,
+        outcome = tracing::field::Empty,
+    );
+    let reconcile = reconcile::reconcile(&resource, &context, &mut state).instrument(span.clone());
+    // A defect that one resource brings out must not stop the others.
+    let guarded = AssertUnwindSafe(tokio::time::timeout(RECONCILE_DEADLINE, reconcile)).catch_unwind();
+    let result = match guarded.await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(Error::Deadline),
+        Err(_) => Err(Error::Defect),
     };
     let outcome = result.as_ref().map_or("failed", |(outcome, _)| outcome);
+    span.record("outcome", outcome);
+    let _entered = span.enter();
     context.metrics.reconciled(outcome, context.clock.instant().saturating_duration_since(started));
     match result {
         Ok((_, action)) => {
@@ -234,7 +252,7 @@ async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Context>) -> Res
                 Mender::Cluster | Mender::Person => backoff::delay(state.failures, fastrand::f64()),
             };
             if error.mender() != Mender::Nobody {
-                tracing::warn!(resource = %who, failures = state.failures, retry_in = ?delay, %error, "reconcile failed");
+                tracing::warn!(failures = state.failures, retry_in = ?delay, %error, "reconcile failed");
             }
             Ok(Action::requeue(delay))
         }
@@ -268,7 +286,7 @@ where
     Changes: Stream<Item = Vec<ResourceChange>> + Send + 'static,
 {
     let Inputs { store, changes, mut woken, mut facts, mut leading, synced, health } = inputs;
-    let mut synced = stream_of(synced);
+    let mut synced = stream_of(synced).fuse();
     let mut known = false;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     let (queue, requests) = tokio::sync::mpsc::unbounded_channel::<ObjectRef<CitrixAllowlist>>();
@@ -289,10 +307,12 @@ where
         let leads = *leading.borrow_and_update();
         // Here and not where it changes: a change that comes together with another is seen only here.
         context.metrics.leading(leads);
-        let ready = leads && known;
-        if ready && term.is_none() {
+        if leads && known && term.is_none() {
             tracing::info!("leading: reconciling");
-            context.feeds.restore().await;
+            tokio::select! {
+                () = context.feeds.restore() => {}
+                () = stop.cancelled() => break,
+            }
             while requests.lock().await.try_recv().is_ok() {}
             term = Some(Term::begin(Arc::clone(&context), store.clone(), Arc::clone(&requests)));
             request_all();
@@ -336,7 +356,10 @@ where
 fn stream_of(receivers: Vec<watch::Receiver<bool>>) -> impl Stream<Item = bool> + Unpin {
     let state = (receivers, true);
     Box::pin(futures::stream::unfold(state, |(mut receivers, first)| async move {
-        if !first && !receivers.is_empty() {
+        if !first && receivers.is_empty() {
+            return None;
+        }
+        if !first {
             let changes = receivers.iter_mut().map(|receiver| Box::pin(receiver.changed()));
             // A sender that is gone never changes again: its watch has ended, and the process with it.
             if futures::future::select_all(changes).await.0.is_err() {

@@ -5,7 +5,7 @@ use super::apply::Rendered;
 use super::ending::{Ending, Progress, feed_findings, report};
 use super::state::{Shrunk, State};
 use super::surroundings;
-use super::{Context, Error, OwnPod};
+use super::{Context, Error, Mender, OwnPod};
 use crate::cluster::apply::OwnerIdentity;
 use crate::cluster::owned::{self, Kind};
 use crate::crd::{CitrixAllowlist, Mode, Problem, ProblemKind};
@@ -25,6 +25,7 @@ use kube::runtime::controller::Action;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::{Instrument as _, Span, debug_span};
 
 /// How soon a resource in the operator's own namespace is looked at again while its labels are not known.
 const OWN_POD_RETRY: Duration = Duration::from_secs(2);
@@ -34,6 +35,8 @@ pub(super) struct Subject<'a> {
     pub resource: &'a CitrixAllowlist,
     pub identity: OwnerIdentity,
     pub generation: i64,
+    /// The span of this reconcile.
+    pub span: Span,
 }
 
 impl<'a> Subject<'a> {
@@ -44,6 +47,7 @@ impl<'a> Subject<'a> {
             resource,
             identity: OwnerIdentity { subscriber, uid },
             generation: resource.metadata.generation.unwrap_or_default(),
+            span: Span::current(),
         }
     }
 
@@ -56,6 +60,9 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// After how many failures in a row those are told that pass by themselves.
+const TOLD_AFTER: u32 = 5;
+
 /// Brings the cluster to what a resource asks for, and its status to what is so.
 pub(super) async fn reconcile(
     resource: &CitrixAllowlist,
@@ -67,8 +74,16 @@ pub(super) async fn reconcile(
         *state = State { uid: Arc::clone(&subject.identity.uid), ..State::default() };
     }
     let mut progress = advance(&subject, context, state).await;
+    // The cluster moved on between decision and write: the decision is made anew at once, and there is nothing to tell
+    // of, unless it goes on.
+    let passing = |failure: &Error| failure.mender() == Mender::Nobody && state.failures < TOLD_AFTER;
+    if progress.failure.as_ref().is_some_and(passing)
+        && let Some(failure) = progress.failure.take()
+    {
+        return Err(failure);
+    }
     if !is_provisional(&subject, state, &progress) {
-        report(&subject, context, state, &mut progress).await?;
+        report(&subject, context, state, &mut progress).instrument(debug_span!("status")).await?;
         state.reported = true;
     }
     match progress.failure {
@@ -118,7 +133,12 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     }
     let (guard, facts) = context.surroundings();
 
+    let station = debug_span!("feed").entered();
     let view = context.feeds.watch(subject.who(), FeedRequest::from_spec(spec));
+    if let Some(transaction) = &view.transaction_id {
+        // The reconcile's own span, so that every line of it can be told to the vendor's support.
+        subject.span.record("transaction", tracing::field::display(transaction));
+    }
     ended.refreshed(subject, context);
     ended.handled_refresh = view.handled_refresh.as_deref().map(str::to_owned);
     ended.feed = Some(feed_findings(&view));
@@ -127,6 +147,8 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         return ended.with(Outcome::WaitingForFeed);
     };
 
+    drop(station);
+    let station = debug_span!("select").entered();
     let (allowlist, shrunk) =
         state.believe(subject.generation, &view, newest, |list| plan::select(spec, list, &guard).endpoints.len());
     if let Some(shrunk) = shrunk {
@@ -134,7 +156,9 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         ended.problems.push(held_back(newest, shrunk));
     }
     let selection = plan::select(spec, &allowlist, &guard);
+    drop(station);
 
+    let station = debug_span!("names").entered();
     remember(subject, context, state, &selection, &facts);
     let retention = spec.address_retention.duration();
     let known = context.names.watch(subject.who(), &selection.names, retention);
@@ -149,16 +173,19 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     }
     let nothing = Inherited::default();
     let inherited = state.inherited.as_ref().map_or(&nothing, |(inherited, _)| inherited);
-    let pods = surroundings::pods(subject, context).await;
+    drop(station);
+    let pods = surroundings::pods(subject, context).instrument(debug_span!("pods")).await;
     ended.problems.extend(pods.problem());
-    let plan = plan::decide(&plan::Inputs {
-        spec,
-        selection: &selection,
-        addresses: &addresses,
-        facts: &facts,
-        guard: &guard,
-        inherited,
-        declared_ports: pods.declared_ports(),
+    let plan = debug_span!("decide").in_scope(|| {
+        plan::decide(&plan::Inputs {
+            spec,
+            selection: &selection,
+            addresses: &addresses,
+            facts: &facts,
+            guard: &guard,
+            inherited,
+            declared_ports: pods.declared_ports(),
+        })
     });
     ended.planned(&plan, &addresses);
 
@@ -190,7 +217,8 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     }
     state.passed = true;
 
-    let mut objects = render::objects(&owner, spec, &plan, &context.settings.limits, &layout);
+    let mut objects =
+        debug_span!("render").in_scope(|| render::objects(&owner, spec, &plan, &context.settings.limits, &layout));
     ended.rendered(&plan, &objects);
     if hold.is_some() {
         // One direction is applied already and is kept right; the other appears when it may.
@@ -201,7 +229,7 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     ended.again = [ended.again, inherited_left, state.memory.left(retention)].into_iter().flatten().min();
     let held = hold.map(|hold| hold.outcome);
     let rendered = Rendered { plan: &plan, objects, would_apply, held, allowlist: &allowlist, addresses: &addresses };
-    ended.apply(subject, context, state, rendered).await
+    ended.apply(subject, context, state, rendered).instrument(debug_span!("apply")).await
 }
 
 /// Whether the pods selected may be isolated at all.

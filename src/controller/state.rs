@@ -1,6 +1,8 @@
 //! What the controller keeps of a resource between its reconciles. Everything in it can be lost: the cluster remembers.
 
 use super::contention::Contention;
+use crate::cluster::digest::Digest;
+use crate::cluster::owned::ObjectKey;
 use crate::crd::CitrixAllowlistStatus;
 use crate::feed::{Allowlist, FeedView};
 use crate::names::{AnsweredTime, Memory};
@@ -8,8 +10,8 @@ use crate::net::Direction;
 use crate::plan::Inherited;
 use crate::subscriber::Subscriber;
 use ipnet::IpNet;
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -37,6 +39,8 @@ pub struct State {
     pub believed: Option<(i64, Arc<Allowlist>)>,
     /// What was allowed when it was last applied, to tell what changed.
     pub allowed: Option<Arc<[(Direction, IpNet)]>>,
+    /// What its objects were when they were last written. One that is to be written the same again was undone.
+    pub left: BTreeMap<ObjectKey, Digest>,
     /// Foreign edits of its objects.
     pub contention: Contention,
     /// The status last written: the version it was decided on, the version it got, and what it says.

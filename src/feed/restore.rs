@@ -29,13 +29,19 @@ impl Feeds {
                 true
             }
             Err(error) => {
-                let message = format!("saved lists cannot be read, requests wait for a minute ({error})");
+                let message =
+                    format!("saved lists cannot be read, requests wait until they can, for a minute at most ({error})");
                 shared.observer.store_warning(&message);
                 let now = shared.clock.instant();
                 let mut table = shared.lock();
                 let urls = [&shared.settings.global_url, &shared.settings.japan_url].into_iter();
                 for url in urls.chain(shared.settings.static_list_urls.values()) {
-                    table.hosts.entry(origin(url)).or_insert_with(|| shared.host()).limiter.fill(now);
+                    let host = table.hosts.entry(origin(url)).or_insert_with(|| shared.host());
+                    // Once: what was sent before this process is a minute old a minute from its first try.
+                    if host.unpresumed.is_none() {
+                        host.unpresumed = Some(host.limiter.clone());
+                        host.limiter.fill(now);
+                    }
                 }
                 false
             }
@@ -56,6 +62,12 @@ impl Feeds {
         let mut guard = shared.lock();
         let table = &mut *guard;
         table.restored = true;
+        // What was sent is known now, and need not be presumed any more.
+        for host in table.hosts.values_mut() {
+            if let Some(limiter) = host.unpresumed.take() {
+                host.limiter = limiter;
+            }
+        }
         for (name, host) in saved.requests.hosts {
             let held = table.hosts.entry(name).or_insert_with(|| shared.host());
             held.limiter.restore(&host.sent, now, wall);

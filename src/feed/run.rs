@@ -22,7 +22,7 @@ const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(30);
 /// How long the store may take. What is sent is still counted here when it takes longer.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often, and how far apart, reading what was saved is tried before it is done without.
-const RESTORE_TRIES: u32 = 6;
+const RESTORE_TRIES: u32 = 9;
 const RESTORE_PAUSE: Duration = Duration::from_secs(10);
 /// How many redirects in a row are believed.
 const MOST_REDIRECTS: u32 = 3;
@@ -60,7 +60,7 @@ impl Feeds {
         }
         for attempt in 0..RESTORE_TRIES {
             if attempt > 0 {
-                tokio::time::sleep(RESTORE_PAUSE).await;
+                tokio::time::sleep(RESTORE_PAUSE.min(Duration::from_secs(1 << attempt.min(8)) / 2)).await;
             }
             if self.try_restore().await {
                 break;
@@ -138,6 +138,7 @@ impl Feeds {
                 let (key, candidate) = (keys.swap_remove(index), candidates.swap_remove(index));
                 host.turns.serve(&candidate);
                 let ticket = host.limiter.send();
+                host.unpresumed = None;
                 shared.observer.limiter_waited(&name, now.saturating_duration_since(candidate.due));
                 let Some(entry) = table.entries.get_mut(&key) else { continue };
                 entry.in_flight = true;

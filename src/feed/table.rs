@@ -68,6 +68,8 @@ pub(super) struct RefreshTokens {
 
 pub(super) struct Host {
     pub(super) limiter: Limiter,
+    /// The limiter as it was before the rate was presumed to be used up; `None` where it was not.
+    pub(super) unpresumed: Option<Limiter>,
     pub(super) turns: Turns,
     pub(super) paused_until: Option<Instant>,
 }
@@ -212,7 +214,8 @@ impl Shared {
     pub(super) fn host(&self) -> Host {
         let limit = usize::try_from(self.settings.requests_per_minute.get()).unwrap_or(usize::MAX);
         let window = MINUTE.saturating_add(self.settings.request_margin);
-        Host { limiter: Limiter::new(limit, window), turns: Turns::default(), paused_until: None }
+        let limiter = Limiter::new(limit, window);
+        Host { limiter, unpresumed: None, turns: Turns::default(), paused_until: None }
     }
 
     /// Reads a document for an entry, or for one customer of an entry that serves them all.

@@ -1,16 +1,20 @@
 //! Log lines, for people or for machines, on standard error: standard output belongs to the commands' results.
 
+use super::traces::Traces;
 use clap::ValueEnum;
 use std::io::IsTerminal as _;
 use thiserror::Error;
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 /// What is logged unless `RUST_LOG` says otherwise. kube repeats a refused watch at every attempt; whoever watches
-/// says it once.
-pub const DEFAULT_FILTER: &str = "info,kube_runtime::watcher=error";
+/// says it once. Its spans around a reconcile repeat ours, and what its client reports is an error of its caller's.
+pub const DEFAULT_FILTER: &str =
+    "info,kube_runtime::watcher=error,kube_runtime::controller=warn,kube_client::client::builder=off";
 
 /// How log lines look (`--log-format`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -38,35 +42,39 @@ pub enum LoggingError {
     Twice(#[from] TryInitError),
 }
 
-/// Sets logging up for the whole process. `filter` is `RUST_LOG`'s value; unset or empty, [`DEFAULT_FILTER`] holds.
+/// Sets logging up for the whole process, and `traces` where there are to be any. `filter` is `RUST_LOG`'s value; unset or empty, [`DEFAULT_FILTER`] holds.
 ///
 /// # Errors
 /// Where the filter cannot be understood, or logging was set up before.
-pub fn init(format: LogFormat, filter: Option<&str>) -> Result<(), LoggingError> {
+pub fn init(format: LogFormat, filter: Option<&str>, traces: Option<&Traces>) -> Result<(), LoggingError> {
     let colour = std::io::stderr().is_terminal();
-    subscriber(format, filter, colour, std::io::stderr)?.try_init()?;
+    let lines = lines(format, filter, colour, std::io::stderr)?;
+    tracing_subscriber::registry().with(lines).with(traces.map(Traces::layer)).try_init()?;
     Ok(())
 }
 
-fn subscriber<W>(
+/// Lines for people or machines, of what the filter lets through.
+fn lines<S, W>(
     format: LogFormat,
     filter: Option<&str>,
     colour: bool,
     writer: W,
-) -> Result<Box<dyn Subscriber + Send + Sync>, LoggingError>
+) -> Result<impl Layer<S> + use<S, W>, LoggingError>
 where
+    S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let value = filter.filter(|value| !value.trim().is_empty()).unwrap_or(DEFAULT_FILTER);
     let filter =
         EnvFilter::builder().parse(value).map_err(|reason| LoggingError::Filter { value: value.to_owned(), reason })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(writer);
-    Ok(match format {
-        LogFormat::Text => Box::new(lines.finish()),
-        LogFormat::Json => Box::new(
-            lines.json().with_ansi(false).flatten_event(true).with_current_span(true).with_span_list(false).finish(),
-        ),
-    })
+    let lines = tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(writer);
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => {
+            lines.json().with_ansi(false).flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+        }
+    };
+    Ok(lines.with_filter(filter))
 }
 
 #[cfg(test)]
@@ -92,7 +100,8 @@ mod tests {
     fn logged(format: LogFormat, filter: Option<&str>) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let subscriber = subscriber(format, filter, false, move || writer.clone()).expect("a subscriber");
+        let lines = lines(format, filter, false, move || writer.clone()).expect("a layer");
+        let subscriber = tracing_subscriber::registry().with(lines);
         tracing::subscriber::with_default(subscriber, || {
             let span = tracing::info_span!("reconcile", allowlist = "citrix/daas-us", generation = 3);
             span.in_scope(|| tracing::info!(added = 2, "applied"));
@@ -125,7 +134,9 @@ mod tests {
 
     #[test]
     fn a_filter_that_makes_no_sense_is_refused_with_an_example() {
-        let error = subscriber(LogFormat::Text, Some("citrix=loud"), false, std::io::sink).err().expect("refused");
+        let lines =
+            lines::<tracing_subscriber::Registry, _>(LogFormat::Text, Some("citrix=loud"), false, std::io::sink);
+        let error = lines.err().expect("refused");
         assert!(error.to_string().starts_with("RUST_LOG=\"citrix=loud\" is no filter such as info,"), "{error}");
     }
 }

@@ -2,7 +2,6 @@
 
 use super::Metrics;
 use crate::cluster::apply::WriteObserver;
-use crate::cluster::owned::Kind;
 use crate::feed::{CompletedFetch, FeedObserver};
 use crate::names::{Family, NamesObserver, RefusedAddress};
 use crate::net::DomainName;
@@ -11,8 +10,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 impl WriteObserver for Metrics {
-    fn wrote(&self, kind: Kind, verb: &'static str, result: &'static str) {
-        self.written(kind.as_str(), verb, result);
+    fn wrote(&self, kind: &'static str, verb: &'static str, result: &'static str) {
+        self.written(kind, verb, result);
     }
 }
 

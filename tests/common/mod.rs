@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod listed;
+pub mod recorder;
 pub mod watched;
+pub mod world;
 
 use citrix_allowlist::crd::{CitrixAllowlist, CitrixAllowlistStatus};
 use ipnet::IpNet;
@@ -200,4 +202,18 @@ pub fn cidrs(policy: &NetworkPolicy) -> BTreeSet<IpNet> {
 /// Whether a policy's rules name a network that holds the address.
 pub fn holds(policy: &NetworkPolicy, address: IpAddr) -> bool {
     cidrs(policy).iter().any(|network| network.contains(&address))
+}
+
+/// Asks every 20 ms until there is an answer, at most so long.
+pub async fn eventually<T>(within: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let deadline = std::time::Instant::now() + within;
+    loop {
+        if let Some(answer) = ask().await {
+            return Some(answer);
+        }
+        if std::time::Instant::now() >= deadline {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 const UID: &str = "0b6f6d0c-5a5e-4a39-9f0b-1f1d3b1c5a11";
 
 impl WriteObserver for () {
-    fn wrote(&self, _: Kind, _: &'static str, _: &'static str) {}
+    fn wrote(&self, _: &'static str, _: &'static str, _: &'static str) {}
 }
 
 fn policy() -> Value {

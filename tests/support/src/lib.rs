@@ -6,6 +6,7 @@ pub mod coredns;
 pub mod cyclonus;
 pub mod demo;
 pub mod dns;
+pub mod fault_proxy;
 pub mod fixture;
 pub mod free_port;
 pub mod operator;

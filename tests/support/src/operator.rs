@@ -119,6 +119,12 @@ impl Operator {
         Ok(line.and_then(|value| value.trim().parse().ok()))
     }
 
+    /// The flag that it listens by, which no other operator has.
+    #[must_use]
+    pub fn listen(&self) -> String {
+        format!("--listen=127.0.0.1:{}", self.port)
+    }
+
     /// The process, to signal, wait for and read the log of.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process

@@ -21,7 +21,7 @@ use tokio_rustls::server::TlsStream;
 
 /// Cuts one connection.
 #[derive(Debug, Default)]
-pub(super) struct Switch {
+pub(crate) struct Switch {
     cut: AtomicBool,
     tls: bool,
     reader: AtomicWaker,
@@ -30,12 +30,12 @@ pub(super) struct Switch {
 
 impl Switch {
     /// Whether the connection is an HTTPS one.
-    pub(super) fn is_tls(&self) -> bool {
+    pub(crate) fn is_tls(&self) -> bool {
         self.tls
     }
 
     /// Resets the connection: its next read or write fails and the peer sees a RST.
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::SeqCst);
         self.reader.wake();
         self.writer.wake();
@@ -44,7 +44,7 @@ impl Switch {
 
 /// The switches of every connection that may still be open.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Connections(Arc<Mutex<Vec<Weak<Switch>>>>);
+pub(crate) struct Connections(Arc<Mutex<Vec<Weak<Switch>>>>);
 
 impl Connections {
     fn add(&self, tls: bool) -> Arc<Switch> {
@@ -56,7 +56,7 @@ impl Connections {
     }
 
     /// Resets every open connection.
-    pub(super) fn cut_all(&self) {
+    pub(crate) fn cut_all(&self) {
         let switches = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for switch in switches.iter().filter_map(Weak::upgrade) {
             switch.cut();
@@ -72,7 +72,7 @@ enum Stream {
 
 /// One accepted connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: Stream,
     switch: Arc<Switch>,
 }
@@ -130,7 +130,7 @@ impl AsyncWrite for Connection {
 
 /// Hands accepted connections, after their TLS handshake where there is one, to axum.
 #[derive(Debug)]
-pub(super) struct Connecting {
+pub(crate) struct Connecting {
     accepted: mpsc::Receiver<(Connection, SocketAddr)>,
     address: SocketAddr,
     _acceptor: JoinSet<()>,
@@ -140,7 +140,7 @@ pub(super) struct Connecting {
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Connecting {
-    pub(super) fn new(
+    pub(crate) fn new(
         listener: TcpListener,
         tls: Option<Arc<ServerConfig>>,
         connections: Connections,
@@ -198,9 +198,9 @@ impl Listener for Connecting {
 
 /// What a handler knows about the connection its request came on.
 #[derive(Clone, Debug)]
-pub(super) struct Peer {
-    pub(super) address: SocketAddr,
-    pub(super) switch: Arc<Switch>,
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) switch: Arc<Switch>,
 }
 
 impl Connected<IncomingStream<'_, Connecting>> for Peer {

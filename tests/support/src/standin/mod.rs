@@ -7,7 +7,7 @@
 
 mod answer;
 mod authority;
-mod connection;
+pub(crate) mod connection;
 mod document;
 mod fault;
 mod limit;

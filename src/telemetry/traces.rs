@@ -1,0 +1,91 @@
+//! Traces of reconciles, sent by OTLP over HTTP where the environment names a collector.
+//!
+//! The variables are OpenTelemetry's own: `OTEL_EXPORTER_OTLP_ENDPOINT` (or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`),
+//! `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`,
+//! `OTEL_SDK_DISABLED`. Without an endpoint nothing is collected.
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithHttpConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::runtime::Tokio;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::span_processor_with_async_runtime::BatchSpanProcessor;
+use std::time::Duration;
+use thiserror::Error;
+use tracing::Subscriber;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::Layer;
+use tracing_subscriber::registry::LookupSpan;
+
+/// How long the last spans may take to reach the collector when the process ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How long one batch may take.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The service's name unless the environment gives another.
+const SERVICE: &str = "citrix-allowlist-operator";
+/// Whose spans are sent: ours, not those of the libraries.
+const TARGET: &str = "citrix_allowlist";
+
+/// Why no traces can be sent, although the environment asks for it.
+#[derive(Debug, Error)]
+pub enum TracesError {
+    /// The client cannot be made.
+    #[error("traces cannot be sent: {0}")]
+    Client(#[from] reqwest::Error),
+    /// The endpoint or a header cannot be understood.
+    #[error("traces cannot be sent, look at OTEL_EXPORTER_OTLP_ENDPOINT and _HEADERS: {0}")]
+    Exporter(#[from] ExporterBuildError),
+}
+
+/// Sends spans, in batches.
+#[derive(Debug)]
+pub struct Traces {
+    provider: SdkTracerProvider,
+}
+
+impl Traces {
+    /// What the environment asks for; `None` where it names no endpoint. To be called within the runtime that sends.
+    ///
+    /// # Errors
+    /// Where the environment's settings cannot be used.
+    pub fn from_environment() -> Result<Option<Self>, TracesError> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let endpoint =
+            ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"].into_iter().find_map(variable);
+        let disabled = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        if endpoint.is_none() || disabled {
+            return Ok(None);
+        }
+        let client = reqwest::Client::builder().timeout(EXPORT_TIMEOUT).build()?;
+        let exporter = SpanExporter::builder().with_http().with_http_client(client).build()?;
+        let mut resource = Resource::builder();
+        if variable("OTEL_SERVICE_NAME").is_none() {
+            resource = resource.with_service_name(SERVICE);
+        }
+        let processor = BatchSpanProcessor::builder(exporter, Tokio).build();
+        let provider =
+            SdkTracerProvider::builder().with_span_processor(processor).with_resource(resource.build()).build();
+        Ok(Some(Self { provider }))
+    }
+
+    /// What hands spans over to it.
+    pub fn layer<S>(&self) -> impl Layer<S> + use<S>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let tracer = self.provider.tracer(SERVICE);
+        let spans = Targets::new().with_target(TARGET, tracing::Level::DEBUG);
+        tracing_opentelemetry::layer().with_tracer(tracer).with_filter(spans)
+    }
+
+    /// Sends what is left, for two seconds at most.
+    pub async fn flush(self) {
+        // It blocks, and what it waits for runs on this runtime.
+        let ended = tokio::task::spawn_blocking(move || self.provider.shutdown());
+        match tokio::time::timeout(FAREWELL, ended).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!(%error, "the last traces did not reach the collector"),
+            Ok(Err(_)) | Err(_) => tracing::warn!("the last traces did not reach the collector in time"),
+        }
+    }
+}

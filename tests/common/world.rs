@@ -1,0 +1,94 @@
+//! The outside as fault tests and the soak see it: a small list that moves on step by step, and its names in DNS. What
+//! each step opens is told to the recorder before anybody can know it.
+
+use super::recorder::{Opening, Recorder};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use test_support::dns::DnsServer;
+use test_support::standin::{Cloud, Document, Endpoint, Service, Standin, StandinConfig};
+
+/// The port of everything in the list.
+const PORT: u16 = 443;
+/// A network that the list gives by address, in every step.
+const NETWORK: ([Ipv4Addr; 2], &str) =
+    ([Ipv4Addr::new(13, 107, 6, 152), Ipv4Addr::new(13, 107, 6, 153)], "13.107.6.152/31");
+
+/// The vendor and DNS.
+pub struct World {
+    pub standin: Standin,
+    pub dns: DnsServer,
+    step: u8,
+}
+
+impl World {
+    /// The first step's list and names.
+    pub async fn start() -> Self {
+        let config = StandinConfig { global: document(0), ..StandinConfig::unlimited() };
+        let standin = Standin::start(config).await.expect("the stand-in");
+        let dns = DnsServer::start().await.expect("a DNS server");
+        let world = Self { standin, dns, step: 0 };
+        world.answer(0);
+        world
+    }
+
+    /// What the newest step opens.
+    pub fn openings(&self) -> BTreeSet<Opening> {
+        let step = self.step;
+        let addresses = NETWORK.0.into_iter().chain(steady(step)).chain([passing(step)]);
+        addresses.map(|address| (address, PORT)).collect()
+    }
+
+    /// The next step: the list loses a name and gets another, and the name that stays gets one more address.
+    pub fn advance(&mut self, recorder: &Recorder) {
+        self.step += 1;
+        recorder.publish(self.openings());
+        self.answer(self.step);
+        self.standin.publish(Cloud::Global, document(self.step));
+    }
+
+    /// Which step it is.
+    pub fn step(&self) -> u8 {
+        self.step
+    }
+
+    fn answer(&self, step: u8) {
+        let steady: Vec<IpAddr> = steady(step).map(IpAddr::V4).collect();
+        self.dns.set_addresses("steady.example.com", &steady, 1);
+        self.dns.set_addresses(&name(step), &[IpAddr::V4(passing(step))], 1);
+    }
+}
+
+fn name(step: u8) -> String {
+    format!("step{step}.example.com")
+}
+
+fn steady(step: u8) -> impl Iterator<Item = Ipv4Addr> {
+    // Two apart, so that none is merged with its neighbour.
+    (0..=step).map(|index| Ipv4Addr::new(20, 64, index, 11))
+}
+
+fn passing(step: u8) -> Ipv4Addr {
+    Ipv4Addr::new(52, 160, step, 21)
+}
+
+fn document(step: u8) -> Document {
+    let mut document = Document::default();
+    document.meta.version = format!("2026-06-01T{:02}:{:02}:00Z", step / 60, step % 60);
+    document.meta.valid_until = Some("2099-01-01T00:00:00Z".to_owned());
+    document.services = vec![Service {
+        name: "DaaS".to_owned(),
+        direction: Some("outbound".to_owned()),
+        endpoints: vec![
+            Endpoint {
+                geo: Some("us".to_owned()),
+                fqdns: vec!["steady.example.com".to_owned(), name(step)],
+                ..Endpoint::default()
+            },
+            Endpoint { geo: Some("us".to_owned()), ips: vec![NETWORK.1.to_owned()], ..Endpoint::default() },
+        ],
+        tcp_ports: Some(PORT.to_string()),
+        required: Some(true),
+        ..Service::default()
+    }];
+    document
+}

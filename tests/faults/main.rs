@@ -1,0 +1,11 @@
+//! Faults between the operator and its cluster: for each, what is kept, what is said, and how it recovers.
+
+mod answers;
+#[path = "../common/mod.rs"]
+mod common;
+mod leaders;
+mod matrix;
+mod objects;
+mod outages;
+mod soak;
+mod trial;

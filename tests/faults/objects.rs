@@ -1,0 +1,192 @@
+//! What others do to our objects, and what the API server's own rules say against them.
+
+use super::common::eventually;
+use super::matrix::Row;
+use super::trial::{Closed, RESOURCE, Trial, seconds};
+use citrix_allowlist::reason::Reason;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+use std::time::Duration;
+use test_support::operator::{Operator, OperatorConfig};
+
+const EGRESS: &str = "daas-egress";
+
+async fn edit(trial: &Trial, manager: &str, egress: serde_json::Value) {
+    let stranger = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+    let change = Patch::Merge(json!({ "spec": { "egress": egress } }));
+    trial.policies().patch(EGRESS, &stranger, &change).await.expect("edited");
+}
+
+/// How often the operator wrote policies since the fault began.
+fn fought(trial: &Trial) -> usize {
+    trial.proxy.since(trial.began).iter().filter(|passed| passed.asked.resource == "networkpolicies").count()
+}
+
+pub async fn edited(row: &Row) -> Closed {
+    let mut trial = Trial::begin().await;
+    trial.fault();
+    edit(&trial, "kubectl-edit", json!([])).await;
+    let undone = eventually(Duration::from_secs(5), async || trial.recorder.is_newest().then_some(())).await;
+    assert!(undone.is_some(), "{}\n{}", trial.recorder.difference(), trial.logs());
+    // And one that keeps coming back is told by name, and not fought in a loop.
+    let elsewhere =
+        json!([{ "to": [{ "ipBlock": { "cidr": "8.8.8.8/32" } }], "ports": [{ "port": 53, "protocol": "UDP" }] }]);
+    for _ in 0..30 {
+        edit(&trial, "other-controller", elsewhere.clone()).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let message = trial.says("Ready", "False", Reason::Conflict.as_str()).await;
+    assert!(message.contains("other-controller"), "{message}");
+    let fought = fought(&trial);
+    assert!(fought <= 8, "{fought} writes against 31 edits");
+    trial.close(row).await
+}
+
+pub async fn cut_out(row: &Row) -> Closed {
+    let mut trial = Trial::begin().await;
+    trial.fault();
+    for _ in 0..30 {
+        edit(&trial, "kubectl-patch", json!([])).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let message = trial.says("Ready", "False", Reason::Conflict.as_str()).await;
+    assert!(message.contains("somebody keeps deleting"), "{message}");
+    let fought = fought(&trial);
+    assert!(fought <= 8, "{fought} writes against 30 edits");
+    trial.close(row).await
+}
+
+pub async fn deleted(row: &Row) -> Closed {
+    let mut trial = Trial::begin().await;
+    trial.fault();
+    trial.recorder.may_be_absent(true);
+    trial.policies().delete(EGRESS, &DeleteParams::default()).await.expect("deleted");
+    let maps =
+        kube::Api::<k8s_openapi::api::core::v1::ConfigMap>::namespaced(trial.client.clone(), trial.namespace.name());
+    maps.delete(&format!("{RESOURCE}-cidrs"), &DeleteParams::default()).await.expect("deleted");
+    trial.right(Duration::from_secs(5)).await;
+    trial.recorder.may_be_absent(false);
+    trial.close(row).await
+}
+
+pub async fn not_ours(row: &Row) -> Closed {
+    let mut trial = Trial::bare().await;
+    trial.fault();
+    let stranger = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": { "name": EGRESS, "namespace": trial.namespace.name() },
+        "spec": { "podSelector": { "matchLabels": { "app": "other" } }, "policyTypes": ["Egress"] },
+    });
+    trial.cluster.apply(&stranger.to_string()).await.expect("a stranger's policy");
+    let config = trial.single();
+    trial.operators.push(Operator::start(&config).await.expect("an operator"));
+    trial.create().await;
+    let message = trial.says("Ready", "False", Reason::Conflict.as_str()).await;
+    assert!(message.contains(EGRESS) && message.contains("adopt"), "{message}");
+    let held = trial.policies().get(EGRESS).await.expect("still there");
+    assert!(
+        held.metadata.owner_references.is_none() && held.spec.expect("a spec").egress.is_none(),
+        "it was taken over"
+    );
+    trial.policies().delete(EGRESS, &DeleteParams::default()).await.expect("deleted");
+    // What woke nobody by a watch is looked at again; a person who will not wait asks for a fetch.
+    trial.ask().await;
+    trial.close(row).await
+}
+
+pub async fn quota(row: &Row) -> Closed {
+    let mut trial = Trial::bare().await;
+    trial.fault();
+    let namespace = trial.namespace.name().to_owned();
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "none", "namespace": namespace },
+        "spec": { "hard": { "count/networkpolicies.networking.k8s.io": "0" } },
+    });
+    trial.cluster.apply(&quota.to_string()).await.expect("a quota");
+    let counted = eventually(Duration::from_secs(20), async || {
+        let question = ["-n", &namespace, "get", "resourcequota", "none", "-o", "jsonpath={.status.used}"];
+        let used = trial.cluster.kubectl(&question);
+        used.await.ok().filter(|used| !used.is_empty())
+    });
+    counted.await.expect("the quota is counted");
+    let config = trial.single();
+    trial.operators.push(Operator::start(&config).await.expect("an operator"));
+    trial.create().await;
+    let message = trial.says("Ready", "False", Reason::ApplyFailed.as_str()).await;
+    assert!(message.contains("exceeded quota: none"), "{message}");
+    trial.cluster.kubectl(&["-n", &namespace, "delete", "resourcequota", "none"]).await.expect("deleted");
+    trial.close(row).await
+}
+
+pub async fn admission_denies(row: &Row) -> Closed {
+    let mut trial = Trial::begin().await;
+    let namespace = trial.namespace.name().to_owned();
+    let name = format!("deny-{namespace}");
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": { "name": name },
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": { "resourceRules": [{ "apiGroups": ["networking.k8s.io"], "apiVersions": ["v1"],
+                "operations": ["CREATE", "UPDATE"], "resources": ["networkpolicies"] }] },
+            "validations": [{ "expression": "false", "message": "policies here are the platform team's" }],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": { "name": name },
+        "spec": { "policyName": name, "validationActions": ["Deny"],
+            "matchResources": { "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": namespace } } } },
+    });
+    trial.cluster.apply(&policy.to_string()).await.expect("an admission policy");
+    trial.cluster.apply(&binding.to_string()).await.expect("a binding");
+    let in_force = eventually(Duration::from_secs(20), async || {
+        let label = Patch::Merge(json!({ "metadata": { "labels": { "probe": "x" } } }));
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        trial.policies().patch(EGRESS, &dry, &label).await.is_err().then_some(())
+    });
+    in_force.await.expect("it is in force");
+    trial.fault();
+    trial.advance().await;
+    let message = trial.says("Ready", "False", Reason::ApplyFailed.as_str()).await;
+    assert!(message.contains("the platform team's"), "{message}");
+    trial.cluster.kubectl(&["delete", "validatingadmissionpolicybinding", &name]).await.expect("deleted");
+    trial.cluster.kubectl(&["delete", "validatingadmissionpolicy", &name]).await.expect("deleted");
+    trial.close(row).await
+}
+
+pub async fn namespace_terminating(row: &Row) -> Closed {
+    let mut trial = Trial::bare().await;
+    let doomed = trial.cluster.fresh_namespace("doomed").await.expect("a namespace");
+    let config: OperatorConfig = trial.single().flag("watch-namespace", doomed.name());
+    trial.operators.push(Operator::start(&config).await.expect("an operator"));
+    trial.create().await;
+    trial.right(Duration::from_secs(30)).await;
+    trial.recorder.may_be_absent(false);
+    let manifest = trial.manifest().replace(trial.namespace.name(), doomed.name());
+    trial.cluster.apply(&manifest).await.expect("a resource");
+    let policies =
+        kube::Api::<k8s_openapi::api::networking::v1::NetworkPolicy>::namespaced(trial.client.clone(), &doomed);
+    eventually(Duration::from_secs(20), async || policies.get_opt(EGRESS).await.ok()?).await.expect("a policy");
+    // Something that holds the namespace up, so that it is terminating for a while.
+    let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "holds", "namespace": doomed.name(), "finalizers": ["example.com/hold"] } });
+    trial.cluster.apply(&map.to_string()).await.expect("a ConfigMap");
+    trial.fault();
+    trial.cluster.kubectl(&["delete", "namespace", doomed.name(), "--wait=false"]).await.expect("deleted");
+    trial.advance().await;
+    seconds(4).await;
+    let release = [
+        "-n",
+        doomed.name(),
+        "patch",
+        "configmap",
+        "holds",
+        "--type=merge",
+        "-p",
+        "{\"metadata\":{\"finalizers\":null}}",
+    ];
+    trial.cluster.kubectl(&release).await.expect("released");
+    let gone = eventually(Duration::from_secs(30), async || {
+        let namespaces = kube::Api::<k8s_openapi::api::core::v1::Namespace>::all(trial.client.clone());
+        namespaces.get_opt(doomed.name()).await.ok()?.is_none().then_some(())
+    });
+    assert!(gone.await.is_some(), "the operator holds a namespace up");
+    trial.close(row).await
+}
