@@ -1,8 +1,8 @@
 //! The station that writes: from rendered objects to an outcome.
 
 use super::contention::{Interference, Verdict};
-use super::reconcile::Subject;
 use super::state::State;
+use super::subject::Subject;
 use super::{Context, Error};
 use crate::cluster::apply::{Done, WriteError};
 use crate::cluster::changes::{self, Change, Changes, Desired, Precondition};

@@ -1,11 +1,11 @@
 //! How a reconcile ends: what it has found, whichever station ended it, and what status says of that.
 
 use super::apply::{self, Ended, Rendered};
-use super::reconcile::Subject;
 use super::state::{State, Written};
+use super::subject::Subject;
 use super::{Context, Error};
 use crate::cluster::owned::{Kind, ObjectKey, Observed};
-use crate::crd::{FeedStatus, Problem, REFRESH_ANNOTATION, Summary};
+use crate::crd::{FeedStatus, REFRESH_ANNOTATION};
 use crate::feed::FeedView;
 use crate::names::{Addresses, NameState};
 use crate::plan::Plan;
@@ -32,32 +32,26 @@ pub(super) struct Progress {
     pub unasked: bool,
 }
 
-/// What a reconcile has found so far, for whichever station ends it.
-pub(super) struct Ending {
-    pub generation: i64,
-    pub feed: Option<FeedFindings>,
-    pub names: Option<NameFindings>,
-    pub summary: Option<Summary>,
-    pub policies: Vec<String>,
-    pub problems: Vec<Problem>,
-    pub handled_refresh: Option<String>,
-    pub again: Option<Duration>,
-    pub unasked: bool,
-}
-
-impl Ending {
-    pub fn new(subject: &Subject<'_>, observed: &BTreeMap<ObjectKey, Observed>) -> Self {
-        Self {
+impl Progress {
+    /// Nothing found yet but what is applied; whichever station ends the way says with what outcome.
+    pub fn begun(subject: &Subject<'_>, observed: &BTreeMap<ObjectKey, Observed>) -> Self {
+        let findings = Findings {
             generation: subject.generation,
+            outcome: Outcome::WaitingForFeed,
             feed: None,
             names: None,
             summary: None,
             policies: policy_names(observed.keys()),
             problems: Vec::new(),
             handled_refresh: None,
-            again: None,
-            unasked: false,
-        }
+        };
+        Self { findings, again: None, failure: None, wrote: false, told: None, unasked: false }
+    }
+
+    /// Ends with this outcome.
+    pub fn with(mut self, outcome: Outcome) -> Self {
+        self.findings.outcome = outcome;
+        self
     }
 
     /// Hands a request for a fetch to the feed, once for each value of the annotation.
@@ -73,20 +67,20 @@ impl Ending {
         let waiting =
             addresses.by_name.values().filter(|name| name.addresses.is_empty() && !name.state.is_definitive()).count();
         self.unasked = addresses.by_name.values().any(|name| name.state == NameState::Waiting);
-        self.names = Some(NameFindings {
+        self.findings.names = Some(NameFindings {
             waiting,
             silent: !addresses.by_name.is_empty() && addresses.by_name.values().all(|name| name.state.is_failing()),
             unresolved: plan.names.saturating_sub(plan.names_resolved).saturating_sub(waiting),
             wildcards: plan.wildcards,
             required_wildcard: plan.required_wildcard_unhonoured,
         });
-        self.summary = Some(Objects::default().summary(plan));
-        self.problems.extend(plan.problems.iter().cloned());
+        self.findings.summary = Some(Objects::default().summary(plan));
+        self.findings.problems.extend(plan.problems.iter().cloned());
     }
 
     pub fn rendered(&mut self, plan: &Plan, objects: &Objects) {
-        self.summary = Some(objects.summary(plan));
-        self.problems.extend(objects.problems.iter().cloned());
+        self.findings.summary = Some(objects.summary(plan));
+        self.findings.problems.extend(objects.problems.iter().cloned());
     }
 
     pub async fn apply(
@@ -95,35 +89,17 @@ impl Ending {
         context: &Context,
         state: &mut State,
         rendered: Rendered<'_>,
-    ) -> Progress {
+    ) -> Self {
         let Ended { outcome, problems, again, failure, wrote, told } =
             apply::apply(subject, context, state, rendered).await;
-        self.problems.extend(problems);
+        self.findings.problems.extend(problems);
         self.again = [self.again, again].into_iter().flatten().min();
         let observed = context.owned.of(subject.who(), &subject.identity.uid);
-        self.policies = policy_names(observed.keys());
-        if let Some(summary) = &mut self.summary {
-            summary.policies = i64::try_from(self.policies.len()).unwrap_or(i64::MAX);
+        self.findings.policies = policy_names(observed.keys());
+        if let Some(summary) = &mut self.findings.summary {
+            summary.policies = i64::try_from(self.findings.policies.len()).unwrap_or(i64::MAX);
         }
-        let mut progress = self.with(outcome);
-        progress.failure = failure;
-        progress.wrote = wrote;
-        progress.told = told;
-        progress
-    }
-
-    pub fn with(self, outcome: Outcome) -> Progress {
-        let findings = Findings {
-            generation: self.generation,
-            outcome,
-            feed: self.feed,
-            names: self.names,
-            summary: self.summary,
-            policies: self.policies,
-            problems: self.problems,
-            handled_refresh: self.handled_refresh,
-        };
-        Progress { findings, again: self.again, failure: None, wrote: false, told: None, unasked: self.unasked }
+        Self { failure, wrote, told, ..self }.with(outcome)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::activation;
 use super::apply::Rendered;
-use super::ending::{Ending, Progress, feed_findings, report};
+use super::ending::{Progress, feed_findings, report};
 use super::state::{Shrunk, State};
+use super::subject::Subject;
 use super::surroundings;
 use super::{Context, Error, Mender, OwnPod};
-use crate::cluster::apply::OwnerIdentity;
 use crate::cluster::owned::{self, Kind};
 use crate::crd::{CitrixAllowlist, Mode, Problem, ProblemKind};
 use crate::facts::ClusterFacts;
@@ -17,7 +17,6 @@ use crate::net::cidr::{canonical_set, covers};
 use crate::plan::{self, Inherited, Selection, Target};
 use crate::render;
 use crate::status::Outcome;
-use crate::subscriber::Subscriber;
 use ipnet::IpNet;
 use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt as _};
@@ -25,40 +24,10 @@ use kube::runtime::controller::Action;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::{Instrument as _, Span, debug_span};
+use tracing::{Instrument as _, debug_span};
 
 /// How soon a resource in the operator's own namespace is looked at again while its labels are not known.
 const OWN_POD_RETRY: Duration = Duration::from_secs(2);
-
-/// A resource being reconciled.
-pub(super) struct Subject<'a> {
-    pub resource: &'a CitrixAllowlist,
-    pub identity: OwnerIdentity,
-    pub generation: i64,
-    /// The span of this reconcile.
-    pub span: Span,
-}
-
-impl<'a> Subject<'a> {
-    pub fn of(resource: &'a CitrixAllowlist) -> Self {
-        let subscriber = Subscriber::new(resource.namespace().unwrap_or_default(), resource.name_any());
-        let uid = resource.uid().unwrap_or_default().into();
-        Self {
-            resource,
-            identity: OwnerIdentity { subscriber, uid },
-            generation: resource.metadata.generation.unwrap_or_default(),
-            span: Span::current(),
-        }
-    }
-
-    pub fn who(&self) -> &Subscriber {
-        &self.identity.subscriber
-    }
-
-    fn mode(&self) -> Mode {
-        self.resource.spec.mode
-    }
-}
 
 /// After how many failures in a row those are told that pass by themselves.
 const TOLD_AFTER: u32 = 5;
@@ -123,7 +92,7 @@ fn outcome(progress: &Progress) -> &'static str {
 async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) -> Progress {
     let spec = &subject.resource.spec;
     let observed = context.owned.of(subject.who(), &subject.identity.uid);
-    let mut ended = Ending::new(subject, &observed);
+    let mut ended = Progress::begun(subject, &observed);
     if spec.suspend {
         return ended.with(Outcome::Suspended);
     }
@@ -140,9 +109,9 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         subject.span.record("transaction", tracing::field::display(transaction));
     }
     ended.refreshed(subject, context);
-    ended.handled_refresh = view.handled_refresh.as_deref().map(str::to_owned);
-    ended.feed = Some(feed_findings(&view));
-    ended.problems.extend(view.problems.iter().cloned());
+    ended.findings.handled_refresh = view.handled_refresh.as_deref().map(str::to_owned);
+    ended.findings.feed = Some(feed_findings(&view));
+    ended.findings.problems.extend(view.problems.iter().cloned());
     let Some(newest) = &view.allowlist else {
         return ended.with(Outcome::WaitingForFeed);
     };
@@ -153,7 +122,7 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         state.believe(subject.generation, &view, newest, |list| plan::select(spec, list, &guard).endpoints.len());
     if let Some(shrunk) = shrunk {
         context.feeds.confirm(subject.who());
-        ended.problems.push(held_back(newest, shrunk));
+        ended.findings.problems.push(held_back(newest, shrunk));
     }
     let selection = plan::select(spec, &allowlist, &guard);
     drop(station);
@@ -175,7 +144,7 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     let inherited = state.inherited.as_ref().map_or(&nothing, |(inherited, _)| inherited);
     drop(station);
     let pods = surroundings::pods(subject, context).instrument(debug_span!("pods")).await;
-    ended.problems.extend(pods.problem());
+    ended.findings.problems.extend(pods.problem());
     let plan = debug_span!("decide").in_scope(|| {
         plan::decide(&plan::Inputs {
             spec,

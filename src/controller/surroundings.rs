@@ -1,7 +1,7 @@
 //! What stands around the policies: the pods they select, as far as a report needs them.
 
 use super::Context;
-use super::reconcile::Subject;
+use super::subject::Subject;
 use crate::cluster::pods::{ListError, SelectedPods};
 use crate::crd::{DirectionChoice, Mode, Problem, ProblemKind, WouldApply};
 use crate::net::{Direction, Protocol};
