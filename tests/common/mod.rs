@@ -87,6 +87,13 @@ impl Stage {
             .variable("RUST_LOG", "info,citrix_allowlist=debug")
     }
 
+    /// The same without one flag, to be given otherwise.
+    pub fn operator_config_without(&self, flag: &str) -> OperatorConfig {
+        let mut config = self.operator_config();
+        config.arguments.retain(|argument| !argument.starts_with(&format!("--{flag}=")));
+        config
+    }
+
     pub async fn operator(&self) -> Operator {
         Operator::start(&self.operator_config()).await.expect("an operator")
     }

@@ -2,50 +2,111 @@
 
 use crate::common::Stage;
 use crate::common::watched::generations;
+use citrix_allowlist::crd::REFRESH_ANNOTATION;
 use serde_json::json;
 use std::time::Duration;
-use test_support::standin::{Fault, StandinConfig, Validity};
+use test_support::operator::{Operator, OperatorConfig};
+use test_support::standin::{ConnectProxy, Fault, ProxyConfig, RetryAfter, StandinConfig, TestAuthority, Validity};
 
 const WITHIN: Duration = Duration::from_secs(8);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failing_feed_leaves_policies_alone_and_status_says_so() {
-    let validity = Validity::Rolling(Duration::from_secs(2));
+/// What the API does wrong, and the reason that condition, event and metric give for it.
+type Failure = (Fault, &'static str);
+
+/// Each failure in turn on a running operator: policies stay untouched; the condition, an event and a metric tell the
+/// reason; and the next good answer ends it.
+async fn survives(failures: &[Failure], within: Duration) {
+    let validity = Validity::Rolling(Duration::from_secs(3600));
     let stage = Stage::with(StandinConfig { validity, ..StandinConfig::unlimited() }).await;
-    let _operator = stage.operator().await;
-    stage
-        .apply(
-            "daas-us",
-            "{ customerId: testcustomer, geo: us, direction: all, refresh: { minInterval: 1s, maxInterval: 2s } }",
-        )
-        .await;
+    let operator = stage.operator().await;
+    stage.apply("daas-us", "{ customerId: testcustomer, geo: us, direction: all }").await;
     stage.ready("daas-us").await;
     stage.condition("daas-us", "FeedCurrent", "True", WITHIN).await;
     let policies = stage.watch_policies().await;
     let before = generations(&policies.now());
     assert_eq!(before.len(), 2);
-    let faults = [
-        (Fault::status(500), "FeedUnavailable"),
-        (Fault::Reset, "FeedUnavailable"),
-        (Fault::MalformedJson, "FeedMalformed"),
-        (Fault::HtmlPage, "FeedMalformed"),
-        (Fault::EmptyServices, "FeedMalformed"),
-    ];
-    for (fault, reason) in faults {
+    let ask = async |token: String| stage.annotate("daas-us", REFRESH_ANNOTATION, &token).await;
+    for (fault, reason) in failures {
+        let series = format!("citrix_allowlist_feed_fetches_total{{cloud=\"Global\",result=\"{reason}\"}}");
+        let count = async || operator.metric(&series).await.expect("metrics").unwrap_or_default();
+        let counted = count().await;
         stage.standin.fail(fault.clone());
-        let message = stage.reason("daas-us", "FeedCurrent", reason, WITHIN).await;
+        ask(format!("during {fault:?}")).await;
+        let message = stage.reason("daas-us", "FeedCurrent", reason, within).await;
         assert!(message.len() > 20, "{fault:?}: {message}");
+        assert!(count().await > counted, "{fault:?}: {series}");
         assert_eq!(generations(&policies.now()), before, "{fault:?}");
+        let told = stage.cluster.kubectl(&["-n", stage.namespace.name(), "get", "events"]).await.expect("events");
+        assert!(reason.starts_with("RateLimited") || told.contains(reason), "{fault:?}: {told}");
         stage.standin.clear_faults();
         // After a failure it waits some seconds; a person who knows that it is over does not have to.
-        stage.annotate("daas-us", "citrix-allowlist.io/refresh-requested-at", &format!("after {fault:?}")).await;
+        ask(format!("after {fault:?}")).await;
         stage.condition("daas-us", "FeedCurrent", "True", WITHIN).await;
     }
     let status = stage.status("daas-us").await;
     assert!(status.feed.is_some_and(|feed| feed.transaction_id.is_some()), "support asks for the id");
     assert_eq!(generations(&policies.now()), before);
-    let told = stage.cluster.kubectl(&["-n", stage.namespace.name(), "get", "events"]).await.expect("events");
-    assert!(told.contains("FeedUnavailable") && told.contains("FeedMalformed"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_feed_leaves_policies_alone_and_everything_says_so() {
+    let pause = Some(RetryAfter::Seconds(1));
+    let failures = [
+        (Fault::status(500), "FeedUnavailable"),
+        (Fault::Status { status: 503, retry_after: pause }, "FeedUnavailable"),
+        (Fault::Status { status: 429, retry_after: pause }, "RateLimited"),
+        (Fault::status(400), "FeedRejected"),
+        (Fault::status(404), "FeedRejected"),
+        (Fault::Reset, "FeedUnavailable"),
+        (Fault::TruncatedBody, "FeedUnavailable"),
+        (Fault::RedirectOtherHost, "FeedUnavailable"),
+        (Fault::MalformedJson, "FeedMalformed"),
+        (Fault::HtmlPage, "FeedMalformed"),
+        (Fault::EmptyServices, "FeedMalformed"),
+        (Fault::WrongContentEncoding, "FeedMalformed"),
+        (Fault::OversizedBody { padding: 5 << 20 }, "FeedMalformed"),
+        (Fault::GzipBomb { padding: 6 << 20 }, "FeedMalformed"),
+    ];
+    survives(&failures, WITHIN).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_that_never_ends_its_answer_leaves_policies_alone() {
+    let slow = Fault::SlowBody { interval: Duration::from_secs(1) };
+    survives(&[(Fault::Silence, "FeedUnavailable"), (slow, "FeedUnavailable")], Duration::from_secs(45)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn through_the_environments_proxy_with_an_authority_of_ones_own() {
+    let authority = TestAuthority::new().expect("an authority");
+    let config = StandinConfig { authority: Some(authority.clone()), ..StandinConfig::unlimited() };
+    let stage = Stage::with(config).await;
+    let routes = [("api.cloud.com:443".to_owned(), stage.standin.addr())].into_iter().collect();
+    let credentials = Some(("operator".to_owned(), "hunter2".to_owned()));
+    let proxy = ConnectProxy::start(ProxyConfig { credentials, routes }).await.expect("a proxy");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, authority.pem()).expect("a file");
+    let url = stage.standin.base_url_global().replace(&stage.standin.origin(), "https://api.cloud.com");
+    let through = |config: OperatorConfig| {
+        config
+            .flag("global-url", &url)
+            .variable("HTTPS_PROXY", proxy.url_with("operator", "hunter2"))
+            .variable("NO_PROXY", "127.0.0.1,localhost")
+    };
+    stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
+    let distrustful =
+        Operator::start(&through(stage.operator_config_without("global-url"))).await.expect("an operator");
+    let message = stage.reason("daas-us", "FeedCurrent", "FeedUnavailable", WITHIN).await;
+    assert!(message.contains("--extra-ca-file"), "{message}");
+    assert!(!distrustful.log().contains("hunter2"), "credentials are nobody's to read");
+    drop(distrustful);
+    let config = through(stage.operator_config_without("global-url")).flag("extra-ca-file", file.display());
+    let operator = Operator::start(&config).await.expect("an operator");
+    // Should its first request fail on a busy machine, the next comes after a back-off.
+    stage.condition("daas-us", "Ready", "True", Duration::from_secs(60)).await;
+    assert!(proxy.requests().iter().all(|request| request.target == "api.cloud.com:443"), "only the vendor's");
+    assert!(!operator.log().contains("hunter2"), "credentials are nobody's to read");
 }
 
 #[tokio::test(flavor = "multi_thread")]
