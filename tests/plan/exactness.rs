@@ -72,7 +72,7 @@ fn addresses() -> impl Strategy<Value = Addresses> {
     })
 }
 
-fn case() -> impl Strategy<Value = Case> {
+pub fn case() -> impl Strategy<Value = Case> {
     let choices = (
         any::<bool>(),
         prop::sample::select(vec!["inbound", "outbound", "all"]),

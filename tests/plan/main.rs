@@ -4,6 +4,7 @@ mod builders;
 mod config_map;
 mod decide;
 mod documentation;
+mod dry_run;
 mod exactness;
 mod golden;
 mod memory;

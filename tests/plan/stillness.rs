@@ -33,7 +33,7 @@ fn address(number: u32) -> IpAddr {
     }
 }
 
-fn case(addresses: u32) -> Case {
+pub fn case(addresses: u32) -> Case {
     let mut case = Case::new(json!({ "dnsEgress": "None" }), &document(), &[(NAME, &[]), ("gateway.example.com", &[])]);
     for number in 0..addresses {
         let text = if number.is_multiple_of(5) { "gateway.example.com" } else { NAME };
