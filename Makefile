@@ -24,17 +24,13 @@ test: ## Run every test but the long ones, on a real control plane that ends wit
 	$(call heading,Tests: what cargo test --workspace runs, several binaries at a time)
 	@tests/run-tests.sh
 
-soak: ## Run the long tests, for as long as the short ones are too short to see
+soak: ## Run the long tests: SOAK_MINUTES (3) of seeded disturbances, and two minutes behind an erratic CoreDNS
 	$(call heading,Programs that the tests stand on: built where missing)
 	@tests/build-tools.sh test
-	$(call heading,Two minutes behind an erratic CoreDNS: cargo test --test dns_truths)
-	@CITRIX_ALLOWLIST_SOAK=1 cargo test --locked --test dns_truths coredns -- --nocapture
-
-soak: ## Disturb the operator by a seeded schedule for SOAK_MINUTES (3)
-	$(call heading,Programs that the tests stand on: built where missing)
-	@tests/build-tools.sh test
-	$(call heading,Soak: SOAK_MINUTES and SOAK_SEED choose how long and which schedule)
-	@cargo test --locked --test faults soak -- --ignored --nocapture
+	$(call heading,Disturbances: SOAK_MINUTES and SOAK_SEED choose how long and which schedule)
+	@cargo test --workspace --locked --test faults soak -- --ignored --nocapture
+	$(call heading,Two minutes behind an erratic CoreDNS)
+	@CITRIX_ALLOWLIST_SOAK=1 cargo test --workspace --locked --test dns_truths coredns -- --nocapture
 
 check: ## Check format, lints, generated files, licences and sources of dependencies
 	$(call heading,Format: cargo fmt --all --check)
