@@ -84,7 +84,8 @@ async fn a_changed_spec_is_followed_at_once_whatever_timers_are_pending() {
     let gateway = "52.141.208.0/24".parse().expect("a network");
     assert!(cidrs(&policies.now()[POLICY]).contains(&gateway));
 
-    let within = Duration::from_secs(1);
+    // The timers that are pending here are hours; a busy machine may take a second or two.
+    let within = Duration::from_secs(5);
     stage.patch("daas-us", json!({ "services": { "exclude": ["Gateway*"] } })).await;
     policies.until("a filter", within, |now| !cidrs(&now[POLICY]).contains(&gateway)).await;
     stage.patch("daas-us", json!({ "services": { "exclude": [] } })).await;
