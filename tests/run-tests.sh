@@ -5,11 +5,11 @@
 #   tests/run-tests.sh            all of them
 #   tests/run-tests.sh NAME...    the named ones: `lib`, or a file or folder of tests/ or tests/support/tests/
 #
-# TEST_JOBS binaries at a time (2), TEST_THREADS tests at a time in each (6).
+# TEST_JOBS binaries at a time (2), TEST_THREADS tests at a time in each (4).
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-export TEST_THREADS="${TEST_THREADS:-6}"
+export TEST_THREADS="${TEST_THREADS:-4}"
 
 # One binary, named $1. Its output is held back until it ends, so that two do not speak at once.
 one() {

@@ -54,7 +54,7 @@ pub(super) struct FeedArguments {
     /// Shortest time between two fetches, whatever resources ask for
     #[arg(long, env = "CITRIX_ALLOWLIST_MIN_REFRESH", value_parser = period, default_value = "1m")]
     pub min_refresh: Duration,
-    /// Fetch one list per cloud and put each customer's id into it
+    /// Fetch one list per cloud and put each customer's id into it; assumes that lists differ in nothing else
     #[arg(long, env = "CITRIX_ALLOWLIST_SHARED_TEMPLATE", action = ArgAction::SetTrue)]
     pub shared_template: bool,
     /// Static list fetched instead of the API's, for one cloud; one document serves every customer
