@@ -62,11 +62,6 @@ faults! {
         "The process waits and says so in its log; `/readyz` fails, `/livez` stays well",
         "Once it is installed, resources are found by the next try of the watch"
     }
-    outages::definition_removed within 40 s {
-        "The CRD is removed and installed again",
-        "Kubernetes deletes the resources and collects their policies; the operator asks nobody any more on their behalf",
-        "Resources made again are new ones"
-    }
     answers::server_errors within 40 s {
         "Every request is answered 500, watches are cut",
         "Policies stay; the log and `writes_total{result=\"unavailable\"}` tell; the condition where it can be written",

@@ -1,9 +1,7 @@
 //! Programs of the control plane that stop, and definitions that are not there. Each on a control plane of its own.
 
-use super::common::eventually;
 use super::matrix::Row;
 use super::trial::{Closed, Cluster, Trial, seconds};
-use std::time::Duration;
 use test_support::ControlPlane;
 use test_support::control_plane::Component;
 use test_support::operator::Operator;
@@ -68,23 +66,6 @@ pub async fn definition_missing(row: &Row) -> Closed {
     seconds(3).await;
     assert!(trial.operators[0].get("/readyz").await.is_err(), "it is not ready");
     trial.operators[0].get("/livez").await.expect("no restart would help");
-    install(&trial).await;
-    trial.create().await;
-    trial.close(row).await
-}
-
-pub async fn definition_removed(row: &Row) -> Closed {
-    let mut trial = Trial::begin_own().await;
-    trial.fault();
-    trial.recorder.may_be_absent(true);
-    trial.cluster.kubectl(&["delete", "crd", "citrixallowlists.citrix-allowlist.io"]).await.expect("deleted");
-    // Its resources go with it, and their objects with them: what is left open is the administrator's doing.
-    let collected = eventually(Duration::from_secs(60), async || {
-        let policies = trial.policies().list(&Default::default()).await.ok()?;
-        policies.items.is_empty().then_some(())
-    });
-    collected.await.expect("collected");
-    seconds(2).await;
     install(&trial).await;
     trial.create().await;
     trial.close(row).await
