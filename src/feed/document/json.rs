@@ -59,11 +59,7 @@ fn read_service(
     entries: &mut Vec<Entry>,
     problems: &mut Problems,
 ) {
-    let Some(service) = service.as_object() else {
-        let message = format!("a service is an object; this is {}", super::kind_of(service));
-        problems.malformed(&Scope::whole_list(), &format!("services[{index}]"), &message);
-        return;
-    };
+    let Some(service) = super::service_object(index, service, problems) else { return };
     let name = super::text(service.get("name"));
     let mut scope = Scope { service: name.as_deref(), direction: None, geo: EntryGeo::All };
     if name.is_none() {

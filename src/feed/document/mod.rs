@@ -163,6 +163,16 @@ fn is_zscaler(root: &Map<String, Value>, services: &[Value]) -> bool {
     root.contains_key("usage") || root.contains_key("ipv6_services") || has("domains") || has("cidrs")
 }
 
+/// One item of `services` as the object it has to be; anything else is reported by its place.
+fn service_object<'a>(index: usize, service: &'a Value, problems: &mut Problems) -> Option<&'a Map<String, Value>> {
+    let object = service.as_object();
+    if object.is_none() {
+        let message = format!("a service is an object; this is {}", kind_of(service));
+        problems.malformed(&Scope::whole_list(), &format!("services[{index}]"), &message);
+    }
+    object
+}
+
 const fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

@@ -49,11 +49,7 @@ fn read_service(
     entries: &mut Vec<Entry>,
     problems: &mut Problems,
 ) {
-    let Some(service) = service.as_object() else {
-        let message = format!("a service is an object; this is {}", super::kind_of(service));
-        problems.malformed(&Scope::whole_list(), &format!("services[{index}]"), &message);
-        return;
-    };
+    let Some(service) = super::service_object(index, service, problems) else { return };
     let id = super::text(service.get("id")).unwrap_or_default();
     let label = super::text(service.get("name")).unwrap_or_default();
     // The name keeps the vendor's capitals and parts regions that hold a hyphen; the id is the same with hyphens.
