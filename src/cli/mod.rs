@@ -11,6 +11,7 @@ mod feed_reports;
 mod hosts;
 mod live;
 mod manifest;
+mod operator;
 mod output;
 mod pipeline;
 mod reference;

@@ -1,16 +1,20 @@
 //! `explain`: where a resource stands, and why a connection is or is not allowed.
 
+mod memory;
 mod question;
 mod tree;
 mod verdict;
 
 use super::connection::{ConnectionArguments, NamespaceArguments};
+use super::debug_state::DebugState;
 use super::endpoints::endpoints;
 use super::live::{self, Live};
+use super::operator::{self, Address, Found, OperatorArguments};
 use super::output::{Form, Printer, style};
 use super::refresh::not_found;
 use super::render::{self, Item, Read, full_name};
 use super::sources::{self, SourceArguments, Sources, SurroundingArguments};
+use super::text::{WIDTH, wrap};
 use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FeedStatus};
 use crate::feed::Cloud;
@@ -23,6 +27,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use kube::core::{Selector, SelectorExt as _};
+use memory::{Memory, Operator};
 use question::{Question, Transport};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +37,9 @@ use verdict::{Answer, Scene};
 
 /// The version of the schema that `-o json|yaml` prints.
 const SCHEMA: &str = "citrix-allowlist.io/explain/v1";
+
+/// What is missing where the operator could not be asked.
+const UNREAD: &str = "The operator's own memory, of when DNS gave what, could not be read";
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
@@ -63,6 +71,8 @@ pub(super) struct ExplainArguments {
     #[command(flatten)]
     connection: ConnectionArguments,
     #[command(flatten)]
+    operator: OperatorArguments,
+    #[command(flatten)]
     sources: SourceArguments,
     #[command(flatten)]
     surroundings: SurroundingArguments,
@@ -79,6 +89,8 @@ struct Subject {
     /// The pod, and whether the resource selects it.
     pod: Option<(String, bool)>,
     offline: bool,
+    /// The operator's memory, or why it could not be read; absent where it was not asked for.
+    operator: Option<Result<Found, String>>,
 }
 
 /// What `-o json|yaml` prints.
@@ -96,6 +108,8 @@ struct Explanation<'a> {
     /// Names of the policies that the answers rest on.
     policies: Vec<String>,
     status: CitrixAllowlistStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator: Option<Operator>,
     answers: Vec<Answer>,
 }
 
@@ -103,7 +117,8 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     if arguments.name.is_none() && arguments.filename.is_empty() {
         return list_all(arguments);
     }
-    let subject = if arguments.filename.is_empty() { of_cluster(arguments)? } else { of_files(arguments)? };
+    let mut subject = if arguments.filename.is_empty() { of_cluster(arguments)? } else { of_files(arguments)? };
+    let read = subject.operator.take();
     let resource = &subject.resource;
     let endpoints = endpoints(&subject.config_maps);
     let problems = resource.status.as_ref().map(|status| status.problems.clone()).unwrap_or_default();
@@ -120,8 +135,19 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     let to = arguments.to.iter().map(|question| (Direction::Outbound, question));
     let from = arguments.from.iter().map(|question| (Direction::Inbound, question));
     let protocol = arguments.protocol.into();
-    let answers: Vec<Answer> =
+    let mut answers: Vec<Answer> =
         to.chain(from).map(|(direction, question)| verdict::answer(&scene, direction, question, protocol)).collect();
+    let now = Timestamp::now();
+    let mut operator = read.map(|read| match read {
+        Ok(found) => Operator::Read(Memory::of(found.source, found.state, &resource.spec, &endpoints)),
+        Err(error) => Operator::Unread { error },
+    });
+    if let Some(Operator::Read(memory)) = &mut operator {
+        answers.iter_mut().for_each(|answer| memory.attribute(answer, now));
+        if !answers.is_empty() {
+            memory.narrow(&answers);
+        }
+    }
     let out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut printer = Printer::new(out, arguments.output.unwrap_or(Form::Yaml));
     if arguments.output.is_some() {
@@ -133,19 +159,31 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
             pod_selected: subject.pod.as_ref().map(|(_, selected)| *selected),
             policies: subject.policies.iter().map(ResourceExt::name_any).collect(),
             status: resource.status.clone().unwrap_or_default(),
+            operator,
             answers,
         })?;
     } else {
-        let (now, style) = (Timestamp::now(), style());
+        let style = style();
         if answers.is_empty() {
-            printer.raw(&tree::standing(resource, &subject.own, subject.offline, now, style).drawn())?;
+            let operator = operator.as_ref().filter(|_| !subject.offline);
+            printer.raw(&tree::standing(resource, &subject.own, subject.offline, operator, now, style).drawn())?;
         }
-        let validity = tree::validity(resource, attributed_at(&subject.config_maps), now);
+        let basis = tree::Basis {
+            resource,
+            attributed_at: attributed_at(&subject.config_maps),
+            operator: operator.as_ref(),
+            now,
+        };
         for answer in &answers {
-            printer.raw(&tree::answer(answer, validity.as_deref(), style).drawn())?;
+            printer.raw(&tree::answer(answer, &basis, style).drawn())?;
         }
-        if subject.pod.is_none() && !subject.offline && !answers.is_empty() {
-            printer.raw("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
+        if !answers.is_empty() {
+            if let Some(Operator::Unread { error }) = &operator {
+                printer.raw(&paragraph(&format!("{UNREAD}: {error}.")))?;
+            }
+            if subject.pod.is_none() && !subject.offline {
+                printer.raw("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
+            }
         }
     }
     printer.finish()?;
@@ -179,6 +217,7 @@ fn list_all(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
                 pod_selected: None,
                 policies: resource.status.as_ref().map(|status| status.policies.clone()).unwrap_or_default(),
                 status: resource.status.unwrap_or_default(),
+                operator: None,
                 answers: Vec::new(),
             })?;
         }
@@ -189,6 +228,11 @@ fn list_all(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     }
     printer.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A sentence in lines of at most 80 columns.
+fn paragraph(text: &str) -> String {
+    wrap(text, WIDTH).into_iter().map(|line| line + "\n").collect()
 }
 
 /// When the ConfigMap last changed: nothing in it changes unless the rules do.
@@ -205,9 +249,16 @@ fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
         let api: Api<CitrixAllowlist> = Api::namespaced(connected.client.clone(), &connected.namespace);
         let resource = deadline(CALL_TIMEOUT, api.get(name)).await;
         let resource = resource.map_err(|error| not_found(error, &connected.namespace, name))?;
-        let live = live::of(&connected.client, &connected.namespace, name).await?;
+        let wanted = |state: &DebugState| state.list_of(&resource.spec).is_some();
+        let (live, operator) = futures::join!(live::of(&connected.client, &connected.namespace, name), async {
+            match arguments.operator.operator {
+                Some(Address::Nowhere) => None,
+                _ => Some(operator::read(&connected.client, &arguments.operator, wanted).await),
+            }
+        });
+        let live = live?;
         match &arguments.pod {
-            Some(pod) => with_pod(&connected, resource, live, pod).await,
+            Some(pod) => Ok(Subject { operator, ..with_pod(&connected, resource, live, pod).await? }),
             None => Ok(Subject {
                 resource,
                 own: live.policies.clone(),
@@ -215,6 +266,7 @@ fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
                 config_maps: live.config_maps,
                 pod: None,
                 offline: false,
+                operator,
             }),
         }
     })
@@ -242,6 +294,7 @@ async fn with_pod(connected: &Connected, resource: CitrixAllowlist, live: Live, 
         config_maps: live.config_maps,
         pod: Some((pod.to_owned(), selected)),
         offline: false,
+        operator: None,
     })
 }
 
@@ -275,6 +328,7 @@ fn of_files(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
         config_maps: objects.config_maps,
         pod: None,
         offline: true,
+        operator: None,
     })
 }
 
