@@ -83,11 +83,14 @@ pub(super) async fn read(
         match &arguments.operator {
             Some(Address::Url(url)) => by_address(url).await,
             Some(Address::Nowhere) => Err("--operator is none".to_owned()),
-            None => through_the_api_server(client, arguments.operator_namespace.as_deref(), wanted).await,
+            None => {
+                let read = through_the_api_server(client, arguments.operator_namespace.as_deref(), wanted).await;
+                read.map_err(|error| format!("{error}; --operator URL names another way to it, such as a port-forward"))
+            }
         }
     };
     let read = tokio::time::timeout(LIMIT, reading).await;
-    read.unwrap_or_else(|_| Err(format!("no answer within {} s", LIMIT.as_secs())))
+    read.unwrap_or_else(|_| Err(format!("no answer within {} s; --operator none does without", LIMIT.as_secs())))
 }
 
 async fn by_address(url: &str) -> Result<Found, String> {
@@ -142,10 +145,9 @@ async fn through_the_api_server(
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    Err(failure.or(standby).unwrap_or_else(|| {
-        "no running operator was found; --operator-namespace says where it is, --operator URL names its address"
-            .to_owned()
-    }))
+    Err(failure
+        .or(standby)
+        .unwrap_or_else(|| "no running operator was found, --operator-namespace says where it is".to_owned()))
 }
 
 /// The pods to ask, as namespace and name: those that hold the Lease, else those with the operator's labels.

@@ -8,12 +8,14 @@ mod verdict;
 use super::connection::{ConnectionArguments, NamespaceArguments};
 use super::debug_state::DebugState;
 use super::endpoints::endpoints;
+use super::items::{NOTHING_OF_OURS, Read, Resources, full_name};
 use super::live::{self, Live};
 use super::operator::{self, Address, Found, OperatorArguments};
 use super::output::{Form, Printer, style};
 use super::refresh::not_found;
-use super::render::{self, Item, Read, full_name};
-use super::sources::{self, SourceArguments, Sources, SurroundingArguments};
+use super::render::{self, Worked};
+use super::sources::{Known, SourceArguments, Sources};
+use super::surroundings::SurroundingArguments;
 use super::text::{WIDTH, wrap};
 use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FeedStatus};
@@ -30,7 +32,7 @@ use kube::core::{Selector, SelectorExt as _};
 use memory::{Memory, Operator};
 use question::{Question, Transport};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use verdict::{Answer, Scene};
@@ -179,7 +181,7 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         }
         if !answers.is_empty() {
             if let Some(Operator::Unread { error }) = &operator {
-                printer.raw(&paragraph(&format!("{UNREAD}: {error}.")))?;
+                printer.raw(&paragraph(&format!("{UNREAD}: {error}")))?;
             }
             if subject.pod.is_none() && !subject.offline {
                 printer.raw("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
@@ -303,8 +305,8 @@ fn of_files(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
     let mut read = chosen(arguments)?;
     let mut sources = Sources::new(&arguments.sources)?;
     let surroundings = arguments.surroundings.surroundings();
-    let (allowlist, computed) =
-        render::compute(&read.resource, &read.place, &mut sources, &surroundings, &BTreeMap::new(), &[])?;
+    let Worked { allowlist, computed, .. } =
+        render::compute(&read.resource, &read.place, &mut sources, &surroundings, &Known::default(), &[])?;
     let spec = &read.resource.spec;
     let objects = computed.applied(spec.mode);
     let status = CitrixAllowlistStatus {
@@ -332,28 +334,24 @@ fn of_files(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
     })
 }
 
+/// The one resource that is meant. Of the others nothing but their names is kept.
 fn chosen(arguments: &ExplainArguments) -> anyhow::Result<Read> {
-    let mut found: Vec<Read> = Vec::new();
-    let mut validator = None;
-    for path in sources::inputs(&arguments.filename)? {
-        let (name, reader) = sources::open(&path)?;
-        for document in super::manifest::Documents::new(&name, reader) {
-            let document = document.with_context(|| format!("{name} cannot be read"))?;
-            for item in render::read(&document, &mut validator)? {
-                if let Item::Ours(read) = item {
-                    found.push(*read);
-                }
-            }
+    let namespace = arguments.namespace.namespace.as_ref();
+    let (mut chosen, mut names, mut any): (Option<Read>, Vec<String>, bool) = (None, Vec::new(), false);
+    for read in Resources::of(&arguments.filename)? {
+        let read = read?;
+        any = true;
+        let is_meant = arguments.name.as_ref().is_none_or(|name| read.resource.name_any() == *name)
+            && namespace.is_none_or(|namespace| read.resource.namespace().as_ref() == Some(namespace));
+        if is_meant {
+            names.push(full_name(&read.resource));
+            chosen.get_or_insert(read);
         }
     }
-    let namespace = arguments.namespace.namespace.as_ref();
-    found.retain(|read| {
-        arguments.name.as_ref().is_none_or(|name| read.resource.name_any() == *name)
-            && namespace.is_none_or(|namespace| read.resource.namespace().as_ref() == Some(namespace))
-    });
-    if found.len() > 1 {
-        let names: Vec<String> = found.iter().map(|read| full_name(&read.resource)).collect();
-        bail!("-f: {} resources are in there; name one of {}", found.len(), names.join(", "));
+    match (chosen, any) {
+        (Some(chosen), _) if names.len() == 1 => Ok(chosen),
+        (Some(_), _) => bail!("-f: {} resources are in there; name one of {}", names.len(), names.join(", ")),
+        (None, true) => bail!("-f: no such CitrixAllowlist is in there"),
+        (None, false) => bail!(NOTHING_OF_OURS),
     }
-    found.pop().context("-f: no such CitrixAllowlist of citrix-allowlist.io/v1alpha1 is in there")
 }

@@ -146,8 +146,9 @@ async fn why_there_is_no_memory_is_one_sentence() {
     .await;
     let client = client(&server).await;
     let why = async |namespace| read(&client, &arguments(None, namespace), |_| true).await.expect_err("no memory");
-    assert_eq!(why(None).await, "leases.coordination.k8s.io is forbidden (403)");
-    assert_eq!(why(Some("ops")).await, "pod ops/operator-1: pods operator-1 is forbidden (403)");
+    let hint = "; --operator URL names another way to it, such as a port-forward";
+    assert_eq!(why(None).await, format!("leases.coordination.k8s.io is forbidden (403){hint}"));
+    assert_eq!(why(Some("ops")).await, format!("pod ops/operator-1: pods operator-1 is forbidden (403){hint}"));
 }
 
 #[tokio::test]
