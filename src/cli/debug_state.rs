@@ -4,6 +4,7 @@ use crate::crd::{CitrixAllowlistSpec, DirectionChoice, GeoChoice};
 use crate::feed::request::{direction_text, geo_text};
 use crate::feed::{Cloud, FeedSnapshot};
 use crate::names::{NameState, NamesSnapshot};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
@@ -47,14 +48,19 @@ pub struct ListState {
     /// How many resources need it.
     pub resources: usize,
     /// How many seconds ago it was fetched or confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_seconds: Option<u64>,
     /// When the vendor published it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Until when the vendor vouches for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,
     /// About when it is asked for again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_fetch: Option<String>,
     /// Its place among the requests that are due and wait for their turn, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_place: Option<usize>,
     /// The reason of the condition `FeedCurrent`.
     pub reason: String,
@@ -73,10 +79,12 @@ pub struct KnownName {
     /// `answered`, `absent`, `failing`, `stale` or `waiting`, as the metrics count them.
     pub state: String,
     /// What failed, where it is failing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// How many seconds an address stays after DNS stops giving it: the longest that any resource asks for.
     pub retention_seconds: u64,
     /// In how many seconds it is asked again; absent while it is being asked, 0 where that is overdue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_question_seconds: Option<u64>,
     /// How many addresses the newest round of answers cost.
     pub evicted: usize,
@@ -103,6 +111,7 @@ pub struct KnownAddress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_seconds: Option<u64>,
     /// Why it is refused, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }
 
@@ -145,7 +154,10 @@ fn list(list: &FeedSnapshot) -> ListState {
         age_seconds: list.age.map(|age| age.as_secs()),
         version: list.version.clone(),
         valid_until: list.valid_until.map(|time| time.to_string()),
-        next_fetch: list.next_fetch.map(|time| time.to_string()),
+        next_fetch: list
+            .next_fetch
+            .and_then(|time| Timestamp::from_second(time.as_second()).ok())
+            .map(|time| time.to_string()),
         queue_place: list.queue_place,
         reason: list.reason.as_str().to_owned(),
         held_back: list.held_back,

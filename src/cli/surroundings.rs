@@ -1,7 +1,7 @@
 //! What the operator is told about the cluster and about what may be opened, as flags of the commands that do as it does.
 
 use super::pipeline::Surroundings;
-use super::run_arguments::{CniArgument, GuardArguments};
+use super::run_arguments::{CniArgument, GuardArguments, network, prefix};
 use crate::facts::ClusterFacts;
 use crate::guard::Guard;
 use crate::render::Limits;
@@ -19,13 +19,13 @@ pub(super) struct SurroundingArguments {
     #[arg(long, value_name = "NS", value_delimiter = ',', default_value = "kube-system")]
     pub protected_namespace: Vec<String>,
     /// Ranges of Services
-    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    #[arg(long, value_name = "CIDR", value_parser = network, value_delimiter = ',')]
     pub service_cidr: Vec<IpNet>,
     /// Ranges of pods
-    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    #[arg(long, value_name = "CIDR", value_parser = network, value_delimiter = ',')]
     pub pod_cidr: Vec<IpNet>,
     /// Prefix under which IPv6-only pods reach IPv4 addresses
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = prefix)]
     pub nat64_prefix: Option<Ipv6Net>,
     /// Most peers of one NetworkPolicy
     #[arg(long, default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=5000))]

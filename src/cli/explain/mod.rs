@@ -48,7 +48,7 @@ pub(super) struct ExplainArguments {
     /// The CitrixAllowlist; without one, all are listed, and with -f the only one is meant
     name: Option<String>,
     /// List those of all namespaces
-    #[arg(short = 'A', long, conflicts_with_all = ["name", "namespace", "filename"])]
+    #[arg(short = 'A', long, conflicts_with_all = ["name", "filename"])]
     all_namespaces: bool,
     /// Whether selected pods may reach this; may be repeated
     #[arg(long, value_name = "HOST[:PORT]|IP[:PORT]")]

@@ -119,8 +119,8 @@ fn list(status: &CitrixAllowlistStatus, known: Option<&ListState>, now: Timestam
         children.push(Tree::leaf(format!("fetched or confirmed {}", when(fetched, now))));
     }
     // The operator knows it newer than status, which is not written for it alone.
-    let next = known.map_or(feed.next_fetch.as_ref(), |known| known.next_fetch.as_ref());
-    if let Some(next) = next {
+    let newer = known.and_then(|known| known.next_fetch.as_ref());
+    if let Some(next) = feed.next_fetch.as_ref().map(|of_status| newer.unwrap_or(of_status)) {
         children.push(Tree::leaf(format!("asked for again about {}", when(next, now))));
     }
     children.extend(known.and_then(queue).map(Tree::leaf));
@@ -157,8 +157,9 @@ fn names(status: &CitrixAllowlistStatus, memory: Option<&Memory>) -> Tree {
         summary.resolved, summary.addresses, summary.services, summary.wildcards
     );
     let mut known: Vec<&KnownName> = memory.iter().flat_map(|memory| &memory.names).collect();
-    // What goes wrong first, then what happens next.
-    known.sort_by_key(|known| (known.state == ANSWERED, known.next_question_seconds));
+    // What goes wrong first; of many, then what happens next.
+    let is_many = known.len() > MOST_SUBJECTS;
+    known.sort_by_key(|known| (known.state == ANSWERED, is_many.then_some(known.next_question_seconds)));
     let mut children: Vec<Tree> = known.iter().take(MOST_SUBJECTS).map(|known| Tree::leaf(of_name(known))).collect();
     if known.len() > MOST_SUBJECTS {
         children.push(Tree::leaf(format!("and {} more, asked later; -o yaml lists them", known.len() - MOST_SUBJECTS)));
@@ -355,20 +356,19 @@ pub fn answer(answer: &Answer, basis: &Basis<'_>, style: Style) -> Tree {
 }
 
 /// When DNS gave an address, and how long it stays.
-fn sighting(seen: &Sighting, peer: &str, now: Timestamp) -> String {
+fn sighting(seen: &Sighting, peer: &str, now: Timestamp) -> [Tree; 2] {
     let name = if seen.name == peer { String::new() } else { format!("{}: ", seen.name) };
-    let next = match &seen.next_question {
-        Some(next) => format!("asked again {}", when(next, now)),
+    let resolved = format!("resolved {} by {}", when(&seen.resolved_at, now), seen.server);
+    let until = if seen.missing {
+        format!("given no more since: valid until {} unless DNS gives it again", seen.valid_until)
+    } else {
+        format!("valid until {} at least", seen.valid_until)
+    };
+    let next = match seen.next_question.as_ref().and_then(|next| next.parse::<Timestamp>().ok()) {
+        Some(next) => format!("asked again in {}", seconds(next.duration_since(now).as_secs().try_into().unwrap_or(0))),
         None => "being asked".to_owned(),
     };
-    let resolved =
-        format!("resolved {} by {}, TTL {}", when(&seen.resolved_at, now), seen.server, seconds(seen.ttl_seconds));
-    let until = when(&seen.valid_until, now);
-    if seen.missing {
-        format!("{name}{resolved}, and given no more since; valid until {until} at least, unless DNS gives it again")
-    } else {
-        format!("{name}{resolved}; {next}; valid until {until} at least, and for as long as DNS gives it")
-    }
+    [Tree::leaf(format!("{name}{resolved}, TTL {}", seconds(seen.ttl_seconds))), Tree::leaf(format!("{until}; {next}"))]
 }
 
 fn connection(judged: &Judged, peer: &str, basis: &Basis<'_>, style: Style) -> Tree {
@@ -381,7 +381,7 @@ fn connection(judged: &Judged, peer: &str, basis: &Basis<'_>, style: Style) -> T
         let asked = if asked.is_empty() { String::new() } else { format!(", for {}", asked.join("; ")) };
         children.push(Tree::leaf(format!("{}{whose}, rule {}, {cidr}{asked}", by.policy, by.rule)));
     }
-    children.extend(judged.seen.iter().map(|seen| Tree::leaf(sighting(seen, peer, basis.now))));
+    children.extend(judged.seen.iter().flat_map(|seen| sighting(seen, peer, basis.now)));
     if basis.memory().is_some_and(|memory| memory.is_remembered(judged)) {
         children.push(Tree::leaf(
             "DNS has not given it since the operator started: it is remembered from the policies, and goes once it has been missing for spec.addressRetention",

@@ -32,13 +32,17 @@ pub(super) fn invalid(error: &jsonschema::ValidationError<'_>) -> Vec<Invalid> {
         }
         ValidationErrorKind::Pattern { pattern } => one(format!("{value} is not allowed: it must match {pattern}")),
         ValidationErrorKind::MaxLength { limit } => {
-            one(format!("{value} is too long: at most {limit} characters are allowed"))
+            one(format!("{value} is too long: at most {} allowed", counted(limit, "character")))
         }
         ValidationErrorKind::MinLength { limit } => {
-            one(format!("{value} is too short: at least {limit} characters are needed"))
+            one(format!("{value} is too short: at least {} needed", counted(limit, "character")))
         }
-        ValidationErrorKind::MaxItems { limit } => one(format!("too many items: at most {limit} are allowed")),
-        ValidationErrorKind::MinItems { limit } => one(format!("too few items: at least {limit} are needed")),
+        ValidationErrorKind::MaxItems { limit } => {
+            one(format!("too many items: at most {} allowed", counted(limit, "item")))
+        }
+        ValidationErrorKind::MinItems { limit } => {
+            one(format!("too few items: at least {} needed", counted(limit, "item")))
+        }
         ValidationErrorKind::MaxProperties { limit } => one(format!("too many entries: at most {limit} are allowed")),
         ValidationErrorKind::Minimum { limit } => {
             one(format!("{value} is too small: at least {} is allowed", whole(limit)))
@@ -48,15 +52,37 @@ pub(super) fn invalid(error: &jsonschema::ValidationError<'_>) -> Vec<Invalid> {
         }
         ValidationErrorKind::Type { kind } => {
             let kinds: Vec<String> = match kind {
-                TypeKind::Single(kind) => vec![kind.to_string()],
-                TypeKind::Multiple(kinds) => {
-                    kinds.iter().map(|kind| kind.to_string()).filter(|kind| kind != "null").collect()
-                }
+                TypeKind::Single(kind) => vec![called(&kind.to_string())],
+                TypeKind::Multiple(kinds) => kinds
+                    .iter()
+                    .map(|kind| kind.to_string())
+                    .filter(|kind| kind != "null")
+                    .map(|kind| called(&kind))
+                    .collect(),
             };
             one(format!("{value} is not allowed: {} is needed", kinds.join(" or ")))
         }
         _ => one(error.to_string()),
     }
+}
+
+/// `1 character is`, `2 characters are`.
+fn counted(limit: &u64, what: &str) -> String {
+    if *limit == 1 { format!("1 {what} is") } else { format!("{limit} {what}s are") }
+}
+
+/// A type of JSON as people call it.
+fn called(kind: &str) -> String {
+    let name = match kind {
+        "array" => "a list",
+        "boolean" => "true or false",
+        "integer" => "a whole number",
+        "number" => "a number",
+        "object" => "an object",
+        "string" => "a text",
+        other => other,
+    };
+    name.to_owned()
 }
 
 /// A bound as people write it: the CRD's are numbers with a fraction.

@@ -34,7 +34,7 @@ fn what_the_schema_refuses_names_field_value_and_what_is_allowed() {
         ]
     );
     assert_eq!(refused(json!({})), ["spec.customerId: is missing, and required"]);
-    assert_eq!(refused(json!({ "customerId": 12 })), ["spec.customerId: 12 is not allowed: string is needed"]);
+    assert_eq!(refused(json!({ "customerId": 12 })), ["spec.customerId: 12 is not allowed: a text is needed"]);
     let twice = json!([{ "listed": 443, "pod": 8443 }, { "listed": 443, "pod": 9443 }]);
     assert_eq!(
         refused(json!({ "customerId": "abc", "inboundPorts": twice })),
@@ -45,7 +45,7 @@ fn what_the_schema_refuses_names_field_value_and_what_is_allowed() {
         refused(json!({ "customerId": "abc", "additional": ports })),
         [
             "spec.additional[0].tcpPorts: 70000 is too large: at most 65535 is allowed",
-            "spec.additional[0].udpPorts: true is not allowed: integer or string is needed",
+            "spec.additional[0].udpPorts: true is not allowed: a whole number or a text is needed",
         ]
     );
 }
