@@ -12,8 +12,8 @@ use test_support::standin::{ConnectProxy, Fault, ProxyConfig, RetryAfter, Standi
 type Failure = (Fault, &'static str);
 
 /// Each failure in turn on a running operator: policies stay untouched; the condition, an event and a metric tell the
-/// reason; and the next good answer ends it.
-async fn survives(failures: &[Failure]) {
+/// reason; and the next good answer ends it. Nothing is asked for so long after a failure.
+async fn survives(failures: &[Failure], pause: Duration) {
     let validity = Validity::Rolling(Duration::from_secs(3600));
     let stage = Stage::with(StandinConfig { validity, ..StandinConfig::unlimited() }).await;
     let operator = stage.operator().await;
@@ -35,11 +35,14 @@ async fn survives(failures: &[Failure]) {
         assert!(count().await > counted, "{fault:?}: {series}");
         assert_eq!(generations(&policies.now()), before, "{fault:?}");
         let told = stage.cluster.kubectl(&["-n", stage.namespace.name(), "get", "events"]).await.expect("events");
-        assert!(reason.starts_with("RateLimited") || told.contains(reason), "{fault:?}: {told}");
+        assert!(told.contains(reason), "{fault:?}: {told}");
         stage.standin.clear_faults();
+        let asked = stage.standin.requests().len();
         // After a failure it waits some seconds; a person who knows that it is over does not have to.
         // A request that was under way when it ended has to run into its own limit first.
         ask(format!("after {fault:?}")).await;
+        tokio::time::sleep(pause).await;
+        assert!(pause.is_zero() || stage.standin.requests().len() == asked, "{fault:?}: the host is left alone");
         stage.condition("daas-us", "FeedCurrent", "True").await;
     }
     let status = stage.status("daas-us").await;
@@ -66,13 +69,18 @@ async fn a_failing_feed_leaves_policies_alone_and_everything_says_so() {
         (Fault::OversizedBody { padding: 5 << 20 }, "FeedMalformed"),
         (Fault::GzipBomb { padding: 6 << 20 }, "FeedMalformed"),
     ];
-    survives(&failures).await;
+    survives(&failures, Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_names_no_pause_is_followed_by_one_of_a_minute() {
+    survives(&[(Fault::status(429), "RateLimited")], Duration::from_secs(50)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_that_never_ends_its_answer_leaves_policies_alone() {
     let slow = Fault::SlowBody { interval: Duration::from_secs(1) };
-    survives(&[(Fault::Silence, "FeedUnavailable"), (slow, "FeedUnavailable")]).await;
+    survives(&[(Fault::Silence, "FeedUnavailable"), (slow, "FeedUnavailable")], Duration::ZERO).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,19 +101,35 @@ async fn through_the_environments_proxy_with_an_authority_of_ones_own() {
             .variable("HTTPS_PROXY", proxy.url_with("operator", "hunter2"))
             .variable("NO_PROXY", "127.0.0.1,localhost")
     };
+    let trusting = || through(stage.operator_config_without("global-url")).flag("extra-ca-file", file.display());
+    let operator = Operator::start(&trusting()).await.expect("an operator");
     stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
+    stage.ready("daas-us").await;
+    let log = operator.log();
+    drop(operator);
+    let policies = stage.watch_policies().await;
+    let before = generations(&policies.now());
+
     let distrustful =
         Operator::start(&through(stage.operator_config_without("global-url"))).await.expect("an operator");
+    stage.annotate("daas-us", REFRESH_ANNOTATION, "without the authority").await;
     let message = stage.reason("daas-us", "FeedCurrent", "FeedUnavailable").await;
     assert!(message.contains("--extra-ca-file"), "{message}");
-    assert!(!distrustful.log().contains("hunter2"), "credentials are nobody's to read");
+    let told = stage.cluster.kubectl(&["-n", stage.namespace.name(), "get", "events"]).await.expect("events");
+    assert!(told.contains("FeedUnavailable"), "{told}");
+    let series = "citrix_allowlist_feed_fetches_total{cloud=\"Global\",result=\"FeedUnavailable\"}";
+    assert!(distrustful.metric(series).await.expect("metrics").is_some_and(|count| count >= 1.0));
+    let log = log + &distrustful.log();
     drop(distrustful);
-    let config = through(stage.operator_config_without("global-url")).flag("extra-ca-file", file.display());
-    let operator = Operator::start(&config).await.expect("an operator");
+
+    let operator = Operator::start(&trusting()).await.expect("an operator");
+    stage.annotate("daas-us", REFRESH_ANNOTATION, "with it again").await;
     // Should its first request fail on a busy machine, the next comes after a back-off.
-    stage.condition("daas-us", "Ready", "True").await;
+    stage.reason("daas-us", "FeedCurrent", "FeedExpired").await;
+    assert_eq!(generations(&policies.now()), before);
+    let log = log + &operator.log();
+    assert!(!log.contains("hunter2"), "credentials are nobody's to read");
     assert!(proxy.requests().iter().all(|request| request.target == "api.cloud.com:443"), "only the vendor's");
-    assert!(!operator.log().contains("hunter2"), "credentials are nobody's to read");
 }
 
 #[tokio::test(flavor = "multi_thread")]

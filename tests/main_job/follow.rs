@@ -1,7 +1,8 @@
 //! What changes outside is followed in time: answers within their TTL, lists at their `validUntil`, specs at once.
 
-use crate::common::watched::PATIENCE;
+use crate::common::watched::{Objects, PATIENCE, generations};
 use crate::common::{Stage, cidrs, holds};
+use citrix_allowlist::crd::{CitrixAllowlist, REFRESH_ANNOTATION};
 use serde_json::json;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -121,4 +122,34 @@ async fn a_refresh_asked_for_is_made_at_once_and_once() {
         })
         .await;
     assert_eq!(stage.standin.requests().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_confirmed_unchanged_moves_its_date_and_nothing_else() {
+    let validity = Validity::Rolling(Duration::from_secs(3600));
+    let stage = Stage::with(StandinConfig { validity, ..StandinConfig::unlimited() }).await;
+    let operator = stage.operator().await;
+    stage.apply("daas-us", "{ customerId: testcustomer, geo: us, refresh: { minInterval: 1s } }").await;
+    stage.ready("daas-us").await;
+    let policies = stage.watch_policies().await;
+    let before = (generations(&policies.now()), stage.status("daas-us").await);
+    let series = "citrix_allowlist_feed_fetches_total{cloud=\"Global\",result=\"Fetched\"}";
+    assert_eq!(operator.metric(series).await.expect("metrics"), Some(1.0));
+    // The times in status are whole seconds.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    stage.annotate("daas-us", REFRESH_ANNOTATION, "again").await;
+    let resources = stage.watch_resources().await;
+    let handled = |now: &Objects<CitrixAllowlist>| {
+        now["daas-us"].status.as_ref().is_some_and(|status| status.last_handled_refresh.is_some())
+    };
+    resources.until("the request acknowledged", handled).await;
+    let request = stage.standin.requests().pop().expect("a request");
+    assert!(request.header("if-modified-since").is_some(), "{request:?}");
+    assert_eq!((request.header("accept-encoding"), request.status), (Some("gzip"), Some(304)));
+    assert_eq!(operator.metric(series).await.expect("metrics"), Some(2.0));
+    let after = stage.status("daas-us").await;
+    let (feed, held) = (after.feed.clone().expect("a feed"), before.1.feed.clone().expect("a feed"));
+    assert!(feed.fetched_at > held.fetched_at, "{feed:?}");
+    assert_eq!((feed.version, &after.conditions), (held.version, &before.1.conditions));
+    assert_eq!(generations(&policies.now()), before.0);
 }
