@@ -62,6 +62,11 @@ faults! {
         "The process waits and says so in its log; `/readyz` fails, `/livez` stays well",
         "Once it is installed, resources are found by the next try of the watch"
     }
+    outages::definition_removed within 60 s {
+        "The CRD is removed and installed again",
+        "Kubernetes deletes the resources, and collects their policies when it gets to it; the operator touches none of them, and asks nobody any more on their behalf",
+        "Resources made again are new ones; policies of their forerunners that are still there become theirs, without a gap"
+    }
     answers::server_errors within 40 s {
         "Every request is answered 500, watches are cut",
         "Policies stay; the log and `writes_total{result=\"unavailable\"}` tell; the condition where it can be written",
