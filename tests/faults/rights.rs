@@ -101,6 +101,9 @@ pub async fn may_not_create_events(row: &Row) -> Closed {
     trial.right(Duration::from_secs(row.within)).await;
     let told = eventually(Duration::from_secs(30), async || trial.was_refused("events").then_some(())).await;
     assert!(told.is_some() && trial.logs().contains("an event could not be published"), "{}", trial.logs());
+    let series = "citrix_allowlist_writes_total{kind=\"Event\",verb=\"create\",result=\"refused\"}";
+    let failed = trial.operators[0].metric(series).await.expect("metrics");
+    assert!(failed.is_some_and(|failed| failed >= 1.0), "{failed:?}");
     trial.give_back(&taken).await;
     trial.close(row).await
 }
