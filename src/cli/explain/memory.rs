@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 #[serde(untagged)]
 pub enum Operator {
     /// What it remembers of the resource.
-    Read(Memory),
+    Read(Box<Memory>),
     /// It was not to be read.
     Unread {
         /// Why, in one sentence.
@@ -25,7 +25,7 @@ pub enum Operator {
 impl Operator {
     /// What it remembers, where it was read.
     #[must_use]
-    pub const fn memory(&self) -> Option<&Memory> {
+    pub fn memory(&self) -> Option<&Memory> {
         match self {
             Self::Read(memory) => Some(memory),
             Self::Unread { .. } => None,

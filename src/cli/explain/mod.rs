@@ -141,7 +141,10 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         to.chain(from).map(|(direction, question)| verdict::answer(&scene, direction, question, protocol)).collect();
     let now = Timestamp::now();
     let mut operator = read.map(|read| match read {
-        Ok(found) => Operator::Read(Memory::of(found.source, found.state, &resource.spec, &endpoints)),
+        Ok(found) => {
+            let memory = Memory::of(found.source, found.state, &resource.spec, &endpoints);
+            Operator::Read(Box::new(memory))
+        }
         Err(error) => Operator::Unread { error },
     });
     if let Some(Operator::Read(memory)) = &mut operator {
