@@ -4,7 +4,7 @@
 use crate::cli::endpoints::{Endpoint, Target};
 use crate::cli::pipeline::Computed;
 use crate::cli::render::Worked;
-use crate::crd::{CitrixAllowlist, Mode};
+use crate::crd::{CitrixAllowlist, Mode, Problem};
 use crate::net::{Direction, DomainName};
 use crate::plan::{self, Absence};
 use crate::render::PreviousLayout;
@@ -12,14 +12,14 @@ use crate::status::plural;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// The most addresses that a note names.
+/// The most addresses, and the most problems, that notes name.
 const MOST_NAMED: usize = 5;
 
 /// What the cluster shows of a resource.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'a> {
-    /// Whether the spec is the cluster's own. One that changed is the user's word: the newest list is believed at once.
-    pub unchanged: bool,
+    /// The resource as the cluster has it, where it has one.
+    pub resource: Option<&'a CitrixAllowlist>,
     /// The endpoints that its ConfigMap has.
     pub endpoints: &'a [Endpoint],
     /// Its policies.
@@ -27,6 +27,11 @@ pub struct Standing<'a> {
 }
 
 impl Standing<'_> {
+    /// Whether the spec is the cluster's own. One that changed is the user's word: the newest list is believed at once.
+    fn is_unchanged(&self, resource: &CitrixAllowlist) -> bool {
+        self.resource.is_some_and(|stands| stands.spec == resource.spec)
+    }
+
     fn has_policies(&self, direction: Direction) -> bool {
         match direction {
             Direction::Outbound => self.applied.outbound > 0,
@@ -37,19 +42,19 @@ impl Standing<'_> {
 
 /// Whether the list is one that the controller never believes: an empty one, where there was something.
 #[must_use]
-pub fn is_never_believed(standing: &Standing<'_>, worked: &Worked) -> bool {
-    standing.unchanged && !standing.endpoints.is_empty() && worked.allowlist.entries.is_empty()
+pub fn is_never_believed(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worked) -> bool {
+    standing.is_unchanged(resource) && !standing.endpoints.is_empty() && worked.allowlist.entries.is_empty()
 }
 
 /// What there is to know about a difference beside it, each in a sentence.
 #[must_use]
 pub fn notes(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worked) -> Vec<String> {
     let computed = &worked.computed;
-    if is_never_believed(standing, worked) {
+    if is_never_believed(resource, standing, worked) {
         return vec!["the list is empty, which the operator never believes: what is applied stays as it is".to_owned()];
     }
     let mut notes = Vec::new();
-    notes.extend(held_back(standing, computed));
+    notes.extend(held_back(standing, computed).filter(|_| standing.is_unchanged(resource)));
     if resource.spec.mode == Mode::Enforce {
         notes.extend(Direction::ALL.into_iter().filter_map(|direction| absent(direction, standing, computed)));
         let waiting = computed.plan.waiting.len();
@@ -61,14 +66,36 @@ pub fn notes(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worke
         }
     }
     notes.extend(missing(resource, &worked.missing));
+    notes.extend(new_problems(standing, computed));
+    notes
+}
+
+/// Problems that the resource does not have now. That a direction has nothing is told already.
+fn new_problems(standing: &Standing<'_>, computed: &Computed) -> Vec<String> {
+    let status = standing.resource.and_then(|resource| resource.status.clone()).unwrap_or_default();
+    // Of more than status lists, nobody can tell which are new.
+    if usize::try_from(status.problems_total).is_ok_and(|total| total > status.problems.len()) {
+        return Vec::new();
+    }
+    let is_new = |problem: &&Problem| {
+        let same = |held: &Problem| (held.kind, &held.subject) == (problem.kind, &problem.subject);
+        let is_direction = Direction::ALL.iter().any(|direction| direction.as_str() == problem.subject);
+        !is_direction && !status.problems.iter().any(same)
+    };
+    let new: Vec<&Problem> = computed.problems.iter().filter(is_new).collect();
+    let told = |problem: &&Problem| {
+        let service = problem.service.as_ref().map(|service| format!(" ({service})")).unwrap_or_default();
+        format!("new problem: {:?} {}{service}: {}", problem.kind, problem.subject, problem.message)
+    };
+    let mut notes: Vec<String> = new.iter().take(MOST_NAMED).map(told).collect();
+    if new.len() > MOST_NAMED {
+        notes.push(format!("and {} more new problems: `render --summary` lists all", new.len() - MOST_NAMED));
+    }
     notes
 }
 
 /// A list that drops more than half of what the resource has waits until the next fetch returns the same.
 fn held_back(standing: &Standing<'_>, computed: &Computed) -> Option<String> {
-    if !standing.unchanged {
-        return None;
-    }
     let is_opened = |endpoint: &&Endpoint| !matches!(endpoint.target, Target::Wildcard(..));
     let (before, after) = (standing.endpoints.iter().filter(is_opened).count(), computed.plan.records.len());
     if after * 2 < before {

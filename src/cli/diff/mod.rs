@@ -102,12 +102,12 @@ impl<W: std::io::Write> Work<'_, W> {
         read.resource.metadata.namespace = Some(namespace.clone());
         let name = read.resource.name_any();
         let live = runtime.block_on(live::of(&self.connected.client, &namespace, &name))?;
-        let unchanged = match &self.arguments.name {
-            Some(_) => true,
-            None => runtime.block_on(is_unchanged(self.connected, &namespace, &read.resource))?,
+        let stands = match &self.arguments.name {
+            Some(_) => Some(read.resource.clone()),
+            None => runtime.block_on(standing(self.connected, &namespace, &name))?,
         };
         let before = State { policies: live.policies.clone(), config_maps: live.config_maps.clone() };
-        let (after, mut notes) = self.desired(&read, &live, unchanged)?;
+        let (after, mut notes) = self.desired(&read, &live, stands.as_ref())?;
         if self.arguments.raw {
             let text = report::unified(&report::raw(&before)?, &report::raw(&after)?, style());
             self.printer.raw(&text)?;
@@ -134,7 +134,12 @@ impl<W: std::io::Write> Work<'_, W> {
     }
 
     /// What the controller would leave in the cluster, and what there is to know beside it.
-    fn desired(&mut self, read: &Read, live: &Live, unchanged: bool) -> anyhow::Result<(State, Vec<String>)> {
+    fn desired(
+        &mut self,
+        read: &Read,
+        live: &Live,
+        stands: Option<&CitrixAllowlist>,
+    ) -> anyhow::Result<(State, Vec<String>)> {
         let resource = &read.resource;
         let as_it_is = || State { policies: live.policies.clone(), config_maps: live.config_maps.clone() };
         if resource.spec.suspend {
@@ -148,11 +153,14 @@ impl<W: std::io::Write> Work<'_, W> {
         let worked = render::compute(resource, &read.place, &mut self.sources, &self.surroundings, &known, &applied)?;
         let endpoints = endpoints(&live.config_maps);
         let layout = PreviousLayout::of(applied.iter().map(String::as_str), &resource.name_any());
-        let standing = Standing { unchanged, endpoints: &endpoints, applied: layout };
+        let standing = Standing { resource: stands, endpoints: &endpoints, applied: layout };
         let notes = holds::notes(resource, &standing, &worked);
         let Worked { computed, .. } = &worked;
-        let state =
-            if holds::is_never_believed(&standing, &worked) { as_it_is() } else { kept(resource, live, computed) };
+        let state = if holds::is_never_believed(resource, &standing, &worked) {
+            as_it_is()
+        } else {
+            kept(resource, live, computed)
+        };
         Ok((state, notes))
     }
 }
@@ -171,13 +179,11 @@ async fn one(connected: &Connected, name: &str) -> anyhow::Result<Read> {
     Ok(Read { resource, place: "cluster".to_owned() })
 }
 
-/// Whether the cluster has the resource with this very spec.
-async fn is_unchanged(connected: &Connected, namespace: &str, resource: &CitrixAllowlist) -> anyhow::Result<bool> {
+/// The resource as the cluster has it.
+async fn standing(connected: &Connected, namespace: &str, name: &str) -> anyhow::Result<Option<CitrixAllowlist>> {
     let api: Api<CitrixAllowlist> = Api::namespaced(connected.client.clone(), namespace);
-    let name = resource.name_any();
-    let found = deadline(CALL_TIMEOUT, api.get_opt(&name)).await;
-    let found = found.with_context(|| format!("citrixallowlist {namespace}/{name}"))?;
-    Ok(found.is_some_and(|found| found.spec == resource.spec))
+    let found = deadline(CALL_TIMEOUT, api.get_opt(name)).await;
+    found.with_context(|| format!("citrixallowlist {namespace}/{name}"))
 }
 
 /// The pods that no policy isolates yet, and that the desired ones would.

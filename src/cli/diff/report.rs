@@ -160,8 +160,11 @@ impl Report {
             };
             let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
             text.push_str(&format!("\n{direction}\n"));
+            let mut sign = None;
             for line in table(&["", "SERVICE", "PORTS", "NAME AND NETWORK"], &rows).lines() {
-                let line = match line.chars().next() {
+                // A line that goes on with the one before has its colour.
+                sign = line.chars().next().filter(|first| *first != ' ').or(sign);
+                let line = match sign {
                     Some('+') => style.good(line),
                     Some('-') => style.bad(line),
                     _ => line.to_owned(),

@@ -7,11 +7,12 @@ mod verdict;
 
 use super::connection::{ConnectionArguments, NamespaceArguments};
 use super::debug_state::DebugState;
-use super::endpoints::endpoints;
+use super::endpoints::{Endpoint, endpoints};
 use super::items::{NOTHING_OF_OURS, Read, Resources, full_name};
 use super::live::{self, Live};
 use super::operator::{self, Address, Found, OperatorArguments};
 use super::output::{Form, Printer, style};
+use super::pipeline::Surroundings;
 use super::refresh::not_found;
 use super::render::{self, Worked};
 use super::sources::{Known, SourceArguments, Sources};
@@ -33,6 +34,7 @@ use memory::{Memory, Operator};
 use question::{Question, Transport};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use verdict::{Answer, Scene};
@@ -45,7 +47,7 @@ const UNREAD: &str = "The operator's own memory, of when DNS gave what, could no
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
-    /// The CitrixAllowlist; without one, all are listed, and with -f the only one is meant
+    /// The CitrixAllowlist; without one, all are listed, and with -f all in there are explained
     name: Option<String>,
     /// List those of all namespaces
     #[arg(short = 'A', long, conflicts_with_all = ["name", "filename"])]
@@ -119,27 +121,52 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     if arguments.name.is_none() && arguments.filename.is_empty() {
         return list_all(arguments);
     }
-    let mut subject = if arguments.filename.is_empty() { of_cluster(arguments)? } else { of_files(arguments)? };
-    let read = subject.operator.take();
-    let resource = &subject.resource;
-    let endpoints = endpoints(&subject.config_maps);
-    let problems = resource.status.as_ref().map(|status| status.problems.clone()).unwrap_or_default();
-    let own: BTreeSet<String> = subject.own.iter().map(ResourceExt::name_any).collect();
-    let name = resource.name_any();
-    let scene = Scene {
-        resource: &name,
-        policies: &subject.policies,
-        own: &own,
-        endpoints: &endpoints,
-        problems: &problems,
-        pod: subject.pod.as_ref().map(|(pod, selected)| (pod.as_str(), *selected)),
-    };
-    let to = arguments.to.iter().map(|question| (Direction::Outbound, question));
-    let from = arguments.from.iter().map(|question| (Direction::Inbound, question));
-    let protocol = arguments.protocol.into();
-    let mut answers: Vec<Answer> =
-        to.chain(from).map(|(direction, question)| verdict::answer(&scene, direction, question, protocol)).collect();
+    let out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut printer = Printer::new(out, arguments.output.unwrap_or(Form::Yaml));
+    if arguments.filename.is_empty() {
+        present(&mut printer, arguments, of_cluster(arguments)?, false)?;
+    } else {
+        present_files(&mut printer, arguments)?;
+    }
+    printer.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What manifests would come to, one resource after the other.
+fn present_files<W: Write>(printer: &mut Printer<W>, arguments: &ExplainArguments) -> anyhow::Result<()> {
+    let mut sources = Sources::new(&arguments.sources)?;
+    let surroundings = arguments.surroundings.surroundings();
+    let namespace = arguments.namespace.namespace.as_ref();
+    let (mut any, mut one_of_many, mut pending): (bool, bool, Option<Read>) = (false, false, None);
+    for read in Resources::of(&arguments.filename)? {
+        let read = read?;
+        any = true;
+        let is_meant = arguments.name.as_ref().is_none_or(|name| read.resource.name_any() == *name)
+            && namespace.is_none_or(|namespace| read.resource.namespace().as_ref() == Some(namespace));
+        if is_meant && let Some(before) = pending.replace(read) {
+            one_of_many = true;
+            present(printer, arguments, of_file(before, &mut sources, &surroundings)?, one_of_many)?;
+        }
+    }
+    match pending {
+        Some(last) => present(printer, arguments, of_file(last, &mut sources, &surroundings)?, one_of_many),
+        None if any => bail!("-f: no such CitrixAllowlist is in there"),
+        None => bail!(NOTHING_OF_OURS),
+    }
+}
+
+/// Prints what there is to say of one resource.
+fn present<W: Write>(
+    printer: &mut Printer<W>,
+    arguments: &ExplainArguments,
+    mut subject: Subject,
+    one_of_many: bool,
+) -> anyhow::Result<()> {
     let now = Timestamp::now();
+    let read = subject.operator.take();
+    let endpoints = endpoints(&subject.config_maps);
+    let mut answers = answers(arguments, &subject, &endpoints);
+    let resource = &subject.resource;
     let mut operator = read.map(|read| match read {
         Ok(found) => {
             let memory = Memory::of(found.source, found.state, &resource.spec, &endpoints);
@@ -153,46 +180,59 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
             memory.narrow(&answers);
         }
     }
-    let out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut printer = Printer::new(out, arguments.output.unwrap_or(Form::Yaml));
     if arguments.output.is_some() {
-        printer.value(&Explanation {
+        return printer.value(&Explanation {
             schema: SCHEMA,
             namespace: resource.namespace(),
-            name: name.clone(),
+            name: resource.name_any(),
             pod: subject.pod.as_ref().map(|(pod, _)| pod.as_str()),
             pod_selected: subject.pod.as_ref().map(|(_, selected)| *selected),
             policies: subject.policies.iter().map(ResourceExt::name_any).collect(),
             status: resource.status.clone().unwrap_or_default(),
             operator,
             answers,
-        })?;
-    } else {
-        let style = style();
-        if answers.is_empty() {
-            let operator = operator.as_ref().filter(|_| !subject.offline);
-            printer.raw(&tree::standing(resource, &subject.own, subject.offline, operator, now, style).drawn())?;
-        }
-        let basis = tree::Basis {
-            resource,
-            attributed_at: attributed_at(&subject.config_maps),
-            operator: operator.as_ref(),
-            now,
-        };
-        for answer in &answers {
-            printer.raw(&tree::answer(answer, &basis, style).drawn())?;
-        }
-        if !answers.is_empty() {
-            if let Some(Operator::Unread { error }) = &operator {
-                printer.raw(&paragraph(&format!("{UNREAD}: {error}")))?;
-            }
-            if subject.pod.is_none() && !subject.offline {
-                printer.raw("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
-            }
-        }
+        });
     }
-    printer.finish()?;
-    Ok(ExitCode::SUCCESS)
+    let style = style();
+    if answers.is_empty() {
+        let tree = tree::standing(resource, &subject.own, subject.offline, operator.as_ref(), now, style);
+        printer.raw(&tree.drawn())?;
+        return Ok(());
+    }
+    if one_of_many {
+        printer.raw(&format!("{}\n", style.bold(&full_name(resource))))?;
+    }
+    let attributed_at = attributed_at(&subject.config_maps);
+    let basis = tree::Basis { resource, attributed_at, operator: operator.as_ref(), now };
+    for answer in &answers {
+        printer.raw(&tree::answer(answer, &basis, style).drawn())?;
+    }
+    if let Some(Operator::Unread { error }) = &operator {
+        printer.raw(&paragraph(&format!("{UNREAD}: {error}")))?;
+    }
+    if subject.pod.is_none() && !subject.offline {
+        printer.raw("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
+    }
+    Ok(())
+}
+
+/// The answers to the questions that were asked, `--to` before `--from`.
+fn answers(arguments: &ExplainArguments, subject: &Subject, endpoints: &[Endpoint]) -> Vec<Answer> {
+    let problems = subject.resource.status.as_ref().map(|status| status.problems.clone()).unwrap_or_default();
+    let own: BTreeSet<String> = subject.own.iter().map(ResourceExt::name_any).collect();
+    let name = subject.resource.name_any();
+    let scene = Scene {
+        resource: &name,
+        policies: &subject.policies,
+        own: &own,
+        endpoints,
+        problems: &problems,
+        pod: subject.pod.as_ref().map(|(pod, selected)| (pod.as_str(), *selected)),
+    };
+    let to = arguments.to.iter().map(|question| (Direction::Outbound, question));
+    let from = arguments.from.iter().map(|question| (Direction::Inbound, question));
+    let protocol = arguments.protocol.into();
+    to.chain(from).map(|(direction, question)| verdict::answer(&scene, direction, question, protocol)).collect()
 }
 
 /// Every resource of the namespace, or of all, with where it stands.
@@ -303,13 +343,10 @@ async fn with_pod(connected: &Connected, resource: CitrixAllowlist, live: Live, 
     })
 }
 
-/// What manifests would come to, with the status that the operator would give.
-fn of_files(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
-    let mut read = chosen(arguments)?;
-    let mut sources = Sources::new(&arguments.sources)?;
-    let surroundings = arguments.surroundings.surroundings();
+/// What a resource of a manifest would come to, with the status that the operator would give.
+fn of_file(mut read: Read, sources: &mut Sources, surroundings: &Surroundings) -> anyhow::Result<Subject> {
     let Worked { allowlist, computed, .. } =
-        render::compute(&read.resource, &read.place, &mut sources, &surroundings, &Known::default(), &[])?;
+        render::compute(&read.resource, &read.place, sources, surroundings, &Known::default(), &[])?;
     let spec = &read.resource.spec;
     let objects = computed.applied(spec.mode);
     let status = CitrixAllowlistStatus {
@@ -335,26 +372,4 @@ fn of_files(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
         offline: true,
         operator: None,
     })
-}
-
-/// The one resource that is meant. Of the others nothing but their names is kept.
-fn chosen(arguments: &ExplainArguments) -> anyhow::Result<Read> {
-    let namespace = arguments.namespace.namespace.as_ref();
-    let (mut chosen, mut names, mut any): (Option<Read>, Vec<String>, bool) = (None, Vec::new(), false);
-    for read in Resources::of(&arguments.filename)? {
-        let read = read?;
-        any = true;
-        let is_meant = arguments.name.as_ref().is_none_or(|name| read.resource.name_any() == *name)
-            && namespace.is_none_or(|namespace| read.resource.namespace().as_ref() == Some(namespace));
-        if is_meant {
-            names.push(full_name(&read.resource));
-            chosen.get_or_insert(read);
-        }
-    }
-    match (chosen, any) {
-        (Some(chosen), _) if names.len() == 1 => Ok(chosen),
-        (Some(_), _) => bail!("-f: {} resources are in there; name one of {}", names.len(), names.join(", ")),
-        (None, true) => bail!("-f: no such CitrixAllowlist is in there"),
-        (None, false) => bail!(NOTHING_OF_OURS),
-    }
 }

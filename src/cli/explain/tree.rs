@@ -156,15 +156,32 @@ fn names(status: &CitrixAllowlistStatus, memory: Option<&Memory>) -> Tree {
         "names: {} with addresses ({} addresses) of {} services; {} wildcards that nothing in the spec stands in for",
         summary.resolved, summary.addresses, summary.services, summary.wildcards
     );
-    let mut known: Vec<&KnownName> = memory.iter().flat_map(|memory| &memory.names).collect();
-    // What goes wrong first; of many, then what happens next.
-    let is_many = known.len() > MOST_SUBJECTS;
-    known.sort_by_key(|known| (known.state == ANSWERED, is_many.then_some(known.next_question_seconds)));
-    let mut children: Vec<Tree> = known.iter().take(MOST_SUBJECTS).map(|known| Tree::leaf(of_name(known))).collect();
-    if known.len() > MOST_SUBJECTS {
-        children.push(Tree::leaf(format!("and {} more, asked later; -o yaml lists them", known.len() - MOST_SUBJECTS)));
+    let known: Vec<&KnownName> = memory.iter().flat_map(|memory| &memory.names).collect();
+    if known.len() <= MOST_SUBJECTS {
+        return Tree::node(text, known.into_iter().map(|known| Tree::leaf(of_name(known))).collect());
     }
+    // Of many, what goes wrong; the rest are alike.
+    let (well, not): (Vec<&KnownName>, Vec<&KnownName>) = known.into_iter().partition(|known| known.state == ANSWERED);
+    let mut children: Vec<Tree> = not.iter().take(MOST_SUBJECTS).map(|known| Tree::leaf(of_name(known))).collect();
+    if not.len() > MOST_SUBJECTS {
+        children.push(Tree::leaf(format!("and {} more; -o yaml lists them", not.len() - MOST_SUBJECTS)));
+    }
+    children.extend(together(&well).map(Tree::leaf));
     Tree::node(text, children)
+}
+
+/// What there is to say of many names that DNS answers.
+fn together(names: &[&KnownName]) -> Option<String> {
+    let seen = names.iter().filter_map(|known| known.addresses.iter().map(|held| held.last_seen_seconds).min());
+    let (newest, oldest) = (seen.clone().min()?, seen.max()?);
+    let next = names.iter().filter_map(|known| Some((known.next_question_seconds?, &known.name))).min();
+    let next = next.map(|(wait, name)| format!("; next, {name} in {}", seconds(wait))).unwrap_or_default();
+    Some(format!(
+        "{} answered, last seen {} to {} ago{next}; -o yaml lists each",
+        names.len(),
+        seconds(newest),
+        seconds(oldest)
+    ))
 }
 
 /// What the operator knows of a name: `NAME: 2 addresses, last seen 12 s ago, TTL 300 s; asked again in 288 s`.

@@ -65,6 +65,8 @@ pub enum Nearest {
     PortDiffers,
     /// Nothing that is allowed has this address.
     AddressNotSeen,
+    /// The resource asks for it, and its policies do not have all of it: they are being written, or somebody edited them.
+    NotApplied,
     /// DNS gives the address for one of the names, and the guard refuses it.
     Refused,
     /// The name is allowed, but has no usable address.
@@ -331,6 +333,14 @@ fn nearest_name(
             );
         }
         let ports = listed.iter().filter_map(|endpoint| endpoint.ports.clone()).reduce(|held, next| held.union(&next));
+        let asks = |ports: &PortSet| question.port.is_none_or(|port| ports.contains(protocol, port));
+        if ports.as_ref().is_some_and(asks) {
+            let message = format!(
+                "{} asks for all of it, and its policies do not have all addresses of {name}: they are being written just now, so that asking again helps, or somebody has edited them, which `explain {}` says",
+                scene.resource, scene.resource
+            );
+            return (Nearest::NotApplied, message);
+        }
         let ports = ports.map(|ports| ports.to_string()).unwrap_or_default();
         let asked = question.port.map(|port| format!(", not on {protocol} {port}")).unwrap_or_default();
         let message = format!(

@@ -23,7 +23,7 @@ fn plain() -> CitrixAllowlist {
 }
 
 /// A list with these names; each has an address, those that start with `x` apart.
-fn worked(resource: &CitrixAllowlist, names: &[&str]) -> Worked {
+fn work(resource: &CitrixAllowlist, names: &[&str]) -> Worked {
     let list = json!({ "DaaS": { "AllowList": names, "LatestChangeLog": "x" } });
     let list = if names.is_empty() { json!({ "DaaS": { "AllowList": [], "LatestChangeLog": "x" } }) } else { list };
     let reading = Reading::for_customer("testcustomer");
@@ -63,8 +63,9 @@ fn applied() -> PreviousLayout {
 
 fn found(names: &[&str], unchanged: bool, held: &[&str]) -> Vec<String> {
     let endpoints = endpoints(held);
-    let standing = Standing { unchanged, endpoints: &endpoints, applied: applied() };
-    notes(&plain(), &standing, &worked(&plain(), names))
+    let stands = if unchanged { plain() } else { resource(json!({ "customerId": "testcustomer", "geo": "eu" })) };
+    let standing = Standing { resource: Some(&stands), endpoints: &endpoints, applied: applied() };
+    notes(&plain(), &standing, &work(&plain(), names))
 }
 
 const FIVE: [&str; 5] = ["a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com"];
@@ -82,28 +83,50 @@ fn a_list_that_loses_more_than_half_is_told_to_be_held_back() {
 
 #[test]
 fn an_empty_list_is_never_believed_where_there_was_something() {
-    let (five, nothing) = (endpoints(&FIVE), worked(&plain(), &[]));
-    let standing = Standing { unchanged: true, endpoints: &five, applied: applied() };
-    assert!(is_never_believed(&standing, &nothing));
-    assert_eq!(notes(&plain(), &standing, &nothing).len(), 1);
-    assert!(!is_never_believed(&Standing { endpoints: &[], ..standing }, &nothing));
-    assert!(!is_never_believed(&standing, &worked(&plain(), &FIVE)));
+    let (five, nothing) = (endpoints(&FIVE), work(&plain(), &[]));
+    let plain = plain();
+    let standing = Standing { resource: Some(&plain), endpoints: &five, applied: applied() };
+    assert!(is_never_believed(&plain, &standing, &nothing));
+    assert_eq!(notes(&plain, &standing, &nothing).len(), 1);
+    assert!(!is_never_believed(&plain, &Standing { endpoints: &[], ..standing }, &nothing));
+    assert!(!is_never_believed(&plain, &standing, &work(&plain, &FIVE)));
 }
 
 #[test]
 fn a_direction_without_anything_says_what_becomes_of_its_policies() {
     let none = resource(json!({ "customerId": "testcustomer", "geo": "us", "services": { "include": ["Nothing"] } }));
-    let unchanged = |applied| Standing { unchanged: false, endpoints: &[], applied };
-    let deleted = notes(&none, &unchanged(applied()), &worked(&none, &FIVE));
+    let unchanged = |applied| Standing { resource: None, endpoints: &[], applied };
+    let deleted = notes(&none, &unchanged(applied()), &work(&none, &FIVE));
     assert!(
-        deleted.len() == 1 && deleted[0].starts_with("egress: the spec matches nothing of the list"),
+        deleted.len() == 2 && deleted[0].starts_with("egress: the spec matches nothing of the list"),
         "{deleted:?}"
     );
     assert!(deleted[0].contains("policies are deleted"), "{deleted:?}");
-    let first = notes(&none, &unchanged(PreviousLayout::default()), &worked(&none, &FIVE));
+    let first = notes(&none, &unchanged(PreviousLayout::default()), &work(&none, &FIVE));
     assert!(first[0].ends_with("no policy is written, since it would cut everything"), "{first:?}");
-    let unresolved = notes(&plain(), &unchanged(applied()), &worked(&plain(), &["x.example.com"]));
-    assert_eq!(unresolved, ["egress: none of its names has an address that may be opened: what is applied stays"]);
+    let unresolved = notes(&plain(), &unchanged(applied()), &work(&plain(), &["x.example.com"]));
+    assert_eq!(unresolved[0], "egress: none of its names has an address that may be opened: what is applied stays");
+    assert!(unresolved[1].starts_with("new problem: Unresolved x.example.com (DaaS): "), "{unresolved:?}");
+}
+
+#[test]
+fn problems_are_told_that_are_not_there_yet_up_to_five() {
+    let worked = work(&plain(), &["x1.example.com", "x2.example.com", "a.example.com"]);
+    let told = |status: Value| {
+        let mut stands = plain();
+        stands.status = serde_json::from_value(status).expect("a status");
+        let standing = Standing { resource: Some(&stands), endpoints: &[], applied: applied() };
+        new_problems(&standing, &worked.computed)
+    };
+    let known = json!({ "kind": "Unresolved", "subject": "x1.example.com", "message": "another" });
+    let found = told(json!({ "problems": [known], "problemsTotal": 1 }));
+    assert!(found.len() == 1 && found[0].contains(" x2.example.com "), "{found:?}");
+    assert!(told(json!({ "problems": [known], "problemsTotal": 60 })).is_empty(), "status does not list them all");
+    let many: Vec<String> = (0..7).map(|number| format!("x{number}.example.com")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let standing = Standing { resource: None, endpoints: &[], applied: applied() };
+    let found = new_problems(&standing, &work(&plain(), &many).computed);
+    assert_eq!((found.len(), found[5].as_str()), (6, "and 2 more new problems: `render --summary` lists all"));
 }
 
 #[test]
