@@ -2,6 +2,8 @@
 
 mod memory;
 mod question;
+mod telling;
+mod times;
 mod tree;
 mod verdict;
 

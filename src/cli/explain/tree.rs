@@ -1,20 +1,20 @@
 //! Where a resource stands, and answers, as trees for people. Pure.
 
-use super::memory::{Memory, Operator, Sighting};
+use super::memory::{Memory, Operator};
+use super::telling::{ANSWERED, of_name, of_operator, queue, sighting, together};
+use super::times::when;
 use super::verdict::{Answer, Judged, Nearest};
 use crate::cli::debug_state::{KnownName, ListState};
 use crate::cli::text::{Style, Tree, table};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, Mode, Problem, ProblemKind};
 use crate::explain_texts;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
 /// The most subjects listed under one kind of problem; the rest are counted.
 const MOST_SUBJECTS: usize = 10;
-/// The state of a name that DNS answers.
-const ANSWERED: &str = "answered";
 /// The most connections listed under one answer; the rest are counted.
 const MOST_CONNECTIONS: usize = 12;
 
@@ -130,26 +130,6 @@ fn list(status: &CitrixAllowlistStatus, known: Option<&ListState>, now: Timestam
     Tree::node(format!("list: {}, version {version}", feed.cloud), children)
 }
 
-/// What stands between a list and its next fetch, or what became of the last.
-fn queue(list: &ListState) -> Option<String> {
-    let mut said = Vec::new();
-    if let Some(place) = list.queue_place {
-        said.push(format!("due, and number {place} in the queue for the API's rate"));
-    }
-    if list.failures > 0 {
-        let requests = crate::status::plural(
-            list.failures.try_into().unwrap_or(usize::MAX),
-            "request has",
-            "requests in a row have",
-        );
-        said.push(format!("{} {requests} failed", list.failures));
-    }
-    if list.held_back {
-        said.push("a newer list is held back until a further fetch confirms it".to_owned());
-    }
-    (!said.is_empty()).then(|| said.join("; "))
-}
-
 fn names(status: &CitrixAllowlistStatus, memory: Option<&Memory>) -> Tree {
     let Some(summary) = &status.summary else { return Tree::leaf("names: not counted yet") };
     let text = format!(
@@ -168,62 +148,6 @@ fn names(status: &CitrixAllowlistStatus, memory: Option<&Memory>) -> Tree {
     }
     children.extend(together(&well).map(Tree::leaf));
     Tree::node(text, children)
-}
-
-/// What there is to say of many names that DNS answers.
-fn together(names: &[&KnownName]) -> Option<String> {
-    let seen = names.iter().filter_map(|known| known.addresses.iter().map(|held| held.last_seen_seconds).min());
-    let (newest, oldest) = (seen.clone().min()?, seen.max()?);
-    let next = names.iter().filter_map(|known| Some((known.next_question_seconds?, &known.name))).min();
-    let next = next.map(|(wait, name)| format!("; next, {name} in {}", seconds(wait))).unwrap_or_default();
-    Some(format!(
-        "{} answered, last seen {} to {} ago{next}; -o yaml lists each",
-        names.len(),
-        seconds(newest),
-        seconds(oldest)
-    ))
-}
-
-/// What the operator knows of a name: `NAME: 2 addresses, last seen 12 s ago, TTL 300 s; asked again in 288 s`.
-fn of_name(known: &KnownName) -> String {
-    let held: Vec<_> = known.addresses.iter().filter(|held| held.refused.is_none()).collect();
-    let refused = known.addresses.len() - held.len();
-    let mut text = format!("{}: ", known.name);
-    if known.state != ANSWERED {
-        let error = known.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
-        text.push_str(&format!("{}{error}, ", known.state));
-    }
-    text.push_str(&format!("{} {}", held.len(), crate::status::plural(held.len(), "address", "addresses")));
-    if refused > 0 {
-        text.push_str(&format!(", {refused} refused"));
-    }
-    if let Some(newest) = held.iter().min_by_key(|held| held.last_seen_seconds) {
-        text.push_str(&format!(
-            ", last seen {} ago, TTL {}",
-            seconds(newest.last_seen_seconds),
-            seconds(newest.ttl_seconds)
-        ));
-    }
-    let missing = held.iter().filter(|held| held.missing_seconds.is_some()).count();
-    if missing > 0 {
-        text.push_str(&format!(", {missing} of them given no more"));
-    }
-    text.push_str(&match known.next_question_seconds {
-        None => "; being asked".to_owned(),
-        Some(0) => "; asked again now".to_owned(),
-        Some(wait) => format!("; asked again in {}", seconds(wait)),
-    });
-    text
-}
-
-/// Where the operator's memory is from, or why there is none.
-fn of_operator(operator: &Operator) -> Tree {
-    match operator {
-        Operator::Read(memory) => Tree::leaf(format!("read from the operator: {}", memory.source)),
-        Operator::Unread { error } => {
-            Tree::leaf(format!("the operator's own memory, of when DNS gave what, could not be read: {error}"))
-        }
-    }
 }
 
 fn of_policies(resource: &CitrixAllowlist, policies: &[NetworkPolicy], status: &CitrixAllowlistStatus) -> Tree {
@@ -294,24 +218,6 @@ fn next(resource: &CitrixAllowlist, status: &CitrixAllowlistStatus, now: Timesta
     )
 }
 
-/// A time with how far off it is: `2026-06-04T12:00:00Z (in 2 h)`.
-fn when(text: &str, now: Timestamp) -> String {
-    let Ok(time) = text.parse::<Timestamp>() else { return text.to_owned() };
-    let off = time.duration_since(now);
-    let span = |span: SignedDuration| seconds(span.as_secs().unsigned_abs());
-    if off.is_negative() { format!("{text} ({} ago)", span(off)) } else { format!("{text} (in {})", span(off)) }
-}
-
-/// A period as people say it.
-fn seconds(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
 /// What an answer rests on.
 #[derive(Clone, Copy, Debug)]
 pub struct Basis<'a> {
@@ -372,22 +278,6 @@ pub fn answer(answer: &Answer, basis: &Basis<'_>, style: Style) -> Tree {
     Tree::node(format!("{word}: {preposition} {}{port}", answer.peer), children)
 }
 
-/// When DNS gave an address, and how long it stays.
-fn sighting(seen: &Sighting, peer: &str, now: Timestamp) -> [Tree; 2] {
-    let name = if seen.name == peer { String::new() } else { format!("{}: ", seen.name) };
-    let resolved = format!("resolved {} by {}", when(&seen.resolved_at, now), seen.server);
-    let until = if seen.missing {
-        format!("given no more since: valid until {} unless DNS gives it again", seen.valid_until)
-    } else {
-        format!("valid until {} at least", seen.valid_until)
-    };
-    let next = match seen.next_question.as_ref().and_then(|next| next.parse::<Timestamp>().ok()) {
-        Some(next) => format!("asked again in {}", seconds(next.duration_since(now).as_secs().try_into().unwrap_or(0))),
-        None => "being asked".to_owned(),
-    };
-    [Tree::leaf(format!("{name}{resolved}, TTL {}", seconds(seen.ttl_seconds))), Tree::leaf(format!("{until}; {next}"))]
-}
-
 fn connection(judged: &Judged, peer: &str, basis: &Basis<'_>, style: Style) -> Tree {
     let word = if judged.allowed { style.good("allowed") } else { style.bad("not allowed") };
     let mut children = Vec::new();
@@ -410,18 +300,4 @@ fn connection(judged: &Judged, peer: &str, basis: &Basis<'_>, style: Style) -> T
         )));
     }
     Tree::node(format!("{word}: {} {} {}", judged.address, judged.protocol, judged.port), children)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_say_how_far_off_they_are() {
-        let now: Timestamp = "2026-06-02T00:00:00Z".parse().expect("a time");
-        assert_eq!(when("2026-06-04T12:00:00Z", now), "2026-06-04T12:00:00Z (in 2 d)");
-        assert_eq!(when("2026-06-01T23:59:00Z", now), "2026-06-01T23:59:00Z (60 s ago)");
-        assert_eq!(when("2026-06-01T22:00:01Z", now), "2026-06-01T22:00:01Z (119 min ago)");
-        assert_eq!(when("soon", now), "soon");
-    }
 }
