@@ -6,5 +6,6 @@ mod helm;
 mod image;
 mod install;
 mod operator;
+mod rights;
 mod tenants;
 mod values;
