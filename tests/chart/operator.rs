@@ -209,7 +209,7 @@ async fn life(cluster: &Cluster, rendered: &[Value]) {
     eventually("Audit removes the policies", cluster, &operator, async || cluster.policies().await == 0).await;
     // A leader that is told to stop gives the Lease back.
     operator.process().signal("TERM").unwrap();
-    operator.process().wait(Duration::from_secs(10)).await.unwrap();
+    operator.process().wait(Duration::from_secs(60)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
