@@ -2,9 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it is surprised")]
 
 mod argocd;
+mod cluster;
+mod gitops;
 mod helm;
+mod helm_test;
 mod image;
 mod install;
+mod lint;
+mod notes;
 mod operator;
+mod release;
 mod tenants;
+mod upgrade;
 mod values;
