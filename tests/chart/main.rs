@@ -9,6 +9,7 @@ mod helm_test;
 mod image;
 mod install;
 mod lint;
+mod network;
 mod notes;
 mod operator;
 mod release;
