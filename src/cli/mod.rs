@@ -16,6 +16,7 @@ mod manifest;
 mod operator;
 mod output;
 mod pipeline;
+mod probe;
 mod reference;
 mod refresh;
 mod render;
@@ -60,6 +61,9 @@ enum Action {
     Completions(completions::CompletionsArguments),
     /// Print the version
     Version(version::VersionArguments),
+    /// Find out whether the operator can be reached: what `helm test` runs
+    #[command(hide = true)]
+    Probe(probe::ProbeArguments),
     /// Print a reference of the documentation as Markdown
     #[command(hide = true)]
     Reference {
@@ -106,6 +110,7 @@ fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Action::Crd(arguments) => crd::run(&arguments),
         Action::Completions(arguments) => completions::run(&arguments, command()),
         Action::Version(arguments) => version::run(&arguments),
+        Action::Probe(arguments) => probe::run(&arguments),
         Action::Reference { subject } => {
             std::io::stdout().write_all(reference::markdown(subject, &command()).as_bytes())?;
             Ok(ExitCode::SUCCESS)

@@ -2,9 +2,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it is surprised")]
 
 mod argocd;
+mod cluster;
+mod gitops;
 mod helm;
+mod helm_test;
 mod image;
 mod install;
+mod lint;
+mod network;
+mod notes;
 mod operator;
+mod release;
+mod rights;
 mod tenants;
+mod upgrade;
 mod values;
