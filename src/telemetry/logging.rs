@@ -16,6 +16,16 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 pub const DEFAULT_FILTER: &str =
     "info,kube_runtime::watcher=error,kube_runtime::controller=warn,kube_client::client::builder=off";
 
+/// The filter for what `RUST_LOG` says. A level alone, as the chart gives it, is ours: up to `info` the libraries stay as
+/// quiet as by default. Whoever asks for `debug`, or names targets, gets what they ask for.
+fn filter_of(value: Option<&str>) -> String {
+    let value = value.map(str::trim).filter(|value| !value.is_empty()).unwrap_or("info");
+    match ["info", "warn", "error"].into_iter().find(|level| value.eq_ignore_ascii_case(level)) {
+        Some(level) => DEFAULT_FILTER.replacen("info", level, 1),
+        None => value.to_owned(),
+    }
+}
+
 /// How log lines look (`--log-format`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -64,9 +74,8 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let value = filter.filter(|value| !value.trim().is_empty()).unwrap_or(DEFAULT_FILTER);
-    let filter =
-        EnvFilter::builder().parse(value).map_err(|reason| LoggingError::Filter { value: value.to_owned(), reason })?;
+    let value = filter_of(filter);
+    let filter = EnvFilter::builder().parse(&value).map_err(|reason| LoggingError::Filter { value, reason })?;
     let lines = tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(writer);
     let lines = match format {
         LogFormat::Text => lines.boxed(),
@@ -130,6 +139,12 @@ mod tests {
         assert!(text.ends_with("applied added=2\n"), "{text}");
         assert!(logged(LogFormat::Text, Some("debug")).contains("quiet"));
         assert_eq!(logged(LogFormat::Json, Some("off")), "");
+        for level in [None, Some("info"), Some(" INFO ")] {
+            let text = logged(LogFormat::Text, level);
+            assert!(text.contains("applied") && !text.contains("repeated"), "a level alone is ours: {text}");
+        }
+        assert!(!logged(LogFormat::Text, Some("warn")).contains("applied"));
+        assert!(logged(LogFormat::Text, Some("info,kube_runtime=warn")).contains("repeated"), "what is named is had");
     }
 
     #[test]

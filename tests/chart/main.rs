@@ -14,6 +14,7 @@ mod network;
 mod notes;
 mod operator;
 mod release;
+mod rights;
 mod tenants;
 mod upgrade;
 mod values;

@@ -1,16 +1,22 @@
 //! `explain`: where a resource stands, and why a connection is or is not allowed.
 
+mod memory;
 mod question;
 mod tree;
 mod verdict;
 
 use super::connection::{ConnectionArguments, NamespaceArguments};
+use super::debug_state::DebugState;
 use super::endpoints::endpoints;
+use super::items::{NOTHING_OF_OURS, Read, Resources, full_name};
 use super::live::{self, Live};
+use super::operator::{self, Address, Found, OperatorArguments};
 use super::output::{Form, Printer, style};
 use super::refresh::not_found;
-use super::render::{self, Item, Read, full_name};
-use super::sources::{self, SourceArguments, Sources, SurroundingArguments};
+use super::render::{self, Worked};
+use super::sources::{Known, SourceArguments, Sources};
+use super::surroundings::SurroundingArguments;
+use super::text::{WIDTH, wrap};
 use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FeedStatus};
 use crate::feed::Cloud;
@@ -23,9 +29,10 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use kube::core::{Selector, SelectorExt as _};
+use memory::{Memory, Operator};
 use question::{Question, Transport};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use verdict::{Answer, Scene};
@@ -33,12 +40,15 @@ use verdict::{Answer, Scene};
 /// The version of the schema that `-o json|yaml` prints.
 const SCHEMA: &str = "citrix-allowlist.io/explain/v1";
 
+/// What is missing where the operator could not be asked.
+const UNREAD: &str = "The operator's own memory, of when DNS gave what, could not be read";
+
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
     /// The CitrixAllowlist; without one, all are listed, and with -f the only one is meant
     name: Option<String>,
     /// List those of all namespaces
-    #[arg(short = 'A', long, conflicts_with_all = ["name", "namespace", "filename"])]
+    #[arg(short = 'A', long, conflicts_with_all = ["name", "filename"])]
     all_namespaces: bool,
     /// Whether selected pods may reach this; may be repeated
     #[arg(long, value_name = "HOST[:PORT]|IP[:PORT]")]
@@ -63,6 +73,8 @@ pub(super) struct ExplainArguments {
     #[command(flatten)]
     connection: ConnectionArguments,
     #[command(flatten)]
+    operator: OperatorArguments,
+    #[command(flatten)]
     sources: SourceArguments,
     #[command(flatten)]
     surroundings: SurroundingArguments,
@@ -79,6 +91,8 @@ struct Subject {
     /// The pod, and whether the resource selects it.
     pod: Option<(String, bool)>,
     offline: bool,
+    /// The operator's memory, or why it could not be read; absent where it was not asked for.
+    operator: Option<Result<Found, String>>,
 }
 
 /// What `-o json|yaml` prints.
@@ -96,6 +110,8 @@ struct Explanation<'a> {
     /// Names of the policies that the answers rest on.
     policies: Vec<String>,
     status: CitrixAllowlistStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator: Option<Operator>,
     answers: Vec<Answer>,
 }
 
@@ -103,7 +119,8 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     if arguments.name.is_none() && arguments.filename.is_empty() {
         return list_all(arguments);
     }
-    let subject = if arguments.filename.is_empty() { of_cluster(arguments)? } else { of_files(arguments)? };
+    let mut subject = if arguments.filename.is_empty() { of_cluster(arguments)? } else { of_files(arguments)? };
+    let read = subject.operator.take();
     let resource = &subject.resource;
     let endpoints = endpoints(&subject.config_maps);
     let problems = resource.status.as_ref().map(|status| status.problems.clone()).unwrap_or_default();
@@ -120,8 +137,22 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     let to = arguments.to.iter().map(|question| (Direction::Outbound, question));
     let from = arguments.from.iter().map(|question| (Direction::Inbound, question));
     let protocol = arguments.protocol.into();
-    let answers: Vec<Answer> =
+    let mut answers: Vec<Answer> =
         to.chain(from).map(|(direction, question)| verdict::answer(&scene, direction, question, protocol)).collect();
+    let now = Timestamp::now();
+    let mut operator = read.map(|read| match read {
+        Ok(found) => {
+            let memory = Memory::of(found.source, found.state, &resource.spec, &endpoints);
+            Operator::Read(Box::new(memory))
+        }
+        Err(error) => Operator::Unread { error },
+    });
+    if let Some(Operator::Read(memory)) = &mut operator {
+        answers.iter_mut().for_each(|answer| memory.attribute(answer, now));
+        if !answers.is_empty() {
+            memory.narrow(&answers);
+        }
+    }
     let out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut printer = Printer::new(out, arguments.output.unwrap_or(Form::Yaml));
     if arguments.output.is_some() {
@@ -133,19 +164,31 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
             pod_selected: subject.pod.as_ref().map(|(_, selected)| *selected),
             policies: subject.policies.iter().map(ResourceExt::name_any).collect(),
             status: resource.status.clone().unwrap_or_default(),
+            operator,
             answers,
         })?;
     } else {
-        let (now, style) = (Timestamp::now(), style());
+        let style = style();
         if answers.is_empty() {
-            printer.raw(&tree::standing(resource, &subject.own, subject.offline, now, style).drawn())?;
+            let operator = operator.as_ref().filter(|_| !subject.offline);
+            printer.raw(&tree::standing(resource, &subject.own, subject.offline, operator, now, style).drawn())?;
         }
-        let validity = tree::validity(resource, attributed_at(&subject.config_maps), now);
+        let basis = tree::Basis {
+            resource,
+            attributed_at: attributed_at(&subject.config_maps),
+            operator: operator.as_ref(),
+            now,
+        };
         for answer in &answers {
-            printer.raw(&tree::answer(answer, validity.as_deref(), style).drawn())?;
+            printer.raw(&tree::answer(answer, &basis, style).drawn())?;
         }
-        if subject.pod.is_none() && !subject.offline && !answers.is_empty() {
-            printer.raw("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
+        if !answers.is_empty() {
+            if let Some(Operator::Unread { error }) = &operator {
+                printer.raw(&paragraph(&format!("{UNREAD}: {error}")))?;
+            }
+            if subject.pod.is_none() && !subject.offline {
+                printer.raw("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
+            }
         }
     }
     printer.finish()?;
@@ -179,6 +222,7 @@ fn list_all(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
                 pod_selected: None,
                 policies: resource.status.as_ref().map(|status| status.policies.clone()).unwrap_or_default(),
                 status: resource.status.unwrap_or_default(),
+                operator: None,
                 answers: Vec::new(),
             })?;
         }
@@ -189,6 +233,11 @@ fn list_all(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     }
     printer.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A sentence in lines of at most 80 columns.
+fn paragraph(text: &str) -> String {
+    wrap(text, WIDTH).into_iter().map(|line| line + "\n").collect()
 }
 
 /// When the ConfigMap last changed: nothing in it changes unless the rules do.
@@ -205,9 +254,16 @@ fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
         let api: Api<CitrixAllowlist> = Api::namespaced(connected.client.clone(), &connected.namespace);
         let resource = deadline(CALL_TIMEOUT, api.get(name)).await;
         let resource = resource.map_err(|error| not_found(error, &connected.namespace, name))?;
-        let live = live::of(&connected.client, &connected.namespace, name).await?;
+        let wanted = |state: &DebugState| state.list_of(&resource.spec).is_some();
+        let (live, operator) = futures::join!(live::of(&connected.client, &connected.namespace, name), async {
+            match arguments.operator.operator {
+                Some(Address::Nowhere) => None,
+                _ => Some(operator::read(&connected.client, &arguments.operator, wanted).await),
+            }
+        });
+        let live = live?;
         match &arguments.pod {
-            Some(pod) => with_pod(&connected, resource, live, pod).await,
+            Some(pod) => Ok(Subject { operator, ..with_pod(&connected, resource, live, pod).await? }),
             None => Ok(Subject {
                 resource,
                 own: live.policies.clone(),
@@ -215,6 +271,7 @@ fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
                 config_maps: live.config_maps,
                 pod: None,
                 offline: false,
+                operator,
             }),
         }
     })
@@ -242,6 +299,7 @@ async fn with_pod(connected: &Connected, resource: CitrixAllowlist, live: Live, 
         config_maps: live.config_maps,
         pod: Some((pod.to_owned(), selected)),
         offline: false,
+        operator: None,
     })
 }
 
@@ -250,8 +308,8 @@ fn of_files(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
     let mut read = chosen(arguments)?;
     let mut sources = Sources::new(&arguments.sources)?;
     let surroundings = arguments.surroundings.surroundings();
-    let (allowlist, computed) =
-        render::compute(&read.resource, &read.place, &mut sources, &surroundings, &BTreeMap::new(), &[])?;
+    let Worked { allowlist, computed, .. } =
+        render::compute(&read.resource, &read.place, &mut sources, &surroundings, &Known::default(), &[])?;
     let spec = &read.resource.spec;
     let objects = computed.applied(spec.mode);
     let status = CitrixAllowlistStatus {
@@ -275,31 +333,28 @@ fn of_files(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
         config_maps: objects.config_maps,
         pod: None,
         offline: true,
+        operator: None,
     })
 }
 
+/// The one resource that is meant. Of the others nothing but their names is kept.
 fn chosen(arguments: &ExplainArguments) -> anyhow::Result<Read> {
-    let mut found: Vec<Read> = Vec::new();
-    let mut validator = None;
-    for path in sources::inputs(&arguments.filename)? {
-        let (name, reader) = sources::open(&path)?;
-        for document in super::manifest::Documents::new(&name, reader) {
-            let document = document.with_context(|| format!("{name} cannot be read"))?;
-            for item in render::read(&document, &mut validator)? {
-                if let Item::Ours(read) = item {
-                    found.push(*read);
-                }
-            }
+    let namespace = arguments.namespace.namespace.as_ref();
+    let (mut chosen, mut names, mut any): (Option<Read>, Vec<String>, bool) = (None, Vec::new(), false);
+    for read in Resources::of(&arguments.filename)? {
+        let read = read?;
+        any = true;
+        let is_meant = arguments.name.as_ref().is_none_or(|name| read.resource.name_any() == *name)
+            && namespace.is_none_or(|namespace| read.resource.namespace().as_ref() == Some(namespace));
+        if is_meant {
+            names.push(full_name(&read.resource));
+            chosen.get_or_insert(read);
         }
     }
-    let namespace = arguments.namespace.namespace.as_ref();
-    found.retain(|read| {
-        arguments.name.as_ref().is_none_or(|name| read.resource.name_any() == *name)
-            && namespace.is_none_or(|namespace| read.resource.namespace().as_ref() == Some(namespace))
-    });
-    if found.len() > 1 {
-        let names: Vec<String> = found.iter().map(|read| full_name(&read.resource)).collect();
-        bail!("-f: {} resources are in there; name one of {}", found.len(), names.join(", "));
+    match (chosen, any) {
+        (Some(chosen), _) if names.len() == 1 => Ok(chosen),
+        (Some(_), _) => bail!("-f: {} resources are in there; name one of {}", names.len(), names.join(", ")),
+        (None, true) => bail!("-f: no such CitrixAllowlist is in there"),
+        (None, false) => bail!(NOTHING_OF_OURS),
     }
-    found.pop().context("-f: no such CitrixAllowlist of citrix-allowlist.io/v1alpha1 is in there")
 }

@@ -1,6 +1,8 @@
 //! Where a resource stands, and answers, as trees for people. Pure.
 
+use super::memory::{Memory, Operator, Sighting};
 use super::verdict::{Answer, Judged, Nearest};
+use crate::cli::debug_state::{KnownName, ListState};
 use crate::cli::text::{Style, Tree, table};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, Mode, Problem, ProblemKind};
 use crate::explain_texts;
@@ -11,6 +13,8 @@ use kube::ResourceExt as _;
 
 /// The most subjects listed under one kind of problem; the rest are counted.
 const MOST_SUBJECTS: usize = 10;
+/// The state of a name that DNS answers.
+const ANSWERED: &str = "answered";
 /// The most connections listed under one answer; the rest are counted.
 const MOST_CONNECTIONS: usize = 12;
 
@@ -20,9 +24,11 @@ pub fn standing(
     resource: &CitrixAllowlist,
     policies: &[NetworkPolicy],
     offline: bool,
+    operator: Option<&Operator>,
     now: Timestamp,
     style: Style,
 ) -> Tree {
+    let memory = operator.and_then(Operator::memory);
     let status = resource.status.clone().unwrap_or_default();
     let mut children = Vec::new();
     if offline {
@@ -30,8 +36,8 @@ pub fn standing(
     } else {
         children.push(ready(&status, style));
     }
-    children.push(list(&status, now));
-    children.push(names(&status));
+    children.push(list(&status, memory.and_then(|memory| memory.list.as_ref()), now));
+    children.push(names(&status, memory));
     children.push(of_policies(resource, policies, &status));
     let concerns = status.conditions.iter().filter(|condition| is_concern(condition)).map(condition);
     let concerns: Vec<Tree> = concerns.collect();
@@ -41,6 +47,7 @@ pub fn standing(
     children.push(problems(&status, style));
     if !offline {
         children.push(Tree::leaf(format!("next: {}", next(resource, &status, now))));
+        children.extend(operator.map(of_operator));
     }
     let selects = if resource.spec.pod_selector == Default::default() {
         "every pod of the namespace"
@@ -101,7 +108,7 @@ fn is_concern(condition: &Condition) -> bool {
         || condition.type_ == "Stalled" && condition.status == "True"
 }
 
-fn list(status: &CitrixAllowlistStatus, now: Timestamp) -> Tree {
+fn list(status: &CitrixAllowlistStatus, known: Option<&ListState>, now: Timestamp) -> Tree {
     let Some(feed) = &status.feed else { return Tree::leaf("list: none yet") };
     let version = feed.version.as_deref().unwrap_or("without a version");
     let mut children = Vec::new();
@@ -111,21 +118,95 @@ fn list(status: &CitrixAllowlistStatus, now: Timestamp) -> Tree {
     if let Some(fetched) = &feed.fetched_at {
         children.push(Tree::leaf(format!("fetched or confirmed {}", when(fetched, now))));
     }
-    if let Some(next) = &feed.next_fetch {
+    // The operator knows it newer than status, which is not written for it alone.
+    let newer = known.and_then(|known| known.next_fetch.as_ref());
+    if let Some(next) = feed.next_fetch.as_ref().map(|of_status| newer.unwrap_or(of_status)) {
         children.push(Tree::leaf(format!("asked for again about {}", when(next, now))));
     }
+    children.extend(known.and_then(queue).map(Tree::leaf));
     if let Some(transaction) = &feed.transaction_id {
         children.push(Tree::leaf(format!("transaction id {transaction}")));
     }
     Tree::node(format!("list: {}, version {version}", feed.cloud), children)
 }
 
-fn names(status: &CitrixAllowlistStatus) -> Tree {
+/// What stands between a list and its next fetch, or what became of the last.
+fn queue(list: &ListState) -> Option<String> {
+    let mut said = Vec::new();
+    if let Some(place) = list.queue_place {
+        said.push(format!("due, and number {place} in the queue for the API's rate"));
+    }
+    if list.failures > 0 {
+        let requests = crate::status::plural(
+            list.failures.try_into().unwrap_or(usize::MAX),
+            "request has",
+            "requests in a row have",
+        );
+        said.push(format!("{} {requests} failed", list.failures));
+    }
+    if list.held_back {
+        said.push("a newer list is held back until a further fetch confirms it".to_owned());
+    }
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+fn names(status: &CitrixAllowlistStatus, memory: Option<&Memory>) -> Tree {
     let Some(summary) = &status.summary else { return Tree::leaf("names: not counted yet") };
-    Tree::leaf(format!(
+    let text = format!(
         "names: {} with addresses ({} addresses) of {} services; {} wildcards that nothing in the spec stands in for",
         summary.resolved, summary.addresses, summary.services, summary.wildcards
-    ))
+    );
+    let mut known: Vec<&KnownName> = memory.iter().flat_map(|memory| &memory.names).collect();
+    // What goes wrong first; of many, then what happens next.
+    let is_many = known.len() > MOST_SUBJECTS;
+    known.sort_by_key(|known| (known.state == ANSWERED, is_many.then_some(known.next_question_seconds)));
+    let mut children: Vec<Tree> = known.iter().take(MOST_SUBJECTS).map(|known| Tree::leaf(of_name(known))).collect();
+    if known.len() > MOST_SUBJECTS {
+        children.push(Tree::leaf(format!("and {} more, asked later; -o yaml lists them", known.len() - MOST_SUBJECTS)));
+    }
+    Tree::node(text, children)
+}
+
+/// What the operator knows of a name: `NAME: 2 addresses, last seen 12 s ago, TTL 300 s; asked again in 288 s`.
+fn of_name(known: &KnownName) -> String {
+    let held: Vec<_> = known.addresses.iter().filter(|held| held.refused.is_none()).collect();
+    let refused = known.addresses.len() - held.len();
+    let mut text = format!("{}: ", known.name);
+    if known.state != ANSWERED {
+        let error = known.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+        text.push_str(&format!("{}{error}, ", known.state));
+    }
+    text.push_str(&format!("{} {}", held.len(), crate::status::plural(held.len(), "address", "addresses")));
+    if refused > 0 {
+        text.push_str(&format!(", {refused} refused"));
+    }
+    if let Some(newest) = held.iter().min_by_key(|held| held.last_seen_seconds) {
+        text.push_str(&format!(
+            ", last seen {} ago, TTL {}",
+            seconds(newest.last_seen_seconds),
+            seconds(newest.ttl_seconds)
+        ));
+    }
+    let missing = held.iter().filter(|held| held.missing_seconds.is_some()).count();
+    if missing > 0 {
+        text.push_str(&format!(", {missing} of them given no more"));
+    }
+    text.push_str(&match known.next_question_seconds {
+        None => "; being asked".to_owned(),
+        Some(0) => "; asked again now".to_owned(),
+        Some(wait) => format!("; asked again in {}", seconds(wait)),
+    });
+    text
+}
+
+/// Where the operator's memory is from, or why there is none.
+fn of_operator(operator: &Operator) -> Tree {
+    match operator {
+        Operator::Read(memory) => Tree::leaf(format!("read from the operator: {}", memory.source)),
+        Operator::Unread { error } => {
+            Tree::leaf(format!("the operator's own memory, of when DNS gave what, could not be read: {error}"))
+        }
+    }
 }
 
 fn of_policies(resource: &CitrixAllowlist, policies: &[NetworkPolicy], status: &CitrixAllowlistStatus) -> Tree {
@@ -200,32 +281,57 @@ fn next(resource: &CitrixAllowlist, status: &CitrixAllowlistStatus, now: Timesta
 fn when(text: &str, now: Timestamp) -> String {
     let Ok(time) = text.parse::<Timestamp>() else { return text.to_owned() };
     let off = time.duration_since(now);
-    let span = |span: SignedDuration| {
-        let seconds = span.as_secs().unsigned_abs();
-        match seconds {
-            0..120 => format!("{seconds} s"),
-            120..7_200 => format!("{} min", seconds / 60),
-            7_200..172_800 => format!("{} h", seconds / 3_600),
-            _ => format!("{} d", seconds / 86_400),
-        }
-    };
+    let span = |span: SignedDuration| seconds(span.as_secs().unsigned_abs());
     if off.is_negative() { format!("{text} ({} ago)", span(off)) } else { format!("{text} (in {})", span(off)) }
 }
 
-/// Since when, and for how long, what an answer rests on holds.
-#[must_use]
-pub fn validity(resource: &CitrixAllowlist, attributed_at: Option<Timestamp>, now: Timestamp) -> Option<String> {
-    let feed = resource.status.as_ref()?.feed.as_ref()?;
-    let since =
-        attributed_at.map(|time| format!("addresses as of {}, ", when(&time.to_string(), now))).unwrap_or_default();
-    let until =
-        feed.valid_until.as_ref().map(|until| format!("; list valid until {}", when(until, now))).unwrap_or_default();
-    Some(format!("{since}each kept for {} after DNS last gave it{until}", resource.spec.address_retention))
+/// A period as people say it.
+fn seconds(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// What an answer rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct Basis<'a> {
+    /// The resource.
+    pub resource: &'a CitrixAllowlist,
+    /// When its ConfigMap last changed.
+    pub attributed_at: Option<Timestamp>,
+    /// What the operator says, where it was asked.
+    pub operator: Option<&'a Operator>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl<'a> Basis<'a> {
+    fn memory(&self) -> Option<&'a Memory> {
+        self.operator.and_then(Operator::memory)
+    }
+
+    /// Since when, and for how long, what an answer rests on holds.
+    fn validity(&self) -> Option<String> {
+        let feed = self.resource.status.as_ref()?.feed.as_ref()?;
+        let until = feed.valid_until.as_ref().map(|until| format!("list valid until {}", when(until, self.now)));
+        if let Some(memory) = self.memory() {
+            let queue = memory.list.as_ref().and_then(queue);
+            let said: Vec<String> = until.into_iter().chain(queue).collect();
+            return (!said.is_empty()).then(|| said.join("; "));
+        }
+        let since = self.attributed_at.map(|time| format!("addresses as of {}, ", when(&time.to_string(), self.now)));
+        let until = until.map(|until| format!("; {until}")).unwrap_or_default();
+        let kept = self.resource.spec.address_retention;
+        Some(format!("{}each kept for {kept} after DNS last gave it{until}", since.unwrap_or_default()))
+    }
 }
 
 /// An answer.
 #[must_use]
-pub fn answer(answer: &Answer, validity: Option<&str>, style: Style) -> Tree {
+pub fn answer(answer: &Answer, basis: &Basis<'_>, style: Style) -> Tree {
     let word = if answer.allowed { style.good("allowed") } else { style.bad("not allowed") };
     let port = answer.port.map(|port| format!(" port {port}")).unwrap_or_default();
     let preposition = if answer.direction == "outbound" { "to" } else { "from" };
@@ -233,18 +339,39 @@ pub fn answer(answer: &Answer, validity: Option<&str>, style: Style) -> Tree {
     if answer.reason != Nearest::Allowed {
         children.push(Tree::leaf(answer.message.clone()));
     }
-    children.extend(answer.connections.iter().take(MOST_CONNECTIONS).map(|judged| connection(judged, style)));
+    let shown = answer.connections.iter().take(MOST_CONNECTIONS);
+    children.extend(shown.map(|judged| connection(judged, &answer.peer, basis, style)));
     if answer.connections.len() > MOST_CONNECTIONS {
         children
             .push(Tree::leaf(format!("and {} more; -o yaml lists them", answer.connections.len() - MOST_CONNECTIONS)));
     }
-    if let Some(validity) = validity.filter(|_| answer.reason == Nearest::Allowed) {
+    let name = basis.memory().and_then(|memory| memory.name(&answer.peer));
+    if let Some(name) = name.filter(|name| name.state != ANSWERED || !answer.allowed) {
+        children.push(Tree::leaf(format!("DNS: {}", of_name(name))));
+    }
+    if let Some(validity) = basis.validity().filter(|_| answer.reason == Nearest::Allowed) {
         children.push(Tree::leaf(validity));
     }
     Tree::node(format!("{word}: {preposition} {}{port}", answer.peer), children)
 }
 
-fn connection(judged: &Judged, style: Style) -> Tree {
+/// When DNS gave an address, and how long it stays.
+fn sighting(seen: &Sighting, peer: &str, now: Timestamp) -> [Tree; 2] {
+    let name = if seen.name == peer { String::new() } else { format!("{}: ", seen.name) };
+    let resolved = format!("resolved {} by {}", when(&seen.resolved_at, now), seen.server);
+    let until = if seen.missing {
+        format!("given no more since: valid until {} unless DNS gives it again", seen.valid_until)
+    } else {
+        format!("valid until {} at least", seen.valid_until)
+    };
+    let next = match seen.next_question.as_ref().and_then(|next| next.parse::<Timestamp>().ok()) {
+        Some(next) => format!("asked again in {}", seconds(next.duration_since(now).as_secs().try_into().unwrap_or(0))),
+        None => "being asked".to_owned(),
+    };
+    [Tree::leaf(format!("{name}{resolved}, TTL {}", seconds(seen.ttl_seconds))), Tree::leaf(format!("{until}; {next}"))]
+}
+
+fn connection(judged: &Judged, peer: &str, basis: &Basis<'_>, style: Style) -> Tree {
     let word = if judged.allowed { style.good("allowed") } else { style.bad("not allowed") };
     let mut children = Vec::new();
     for by in &judged.by {
@@ -253,6 +380,12 @@ fn connection(judged: &Judged, style: Style) -> Tree {
         let asked: Vec<String> = by.asked_by.iter().map(|asked| format!("{}: {}", asked.service, asked.name)).collect();
         let asked = if asked.is_empty() { String::new() } else { format!(", for {}", asked.join("; ")) };
         children.push(Tree::leaf(format!("{}{whose}, rule {}, {cidr}{asked}", by.policy, by.rule)));
+    }
+    children.extend(judged.seen.iter().flat_map(|seen| sighting(seen, peer, basis.now)));
+    if basis.memory().is_some_and(|memory| memory.is_remembered(judged)) {
+        children.push(Tree::leaf(
+            "DNS has not given it since the operator started: it is remembered from the policies, and goes once it has been missing for spec.addressRetention",
+        ));
     }
     for policy in &judged.perhaps {
         children.push(Tree::leaf(format!(

@@ -1,5 +1,6 @@
 //! Whether a connection is allowed, by what, and when not, what comes nearest. Pure.
 
+use super::memory::Sighting;
 use super::question::{Peer, Question};
 use crate::cli::endpoints::{Endpoint, Target};
 use crate::crd::{Problem, ProblemKind};
@@ -64,6 +65,8 @@ pub enum Nearest {
     PortDiffers,
     /// Nothing that is allowed has this address.
     AddressNotSeen,
+    /// DNS gives the address for one of the names, and the guard refuses it.
+    Refused,
     /// The name is allowed, but has no usable address.
     NoAddress,
     /// Only a wildcard covers the name, and nothing in the spec stands in for it.
@@ -94,6 +97,9 @@ pub struct Judged {
     /// Policies with a rule that would allow it if the address were a pod's: by selector, or by named port.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub perhaps: Vec<String>,
+    /// When DNS gave the address for the names that ask for it, as the operator remembers it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<Sighting>,
 }
 
 /// A rule that allows a connection.
@@ -231,6 +237,7 @@ fn judge(scene: &Scene<'_>, connection: Connection) -> Judged {
         allowed: verdict.is_allowed(),
         by: by.collect(),
         perhaps: if verdict.is_allowed() { Vec::new() } else { perhaps.into_iter().collect() },
+        seen: Vec::new(),
     }
 }
 
