@@ -3,6 +3,7 @@
 
 mod argocd;
 mod cluster;
+mod definition;
 mod gitops;
 mod helm;
 mod helm_test;

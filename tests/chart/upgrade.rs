@@ -169,6 +169,15 @@ async fn each_step(program: &'static str) {
     assert_ne!(stage.version().await, "0.0.1");
     let operator = stage.roll_out(operator).await;
     unchanged().await;
+    // Back by an upgrade to the older chart, as GitOps does it: told so, it leaves the CRD alone.
+    for (chart, older) in [(previous.as_str(), true), (current, false)] {
+        let alone = ["upgrade", RELEASE, chart, "--set", "crds.upgrade=false"];
+        in_background(stage.helm(&alone)).await.unwrap().success();
+        assert_eq!(stage.version().await == "0.0.1", older);
+        assert!(stage.definition_is_new().await);
+    }
+    let operator = stage.roll_out(operator).await;
+    unchanged().await;
     // Nor while there is no operator at all, nor when it is back.
     stop(operator).await;
     unchanged().await;
