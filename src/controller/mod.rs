@@ -4,6 +4,7 @@ mod activation;
 mod apply;
 mod backoff;
 mod contention;
+mod decisions;
 mod ending;
 mod reconcile;
 mod state;
@@ -22,14 +23,18 @@ use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
 use crate::guard::{Guard, GuardSettings};
 use crate::names::Names;
+use crate::net::Direction;
 use crate::render::Limits;
 use crate::server::Health;
+use crate::shared::Shared;
 use crate::subscriber::Subscriber;
 use crate::telemetry::Metrics;
+use decisions::Decisions;
 use futures::{FutureExt as _, Stream, StreamExt};
+use ipnet::IpNet;
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
-use state::{Allowed, States};
+use state::{State, States};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -40,7 +45,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
-use turns::Turns;
+use turns::{Turns, Want};
 
 /// The longest that one reconcile may take: a policy, a ConfigMap and a status, each with its own deadline, on a bad day.
 const RECONCILE_DEADLINE: Duration = Duration::from_secs(60);
@@ -106,7 +111,9 @@ pub struct Context {
     surroundings: Mutex<(Arc<Guard>, Arc<ClusterFacts>)>,
     turns: Turns,
     states: States,
-    allowed: Allowed,
+    /// What resources allow, by direction, sorted.
+    allowed: Shared<[(Direction, IpNet)]>,
+    decisions: Decisions,
 }
 
 impl Context {
@@ -140,7 +147,8 @@ impl Context {
             surroundings,
             turns,
             states: States::default(),
-            allowed: Allowed::default(),
+            allowed: Shared::default(),
+            decisions: Decisions::default(),
         }
     }
 
@@ -217,9 +225,20 @@ async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Context>) -> Res
         return Ok(Action::await_change());
     }
     let who = Subject::of(&resource).who().clone();
-    let _turn = context.turns.take(&who.namespace).await;
     let state = context.states.of(&who);
     let mut state = state.lock().await;
+    let want = if state.told_later.is_some() { Want::Rest } else { Want::Policies };
+    let _turn = context.turns.take(&who.namespace, want).await;
+    // Thousands may wait for their turn at once: only whose turn it is has room for a whole reconcile.
+    Box::pin(with_turn(&resource, &context, &mut state, &who)).await
+}
+
+async fn with_turn(
+    resource: &CitrixAllowlist,
+    context: &Context,
+    state: &mut State,
+    who: &Subscriber,
+) -> Result<Action, Error> {
     let started = context.clock.instant();
     let span = tracing::info_span!(
         "reconcile",
@@ -228,7 +247,7 @@ async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Context>) -> Res
         transaction = tracing::field::Empty,
         outcome = tracing::field::Empty,
     );
-    let reconcile = reconcile::reconcile(&resource, &context, &mut state).instrument(span.clone());
+    let reconcile = reconcile::reconcile(resource, context, state).instrument(span.clone());
     // A defect that one resource brings out must not stop the others.
     let guarded = AssertUnwindSafe(tokio::time::timeout(RECONCILE_DEADLINE, reconcile)).catch_unwind();
     let result = match guarded.await {
