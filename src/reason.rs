@@ -81,7 +81,7 @@ impl Reason {
     /// Whether it is a station on the way that passes by itself, and so worth a condition but no event.
     #[must_use]
     pub const fn is_passing(self) -> bool {
-        matches!(self, Self::WaitingForFeed | Self::WaitingForNames | Self::RateLimited | Self::Progressing)
+        matches!(self, Self::WaitingForFeed | Self::WaitingForNames | Self::Progressing)
     }
 
     /// Whether it tells of something that went wrong with the list.

@@ -79,7 +79,7 @@ fn expected(endpoints: &[&str], pod_networks: &[&str]) -> ClusterFacts {
 
 async fn becomes(facts: &Facts, expected: &ClusterFacts) {
     let mut receiver = facts.receiver();
-    let outcome = tokio::time::timeout(Duration::from_secs(10), receiver.wait_for(|facts| **facts == *expected)).await;
+    let outcome = tokio::time::timeout(Duration::from_secs(60), receiver.wait_for(|facts| **facts == *expected)).await;
     if outcome.is_err() {
         assert_eq!(*facts.current(), *expected);
     }

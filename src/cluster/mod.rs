@@ -4,6 +4,7 @@ pub mod apply;
 pub mod changes;
 pub mod client;
 pub mod digest;
+pub mod events;
 pub mod facts;
 pub mod lease;
 pub mod owned;

@@ -2,13 +2,12 @@
 
 use super::apply::WriteObserver;
 use super::client::{CallError, deadline};
+use super::events::Events;
 use super::lease::Leadership;
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FIELD_MANAGER};
-use crate::reason::Reason;
 use crate::status::Note;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 use std::fmt;
@@ -23,7 +22,7 @@ const CALL_DEADLINE: Duration = Duration::from_secs(4);
 pub struct StatusWriter {
     client: Client,
     leadership: Leadership,
-    recorder: Recorder,
+    events: Events,
     observer: Arc<dyn WriteObserver>,
 }
 
@@ -56,8 +55,7 @@ impl StatusWriter {
         instance: Option<String>,
         observer: Arc<dyn WriteObserver>,
     ) -> Self {
-        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance };
-        Self { recorder: Recorder::new(client.clone(), reporter), client, leadership, observer }
+        Self { events: Events::new(client.clone(), instance), client, leadership, observer }
     }
 
     /// Writes the status of a resource as of `resource_version`; returns the version it got.
@@ -115,14 +113,9 @@ impl StatusWriter {
         if limit.is_zero() {
             return;
         }
-        let event = Event {
-            type_: if note.warning { EventType::Warning } else { EventType::Normal },
-            reason: note.reason.as_str().to_owned(),
-            note: Some(note.message.chars().take(LONGEST_NOTE).collect()),
-            action: action(note.reason).to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = deadline(limit, self.recorder.publish(&event, reference)).await {
+        let (verb, result) = self.events.publish(reference, note, limit).await;
+        self.observer.wrote("Event", verb, outcome(result.as_ref().err()));
+        if let Err(error) = result {
             tracing::warn!(reason = %note.reason, %error, "an event could not be published");
         }
     }
@@ -135,25 +128,5 @@ fn outcome(error: Option<&CallError>) -> &'static str {
         Some(Some(404 | 409)) => "changed",
         Some(Some(400..=403 | 405..=408 | 410..=428 | 430..=499)) => "refused",
         Some(_) => "unavailable",
-    }
-}
-
-/// The longest note of an event, in bytes (events.k8s.io/v1); characters of the longest encoding still fit.
-const LONGEST_NOTE: usize = 1024 / 4;
-
-/// What was being done, as events ask for it.
-const fn action(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Fetched
-        | Reason::FeedUnavailable
-        | Reason::FeedRejected
-        | Reason::FeedMalformed
-        | Reason::FeedShrank
-        | Reason::FeedExpired
-        | Reason::RateLimited
-        | Reason::SavedListIgnored
-        | Reason::WaitingForFeed => "Fetch",
-        Reason::Resolved | Reason::Unresolved | Reason::WildcardsUnenforceable | Reason::WaitingForNames => "Resolve",
-        _ => "Apply",
     }
 }

@@ -50,10 +50,7 @@ impl Traces {
     /// Where the environment's settings cannot be used.
     pub fn from_environment() -> Result<Option<Self>, TracesError> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-        let endpoint =
-            ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"].into_iter().find_map(variable);
-        let disabled = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        if endpoint.is_none() || disabled {
+        if !are_asked_for(variable) {
             return Ok(None);
         }
         let client = reqwest::Client::builder().timeout(EXPORT_TIMEOUT).build()?;
@@ -87,5 +84,31 @@ impl Traces {
             Ok(Ok(Err(error))) => tracing::warn!(%error, "the last traces did not reach the collector"),
             Ok(Err(_)) | Err(_) => tracing::warn!("the last traces did not reach the collector in time"),
         }
+    }
+}
+
+/// Whether the environment names a collector, and does not switch traces off.
+fn are_asked_for(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let endpoints = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+    let disabled = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    endpoints.into_iter().any(|name| variable(name).is_some()) && !disabled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_endpoint_turns_traces_on_and_a_switch_turns_them_off() {
+        let with = |variables: &[(&str, &str)]| {
+            are_asked_for(|name| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert!(!with(&[]) && !with(&[("OTEL_SERVICE_NAME", "x"), ("OTEL_TRACES_SAMPLER", "always_on")]));
+        assert!(with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")]));
+        let of_traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:4318/v1/traces");
+        assert!(with(&[of_traces, ("OTEL_SDK_DISABLED", "false")]));
+        assert!(!with(&[of_traces, ("OTEL_SDK_DISABLED", "TRUE")]));
     }
 }

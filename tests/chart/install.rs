@@ -43,13 +43,13 @@ impl Cluster {
     }
 
     async fn eventually<T>(&self, what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
-        for _ in 0..150 {
+        for _ in 0..450 {
             if let Some(found) = attempt().await {
                 return found;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        panic!("within 30 s: {what}");
+        panic!("within 90 s: {what}");
     }
 }
 

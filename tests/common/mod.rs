@@ -137,27 +137,27 @@ impl Stage {
     }
 
     /// Waits until the condition of a resource has this status, and returns its reason.
-    pub async fn condition(&self, name: &str, type_: &str, status: &str, within: Duration) -> String {
-        self.until(name, type_, within, |condition| condition.status == status).await.reason
+    pub async fn condition(&self, name: &str, type_: &str, status: &str) -> String {
+        self.until(name, type_, |condition| condition.status == status).await.reason
     }
 
     /// Waits until the condition of a resource has this reason, and returns its message.
-    pub async fn reason(&self, name: &str, type_: &str, reason: &str, within: Duration) -> String {
-        self.until(name, type_, within, |condition| condition.reason == reason).await.message
+    pub async fn reason(&self, name: &str, type_: &str, reason: &str) -> String {
+        self.until(name, type_, |condition| condition.reason == reason).await.message
     }
 
     /// Waits until the message of a condition holds these words.
-    pub async fn says(&self, name: &str, type_: &str, words: &str, within: Duration) {
-        self.until(name, type_, within, |condition| condition.message.contains(words)).await;
+    pub async fn says(&self, name: &str, type_: &str, words: &str) {
+        self.until(name, type_, |condition| condition.message.contains(words)).await;
     }
 
-    async fn until(&self, name: &str, type_: &str, within: Duration, holds: impl Fn(&Condition) -> bool) -> Condition {
+    async fn until(&self, name: &str, type_: &str, holds: impl Fn(&Condition) -> bool) -> Condition {
         let resources = self.watch_resources().await;
         let find = |resources: &Objects<CitrixAllowlist>| {
             let conditions = resources.get(name)?.status.as_ref()?.conditions.iter();
             conditions.filter(|condition| condition.type_ == type_).find(|condition| holds(condition)).cloned()
         };
-        resources.find(&format!("{type_} of {name}"), within, find).await
+        resources.find(&format!("{type_} of {name}"), find).await
     }
 
     /// Waits until the status speaks of the newest spec.
@@ -167,7 +167,7 @@ impl Stage {
             let observed = resources[name].status.as_ref().and_then(|status| status.observed_generation);
             observed.is_some() && observed == resources[name].metadata.generation
         };
-        resources.until("observedGeneration follows", Duration::from_secs(3), current).await;
+        resources.until("observedGeneration follows", current).await;
     }
 
     /// The resource as it is now.
@@ -193,7 +193,7 @@ impl Stage {
     }
 
     pub async fn ready(&self, name: &str) {
-        self.condition(name, "Ready", "True", Duration::from_secs(20)).await;
+        self.condition(name, "Ready", "True").await;
     }
 }
 

@@ -114,12 +114,6 @@ async fn refused(row: &Row, which: Which, fault: ApiFault, named: &str) -> Close
     trial.close(row).await
 }
 
-pub async fn may_not_patch(row: &Row) -> Closed {
-    let message = "networkpolicies.networking.k8s.io \"daas-egress\" is forbidden: User \"operator\" cannot patch resource \"networkpolicies\"";
-    let fault = ApiFault::status(403, "Forbidden", message);
-    refused(row, Which::of(&[Verb::Patch], &[POLICIES]), fault, "cannot patch resource").await
-}
-
 pub async fn too_large(row: &Row) -> Closed {
     let fault = ApiFault::status(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728");
     refused(row, Which::of(&[Verb::Patch], &[POLICIES]), fault, "too large").await
@@ -137,62 +131,6 @@ pub async fn etcd_full(row: &Row) -> Closed {
     let failed = trial.operators[0].metric(series).await.expect("metrics");
     assert!(failed.is_some_and(|failed| failed >= 2.0), "{failed:?}");
     trial.proxy.heal();
-    trial.close(row).await
-}
-
-pub async fn may_not_create(row: &Row) -> Closed {
-    let mut trial = Trial::bare().await;
-    trial.fault();
-    let message =
-        "networkpolicies.networking.k8s.io is forbidden: User \"operator\" cannot create resource \"networkpolicies\"";
-    let fault = ApiFault::status(403, "Forbidden", message);
-    trial.proxy.inject(Which::of(&[Verb::Create], &[POLICIES]), fault);
-    let config = trial.single();
-    trial.operators.push(test_support::operator::Operator::start(&config).await.expect("an operator"));
-    trial.create().await;
-    let message = trial.says("Ready", "False", "ApplyFailed").await;
-    assert!(message.contains("cannot create resource"), "{message}");
-    seconds(2).await;
-    trial.proxy.heal();
-    trial.close(row).await
-}
-
-pub async fn may_not_watch(row: &Row) -> Closed {
-    let forbidden = ApiFault::status(403, "Forbidden", "User \"operator\" cannot watch resource \"networkpolicies\"");
-    through(row, Which::of(&[Verb::Watch, Verb::List], &[POLICIES, "configmaps"]), forbidden, 5).await
-}
-
-pub async fn may_not_watch_resources(row: &Row) -> Closed {
-    let forbidden = ApiFault::status(403, "Forbidden", "User \"operator\" cannot watch resource \"citrixallowlists\"");
-    through(row, Which::of(&[Verb::Watch, Verb::List], &["citrixallowlists"]), forbidden, 5).await
-}
-
-pub async fn may_not_patch_status(row: &Row) -> Closed {
-    let mut trial = Trial::begin().await;
-    trial.fault();
-    let forbidden =
-        ApiFault::status(403, "Forbidden", "User \"operator\" cannot patch resource \"citrixallowlists/status\"");
-    trial.proxy.inject(Which::of(&[Verb::Patch], &[STATUS]), forbidden);
-    trial.advance().await;
-    // Policies follow although nothing can be said of it.
-    let followed = eventually(Duration::from_secs(10), async || trial.recorder.is_newest().then_some(()));
-    assert!(followed.await.is_some(), "{}", trial.recorder.difference());
-    seconds(4).await;
-    assert!(
-        trial.logs().contains("cannot patch resource \\\"citrixallowlists/status")
-            || trial.logs().contains("citrixallowlists/status")
-    );
-    trial.proxy.heal();
-    trial.close(row).await
-}
-
-pub async fn may_not_create_events(row: &Row) -> Closed {
-    let mut trial = Trial::begin().await;
-    trial.fault();
-    let forbidden = ApiFault::status(403, "Forbidden", "User \"operator\" cannot create resource \"events\"");
-    trial.proxy.inject(Which::of(&[Verb::Create, Verb::Patch], &["events"]), forbidden);
-    trial.advance().await;
-    trial.right(Duration::from_secs(10)).await;
     trial.close(row).await
 }
 

@@ -2,38 +2,47 @@
 
 use super::common::eventually;
 use super::matrix::Row;
-use super::trial::{Closed, Trial, seconds};
+use super::trial::{Closed, RESOURCE, Trial, seconds};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
 use std::time::{Duration, Instant};
+use test_support::dns::Behaviour;
 use test_support::fault_proxy::FaultProxy;
-use test_support::operator::Operator;
+use test_support::operator::{Operator, OperatorConfig};
+use test_support::stepped_clock::SteppedClock;
 
 /// Several replicas, the first of which leads, each by a way of its own so that its requests can be told apart.
-async fn replicas(count: usize) -> (Trial, Vec<FaultProxy>) {
+async fn replicas(count: usize) -> Trial {
+    replicas_as(count, |_, config| config).await
+}
+
+/// As [`replicas`], each started with what `adjust` makes of its configuration.
+async fn replicas_as(count: usize, adjust: impl Fn(usize, OperatorConfig) -> OperatorConfig) -> Trial {
     let mut trial = Trial::bare().await;
-    let mut ways = Vec::new();
     for index in 0..count {
-        let way = FaultProxy::start(trial.cluster.kubeconfig_path()).await.expect("a proxy");
-        let config = trial.replica_by(&format!("replica-{index}"), &way);
+        let way = FaultProxy::start(trial.rights.kubeconfig()).await.expect("a proxy");
+        let config = adjust(index, trial.replica_by(&format!("replica-{index}"), &way));
         let operator = Operator::start(&config).await.expect("a replica");
         if index == 0 {
-            let leads = eventually(Duration::from_secs(10), async || leads(&operator).await.then_some(()));
+            let leads = eventually(Duration::from_secs(30), async || leads(&operator).await.then_some(()));
             leads.await.expect("the first leads");
         }
         trial.operators.push(operator);
-        ways.push(way);
+        trial.ways.push(way);
     }
     trial.create().await;
     trial.right(Duration::from_secs(30)).await;
     trial.recorder.may_be_absent(false);
-    for (operator, way) in trial.operators.iter().zip(&ways).skip(1) {
+    for (operator, way) in trial.operators.iter().zip(&trial.ways).skip(1) {
         assert!(!leads(operator).await, "one leads");
         operator.get("/readyz").await.expect("a standby is ready");
         let written = way.requests().iter().filter(|passed| passed.asked.is_write()).count();
         assert_eq!(written, 0, "a standby writes nothing");
     }
-    (trial, ways)
+    trial
 }
 
 async fn leads(operator: &Operator) -> bool {
@@ -60,7 +69,7 @@ fn requests_are_the_leaders(trial: &Trial, before: usize) -> usize {
 }
 
 pub async fn leader_leaves(row: &Row) -> Closed {
-    let (mut trial, _ways) = replicas(2).await;
+    let mut trial = replicas(2).await;
     trial.fault();
     let from = holder(&trial).await.expect("a holder");
     let fetched = trial.world.standin.requests().len();
@@ -76,7 +85,7 @@ pub async fn leader_leaves(row: &Row) -> Closed {
 }
 
 pub async fn leader_dies(row: &Row) -> Closed {
-    let (mut trial, _ways) = replicas(2).await;
+    let mut trial = replicas(2).await;
     trial.fault();
     let from = holder(&trial).await.expect("a holder");
     trial.operators.remove(0).process().signal("KILL").expect("sent");
@@ -87,7 +96,7 @@ pub async fn leader_dies(row: &Row) -> Closed {
 }
 
 pub async fn leader_sleeps(row: &Row) -> Closed {
-    let (mut trial, ways) = replicas(3).await;
+    let mut trial = replicas(3).await;
     trial.fault();
     let from = holder(&trial).await.expect("a holder");
     trial.operators[0].process().signal("STOP").expect("sent");
@@ -98,7 +107,7 @@ pub async fn leader_sleeps(row: &Row) -> Closed {
     trial.operators[0].process().signal("CONT").expect("sent");
     trial.advance().await;
     seconds(5).await;
-    let written: Vec<_> = ways[0]
+    let written: Vec<_> = trial.ways[0]
         .since(woken)
         .into_iter()
         .filter(|passed| {
@@ -110,4 +119,53 @@ pub async fn leader_sleeps(row: &Row) -> Closed {
     assert!(written.is_empty(), "a leader that slept through its lease wrote: {written:?}");
     assert!(!leads(&trial.operators[0]).await);
     trial.close(row).await
+}
+
+/// How far a clock jumps, in seconds: a day.
+const JUMP: i64 = 24 * 3600;
+
+pub async fn clock_jumps(row: &Row) -> Closed {
+    let clocks = [SteppedClock::new().expect("a clock"), SteppedClock::new().expect("a clock")];
+    let mut trial = replicas_as(2, |index, config| {
+        clocks[index].environment().into_iter().fold(config, |config, (name, value)| config.variable(name, value))
+    })
+    .await;
+    // Lists are asked for every three seconds, so that a schedule that stands still shows, and one that runs wild.
+    refresh_within(&trial, "3s").await;
+    trial.fault();
+    let from = holder(&trial).await.expect("a holder");
+    for (of_leader, of_standby) in [(JUMP, 0), (-JUMP, 0), (0, JUMP), (0, -JUMP), (0, 0)] {
+        let (since, fetched) = (Instant::now(), trial.world.standin.requests().len());
+        clocks[0].set(of_leader).expect("set");
+        clocks[1].set(of_standby).expect("set");
+        // The list moves on and nobody asks for it: the schedule alone has to find that.
+        trial.world.advance(&trial.recorder);
+        trial.right(Duration::from_secs(30)).await;
+        let fetched = trial.world.standin.requests().len() - fetched;
+        let most = since.elapsed().as_secs() + 2;
+        assert!(fetched as u64 <= most, "{fetched} fetches in {:?}, one a second at most", since.elapsed());
+        let ahead = fetched_at(&trial).await.duration_since(Timestamp::now()).as_secs() - of_leader;
+        assert!(ahead.abs() < 60, "the leader goes by the clock that was set, but for {ahead} s");
+        // A name that fails meanwhile keeps what it had, however old the wall clock makes it.
+        trial.world.dns.set("steady.example.com", Behaviour::servfail());
+        seconds(3).await;
+        assert!(trial.recorder.is_newest(), "{}", trial.recorder.difference());
+        assert_eq!(holder(&trial).await.as_deref(), Some(&*from), "who leads, leads on");
+    }
+    assert!(trial.began.elapsed() > Duration::from_secs(15), "longer than a Lease lasts");
+    refresh_within(&trial, "24h").await;
+    trial.advance().await;
+    trial.close(row).await
+}
+
+async fn refresh_within(trial: &Trial, longest: &str) {
+    let spec = Patch::Merge(json!({ "spec": { "refresh": { "maxInterval": longest } } }));
+    trial.resources().patch(RESOURCE, &PatchParams::default(), &spec).await.expect("edited");
+}
+
+/// When the list in use was fetched, as status says.
+async fn fetched_at(trial: &Trial) -> Timestamp {
+    let resource = trial.resources().get(RESOURCE).await.expect("the resource");
+    let feed = resource.status.and_then(|status| status.feed).expect("a list");
+    feed.fetched_at.and_then(|at| at.parse().ok()).expect("a time")
 }

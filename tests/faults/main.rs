@@ -7,5 +7,6 @@ mod leaders;
 mod matrix;
 mod objects;
 mod outages;
+mod rights;
 mod soak;
 mod trial;

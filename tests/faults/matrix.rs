@@ -1,6 +1,6 @@
 //! The faults, each a test and a row of docs/reliability.md: one list makes both.
 
-use super::{answers, leaders, objects, outages};
+use super::{answers, leaders, objects, outages, rights};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -62,6 +62,11 @@ faults! {
         "The process waits and says so in its log; `/readyz` fails, `/livez` stays well",
         "Once it is installed, resources are found by the next try of the watch"
     }
+    outages::definition_removed within 60 s {
+        "The CRD is removed and installed again",
+        "Kubernetes deletes the resources, and collects their policies when it gets to it; the operator touches none of them, and asks nobody any more on their behalf",
+        "Resources made again are new ones; policies of their forerunners that are still there become theirs, without a gap"
+    }
     answers::server_errors within 40 s {
         "Every request is answered 500, watches are cut",
         "Policies stay; the log and `writes_total{result=\"unavailable\"}` tell; the condition where it can be written",
@@ -117,32 +122,37 @@ faults! {
         "The policy before it stays; `Ready=False`, `ApplyFailed`, `Stalled`, with the API server's words",
         "The next try after the back-off, or a change of the list or the spec"
     }
-    answers::may_not_create within 40 s {
+    rights::may_not_create within 40 s {
         "RBAC lacks `create` on networkpolicies",
         "No policy; `Ready=False`, `ApplyFailed`, `Stalled`, naming verb and resource",
         "The next try after the back-off"
     }
-    answers::may_not_patch within 40 s {
+    rights::may_not_own within 40 s {
+        "RBAC lacks `update` on citrixallowlists/finalizers where the cluster asks for it (`OwnerReferencesPermissionEnforcement`)",
+        "No policy; `Ready=False`, `ApplyFailed`, `Stalled`, with the API server's words",
+        "The next try after the back-off"
+    }
+    rights::may_not_patch within 40 s {
         "RBAC lacks `patch` on networkpolicies",
         "The policy before it stays; `Ready=False`, `ApplyFailed`, `Stalled`, naming verb and resource",
         "The next try after the back-off"
     }
-    answers::may_not_watch within 40 s {
+    rights::may_not_watch within 40 s {
         "RBAC lacks `list` and `watch` on what the operator keeps",
         "What is known stays, and is written on; the log tells",
         "The next try of the watch"
     }
-    answers::may_not_watch_resources within 40 s {
+    rights::may_not_watch_resources within 40 s {
         "RBAC lacks `list` and `watch` on citrixallowlists",
         "What is known stays, and is kept; the log tells",
         "The next try of the watch"
     }
-    answers::may_not_patch_status within 40 s {
+    rights::may_not_patch_status within 40 s {
         "RBAC lacks `patch` on citrixallowlists/status",
         "Policies follow the list; the log tells, since no status can be written",
         "The next try after the back-off"
     }
-    answers::may_not_create_events within 20 s {
+    rights::may_not_create_events within 20 s {
         "RBAC lacks `create` on events",
         "Policies and status follow; the log and `writes_total{kind=\"Event\"}` tell",
         "With the next event"
@@ -197,6 +207,11 @@ faults! {
         "Policies stand; the list moves on meanwhile",
         "Another takes over when the Lease has run out, 15 s after its last renewal"
     }
+    leaders::clock_jumps within 40 s {
+        "The wall clock jumps a day ahead and a day back, on the leader and on the standby, while DNS fails",
+        "No address is dropped, no list is asked for more often than `--min-refresh` allows, and the leader leads on: retention and the Lease's fence go by the monotonic clock",
+        "The next fetch comes when it was due by either clock"
+    }
     leaders::leader_sleeps within 40 s {
         "The leader of three replicas is stopped for longer than its Lease, and continued",
         "Another takes over; the sleeper wakes, writes nothing and stands by",
@@ -208,7 +223,7 @@ const HEAD: &str = "# Reliability
 
 What goes wrong between the operator and its cluster, what stays meanwhile, what is said, and how it recovers. Each row is
 a test of the same name in `tests/faults/`, on a real control plane, most of them through a proxy that answers in the API
-server's place. `make test` runs them all.
+server's place. The operator has the rights that the chart gives it, and no others. `make test` runs them all.
 
 Every test ends with the same checks:
 
@@ -216,7 +231,8 @@ Every test ends with the same checks:
   restart of the operator.
 - A recorder that watches every version of every policy saw none that was narrower than the last good, wider than the
   lists and answers published so far, or that opened every address or port.
-- No hot loop: at most 15 requests a second on average to the API server while the fault lasts, after 60 at once.
+- No hot loop: at most 15 requests a second of each replica on average to the API server while the fault lasts, after 60 at
+  once.
 - Then nothing more is written.
 
 This file is written by `UPDATE_DOCS=1 cargo test --test faults documentation`.

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use test_support::control_plane::TestNamespace;
 use test_support::fault_proxy::FaultProxy;
 use test_support::operator::{Operator, OperatorConfig};
+use test_support::rights::ChartRights;
 use test_support::{ControlPlane, shared_control_plane};
 
 /// The resource of every trial.
@@ -62,8 +63,12 @@ pub struct Trial {
     pub cluster: Cluster,
     pub client: Client,
     pub namespace: TestNamespace,
+    /// What the operator may do: what the chart gives it.
+    pub rights: ChartRights,
     pub world: World,
     pub proxy: FaultProxy,
+    /// The ways of replicas that go each by one of their own.
+    pub ways: Vec<FaultProxy>,
     pub recorder: Recorder,
     pub operators: Vec<Operator>,
     /// When the fault began.
@@ -93,7 +98,8 @@ impl Trial {
         let client = cluster.client().await.expect("a client");
         let namespace = cluster.fresh_namespace("fault").await.expect("a namespace");
         let world = World::start().await;
-        let proxy = FaultProxy::start(cluster.kubeconfig_path()).await.expect("a proxy");
+        let rights = ChartRights::grant(&cluster, namespace.name(), &json!({})).await.expect("the chart's rights");
+        let proxy = FaultProxy::start(rights.kubeconfig()).await.expect("a proxy");
         let recorder = Recorder::start(client.clone(), namespace.name());
         recorder.publish(world.openings());
         let config = OperatorConfig::new(BINARY, proxy.kubeconfig())
@@ -106,7 +112,19 @@ impl Trial {
             .flag("watch-namespace", namespace.name())
             .variable("POD_NAMESPACE", namespace.name())
             .variable("RUST_LOG", "info,citrix_allowlist=debug");
-        Self { cluster, client, namespace, world, proxy, recorder, operators: vec![], began: Instant::now(), config }
+        Self {
+            cluster,
+            client,
+            namespace,
+            rights,
+            world,
+            proxy,
+            ways: vec![],
+            recorder,
+            operators: vec![],
+            began: Instant::now(),
+            config,
+        }
     }
 
     /// On the shared control plane, with one operator, and the resource ready and right.
@@ -250,20 +268,31 @@ impl Trial {
     /// was ever narrower or wider than it may be; and then nothing more to write.
     pub async fn close(mut self, row: &Row) -> Closed {
         let took = self.right(Duration::from_secs(row.within)).await;
-        let asked = self.proxy.since(self.began).len() as u64;
-        let bound = BURST + REQUESTS_PER_SECOND * self.began.elapsed().as_secs();
-        assert!(asked <= bound, "a hot loop: {asked} requests in {:?}: {}", self.began.elapsed(), self.busiest());
+        for way in self.all_ways() {
+            let asked = way.since(self.began).len() as u64;
+            let bound = BURST + REQUESTS_PER_SECOND * self.began.elapsed().as_secs();
+            assert!(
+                asked <= bound,
+                "a hot loop: {asked} requests in {:?}: {}",
+                self.began.elapsed(),
+                busiest(way, self.began)
+            );
+        }
         // Status, ConfigMap and events of the last change may still be under way.
-        let quiet = eventually(Duration::from_secs(10), async || {
+        let quiet = eventually(Duration::from_secs(30), async || {
             let since = Instant::now();
             tokio::time::sleep(QUIET).await;
-            (self.proxy.writes_since(since) == 0).then_some(())
+            self.all_ways().all(|way| way.writes_since(since) == 0).then_some(())
         });
-        assert!(quiet.await.is_some(), "it keeps writing: {}\n{}", self.busiest(), self.logs());
+        if quiet.await.is_none() {
+            let busy: Vec<_> = self.all_ways().map(|way| busiest(way, self.began)).collect();
+            panic!("it keeps writing: {busy:?}\n{}", self.logs());
+        }
         for operator in &mut self.operators {
             operator.process().expect_running().expect("no restart was needed");
         }
         let tally = self.recorder.verdict();
+        let asked: usize = self.all_ways().map(|way| way.since(self.began).len()).sum();
         println!(
             "{}: right {took:?} after the fault's end, {asked} requests in {:?}, {tally:?}",
             row.test,
@@ -272,17 +301,38 @@ impl Trial {
         Closed(())
     }
 
-    fn busiest(&self) -> String {
-        let mut counts = std::collections::BTreeMap::<String, usize>::new();
-        for passed in self.proxy.since(self.began) {
-            *counts
-                .entry(format!("{:?} {} {:?}", passed.asked.verb, passed.asked.resource, passed.status))
-                .or_default() += 1;
-        }
-        let mut counts: Vec<_> = counts.into_iter().collect();
-        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        format!("{:?}", &counts[..counts.len().min(8)])
+    /// Every way that an operator goes to the API server.
+    fn all_ways(&self) -> impl Iterator<Item = &FaultProxy> {
+        std::iter::once(&self.proxy).chain(&self.ways)
     }
+
+    /// Whether the API server has refused a request to a resource since the fault began.
+    pub fn was_refused(&self, resource: &str) -> bool {
+        let asked = self.proxy.since(self.began);
+        asked.iter().any(|passed| passed.asked.resource == resource && passed.status == Some(403) && !passed.faulted)
+    }
+
+    /// Takes verbs on resources out of the operator's roles.
+    pub async fn take_away(&self, rights: &[(&str, &str)]) {
+        self.rights.take_away(&self.cluster, rights).await.expect("taken away");
+    }
+
+    /// Gives them back.
+    pub async fn give_back(&self, rights: &[(&str, &str)]) {
+        self.rights.give_back(&self.cluster, rights).await.expect("given back");
+    }
+}
+
+/// What was asked most often since then.
+fn busiest(way: &FaultProxy, since: Instant) -> String {
+    let mut counts = std::collections::BTreeMap::<String, usize>::new();
+    for passed in way.since(since) {
+        let request = format!("{:?} {} {:?}", passed.asked.verb, passed.asked.resource, passed.status);
+        *counts.entry(request).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    format!("{:?}", &counts[..counts.len().min(8)])
 }
 
 /// Waits.

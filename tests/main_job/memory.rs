@@ -37,7 +37,7 @@ async fn what_one_resource_claims_to_remember_is_opened_to_no_other() {
     stage.apply("honest", "{ customerId: testcustomer, geo: us }").await;
     stage.ready("honest").await;
     stage.apply("forger", "{ customerId: testcustomer, geo: us, suspend: true }").await;
-    stage.reason("forger", "Ready", "Suspended", Duration::from_secs(8)).await;
+    stage.reason("forger", "Ready", "Suspended").await;
     let forged: IpAddr = "66.6.6.6".parse().expect("an address");
     let owner = json!({
         "apiVersion": "citrix-allowlist.io/v1alpha1", "kind": "CitrixAllowlist", "name": "forger",

@@ -7,7 +7,6 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
-use std::time::Duration;
 
 fn strangers(name: &str) -> NetworkPolicy {
     serde_json::from_value(json!({
@@ -30,10 +29,9 @@ async fn a_deleted_resources_objects_are_collected_and_nobody_elses() {
     let maps: Watched<ConfigMap> = Watched::start(stage.client.clone(), stage.namespace.name()).await;
     let stays = policies.now()["daas-eu-egress"].clone();
     stage.resources().delete("daas-us", &DeleteParams::default()).await.expect("deleted");
-    let within = Duration::from_secs(20);
     let left = ["daas-eu-egress", "theirs"];
-    policies.until("only its own are gone", within, |now| now.keys().map(String::as_str).eq(left)).await;
-    maps.until("its map is gone", within, |now| !now.contains_key("daas-us-cidrs")).await;
+    policies.until("only its own are gone", |now| now.keys().map(String::as_str).eq(left)).await;
+    maps.until("its map is gone", |now| !now.contains_key("daas-us-cidrs")).await;
     assert!(maps.now().contains_key("daas-eu-cidrs"));
     // Garbage, until it is collected, is nobody's drift to repair.
     let made_anew = |name: &str| policies.now().contains_key(name);
@@ -43,7 +41,7 @@ async fn a_deleted_resources_objects_are_collected_and_nobody_elses() {
     // Made anew under its old name it starts over.
     stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
     stage.ready("daas-us").await;
-    assert!(policies.find("its policy", within, |now| now.get("daas-us-egress").cloned()).await.uid().is_some());
+    assert!(policies.find("its policy", |now| now.get("daas-us-egress").cloned()).await.uid().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +50,7 @@ async fn a_strangers_object_stays_until_it_is_handed_over() {
     let _operator = stage.operator().await;
     let theirs = stage.policies().create(&PostParams::default(), &strangers("daas-us-egress")).await.expect("a policy");
     stage.apply("daas-us", "{ customerId: testcustomer, geo: us, direction: all }").await;
-    let message = stage.reason("daas-us", "Ready", "Conflict", Duration::from_secs(20)).await;
+    let message = stage.reason("daas-us", "Ready", "Conflict").await;
     assert!(message.contains("daas-us-egress") && message.contains("citrix-allowlist.io/adopt"), "{message}");
     let policies = stage.watch_policies().await;
     assert_eq!(policies.now()["daas-us-egress"].resource_version(), theirs.resource_version(), "untouched");

@@ -7,14 +7,13 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const POLICY: &str = "daas-us-egress";
 const MAP: &str = "daas-us-cidrs";
-const WITHIN: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleted_objects_are_back_within_two_seconds() {
+async fn deleted_objects_are_back() {
     let stage = Stage::set().await;
     let _operator = stage.operator().await;
     stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
@@ -23,14 +22,14 @@ async fn deleted_objects_are_back_within_two_seconds() {
     let before = policies.now()[POLICY].clone();
     stage.policies().delete(POLICY, &DeleteParams::default()).await.expect("deleted");
     policies
-        .until("the policy made anew", WITHIN, |now| now.get(POLICY).is_some_and(|policy| policy.uid() != before.uid()))
+        .until("the policy made anew", |now| now.get(POLICY).is_some_and(|policy| policy.uid() != before.uid()))
         .await;
     assert_eq!(policies.now()[POLICY].spec, before.spec);
 
     let maps: Watched<ConfigMap> = Watched::start(stage.client.clone(), stage.namespace.name()).await;
     let before = maps.now()[MAP].clone();
     stage.config_maps().delete(MAP, &DeleteParams::default()).await.expect("deleted");
-    maps.until("the map made anew", WITHIN, |now| now.get(MAP).is_some_and(|map| map.uid() != before.uid())).await;
+    maps.until("the map made anew", |now| now.get(MAP).is_some_and(|map| map.uid() != before.uid())).await;
     assert_eq!(maps.now()[MAP].data, before.data);
     stage.ready("daas-us").await;
 }
@@ -56,7 +55,7 @@ async fn edits_of_what_is_ours_are_undone_and_others_are_left() {
     // A rule that opens everything, by a person.
     let edited = Instant::now();
     kubectl(&["patch", "netpol", POLICY, "--type=merge", "-p", r#"{"spec":{"egress":[{}]}}"#]).await;
-    policies.until_again("a rule that opens everything is gone", edited, WITHIN, |now| as_it_was(&now[POLICY])).await;
+    policies.until_again("a rule that opens everything is gone", edited, |now| as_it_was(&now[POLICY])).await;
     let edited = Instant::now();
     // An address, by another field manager that applies with force.
     let mut foreign = json!({
@@ -65,11 +64,11 @@ async fn edits_of_what_is_ours_are_undone_and_others_are_left() {
     });
     let stranger = PatchParams::apply("somebody-else").force();
     stage.policies().patch(POLICY, &stranger, &Patch::Apply(&foreign)).await.expect("applied");
-    policies.until_again("a foreign address is gone", edited, WITHIN, |now| as_it_was(&now[POLICY])).await;
+    policies.until_again("a foreign address is gone", edited, |now| as_it_was(&now[POLICY])).await;
     let edited = Instant::now();
     // The label without which no watch would see the object any more.
     kubectl(&["label", "netpol", POLICY, "app.kubernetes.io/managed-by-"]).await;
-    policies.until_again("the label is back", edited, WITHIN, |now| as_it_was(&now[POLICY])).await;
+    policies.until_again("the label is back", edited, |now| as_it_was(&now[POLICY])).await;
 
     // What is not ours, and changes nothing of what is, stays: there is nothing to fight over.
     kubectl(&["annotate", "netpol", POLICY, "example.com/note=hello"]).await;
@@ -77,7 +76,7 @@ async fn edits_of_what_is_ours_are_undone_and_others_are_left() {
     foreign["spec"] = json!({ "podSelector": {}, "ingress": [{ "from": [{ "ipBlock": { "cidr": "8.8.8.8/32" } }] }] });
     let applied = stage.policies().patch(POLICY, &stranger, &Patch::Apply(&foreign)).await.expect("applied");
     let version = applied.resource_version();
-    policies.until("the foreign fields", WITHIN, |now| now[POLICY].resource_version() == version).await;
+    policies.until("the foreign fields", |now| now[POLICY].resource_version() == version).await;
     stage.patch("daas-us", json!({ "addressRetention": "2h" })).await;
     stage.observed("daas-us").await;
     assert_eq!(policies.now()[POLICY].resource_version(), version, "a reconcile has nothing to write");
@@ -91,7 +90,7 @@ async fn edits_of_what_is_ours_are_undone_and_others_are_left() {
     let before = maps.now()[MAP].data.clone();
     let edited = Instant::now();
     kubectl(&["patch", "configmap", MAP, "--type=merge", "-p", r#"{"data":{"egress.cidrs":"0.0.0.0/0\n"}}"#]).await;
-    maps.until_again("the map as it was", edited, WITHIN, |now| now[MAP].data == before).await;
+    maps.until_again("the map as it was", edited, |now| now[MAP].data == before).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,10 +106,10 @@ async fn a_war_over_an_object_is_reported_and_not_fought() {
     for _ in 0..3 {
         let edited = Instant::now();
         stage.policies().patch(POLICY, &stranger, &Patch::Merge(&foreign)).await.expect("patched");
-        policies.until_again("undone", edited, WITHIN, |now| now[POLICY].spec == ours).await;
+        policies.until_again("undone", edited, |now| now[POLICY].spec == ours).await;
     }
     stage.policies().patch(POLICY, &stranger, &Patch::Merge(&foreign)).await.expect("patched");
-    let message = stage.reason("daas-us", "Ready", "Conflict", Duration::from_secs(5)).await;
+    let message = stage.reason("daas-us", "Ready", "Conflict").await;
     assert!(message.contains("a-stubborn-tool") && message.contains(POLICY), "{message}");
     let problems = stage.status("daas-us").await.problems;
     assert!(problems.iter().any(|problem| problem.subject == POLICY), "{problems:?}");

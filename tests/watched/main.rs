@@ -8,3 +8,4 @@ mod files;
 mod prometheus;
 mod queries;
 mod rules;
+mod traces;

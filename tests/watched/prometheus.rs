@@ -53,7 +53,7 @@ impl Prometheus {
             .is_ok_and(|got| got.status() == 200)
         {
             prometheus.process.expect_running().expect("it runs");
-            assert!(started.elapsed() < Duration::from_secs(20), "{}", prometheus.process.log_tail());
+            assert!(started.elapsed() < Duration::from_secs(60), "{}", prometheus.process.log_tail());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         prometheus

@@ -20,7 +20,7 @@ const QUIET: [&str; 6] = [
 ];
 
 /// How long every query may take to have a result, once what it tells has happened.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A query, and what has to be in its answer.
 struct Expected {

@@ -47,7 +47,11 @@ async fn writer(create: (u16, Value)) -> Writer {
 }
 
 async fn create(writer: &Writer) -> Result<Done, WriteError> {
-    let owner = OwnerIdentity { subscriber: Subscriber::new("den", "kitsune"), uid: UID.into() };
+    create_for(writer, "kitsune", UID).await
+}
+
+async fn create_for(writer: &Writer, name: &str, uid: &str) -> Result<Done, WriteError> {
+    let owner = OwnerIdentity { subscriber: Subscriber::new("den", name), uid: uid.into() };
     let key = ObjectKey { kind: Kind::Policy, namespace: "den".into(), name: "kitsune-egress".into() };
     let desired = serde_json::from_value(policy()).expect("a policy");
     writer.carry_out(&owner, &Change::Create(key, Desired::Policy(Box::new(desired)))).await
@@ -60,4 +64,15 @@ async fn a_policy_that_was_there_already_is_not_told_as_created() {
         json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "AlreadyExists", "code": 409 });
     let taken_over = create(&writer((409, exists)).await).await.expect("ours by the uid of its owner");
     assert_eq!(taken_over, Done::Changed, "or a failure of its sibling would take it back, and open everything");
+}
+
+#[tokio::test]
+async fn what_a_forerunner_left_is_taken_over_and_another_resources_object_is_not() {
+    let exists =
+        json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "AlreadyExists", "code": 409 });
+    let writer = writer((409, exists)).await;
+    let successor = create_for(&writer, "kitsune", "c3d1a1de-1111-4a39-9f0b-1f1d3b1c5a11").await;
+    assert_eq!(successor.expect("one name, another uid: the other is gone"), Done::Changed);
+    let stranger = create_for(&writer, "tanuki", "c3d1a1de-1111-4a39-9f0b-1f1d3b1c5a11").await;
+    assert!(matches!(stranger, Err(WriteError::NotOurs(_))), "{stranger:?}");
 }

@@ -11,7 +11,9 @@ pub mod fixture;
 pub mod free_port;
 pub mod operator;
 pub mod process;
+pub mod rights;
 pub mod standin;
+pub mod stepped_clock;
 pub mod tools;
 
 pub use control_plane::{ControlPlane, shared_control_plane};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long the operator may take until it is ready.
-const READY_WITHIN: Duration = Duration::from_secs(20);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// What an operator is started with.
 #[derive(Clone, Debug)]
@@ -140,5 +140,14 @@ impl Operator {
     #[must_use]
     pub fn log_path(&self) -> &Path {
         self.process.log_path()
+    }
+}
+
+/// A test that fails shows what the operator was doing.
+impl Drop for Operator {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the end of the operator's log:\n{}", self.process.log_tail());
+        }
     }
 }

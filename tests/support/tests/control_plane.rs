@@ -100,7 +100,7 @@ async fn a_service_account_may_do_what_its_role_says_and_no_more() {
 
     let client = cluster.client_for(&kubeconfig).await.expect("a client");
     let api = Api::<ConfigMap>::namespaced(client, &namespace);
-    let allowed = within(Duration::from_secs(10), async || api.list(&Default::default()).await.is_ok()).await;
+    let allowed = within(Duration::from_secs(60), async || api.list(&Default::default()).await.is_ok()).await;
     assert!(allowed, "the role lets it list: {:?}", api.list(&Default::default()).await);
     let refused = api.create(&PostParams::default(), &config_map("new", None)).await.expect_err("it may not create");
     assert!(matches!(&refused, kube::Error::Api(status) if status.code == 403), "{refused}");
@@ -128,7 +128,7 @@ async fn blocking_the_deletion_of_an_owner_takes_permission() {
         owner.block_owner_deletion = Some(true);
     }
     let api = Api::<ConfigMap>::namespaced(cluster.client_for(&kubeconfig).await.expect("a client"), &namespace);
-    let free = within(Duration::from_secs(10), async || {
+    let free = within(Duration::from_secs(60), async || {
         api.create(&PostParams::default(), &config_map("free", None)).await.is_ok()
     });
     assert!(free.await, "without an owner it may create");

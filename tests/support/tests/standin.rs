@@ -270,7 +270,7 @@ async fn requests_are_recorded() {
         .send()
         .await
         .expect("an answer");
-    let requests = standin.wait_for_requests(1, Duration::from_secs(1)).await.expect("a request");
+    let requests = standin.wait_for_requests(1, Duration::from_secs(30)).await.expect("a request");
     let request = &requests[0];
     assert_eq!(request.transaction_id.as_deref(), Some(id));
     assert_eq!(request.customer.as_deref(), Some("abc"));
@@ -457,7 +457,7 @@ async fn a_stopped_one_refuses_and_comes_back_at_the_same_port() {
     assert_eq!(client.get(&url).send().await.expect("an answer").status(), 200);
     standin.fail_times(1, Fault::Silence);
     let hanging = tokio::spawn(client.get(&url).send());
-    standin.wait_for_requests(2, Duration::from_secs(1)).await.expect("the hanging request");
+    standin.wait_for_requests(2, Duration::from_secs(30)).await.expect("the hanging request");
     let address = standin.addr();
     standin.stop().await;
     assert!(hanging.await.expect("the task").is_err(), "open connections are cut");
@@ -578,7 +578,7 @@ async fn the_binary_serves_what_its_flags_say() {
     let id = running.id().expect("it runs").to_string();
     let killed = tokio::process::Command::new("kill").arg(id).status().await.expect("kill");
     assert!(killed.success());
-    let ended = tokio::time::timeout(Duration::from_secs(5), running.wait()).await.expect("it ends").expect("its end");
+    let ended = tokio::time::timeout(Duration::from_secs(60), running.wait()).await.expect("it ends").expect("its end");
     assert!(ended.success(), "SIGTERM is a way to stop it: {ended}");
 }
 

@@ -1,0 +1,160 @@
+//! Events: what changed, where `kubectl describe` shows it. A repeat is counted on the event there is.
+//!
+//! kube has a recorder of its own. It takes every version of an object for another object, so that nothing is ever a
+//! repeat whose object has had a status written in between; and of two notes under one reason it would keep the first.
+
+use super::client::{CallError, deadline};
+use crate::clock::Clock;
+use crate::crd::FIELD_MANAGER;
+use crate::reason::Reason;
+use crate::status::Note;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::{Event, EventSeries};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long after the last of them a further one is a repeat: Kubernetes takes a series to be over after six minutes.
+const SERIES: Duration = Duration::from_secs(6 * 60);
+/// The longest note, in bytes (events.k8s.io/v1); characters of the longest encoding still fit.
+const LONGEST_NOTE: usize = 1024 / 4;
+/// The longest name of an instance, in bytes (events.k8s.io/v1).
+const LONGEST_INSTANCE: usize = 128;
+/// So much of an object's name stands in its events' names, which may have 253 bytes with what makes them different.
+const LONGEST_NAME: usize = 200;
+
+/// Publishes events. Cheap to clone: clones know of one another's.
+#[derive(Clone)]
+pub struct Events {
+    client: Client,
+    instance: String,
+    told: Arc<Mutex<HashMap<Subject, Told>>>,
+}
+
+/// What an event is about: of each only the newest can repeat.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Subject {
+    object: String,
+    uid: Option<String>,
+    namespace: String,
+    reason: Reason,
+}
+
+#[derive(Clone, Debug)]
+struct Told {
+    event: String,
+    note: String,
+    warning: bool,
+    count: i32,
+    last: Instant,
+}
+
+impl Events {
+    /// Events signed as `instance`, the operator's pod.
+    #[must_use]
+    pub fn new(client: Client, instance: Option<String>) -> Self {
+        let instance = instance.unwrap_or_else(|| FIELD_MANAGER.to_owned());
+        Self { client, instance: instance.chars().take(LONGEST_INSTANCE).collect(), told: Arc::default() }
+    }
+
+    /// Tells of an object, for at most so long. Returns the verb of the request with what became of it.
+    pub async fn publish(
+        &self,
+        reference: &ObjectReference,
+        note: &Note,
+        limit: Duration,
+    ) -> (&'static str, Result<(), CallError>) {
+        let namespace = reference.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let subject = Subject {
+            object: reference.name.clone().unwrap_or_default(),
+            uid: reference.uid.clone(),
+            namespace: namespace.clone(),
+            reason: note.reason,
+        };
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
+        let text: String = note.message.chars().take(LONGEST_NOTE).collect();
+        if let Some(told) = self.repeated(&subject, &text, note.warning) {
+            let series = EventSeries { count: told.count + 1, last_observed_time: MicroTime(Clock::System.now()) };
+            let patch = Patch::Merge(json!({ "series": series }));
+            match deadline(limit, api.patch(&told.event, &PatchParams::default(), &patch)).await {
+                Ok(_) => {
+                    self.lock().insert(subject, Told { count: told.count + 1, last: Clock::System.instant(), ..told });
+                    return ("patch", Ok(()));
+                }
+                // It is gone, as events are after an hour: this one begins anew.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return ("patch", Err(error)),
+            }
+        }
+        let event = self.event(reference, &namespace, note, text.clone());
+        let told = Told {
+            event: event.name_any(),
+            note: text,
+            warning: note.warning,
+            count: 1,
+            last: Clock::System.instant(),
+        };
+        let created = deadline(limit, api.create(&PostParams::default(), &event)).await.map(drop);
+        if created.is_ok() {
+            self.lock().insert(subject, told);
+        }
+        ("create", created)
+    }
+
+    /// The event that this would repeat; forgets those that nothing can repeat any more.
+    fn repeated(&self, subject: &Subject, note: &str, warning: bool) -> Option<Told> {
+        let now = Clock::System.instant();
+        let mut told = self.lock();
+        told.retain(|_, told| now.saturating_duration_since(told.last) < SERIES);
+        told.get(subject).filter(|told| told.note == note && told.warning == warning).cloned()
+    }
+
+    fn event(&self, reference: &ObjectReference, namespace: &str, note: &Note, text: String) -> Event {
+        let now = Clock::System.now();
+        let object: String = reference.name.iter().flat_map(|name| name.chars()).take(LONGEST_NAME).collect();
+        Event {
+            metadata: ObjectMeta {
+                namespace: Some(namespace.to_owned()),
+                name: Some(format!("{object}.{:x}", now.as_nanosecond())),
+                ..ObjectMeta::default()
+            },
+            action: Some(action(note.reason).to_owned()),
+            event_time: Some(MicroTime(now)),
+            note: Some(text),
+            reason: Some(note.reason.as_str().to_owned()),
+            regarding: Some(reference.clone()),
+            reporting_controller: Some(FIELD_MANAGER.to_owned()),
+            reporting_instance: Some(self.instance.clone()),
+            type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
+            ..Event::default()
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Subject, Told>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was being done, as events ask for it.
+const fn action(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Fetched
+        | Reason::FeedUnavailable
+        | Reason::FeedRejected
+        | Reason::FeedMalformed
+        | Reason::FeedShrank
+        | Reason::FeedExpired
+        | Reason::RateLimited
+        | Reason::SavedListIgnored
+        | Reason::WaitingForFeed => "Fetch",
+        Reason::Resolved | Reason::Unresolved | Reason::WildcardsUnenforceable | Reason::WaitingForNames => "Resolve",
+        _ => "Apply",
+    }
+}
+
+#[cfg(test)]
+mod tests;

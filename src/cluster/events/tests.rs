@@ -1,0 +1,83 @@
+use super::*;
+use axum::http::{Method, Request, Response};
+use kube::client::Body;
+use serde_json::Value;
+use std::convert::Infallible;
+
+/// Requests, in their order: method, name in the path, body.
+type Asked = Arc<Mutex<Vec<(Method, String, Value)>>>;
+
+/// Events against an API server that takes everything, but answers 404 to whatever changes what is `lost`.
+fn events(lost: Option<&'static str>) -> (Events, Asked) {
+    let asked = Asked::default();
+    let notes = Arc::clone(&asked);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let notes = Arc::clone(&notes);
+        async move {
+            let (parts, body) = request.into_parts();
+            let sent: Value = serde_json::from_slice(&body.collect_bytes().await.expect("a body")).expect("JSON");
+            let name = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+            let gone = parts.method == Method::PATCH && lost.is_some_and(|lost| sent.to_string().contains(lost));
+            notes.lock().expect("unpoisoned").push((parts.method, name, sent.clone()));
+            let failure =
+                json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404 });
+            let (status, mut answer) = if gone { (404, failure) } else { (201, sent) };
+            if !gone && answer["eventTime"].is_null() {
+                answer["eventTime"] = json!("2026-06-01T00:00:00.000000Z");
+            }
+            let answer = Response::builder().status(status).body(Body::from(answer.to_string().into_bytes()));
+            Ok::<_, Infallible>(answer.expect("an answer"))
+        }
+    });
+    (Events::new(Client::new(service, "default"), Some("pod-0".to_owned())), asked)
+}
+
+/// A resource as it is at some version.
+fn kitsune(version: &str) -> ObjectReference {
+    ObjectReference {
+        name: Some("kitsune".to_owned()),
+        namespace: Some("den".to_owned()),
+        uid: Some("1".to_owned()),
+        resource_version: Some(version.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
+fn note(reason: Reason, message: &str) -> Note {
+    Note { warning: false, reason, message: message.to_owned() }
+}
+
+async fn publish(events: &Events, version: &str, note: &Note) -> &'static str {
+    let (verb, result) = events.publish(&kitsune(version), note, Duration::from_secs(5)).await;
+    result.expect("published");
+    verb
+}
+
+#[tokio::test]
+async fn a_repeat_is_counted_whatever_was_written_in_between_and_news_are_an_event_of_their_own() {
+    let (events, asked) = events(None);
+    let same = note(Reason::Applied, "0 CIDRs added, 0 removed: somebody deleted an object");
+    assert_eq!(publish(&events, "7", &same).await, "create");
+    assert_eq!(publish(&events, "8", &same).await, "patch");
+    assert_eq!(publish(&events, "9", &same).await, "patch");
+    assert_eq!(publish(&events, "9", &note(Reason::Applied, "2 CIDRs added")).await, "create");
+    assert_eq!(publish(&events, "9", &note(Reason::Conflict, "2 CIDRs added")).await, "create");
+    let asked = asked.lock().expect("unpoisoned");
+    let created = &asked[0].2;
+    assert_eq!(
+        (&created["reason"], &created["action"], &created["type"], &created["reportingInstance"]),
+        (&json!("Applied"), &json!("Apply"), &json!("Normal"), &json!("pod-0"))
+    );
+    assert_eq!(asked[2].1, created["metadata"]["name"], "the event there is");
+    assert_eq!(asked[2].2["series"]["count"], 3);
+}
+
+#[tokio::test]
+async fn a_repeat_of_an_event_that_is_gone_is_a_new_one() {
+    let (events, asked) = events(Some("series"));
+    let same = note(Reason::Conflict, "somebody keeps changing it");
+    assert_eq!(publish(&events, "7", &same).await, "create");
+    assert_eq!(publish(&events, "7", &same).await, "create");
+    let methods: Vec<Method> = asked.lock().expect("unpoisoned").iter().map(|(method, ..)| method.clone()).collect();
+    assert_eq!(methods, [Method::POST, Method::PATCH, Method::POST]);
+}
