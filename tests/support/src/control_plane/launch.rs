@@ -163,7 +163,7 @@ impl Layout {
     fn etcd_flags(&self) -> Vec<String> {
         let client = format!("http://127.0.0.1:{}", self.etcd_port);
         let peer = format!("http://127.0.0.1:{}", self.etcd_peer_port);
-        vec![
+        let mut flags = vec![
             format!("--data-dir={}", self.file("etcd").display()),
             format!("--listen-client-urls={client}"),
             format!("--advertise-client-urls={client}"),
@@ -173,7 +173,9 @@ impl Layout {
             // A test's data need not survive the machine.
             "--unsafe-no-fsync".to_owned(),
             "--log-level=warn".to_owned(),
-        ]
+        ];
+        flags.extend(self.options.etcd_flags.iter().cloned());
+        flags
     }
 
     fn api_server_flags(&self) -> Vec<String> {
