@@ -160,6 +160,3 @@ impl Workload {
         }
     }
 }
-
-/// Every station, in the order of the way.
-pub const STATIONS: [&str; 6] = ["parse", "select", "decide", "merge", "render", "compare"];

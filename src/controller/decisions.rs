@@ -61,12 +61,19 @@ impl<K, V> Recent<K, V> {
     }
 }
 
+/// What a selection is made from, its spec reduced to its essence.
+type SelectionKey = (CitrixAllowlistSpec, Arc<Allowlist>, Arc<Guard>);
+/// What a plan is made from; the selection stands for spec, list and guard.
+type PlanKey = (Arc<Selection>, Arc<Addresses>, Arc<ClusterFacts>);
+/// What contents are made from.
+type ContentKey = (Arc<Plan>, LabelSelector, PreviousLayout);
+
 /// What the stations between a list and its objects made last.
 #[derive(Debug, Default)]
 pub(super) struct Decisions {
-    selections: Recent<(CitrixAllowlistSpec, Arc<Allowlist>, Arc<Guard>), Selection>,
-    plans: Recent<(Arc<Selection>, Arc<Addresses>, Arc<ClusterFacts>), Plan>,
-    contents: Recent<(Arc<Plan>, LabelSelector, PreviousLayout), Content>,
+    selections: Recent<SelectionKey, Selection>,
+    plans: Recent<PlanKey, Plan>,
+    contents: Recent<ContentKey, Content>,
 }
 
 /// A spec without what neither selections nor plans depend on.

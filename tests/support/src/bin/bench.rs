@@ -2,7 +2,8 @@
 //!
 //! Environment: `BENCH_OPERATOR` names the binary; `QUICK=1` measures less; `CANDIDATE` is a file that describes another
 //! operator, which is measured instead, into `benchmarks-<name>.md` where `BENCH_OUT` says (`docs` otherwise);
-//! `BENCH_ONLY` names the parts to measure, with commas between.
+//! `BENCH_ONLY` names the parts to measure (single, crowd, large, growth, program), with commas between; `BENCH_NOTE` is a
+//! remark for the report.
 
 use anyhow::Context as _;
 use std::collections::BTreeMap;
@@ -61,6 +62,9 @@ async fn main() -> anyhow::Result<()> {
     let wanted = |part: &str| only.as_ref().is_none_or(|only| only.split(',').any(|wanted| wanted == part));
     let mut report = Report { circumstances: circumstances(quick), ..Report::default() };
     report.circumstances.insert("operator".to_owned(), candidate.name.clone());
+    if let Some(note) = variable("BENCH_NOTE") {
+        report.circumstances.insert("note".to_owned(), note);
+    }
 
     if wanted("single") {
         part(started, "one resource at a time");
@@ -144,8 +148,8 @@ fn circumstances(quick: bool) -> BTreeMap<String, String> {
     put(
         "machine",
         Some(format!(
-            "{cores} cores,{}, {:.0} GiB",
-            model.trim_start_matches([' ', '\t', ':']).trim_start_matches(' '),
+            "{cores} cores, {}, {:.0} GiB",
+            model.trim_start_matches([' ', '\t', ':']),
             memory.unwrap_or(0.0) / f64::from(1 << 20)
         )),
     );

@@ -32,7 +32,7 @@ pub async fn large(stage: &Stage, report: &mut Report, names: usize, runs: usize
     let additional: Vec<_> = fqdns
         .chunks(16)
         .enumerate()
-        .map(|(index, chunk)| json!({ "name": format!("large {index}"), "fqdns": chunk, "tcpPorts": [443] }))
+        .map(|(index, chunk)| json!({ "name": format!("large {index}"), "fqdns": chunk, "tcpPorts": "443" }))
         .collect();
     let spec = json!({
         "customerId": "benchcust", "geo": "us", "services": { "include": ["Small"] }, "additional": additional,
