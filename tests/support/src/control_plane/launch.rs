@@ -95,6 +95,11 @@ impl Layout {
         format!("https://127.0.0.1:{}", self.api_server_port)
     }
 
+    /// Where etcd is asked.
+    pub(super) fn etcd_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.etcd_port)
+    }
+
     /// The API server's own certificate and the authority that it made for it.
     pub(super) fn ca_file(&self) -> PathBuf {
         self.file("certificates/apiserver.crt")
@@ -161,9 +166,9 @@ impl Layout {
     }
 
     fn etcd_flags(&self) -> Vec<String> {
-        let client = format!("http://127.0.0.1:{}", self.etcd_port);
+        let client = self.etcd_url();
         let peer = format!("http://127.0.0.1:{}", self.etcd_peer_port);
-        vec![
+        let mut flags = vec![
             format!("--data-dir={}", self.file("etcd").display()),
             format!("--listen-client-urls={client}"),
             format!("--advertise-client-urls={client}"),
@@ -173,12 +178,14 @@ impl Layout {
             // A test's data need not survive the machine.
             "--unsafe-no-fsync".to_owned(),
             "--log-level=warn".to_owned(),
-        ]
+        ];
+        flags.extend(self.options.etcd_flags.iter().cloned());
+        flags
     }
 
     fn api_server_flags(&self) -> Vec<String> {
         let mut flags = vec![
-            format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port),
+            format!("--etcd-servers={}", self.etcd_url()),
             format!("--cert-dir={}", self.file("certificates").display()),
             "--bind-address=127.0.0.1".to_owned(),
             format!("--secure-port={}", self.api_server_port),

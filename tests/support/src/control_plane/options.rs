@@ -44,6 +44,7 @@ impl ServiceNetworks {
 pub struct ControlPlaneBuilder {
     pub(super) service_networks: ServiceNetworks,
     pub(super) api_server_flags: Vec<String>,
+    pub(super) etcd_flags: Vec<String>,
     pub(super) api_server_port: Option<u16>,
     pub(super) etcd_port: Option<u16>,
     pub(super) controller_manager: bool,
@@ -56,6 +57,7 @@ impl Default for ControlPlaneBuilder {
         Self {
             service_networks: ServiceNetworks::default(),
             api_server_flags: Vec::new(),
+            etcd_flags: Vec::new(),
             api_server_port: None,
             etcd_port: None,
             controller_manager: true,
@@ -77,6 +79,13 @@ impl ControlPlaneBuilder {
     #[must_use]
     pub fn api_server_flag(mut self, flag: impl Into<String>) -> Self {
         self.api_server_flags.push(flag.into());
+        self
+    }
+
+    /// One more flag for etcd, `--name=value`.
+    #[must_use]
+    pub fn etcd_flag(mut self, flag: impl Into<String>) -> Self {
+        self.etcd_flags.push(flag.into());
         self
     }
 
