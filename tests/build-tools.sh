@@ -7,6 +7,7 @@
 #         helm coredns kwok kubeconform cyclonus actionlint          (pinned in tests/tools)
 #         cargo-deny                                                 (pinned here)
 #         helm3 glua                                                 (pinned in tests/tools-helm3)
+#         kube-score                                                 (pinned in tests/tools-lint)
 #         prometheus promtool                                        (out of Debian's package `prometheus`)
 # Groups: controlplane  what starts a Kubernetes API server
 #         test          what `make test` needs
@@ -45,6 +46,7 @@ describe() {
     actionlint) module=tools package=github.com/rhysd/actionlint/cmd/actionlint cold="5 s" ;;
     helm3) module=tools-helm3 package=helm.sh/helm/v3/cmd/helm cold="50 s" ;;
     glua) module=tools-helm3 package=github.com/yuin/gopher-lua/cmd/glua cold="3 s" ;;
+    kube-score) module=tools-lint package=github.com/zegl/kube-score/cmd/kube-score cold="25 s" ;;
     prometheus | promtool) module=debian package=prometheus cold="5 s" ;;
     cargo-deny) module=cargo package="cargo-deny@$cargo_deny_version" cold="5 min" ;;
     *)
@@ -128,7 +130,7 @@ programs_of() {
     controlplane) control_plane_programs ;;
     test)
         control_plane_programs
-        printf '%s\n' coredns cyclonus helm helm3 glua kubeconform actionlint
+        printf '%s\n' coredns cyclonus helm helm3 glua kubeconform kube-score actionlint
         prometheus_programs
         ;;
     demo)
@@ -140,7 +142,7 @@ programs_of() {
         ;;
     all)
         printf '%s\n' etcd kube-apiserver kube-controller-manager kubectl \
-            helm coredns kwok kubeconform cyclonus actionlint helm3 glua prometheus promtool cargo-deny
+            helm coredns kwok kubeconform cyclonus actionlint helm3 glua kube-score prometheus promtool cargo-deny
         ;;
     *) echo "$1" ;;
     esac

@@ -1,5 +1,6 @@
 //! The commands against a real API server: what a person sees of a cluster, and whether `explain` is right.
 
+mod schemas;
 mod transcripts;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -15,6 +16,7 @@ use test_support::control_plane::KubectlOutput;
 use test_support::cyclonus::{self, Peer, Protocol, Traffic};
 use test_support::dns::DnsServer;
 use test_support::fixture;
+use test_support::operator::OperatorConfig;
 use test_support::standin::Cloud;
 use transcripts::{Stage, run};
 
@@ -97,7 +99,7 @@ async fn the_guide_is_true_of_a_cluster() {
         dns.set_addresses(name, &addresses, 3600);
     }
     let list = std::fs::read_to_string(data().join("list.json")).expect("a list");
-    let _operator = Operator::start(control_plane, &namespace, &list, dns).await;
+    let operator = Operator::start(control_plane, &namespace, &list, dns).await;
     ready(control_plane, &namespace, &manifest()).await;
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: { name: web, labels: { app: web } }\nspec: { automountServiceAccountToken: false, containers: [{ name: web, image: web }] }\n";
     account(control_plane, &namespace).await;
@@ -107,11 +109,46 @@ async fn the_guide_is_true_of_a_cluster() {
         ("KUBECONFIG", control_plane.kubeconfig_path().display().to_string()),
         ("CITRIX_ALLOWLIST_NAMESPACE", namespace.to_string()),
         ("CITRIX_ALLOWLIST_HOSTS", "hosts".to_owned()),
+        ("CITRIX_ALLOWLIST_OPERATOR", operator.process.url()),
+        ("READER", somebody(control_plane, &namespace, "reader", &[RESOURCES, POLICIES, PODS]).await),
+        ("LISTER", somebody(control_plane, &namespace, "lister", &[RESOURCES, POLICIES, CONFIG_MAPS]).await),
+        ("NARROW", somebody(control_plane, &namespace, "narrow", &[RESOURCES]).await),
     ];
-    let replaced = [(&*namespace, "citrix")];
+    let url = operator.process.url();
+    let replaced = [(&*namespace, "citrix"), (&*url, "http://127.0.0.1:8080")];
     let stage = Stage { folder: &data(), variables: &variables, replaced: &replaced, label: "cluster" };
     run(&root().join("docs/cli.md"), &stage);
     run(&root().join("tests/cli/cluster.md"), &stage);
+
+    let print = |arguments: &[&str]| {
+        let operator: &[&str] = if arguments[0] == "explain" { &["--operator", &url] } else { &[] };
+        let hosts: &[&str] = if arguments[0] == "diff" { &["--hosts", "hosts"] } else { &[] };
+        let output = cli(control_plane, &[arguments, operator, hosts, &["-n", &namespace, "-o", "json"]].concat());
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    let explained = print(&["explain", "daas-us"]);
+    schemas::are_documented(&explained);
+    let names = explained["operator"]["names"].as_array().expect("names");
+    assert_eq!(names.len(), 2, "{explained}");
+    assert!(names.iter().all(|name| name["state"] == "answered" && name["addresses"][0]["ttlSeconds"] == 3600));
+    assert_eq!(explained["operator"]["list"]["key"], "Global/testcustomer/json");
+    let answered = print(&["explain", "daas-us", "--to", "20.64.7.7:443"]);
+    schemas::are_documented(&answered);
+    let seen = &answered["answers"][0]["connections"][0]["seen"][0];
+    let time = |field: &str| seen[field].as_str().expect(field).parse::<jiff::Timestamp>().expect("a time");
+    assert!(time("resolvedAt") <= jiff::Timestamp::now(), "{seen}");
+    assert!(time("validUntil").duration_since(time("resolvedAt")).as_secs() >= 3599, "{seen}");
+    schemas::are_documented(&print(&[
+        "explain",
+        "daas-us",
+        "--pod",
+        "web",
+        "--to",
+        "1.1.1.1:1",
+        "--operator-namespace",
+        "x",
+    ]));
+    schemas::are_documented(&print(&["diff", "daas-us", "--feed", "shrunk-list.json"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,27 +210,21 @@ fn comparable(mut object: Value) -> (String, Value) {
 struct Operator {
     folder: tempfile::TempDir,
     _dns: DnsServer,
-    _process: tokio::process::Child,
+    process: test_support::operator::Operator,
 }
 
 impl Operator {
     async fn start(control_plane: &ControlPlane, namespace: &str, list: &str, dns: DnsServer) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("global.json"), list).expect("a file");
-        let log = std::fs::File::create(folder.path().join("log")).expect("a log");
-        let process = tokio::process::Command::new(env!("CARGO_BIN_EXE_citrix-allowlist"))
-            .args(["run", "--no-leader-election", "--listen=127.0.0.1:0", "--watch-namespace", namespace, "--feed-dir"])
-            .arg(folder.path())
-            .arg(format!("--dns-server={}", dns.addr()))
-            .env("KUBECONFIG", control_plane.kubeconfig_path())
-            .env("POD_NAMESPACE", namespace)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the operator starts");
-        Self { folder, _dns: dns, _process: process }
+        let config = OperatorConfig::new(env!("CARGO_BIN_EXE_citrix-allowlist"), control_plane.kubeconfig_path())
+            .switch("no-leader-election")
+            .flag("watch-namespace", namespace)
+            .flag("feed-dir", folder.path().display())
+            .flag("dns-server", dns.addr())
+            .variable("POD_NAMESPACE", namespace);
+        let process = test_support::operator::Operator::start(&config).await.expect("the operator starts");
+        Self { folder, _dns: dns, process }
     }
 }
 
@@ -204,6 +235,37 @@ async fn ready(control_plane: &ControlPlane, namespace: &str, manifest: &str) {
     let arguments = ["wait", "--for=condition=Ready", "cal", "--all", "-n", namespace, "--timeout=60s"];
     kubectl(control_plane, &arguments, "").await.success().expect("ready");
 }
+
+/// The kubeconfig of somebody who may do this much in one namespace: rules of a Role, in the form of YAML.
+async fn somebody(control_plane: &ControlPlane, namespace: &str, name: &str, rules: &[&str]) -> String {
+    let objects = format!(
+        "
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{ name: {name} }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{ name: {name} }}
+rules: [{}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{ name: {name} }}
+roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: {name} }}
+subjects: [{{ kind: ServiceAccount, name: {name} }}]
+",
+        rules.join(", ")
+    );
+    kubectl(control_plane, &["apply", "-n", namespace, "-f", "-"], &objects).await.success().expect("a role");
+    let kubeconfig = control_plane.kubeconfig_for_service_account(namespace, name).await.expect("a kubeconfig");
+    kubeconfig.display().to_string()
+}
+
+const RESOURCES: &str = "{ apiGroups: [citrix-allowlist.io], resources: [citrixallowlists], verbs: [get, list] }";
+const POLICIES: &str = "{ apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [get, list] }";
+const CONFIG_MAPS: &str = "{ apiGroups: [''], resources: [configmaps], verbs: [list] }";
+const PODS: &str = "{ apiGroups: [''], resources: [configmaps, pods], verbs: [get, list] }";
 
 /// Pods wait for the namespace's service account.
 async fn account(control_plane: &ControlPlane, namespace: &str) {

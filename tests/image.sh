@@ -4,6 +4,7 @@
 #   tests/image.sh [BINARY]     BINARY: a static one that is there already, instead of a release build
 #
 # IMAGE_SIZE_LIMIT  bytes that the image's files may have, instead of 20,000,000: for a BINARY that is no release build.
+# IMAGE_REPRODUCE   set: the release is built a second time, in another folder, and has to be the same to the last byte.
 #
 # The Dockerfile's last stage is built as it is, by buildah; its first stage, which needs an image of Rust, is played by a
 # folder with what that stage would leave behind. Needs root, buildah, and for the build musl's C compiler (Debian:
@@ -48,12 +49,21 @@ if [[ -n "${1:-}" ]]; then
     binary="$1"
 else
     rustup target add "$target" >/dev/null
-    echo "image: building a static binary for $target (about 5 minutes with cold caches)"
     # musl's compiler for ring's C; Rust links by itself, since musl-gcc knows no static-pie.
-    env "CC_${target//-/_}=musl-gcc" \
-        RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$PWD=. --remap-path-prefix=$HOME/.cargo=cargo" \
-        cargo build --release --locked --bin citrix-allowlist --target "$target"
+    release() {
+        env "CC_${target//-/_}=musl-gcc" \
+            RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$PWD=. --remap-path-prefix=$HOME/.cargo=cargo" \
+            cargo build --release --locked --bin citrix-allowlist --target "$target"
+    }
+    echo "image: building a static binary for $target (about 5 minutes with cold caches)"
+    release
     binary="${CARGO_TARGET_DIR:-target}/$target/release/citrix-allowlist"
+    if [[ -n "${IMAGE_REPRODUCE:-}" ]]; then
+        echo "image: building it again in another folder"
+        git ls-files -z | xargs -0 tar --create | tar --extract --one-top-level="$work/again"
+        (cd "$work/again" && CARGO_TARGET_DIR="$work/again-target" release)
+        cmp "$binary" "$work/again-target/$target/release/citrix-allowlist" || fail "the same source gave two binaries"
+    fi
 fi
 mkdir -p "$work/target/release" "$work/context"
 cp "$binary" "$work/target/release/citrix-allowlist"
@@ -64,9 +74,11 @@ layout="$(sed -n '/^RUN install -D/,/[^\\]$/p' Dockerfile | sed -e 's/^RUN //' -
 # 2. The last stage, twice: the same input gives the same image.
 sed -n '/^FROM scratch/,$p' Dockerfile >"$work/Dockerfile"
 revision="$(git rev-parse HEAD)"
+created="$(git log -1 --format=%cI)"
 build() {
     storage build --isolation chroot --quiet --timestamp "$epoch" --file "$work/Dockerfile" \
         --build-context "build=$work/context" --build-arg VERSION=0.0.0-test --build-arg REVISION="$revision" \
+        --build-arg CREATED="$created" \
         --tag "$1" "$work/context" >"$work/$1.id"
 }
 build first
@@ -86,8 +98,17 @@ expect() {
 expect user "$(inspect '{{.OCIv1.Config.User}}')" 65532:65532
 expect entrypoint "$(inspect '{{.OCIv1.Config.Entrypoint}}')" "[/usr/bin/citrix-allowlist]"
 expect command "$(inspect '{{.OCIv1.Config.Cmd}}')" "[run]"
-expect licence "$(inspect '{{index .OCIv1.Config.Labels "org.opencontainers.image.licenses"}}')" Apache-2.0
-expect revision "$(inspect '{{index .OCIv1.Config.Labels "org.opencontainers.image.revision"}}')" "$revision"
+label() {
+    inspect "{{index .OCIv1.Config.Labels \"org.opencontainers.image.$1\"}}"
+}
+expect licence "$(label licenses)" Apache-2.0
+expect revision "$(label revision)" "$revision"
+expect version "$(label version)" 0.0.0-test
+expect created "$(label created)" "$created"
+expect title "$(label title)" citrix-allowlist-operator
+expect source "$(label source)" \
+    "https://github.com/$(sed -n 's/^  repository: //p' charts/citrix-allowlist-operator/values.yaml)"
+[[ -n "$(label description)" ]] || fail "it does not say what it is for"
 
 # 4. What is in it: these files, and no other; the binary alone runs.
 container="$(storage from --pull-never localhost/first)"
@@ -101,11 +122,15 @@ file -b "$root/usr/bin/citrix-allowlist" | grep -q -e 'statically linked' -e 'st
     fail "the binary is not static: $(file -b "$root/usr/bin/citrix-allowlist")"
 ! strings -n 8 "$root/usr/bin/citrix-allowlist" | grep -q -F "$PWD/" || fail "the binary holds the path $PWD"
 grep -q 'BEGIN CERTIFICATE' "$root/etc/ssl/certs/ca-certificates.crt" || fail "there are no certificate authorities"
+[[ -z "$(find "$root" ! -type l -perm /7022)" ]] || fail "others may write: $(find "$root" ! -type l -perm /7022)"
 version="$(chroot --userspec=65532:65532 "$root" /usr/bin/citrix-allowlist --version)"
 [[ "$version" == "citrix-allowlist "* ]] || fail "--version says: $version"
+storage push --quiet localhost/first "oci:$work/pushed" >/dev/null
+pulled="$(find "$work/pushed/blobs" -type f -printf '%s\n' | awk '{ sum += $1 } END { print sum }')"
 
-# 5. It works from its root against a real API server, as its user.
+# 5. It works from its root against a real API server, as its user and as one that OpenShift gives it.
 CITRIX_ALLOWLIST_IMAGE_ROOT="$root" cargo test --locked --quiet --test chart -- --ignored --exact \
     image::the_images_binary_works_from_its_root
 
-echo "image: ok: $size bytes, $(digest first), $version"
+echo "image: ok: $size bytes, of which the binary $(stat -c %s "$root/usr/bin/citrix-allowlist"), $pulled to pull;" \
+    "$(digest first), $version"

@@ -1,40 +1,193 @@
-//! What the tables hold at one moment, as JSON: for `explain`, and for people who look. Pure.
+//! What the operator's tables hold at one moment, as `/debug/state` serves it and `explain` reads it. Pure.
 
-use crate::feed::FeedSnapshot;
+use crate::crd::{CitrixAllowlistSpec, DirectionChoice, GeoChoice};
+use crate::feed::request::{direction_text, geo_text};
+use crate::feed::{Cloud, FeedSnapshot};
 use crate::names::{NameState, NamesSnapshot};
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
 
-/// The state of the tables. `version` changes when a field's meaning does.
-pub(super) fn state(lists: &[FeedSnapshot], names: &NamesSnapshot) -> Value {
-    json!({
-        "version": 1,
-        "lists": lists.iter().map(|list| json!({
-            "key": list.key.to_string(),
-            "resources": list.subscribers,
-            "ageSeconds": list.age.map(|age| age.as_secs()),
-            "version": list.version,
-            "validUntil": list.valid_until.map(|time| time.to_string()),
-            "nextFetch": list.next_fetch.map(|time| time.to_string()),
-            "queuePlace": list.queue_place,
-            "reason": list.reason.as_str(),
-            "heldBack": list.held_back,
-            "failures": list.failures,
-        })).collect::<Vec<_>>(),
-        "names": names.names.iter().map(|name| json!({
-            "name": name.name.as_str(),
-            "state": name.state.label(),
-            "error": match &name.state { NameState::Failing { error, .. } => Some(&**error), _ => None },
-            "retentionSeconds": name.retention.as_secs(),
-            "nextQuestionSeconds": name.next_question.map(|wait| wait.as_secs()),
-            "evicted": name.evicted,
-            "addresses": name.addresses.iter().map(|held| json!({
-                "address": held.address,
-                "server": held.server,
-                "firstSeenSeconds": held.first_seen.as_secs(),
-                "lastSeenSeconds": held.last_seen.as_secs(),
-                "ttlSeconds": held.ttl.as_secs(),
-                "refused": held.refused.as_deref(),
-            })).collect::<Vec<_>>(),
-        })).collect::<Vec<_>>(),
-    })
+/// The version of what is served: it changes where a reader of the old one would be misled.
+pub const VERSION: u32 = 1;
+
+/// The operator's tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DebugState {
+    /// Of these fields.
+    pub version: u32,
+    /// Whether this replica leads. The tables of one that does not are empty, or what they were when it last led.
+    #[serde(default)]
+    pub leading: bool,
+    /// The lists.
+    #[serde(default)]
+    pub lists: Vec<ListState>,
+    /// The names.
+    #[serde(default)]
+    pub names: Vec<KnownName>,
+}
+
+/// One list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListState {
+    /// The entry of the table: cloud, customer and form.
+    pub key: String,
+    /// The cloud that is asked.
+    pub cloud: String,
+    /// The customer; absent where one document serves every customer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+    /// The geo asked for, where the form needs one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geo: Option<String>,
+    /// The direction asked for, where the form needs one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<String>,
+    /// How many resources need it.
+    pub resources: usize,
+    /// How many seconds ago it was fetched or confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<u64>,
+    /// When the vendor published it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Until when the vendor vouches for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<String>,
+    /// About when it is asked for again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_fetch: Option<String>,
+    /// Its place among the requests that are due and wait for their turn, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_place: Option<usize>,
+    /// The reason of the condition `FeedCurrent`.
+    pub reason: String,
+    /// Whether a newer list is held back until a further fetch confirms it.
+    pub held_back: bool,
+    /// How many requests in a row have failed.
+    pub failures: u32,
+}
+
+/// One name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownName {
+    /// The name.
+    pub name: String,
+    /// `answered`, `absent`, `failing`, `stale` or `waiting`, as the metrics count them.
+    pub state: String,
+    /// What failed, where it is failing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How many seconds an address stays after DNS stops giving it: the longest that any resource asks for.
+    pub retention_seconds: u64,
+    /// In how many seconds it is asked again; absent while it is being asked, 0 where that is overdue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_question_seconds: Option<u64>,
+    /// How many addresses the newest round of answers cost.
+    pub evicted: usize,
+    /// Its addresses, refused ones included.
+    #[serde(default)]
+    pub addresses: Vec<KnownAddress>,
+}
+
+/// One address of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// The server that said it.
+    pub server: SocketAddr,
+    /// How many seconds ago it was first answered.
+    pub first_seen_seconds: u64,
+    /// How many seconds ago it was last answered.
+    pub last_seen_seconds: u64,
+    /// The TTL it was last answered with, in seconds.
+    pub ttl_seconds: u64,
+    /// For how many seconds it has been missing from answers; absent where the newest answer has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_seconds: Option<u64>,
+    /// Why it is refused, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+impl DebugState {
+    /// What the tables say.
+    #[must_use]
+    pub fn of(leading: bool, lists: &[FeedSnapshot], names: &NamesSnapshot) -> Self {
+        Self {
+            version: VERSION,
+            leading,
+            lists: lists.iter().map(list).collect(),
+            names: names.names.iter().map(name).collect(),
+        }
+    }
+
+    /// The list that a resource follows.
+    #[must_use]
+    pub fn list_of(&self, spec: &CitrixAllowlistSpec) -> Option<&ListState> {
+        let cloud = Cloud::chosen(spec.cloud, spec.geo);
+        self.lists.iter().find(|list| {
+            list.cloud == cloud.as_str()
+                && list.customer.as_ref().is_none_or(|customer| *customer == spec.customer_id)
+                && list.geo.as_ref().is_none_or(|geo| geo == geo_text(spec.geo))
+                && list.direction.as_ref().is_none_or(|direction| direction == direction_text(spec.direction))
+        })
+    }
+}
+
+fn list(list: &FeedSnapshot) -> ListState {
+    let scope = |of: &dyn Fn(GeoChoice, DirectionChoice) -> &'static str| {
+        list.key.scope.map(|(geo, direction)| of(geo, direction).to_owned())
+    };
+    ListState {
+        key: list.key.to_string(),
+        cloud: list.key.cloud.as_str().to_owned(),
+        customer: list.key.customer.as_deref().map(str::to_owned),
+        geo: scope(&|geo, _| geo_text(geo)),
+        direction: scope(&|_, direction| direction_text(direction)),
+        resources: list.subscribers,
+        age_seconds: list.age.map(|age| age.as_secs()),
+        version: list.version.clone(),
+        valid_until: list.valid_until.map(|time| time.to_string()),
+        next_fetch: list
+            .next_fetch
+            .and_then(|time| Timestamp::from_second(time.as_second()).ok())
+            .map(|time| time.to_string()),
+        queue_place: list.queue_place,
+        reason: list.reason.as_str().to_owned(),
+        held_back: list.held_back,
+        failures: list.failures,
+    }
+}
+
+fn name(name: &crate::names::NameSnapshot) -> KnownName {
+    KnownName {
+        name: name.name.to_string(),
+        state: name.state.label().to_owned(),
+        error: match &name.state {
+            NameState::Failing { error, .. } => Some(error.to_string()),
+            _ => None,
+        },
+        retention_seconds: name.retention.as_secs(),
+        next_question_seconds: name.next_question.map(|wait| wait.as_secs()),
+        evicted: name.evicted,
+        addresses: name
+            .addresses
+            .iter()
+            .map(|held| KnownAddress {
+                address: held.address,
+                server: held.server,
+                first_seen_seconds: held.first_seen.as_secs(),
+                last_seen_seconds: held.last_seen.as_secs(),
+                ttl_seconds: held.ttl.as_secs(),
+                missing_seconds: held.missing.map(|missing| missing.as_secs()),
+                refused: held.refused.as_deref().map(str::to_owned),
+            })
+            .collect(),
+    }
 }

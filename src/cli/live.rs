@@ -1,7 +1,7 @@
 //! What a cluster holds for a resource.
 
 use super::pipeline::Surroundings;
-use super::sources::SurroundingArguments;
+use super::surroundings::SurroundingArguments;
 use crate::cluster::client::{CALL_TIMEOUT, CallError, Connected, deadline};
 use crate::cluster::facts::{Facts, FactsSettings};
 use crate::crd::ALLOWLIST_LABEL;

@@ -9,17 +9,23 @@ mod endpoints;
 mod explain;
 mod feed_reports;
 mod hosts;
+mod inputs;
+mod items;
 mod live;
 mod manifest;
+mod operator;
 mod output;
 mod pipeline;
+mod probe;
 mod reference;
 mod refresh;
 mod render;
+mod resource_list;
 mod run;
 mod run_arguments;
 mod sources;
 mod summary;
+mod surroundings;
 mod text;
 mod validate;
 mod version;
@@ -55,6 +61,9 @@ enum Action {
     Completions(completions::CompletionsArguments),
     /// Print the version
     Version(version::VersionArguments),
+    /// Find out whether the operator can be reached: what `helm test` runs
+    #[command(hide = true)]
+    Probe(probe::ProbeArguments),
     /// Print a reference of the documentation as Markdown
     #[command(hide = true)]
     Reference {
@@ -101,6 +110,7 @@ fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Action::Crd(arguments) => crd::run(&arguments),
         Action::Completions(arguments) => completions::run(&arguments, command()),
         Action::Version(arguments) => version::run(&arguments),
+        Action::Probe(arguments) => probe::run(&arguments),
         Action::Reference { subject } => {
             std::io::stdout().write_all(reference::markdown(subject, &command()).as_bytes())?;
             Ok(ExitCode::SUCCESS)
@@ -113,11 +123,13 @@ fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in error.chain() {
         let text = cause.to_string();
+        // A parser may draw the place under its sentence; manifests say a line for each thing that is wrong.
+        let text = if cause.is::<items::Refused>() { &*text } else { text.lines().next().unwrap_or_default() };
         if sentence.is_empty() {
-            sentence = text;
-        } else if !sentence.contains(&text) {
+            sentence.push_str(text);
+        } else if !sentence.contains(text) {
             sentence.push_str(": ");
-            sentence.push_str(&text);
+            sentence.push_str(text);
         }
         if cause.is::<CallError>() {
             // It says all that a person can use: below it stands the answer's every field.

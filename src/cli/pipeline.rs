@@ -118,7 +118,7 @@ impl Computed {
     /// Whether a direction keeps the policies it has, because the vendor or DNS failed.
     #[must_use]
     pub fn keeps(&self, direction: Direction) -> bool {
-        matches!(self.plan.absence(direction), Some(Absence::EmptyList | Absence::Unresolved))
+        self.plan.absence(direction).is_some_and(Absence::is_failure)
     }
 
     /// The counts for status.

@@ -1,19 +1,22 @@
 //! `render`: what the controller would apply, without a cluster.
 
-use super::manifest::{Document, Documents, ManifestError};
+use super::items::{self, Item, NOTHING_OF_OURS, Read, full_name};
+use super::manifest::Document;
 use super::output::{Form, Printer};
 use super::pipeline::{self, Computed, Surroundings};
-use super::sources::{self, SourceArguments, Sources, SurroundingArguments};
+use super::resource_list;
+use super::sources::{Known, SourceArguments, Sources};
 use super::summary;
-use super::validate::{Invalid, Validator, is_ours};
+use super::surroundings::SurroundingArguments;
+use super::validate::Validator;
 use crate::crd::CitrixAllowlist;
 use crate::feed::Allowlist;
+use crate::net::DomainName;
 use anyhow::Context as _;
 use clap::Args;
-use kube::ResourceExt as _;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,24 +40,6 @@ pub(super) struct RenderArguments {
     surroundings: SurroundingArguments,
 }
 
-/// Errors of a document, a line each.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.join("\nerror: "))]
-pub(super) struct Refused(Vec<String>);
-
-/// One of our resources, as it stands in a document.
-pub(super) struct Read {
-    pub resource: CitrixAllowlist,
-    /// Where it starts, as `file:line`.
-    pub place: String,
-}
-
-/// An object of another kind, or one of ours.
-pub(super) enum Item {
-    Ours(Box<Read>),
-    Other(serde_json::Value),
-}
-
 pub(super) fn run(arguments: &RenderArguments, form_was_given: bool) -> anyhow::Result<ExitCode> {
     let surroundings = arguments.surroundings.surroundings();
     let mut work = Work {
@@ -63,16 +48,12 @@ pub(super) fn run(arguments: &RenderArguments, form_was_given: bool) -> anyhow::
         printer: Printer::new(io::BufWriter::new(io::stdout().lock()), arguments.output),
     };
     let mut ours = 0;
-    for path in sources::inputs(&arguments.filename)? {
-        let (name, reader) = sources::open(&path)?;
-        for document in Documents::new(&name, reader) {
-            let document = document.with_context(|| format!("{name} cannot be read"))?;
-            ours += work.document(&document, arguments, form_was_given, &surroundings)?;
-        }
+    for document in items::documents(&arguments.filename)? {
+        ours += work.document(&document?, arguments, form_was_given, &surroundings)?;
     }
     work.printer.finish()?;
     if ours == 0 && !arguments.pass_through {
-        anyhow::bail!("-f: no CitrixAllowlist of citrix-allowlist.io/v1alpha1 is in there");
+        anyhow::bail!(NOTHING_OF_OURS);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -92,7 +73,12 @@ impl<W: io::Write> Work<W> {
         form_was_given: bool,
         surroundings: &Surroundings,
     ) -> anyhow::Result<usize> {
-        let items = read(document, &mut self.validator)?;
+        let items = items::read(document, &mut self.validator)?;
+        if let [Item::Other(value)] = &*items
+            && resource_list::is_one(value)
+        {
+            return self.resource_list(document, value, surroundings);
+        }
         let others = items.iter().filter(|item| matches!(item, Item::Other(_))).count();
         // A document of nothing else goes through letter by letter, its remarks and its spelling kept.
         if arguments.pass_through && others == items.len() && self.printer.form() == Form::Yaml {
@@ -117,8 +103,8 @@ impl<W: io::Write> Work<W> {
         form_was_given: bool,
         surroundings: &Surroundings,
     ) -> anyhow::Result<()> {
-        let (allowlist, computed) =
-            compute(&read.resource, &read.place, &mut self.sources, surroundings, &BTreeMap::new(), &[])?;
+        let Worked { allowlist, computed, .. } =
+            compute(&read.resource, &read.place, &mut self.sources, surroundings, &Known::default(), &[])?;
         if arguments.summary {
             let summary = summary::Summary::of(&read.resource, &allowlist, &computed);
             return if form_was_given {
@@ -140,34 +126,39 @@ impl<W: io::Write> Work<W> {
         }
         Ok(())
     }
+
+    /// Answers a ResourceList with one, as a KRM function does; returns how many of its objects are ours.
+    fn resource_list(
+        &mut self,
+        document: &Document,
+        given: &serde_json::Value,
+        surroundings: &Surroundings,
+    ) -> anyhow::Result<usize> {
+        let mut answer = resource_list::Answer::default();
+        let mut ours = 0;
+        for item in items::check(document, resource_list::objects(given), &mut self.validator)? {
+            match item {
+                Item::Other(value) => answer.pass(value),
+                Item::Ours(read) => {
+                    ours += 1;
+                    let (resource, known) = (&read.resource, Known::default());
+                    let worked = compute(resource, &read.place, &mut self.sources, surroundings, &known, &[])?;
+                    note(&read, &worked.computed);
+                    answer.add(resource, &worked.computed)?;
+                }
+            }
+        }
+        self.printer.value(&answer.list(given))?;
+        Ok(ours)
+    }
 }
 
-/// Reads and checks the objects of a document.
-pub(super) fn read(document: &Document, validator: &mut Option<Validator>) -> anyhow::Result<Vec<Item>> {
-    let mut items = Vec::new();
-    for object in document.objects()? {
-        let refused = |found: Vec<Invalid>| {
-            let error = |invalid: Invalid| {
-                document.error(&format!("{}{}", object.pointer, invalid.pointer), invalid.sentence())
-            };
-            let mut errors: Vec<ManifestError> = found.into_iter().map(error).collect();
-            errors.sort_by_key(|error| error.line);
-            Refused(errors.iter().map(ToString::to_string).collect())
-        };
-        let Some(fields) = object.value.as_object() else { continue };
-        if !is_ours(fields).map_err(|invalid| refused(vec![invalid]))? {
-            items.push(Item::Other(object.value));
-            continue;
-        }
-        if validator.is_none() {
-            *validator = Some(Validator::new()?);
-        }
-        let Some(prepared) = validator.as_ref() else { continue };
-        let resource = prepared.check(object.value.clone()).map_err(refused)?;
-        let place = document.error(&object.pointer, "").to_string().trim_end_matches(": ").to_owned();
-        items.push(Item::Ours(Box::new(Read { resource, place })));
-    }
-    Ok(items)
+/// What came of a resource.
+pub(super) struct Worked {
+    pub allowlist: Allowlist,
+    pub computed: Computed,
+    /// Addresses that stand, and that the newest answers do not have.
+    pub missing: Vec<(DomainName, IpAddr)>,
 }
 
 /// The way from a resource to its objects, as the controller goes it.
@@ -176,17 +167,16 @@ pub(super) fn compute(
     place: &str,
     sources: &mut Sources,
     surroundings: &Surroundings,
-    known: &BTreeMap<crate::net::DomainName, Vec<std::net::IpAddr>>,
+    known: &Known,
     applied: &[String],
-) -> anyhow::Result<(Allowlist, Computed)> {
+) -> anyhow::Result<Worked> {
     let place = || format!("{place}: {}", full_name(resource));
     let allowlist = sources.allowlist(&resource.spec).with_context(place)?;
     let selection = pipeline::select(resource, &allowlist, surroundings).with_context(place)?;
-    let addresses = sources.addresses(&selection.names, known, &surroundings.guard).with_context(place)?;
-    let computed =
-        pipeline::compute(resource, &selection, &addresses, surroundings, applied.iter().map(String::as_str))
-            .with_context(place)?;
-    Ok((allowlist, computed))
+    let answered = sources.addresses(&selection.names, known, &surroundings.guard).with_context(place)?;
+    let applied = applied.iter().map(String::as_str);
+    let computed = pipeline::compute(resource, &selection, &answered.addresses, surroundings, applied);
+    Ok(Worked { allowlist, computed: computed.with_context(place)?, missing: answered.missing })
 }
 
 /// Says on standard error what the objects do not: nothing is dropped in silence.
@@ -214,12 +204,4 @@ fn note(read: &Read, computed: &Computed) {
         "note: {name}: {count} {} ({text}); --summary lists them",
         crate::status::plural(count, "problem", "problems")
     );
-}
-
-/// `namespace/name`, or the name alone.
-pub(super) fn full_name(resource: &CitrixAllowlist) -> String {
-    match resource.namespace() {
-        Some(namespace) => format!("{namespace}/{}", resource.name_any()),
-        None => resource.name_any(),
-    }
 }

@@ -1,6 +1,6 @@
 //! `run`: the controller, put together from its rooms.
 
-use super::debug_state;
+use super::debug_state::DebugState;
 use super::feed_reports::FeedReports;
 use super::run_arguments::{FeedArguments, RunArguments};
 use crate::clock::Clock;
@@ -36,8 +36,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// The Lease of all replicas.
-const LEASE_NAME: &str = "citrix-allowlist-operator";
 /// Where a pod is told its nameservers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// How long the main loop may stand still before a restart would help: six of its heartbeats.
@@ -72,7 +70,7 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         let pod = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "local".into());
         let settings = LeaseSettings {
             namespace: namespace.clone(),
-            name: LEASE_NAME.to_owned(),
+            name: lease::NAME.to_owned(),
             identity: lease::identity(&pod),
             timing: Timing::default(),
         };
@@ -158,8 +156,12 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
             }
         }),
         state: Arc::new({
-            let (feeds, names) = (feeds.clone(), names.clone());
-            move || debug_state::state(&feeds.snapshot(), &names.snapshot())
+            let (feeds, names, leadership) = (feeds.clone(), names.clone(), leadership.clone());
+            move || {
+                let state = DebugState::of(leadership.is_leading(), &feeds.snapshot(), &names.snapshot());
+                // Numbers and texts: nothing in it fails to become JSON.
+                serde_json::to_value(state).unwrap_or_default()
+            }
         }),
     };
     let server = tokio::spawn(server.run(content, serving.clone()));

@@ -95,10 +95,10 @@ pub(super) struct NameArguments {
 #[command(next_help_heading = "What may be opened")]
 pub(super) struct GuardArguments {
     /// Private ranges that lists and answers may name, such as private links
-    #[arg(long, env = "CITRIX_ALLOWLIST_ALLOW_PRIVATE_CIDR", value_name = "CIDR", value_delimiter = ',')]
+    #[arg(long, env = "CITRIX_ALLOWLIST_ALLOW_PRIVATE_CIDR", value_name = "CIDR", value_parser = network, value_delimiter = ',')]
     pub allow_private_cidr: Vec<IpNet>,
     /// Ranges that are never opened, whatever names them
-    #[arg(long, env = "CITRIX_ALLOWLIST_DENY_CIDR", value_name = "CIDR", value_delimiter = ',')]
+    #[arg(long, env = "CITRIX_ALLOWLIST_DENY_CIDR", value_name = "CIDR", value_parser = network, value_delimiter = ',')]
     pub deny_cidr: Vec<IpNet>,
     /// Shortest prefix of a listed IPv4 network
     #[arg(long, env = "CITRIX_ALLOWLIST_SHORTEST_IPV4_PREFIX", default_value = "8", value_parser = clap::value_parser!(u8).range(1..=32))]
@@ -124,13 +124,13 @@ pub(super) struct ClusterArguments {
     )]
     pub protected_namespace: Vec<String>,
     /// Ranges of Services, where the cluster does not tell
-    #[arg(long, env = "CITRIX_ALLOWLIST_SERVICE_CIDR", value_name = "CIDR", value_delimiter = ',')]
+    #[arg(long, env = "CITRIX_ALLOWLIST_SERVICE_CIDR", value_name = "CIDR", value_parser = network, value_delimiter = ',')]
     pub service_cidr: Vec<IpNet>,
     /// Ranges of pods, where the cluster does not tell
-    #[arg(long, env = "CITRIX_ALLOWLIST_POD_CIDR", value_name = "CIDR", value_delimiter = ',')]
+    #[arg(long, env = "CITRIX_ALLOWLIST_POD_CIDR", value_name = "CIDR", value_parser = network, value_delimiter = ',')]
     pub pod_cidr: Vec<IpNet>,
     /// Prefix under which IPv6-only pods reach IPv4 addresses
-    #[arg(long, env = "CITRIX_ALLOWLIST_NAT64_PREFIX", value_name = "CIDR")]
+    #[arg(long, env = "CITRIX_ALLOWLIST_NAT64_PREFIX", value_name = "CIDR", value_parser = prefix)]
     pub nat64_prefix: Option<Ipv6Net>,
     /// Most peers of one NetworkPolicy
     #[arg(long, env = "CITRIX_ALLOWLIST_MAX_PEERS_PER_POLICY", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=5000))]
@@ -146,8 +146,8 @@ pub(super) struct ClusterArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The process")]
 pub(super) struct ProcessArguments {
-    /// Address of /livez, /readyz and /metrics
-    #[arg(long, env = "CITRIX_ALLOWLIST_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    /// Address of /livez, /readyz, /metrics, and /debug/state that `explain` reads
+    #[arg(long, value_parser = listening, env = "CITRIX_ALLOWLIST_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
     /// Form of log lines
     #[arg(long, env = "CITRIX_ALLOWLIST_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -219,13 +219,7 @@ impl ClusterArguments {
     pub fn limits(&self) -> Limits {
         Limits {
             peers: usize::try_from(self.max_peers_per_policy).unwrap_or(usize::MAX),
-            cni: self.cni.map(|cni| match cni {
-                CniArgument::Aws => Cni::AwsVpc,
-                CniArgument::AzureNpm => Cni::AzureNpm,
-                CniArgument::Calico => Cni::Calico,
-                CniArgument::Cilium => Cni::Cilium,
-                CniArgument::KubeRouter => Cni::KubeRouter,
-            }),
+            cni: self.cni.map(Cni::from),
             ..Limits::default()
         }
     }
@@ -251,6 +245,18 @@ fn tcp_ports(text: &str) -> Result<PortSet, String> {
         text.split(',').map(PortRange::parse).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
     PortSet::new(ranges.into_iter().map(|range| (Protocol::Tcp, range)))
         .ok_or_else(|| "ports are needed, such as 80,443".to_owned())
+}
+
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    text.parse().map_err(|_| format!("`{text}` is no network: one such as 10.96.0.0/12 or fd00::/8 is allowed"))
+}
+
+pub(super) fn prefix(text: &str) -> Result<Ipv6Net, String> {
+    text.parse().map_err(|_| format!("`{text}` is no IPv6 network: one such as 64:ff9b::/96 is allowed"))
+}
+
+fn listening(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is nothing to listen on: IP:PORT, such as 0.0.0.0:8080, is allowed"))
 }
 
 pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {

@@ -44,32 +44,24 @@ impl Style {
     }
 }
 
-/// A table: columns as wide as their longest cell, the last one wrapped at word boundaries into what is left of 80
-/// columns. A cell too long for that stays whole: a name that is cut cannot be copied.
+/// A table: columns as wide as their longest cell, and where that is more than 80 columns in all, the widest narrower,
+/// with its cells in several lines. A word too long for that stays whole: a name that is cut cannot be copied.
 #[must_use]
 pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
-    let columns = headings.len();
-    let last = columns.saturating_sub(1);
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([headings[column].chars().count()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..last).map(width).collect();
-    let indent: usize = widths.iter().map(|width| width + 2).sum();
-    let mut text = String::new();
     let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
-    for row in std::iter::once(&headings).chain(rows) {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&format!("{cell:<width$}  "));
-        }
-        let tail = row.get(last).map(String::as_str).unwrap_or_default();
-        let lines = wrap(tail, WIDTH.saturating_sub(indent).max(20));
-        for (number, part) in lines.iter().enumerate() {
-            if number > 0 {
-                line = " ".repeat(indent);
+    let lines: Vec<&Vec<String>> = std::iter::once(&headings).chain(rows).collect();
+    let widths = widths(&lines, headings.len());
+    let mut text = String::new();
+    for row in lines {
+        let cells = widths.iter().enumerate();
+        let cells: Vec<Vec<String>> =
+            cells.map(|(column, width)| wrap(row.get(column).map_or("", String::as_str), *width)).collect();
+        for number in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
+            let mut line = String::new();
+            for (cell, width) in cells.iter().zip(&widths) {
+                let part = cell.get(number).map_or("", String::as_str);
+                line.push_str(&format!("{part:<width$}  "));
             }
-            line.push_str(part);
             text.push_str(line.trim_end());
             text.push('\n');
         }
@@ -77,19 +69,52 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A text in lines of at most `width` columns, broken at spaces only; at least one line.
+/// The least that a last column is wide.
+const LEAST: usize = 20;
+
+/// How wide columns are, so that they fit: those with the most to give give, down to their longest word.
+fn widths(rows: &[&Vec<String>], columns: usize) -> Vec<usize> {
+    let of = |column: usize, length: &dyn Fn(&str) -> usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| length(cell)).max().unwrap_or(0)
+    };
+    let mut widths: Vec<usize> = (0..columns).map(|column| of(column, &|cell| cell.chars().count())).collect();
+    let longest = |cell: &str| pieces(cell).map(|piece| piece.trim().chars().count()).max().unwrap_or(0);
+    let least: Vec<usize> = (0..columns).map(|column| of(column, &longest)).collect();
+    let gaps = 2 * columns.saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > WIDTH {
+        let can_give = (0..columns).filter(|column| widths[*column] > least[*column]);
+        let Some(widest) = can_give.max_by_key(|column| widths[*column]) else { break };
+        widths[widest] -= 1;
+    }
+    // Words that are too long stand out of the last column; what else is in it need not.
+    if let Some((last, others)) = widths.split_last_mut() {
+        let taken = others.iter().sum::<usize>() + gaps;
+        *last = (*last).min(WIDTH.saturating_sub(taken).max(LEAST));
+    }
+    widths
+}
+
+/// Where a text may be broken: after spaces, and within lists without any, after commas.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive([' ', ','])
+}
+
+/// A text in lines of at most `width` columns, broken at spaces, and after commas where a word is longer than a line; at
+/// least one line.
 #[must_use]
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        let Some(line) = lines.last_mut() else { break };
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= width {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
+        let parts: Vec<&str> = if word.chars().count() > width { pieces(word).collect() } else { vec![word] };
+        for (number, part) in parts.into_iter().enumerate() {
+            let Some(line) = lines.last_mut() else { break };
+            let space = usize::from(number == 0 && !line.is_empty());
+            if line.is_empty() || line.chars().count() + space + part.chars().count() <= width {
+                line.push_str(&" ".repeat(space));
+                line.push_str(part);
+            } else {
+                lines.push(part.to_owned());
+            }
         }
     }
     lines
@@ -160,6 +185,17 @@ mod tests {
         assert!(lines[2].starts_with("          word"));
         assert!(lines.iter().all(|line| line.contains(&name) || line.chars().count() <= WIDTH), "{text}");
         assert!(text.contains(&name));
+    }
+
+    #[test]
+    fn the_widest_columns_give_and_lists_break_after_commas() {
+        let ports = "TCP 443,5671-5672,9350-9354; UDP 443,3478-3481,49152-65535".to_owned();
+        let service = "Workspace Environment Management".to_owned();
+        let name = "us-console.wem.cloud.com 20.101.50.184/32".to_owned();
+        let text = table(&["", "SERVICE", "PORTS", "NAME"], &[vec!["+".into(), service, ports, name]]);
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(text.lines().count() > 2 && text.contains("us-console.wem.cloud.com"), "{text}");
+        assert_eq!(wrap("80,443,5671-5672 x", 8), ["80,443,", "5671-5672", "x"]);
     }
 
     #[test]

@@ -40,6 +40,15 @@ pub struct LeaseSettings {
     pub timing: Timing,
 }
 
+/// The name of the Lease of all replicas.
+pub const NAME: &str = "citrix-allowlist-operator";
+
+/// The pod of an [`identity`]; `None` where it is none of this program's.
+#[must_use]
+pub fn pod_of(identity: &str) -> Option<&str> {
+    identity.rsplit_once('_').map(|(pod, _)| pod).filter(|pod| !pod.is_empty())
+}
+
 /// An identity that no other process has, nor this one after a restart: the pod's name and a random part.
 #[must_use]
 pub fn identity(pod: &str) -> String {
@@ -343,6 +352,7 @@ mod tests {
     #[test]
     fn identities_differ_even_for_one_pod() {
         assert_ne!(identity("operator-0"), identity("operator-0"));
-        assert!(identity("operator-0").starts_with("operator-0_"));
+        assert_eq!(pod_of(&identity("operator-0")), Some("operator-0"));
+        assert_eq!((pod_of("somebody"), pod_of("_x")), (None, None));
     }
 }

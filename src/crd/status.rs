@@ -12,8 +12,10 @@ pub const LONGEST_MESSAGE: usize = 256;
 /// What the operator found and did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+// To kstatus a resource without any status is done: Flux and `helm --wait` would not wait for an operator that is away.
+#[schemars(extend("default" = { "observedGeneration": -1 }))]
 pub struct CitrixAllowlistStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status speaks of; -1 where the operator has not seen the resource yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Ready, FeedCurrent, NamesResolved, PoliciesApplied; Reconciling and Stalled while they hold.

@@ -193,6 +193,7 @@ impl Names {
                         first_seen: now.saturating_duration_since(seen.first_seen),
                         last_seen: now.saturating_duration_since(seen.last_seen),
                         ttl: seen.ttl,
+                        missing: entry.held.missing(address, seen),
                         refused: seen.refused.clone(),
                     })
                     .collect(),

@@ -262,10 +262,16 @@ impl Held {
         }
     }
 
-    fn is_over(&self, address: IpAddr, sighting: &Sighting, retention: Duration, now: Instant) -> bool {
+    /// For how long an address has been missing from answers, failures left out; `None` where the newest answer of its
+    /// family has it.
+    #[must_use]
+    pub fn missing(&self, address: IpAddr, sighting: &Sighting) -> Option<Duration> {
         let clock = self.families[Family::of(address) as usize].clock;
-        let missing = sighting.missing_since.map(|since| clock.saturating_sub(since));
-        missing.is_some_and(|missing| missing >= retention)
+        sighting.missing_since.map(|since| clock.saturating_sub(since))
+    }
+
+    fn is_over(&self, address: IpAddr, sighting: &Sighting, retention: Duration, now: Instant) -> bool {
+        self.missing(address, sighting).is_some_and(|missing| missing >= retention)
             && now.saturating_duration_since(sighting.last_seen) >= sighting.ttl
     }
 

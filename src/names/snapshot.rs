@@ -46,6 +46,8 @@ pub struct AddressSnapshot {
     pub last_seen: Duration,
     /// The TTL it was last answered with.
     pub ttl: Duration,
+    /// For how long it has been missing from answers, failures left out; none where the newest answer has it.
+    pub missing: Option<Duration>,
     /// Why it is refused, where it is.
     pub refused: Option<Arc<str>>,
 }

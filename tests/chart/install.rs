@@ -3,96 +3,13 @@
 //! There is no kubelet: pods are admitted, under Pod Security `restricted`, and never run. Where Helm waits for one (the
 //! upgrade hook), the test plays it: it does what the pod would do, as the pod's ServiceAccount, and reports success.
 
-use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use test_support::ControlPlane;
 use test_support::tools::workspace_root;
 
-use crate::helm::{HELMS, Output, chart, helm, object, objects, run, template};
-
-const RELEASE: &str = "citrix-allowlist-operator";
-
-struct Cluster {
-    control_plane: ControlPlane,
-    home: tempfile::TempDir,
-}
-
-impl Cluster {
-    async fn start() -> Self {
-        // Without the CRD: Helm is to bring it.
-        let control_plane = ControlPlane::builder().pod_security("restricted").start().await.unwrap();
-        Self { control_plane, home: tempfile::tempdir().unwrap() }
-    }
-
-    fn helm(&self, program: &str) -> Command {
-        let mut command = helm(program, self.home.path());
-        command.env("KUBECONFIG", self.control_plane.kubeconfig_path());
-        command
-    }
-
-    async fn kubectl(&self, arguments: &[&str]) -> String {
-        self.control_plane.kubectl(arguments).await.unwrap()
-    }
-
-    async fn get(&self, arguments: &[&str]) -> Value {
-        let text = self.kubectl(&[&["get", "-o", "json"], arguments].concat()).await;
-        serde_json::from_str(&text).unwrap()
-    }
-
-    async fn eventually<T>(&self, what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
-        for _ in 0..450 {
-            if let Some(found) = attempt().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        panic!("within 90 s: {what}");
-    }
-}
-
-/// Helm blocks; what the test does meanwhile needs the runtime.
-async fn in_background(mut command: Command) -> tokio::task::JoinHandle<Output> {
-    tokio::task::spawn_blocking(move || run(&mut command))
-}
-
-/// The chart as it was released before this version.
-fn previous_chart(folder: &Path) -> String {
-    let copy = folder.join("previous");
-    run(Command::new("cp").arg("-r").arg(chart()).arg(&copy)).success();
-    let file = copy.join("Chart.yaml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    let mut lines: Vec<&str> = text.lines().collect();
-    for line in &mut lines {
-        if line.starts_with("version: ") {
-            *line = "version: 0.0.1";
-        } else if line.starts_with("appVersion: ") {
-            *line = "appVersion: 0.0.1";
-        }
-    }
-    std::fs::write(&file, lines.join("\n")).unwrap();
-    copy.to_str().unwrap().to_owned()
-}
-
-/// Everything of `wanted` is in `live`, as it was written: nothing is left for a GitOps tool to correct.
-fn differences(wanted: &Value, live: &Value, path: &str, found: &mut Vec<String>) {
-    match (wanted, live) {
-        (Value::Object(wanted), Value::Object(live)) => {
-            for (key, value) in wanted {
-                differences(value, live.get(key).unwrap_or(&Value::Null), &format!("{path}.{key}"), found);
-            }
-        }
-        (Value::Array(wanted), Value::Array(live)) if wanted.len() == live.len() => {
-            for (index, (wanted, live)) in wanted.iter().zip(live).enumerate() {
-                differences(wanted, live, &format!("{path}[{index}]"), found);
-            }
-        }
-        _ if wanted == live => {}
-        _ => found.push(format!("{path}: {wanted} became {live}")),
-    }
-}
+use crate::cluster::{Cluster, RELEASE, differences, in_background, may, play_the_crd_job, previous_chart, versions};
+use crate::helm::{HELMS, chart, object, objects, run, template};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn installed_upgraded_and_uninstalled_as_documented() {
@@ -119,10 +36,16 @@ async fn life_of_a_release(program: &str) {
     let install = ["install", RELEASE, &previous, "-n", RELEASE, "--create-namespace", "-f", values];
     let mut command = cluster.helm(program);
     command.args(install);
-    let notes = in_background(command).await.await.unwrap().success();
+    let notes = in_background(command).await.unwrap().success();
     assert!(notes.contains("helm -n citrix-allowlist-operator test"), "{notes}");
     let allowlist = cluster.get(&["-n", "tenant", "cal", "daas-us"]).await;
     assert_eq!(allowlist["spec"]["geo"], "us");
+
+    // A second one beside it would wait for the first one's Lease for ever.
+    let mut command = cluster.helm(program);
+    command.args(["install", "second", chart_path, "-n", RELEASE]);
+    let error = in_background(command).await.unwrap().failure();
+    assert!(error.contains("release citrix-allowlist-operator of this chart is in namespace"), "{error}");
 
     // Its pods pass Pod Security: both exist.
     let pods = ["-n", RELEASE, "pods", "-l", "app.kubernetes.io/component=operator"];
@@ -139,6 +62,9 @@ async fn life_of_a_release(program: &str) {
         "metadata": {"name": "daas-us-egress", "namespace": "tenant", "ownerReferences": [owner]},
         "spec": {"podSelector": {}, "policyTypes": ["Egress"], "egress": []}});
     cluster.control_plane.apply(&policy.to_string()).await.unwrap();
+    let seen = r#"{"status":{"observedGeneration":1}}"#;
+    let arguments = ["-n", "tenant", "patch", "cal", "daas-us", "--subresource=status", "--type=merge", "-p", seen];
+    cluster.kubectl(&arguments).await;
     let kept = ["-n", "tenant", "netpol/daas-us-egress", "cal/daas-us"];
     let before = versions(&cluster.get(&kept).await);
 
@@ -148,7 +74,7 @@ async fn life_of_a_release(program: &str) {
     cluster.kubectl(&["patch", definition[0], definition[1], "--type=merge", "-p", old]).await;
     let mut command = cluster.helm(program);
     command.args(["upgrade", RELEASE, chart_path, "-n", RELEASE, "-f", values, "--timeout", "60s"]);
-    let upgrade = in_background(command).await;
+    let upgrade = in_background(command);
     play_the_crd_job(&cluster).await;
     upgrade.await.unwrap().success();
     let short_names = &cluster.get(&definition).await["spec"]["names"]["shortNames"];
@@ -176,7 +102,7 @@ async fn life_of_a_release(program: &str) {
     // An uninstall leaves the CRD, the kept resource and its policy; the one that was not to be kept goes.
     let mut command = cluster.helm(program);
     command.args(["uninstall", RELEASE, "-n", RELEASE]);
-    in_background(command).await.await.unwrap().success();
+    in_background(command).await.unwrap().success();
     assert_eq!(versions(&cluster.get(&kept).await), before, "{program}: what outlives the release");
     let left = cluster.kubectl(&["-n", "tenant", "get", "cal", "-o", "name"]).await;
     assert_eq!(left.trim(), "citrixallowlist.citrix-allowlist.io/daas-us");
@@ -188,7 +114,7 @@ async fn life_of_a_release(program: &str) {
     // A new install of the same name takes up what was kept.
     let mut command = cluster.helm(program);
     command.args(["install", RELEASE, chart_path, "-n", RELEASE, "-f", values]);
-    in_background(command).await.await.unwrap().success();
+    in_background(command).await.unwrap().success();
     let again = cluster.get(&kept).await;
     assert_eq!(again["items"][0]["metadata"]["resourceVersion"], json!(before[0]), "the policy stays untouched");
 
@@ -200,53 +126,6 @@ async fn life_of_a_release(program: &str) {
             policy["metadata"]["ownerReferences"].is_null().then_some(())
         })
         .await;
-}
-
-/// The resourceVersions of a list's items.
-fn versions(list: &Value) -> Vec<String> {
-    let items = list["items"].as_array().unwrap();
-    items.iter().map(|item| item["metadata"]["resourceVersion"].as_str().unwrap().to_owned()).collect()
-}
-
-/// Whether a user may do something to a resource: `TYPE`, `TYPE/NAME`, or `TYPE:SUBRESOURCE`.
-async fn may(cluster: &ControlPlane, kubeconfig: &Path, arguments: &[&str], verb: &str, resource: &str) -> bool {
-    let (resource, subresource) = resource.split_once(':').unwrap_or((resource, ""));
-    let subresource = format!("--subresource={subresource}");
-    let arguments = [&["auth", "can-i", verb, resource, &subresource], arguments].concat();
-    cluster.kubectl_with(kubeconfig, &arguments, None).await.unwrap().stdout.trim() == "yes"
-}
-
-/// Does what the hook's pod would do, with the permissions it has and no others, and says that it is done.
-async fn play_the_crd_job(cluster: &Cluster) {
-    let selector = ["-n", RELEASE, "pods", "-l", "app.kubernetes.io/component=crd-upgrade"];
-    let pod = cluster
-        .eventually("the hook's pod passes Pod Security", async || {
-            cluster.get(&selector).await["items"].as_array().unwrap().first().cloned()
-        })
-        .await;
-    let container = &pod["spec"]["containers"][0];
-    assert_eq!(container["args"], json!(["crd", "--apply"]));
-    let account = pod["spec"]["serviceAccountName"].as_str().unwrap();
-    let kubeconfig = cluster.control_plane.kubeconfig_for_service_account(RELEASE, account).await.unwrap();
-    let control_plane = &cluster.control_plane;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_citrix-allowlist"));
-    command.args(["crd", "--apply"]).env("KUBECONFIG", &kubeconfig);
-    in_background(command).await.await.unwrap().success();
-
-    // It may do so where somebody deleted the CRD, too, and nothing to any other.
-    for (resource, verb, expected) in [
-        ("customresourcedefinitions/citrixallowlists.citrix-allowlist.io", "create", true),
-        ("customresourcedefinitions/citrixallowlists.citrix-allowlist.io", "delete", false),
-        ("customresourcedefinitions/others.example.com", "patch", false),
-        ("secrets", "get", false),
-    ] {
-        assert_eq!(may(control_plane, &kubeconfig, &[], verb, resource).await, expected, "{verb} {resource}");
-    }
-
-    let name = pod["metadata"]["name"].as_str().unwrap();
-    let done =
-        json!({"status": {"phase": "Succeeded", "conditions": [{"type": "Ready", "status": "False"}]}}).to_string();
-    cluster.kubectl(&["-n", RELEASE, "patch", "pod", name, "--subresource=status", "--type=merge", "-p", &done]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -278,43 +157,6 @@ async fn every_matrix_is_accepted_by_the_api_server_to_the_last_field() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn custom_resources_of_the_chart_and_the_examples_pass_kubeconform() {
-    let folder = tempfile::tempdir().unwrap();
-    let definition = std::fs::read_to_string(workspace_root().join("crds/citrixallowlists.yaml")).unwrap();
-    let definition: Value = serde_saphyr::from_str(&definition).unwrap();
-    let version = &definition["spec"]["versions"][0];
-    let mut schema = version["schema"]["openAPIV3Schema"].clone();
-    schema["additionalProperties"] = json!(false);
-    for known in ["apiVersion", "kind"] {
-        schema["properties"][known] = json!({"type": "string"});
-    }
-    schema["properties"]["metadata"] = json!({"type": "object"});
-    close(&mut schema["properties"]["spec"]);
-    std::fs::write(folder.path().join("citrixallowlist.json"), schema.to_string()).unwrap();
-
-    let file = chart().join("ci/everything-values.yaml");
-    let manifest = template("helm", &json!({}), &["-f", file.to_str().unwrap()]).success();
-    let ours: Vec<Value> =
-        objects(&manifest).into_iter().filter(|object| object["kind"] == "CitrixAllowlist").collect();
-    assert_eq!(ours.len(), 2);
-    let example = std::fs::read_to_string(workspace_root().join("examples/gitops/allowlists.yaml")).unwrap();
-    let ours = [ours, objects(&example)].concat();
-    let conform = |items: &[Value]| {
-        let mut command = Command::new(test_support::tool("kubeconform").unwrap());
-        let path = folder.path().join("objects.yaml");
-        let text: Vec<String> = items.iter().map(Value::to_string).collect();
-        std::fs::write(&path, text.join("\n---\n")).unwrap();
-        command.args(["-strict", "-schema-location"]).arg(folder.path().join("{{ .ResourceKind }}.json")).arg(path);
-        run(&mut command)
-    };
-    conform(&ours).success();
-    let mut wrong = ours;
-    wrong[0]["spec"]["customer"] = json!("acme");
-    let refused = conform(&wrong);
-    assert!(!refused.success && refused.stdout.contains("customer"), "{refused:?}");
-}
-
 /// kustomize writes 1.0 as 1.
 fn whole_numbers(value: &mut Value) {
     match value {
@@ -323,18 +165,6 @@ fn whole_numbers(value: &mut Value) {
         }
         Value::Object(map) => map.values_mut().for_each(whole_numbers),
         Value::Array(items) => items.iter_mut().for_each(whole_numbers),
-        _ => {}
-    }
-}
-
-/// Refuses unknown fields, as the API server's strict validation does.
-fn close(schema: &mut Value) {
-    if schema["properties"].is_object() && schema["additionalProperties"].is_null() {
-        schema["additionalProperties"] = json!(false);
-    }
-    match schema {
-        Value::Object(map) => map.values_mut().for_each(close),
-        Value::Array(items) => items.iter_mut().for_each(close),
         _ => {}
     }
 }
@@ -383,7 +213,7 @@ async fn the_hooks_account_brings_back_a_definition_that_somebody_deleted() {
     for _ in 0..2 {
         let mut command = Command::new(env!("CARGO_BIN_EXE_citrix-allowlist"));
         command.args(["crd", "--apply"]).env("KUBECONFIG", &kubeconfig);
-        in_background(command).await.await.unwrap().success();
+        in_background(command).await.unwrap().success();
     }
     cluster.kubectl(&["wait", "--for=condition=Established", "crd/citrixallowlists.citrix-allowlist.io"]).await;
 }

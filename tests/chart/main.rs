@@ -2,10 +2,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it is surprised")]
 
 mod argocd;
+mod cluster;
+mod definition;
+mod gitops;
 mod helm;
+mod helm_test;
 mod image;
 mod install;
+mod lint;
+mod network;
+mod notes;
 mod operator;
+mod release;
 mod rights;
 mod tenants;
+mod upgrade;
 mod values;

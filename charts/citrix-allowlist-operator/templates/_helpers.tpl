@@ -71,11 +71,6 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{- define "citrix-allowlist.testImage" -}}
-{{- $image := .Values.tests.image }}
-{{- printf "%s:%s" (list $image.registry $image.repository | compact | join "/") $image.tag }}
-{{- end }}
-
 {{- define "citrix-allowlist.imagePullSecrets" -}}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:

@@ -1,17 +1,19 @@
 //! `diff`: what a resource, or a new list, would change in a cluster.
 
+mod holds;
 mod openings;
 mod report;
 
 use super::connection::{ConnectionArguments, NamespaceArguments};
+use super::endpoints::endpoints;
+use super::items::{NOTHING_OF_OURS, Read, Resources};
 use super::live::{self, Live};
-use super::manifest::Documents;
 use super::output::{Form, Printer, style};
 use super::pipeline::{Computed, Surroundings};
 use super::refresh::not_found;
-use super::render::{self, Item, Read};
-use super::sources::{self, SourceArguments, Sources, SurroundingArguments};
-use super::validate::Validator;
+use super::render::{self, Worked};
+use super::sources::{Known, SourceArguments, Sources};
+use super::surroundings::SurroundingArguments;
 use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
 use crate::cluster::pods::PodLister;
 use crate::crd::CitrixAllowlist;
@@ -19,11 +21,12 @@ use crate::net::Direction;
 use crate::render::{PreviousLayout, config_map, isolation};
 use anyhow::{Context as _, bail};
 use clap::Args;
+use holds::Standing;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::Api;
 use report::{Report, State};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -41,7 +44,8 @@ pub(super) struct DiffArguments {
     /// Compare the objects' YAML line by line
     #[arg(long, conflicts_with = "output")]
     raw: bool,
-    /// Ask DNS for every name, instead of only for those that the cluster knows no address of
+    /// Ask DNS for every name, instead of only for those that the cluster knows no address of; what is applied stays
+    /// for addressRetention all the same
     #[arg(long)]
     resolve: bool,
     /// Print it for programs
@@ -60,36 +64,112 @@ pub(super) struct DiffArguments {
 pub(super) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let connected = runtime.block_on(arguments.connection.connect(arguments.namespace.namespace.as_deref()))?;
-    let resources = match &arguments.name {
-        Some(name) => vec![runtime.block_on(one(&connected, name))?],
-        None => read(arguments)?,
+    let resources: Box<dyn Iterator<Item = anyhow::Result<Read>>> = match &arguments.name {
+        Some(name) => Box::new(std::iter::once(runtime.block_on(one(&connected, name)))),
+        None => Box::new(Resources::of(&arguments.filename)?),
     };
-    let mut sources = Sources::new(&arguments.sources)?;
-    let surroundings = runtime.block_on(live::surroundings(&connected, &arguments.surroundings));
-    let mut differs = false;
-    let mut printer = Printer::new(std::io::stdout().lock(), arguments.output.unwrap_or(Form::Yaml));
-    for mut read in resources {
-        let namespace = read.resource.namespace().unwrap_or_else(|| connected.namespace.clone());
+    let mut work = Work {
+        arguments,
+        connected: &connected,
+        sources: Sources::new(&arguments.sources)?,
+        surroundings: runtime.block_on(live::surroundings(&connected, &arguments.surroundings)),
+        printer: Printer::new(std::io::stdout().lock(), arguments.output.unwrap_or(Form::Yaml)),
+    };
+    let (mut differs, mut any) = (false, false);
+    for read in resources {
+        any = true;
+        differs |= work.resource(read?, &runtime)?;
+    }
+    work.printer.finish()?;
+    if !any {
+        bail!(NOTHING_OF_OURS);
+    }
+    Ok(if differs { ExitCode::from(DIFFERS) } else { ExitCode::SUCCESS })
+}
+
+struct Work<'a, W> {
+    arguments: &'a DiffArguments,
+    connected: &'a Connected,
+    sources: Sources,
+    surroundings: Surroundings,
+    printer: Printer<W>,
+}
+
+impl<W: std::io::Write> Work<'_, W> {
+    /// Prints what would change for one resource; returns whether anything would.
+    fn resource(&mut self, mut read: Read, runtime: &tokio::runtime::Runtime) -> anyhow::Result<bool> {
+        let namespace = read.resource.namespace().unwrap_or_else(|| self.connected.namespace.clone());
         read.resource.metadata.namespace = Some(namespace.clone());
-        let live = runtime.block_on(live::of(&connected.client, &namespace, &read.resource.name_any()))?;
+        let name = read.resource.name_any();
+        let live = runtime.block_on(live::of(&self.connected.client, &namespace, &name))?;
+        let stands = match &self.arguments.name {
+            Some(_) => Some(read.resource.clone()),
+            None => runtime.block_on(standing(self.connected, &namespace, &name))?,
+        };
         let before = State { policies: live.policies.clone(), config_maps: live.config_maps.clone() };
-        let after = desired(&read, &live, &mut sources, &surroundings, arguments.resolve)?;
-        if arguments.raw {
+        let (after, mut notes) = self.desired(&read, &live, stands.as_ref())?;
+        if self.arguments.raw {
             let text = report::unified(&report::raw(&before)?, &report::raw(&after)?, style());
-            differs |= !text.is_empty();
-            printer.raw(&text)?;
-            continue;
+            self.printer.raw(&text)?;
+            tell(&namespace, &name, &notes);
+            return Ok(!text.is_empty());
         }
         let mut report = Report::of(&read.resource, &before, &after, &live.foreign);
-        report.newly_isolated_pods = runtime.block_on(newly_isolated(&connected, &read.resource, &live, &after));
-        differs |= !report.is_empty();
-        match arguments.output {
-            Some(_) => printer.value(&report)?,
-            None => printer.raw(&report.shown(style()))?,
+        report.newly_isolated_pods = runtime.block_on(newly_isolated(self.connected, &read.resource, &live, &after));
+        notes.extend(report.unexplained());
+        let differs = !report.is_empty();
+        match self.arguments.output {
+            Some(_) => {
+                report.notes = notes;
+                self.printer.value(&report)?;
+            }
+            None if differs => {
+                report.notes = notes;
+                self.printer.raw(&report.shown(style()))?;
+            }
+            // Nothing on standard output says that nothing changes.
+            None => tell(&namespace, &name, &notes),
         }
+        Ok(differs)
     }
-    printer.finish()?;
-    Ok(if differs { ExitCode::from(DIFFERS) } else { ExitCode::SUCCESS })
+
+    /// What the controller would leave in the cluster, and what there is to know beside it.
+    fn desired(
+        &mut self,
+        read: &Read,
+        live: &Live,
+        stands: Option<&CitrixAllowlist>,
+    ) -> anyhow::Result<(State, Vec<String>)> {
+        let resource = &read.resource;
+        let as_it_is = || State { policies: live.policies.clone(), config_maps: live.config_maps.clone() };
+        if resource.spec.suspend {
+            return Ok((as_it_is(), vec!["suspended: what is applied stays until spec.suspend is false".to_owned()]));
+        }
+        let known = Known {
+            addresses: live.config_maps.iter().flat_map(config_map::remembered).collect(),
+            ask_again: self.arguments.resolve || self.sources.has_saved_answers(),
+        };
+        let applied: Vec<String> = live.policies.iter().map(ResourceExt::name_any).collect();
+        let worked = render::compute(resource, &read.place, &mut self.sources, &self.surroundings, &known, &applied)?;
+        let endpoints = endpoints(&live.config_maps);
+        let layout = PreviousLayout::of(applied.iter().map(String::as_str), &resource.name_any());
+        let standing = Standing { resource: stands, endpoints: &endpoints, applied: layout };
+        let notes = holds::notes(resource, &standing, &worked);
+        let Worked { computed, .. } = &worked;
+        let state = if holds::is_never_believed(resource, &standing, &worked) {
+            as_it_is()
+        } else {
+            kept(resource, live, computed)
+        };
+        Ok((state, notes))
+    }
+}
+
+/// Says on standard error what there is to know about a resource.
+fn tell(namespace: &str, name: &str, notes: &[String]) {
+    for note in notes {
+        eprintln!("note: {namespace}/{name}: {note}");
+    }
 }
 
 async fn one(connected: &Connected, name: &str) -> anyhow::Result<Read> {
@@ -99,24 +179,11 @@ async fn one(connected: &Connected, name: &str) -> anyhow::Result<Read> {
     Ok(Read { resource, place: "cluster".to_owned() })
 }
 
-fn read(arguments: &DiffArguments) -> anyhow::Result<Vec<Read>> {
-    let mut validator: Option<Validator> = None;
-    let mut found = Vec::new();
-    for path in sources::inputs(&arguments.filename)? {
-        let (name, reader) = sources::open(&path)?;
-        for document in Documents::new(&name, reader) {
-            let document = document.with_context(|| format!("{name} cannot be read"))?;
-            for item in render::read(&document, &mut validator)? {
-                if let Item::Ours(read) = item {
-                    found.push(*read);
-                }
-            }
-        }
-    }
-    if found.is_empty() {
-        bail!("-f: no CitrixAllowlist of citrix-allowlist.io/v1alpha1 is in there");
-    }
-    Ok(found)
+/// The resource as the cluster has it.
+async fn standing(connected: &Connected, namespace: &str, name: &str) -> anyhow::Result<Option<CitrixAllowlist>> {
+    let api: Api<CitrixAllowlist> = Api::namespaced(connected.client.clone(), namespace);
+    let found = deadline(CALL_TIMEOUT, api.get_opt(name)).await;
+    found.with_context(|| format!("citrixallowlist {namespace}/{name}"))
 }
 
 /// The pods that no policy isolates yet, and that the desired ones would.
@@ -140,25 +207,6 @@ async fn newly_isolated(connected: &Connected, resource: &CitrixAllowlist, live:
     let existing: Vec<NetworkPolicy> = live.policies.iter().chain(&live.other_policies).cloned().collect();
     let isolated = isolation::newly_isolated(&pods, selector, &directions, &existing);
     isolated.into_iter().map(|(pod, direction)| format!("{pod} ({})", direction.object_suffix())).collect()
-}
-
-/// What the controller would leave in the cluster.
-fn desired(
-    read: &Read,
-    live: &Live,
-    sources: &mut Sources,
-    surroundings: &Surroundings,
-    resolve: bool,
-) -> anyhow::Result<State> {
-    let resource = &read.resource;
-    if resource.spec.suspend {
-        return Ok(State { policies: live.policies.clone(), config_maps: live.config_maps.clone() });
-    }
-    let known =
-        if resolve { BTreeMap::new() } else { live.config_maps.iter().flat_map(config_map::remembered).collect() };
-    let applied: Vec<String> = live.policies.iter().map(ResourceExt::name_any).collect();
-    let (_, computed) = render::compute(resource, &read.place, sources, surroundings, &known, &applied)?;
-    Ok(kept(resource, live, &computed))
 }
 
 /// A direction that is empty because the vendor or DNS failed keeps its policies, and the ConfigMaps stay with them.

@@ -45,6 +45,9 @@ pub struct Report {
     /// Pods that no policy isolates yet, and that these would, as `name (egress)`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub newly_isolated_pods: Vec<String>,
+    /// What keeps it from happening at once, or is to be known beside it, each in a sentence.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One network that is opened or closed.
@@ -112,7 +115,21 @@ impl Report {
             openings,
             objects: object_changes(&compared(live), &compared(desired), foreign),
             newly_isolated_pods: Vec::new(),
+            notes: Vec::new(),
         }
+    }
+
+    /// What there is to know about networks that are closed and that nothing explains: an operator that has just started
+    /// finds them in its own policies and cannot tell whose they were.
+    #[must_use]
+    pub fn unexplained(&self) -> Option<String> {
+        let count = self.openings.iter().filter(|line| line.change == "removed" && line.service.is_none()).count();
+        (count > 0).then(|| {
+            format!(
+                "{count} of the networks to be removed {} no name or entry: an operator that has just started keeps them for spec.addressRetention first",
+                if count == 1 { "belongs to" } else { "belong to" }
+            )
+        })
     }
 
     /// Whether nothing changes.
@@ -143,8 +160,11 @@ impl Report {
             };
             let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
             text.push_str(&format!("\n{direction}\n"));
+            let mut sign = None;
             for line in table(&["", "SERVICE", "PORTS", "NAME AND NETWORK"], &rows).lines() {
-                let line = match line.chars().next() {
+                // A line that goes on with the one before has its colour.
+                sign = line.chars().next().filter(|first| *first != ' ').or(sign);
+                let line = match sign {
                     Some('+') => style.good(line),
                     Some('-') => style.bad(line),
                     _ => line.to_owned(),
@@ -172,6 +192,13 @@ impl Report {
             let sentence = format!("Isolated for the first time, so that all else is cut: {shown}{more}");
             text.push('\n');
             for line in wrap(&sentence, WIDTH) {
+                text.push_str(&style.notable(&line));
+                text.push('\n');
+            }
+        }
+        for note in &self.notes {
+            text.push('\n');
+            for line in wrap(&format!("note: {note}"), WIDTH) {
                 text.push_str(&style.notable(&line));
                 text.push('\n');
             }

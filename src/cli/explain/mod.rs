@@ -1,16 +1,25 @@
 //! `explain`: where a resource stands, and why a connection is or is not allowed.
 
+mod memory;
 mod question;
+mod telling;
+mod times;
 mod tree;
 mod verdict;
 
 use super::connection::{ConnectionArguments, NamespaceArguments};
-use super::endpoints::endpoints;
+use super::debug_state::DebugState;
+use super::endpoints::{Endpoint, endpoints};
+use super::items::{NOTHING_OF_OURS, Read, Resources, full_name};
 use super::live::{self, Live};
+use super::operator::{self, Address, Found, OperatorArguments};
 use super::output::{Form, Printer, style};
+use super::pipeline::Surroundings;
 use super::refresh::not_found;
-use super::render::{self, Item, Read, full_name};
-use super::sources::{self, SourceArguments, Sources, SurroundingArguments};
+use super::render::{self, Worked};
+use super::sources::{Known, SourceArguments, Sources};
+use super::surroundings::SurroundingArguments;
+use super::text::{WIDTH, wrap};
 use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FeedStatus};
 use crate::feed::Cloud;
@@ -23,9 +32,11 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use kube::core::{Selector, SelectorExt as _};
+use memory::{Memory, Operator};
 use question::{Question, Transport};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use verdict::{Answer, Scene};
@@ -33,12 +44,15 @@ use verdict::{Answer, Scene};
 /// The version of the schema that `-o json|yaml` prints.
 const SCHEMA: &str = "citrix-allowlist.io/explain/v1";
 
+/// What is missing where the operator could not be asked.
+const UNREAD: &str = "The operator's own memory, of when DNS gave what, could not be read";
+
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
-    /// The CitrixAllowlist; without one, all are listed, and with -f the only one is meant
+    /// The CitrixAllowlist; without one, all are listed, and with -f all in there are explained
     name: Option<String>,
     /// List those of all namespaces
-    #[arg(short = 'A', long, conflicts_with_all = ["name", "namespace", "filename"])]
+    #[arg(short = 'A', long, conflicts_with_all = ["name", "filename"])]
     all_namespaces: bool,
     /// Whether selected pods may reach this; may be repeated
     #[arg(long, value_name = "HOST[:PORT]|IP[:PORT]")]
@@ -63,6 +77,8 @@ pub(super) struct ExplainArguments {
     #[command(flatten)]
     connection: ConnectionArguments,
     #[command(flatten)]
+    operator: OperatorArguments,
+    #[command(flatten)]
     sources: SourceArguments,
     #[command(flatten)]
     surroundings: SurroundingArguments,
@@ -79,6 +95,8 @@ struct Subject {
     /// The pod, and whether the resource selects it.
     pod: Option<(String, bool)>,
     offline: bool,
+    /// The operator's memory, or why it could not be read; absent where it was not asked for.
+    operator: Option<Result<Found, String>>,
 }
 
 /// What `-o json|yaml` prints.
@@ -96,6 +114,8 @@ struct Explanation<'a> {
     /// Names of the policies that the answers rest on.
     policies: Vec<String>,
     status: CitrixAllowlistStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator: Option<Operator>,
     answers: Vec<Answer>,
 }
 
@@ -103,53 +123,118 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     if arguments.name.is_none() && arguments.filename.is_empty() {
         return list_all(arguments);
     }
-    let subject = if arguments.filename.is_empty() { of_cluster(arguments)? } else { of_files(arguments)? };
-    let resource = &subject.resource;
+    let out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut printer = Printer::new(out, arguments.output.unwrap_or(Form::Yaml));
+    if arguments.filename.is_empty() {
+        present(&mut printer, arguments, of_cluster(arguments)?, false)?;
+    } else {
+        present_files(&mut printer, arguments)?;
+    }
+    printer.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What manifests would come to, one resource after the other.
+fn present_files<W: Write>(printer: &mut Printer<W>, arguments: &ExplainArguments) -> anyhow::Result<()> {
+    let mut sources = Sources::new(&arguments.sources)?;
+    let surroundings = arguments.surroundings.surroundings();
+    let namespace = arguments.namespace.namespace.as_ref();
+    let (mut any, mut one_of_many, mut pending): (bool, bool, Option<Read>) = (false, false, None);
+    for read in Resources::of(&arguments.filename)? {
+        let read = read?;
+        any = true;
+        let is_meant = arguments.name.as_ref().is_none_or(|name| read.resource.name_any() == *name)
+            && namespace.is_none_or(|namespace| read.resource.namespace().as_ref() == Some(namespace));
+        if is_meant && let Some(before) = pending.replace(read) {
+            one_of_many = true;
+            present(printer, arguments, of_file(before, &mut sources, &surroundings)?, one_of_many)?;
+        }
+    }
+    match pending {
+        Some(last) => present(printer, arguments, of_file(last, &mut sources, &surroundings)?, one_of_many),
+        None if any => bail!("-f: no such CitrixAllowlist is in there"),
+        None => bail!(NOTHING_OF_OURS),
+    }
+}
+
+/// Prints what there is to say of one resource.
+fn present<W: Write>(
+    printer: &mut Printer<W>,
+    arguments: &ExplainArguments,
+    mut subject: Subject,
+    one_of_many: bool,
+) -> anyhow::Result<()> {
+    let now = Timestamp::now();
+    let read = subject.operator.take();
     let endpoints = endpoints(&subject.config_maps);
-    let problems = resource.status.as_ref().map(|status| status.problems.clone()).unwrap_or_default();
+    let mut answers = answers(arguments, &subject, &endpoints);
+    let resource = &subject.resource;
+    let mut operator = read.map(|read| match read {
+        Ok(found) => {
+            let memory = Memory::of(found.source, found.state, &resource.spec, &endpoints);
+            Operator::Read(Box::new(memory))
+        }
+        Err(error) => Operator::Unread { error },
+    });
+    if let Some(Operator::Read(memory)) = &mut operator {
+        answers.iter_mut().for_each(|answer| memory.attribute(answer, now));
+        if !answers.is_empty() {
+            memory.narrow(&answers);
+        }
+    }
+    if arguments.output.is_some() {
+        return printer.value(&Explanation {
+            schema: SCHEMA,
+            namespace: resource.namespace(),
+            name: resource.name_any(),
+            pod: subject.pod.as_ref().map(|(pod, _)| pod.as_str()),
+            pod_selected: subject.pod.as_ref().map(|(_, selected)| *selected),
+            policies: subject.policies.iter().map(ResourceExt::name_any).collect(),
+            status: resource.status.clone().unwrap_or_default(),
+            operator,
+            answers,
+        });
+    }
+    let style = style();
+    if answers.is_empty() {
+        let tree = tree::standing(resource, &subject.own, subject.offline, operator.as_ref(), now, style);
+        printer.raw(&tree.drawn())?;
+        return Ok(());
+    }
+    if one_of_many {
+        printer.raw(&format!("{}\n", style.bold(&full_name(resource))))?;
+    }
+    let attributed_at = attributed_at(&subject.config_maps);
+    let basis = tree::Basis { resource, attributed_at, operator: operator.as_ref(), now };
+    for answer in &answers {
+        printer.raw(&tree::answer(answer, &basis, style).drawn())?;
+    }
+    if let Some(Operator::Unread { error }) = &operator {
+        printer.raw(&paragraph(&format!("{UNREAD}: {error}")))?;
+    }
+    if subject.pod.is_none() && !subject.offline {
+        printer.raw("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
+    }
+    Ok(())
+}
+
+/// The answers to the questions that were asked, `--to` before `--from`.
+fn answers(arguments: &ExplainArguments, subject: &Subject, endpoints: &[Endpoint]) -> Vec<Answer> {
+    let problems = subject.resource.status.as_ref().map(|status| status.problems.clone()).unwrap_or_default();
     let own: BTreeSet<String> = subject.own.iter().map(ResourceExt::name_any).collect();
-    let name = resource.name_any();
+    let name = subject.resource.name_any();
     let scene = Scene {
         resource: &name,
         policies: &subject.policies,
         own: &own,
-        endpoints: &endpoints,
+        endpoints,
         problems: &problems,
         pod: subject.pod.as_ref().map(|(pod, selected)| (pod.as_str(), *selected)),
     };
     let to = arguments.to.iter().map(|question| (Direction::Outbound, question));
     let from = arguments.from.iter().map(|question| (Direction::Inbound, question));
     let protocol = arguments.protocol.into();
-    let answers: Vec<Answer> =
-        to.chain(from).map(|(direction, question)| verdict::answer(&scene, direction, question, protocol)).collect();
-    let out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut printer = Printer::new(out, arguments.output.unwrap_or(Form::Yaml));
-    if arguments.output.is_some() {
-        printer.value(&Explanation {
-            schema: SCHEMA,
-            namespace: resource.namespace(),
-            name: name.clone(),
-            pod: subject.pod.as_ref().map(|(pod, _)| pod.as_str()),
-            pod_selected: subject.pod.as_ref().map(|(_, selected)| *selected),
-            policies: subject.policies.iter().map(ResourceExt::name_any).collect(),
-            status: resource.status.clone().unwrap_or_default(),
-            answers,
-        })?;
-    } else {
-        let (now, style) = (Timestamp::now(), style());
-        if answers.is_empty() {
-            printer.raw(&tree::standing(resource, &subject.own, subject.offline, now, style).drawn())?;
-        }
-        let validity = tree::validity(resource, attributed_at(&subject.config_maps), now);
-        for answer in &answers {
-            printer.raw(&tree::answer(answer, validity.as_deref(), style).drawn())?;
-        }
-        if subject.pod.is_none() && !subject.offline && !answers.is_empty() {
-            printer.raw("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
-        }
-    }
-    printer.finish()?;
-    Ok(ExitCode::SUCCESS)
+    to.chain(from).map(|(direction, question)| verdict::answer(&scene, direction, question, protocol)).collect()
 }
 
 /// Every resource of the namespace, or of all, with where it stands.
@@ -179,6 +264,7 @@ fn list_all(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
                 pod_selected: None,
                 policies: resource.status.as_ref().map(|status| status.policies.clone()).unwrap_or_default(),
                 status: resource.status.unwrap_or_default(),
+                operator: None,
                 answers: Vec::new(),
             })?;
         }
@@ -189,6 +275,11 @@ fn list_all(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     }
     printer.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A sentence in lines of at most 80 columns.
+fn paragraph(text: &str) -> String {
+    wrap(text, WIDTH).into_iter().map(|line| line + "\n").collect()
 }
 
 /// When the ConfigMap last changed: nothing in it changes unless the rules do.
@@ -205,9 +296,16 @@ fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
         let api: Api<CitrixAllowlist> = Api::namespaced(connected.client.clone(), &connected.namespace);
         let resource = deadline(CALL_TIMEOUT, api.get(name)).await;
         let resource = resource.map_err(|error| not_found(error, &connected.namespace, name))?;
-        let live = live::of(&connected.client, &connected.namespace, name).await?;
+        let wanted = |state: &DebugState| state.list_of(&resource.spec).is_some();
+        let (live, operator) = futures::join!(live::of(&connected.client, &connected.namespace, name), async {
+            match arguments.operator.operator {
+                Some(Address::Nowhere) => None,
+                _ => Some(operator::read(&connected.client, &arguments.operator, wanted).await),
+            }
+        });
+        let live = live?;
         match &arguments.pod {
-            Some(pod) => with_pod(&connected, resource, live, pod).await,
+            Some(pod) => Ok(Subject { operator, ..with_pod(&connected, resource, live, pod).await? }),
             None => Ok(Subject {
                 resource,
                 own: live.policies.clone(),
@@ -215,6 +313,7 @@ fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
                 config_maps: live.config_maps,
                 pod: None,
                 offline: false,
+                operator,
             }),
         }
     })
@@ -242,16 +341,14 @@ async fn with_pod(connected: &Connected, resource: CitrixAllowlist, live: Live, 
         config_maps: live.config_maps,
         pod: Some((pod.to_owned(), selected)),
         offline: false,
+        operator: None,
     })
 }
 
-/// What manifests would come to, with the status that the operator would give.
-fn of_files(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
-    let mut read = chosen(arguments)?;
-    let mut sources = Sources::new(&arguments.sources)?;
-    let surroundings = arguments.surroundings.surroundings();
-    let (allowlist, computed) =
-        render::compute(&read.resource, &read.place, &mut sources, &surroundings, &BTreeMap::new(), &[])?;
+/// What a resource of a manifest would come to, with the status that the operator would give.
+fn of_file(mut read: Read, sources: &mut Sources, surroundings: &Surroundings) -> anyhow::Result<Subject> {
+    let Worked { allowlist, computed, .. } =
+        render::compute(&read.resource, &read.place, sources, surroundings, &Known::default(), &[])?;
     let spec = &read.resource.spec;
     let objects = computed.applied(spec.mode);
     let status = CitrixAllowlistStatus {
@@ -275,31 +372,6 @@ fn of_files(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
         config_maps: objects.config_maps,
         pod: None,
         offline: true,
+        operator: None,
     })
-}
-
-fn chosen(arguments: &ExplainArguments) -> anyhow::Result<Read> {
-    let mut found: Vec<Read> = Vec::new();
-    let mut validator = None;
-    for path in sources::inputs(&arguments.filename)? {
-        let (name, reader) = sources::open(&path)?;
-        for document in super::manifest::Documents::new(&name, reader) {
-            let document = document.with_context(|| format!("{name} cannot be read"))?;
-            for item in render::read(&document, &mut validator)? {
-                if let Item::Ours(read) = item {
-                    found.push(*read);
-                }
-            }
-        }
-    }
-    let namespace = arguments.namespace.namespace.as_ref();
-    found.retain(|read| {
-        arguments.name.as_ref().is_none_or(|name| read.resource.name_any() == *name)
-            && namespace.is_none_or(|namespace| read.resource.namespace().as_ref() == Some(namespace))
-    });
-    if found.len() > 1 {
-        let names: Vec<String> = found.iter().map(|read| full_name(&read.resource)).collect();
-        bail!("-f: {} resources are in there; name one of {}", found.len(), names.join(", "));
-    }
-    found.pop().context("-f: no such CitrixAllowlist of citrix-allowlist.io/v1alpha1 is in there")
 }

@@ -1,10 +1,14 @@
 //! Where a resource stands, and answers, as trees for people. Pure.
 
+use super::memory::{Memory, Operator};
+use super::telling::{ANSWERED, of_name, of_operator, queue, sighting, together};
+use super::times::when;
 use super::verdict::{Answer, Judged, Nearest};
+use crate::cli::debug_state::{KnownName, ListState};
 use crate::cli::text::{Style, Tree, table};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, Mode, Problem, ProblemKind};
 use crate::explain_texts;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
@@ -20,9 +24,11 @@ pub fn standing(
     resource: &CitrixAllowlist,
     policies: &[NetworkPolicy],
     offline: bool,
+    operator: Option<&Operator>,
     now: Timestamp,
     style: Style,
 ) -> Tree {
+    let memory = operator.and_then(Operator::memory);
     let status = resource.status.clone().unwrap_or_default();
     let mut children = Vec::new();
     if offline {
@@ -30,8 +36,8 @@ pub fn standing(
     } else {
         children.push(ready(&status, style));
     }
-    children.push(list(&status, now));
-    children.push(names(&status));
+    children.push(list(&status, memory.and_then(|memory| memory.list.as_ref()), now));
+    children.push(names(&status, memory));
     children.push(of_policies(resource, policies, &status));
     let concerns = status.conditions.iter().filter(|condition| is_concern(condition)).map(condition);
     let concerns: Vec<Tree> = concerns.collect();
@@ -41,6 +47,7 @@ pub fn standing(
     children.push(problems(&status, style));
     if !offline {
         children.push(Tree::leaf(format!("next: {}", next(resource, &status, now))));
+        children.extend(operator.map(of_operator));
     }
     let selects = if resource.spec.pod_selector == Default::default() {
         "every pod of the namespace"
@@ -101,7 +108,7 @@ fn is_concern(condition: &Condition) -> bool {
         || condition.type_ == "Stalled" && condition.status == "True"
 }
 
-fn list(status: &CitrixAllowlistStatus, now: Timestamp) -> Tree {
+fn list(status: &CitrixAllowlistStatus, known: Option<&ListState>, now: Timestamp) -> Tree {
     let Some(feed) = &status.feed else { return Tree::leaf("list: none yet") };
     let version = feed.version.as_deref().unwrap_or("without a version");
     let mut children = Vec::new();
@@ -111,21 +118,36 @@ fn list(status: &CitrixAllowlistStatus, now: Timestamp) -> Tree {
     if let Some(fetched) = &feed.fetched_at {
         children.push(Tree::leaf(format!("fetched or confirmed {}", when(fetched, now))));
     }
-    if let Some(next) = &feed.next_fetch {
+    // The operator knows it newer than status, which is not written for it alone.
+    let newer = known.and_then(|known| known.next_fetch.as_ref());
+    if let Some(next) = feed.next_fetch.as_ref().map(|of_status| newer.unwrap_or(of_status)) {
         children.push(Tree::leaf(format!("asked for again about {}", when(next, now))));
     }
+    children.extend(known.and_then(queue).map(Tree::leaf));
     if let Some(transaction) = &feed.transaction_id {
         children.push(Tree::leaf(format!("transaction id {transaction}")));
     }
     Tree::node(format!("list: {}, version {version}", feed.cloud), children)
 }
 
-fn names(status: &CitrixAllowlistStatus) -> Tree {
+fn names(status: &CitrixAllowlistStatus, memory: Option<&Memory>) -> Tree {
     let Some(summary) = &status.summary else { return Tree::leaf("names: not counted yet") };
-    Tree::leaf(format!(
+    let text = format!(
         "names: {} with addresses ({} addresses) of {} services; {} wildcards that nothing in the spec stands in for",
         summary.resolved, summary.addresses, summary.services, summary.wildcards
-    ))
+    );
+    let known: Vec<&KnownName> = memory.iter().flat_map(|memory| &memory.names).collect();
+    if known.len() <= MOST_SUBJECTS {
+        return Tree::node(text, known.into_iter().map(|known| Tree::leaf(of_name(known))).collect());
+    }
+    // Of many, what goes wrong; the rest are alike.
+    let (well, not): (Vec<&KnownName>, Vec<&KnownName>) = known.into_iter().partition(|known| known.state == ANSWERED);
+    let mut children: Vec<Tree> = not.iter().take(MOST_SUBJECTS).map(|known| Tree::leaf(of_name(known))).collect();
+    if not.len() > MOST_SUBJECTS {
+        children.push(Tree::leaf(format!("and {} more; -o yaml lists them", not.len() - MOST_SUBJECTS)));
+    }
+    children.extend(together(&well).map(Tree::leaf));
+    Tree::node(text, children)
 }
 
 fn of_policies(resource: &CitrixAllowlist, policies: &[NetworkPolicy], status: &CitrixAllowlistStatus) -> Tree {
@@ -196,36 +218,43 @@ fn next(resource: &CitrixAllowlist, status: &CitrixAllowlistStatus, now: Timesta
     )
 }
 
-/// A time with how far off it is: `2026-06-04T12:00:00Z (in 2 h)`.
-fn when(text: &str, now: Timestamp) -> String {
-    let Ok(time) = text.parse::<Timestamp>() else { return text.to_owned() };
-    let off = time.duration_since(now);
-    let span = |span: SignedDuration| {
-        let seconds = span.as_secs().unsigned_abs();
-        match seconds {
-            0..120 => format!("{seconds} s"),
-            120..7_200 => format!("{} min", seconds / 60),
-            7_200..172_800 => format!("{} h", seconds / 3_600),
-            _ => format!("{} d", seconds / 86_400),
-        }
-    };
-    if off.is_negative() { format!("{text} ({} ago)", span(off)) } else { format!("{text} (in {})", span(off)) }
+/// What an answer rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct Basis<'a> {
+    /// The resource.
+    pub resource: &'a CitrixAllowlist,
+    /// When its ConfigMap last changed.
+    pub attributed_at: Option<Timestamp>,
+    /// What the operator says, where it was asked.
+    pub operator: Option<&'a Operator>,
+    /// The time.
+    pub now: Timestamp,
 }
 
-/// Since when, and for how long, what an answer rests on holds.
-#[must_use]
-pub fn validity(resource: &CitrixAllowlist, attributed_at: Option<Timestamp>, now: Timestamp) -> Option<String> {
-    let feed = resource.status.as_ref()?.feed.as_ref()?;
-    let since =
-        attributed_at.map(|time| format!("addresses as of {}, ", when(&time.to_string(), now))).unwrap_or_default();
-    let until =
-        feed.valid_until.as_ref().map(|until| format!("; list valid until {}", when(until, now))).unwrap_or_default();
-    Some(format!("{since}each kept for {} after DNS last gave it{until}", resource.spec.address_retention))
+impl<'a> Basis<'a> {
+    fn memory(&self) -> Option<&'a Memory> {
+        self.operator.and_then(Operator::memory)
+    }
+
+    /// Since when, and for how long, what an answer rests on holds.
+    fn validity(&self) -> Option<String> {
+        let feed = self.resource.status.as_ref()?.feed.as_ref()?;
+        let until = feed.valid_until.as_ref().map(|until| format!("list valid until {}", when(until, self.now)));
+        if let Some(memory) = self.memory() {
+            let queue = memory.list.as_ref().and_then(queue);
+            let said: Vec<String> = until.into_iter().chain(queue).collect();
+            return (!said.is_empty()).then(|| said.join("; "));
+        }
+        let since = self.attributed_at.map(|time| format!("addresses as of {}, ", when(&time.to_string(), self.now)));
+        let until = until.map(|until| format!("; {until}")).unwrap_or_default();
+        let kept = self.resource.spec.address_retention;
+        Some(format!("{}each kept for {kept} after DNS last gave it{until}", since.unwrap_or_default()))
+    }
 }
 
 /// An answer.
 #[must_use]
-pub fn answer(answer: &Answer, validity: Option<&str>, style: Style) -> Tree {
+pub fn answer(answer: &Answer, basis: &Basis<'_>, style: Style) -> Tree {
     let word = if answer.allowed { style.good("allowed") } else { style.bad("not allowed") };
     let port = answer.port.map(|port| format!(" port {port}")).unwrap_or_default();
     let preposition = if answer.direction == "outbound" { "to" } else { "from" };
@@ -233,18 +262,23 @@ pub fn answer(answer: &Answer, validity: Option<&str>, style: Style) -> Tree {
     if answer.reason != Nearest::Allowed {
         children.push(Tree::leaf(answer.message.clone()));
     }
-    children.extend(answer.connections.iter().take(MOST_CONNECTIONS).map(|judged| connection(judged, style)));
+    let shown = answer.connections.iter().take(MOST_CONNECTIONS);
+    children.extend(shown.map(|judged| connection(judged, &answer.peer, basis, style)));
     if answer.connections.len() > MOST_CONNECTIONS {
         children
             .push(Tree::leaf(format!("and {} more; -o yaml lists them", answer.connections.len() - MOST_CONNECTIONS)));
     }
-    if let Some(validity) = validity.filter(|_| answer.reason == Nearest::Allowed) {
+    let name = basis.memory().and_then(|memory| memory.name(&answer.peer));
+    if let Some(name) = name.filter(|name| name.state != ANSWERED || !answer.allowed) {
+        children.push(Tree::leaf(format!("DNS: {}", of_name(name))));
+    }
+    if let Some(validity) = basis.validity().filter(|_| answer.reason == Nearest::Allowed) {
         children.push(Tree::leaf(validity));
     }
     Tree::node(format!("{word}: {preposition} {}{port}", answer.peer), children)
 }
 
-fn connection(judged: &Judged, style: Style) -> Tree {
+fn connection(judged: &Judged, peer: &str, basis: &Basis<'_>, style: Style) -> Tree {
     let word = if judged.allowed { style.good("allowed") } else { style.bad("not allowed") };
     let mut children = Vec::new();
     for by in &judged.by {
@@ -254,24 +288,16 @@ fn connection(judged: &Judged, style: Style) -> Tree {
         let asked = if asked.is_empty() { String::new() } else { format!(", for {}", asked.join("; ")) };
         children.push(Tree::leaf(format!("{}{whose}, rule {}, {cidr}{asked}", by.policy, by.rule)));
     }
+    children.extend(judged.seen.iter().flat_map(|seen| sighting(seen, peer, basis.now)));
+    if basis.memory().is_some_and(|memory| memory.is_remembered(judged)) {
+        children.push(Tree::leaf(
+            "DNS has not given it since the operator started: it is remembered from the policies, and goes once it has been missing for spec.addressRetention",
+        ));
+    }
     for policy in &judged.perhaps {
         children.push(Tree::leaf(format!(
             "{policy} allows it if this is the address of a pod that it selects, or a port of the name it says"
         )));
     }
     Tree::node(format!("{word}: {} {} {}", judged.address, judged.protocol, judged.port), children)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_say_how_far_off_they_are() {
-        let now: Timestamp = "2026-06-02T00:00:00Z".parse().expect("a time");
-        assert_eq!(when("2026-06-04T12:00:00Z", now), "2026-06-04T12:00:00Z (in 2 d)");
-        assert_eq!(when("2026-06-01T23:59:00Z", now), "2026-06-01T23:59:00Z (60 s ago)");
-        assert_eq!(when("2026-06-01T22:00:01Z", now), "2026-06-01T22:00:01Z (119 min ago)");
-        assert_eq!(when("soon", now), "soon");
-    }
 }

@@ -1,5 +1,6 @@
 //! Whether a connection is allowed, by what, and when not, what comes nearest. Pure.
 
+use super::memory::Sighting;
 use super::question::{Peer, Question};
 use crate::cli::endpoints::{Endpoint, Target};
 use crate::crd::{Problem, ProblemKind};
@@ -64,6 +65,10 @@ pub enum Nearest {
     PortDiffers,
     /// Nothing that is allowed has this address.
     AddressNotSeen,
+    /// The resource asks for it, and its policies do not have all of it: they are being written, or somebody edited them.
+    NotApplied,
+    /// DNS gives the address for one of the names, and the guard refuses it.
+    Refused,
     /// The name is allowed, but has no usable address.
     NoAddress,
     /// Only a wildcard covers the name, and nothing in the spec stands in for it.
@@ -94,6 +99,9 @@ pub struct Judged {
     /// Policies with a rule that would allow it if the address were a pod's: by selector, or by named port.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub perhaps: Vec<String>,
+    /// When DNS gave the address for the names that ask for it, as the operator remembers it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<Sighting>,
 }
 
 /// A rule that allows a connection.
@@ -231,6 +239,7 @@ fn judge(scene: &Scene<'_>, connection: Connection) -> Judged {
         allowed: verdict.is_allowed(),
         by: by.collect(),
         perhaps: if verdict.is_allowed() { Vec::new() } else { perhaps.into_iter().collect() },
+        seen: Vec::new(),
     }
 }
 
@@ -324,6 +333,14 @@ fn nearest_name(
             );
         }
         let ports = listed.iter().filter_map(|endpoint| endpoint.ports.clone()).reduce(|held, next| held.union(&next));
+        let asks = |ports: &PortSet| question.port.is_none_or(|port| ports.contains(protocol, port));
+        if ports.as_ref().is_some_and(asks) {
+            let message = format!(
+                "{} asks for all of it, and its policies do not have all addresses of {name}: they are being written just now, so that asking again helps, or somebody has edited them, which `explain {}` says",
+                scene.resource, scene.resource
+            );
+            return (Nearest::NotApplied, message);
+        }
         let ports = ports.map(|ports| ports.to_string()).unwrap_or_default();
         let asked = question.port.map(|port| format!(", not on {protocol} {port}")).unwrap_or_default();
         let message = format!(

@@ -57,6 +57,7 @@ fn names(servers: &[u8]) -> NamesSnapshot {
         first_seen: Duration::ZERO,
         last_seen: Duration::ZERO,
         ttl: Duration::ZERO,
+        missing: None,
         refused: refused.map(Into::into),
     };
     let name = NameSnapshot {

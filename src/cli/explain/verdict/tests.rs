@@ -118,3 +118,17 @@ fn other_policies_count_for_a_pod() {
     let perhaps = ask(&policies, Some(("web", true)), "13.64.0.2:443");
     assert!(!perhaps.allowed && perhaps.connections[0].perhaps == ["pods"], "{perhaps:?}");
 }
+
+#[test]
+fn what_is_asked_for_and_not_in_the_policies_is_not_told_to_be_a_matter_of_ports() {
+    let narrower = policy(
+        "daas-us-egress",
+        json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": [{
+            "ports": [{ "protocol": "TCP", "port": 443 }],
+            "to": [{ "ipBlock": { "cidr": "13.64.0.0/32" } }],
+        }] }),
+    );
+    let found = ask(&[narrower], None, "a.example.com:443");
+    assert_eq!((found.allowed, found.reason), (false, Nearest::NotApplied), "{found:?}");
+    assert_eq!(ask(&[egress()], None, "a.example.com:80").reason, Nearest::PortDiffers);
+}

@@ -115,6 +115,8 @@ impl Stage {
         let output = tokio::process::Command::new(operator_binary()?)
             .args(arguments)
             .env("KUBECONFIG", self.cluster.kubeconfig_path())
+            // It runs beside the cluster, and not as a pod of it, where the API server would lead to it.
+            .env("CITRIX_ALLOWLIST_OPERATOR", self.operator.url())
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output()
@@ -147,11 +149,16 @@ impl Stage {
         teller.say(&format!(
             "export KUBECONFIG={}\n{kubectl} -n {} get cal,netpol,cm,events\n\
              curl -s {}/metrics\n\
+             export PATH={}:$PATH CITRIX_ALLOWLIST_OPERATOR={} CITRIX_ALLOWLIST_NAMESPACE={}\n\
+             citrix-allowlist explain daas-us     # and render, diff, refresh: --help says what each does\n\
              curl -s '{}/v2/allowlist?customerId={CUSTOMER}&geo=us' >list.json    # change it, and publish it:\n\
              curl -s {}/admin/publish --data @list.json",
             self.cluster.kubeconfig_path().display(),
             self.namespace,
             self.operator.url(),
+            operator_binary().ok().and_then(|path| Some(path.parent()?.display().to_string())).unwrap_or_default(),
+            self.operator.url(),
+            self.namespace,
             self.standin.base_url_global(),
             self.standin.origin(),
         ));

@@ -1,0 +1,166 @@
+//! What keeps a difference from happening at once, or at all: the controller's guards, as far as a cluster shows what
+//! they would see. Pure.
+
+use crate::cli::endpoints::{Endpoint, Target};
+use crate::cli::pipeline::Computed;
+use crate::cli::render::Worked;
+use crate::crd::{CitrixAllowlist, Mode, Problem};
+use crate::net::{Direction, DomainName};
+use crate::plan::{self, Absence};
+use crate::render::PreviousLayout;
+use crate::status::plural;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// The most addresses, and the most problems, that notes name.
+const MOST_NAMED: usize = 5;
+
+/// What the cluster shows of a resource.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// The resource as the cluster has it, where it has one.
+    pub resource: Option<&'a CitrixAllowlist>,
+    /// The endpoints that its ConfigMap has.
+    pub endpoints: &'a [Endpoint],
+    /// Its policies.
+    pub applied: PreviousLayout,
+}
+
+impl Standing<'_> {
+    /// Whether the spec is the cluster's own. One that changed is the user's word: the newest list is believed at once.
+    fn is_unchanged(&self, resource: &CitrixAllowlist) -> bool {
+        self.resource.is_some_and(|stands| stands.spec == resource.spec)
+    }
+
+    fn has_policies(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Outbound => self.applied.outbound > 0,
+            Direction::Inbound => self.applied.inbound > 0,
+        }
+    }
+}
+
+/// Whether the list is one that the controller never believes: an empty one, where there was something.
+#[must_use]
+pub fn is_never_believed(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worked) -> bool {
+    standing.is_unchanged(resource) && !standing.endpoints.is_empty() && worked.allowlist.entries.is_empty()
+}
+
+/// What there is to know about a difference beside it, each in a sentence.
+#[must_use]
+pub fn notes(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worked) -> Vec<String> {
+    let computed = &worked.computed;
+    if is_never_believed(resource, standing, worked) {
+        return vec!["the list is empty, which the operator never believes: what is applied stays as it is".to_owned()];
+    }
+    let mut notes = Vec::new();
+    notes.extend(held_back(standing, computed).filter(|_| standing.is_unchanged(resource)));
+    if resource.spec.mode == Mode::Enforce {
+        notes.extend(Direction::ALL.into_iter().filter_map(|direction| absent(direction, standing, computed)));
+        let waiting = computed.plan.waiting.len();
+        if waiting > 0 && standing.applied == PreviousLayout::default() {
+            let names = plural(waiting, "name", "names");
+            notes.push(format!(
+                "{waiting} {names} had no definitive answer here: where the operator gets none either, the first policy waits for it, --first-policy-wait (5m) at most"
+            ));
+        }
+    }
+    notes.extend(missing(resource, &worked.missing));
+    notes.extend(new_problems(standing, computed));
+    notes
+}
+
+/// Problems that the resource does not have now. That a direction has nothing is told already.
+fn new_problems(standing: &Standing<'_>, computed: &Computed) -> Vec<String> {
+    let status = standing.resource.and_then(|resource| resource.status.clone()).unwrap_or_default();
+    // Of more than status lists, nobody can tell which are new.
+    if usize::try_from(status.problems_total).is_ok_and(|total| total > status.problems.len()) {
+        return Vec::new();
+    }
+    let is_new = |problem: &&Problem| {
+        let same = |held: &Problem| (held.kind, &held.subject) == (problem.kind, &problem.subject);
+        let is_direction = Direction::ALL.iter().any(|direction| direction.as_str() == problem.subject);
+        !is_direction && !status.problems.iter().any(same)
+    };
+    let new: Vec<&Problem> = computed.problems.iter().filter(is_new).collect();
+    let told = |problem: &&Problem| {
+        let service = problem.service.as_ref().map(|service| format!(" ({service})")).unwrap_or_default();
+        format!("new problem: {:?} {}{service}: {}", problem.kind, problem.subject, problem.message)
+    };
+    let mut notes: Vec<String> = new.iter().take(MOST_NAMED).map(told).collect();
+    if new.len() > MOST_NAMED {
+        notes.push(format!("and {} more new problems: `render --summary` lists all", new.len() - MOST_NAMED));
+    }
+    notes
+}
+
+/// A list that drops more than half of what the resource has waits until the next fetch returns the same.
+fn held_back(standing: &Standing<'_>, computed: &Computed) -> Option<String> {
+    let is_opened = |endpoint: &&Endpoint| !matches!(endpoint.target, Target::Wildcard(..));
+    let (before, after) = (standing.endpoints.iter().filter(is_opened).count(), computed.plan.records.len());
+    if after * 2 < before {
+        return Some(format!(
+            "this leaves {after} of {before} endpoints: the operator holds such a list back (FeedShrank) until its next fetch returns the same, and changes nothing before; this is what it does then"
+        ));
+    }
+    let had: BTreeSet<(Direction, String)> =
+        standing.endpoints.iter().map(|endpoint| (endpoint.direction, endpoint.target.text())).collect();
+    let opened = computed.plan.records.iter().map(|record| {
+        let target = match &record.endpoint.target {
+            plan::Target::Name(name) => name.to_string(),
+            plan::Target::Network(network) => network.to_string(),
+        };
+        (record.endpoint.direction, target)
+    });
+    let wildcards = computed.plan.wildcard_uses.iter().map(|used| (used.direction, used.pattern.to_string()));
+    let has: BTreeSet<(Direction, String)> = opened.chain(wildcards).collect();
+    let lost = had.difference(&has).count();
+    (lost * 2 > had.len()).then(|| {
+        format!(
+            "{lost} of the {} names, wildcards and networks are gone: where as much is missing of the whole list, the operator holds it back (FeedShrank) until its next fetch returns the same; this is what it does then",
+            had.len()
+        )
+    })
+}
+
+/// A direction that was asked for and has nothing to allow.
+fn absent(direction: Direction, standing: &Standing<'_>, computed: &Computed) -> Option<String> {
+    let kind = direction.object_suffix();
+    let why = match computed.plan.absence(direction)? {
+        Absence::NoMatch if standing.has_policies(direction) => {
+            return Some(format!(
+                "{kind}: the spec matches nothing of the list (NoMatch), so that its policies are deleted, and pods are no longer isolated by them"
+            ));
+        }
+        Absence::NoMatch => "the spec matches nothing of the list (NoMatch)",
+        Absence::EmptyList => "the list is empty",
+        Absence::Unusable => "nothing that the list has for the spec can be opened",
+        Absence::Unresolved => "none of its names has an address that may be opened",
+    };
+    Some(match standing.has_policies(direction) {
+        true => format!("{kind}: {why}: what is applied stays"),
+        false => format!("{kind}: {why}: no policy is written, since it would cut everything"),
+    })
+}
+
+/// Addresses that answers lack, and that stay for a while all the same.
+fn missing(resource: &CitrixAllowlist, missing: &[(DomainName, IpAddr)]) -> Option<String> {
+    if missing.is_empty() {
+        return None;
+    }
+    let count = missing.len();
+    let named: Vec<String> =
+        missing.iter().take(MOST_NAMED).map(|(name, address)| format!("{name} {address}")).collect();
+    let more = count.saturating_sub(MOST_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!(
+        "the answers lack {count} {} that {} applied: {}{more}; the operator removes them once they have been missing for spec.addressRetention ({})",
+        plural(count, "address", "addresses"),
+        if count == 1 { "is" } else { "are" },
+        named.join(", "),
+        resource.spec.address_retention
+    ))
+}
+
+#[cfg(test)]
+mod tests;

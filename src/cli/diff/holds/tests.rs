@@ -1,0 +1,140 @@
+use super::*;
+use crate::cli::pipeline::{self, Surroundings};
+use crate::facts::ClusterFacts;
+use crate::feed::document::{self, Reading};
+use crate::guard::{Guard, GuardSettings};
+use crate::names::{Addresses, NameAddresses, NameState};
+use crate::render::Limits;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+fn resource(spec: Value) -> CitrixAllowlist {
+    serde_json::from_value(json!({
+        "apiVersion": "citrix-allowlist.io/v1alpha1",
+        "kind": "CitrixAllowlist",
+        "metadata": { "name": "daas-us", "namespace": "citrix" },
+        "spec": spec,
+    }))
+    .expect("a resource")
+}
+
+fn plain() -> CitrixAllowlist {
+    resource(json!({ "customerId": "testcustomer", "geo": "us" }))
+}
+
+/// A list with these names; each has an address, those that start with `x` apart.
+fn work(resource: &CitrixAllowlist, names: &[&str]) -> Worked {
+    let list = json!({ "DaaS": { "AllowList": names, "LatestChangeLog": "x" } });
+    let list = if names.is_empty() { json!({ "DaaS": { "AllowList": [], "LatestChangeLog": "x" } }) } else { list };
+    let reading = Reading::for_customer("testcustomer");
+    let document = document::parse(list.to_string().as_bytes(), &reading).expect("a list");
+    let allowlist = document.received_at("2026-06-01T00:00:00Z".parse().expect("a time"));
+    let surroundings = Surroundings {
+        facts: ClusterFacts::default(),
+        guard: Guard::new(GuardSettings::default(), &ClusterFacts::default()),
+        limits: Limits::default(),
+        protected_namespaces: vec![],
+    };
+    let selection = pipeline::select(resource, &allowlist, &surroundings).expect("a selection");
+    let answer = |name: &DomainName| {
+        let addresses = if name.as_str().starts_with('x') { vec![] } else { vec![IpAddr::from([13, 64, 0, 1])] };
+        let state = if addresses.is_empty() { NameState::Absent } else { NameState::Answered };
+        (name.clone(), Arc::new(NameAddresses { addresses, state, refused: vec![], evicted: 0 }))
+    };
+    let addresses = Addresses { by_name: selection.names.iter().map(answer).collect() };
+    let computed = pipeline::compute(resource, &selection, &addresses, &surroundings, []).expect("objects");
+    Worked { allowlist, computed, missing: vec![] }
+}
+
+fn endpoints(names: &[&str]) -> Vec<Endpoint> {
+    let endpoint = |name: &&str| Endpoint {
+        direction: Direction::Outbound,
+        service: "DaaS".to_owned(),
+        target: Target::Name(DomainName::parse(name).expect("a name")),
+        ports: None,
+        addresses: vec![],
+    };
+    names.iter().map(endpoint).collect()
+}
+
+fn applied() -> PreviousLayout {
+    PreviousLayout::of(["daas-us-egress"], "daas-us")
+}
+
+fn found(names: &[&str], unchanged: bool, held: &[&str]) -> Vec<String> {
+    let endpoints = endpoints(held);
+    let stands = if unchanged { plain() } else { resource(json!({ "customerId": "testcustomer", "geo": "eu" })) };
+    let standing = Standing { resource: Some(&stands), endpoints: &endpoints, applied: applied() };
+    notes(&plain(), &standing, &work(&plain(), names))
+}
+
+const FIVE: [&str; 5] = ["a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com"];
+
+#[test]
+fn a_list_that_loses_more_than_half_is_told_to_be_held_back() {
+    let shrunk = found(&FIVE[..2], true, &FIVE);
+    assert!(shrunk.len() == 1 && shrunk[0].starts_with("this leaves 2 of 5 endpoints: "), "{shrunk:?}");
+    assert!(found(&FIVE[..2], false, &FIVE).is_empty(), "a changed spec is the user's word");
+    assert!(found(&FIVE[..3], true, &FIVE).is_empty());
+    let others = ["a.example.com", "b.example.com", "f.example.com", "g.example.com", "h.example.com"];
+    let replaced = found(&others, true, &FIVE);
+    assert!(replaced.len() == 1 && replaced[0].starts_with("3 of the 5 names, wildcards and networks"), "{replaced:?}");
+}
+
+#[test]
+fn an_empty_list_is_never_believed_where_there_was_something() {
+    let (five, nothing) = (endpoints(&FIVE), work(&plain(), &[]));
+    let plain = plain();
+    let standing = Standing { resource: Some(&plain), endpoints: &five, applied: applied() };
+    assert!(is_never_believed(&plain, &standing, &nothing));
+    assert_eq!(notes(&plain, &standing, &nothing).len(), 1);
+    assert!(!is_never_believed(&plain, &Standing { endpoints: &[], ..standing }, &nothing));
+    assert!(!is_never_believed(&plain, &standing, &work(&plain, &FIVE)));
+}
+
+#[test]
+fn a_direction_without_anything_says_what_becomes_of_its_policies() {
+    let none = resource(json!({ "customerId": "testcustomer", "geo": "us", "services": { "include": ["Nothing"] } }));
+    let unchanged = |applied| Standing { resource: None, endpoints: &[], applied };
+    let deleted = notes(&none, &unchanged(applied()), &work(&none, &FIVE));
+    assert!(
+        deleted.len() == 2 && deleted[0].starts_with("egress: the spec matches nothing of the list"),
+        "{deleted:?}"
+    );
+    assert!(deleted[0].contains("policies are deleted"), "{deleted:?}");
+    let first = notes(&none, &unchanged(PreviousLayout::default()), &work(&none, &FIVE));
+    assert!(first[0].ends_with("no policy is written, since it would cut everything"), "{first:?}");
+    let unresolved = notes(&plain(), &unchanged(applied()), &work(&plain(), &["x.example.com"]));
+    assert_eq!(unresolved[0], "egress: none of its names has an address that may be opened: what is applied stays");
+    assert!(unresolved[1].starts_with("new problem: Unresolved x.example.com (DaaS): "), "{unresolved:?}");
+}
+
+#[test]
+fn problems_are_told_that_are_not_there_yet_up_to_five() {
+    let worked = work(&plain(), &["x1.example.com", "x2.example.com", "a.example.com"]);
+    let told = |status: Value| {
+        let mut stands = plain();
+        stands.status = serde_json::from_value(status).expect("a status");
+        let standing = Standing { resource: Some(&stands), endpoints: &[], applied: applied() };
+        new_problems(&standing, &worked.computed)
+    };
+    let known = json!({ "kind": "Unresolved", "subject": "x1.example.com", "message": "another" });
+    let found = told(json!({ "problems": [known], "problemsTotal": 1 }));
+    assert!(found.len() == 1 && found[0].contains(" x2.example.com "), "{found:?}");
+    assert!(told(json!({ "problems": [known], "problemsTotal": 60 })).is_empty(), "status does not list them all");
+    let many: Vec<String> = (0..7).map(|number| format!("x{number}.example.com")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let standing = Standing { resource: None, endpoints: &[], applied: applied() };
+    let found = new_problems(&standing, &work(&plain(), &many).computed);
+    assert_eq!((found.len(), found[5].as_str()), (6, "and 2 more new problems: `render --summary` lists all"));
+}
+
+#[test]
+fn addresses_that_answers_lack_are_named_up_to_five() {
+    let name = DomainName::parse("a.example.com").expect("a name");
+    let gone: Vec<_> = (1..8).map(|last| (name.clone(), IpAddr::from([13, 64, 0, last]))).collect();
+    let note = missing(&plain(), &gone).expect("a note");
+    assert!(note.starts_with("the answers lack 7 addresses that are applied: a.example.com 13.64.0.1, "), "{note}");
+    assert!(note.contains("13.64.0.5 and 2 more; ") && note.ends_with("(1h)"), "{note}");
+    assert_eq!(missing(&plain(), &[]), None);
+}

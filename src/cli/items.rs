@@ -1,0 +1,121 @@
+//! What manifests hold: our resources, checked, and objects of other kinds.
+
+use super::inputs;
+use super::manifest::{Document, Documents, ManifestError, Object};
+use super::validate::{Invalid, Validator, is_ours};
+use crate::crd::CitrixAllowlist;
+use anyhow::Context as _;
+use kube::ResourceExt as _;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+/// Errors of a document, a line each.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\nerror: "))]
+pub(super) struct Refused(Vec<String>);
+
+/// One of our resources, as it stands in a document.
+pub(super) struct Read {
+    pub resource: CitrixAllowlist,
+    /// Where it starts, as `file:line`.
+    pub place: String,
+}
+
+/// An object of another kind, or one of ours.
+pub(super) enum Item {
+    Ours(Box<Read>),
+    Other(serde_json::Value),
+}
+
+/// What is wrong with inputs that hold none of our resources.
+pub(super) const NOTHING_OF_OURS: &str = "-f: no CitrixAllowlist of citrix-allowlist.io/v1alpha1 is in there";
+
+/// The documents of every input that `-f` names, one at a time.
+pub(super) fn documents(paths: &[PathBuf]) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Document>> + use<>> {
+    let inputs = inputs::listed(paths)?.into_iter();
+    Ok(inputs.flat_map(|path| -> Box<dyn Iterator<Item = anyhow::Result<Document>>> {
+        match inputs::open(&path) {
+            Ok((name, reader)) => Box::new(
+                Documents::new(&name, reader)
+                    .map(move |document| document.with_context(|| format!("{name} cannot be read"))),
+            ),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    }))
+}
+
+/// Our resources of every input that `-f` names: what is read ahead is never more than one document.
+pub(super) struct Resources {
+    documents: Box<dyn Iterator<Item = anyhow::Result<Document>>>,
+    validator: Option<Validator>,
+    pending: VecDeque<Read>,
+}
+
+impl Resources {
+    pub fn of(paths: &[PathBuf]) -> anyhow::Result<Self> {
+        Ok(Self { documents: Box::new(documents(paths)?), validator: None, pending: VecDeque::new() })
+    }
+}
+
+impl Iterator for Resources {
+    type Item = anyhow::Result<Read>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.pending.is_empty() {
+            let items = self.documents.next()?.and_then(|document| read(&document, &mut self.validator));
+            match items {
+                Ok(items) => self.pending.extend(items.into_iter().filter_map(|item| match item {
+                    Item::Ours(read) => Some(*read),
+                    Item::Other(_) => None,
+                })),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        self.pending.pop_front().map(Ok)
+    }
+}
+
+/// Reads and checks the objects of a document.
+pub(super) fn read(document: &Document, validator: &mut Option<Validator>) -> anyhow::Result<Vec<Item>> {
+    check(document, document.objects()?, validator)
+}
+
+/// Checks objects that stand in a document.
+pub(super) fn check(
+    document: &Document,
+    objects: Vec<Object>,
+    validator: &mut Option<Validator>,
+) -> anyhow::Result<Vec<Item>> {
+    let mut items = Vec::new();
+    for object in objects {
+        let refused = |found: Vec<Invalid>| {
+            let error = |invalid: Invalid| {
+                document.error(&format!("{}{}", object.pointer, invalid.pointer), invalid.sentence())
+            };
+            let mut errors: Vec<ManifestError> = found.into_iter().map(error).collect();
+            errors.sort_by_key(|error| error.line);
+            Refused(errors.iter().map(ToString::to_string).collect())
+        };
+        let Some(fields) = object.value.as_object() else { continue };
+        if !is_ours(fields).map_err(|invalid| refused(vec![invalid]))? {
+            items.push(Item::Other(object.value));
+            continue;
+        }
+        if validator.is_none() {
+            *validator = Some(Validator::new()?);
+        }
+        let Some(prepared) = validator.as_ref() else { continue };
+        let resource = prepared.check(object.value.clone()).map_err(refused)?;
+        let place = document.error(&object.pointer, "").to_string().trim_end_matches(": ").to_owned();
+        items.push(Item::Ours(Box::new(Read { resource, place })));
+    }
+    Ok(items)
+}
+
+/// `namespace/name`, or the name alone.
+pub(super) fn full_name(resource: &CitrixAllowlist) -> String {
+    match resource.namespace() {
+        Some(namespace) => format!("{namespace}/{}", resource.name_any()),
+        None => resource.name_any(),
+    }
+}

@@ -1,0 +1,222 @@
+//! The way to the operator's own memory: its `/debug/state`, by address, or through the API server to the pod that leads.
+
+use super::debug_state::{DebugState, VERSION};
+use crate::cluster::client::{CallError, describe};
+use crate::cluster::lease;
+use clap::Args;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt as _};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How long all of it may take: whoever explains waits for it.
+const LIMIT: Duration = Duration::from_secs(5);
+/// How long one address, or one call to the API server, may take.
+const CALL_LIMIT: Duration = Duration::from_secs(3);
+/// Where the documentation installs the operator: looked at where not all namespaces may be.
+const USUAL_NAMESPACE: &str = "citrix-allowlist-operator";
+/// The pods of the chart and of the plain manifests.
+const POD_LABELS: &str = "app.kubernetes.io/component=operator,app.kubernetes.io/name=citrix-allowlist-operator";
+/// What its pods call the port that they serve on.
+const PORT_NAME: &str = "http";
+/// What is asked for.
+const PATH: &str = "/debug/state";
+/// The most pods that are asked: replicas of a few operators.
+const MOST_PODS: usize = 6;
+
+/// Where the operator is found.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "The operator's own memory: when DNS gave what, what is asked next")]
+pub(super) struct OperatorArguments {
+    /// Where the operator serves it, instead of through the API server to the pod that leads; `none` does without
+    #[arg(long, value_name = "URL|none")]
+    pub operator: Option<Address>,
+    /// Namespace that the operator runs in, instead of looking for it
+    #[arg(long, value_name = "NS")]
+    pub operator_namespace: Option<String>,
+}
+
+/// Where somebody says that the operator serves its memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    /// There.
+    Url(String),
+    /// It is not to be asked.
+    Nowhere,
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::Nowhere);
+        }
+        match text.parse::<reqwest::Url>() {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => {
+                Ok(Self::Url(text.trim_end_matches('/').trim_end_matches(PATH).to_owned()))
+            }
+            _ => Err(format!("`{text}` is no address of the operator: http://HOST:PORT, or none, is allowed")),
+        }
+    }
+}
+
+/// What was read, and from where.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// `pod NAMESPACE/NAME`, or the address that was given.
+    pub source: String,
+    /// The tables.
+    pub state: DebugState,
+}
+
+/// Reads the operator's memory; where several operators are there, that of the one that is `wanted`. Takes no longer
+/// than five seconds, and the error says in one sentence why there is none.
+pub(super) async fn read(
+    client: &Client,
+    arguments: &OperatorArguments,
+    wanted: impl Fn(&DebugState) -> bool,
+) -> Result<Found, String> {
+    let reading = async {
+        match &arguments.operator {
+            Some(Address::Url(url)) => by_address(url).await,
+            Some(Address::Nowhere) => Err("--operator is none".to_owned()),
+            None => {
+                let read = through_the_api_server(client, arguments.operator_namespace.as_deref(), wanted).await;
+                read.map_err(|error| format!("{error}; --operator URL names another way to it, such as a port-forward"))
+            }
+        }
+    };
+    let read = tokio::time::timeout(LIMIT, reading).await;
+    read.unwrap_or_else(|_| Err(format!("no answer within {} s; --operator none does without", LIMIT.as_secs())))
+}
+
+async fn by_address(url: &str) -> Result<Found, String> {
+    // An operator stands in the user's own network, or behind a port-forward: no proxy is on the way.
+    let client = reqwest::Client::builder().no_proxy().timeout(CALL_LIMIT).build().map_err(|error| reason(&error))?;
+    let failed = |error: reqwest::Error| format!("{url}{PATH}: {}", reason(&error));
+    let answer = client.get(format!("{url}{PATH}")).send().await.map_err(failed)?;
+    let answer = answer.error_for_status().map_err(|error| match error.status() {
+        Some(status) => format!("{url}{PATH} answers {status}"),
+        None => failed(error),
+    })?;
+    let text = answer.text().await.map_err(failed)?;
+    Ok(Found { source: url.to_owned(), state: parsed(&text).map_err(|error| format!("{url}{PATH}: {error}"))? })
+}
+
+/// An error's innermost cause: what stands around it names the same address again.
+fn reason(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return format!("no answer within {} s", CALL_LIMIT.as_secs());
+    }
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+fn parsed(text: &str) -> Result<DebugState, String> {
+    let state: DebugState =
+        serde_json::from_str(text).map_err(|error| format!("this is not the operator's memory ({error})"))?;
+    if state.version == VERSION {
+        Ok(state)
+    } else {
+        Err(format!("this program reads version {VERSION} of the memory, the operator has version {}", state.version))
+    }
+}
+
+async fn through_the_api_server(
+    client: &Client,
+    namespace: Option<&str>,
+    wanted: impl Fn(&DebugState) -> bool,
+) -> Result<Found, String> {
+    let mut standby = None;
+    let mut failure = None;
+    for (namespace, pod) in pods(client, namespace).await?.into_iter().take(MOST_PODS) {
+        match of_pod(client, &namespace, &pod).await {
+            Ok(found) if found.state.leading && wanted(&found.state) => return Ok(found),
+            Ok(found) if found.state.leading => {
+                failure.get_or_insert(format!("{} does not know the resource", found.source));
+            }
+            Ok(found) => standby = standby.or(Some(format!("{} does not lead", found.source))),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    Err(failure
+        .or(standby)
+        .unwrap_or_else(|| "no running operator was found, --operator-namespace says where it is".to_owned()))
+}
+
+/// The pods to ask, as namespace and name: those that hold the Lease, else those with the operator's labels.
+async fn pods(client: &Client, namespace: Option<&str>) -> Result<Vec<(String, String)>, String> {
+    let named = ListParams::default().fields(&format!("metadata.name={}", lease::NAME));
+    let leases = match list::<Lease>(client, namespace, &named).await {
+        // Who may not look everywhere may look where it usually is.
+        Err(error) if namespace.is_none() && error.is_forbidden() => {
+            list::<Lease>(client, Some(USUAL_NAMESPACE), &named).await
+        }
+        found => found,
+    };
+    let leases = leases.map_err(|error| error.to_string())?;
+    let holders = leases.iter().filter_map(|lease| {
+        let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
+        Some((lease.namespace()?, lease::pod_of(holder)?.to_owned()))
+    });
+    let holders: Vec<_> = holders.collect();
+    if !holders.is_empty() {
+        return Ok(holders);
+    }
+    let labelled = ListParams::default().labels(POD_LABELS);
+    let found = list::<Pod>(client, namespace, &labelled).await.map_err(|error| error.to_string())?;
+    let running = |pod: &&Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+    Ok(found.iter().filter(running).filter_map(|pod| Some((pod.namespace()?, pod.name_any()))).collect())
+}
+
+async fn list<K>(client: &Client, namespace: Option<&str>, parameters: &ListParams) -> Result<Vec<K>, CallError>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let api: Api<K> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    Ok(crate::cluster::client::deadline(CALL_LIMIT, api.list(parameters)).await?.items)
+}
+
+async fn of_pod(client: &Client, namespace: &str, pod: &str) -> Result<Found, String> {
+    let source = format!("pod {namespace}/{pod}");
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let port = match crate::cluster::client::deadline(CALL_LIMIT, api.get(pod)).await {
+        Ok(found) => port(&found),
+        // Whoever may not read the pod may still be let through to it: the API server takes its first port then.
+        Err(error) if error.is_forbidden() => None,
+        Err(error) => return Err(format!("{source}: {error}")),
+    };
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}{port}/proxy{PATH}");
+    let request = hyper::Request::get(path).body(Vec::new()).map_err(|error| format!("{source}: {error}"))?;
+    let answer = tokio::time::timeout(CALL_LIMIT, client.request_text(request)).await;
+    let text = match answer {
+        Ok(Ok(text)) => text,
+        Ok(Err(error)) => return Err(format!("{source}: {}", describe(&error))),
+        Err(_) => return Err(format!("{source}: no answer within {} s", CALL_LIMIT.as_secs())),
+    };
+    let state = parsed(&text).map_err(|error| format!("{source}: {error}"))?;
+    Ok(Found { source, state })
+}
+
+/// The port that a pod serves its memory on.
+fn port(pod: &Pod) -> Option<i32> {
+    let containers = pod.spec.as_ref()?.containers.iter();
+    let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
+    ports.find(|port| port.name.as_deref() == Some(PORT_NAME)).map(|port| port.container_port)
+}
+
+#[cfg(test)]
+mod tests;

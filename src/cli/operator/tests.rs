@@ -1,0 +1,188 @@
+use super::*;
+use crate::cluster::client::{ConnectOptions, connect};
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+const STATE: &str = r#"{"version":1,"leading":true,"lists":[],"names":[]}"#;
+const STANDBY: &str = r#"{"version":1,"leading":false,"lists":[],"names":[]}"#;
+
+/// A server that answers by the path of the request, and remembers which were asked.
+async fn serving(answer: fn(&str) -> (u16, String)) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let log = Arc::clone(&log);
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+                    let mut bytes = [0; 4096];
+                    match stream.read(&mut bytes).await {
+                        Ok(read) if read > 0 => request.extend_from_slice(&bytes[..read]),
+                        _ => return,
+                    }
+                }
+                let text = String::from_utf8_lossy(&request).into_owned();
+                let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
+                log.lock().expect("a lock").push(path.clone());
+                let (status, body) = answer(&path);
+                let head = format!(
+                    "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    body.len()
+                );
+                let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+            });
+        }
+    });
+    (format!("http://{address}"), asked)
+}
+
+async fn client(server: &str) -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    write!(
+        file,
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters:\n- name: c\n  cluster: {{ server: {server} }}\n\
+         contexts:\n- name: c\n  context: {{ cluster: c, user: u }}\nusers:\n- name: u\n  user: {{ token: secret }}\n"
+    )
+    .expect("written");
+    let options = ConnectOptions { kubeconfig: Some(file.path().to_owned()), ..ConnectOptions::default() };
+    connect(&options).await.expect("a client").client
+}
+
+fn arguments(operator: Option<&str>, namespace: Option<&str>) -> OperatorArguments {
+    OperatorArguments {
+        operator: operator.map(|text| text.parse().expect("an address")),
+        operator_namespace: namespace.map(str::to_owned),
+    }
+}
+
+fn forbidden(what: &str) -> (u16, String) {
+    let status = format!(
+        r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Failure","message":"{what} is forbidden","reason":"Forbidden","code":403}}"#
+    );
+    (403, status)
+}
+
+fn lease(namespace: &str, holder: &str) -> String {
+    format!(
+        r#"{{"kind":"LeaseList","apiVersion":"coordination.k8s.io/v1","metadata":{{}},"items":[{{"metadata":{{"name":"citrix-allowlist-operator","namespace":"{namespace}"}},"spec":{{"holderIdentity":"{holder}"}}}}]}}"#
+    )
+}
+
+fn pod(port: u16) -> String {
+    format!(
+        r#"{{"kind":"Pod","apiVersion":"v1","metadata":{{"name":"operator-1"}},"spec":{{"containers":[{{"name":"mesh","ports":[{{"containerPort":15090}}]}},{{"name":"operator","ports":[{{"name":"http","containerPort":{port}}}]}}]}}}}"#
+    )
+}
+
+#[tokio::test]
+async fn the_pod_that_holds_the_lease_is_asked_on_its_port() {
+    let (server, asked) = serving(|path| match path {
+        path if path.starts_with("/apis/coordination.k8s.io/v1/leases?") => (200, lease("ops", "operator-1_3f2a")),
+        "/api/v1/namespaces/ops/pods/operator-1" => (200, pod(9090)),
+        "/api/v1/namespaces/ops/pods/operator-1:9090/proxy/debug/state" => (200, STATE.to_owned()),
+        other => forbidden(other),
+    })
+    .await;
+    let found = read(&client(&server).await, &arguments(None, None), |_| true).await.expect("read");
+    assert_eq!(found.source, "pod ops/operator-1");
+    assert!(found.state.leading);
+    assert_eq!(asked.lock().expect("a lock").len(), 3);
+}
+
+#[tokio::test]
+async fn who_may_not_look_everywhere_finds_it_where_it_usually_is() {
+    let (server, _) = serving(|path| match path {
+        path if path.starts_with("/apis/coordination.k8s.io/v1/namespaces/citrix-allowlist-operator/leases?") => {
+            (200, lease("citrix-allowlist-operator", "operator-1_3f2a"))
+        }
+        "/api/v1/namespaces/citrix-allowlist-operator/pods/operator-1/proxy/debug/state" => (200, STATE.to_owned()),
+        other => forbidden(other),
+    })
+    .await;
+    let found = read(&client(&server).await, &arguments(None, None), |_| true).await.expect("read");
+    assert_eq!(found.source, "pod citrix-allowlist-operator/operator-1");
+}
+
+#[tokio::test]
+async fn without_an_election_the_pod_that_leads_is_found_by_its_labels() {
+    let (server, _) = serving(|path| match path {
+        path if path.starts_with("/apis/coordination.k8s.io/v1/namespaces/ops/leases?") => (
+            200,
+            r#"{"kind":"LeaseList","apiVersion":"coordination.k8s.io/v1","metadata":{},"items":[]}"#.to_owned(),
+        ),
+        path if path.starts_with("/api/v1/namespaces/ops/pods?") => {
+            let pod = |name: &str, phase: &str| {
+                format!(r#"{{"metadata":{{"name":"{name}","namespace":"ops"}},"spec":{{"containers":[]}},"status":{{"phase":"{phase}"}}}}"#)
+            };
+            let pods = [pod("gone", "Succeeded"), pod("standby", "Running"), pod("leader", "Running")].join(",");
+            (200, format!(r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{}},"items":[{pods}]}}"#))
+        }
+        "/api/v1/namespaces/ops/pods/standby/proxy/debug/state" => (200, STANDBY.to_owned()),
+        "/api/v1/namespaces/ops/pods/leader/proxy/debug/state" => (200, STATE.to_owned()),
+        other => forbidden(other),
+    })
+    .await;
+    let found = read(&client(&server).await, &arguments(None, Some("ops")), |_| true).await.expect("read");
+    assert_eq!(found.source, "pod ops/leader");
+}
+
+#[tokio::test]
+async fn why_there_is_no_memory_is_one_sentence() {
+    let (server, _) = serving(|path| match path {
+        path if path.starts_with("/apis/coordination.k8s.io/v1/namespaces/ops/leases?") => {
+            (200, lease("ops", "operator-1_3f2a"))
+        }
+        "/api/v1/namespaces/ops/pods/operator-1" => (200, pod(8080)),
+        path if path.contains("/leases?") => forbidden("leases.coordination.k8s.io"),
+        "/api/v1/namespaces/ops/pods/operator-1:8080/proxy/debug/state" => forbidden("pods operator-1"),
+        other => (404, other.to_owned()),
+    })
+    .await;
+    let client = client(&server).await;
+    let why = async |namespace| read(&client, &arguments(None, namespace), |_| true).await.expect_err("no memory");
+    let hint = "; --operator URL names another way to it, such as a port-forward";
+    assert_eq!(why(None).await, format!("leases.coordination.k8s.io is forbidden (403){hint}"));
+    assert_eq!(why(Some("ops")).await, format!("pod ops/operator-1: pods operator-1 is forbidden (403){hint}"));
+}
+
+#[tokio::test]
+async fn an_address_is_asked_directly_and_says_what_is_wrong_with_it() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (server, _) = serving(|path| match path {
+        "/debug/state" => (200, STATE.to_owned()),
+        "/old/debug/state" => (200, r#"{"version":7}"#.to_owned()),
+        "/other/debug/state" => (200, "hello".to_owned()),
+        _ => (404, String::new()),
+    })
+    .await;
+    let client = client("http://127.0.0.1:1").await;
+    let ask = async |url: &str| read(&client, &arguments(Some(url), None), |_| false).await.map(|found| found.source);
+    assert_eq!(ask(&format!("{server}/debug/state")).await, Ok(server.clone()));
+    assert_eq!(
+        ask(&format!("{server}/old")).await,
+        Err(format!(
+            "{server}/old/debug/state: this program reads version 1 of the memory, the operator has version 7"
+        ))
+    );
+    let other = ask(&format!("{server}/other")).await.expect_err("no memory");
+    assert!(other.starts_with(&format!("{server}/other/debug/state: this is not the operator's memory (")), "{other}");
+    let missing = ask(&format!("{server}/missing")).await.expect_err("no memory");
+    assert!(missing.starts_with(&format!("{server}/missing/debug/state answers 404")), "{missing}");
+    let closed = ask("http://127.0.0.1:1").await.expect_err("no memory");
+    assert!(closed.starts_with("http://127.0.0.1:1/debug/state: ") && closed.contains("refused"), "{closed}");
+}
+
+#[test]
+fn only_addresses_are_addresses() {
+    assert_eq!("none".parse(), Ok(Address::Nowhere));
+    assert_eq!("http://10.0.0.1:8080/".parse(), Ok(Address::Url("http://10.0.0.1:8080".to_owned())));
+    for bad in ["", "operator", "10.0.0.1:8080", "ftp://a"] {
+        assert!(bad.parse::<Address>().is_err(), "{bad}");
+    }
+}

@@ -1,0 +1,125 @@
+//! A ResourceList, which KRM functions are given and answer with (kustomize, kpt): our resources in it make way for the
+//! objects that they come to. Pure.
+
+use super::manifest::Object;
+use super::pipeline::Computed;
+use crate::crd::{CitrixAllowlist, Problem};
+use kube::ResourceExt as _;
+use serde_json::{Map, Value, json};
+
+/// The most results that an answer carries for one resource: status holds as many.
+const MOST_RESULTS: usize = 50;
+
+/// Whether an object is a ResourceList, of whichever version.
+#[must_use]
+pub fn is_one(value: &Value) -> bool {
+    let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
+    text("kind") == "ResourceList" && text("apiVersion").starts_with("config.kubernetes.io/")
+}
+
+/// The objects of a ResourceList, and where they stand in it. Its `functionConfig` is one of them where it is a resource
+/// of ours: so kustomize hands generators what they are to make objects of.
+#[must_use]
+pub fn objects(list: &Value) -> Vec<Object> {
+    let items = list.get("items").and_then(Value::as_array).into_iter().flatten().enumerate();
+    let mut objects: Vec<Object> =
+        items.map(|(index, item)| Object { value: item.clone(), pointer: format!("/items/{index}") }).collect();
+    let config = list
+        .get("functionConfig")
+        .filter(|config| config.get("kind").and_then(Value::as_str) == Some("CitrixAllowlist"));
+    objects.extend(config.map(|config| Object { value: config.clone(), pointer: "/functionConfig".to_owned() }));
+    objects
+}
+
+/// What a ResourceList is answered with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    items: Vec<Value>,
+    results: Vec<Value>,
+}
+
+impl Answer {
+    /// Lets an object of another kind through.
+    pub fn pass(&mut self, item: Value) {
+        self.items.push(item);
+    }
+
+    /// Puts what a resource comes to in its place.
+    ///
+    /// # Errors
+    /// Where an object does not serialise, which none fails to.
+    pub fn add(&mut self, resource: &CitrixAllowlist, computed: &Computed) -> anyhow::Result<()> {
+        if !resource.spec.suspend {
+            let objects = computed.applied(resource.spec.mode);
+            for policy in &objects.policies {
+                self.items.push(serde_json::to_value(policy)?);
+            }
+            for config_map in &objects.config_maps {
+                self.items.push(serde_json::to_value(config_map)?);
+            }
+        }
+        self.results.extend(computed.problems.iter().take(MOST_RESULTS).map(|problem| result(resource, problem)));
+        Ok(())
+    }
+
+    /// The answer to `given`.
+    #[must_use]
+    pub fn list(self, given: &Value) -> Value {
+        let mut list = Map::new();
+        for field in ["apiVersion", "kind", "functionConfig"] {
+            list.extend(given.get(field).map(|value| (field.to_owned(), value.clone())));
+        }
+        list.insert("items".to_owned(), self.items.into());
+        if !self.results.is_empty() {
+            list.insert("results".to_owned(), self.results.into());
+        }
+        list.into()
+    }
+}
+
+fn result(resource: &CitrixAllowlist, problem: &Problem) -> Value {
+    let service = problem.service.as_ref().map(|service| format!(" ({service})")).unwrap_or_default();
+    json!({
+        "message": format!("{:?} {}{service}: {}", problem.kind, problem.subject, problem.message),
+        "severity": "warning",
+        "resourceRef": {
+            "apiVersion": "citrix-allowlist.io/v1alpha1",
+            "kind": "CitrixAllowlist",
+            "name": resource.name_any(),
+            "namespace": resource.namespace().unwrap_or_default(),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_resource_list_is_one() {
+        assert!(is_one(&json!({ "apiVersion": "config.kubernetes.io/v1", "kind": "ResourceList" })));
+        assert!(is_one(&json!({ "apiVersion": "config.kubernetes.io/v1alpha1", "kind": "ResourceList" })));
+        assert!(!is_one(&json!({ "apiVersion": "v1", "kind": "List" })));
+        assert!(!is_one(&json!([])));
+    }
+
+    #[test]
+    fn items_keep_their_order_and_a_config_of_ours_comes_last() {
+        let list =
+            json!({ "items": [{ "kind": "A" }, { "kind": "B" }], "functionConfig": { "kind": "CitrixAllowlist" } });
+        let found = objects(&list);
+        let places: Vec<&str> = found.iter().map(|object| object.pointer.as_str()).collect();
+        assert_eq!(places, ["/items/0", "/items/1", "/functionConfig"]);
+        assert!(objects(&json!({ "functionConfig": { "kind": "ConfigMap" } })).is_empty());
+    }
+
+    #[test]
+    fn an_answer_is_a_list_of_the_same_version() {
+        let given = json!({ "apiVersion": "config.kubernetes.io/v1", "kind": "ResourceList", "items": [1], "more": 2 });
+        let mut answer = Answer::default();
+        answer.pass(json!({ "kind": "A" }));
+        let expected =
+            json!({ "apiVersion": "config.kubernetes.io/v1", "kind": "ResourceList", "items": [{ "kind": "A" }] });
+        assert_eq!(answer.list(&given), expected);
+    }
+}

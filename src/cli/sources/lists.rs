@@ -1,0 +1,94 @@
+//! Lists: from a saved answer of the API, or from the API.
+
+use super::{SourceArguments, read};
+use crate::cli::output::Progress;
+use crate::crd::CitrixAllowlistSpec;
+use crate::feed::client::{FetchRequest, Fetched};
+use crate::feed::document::{self, Reading};
+use crate::feed::{Allowlist, ClientSettings, FeedKey, FeedRequest, FeedSettings, Fetch as _, HttpClient};
+use anyhow::{Context as _, bail};
+use std::collections::BTreeMap;
+
+/// How often a list is followed to where the API says that it went.
+const MOST_MOVES: usize = 3;
+
+/// Gets lists, each once.
+pub(super) struct Lists {
+    arguments: SourceArguments,
+    saved: Option<Vec<u8>>,
+    online: Option<Online>,
+    fetched: BTreeMap<FeedKey, Vec<u8>>,
+}
+
+/// What is only started where something is asked.
+struct Online {
+    runtime: tokio::runtime::Runtime,
+    client: HttpClient,
+}
+
+impl Lists {
+    pub fn new(arguments: &SourceArguments) -> anyhow::Result<Self> {
+        let saved = arguments.feed.as_deref().map(|path| read(path, "--feed")).transpose()?;
+        Ok(Self { arguments: arguments.clone(), saved, online: None, fetched: BTreeMap::new() })
+    }
+
+    /// The list that a spec asks for.
+    pub fn allowlist(&mut self, spec: &CitrixAllowlistSpec) -> anyhow::Result<Allowlist> {
+        let reading = Reading { scope: Some((spec.geo, spec.direction)), ..Reading::for_customer(&spec.customer_id) };
+        let (bytes, origin) = match &self.saved {
+            Some(bytes) => (
+                bytes,
+                format!(
+                    "--feed {}",
+                    self.arguments.feed.iter().map(|path| path.display().to_string()).collect::<String>()
+                ),
+            ),
+            None => {
+                let settings = FeedSettings {
+                    global_url: self.arguments.global_url.clone(),
+                    japan_url: self.arguments.japan_url.clone(),
+                    ..FeedSettings::default()
+                };
+                let key = FeedKey::for_request(&FeedRequest::from_spec(spec), &settings);
+                let url = settings.url(&key);
+                if !self.fetched.contains_key(&key) {
+                    let bytes = self.fetch(&url)?;
+                    self.fetched.insert(key.clone(), bytes);
+                }
+                (self.fetched.get(&key).context("a list that was fetched")?, url)
+            }
+        };
+        let document = document::parse(bytes, &reading).with_context(|| format!("{origin} cannot be used"))?;
+        Ok(document.received_at(jiff::Timestamp::now()))
+    }
+
+    fn fetch(&mut self, url: &str) -> anyhow::Result<Vec<u8>> {
+        let extra_ca = self.arguments.extra_ca_file.as_deref().map(|path| read(path, "--extra-ca-file")).transpose()?;
+        let online = match self.online.take() {
+            Some(online) => online,
+            None => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                Online { runtime, client: HttpClient::new(&ClientSettings { extra_ca, ..ClientSettings::default() })? }
+            }
+        };
+        let mut progress = Progress::new();
+        progress.say(&format!("asking {url}"));
+        let mut url = url.to_owned();
+        let result = online.runtime.block_on(async {
+            for _ in 0..=MOST_MOVES {
+                let transaction_id = uuid::Uuid::new_v4().to_string();
+                let request =
+                    FetchRequest { url: url.clone(), transaction_id: transaction_id.clone(), if_modified_since: None };
+                let asked = || format!("GET {url} (transaction id {transaction_id})");
+                match online.client.fetch(request).await.with_context(asked)? {
+                    Fetched::Document { body, .. } => return Ok(body),
+                    Fetched::Moved { url: to } => url = to,
+                    Fetched::NotModified => bail!("GET {url}: 304 without a list to keep"),
+                }
+            }
+            bail!("GET {url}: the API sends from one address to the next; --feed takes a saved list")
+        });
+        self.online = Some(online);
+        result
+    }
+}

@@ -1,0 +1,92 @@
+//! Where lists and answers come from: files, or the vendor and DNS.
+
+mod answers;
+mod lists;
+
+pub(super) use answers::{Answered, Known};
+
+use super::run_arguments::dns_server;
+use crate::crd::CitrixAllowlistSpec;
+use crate::feed::Allowlist;
+use crate::guard::Guard;
+use crate::net::DomainName;
+use answers::Answers;
+use anyhow::Context as _;
+use clap::Args;
+use lists::Lists;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Where the list and the addresses of names come from.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Where lists and addresses come from")]
+pub(super) struct SourceArguments {
+    /// Saved list of any of the API's formats, instead of asking the API
+    #[arg(long, value_name = "FILE")]
+    pub feed: Option<PathBuf>,
+    /// Saved answers, a line `NAME ADDRESS...` each, instead of asking DNS
+    #[arg(long, value_name = "FILE")]
+    pub hosts: Option<PathBuf>,
+    /// DNS servers to ask instead of this machine's
+    #[arg(long, value_name = "IP[:PORT]", value_parser = dns_server, value_delimiter = ',')]
+    pub dns_server: Vec<SocketAddr>,
+    /// Base URL of the global cloud's API
+    #[arg(long, value_name = "URL", default_value = "https://api.cloud.com/connectivity")]
+    pub global_url: String,
+    /// Base URL of Japan's API
+    #[arg(long, value_name = "URL", default_value = "https://api.citrixcloud.jp/connectivity")]
+    pub japan_url: String,
+    /// File of PEM certificates trusted for the API beside the built-in roots
+    #[arg(long, value_name = "FILE")]
+    pub extra_ca_file: Option<PathBuf>,
+}
+
+/// Gets lists and addresses, each once.
+pub(super) struct Sources {
+    lists: Lists,
+    answers: Answers,
+    from_file: bool,
+}
+
+impl Sources {
+    pub fn new(arguments: &SourceArguments) -> anyhow::Result<Self> {
+        let from_file = arguments.hosts.is_some();
+        let answers = Answers::new(arguments.hosts.as_deref(), &arguments.dns_server)?;
+        Ok(Self { lists: Lists::new(arguments)?, answers, from_file })
+    }
+
+    /// Whether answers come from a file that somebody gave.
+    pub const fn has_saved_answers(&self) -> bool {
+        self.from_file
+    }
+
+    /// The list that a spec asks for.
+    pub fn allowlist(&mut self, spec: &CitrixAllowlistSpec) -> anyhow::Result<Allowlist> {
+        self.lists.allowlist(spec)
+    }
+
+    /// What is known of names: by `--hosts`, else by DNS. `known` are addresses that stand already.
+    pub fn addresses(
+        &mut self,
+        names: &BTreeSet<DomainName>,
+        known: &Known,
+        guard: &Guard,
+    ) -> anyhow::Result<Answered> {
+        self.answers.addresses(names, known, guard)
+    }
+}
+
+fn read(path: &Path, flag: &str) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut open = || -> std::io::Result<usize> {
+        if path.as_os_str() == "-" {
+            return std::io::stdin().read_to_end(&mut bytes);
+        }
+        File::open(path)?.read_to_end(&mut bytes)
+    };
+    open().with_context(|| format!("{flag} {} cannot be read", path.display()))?;
+    Ok(bytes)
+}

@@ -1,0 +1,135 @@
+//! What the API server would say to a resource: defaults, JSON Schema, list keys and CEL, over the generated CRD. Pure.
+
+mod message;
+mod schema;
+
+use super::manifest::field;
+use crate::crd::{self, CitrixAllowlist};
+use anyhow::Context as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::cel::{self, CompiledSchema};
+use message::{invalid, pointer_of};
+use schema::{default, duplicates, metadata_schema, translate};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+
+/// One thing that is wrong with a resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Invalid {
+    /// Where, as a JSON pointer.
+    pub pointer: String,
+    /// The value and what is allowed.
+    pub message: String,
+}
+
+/// Checks resources as the API server does.
+pub struct Validator {
+    /// The CRD's own schema, which has the defaults and the list keys.
+    schema: Value,
+    json: jsonschema::Validator,
+    rules: CompiledSchema,
+    cel: cel::Validator,
+}
+
+impl Validator {
+    /// Prepares the checks from the CRD of this program.
+    ///
+    /// # Errors
+    /// Where the CRD has no usable schema, which no release has.
+    pub fn new() -> anyhow::Result<Self> {
+        let versions = crd::definition().spec.versions;
+        let schema = versions.into_iter().next().and_then(|version| version.schema?.open_api_v3_schema);
+        let schema = serde_json::to_value(schema.context("the CRD has no schema")?)?;
+        let mut strict = schema.clone();
+        translate(&mut strict);
+        if let Some(Value::Object(properties)) = strict.get_mut("properties") {
+            for own in ["apiVersion", "kind"] {
+                properties.insert(own.to_owned(), json!({ "type": "string" }));
+            }
+            properties.insert("metadata".to_owned(), metadata_schema());
+        }
+        if let Some(Value::Array(required)) = strict.get_mut("required") {
+            required.push("metadata".into());
+        }
+        let json = jsonschema::options()
+            .offline()
+            .build(&strict)
+            .map_err(|error| anyhow::anyhow!("the CRD's schema: {error}"))?;
+        Ok(Self { rules: cel::compile_schema(&schema), json, schema, cel: cel::Validator::new() })
+    }
+
+    /// The resource that a value stands for, with the API server's defaults.
+    ///
+    /// # Errors
+    /// Everything that the API server would refuse it for, in the order of its fields.
+    pub fn check(&self, mut value: Value) -> Result<CitrixAllowlist, Vec<Invalid>> {
+        default(&self.schema, &mut value);
+        let mut found: BTreeSet<Invalid> = self.json.iter_errors(&value).flat_map(|error| invalid(&error)).collect();
+        duplicates(&self.schema, &value, "", &mut found);
+        // Rules are written for values that fit the schema.
+        if found.is_empty()
+            && let Err(failed) = self.cel.validate_compiled(&self.rules, &value, None)
+        {
+            found.extend(
+                failed
+                    .into_vec()
+                    .into_iter()
+                    .map(|failed| Invalid { pointer: pointer_of(&failed.field_path), message: failed.message }),
+            );
+        }
+        if !found.is_empty() {
+            return Err(found.into_iter().collect());
+        }
+        let resource: CitrixAllowlist = serde_json::from_value(value)
+            .map_err(|error| vec![Invalid { pointer: String::new(), message: error.to_string() }])?;
+        match unusable(&resource.spec.pod_selector) {
+            Some(invalid) => Err(vec![invalid]),
+            None => Ok(resource),
+        }
+    }
+}
+
+/// What makes a label selector one that the schema takes and that nothing can act on.
+fn unusable(selector: &LabelSelector) -> Option<Invalid> {
+    for (index, requirement) in selector.match_expressions.iter().flatten().enumerate() {
+        let values = requirement.values.as_ref().map_or(0, Vec::len);
+        let message = match requirement.operator.as_str() {
+            "In" | "NotIn" if values == 0 => "In and NotIn need values",
+            "Exists" | "DoesNotExist" if values > 0 => "Exists and DoesNotExist take no values",
+            _ => continue,
+        };
+        let pointer = format!("/spec/podSelector/matchExpressions/{index}/values");
+        return Some(Invalid { pointer, message: message.to_owned() });
+    }
+    let error = kube::core::Selector::try_from(selector.clone()).err()?;
+    Some(Invalid { pointer: "/spec/podSelector".to_owned(), message: format!("cannot be used: {error}") })
+}
+
+impl Invalid {
+    /// The field and the message, in one line.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let field = field(&self.pointer);
+        if field.is_empty() { self.message.clone() } else { format!("{field}: {}", self.message) }
+    }
+}
+
+/// Whether an object is one that this program reads, judged by its group and kind.
+///
+/// # Errors
+/// A version that this program does not know.
+pub fn is_ours(object: &Map<String, Value>) -> Result<bool, Invalid> {
+    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", ""));
+    if group != "citrix-allowlist.io" || text("kind") != "CitrixAllowlist" {
+        return Ok(false);
+    }
+    if version == "v1alpha1" {
+        return Ok(true);
+    }
+    let message = format!("{group}/{version} is not known: {group}/v1alpha1 is");
+    Err(Invalid { pointer: "/apiVersion".to_owned(), message })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! The schema of the CRD as the API server reads it: its own words beside JSON Schema's, defaults, keys of lists. Pure.
+
+use super::Invalid;
+use super::message::quoted;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// What the API server asks of any object's metadata.
+pub(super) fn metadata_schema() -> Value {
+    let label = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+    let texts = json!({ "type": ["object", "null"], "additionalProperties": { "type": "string" } });
+    json!({
+        "type": "object",
+        "required": ["name"],
+        "properties": {
+            "name": { "type": "string", "maxLength": 253, "pattern": label },
+            "namespace": { "type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" },
+            "labels": texts.clone(),
+            "annotations": texts,
+        }
+    })
+}
+
+/// Turns Kubernetes' own words into JSON Schema's, and refuses unknown fields, as `kubectl apply` does.
+pub(super) fn translate(schema: &mut Value) {
+    let Value::Object(object) = schema else { return };
+    if object.remove("x-kubernetes-int-or-string") == Some(Value::Bool(true)) {
+        object.insert("type".to_owned(), json!(["integer", "string"]));
+    }
+    if object.remove("nullable") == Some(Value::Bool(true)) {
+        if let Some(kind) = object.get("type").cloned() {
+            let mut kinds = match kind {
+                Value::Array(kinds) => kinds,
+                kind => vec![kind],
+            };
+            kinds.push("null".into());
+            object.insert("type".to_owned(), kinds.into());
+        }
+        if let Some(Value::Array(allowed)) = object.get_mut("enum") {
+            allowed.push(Value::Null);
+        }
+    }
+    if object.get("x-kubernetes-preserve-unknown-fields") != Some(&Value::Bool(true))
+        && object.contains_key("properties")
+    {
+        object.entry("additionalProperties").or_insert(Value::Bool(false));
+    }
+    if let Some(Value::Object(properties)) = object.get_mut("properties") {
+        properties.values_mut().for_each(translate);
+    }
+    for inner in ["items", "additionalProperties"] {
+        if let Some(inner) = object.get_mut(inner) {
+            translate(inner);
+        }
+    }
+}
+
+/// Fills in the schema's defaults as the API server does: an explicit null counts as absent where there is one.
+pub(super) fn default(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            let properties = schema.get("properties").and_then(Value::as_object);
+            for (name, of_property) in properties.into_iter().flatten() {
+                let nullable = of_property.get("nullable") == Some(&Value::Bool(true));
+                if let Some(given) = of_property.get("default") {
+                    if !nullable && object.get(name) == Some(&Value::Null) {
+                        object.remove(name);
+                    }
+                    object.entry(name.clone()).or_insert_with(|| given.clone());
+                }
+                if let Some(inner) = object.get_mut(name) {
+                    default(of_property, inner);
+                }
+            }
+            if let Some(of_others @ Value::Object(_)) = schema.get("additionalProperties") {
+                object.values_mut().for_each(|inner| default(of_others, inner));
+            }
+        }
+        Value::Array(items) => {
+            if let Some(of_items) = schema.get("items") {
+                items.iter_mut().for_each(|item| default(of_items, item));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Items of a list-map with the same keys, which the API server refuses.
+pub(super) fn duplicates(schema: &Value, value: &Value, pointer: &str, found: &mut BTreeSet<Invalid>) {
+    match value {
+        Value::Object(object) => {
+            for (name, of_property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+                if let Some(inner) = object.get(name) {
+                    duplicates(of_property, inner, &format!("{pointer}/{name}"), found);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
+            let mut seen = BTreeSet::new();
+            for (index, item) in items.iter().enumerate() {
+                let at = format!("{pointer}/{index}");
+                if let Some(keys) = keys {
+                    let named = |key: &Value| Some(format!("{}: {}", key.as_str()?, quoted(item.get(key.as_str()?)?)));
+                    let key = keys.iter().filter_map(named).collect::<Vec<_>>().join(", ");
+                    if !seen.insert(key.clone()) {
+                        found.insert(Invalid {
+                            pointer: at.clone(),
+                            message: format!("{key} stands here twice: once is allowed"),
+                        });
+                    }
+                }
+                if let Some(of_items) = schema.get("items") {
+                    duplicates(of_items, item, &at, found);
+                }
+            }
+        }
+        _ => {}
+    }
+}

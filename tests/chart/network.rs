@@ -1,0 +1,101 @@
+//! The chart's own NetworkPolicies, as cyclonus judges them: what the operator needs gets through, and nothing else.
+
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use serde_json::{Value, json};
+use test_support::cyclonus::{Peer, Protocol, Traffic, judge};
+
+use crate::helm::{object, objects, template};
+
+/// A pod of the release, with the labels that its object gives it.
+fn pod(rendered: &[Value], kind: &str, ending: &str) -> Peer {
+    let object = object(rendered, kind, ending);
+    let metadata = if kind == "Pod" { &object["metadata"] } else { &object["spec"]["template"]["metadata"] };
+    let labels = metadata["labels"].as_object().unwrap();
+    Peer::pod("citrix", labels.iter().map(|(key, value)| (key.as_str(), value.as_str().unwrap())))
+}
+
+fn policies(rendered: &[Value]) -> Vec<NetworkPolicy> {
+    let policies = rendered.iter().filter(|object| object["kind"] == "NetworkPolicy");
+    policies.map(|policy| serde_json::from_value(policy.clone()).unwrap()).collect()
+}
+
+async fn judged(rendered: &[Value], asked: Vec<(Peer, Peer, u16, Protocol, bool)>) {
+    let traffic: Vec<Traffic> = asked
+        .iter()
+        .map(|(from, to, port, protocol, _)| Traffic::new(from.clone(), to.clone(), *port, *protocol))
+        .collect();
+    let verdicts = judge(&policies(rendered), &traffic).await.unwrap();
+    for ((traffic, verdict), (.., expected)) in traffic.iter().zip(verdicts).zip(asked) {
+        assert_eq!(verdict.is_allowed(), expected, "{traffic:#?}");
+    }
+}
+
+fn address(text: &str) -> Peer {
+    Peer::Address(text.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_own_policy_lets_through_what_it_needs_and_nothing_else() {
+    let block = |cidr: &str| json!([{"ipBlock": {"cidr": cidr}}]);
+    let values = json!({"networkPolicy": {
+        "enabled": true,
+        "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+        "dns": {"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}]},
+        "apiServer": {"to": block("192.0.2.1/32")},
+        "feed": {"to": block("203.0.113.0/24")},
+    }});
+    let rendered = objects(&template("helm", &values, &[]).success());
+    let operator = pod(&rendered, "Deployment", "");
+    let hook = pod(&rendered, "Job", "-crds");
+    let readiness = pod(&rendered, "Pod", "-readiness");
+    let enforcement = pod(&rendered, "Pod", "-enforcement");
+    let (dns, other) = (Peer::pod("kube-system", [("k8s-app", "kube-dns")]), Peer::pod("elsewhere", []));
+    let prometheus = Peer::pod("monitoring", [("app", "prometheus")]);
+    let (server, feed, world) = (address("192.0.2.1"), address("203.0.113.7"), address("198.51.100.9"));
+    let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+    judged(
+        &rendered,
+        vec![
+            (operator.clone(), dns.clone(), 53, udp, true),
+            (operator.clone(), dns.clone(), 53, tcp, true),
+            (operator.clone(), dns, 9153, tcp, false),
+            (operator.clone(), other.clone(), 53, udp, false),
+            (operator.clone(), server.clone(), 443, tcp, true),
+            (operator.clone(), server.clone(), 6443, tcp, true),
+            (operator.clone(), server.clone(), 22, tcp, false),
+            (operator.clone(), feed.clone(), 443, tcp, true),
+            (operator.clone(), feed, 80, tcp, false),
+            (operator.clone(), world.clone(), 443, tcp, false),
+            (hook.clone(), server, 6443, tcp, true),
+            (hook, world.clone(), 443, tcp, false),
+            (prometheus.clone(), operator.clone(), 8080, tcp, true),
+            (prometheus, operator.clone(), 9090, tcp, false),
+            (other, operator.clone(), 8080, tcp, false),
+            (world, operator.clone(), 8080, tcp, false),
+            // `helm test` gets in where metrics are for somebody only; but for the pod that is to be cut off.
+            (readiness, operator.clone(), 8080, tcp, true),
+            (enforcement, operator, 8080, tcp, false),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_policy_of_its_own_only_one_test_is_cut_off() {
+    let rendered = objects(&template("helm", &json!({}), &[]).success());
+    let operator = pod(&rendered, "Deployment", "");
+    let (readiness, enforcement) = (pod(&rendered, "Pod", "-readiness"), pod(&rendered, "Pod", "-enforcement"));
+    let world = address("198.51.100.9");
+    let tcp = Protocol::Tcp;
+    judged(
+        &rendered,
+        vec![
+            (readiness, operator.clone(), 8080, tcp, true),
+            (enforcement.clone(), operator.clone(), 8080, tcp, false),
+            (enforcement, world.clone(), 443, tcp, false),
+            (operator.clone(), world.clone(), 443, tcp, true),
+            (world, operator, 8080, tcp, true),
+        ],
+    )
+    .await;
+}
