@@ -3,10 +3,13 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: soak help tools test soak check generate demo
+.PHONY: help tools test soak check generate demo bench
 
 # Where tests/build-tools.sh builds to.
 TOOLS := $(or $(CITRIX_ALLOWLIST_TOOLS),$(CURDIR)/.build/bin)
+
+# A comma within an argument of `call`.
+, := ,
 
 # A heading that stands out in a long log.
 heading = @printf '\n==> %s\n' '$(1)'
@@ -56,3 +59,24 @@ demo: ## Show it at work on a control plane of its own (KEEP=1 leaves that runni
 	$(call heading,The operator and the demo: built where they changed)
 	@cargo build --locked --workspace --bins
 	@"$${CARGO_TARGET_DIR:-target}/debug/demo"
+
+# What the programs and the micro-benchmarks of `bench` leave for its report.
+BENCH_TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+bench: ## Measure, and write docs/benchmarks.md (QUICK=1 in minutes; CANDIDATE=file.yaml measures another operator)
+	$(call heading,Programs that the benchmark stands on: built where missing)
+	@tests/build-tools.sh demo
+	$(call heading,The operator and what measures it: optimised$(,) built where they changed)
+	@cargo build --locked --profile bench --workspace --bins
+ifeq ($(CANDIDATE),)
+	$(call heading,Each station by itself: at 200$(,) 2$(,)000 and 20$(,)000 peers)
+	@cargo bench --locked --workspace --bench stations -- $(if $(QUICK),--max-time 0.5) | tee $(BENCH_TARGET)/stations.txt
+	$(call heading,Instructions of a reconcile that changes nothing: guarded at 5 % above benches/instructions.json)
+	@cargo bench --locked --workspace --bench instructions
+endif
+ifeq ($(QUICK)$(CANDIDATE),)
+	$(call heading,What is shipped: built for its size alone$(,) minutes where it changed)
+	@cargo build --locked --release --bin citrix-allowlist --target-dir "$(BENCH_TARGET)/shipped"
+endif
+	$(call heading,The operator as a whole)
+	@BENCH_OPERATOR="$(BENCH_TARGET)/release/citrix-allowlist" "$(BENCH_TARGET)/release/bench"

@@ -23,6 +23,7 @@ pub mod plan;
 pub mod reason;
 pub mod render;
 pub mod server;
+mod shared;
 pub mod status;
 pub mod subscriber;
 pub mod telemetry;

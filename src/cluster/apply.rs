@@ -277,13 +277,13 @@ trait Owned:
 
 impl Owned for NetworkPolicy {
     fn fold(object: &Self) -> Observed {
-        owned::fold_policy(object)
+        owned::fold_written_policy(object)
     }
 }
 
 impl Owned for ConfigMap {
     fn fold(object: &Self) -> Observed {
-        owned::fold_config_map(object)
+        owned::fold_written_config_map(object)
     }
 }
 

@@ -57,15 +57,6 @@ impl Change {
         }
     }
 
-    /// What it writes; nothing where it deletes.
-    #[must_use]
-    pub const fn desired(&self) -> Option<&Desired> {
-        match self {
-            Self::Create(_, desired) | Self::Update(_, desired, _) => Some(desired),
-            Self::Delete(..) => None,
-        }
-    }
-
     /// The verb, for logs and metrics: `create`, `apply` or `delete`.
     #[must_use]
     pub const fn verb(&self) -> &'static str {
@@ -100,6 +91,8 @@ pub struct Changes {
     pub writes: Vec<Change>,
     /// Objects of ours that a foreign field manager changed, with its name.
     pub foreign_edits: Vec<(ObjectKey, Arc<str>)>,
+    /// Of what is to be written, the digests.
+    pub digests: BTreeMap<ObjectKey, Digest>,
 }
 
 /// Decides the writes that turn `observed` into `desired`: none where they are equal.
@@ -121,9 +114,14 @@ pub fn decide(namespace: &Arc<str>, desired: Objects, observed: &BTreeMap<Object
         changes.writes.push(Change::Delete(key.clone(), Precondition::from(&observed[key])));
     }
     for (key, object) in wanted {
-        match observed.get(&key) {
+        let digest = object.digest();
+        let held = observed.get(&key);
+        if held.is_some_and(|held| held.digest == digest) {
+            continue;
+        }
+        changes.digests.extend(digest.map(|digest| (key.clone(), digest)));
+        match held {
             None => changes.writes.push(Change::Create(key, object)),
-            Some(held) if held.digest == object.digest() => {}
             Some(held) => {
                 if let Some(manager) = &held.edited_by {
                     changes.foreign_edits.push((key.clone(), Arc::clone(manager)));

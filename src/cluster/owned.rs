@@ -4,6 +4,7 @@ use super::digest::{self, Digest};
 use crate::crd::{CitrixAllowlist, FIELD_MANAGER};
 use crate::net::{Direction, DomainName, PortSet};
 use crate::render::{config_map, network_policy};
+use crate::shared::Shared;
 use crate::subscriber::Subscriber;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -73,7 +74,7 @@ pub struct Owner {
 }
 
 /// What an object remembers across a restart, before the guard has seen it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Memory {
     /// What a policy allows.
     Rules(Vec<(Direction, PortSet, Vec<IpNet>)>),
@@ -127,49 +128,63 @@ fn owner_of(metadata: &ObjectMeta) -> Option<Owner> {
 /// Folds a policy.
 #[must_use]
 pub fn fold_policy(policy: &NetworkPolicy) -> Observed {
-    let types = policy.spec.as_ref().and_then(|spec| spec.policy_types.as_deref()).unwrap_or_default();
-    let governs = |direction: Direction| types.iter().any(|name| name == direction.policy_type());
-    let edited_by = edited_by(&policy.metadata, "f:spec", |field| match field {
-        "egress" => governs(Direction::Outbound),
-        "ingress" => governs(Direction::Inbound),
-        _ => true,
-    });
+    let observed = fold_written_policy(policy);
     // The rules of a direction that the policy does not govern have no effect, and may be anybody's.
     let ours = |direction: Direction| {
-        governs(direction) && holds(&policy.metadata, "f:spec", direction.object_suffix()) && edited_by.is_none()
+        governs(policy, direction)
+            && holds(&policy.metadata, "f:spec", direction.object_suffix())
+            && observed.edited_by.is_none()
     };
     let memory = Direction::ALL.into_iter().any(ours).then(|| {
         let mut rules = network_policy::remembered(std::slice::from_ref(policy));
         rules.retain(|(direction, ..)| ours(*direction));
         Arc::new(Memory::Rules(rules))
     });
-    fold(&policy.metadata, digest::of_policy(policy), memory, edited_by)
+    Observed { memory, ..observed }
+}
+
+fn governs(policy: &NetworkPolicy, direction: Direction) -> bool {
+    let types = policy.spec.as_ref().and_then(|spec| spec.policy_types.as_deref()).unwrap_or_default();
+    types.iter().any(|name| name == direction.policy_type())
+}
+
+/// Folds a policy that this process has just written: what it says is no memory but our own doing.
+#[must_use]
+pub fn fold_written_policy(policy: &NetworkPolicy) -> Observed {
+    let edited_by = edited_by(&policy.metadata, "f:spec", |field| match field {
+        "egress" => governs(policy, Direction::Outbound),
+        "ingress" => governs(policy, Direction::Inbound),
+        _ => true,
+    });
+    fold(&policy.metadata, digest::of_policy(policy), edited_by)
 }
 
 /// Folds a ConfigMap.
 #[must_use]
 pub fn fold_config_map(map: &ConfigMap) -> Observed {
-    let edited_by = edited_by(&map.metadata, "f:data", config_map::is_owned_key);
-    let ours = edited_by.is_none() && holds(&map.metadata, "f:data", config_map::ENDPOINTS_KEY);
+    let observed = fold_written_config_map(map);
+    let ours = observed.edited_by.is_none() && holds(&map.metadata, "f:data", config_map::ENDPOINTS_KEY);
     let memory = ours.then(|| {
         let (names, networks) = (config_map::remembered(map), config_map::remembered_networks(map));
         Arc::new(Memory::Attribution { names, networks })
     });
-    fold(&map.metadata, digest::of_config_map(map), memory, edited_by)
+    Observed { memory, ..observed }
 }
 
-fn fold(
-    metadata: &ObjectMeta,
-    digest: Option<Digest>,
-    memory: Option<Arc<Memory>>,
-    edited_by: Option<Arc<str>>,
-) -> Observed {
+/// Folds a ConfigMap that this process has just written.
+#[must_use]
+pub fn fold_written_config_map(map: &ConfigMap) -> Observed {
+    let edited_by = edited_by(&map.metadata, "f:data", config_map::is_owned_key);
+    fold(&map.metadata, digest::of_config_map(map), edited_by)
+}
+
+fn fold(metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str>>) -> Observed {
     Observed {
         uid: metadata.uid.as_deref().unwrap_or_default().into(),
         resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
         owner: owner_of(metadata),
         digest,
-        memory,
+        memory: None,
         edited_by,
     }
 }
@@ -178,6 +193,8 @@ fn fold(
 #[derive(Debug, Default)]
 pub struct OwnedObjects {
     inner: Mutex<Inner>,
+    /// Resources of one customer remember the same mostly, and all of them do so at once, after a start.
+    memories: Shared<Memory>,
     restarted: Notify,
 }
 
@@ -197,7 +214,8 @@ impl OwnedObjects {
 
     /// Takes in what a watch, or the answer to a write, shows. Returns the resources to wake: those whose object now
     /// differs from what was known. An event older than what is known is passed over, and wakes nobody.
-    pub fn observe(&self, key: ObjectKey, observed: Observed) -> Vec<Subscriber> {
+    pub fn observe(&self, key: ObjectKey, mut observed: Observed) -> Vec<Subscriber> {
+        observed.memory = observed.memory.map(|memory| self.memories.share(memory));
         self.lock().observe(key, observed)
     }
 
@@ -222,6 +240,18 @@ impl OwnedObjects {
             .cloned()
             .collect();
         gone.iter().filter_map(|key| inner.remove(key)).collect()
+    }
+
+    /// Whether this very version of an object is known already, so that it need not be looked into: mostly since the
+    /// answer to our own write came before the watch.
+    #[must_use]
+    pub fn knows(&self, key: &ObjectKey, metadata: &ObjectMeta) -> bool {
+        let inner = self.lock();
+        let same = |held: &Observed| {
+            metadata.uid.as_deref() == Some(&*held.uid)
+                && metadata.resource_version.as_deref() == Some(&*held.resource_version)
+        };
+        inner.objects.get(key).is_some_and(same)
     }
 
     /// What is known of one object.

@@ -64,10 +64,12 @@ async fn follow_owned(
     synced: &signal::Sender<bool>,
 ) {
     let config = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}")).page_size(PAGE);
-    let policies = events::<NetworkPolicy>(client, scope, &config)
-        .map(|(namespace, event)| (Kind::Policy, namespace, event.map(|event| fold(event, owned::fold_policy))));
-    let maps = events::<ConfigMap>(client, scope, &config)
-        .map(|(namespace, event)| (Kind::ConfigMap, namespace, event.map(|event| fold(event, owned::fold_config_map))));
+    let policies = events::<NetworkPolicy>(client, scope, &config).map(|(namespace, event)| {
+        (Kind::Policy, namespace, event.map(|event| fold(event, owned, Kind::Policy, owned::fold_policy)))
+    });
+    let maps = events::<ConfigMap>(client, scope, &config).map(|(namespace, event)| {
+        (Kind::ConfigMap, namespace, event.map(|event| fold(event, owned, Kind::ConfigMap, owned::fold_config_map)))
+    });
     let expected = scope.apis::<ConfigMap>(client).len() * 2;
     let mut listed: HashMap<(Kind, Option<String>), HashSet<ObjectKey>> = HashMap::new();
     let mut done: HashSet<(Kind, Option<String>)> = HashSet::new();
@@ -82,10 +84,9 @@ async fn follow_owned(
                 listed.insert((kind, namespace), HashSet::new());
                 continue;
             }
-            Ok(Folded::Listed(name, observed)) => {
-                let key = name.into_key(kind);
+            Ok(Folded::Listed(key, observed)) => {
                 listed.entry((kind, namespace)).or_default().insert(key.clone());
-                owned.observe(key, observed)
+                observed.map_or_else(Vec::new, |observed| owned.observe(key, observed))
             }
             Ok(Folded::Complete) => {
                 let all = listed.remove(&(kind, namespace.clone())).unwrap_or_default();
@@ -96,8 +97,10 @@ async fn follow_owned(
                 }
                 woken
             }
-            Ok(Folded::Changed(name, observed)) => owned.observe(name.into_key(kind), observed),
-            Ok(Folded::Gone(name, uid)) => owned.forget(&name.into_key(kind), &uid),
+            Ok(Folded::Changed(key, observed)) => {
+                observed.map_or_else(Vec::new, |observed| owned.observe(key, observed))
+            }
+            Ok(Folded::Gone(key, uid)) => owned.forget(&key, &uid),
         };
         for subscriber in woken {
             waker.wake(&subscriber);
@@ -105,37 +108,37 @@ async fn follow_owned(
     }
 }
 
-/// A watch event whose object has been folded already, so that no page of whole objects outlives its arrival.
+/// A watch event whose object has been folded already, so that no page of whole objects outlives its arrival; nothing
+/// of an object in the very version that is known.
 enum Folded {
     Started,
-    Listed(Named, Observed),
+    Listed(ObjectKey, Option<Observed>),
     Complete,
-    Changed(Named, Observed),
-    Gone(Named, String),
+    Changed(ObjectKey, Option<Observed>),
+    Gone(ObjectKey, String),
 }
 
-struct Named {
-    namespace: Arc<str>,
-    name: Arc<str>,
-}
-
-impl Named {
-    fn of(object: &impl ResourceExt) -> Self {
-        Self { namespace: object.namespace().unwrap_or_default().into(), name: object.name_any().into() }
-    }
-
-    fn into_key(self, kind: Kind) -> ObjectKey {
-        ObjectKey { kind, namespace: self.namespace, name: self.name }
-    }
-}
-
-fn fold<K: ResourceExt>(event: Event<K>, fold: impl Fn(&K) -> Observed) -> Folded {
+fn fold<K: ResourceExt>(event: Event<K>, owned: &OwnedObjects, kind: Kind, fold: impl Fn(&K) -> Observed) -> Folded {
+    let key = |object: &K| ObjectKey {
+        kind,
+        namespace: object.namespace().unwrap_or_default().into(),
+        name: object.name_any().into(),
+    };
+    let news = |key: &ObjectKey, object: &K| (!owned.knows(key, object.meta())).then(|| fold(object));
     match event {
         Event::Init => Folded::Started,
-        Event::InitApply(object) => Folded::Listed(Named::of(&object), fold(&object)),
+        Event::InitApply(object) => {
+            let key = key(&object);
+            let news = news(&key, &object);
+            Folded::Listed(key, news)
+        }
         Event::InitDone => Folded::Complete,
-        Event::Apply(object) => Folded::Changed(Named::of(&object), fold(&object)),
-        Event::Delete(object) => Folded::Gone(Named::of(&object), object.uid().unwrap_or_default()),
+        Event::Apply(object) => {
+            let key = key(&object);
+            let news = news(&key, &object);
+            Folded::Changed(key, news)
+        }
+        Event::Delete(object) => Folded::Gone(key(&object), object.uid().unwrap_or_default()),
     }
 }
 

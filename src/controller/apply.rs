@@ -48,11 +48,13 @@ pub(super) struct Ended {
     pub wrote: bool,
     /// What rules that were in place already gained and lost, for an event.
     pub told: Option<String>,
+    /// Whether nothing but policies was written yet, since others wait whose policies may have to change.
+    pub later: bool,
 }
 
 impl Ended {
     fn well(outcome: Outcome) -> Self {
-        Self { outcome, problems: Vec::new(), again: None, failure: None, wrote: false, told: None }
+        Self { outcome, problems: Vec::new(), again: None, failure: None, wrote: false, told: None, later: false }
     }
 }
 
@@ -76,6 +78,11 @@ pub(super) async fn apply(
     find_undone(state, &mut changes);
     let left = leave_contested(context, state, &mut changes);
     let activates = !audit && !observed.keys().any(|key| key.kind == Kind::Policy);
+    let is_policy = |change: &Change| change.key().kind == Kind::Policy;
+    let later = left.is_none() && changes.writes.iter().any(is_policy) && context.turns.are_wanted_for_policies();
+    if later {
+        changes.writes.retain(is_policy);
+    }
     if let Err(error) = carry_out(subject, context, activates, &changes).await {
         return failed(error);
     }
@@ -90,6 +97,7 @@ pub(super) async fn apply(
     });
     ended.wrote = !changes.writes.is_empty();
     ended.told = told.filter(|_| !activates);
+    ended.later = later;
     if let Some(again) = left {
         let now = context.clock.instant();
         ended.problems = state.contention.contested(now).map(|(key, manager)| contested(key, manager)).collect();
@@ -134,7 +142,7 @@ fn keep_last_good(plan: &Plan, subject: &Subject<'_>, changes: &mut Changes) {
 /// as the last time.
 fn find_undone(state: &State, changes: &mut Changes) {
     for change in &changes.writes {
-        let undone = change.desired().and_then(Desired::digest);
+        let undone = changes.digests.get(change.key()).copied();
         let told = changes.foreign_edits.iter().any(|(key, _)| key == change.key());
         if !told && undone.is_some() && undone == state.left.get(change.key()).copied() {
             changes.foreign_edits.push((change.key().clone(), UNNAMED.into()));
@@ -144,8 +152,8 @@ fn find_undone(state: &State, changes: &mut Changes) {
 
 fn remember_written(state: &mut State, changes: &Changes) {
     for change in &changes.writes {
-        match change.desired().and_then(Desired::digest) {
-            Some(digest) => drop(state.left.insert(change.key().clone(), digest)),
+        match changes.digests.get(change.key()) {
+            Some(digest) => drop(state.left.insert(change.key().clone(), *digest)),
             None => drop(state.left.remove(change.key())),
         }
     }
@@ -180,20 +188,18 @@ fn contested(key: &ObjectKey, manager: &str) -> Problem {
     Problem::new(ProblemKind::Conflict, &*key.name, None, message)
 }
 
-/// Carries the writes out in their order. The first policies of a resource are dry-run together before any is written,
-/// and taken back together where one is refused after all: both directions appear, or none.
+/// Carries the writes out in their order. Where a resource has several first policies, they are dry-run together before
+/// any is written, and taken back together where one is refused after all: both directions appear, or none.
 async fn carry_out(
     subject: &Subject<'_>,
     context: &Context,
     activates: bool,
     changes: &Changes,
 ) -> Result<(), WriteError> {
-    if activates {
-        for change in &changes.writes {
-            if let Change::Create(key, desired) = change {
-                context.writer.dry_run(key, desired).await?;
-            }
-        }
+    let first: Vec<_> = changes.writes.iter().filter_map(first_policy).collect();
+    if activates && first.len() > 1 {
+        let asked = first.into_iter().map(|(key, desired)| context.writer.dry_run(key, desired));
+        futures::future::try_join_all(asked).await?;
     }
     let mut written = Vec::new();
     for change in &changes.writes {
@@ -202,7 +208,8 @@ async fn carry_out(
             // One that was there already, unseen by the watch, isolated its pods before: it stays.
             Ok(_) => {}
             Err(error) => {
-                if activates && !matches!(error, WriteError::NotLeading) {
+                let of_policy = change.key().kind == Kind::Policy;
+                if activates && of_policy && !matches!(error, WriteError::NotLeading) {
                     take_back(subject, context, &written).await;
                 }
                 return Err(error);
@@ -210,6 +217,13 @@ async fn carry_out(
         }
     }
     Ok(())
+}
+
+fn first_policy(change: &Change) -> Option<(&ObjectKey, &Desired)> {
+    match change {
+        Change::Create(key, desired) if key.kind == Kind::Policy => Some((key, desired)),
+        _ => None,
+    }
 }
 
 async fn take_back(subject: &Subject<'_>, context: &Context, written: &[ObjectKey]) {
@@ -232,6 +246,7 @@ fn failed(error: WriteError) -> Ended {
             failure: None,
             wrote: false,
             told: None,
+            later: false,
         },
         WriteError::Refused { .. } => {
             Ended { failure: Some(Error::Write(error)), ..Ended::well(Outcome::Refused(message)) }
@@ -257,7 +272,7 @@ fn tell_applied(
         .filter_map(|direction| Some((direction, plan.direction(direction)?)))
         .flat_map(|(direction, rules)| rules.networks().map(move |network| (direction, network)))
         .collect();
-    let before = state.allowed.replace(context.allowed.share(now.iter().copied().collect()));
+    let before = state.allowed.replace(context.allowed.share(now.iter().copied().collect::<Vec<_>>()));
     if changes.writes.iter().all(|change| change.key().kind != Kind::Policy) {
         return None;
     }

@@ -30,6 +30,8 @@ pub(super) struct Progress {
     pub told: Option<String>,
     /// Whether there are names that no server has answered, or failed to, so far.
     pub unasked: bool,
+    /// Whether the rest is written, and told, in a later turn.
+    pub later: bool,
 }
 
 impl Progress {
@@ -45,7 +47,7 @@ impl Progress {
             problems: Vec::new(),
             handled_refresh: None,
         };
-        Self { findings, again: None, failure: None, wrote: false, told: None, unasked: false }
+        Self { findings, again: None, failure: None, wrote: false, told: None, unasked: false, later: false }
     }
 
     /// Ends with this outcome.
@@ -90,7 +92,7 @@ impl Progress {
         state: &mut State,
         rendered: Rendered<'_>,
     ) -> Self {
-        let Ended { outcome, problems, again, failure, wrote, told } =
+        let Ended { outcome, problems, again, failure, wrote, told, later } =
             apply::apply(subject, context, state, rendered).await;
         self.findings.problems.extend(problems);
         self.again = [self.again, again].into_iter().flatten().min();
@@ -99,7 +101,7 @@ impl Progress {
         if let Some(summary) = &mut self.findings.summary {
             summary.policies = i64::try_from(self.findings.policies.len()).unwrap_or(i64::MAX);
         }
-        Self { failure, wrote, told, ..self }.with(outcome)
+        Self { failure, wrote, told, later, ..self }.with(outcome)
     }
 }
 

@@ -4,6 +4,7 @@ mod activation;
 mod apply;
 mod backoff;
 mod contention;
+mod decisions;
 mod ending;
 mod reconcile;
 mod running;
@@ -23,11 +24,15 @@ use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
 use crate::guard::{Guard, GuardSettings};
 use crate::names::Names;
+use crate::net::Direction;
 use crate::render::Limits;
+use crate::shared::Shared;
 use crate::subscriber::Subscriber;
 use crate::telemetry::Metrics;
+use decisions::Decisions;
+use ipnet::IpNet;
 pub use running::{Inputs, run};
-use state::{Allowed, States};
+use state::States;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -94,7 +99,9 @@ pub struct Context {
     surroundings: Mutex<(Arc<Guard>, Arc<ClusterFacts>)>,
     turns: Turns,
     states: States,
-    allowed: Allowed,
+    /// What resources allow, by direction, sorted.
+    allowed: Shared<[(Direction, IpNet)]>,
+    decisions: Decisions,
 }
 
 impl Context {
@@ -128,7 +135,8 @@ impl Context {
             surroundings,
             turns,
             states: States::default(),
-            allowed: Allowed::default(),
+            allowed: Shared::default(),
+            decisions: Decisions::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::activation;
 use super::apply::Rendered;
 use super::ending::{Progress, feed_findings, report};
-use super::state::{Shrunk, State};
+use super::state::{Shrunk, State, ToldLater};
 use super::subject::Subject;
 use super::surroundings;
 use super::turn::Mender;
@@ -43,7 +43,16 @@ pub(super) async fn reconcile(
     if state.uid != subject.identity.uid {
         *state = State { uid: Arc::clone(&subject.identity.uid), ..State::default() };
     }
+    let before = state.told_later.take();
     let mut progress = advance(&subject, context, state).await;
+    if let Some(before) = before {
+        progress.wrote = true;
+        progress.told = progress.told.or(before.told);
+    }
+    if progress.later && progress.failure.is_none() {
+        state.told_later = Some(ToldLater { told: progress.told });
+        return Ok(("changed", Action::requeue(Duration::ZERO)));
+    }
     // The cluster moved on between decision and write: the decision is made anew at once, and there is nothing to tell
     // of, unless it goes on.
     let passing = |failure: &Error| failure.mender() == Mender::Nobody && state.failures < TOLD_AFTER;
@@ -119,13 +128,14 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
 
     drop(station);
     let station = debug_span!("select").entered();
-    let (allowlist, shrunk) =
-        state.believe(subject.generation, &view, newest, |list| plan::select(spec, list, &guard).endpoints.len());
+    let (allowlist, shrunk) = state.believe(subject.generation, &view, newest, |list| {
+        context.decisions.selection(spec, list, &guard).endpoints.len()
+    });
     if let Some(shrunk) = shrunk {
         context.feeds.confirm(subject.who());
         ended.findings.problems.push(held_back(newest, shrunk));
     }
-    let selection = plan::select(spec, &allowlist, &guard);
+    let selection = context.decisions.selection(spec, &allowlist, &guard);
     drop(station);
 
     let station = debug_span!("names").entered();
@@ -141,21 +151,21 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     if passed.is_some_and(|passed| passed >= retention) {
         state.inherited = None;
     }
-    let nothing = Inherited::default();
-    let inherited = state.inherited.as_ref().map_or(&nothing, |(inherited, _)| inherited);
+    let inherited = state.inherited.as_ref().map(|(inherited, _)| inherited).filter(|inherited| !inherited.is_empty());
     drop(station);
     let pods = surroundings::pods(subject, context).instrument(debug_span!("pods")).await;
     ended.findings.problems.extend(pods.problem());
-    let plan = debug_span!("decide").in_scope(|| {
-        plan::decide(&plan::Inputs {
+    let plan = debug_span!("decide").in_scope(|| match (inherited, pods.declared_ports()) {
+        (None, None) => context.decisions.plan(spec, &selection, &addresses, &facts, &guard),
+        (inherited, declared_ports) => Arc::new(plan::decide(&plan::Inputs {
             spec,
             selection: &selection,
             addresses: &addresses,
             facts: &facts,
             guard: &guard,
-            inherited,
-            declared_ports: pods.declared_ports(),
-        })
+            inherited: inherited.unwrap_or(&Inherited::default()),
+            declared_ports,
+        })),
     });
     ended.planned(&plan, &addresses);
 
@@ -187,8 +197,9 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     }
     state.passed = true;
 
-    let mut objects =
-        debug_span!("render").in_scope(|| render::objects(&owner, spec, &plan, &context.settings.limits, &layout));
+    let mut objects = debug_span!("render").in_scope(|| {
+        context.decisions.content(&spec.pod_selector, &plan, &context.settings.limits, layout).objects(&owner)
+    });
     ended.rendered(&plan, &objects);
     if hold.is_some() {
         // One direction is applied already and is kept right; the other appears when it may.

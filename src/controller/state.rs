@@ -10,10 +10,8 @@ use crate::net::Direction;
 use crate::plan::Inherited;
 use crate::subscriber::Subscriber;
 use ipnet::IpNet;
-use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// What is kept of one resource.
@@ -43,8 +41,17 @@ pub struct State {
     pub left: BTreeMap<ObjectKey, Digest>,
     /// Foreign edits of its objects.
     pub contention: Contention,
+    /// Set where policies were written and ConfigMaps and status wait for the policies of others.
+    pub told_later: Option<ToldLater>,
     /// The status last written: the version it was decided on, the version it got, and what it says.
     pub written: Option<Written>,
+}
+
+/// What is to be told of policies that were written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToldLater {
+    /// What rules that were in place already gained and lost, for an event.
+    pub told: Option<String>,
 }
 
 /// A status that was written.
@@ -66,7 +73,7 @@ impl State {
         generation: i64,
         view: &FeedView,
         newest: &Arc<Allowlist>,
-        count: impl Fn(&Allowlist) -> usize,
+        count: impl Fn(&Arc<Allowlist>) -> usize,
     ) -> (Arc<Allowlist>, Option<Shrunk>) {
         let held = match &self.believed {
             Some((of, held)) if *of == generation => Some(held),
@@ -96,33 +103,6 @@ pub struct Shrunk {
     pub after: usize,
 }
 
-/// What is allowed, by direction, sorted.
-type AllowedSet = [(Direction, IpNet)];
-
-/// What resources allow, each distinct set held once: a thousand resources of one customer mostly allow the same.
-#[derive(Debug, Default)]
-pub struct Allowed {
-    sets: Mutex<HashMap<u64, Weak<AllowedSet>>>,
-    hasher: RandomState,
-}
-
-impl Allowed {
-    /// The one that is held already where it is equal, else this one.
-    pub fn share(&self, set: Vec<(Direction, IpNet)>) -> Arc<[(Direction, IpNet)]> {
-        let key = self.hasher.hash_one(&set);
-        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = sets.get(&key).and_then(Weak::upgrade).filter(|held| **held == *set) {
-            return held;
-        }
-        if sets.len() >= 2 * sets.values().filter(|set| set.strong_count() > 0).count().max(8) {
-            sets.retain(|_, set| set.strong_count() > 0);
-        }
-        let shared: Arc<[(Direction, IpNet)]> = set.into();
-        sets.insert(key, Arc::downgrade(&shared));
-        shared
-    }
-}
-
 /// The states of all resources.
 #[derive(Debug, Default)]
 pub struct States {
@@ -148,24 +128,5 @@ impl States {
     /// Forgets all: another process has led since.
     pub fn clear(&self) {
         self.lock().clear();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_sets_are_held_once_and_forgotten_with_their_last_holder() {
-        let set = |text: &str| vec![(Direction::Outbound, text.parse::<IpNet>().expect("a CIDR"))];
-        let allowed = Allowed::default();
-        let first = allowed.share(set("20.0.0.1/32"));
-        assert!(Arc::ptr_eq(&first, &allowed.share(set("20.0.0.1/32"))));
-        assert!(!Arc::ptr_eq(&first, &allowed.share(set("20.0.0.2/32"))));
-        for index in 0..200u8 {
-            drop(allowed.share(set(&format!("20.0.1.{index}/32"))));
-        }
-        assert!(allowed.sets.lock().expect("a lock").len() <= 20, "what nobody holds is forgotten");
-        assert!(Arc::ptr_eq(&first, &allowed.share(set("20.0.0.1/32"))));
     }
 }

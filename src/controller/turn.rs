@@ -1,10 +1,13 @@
 //! One turn of a resource: its reconcile with a deadline, and what follows from how it ended.
 
+use super::state::State;
 use super::subject::Subject;
+use super::turns::Want;
 use super::{Context, backoff, reconcile};
 use crate::cluster::apply::WriteError;
 use crate::cluster::report::StatusError;
 use crate::crd::CitrixAllowlist;
+use crate::subscriber::Subscriber;
 use futures::FutureExt as _;
 use kube::runtime::controller::Action;
 use std::panic::AssertUnwindSafe;
@@ -63,9 +66,20 @@ pub(super) async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Conte
         return Ok(Action::await_change());
     }
     let who = Subject::of(&resource).who().clone();
-    let _turn = context.turns.take(&who.namespace).await;
     let state = context.states.of(&who);
     let mut state = state.lock().await;
+    let want = if state.told_later.is_some() { Want::Rest } else { Want::Policies };
+    let _turn = context.turns.take(&who.namespace, want).await;
+    // Thousands may wait for their turn at once: only whose turn it is has room for a whole reconcile.
+    Box::pin(with_turn(&resource, &context, &mut state, &who)).await
+}
+
+async fn with_turn(
+    resource: &CitrixAllowlist,
+    context: &Context,
+    state: &mut State,
+    who: &Subscriber,
+) -> Result<Action, Error> {
     let started = context.clock.instant();
     let span = tracing::info_span!(
         "reconcile",
@@ -74,7 +88,7 @@ pub(super) async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Conte
         transaction = tracing::field::Empty,
         outcome = tracing::field::Empty,
     );
-    let reconcile = reconcile::reconcile(&resource, &context, &mut state).instrument(span.clone());
+    let reconcile = reconcile::reconcile(resource, context, state).instrument(span.clone());
     // A defect that one resource brings out must not stop the others.
     let guarded = AssertUnwindSafe(tokio::time::timeout(RECONCILE_DEADLINE, reconcile)).catch_unwind();
     let result = match guarded.await {

@@ -1,5 +1,5 @@
 //! Whose turn it is: bounded concurrency that is fair between namespaces, so that a thousand resources of one tenant
-//! do not hold up the one resource of another.
+//! do not hold up the one resource of another; and policies before whatever only tells of them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,30 @@ pub struct Turns {
     queue: Arc<Mutex<Queue>>,
 }
 
-#[derive(Debug)]
+/// What a turn is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// What pods may do may have to change.
+    Policies,
+    /// Policies are as they should be; ConfigMaps and status follow.
+    Rest,
+}
+
+/// After so many turns for policies in a row, one is for the rest: whoever tells waits long, and not for ever.
+const IN_A_ROW: usize = 16;
+
+#[derive(Debug, Default)]
 struct Queue {
     free: usize,
+    policies: Line,
+    rest: Line,
+    /// Turns in a row that were for policies while others waited with the rest.
+    in_a_row: usize,
+}
+
+/// Those who wait for the same, by namespace.
+#[derive(Debug, Default)]
+struct Line {
     waiting: BTreeMap<Arc<str>, VecDeque<oneshot::Sender<Turn>>>,
     /// The namespace that was served last; the next in order follows it.
     served: Option<Arc<str>>,
@@ -29,12 +50,18 @@ impl Turns {
     /// At most `concurrency` turns at a time; at least one.
     #[must_use]
     pub fn new(concurrency: usize) -> Self {
-        let queue = Queue { free: concurrency.max(1), waiting: BTreeMap::new(), served: None };
+        let queue = Queue { free: concurrency.max(1), ..Queue::default() };
         Self { queue: Arc::new(Mutex::new(queue)) }
     }
 
+    /// Whether somebody waits whose policies may have to change.
+    #[must_use]
+    pub fn are_wanted_for_policies(&self) -> bool {
+        !lock(&self.queue).policies.waiting.is_empty()
+    }
+
     /// Waits for a turn of this namespace.
-    pub async fn take(&self, namespace: &Arc<str>) -> Turn {
+    pub async fn take(&self, namespace: &Arc<str>, want: Want) -> Turn {
         let receiver = {
             let mut queue = lock(&self.queue);
             if queue.free > 0 {
@@ -42,7 +69,11 @@ impl Turns {
                 return Turn { queue: Some(Arc::clone(&self.queue)) };
             }
             let (sender, receiver) = oneshot::channel();
-            queue.waiting.entry(Arc::clone(namespace)).or_default().push_back(sender);
+            let line = match want {
+                Want::Policies => &mut queue.policies,
+                Want::Rest => &mut queue.rest,
+            };
+            line.waiting.entry(Arc::clone(namespace)).or_default().push_back(sender);
             receiver
         };
         // The sender is dropped only together with the queue: then nobody is left to be fair to.
@@ -55,6 +86,19 @@ fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
 }
 
 impl Queue {
+    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
+        if self.rest.waiting.is_empty() {
+            self.in_a_row = 0;
+        } else if self.in_a_row >= IN_A_ROW || self.policies.waiting.is_empty() {
+            self.in_a_row = 0;
+            return self.rest.next();
+        }
+        self.in_a_row += 1;
+        self.policies.next()
+    }
+}
+
+impl Line {
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
         let after = self.served.as_ref().and_then(|served| {
             let range = (std::ops::Bound::Excluded(Arc::clone(served)), std::ops::Bound::Unbounded);
@@ -102,12 +146,12 @@ mod tests {
     async fn namespaces_take_turns_however_long_their_lines() {
         let turns = Turns::new(1);
         let (busy, quiet): (Arc<str>, Arc<str>) = ("busy".into(), "quiet".into());
-        let first = turns.take(&busy).await;
-        let mut line: Vec<_> = (0..3).map(|_| Box::pin(turns.take(&busy))).collect();
+        let first = turns.take(&busy, Want::Policies).await;
+        let mut line: Vec<_> = (0..3).map(|_| Box::pin(turns.take(&busy, Want::Policies))).collect();
         for waiting in &mut line {
             assert!(waiting.as_mut().now_or_never().is_none());
         }
-        let mut late = Box::pin(turns.take(&quiet));
+        let mut late = Box::pin(turns.take(&quiet, Want::Policies));
         assert!(late.as_mut().now_or_never().is_none());
         drop(first);
         let second = line.remove(0).now_or_never().expect("the busy namespace waited first");
@@ -121,14 +165,38 @@ mod tests {
     async fn a_turn_goes_past_whoever_gave_up() {
         let turns = Turns::new(1);
         let namespace: Arc<str> = "one".into();
-        let held = turns.take(&namespace).await;
-        let mut gone = Box::pin(turns.take(&namespace));
+        let held = turns.take(&namespace, Want::Policies).await;
+        let mut gone = Box::pin(turns.take(&namespace, Want::Rest));
         assert!(gone.as_mut().now_or_never().is_none());
-        let mut stays = Box::pin(turns.take(&namespace));
+        let mut stays = Box::pin(turns.take(&namespace, Want::Rest));
         assert!(stays.as_mut().now_or_never().is_none());
         drop(gone);
         drop(held);
         drop(stays.now_or_never().expect("the turn reaches whoever still waits"));
-        assert!(turns.take(&namespace).now_or_never().is_some(), "and comes back in the end");
+        assert!(turns.take(&namespace, Want::Rest).now_or_never().is_some(), "and comes back in the end");
+    }
+
+    #[tokio::test]
+    async fn policies_come_before_the_rest_which_is_not_forgotten() {
+        let turns = Turns::new(1);
+        let namespace: Arc<str> = "one".into();
+        let mut held = turns.take(&namespace, Want::Policies).await;
+        let mut rest = Box::pin(turns.take(&namespace, Want::Rest));
+        assert!(rest.as_mut().now_or_never().is_none());
+        assert!(!turns.are_wanted_for_policies());
+        let mut passed = 0;
+        let told = loop {
+            let mut next = Box::pin(turns.take(&namespace, Want::Policies));
+            assert!(next.as_mut().now_or_never().is_none());
+            assert!(turns.are_wanted_for_policies());
+            drop(held);
+            match next.as_mut().now_or_never() {
+                Some(turn) => held = turn,
+                None => break rest.as_mut().now_or_never().expect("it is the turn of the rest"),
+            }
+            passed += 1;
+        };
+        assert_eq!(passed, IN_A_ROW);
+        drop(told);
     }
 }

@@ -3,7 +3,7 @@
 
 mod endpoints;
 
-use super::{Owner, metadata, numbered};
+use super::numbered;
 use crate::crd::{Problem, ProblemKind};
 use crate::net::{Direction, DomainName};
 use crate::plan::Plan;
@@ -54,14 +54,9 @@ impl Lists {
     }
 }
 
-/// The ConfigMaps of at most `bytes` each. The lists are never cut short, but go on in the next; `endpoints.json` stands
-/// in the first, shortened where it does not fit, which is a problem.
-pub(super) fn config_maps(
-    owner: &Owner,
-    plan: &Plan,
-    lists: &Lists,
-    bytes: usize,
-) -> (Vec<ConfigMap>, Option<Problem>) {
+/// The data of ConfigMaps of at most `bytes` each. The lists are never cut short, but go on in the next; `endpoints.json`
+/// stands in the first, shortened where it does not fit: then it says so.
+pub(super) fn config_maps(plan: &Plan, lists: &Lists, bytes: usize) -> (Vec<BTreeMap<String, String>>, bool) {
     let bytes = bytes.saturating_sub(FRAME_BYTES).max(8 * FRAME_BYTES);
     let whole = endpoints::json(plan, usize::MAX).0;
     // A quarter at most is kept free for it, what it would take JSON-escaped.
@@ -92,17 +87,13 @@ pub(super) fn config_maps(
     if let Some(first) = maps.first_mut() {
         first.insert(ENDPOINTS_KEY.to_owned(), endpoints);
     }
-    let problem = shortened.then(|| {
-        let message =
-            "endpoints.json is shortened to fit into a ConfigMap, and says how; the lists beside it are whole";
-        Problem::new(ProblemKind::Limit, config_map_name(&owner.name, 0), None, message)
-    });
-    let config_map = |(index, data): (usize, BTreeMap<String, String>)| ConfigMap {
-        metadata: metadata(owner, config_map_name(&owner.name, index)),
-        data: Some(data),
-        ..ConfigMap::default()
-    };
-    (maps.into_iter().enumerate().map(config_map).collect(), problem)
+    (maps, shortened)
+}
+
+/// What is said of a ConfigMap whose `endpoints.json` is shortened.
+pub(super) fn shortened(owner: &str) -> Problem {
+    let message = "endpoints.json is shortened to fit into a ConfigMap, and says how; the lists beside it are whole";
+    Problem::new(ProblemKind::Limit, config_map_name(owner, 0), None, message)
 }
 
 /// The addresses that a ConfigMap attributes to names. Tolerant: what cannot be read is passed over, since it is memory

@@ -14,8 +14,8 @@ use crate::net::{Direction, canonical_set};
 use crate::plan::Plan;
 use budget::Cni;
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::Resource;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -139,31 +139,74 @@ pub fn objects(
     limits: &Limits,
     previous: &PreviousLayout,
 ) -> Objects {
-    let mut objects = Objects::default();
+    content(&spec.pod_selector, plan, limits, previous).objects(owner)
+}
+
+/// What objects say, apart from whose they are: resources that select the same pods by the same plan share it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Content {
+    /// What each policy says, with what its name adds to its owner's.
+    policies: Vec<(String, NetworkPolicySpec)>,
+    config_maps: Vec<BTreeMap<String, String>>,
+    problems: Vec<Problem>,
+    shortened: bool,
+    cidrs: usize,
+    rules: usize,
+    peers: usize,
+}
+
+impl Content {
+    /// The objects of an owner that say this.
+    #[must_use]
+    pub fn objects(&self, owner: &Owner) -> Objects {
+        let policy = |(suffix, spec): &(String, NetworkPolicySpec)| NetworkPolicy {
+            metadata: metadata(owner, format!("{}{suffix}", owner.name)),
+            spec: Some(spec.clone()),
+        };
+        let config_map = |(index, data): (usize, &BTreeMap<String, String>)| ConfigMap {
+            metadata: metadata(owner, config_map::config_map_name(&owner.name, index)),
+            data: Some(data.clone()),
+            ..ConfigMap::default()
+        };
+        let mut problems = self.problems.clone();
+        problems.extend(self.shortened.then(|| config_map::shortened(&owner.name)));
+        problems.sort_unstable();
+        Objects {
+            policies: self.policies.iter().map(policy).collect(),
+            config_maps: self.config_maps.iter().enumerate().map(config_map).collect(),
+            problems,
+            cidrs: self.cidrs,
+            rules: self.rules,
+            peers: self.peers,
+        }
+    }
+}
+
+/// What the objects say that a plan asks for, whosever they are.
+#[must_use]
+pub fn content(pod_selector: &LabelSelector, plan: &Plan, limits: &Limits, previous: &PreviousLayout) -> Content {
+    let mut content = Content::default();
     let mut lists = config_map::Lists::default();
     let mut distinct = BTreeSet::new();
     for direction in Direction::ALL {
         lists.add_names(direction, plan.fqdns(direction));
         let Some(decided) = plan.direction(direction) else { continue };
         lists.add_networks(direction, &canonical_set(decided.networks()));
-        let fixed = network_policy::fixed_bytes(&spec.pod_selector, decided.dns());
+        let fixed = network_policy::fixed_bytes(pod_selector, decided.dns());
         let parts = placement::place(decided.rules(), limits, fixed, previous.direction(direction));
         for part in &parts {
-            objects.rules += part.rules.len();
+            content.rules += part.rules.len();
             for rule in &part.rules {
-                objects.peers += rule.networks.len();
+                content.peers += rule.networks.len();
                 distinct.extend(rule.networks.iter().copied());
             }
         }
-        objects.problems.extend(budget::overruns(direction, &parts, limits));
-        objects.policies.extend(network_policy::policies(owner, &spec.pod_selector, direction, &parts, decided.dns()));
+        content.problems.extend(budget::overruns(direction, &parts, limits));
+        content.policies.extend(network_policy::policies(pod_selector, direction, &parts, decided.dns()));
     }
-    objects.cidrs = distinct.len();
-    let (config_maps, shortened) = config_map::config_maps(owner, plan, &lists, limits.bytes);
-    objects.config_maps = config_maps;
-    objects.problems.extend(shortened);
-    objects.problems.sort_unstable();
-    objects
+    content.cidrs = distinct.len();
+    (content.config_maps, content.shortened) = config_map::config_maps(plan, &lists, limits.bytes);
+    content
 }
 
 /// What every object carries: name, labels, and the owner that takes it along when it goes.

@@ -1,7 +1,7 @@
 //! `networking.k8s.io/v1 NetworkPolicy`: the engine every cluster has.
 
+use super::numbered;
 use super::placement::{Part, PartRule};
-use super::{Owner, metadata, numbered};
 use crate::net::{Direction, PortRange, PortSet, Protocol};
 use crate::plan::{DnsPeer, DnsRule, RememberedRule};
 use ipnet::IpNet;
@@ -31,14 +31,14 @@ pub(super) fn fixed_bytes(pod_selector: &LabelSelector, dns: &[DnsRule]) -> usiz
     FRAME_BYTES + selector + serde_json::to_vec(&dns).map_or(0, |text| text.len())
 }
 
-/// The policies of one direction, one for each part. The rules for DNS stand in the first.
+/// The policies of one direction, one for each part, each with what its name adds to its owner's. The rules for DNS stand
+/// in the first.
 pub(super) fn policies(
-    owner: &Owner,
     pod_selector: &LabelSelector,
     direction: Direction,
     parts: &[Part],
     dns: &[DnsRule],
-) -> Vec<NetworkPolicy> {
+) -> Vec<(String, NetworkPolicySpec)> {
     let policy = |(position, part): (usize, &Part)| {
         let rules = part.rules.iter();
         let (egress, ingress) = match direction {
@@ -53,15 +53,13 @@ pub(super) fn policies(
                 (None, Some(allowed.collect()))
             }
         };
-        NetworkPolicy {
-            metadata: metadata(owner, policy_name(&owner.name, direction, part.index)),
-            spec: Some(NetworkPolicySpec {
-                egress,
-                ingress,
-                pod_selector: Some(pod_selector.clone()),
-                policy_types: Some(vec![direction.policy_type().to_owned()]),
-            }),
-        }
+        let spec = NetworkPolicySpec {
+            egress,
+            ingress,
+            pod_selector: Some(pod_selector.clone()),
+            policy_types: Some(vec![direction.policy_type().to_owned()]),
+        };
+        (policy_name("", direction, part.index), spec)
     };
     parts.iter().enumerate().map(policy).collect()
 }

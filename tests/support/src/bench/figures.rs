@@ -1,26 +1,46 @@
 //! Figures, and how they are written down.
 
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Durations of one thing measured several times.
-#[derive(Clone, Debug, Default)]
-pub struct Sample(Vec<Duration>);
+/// Values of one thing measured several times, in the unit that its name says.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
+pub struct Sample(Vec<f64>);
 
 impl Sample {
     /// Takes in one more.
-    pub fn add(&mut self, duration: Duration) {
-        self.0.push(duration);
+    pub fn add(&mut self, value: f64) {
+        self.0.push(value);
     }
 
-    /// The duration that a share of `percent` does not exceed; zero of an empty sample.
+    /// Takes in one more, in milliseconds.
+    pub fn add_time(&mut self, duration: Duration) {
+        self.add(milliseconds(duration));
+    }
+
+    /// The value that a share of `percent` does not exceed; zero of an empty sample.
     #[must_use]
-    pub fn percentile(&self, percent: usize) -> Duration {
+    pub fn percentile(&self, percent: usize) -> f64 {
         let mut sorted = self.0.clone();
-        sorted.sort_unstable();
+        sorted.sort_by(f64::total_cmp);
         let rank = (sorted.len() * percent).div_ceil(100).max(1) - 1;
         sorted.get(rank.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+    }
+
+    /// The value in the middle.
+    #[must_use]
+    pub fn median(&self) -> f64 {
+        self.percentile(50)
+    }
+
+    /// The value taken in last; zero of an empty sample.
+    #[must_use]
+    pub fn last(&self) -> f64 {
+        self.0.last().copied().unwrap_or_default()
     }
 
     /// How many there are.
@@ -29,11 +49,23 @@ impl Sample {
         self.0.len()
     }
 
-    /// `p50 14.2 ms, p99 40.1 ms (50 runs)`
+    /// `p50 14.2 ms, p99 40.1 ms (50 runs)`, of times.
     #[must_use]
-    pub fn text(&self) -> String {
-        let (median, high) = (milliseconds(self.percentile(50)), milliseconds(self.percentile(99)));
-        format!("p50 {median:.1} ms, p99 {high:.1} ms ({} runs)", self.count())
+    pub fn times(&self) -> String {
+        format!("p50 {:.1} ms, p99 {:.1} ms ({} runs)", self.median(), self.percentile(99), self.count())
+    }
+}
+
+/// The median, and what it lies between where it was measured more than once: `0.82 (0.79 to 0.91)`.
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = f.precision().unwrap_or(2);
+        write!(f, "{:.digits$}", self.median())?;
+        let (least, most) = (self.percentile(0), self.percentile(100));
+        if self.count() > 1 && format!("{least:.digits$}") != format!("{most:.digits$}") {
+            write!(f, " ({least:.digits$} to {most:.digits$})")?;
+        }
+        Ok(())
     }
 }
 
@@ -41,6 +73,23 @@ impl Sample {
 #[must_use]
 pub fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
+}
+
+/// Several things measured together, by name, each perhaps more than once.
+#[derive(Clone, Debug, Default)]
+pub struct Measured(BTreeMap<String, Sample>);
+
+impl Measured {
+    /// Takes in one value.
+    pub fn add(&mut self, name: &str, value: f64) {
+        self.0.entry(name.to_owned()).or_default().add(value);
+    }
+
+    /// What was measured under a name.
+    #[must_use]
+    pub fn of(&self, name: &str) -> Sample {
+        self.0.get(name).cloned().unwrap_or_default()
+    }
 }
 
 /// One line of the report.
@@ -52,27 +101,75 @@ pub struct Figure {
     pub measured: String,
     /// What was to be reached.
     pub target: String,
+    /// Whether it was reached; nothing where that is not for a program to say.
+    pub reached: Option<bool>,
     /// The numbers behind it, by name, each with its unit at the end of the name.
-    pub values: std::collections::BTreeMap<String, f64>,
+    pub values: BTreeMap<String, f64>,
+}
+
+/// One point of a plot.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Point {
+    /// How many.
+    pub x: f64,
+    /// What it costs.
+    pub y: f64,
+}
+
+/// A line of a plot.
+#[derive(Clone, Debug, Serialize)]
+pub struct Series {
+    /// What it costs, with its unit.
+    pub name: String,
+    /// Of how many.
+    pub of: String,
+    /// The points, in the order of how many.
+    pub points: Vec<Point>,
+}
+
+impl Series {
+    /// The exponent of the power of how many that the cost grows by, fitted to the points by least squares of their
+    /// logarithms; `None` with less than two points.
+    #[must_use]
+    pub fn exponent(&self) -> Option<f64> {
+        let logarithms: Vec<(f64, f64)> = self
+            .points
+            .iter()
+            .filter(|point| point.x > 0.0 && point.y > 0.0)
+            .map(|point| (point.x.ln(), point.y.ln()))
+            .collect();
+        if logarithms.len() < 2 {
+            return None;
+        }
+        let count = logarithms.len() as f64;
+        let (mean_x, mean_y) =
+            logarithms.iter().fold((0.0, 0.0), |(sum_x, sum_y), (x, y)| (sum_x + x / count, sum_y + y / count));
+        let covariance: f64 = logarithms.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
+        let variance: f64 = logarithms.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
+        (variance > 0.0).then(|| covariance / variance)
+    }
 }
 
 /// Every figure of a run, and what the run was.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
-    /// Where, when and of what: each line `name: value`.
-    pub circumstances: Vec<(String, String)>,
+    /// Where, when and of what, by name.
+    pub circumstances: BTreeMap<String, String>,
     /// The figures.
     pub figures: Vec<Figure>,
+    /// The plots.
+    pub series: Vec<Series>,
 }
 
 impl Report {
     /// Notes a figure, and says so on standard error.
-    pub fn note(&mut self, what: &str, measured: String, target: &str, values: &[(&str, f64)]) {
+    pub fn note(&mut self, what: &str, measured: String, target: &str, reached: Option<bool>, values: &[(&str, f64)]) {
         eprintln!("  {what}: {measured}");
         self.figures.push(Figure {
             what: what.to_owned(),
             measured,
             target: target.to_owned(),
+            reached,
             values: values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
         });
     }
@@ -80,17 +177,118 @@ impl Report {
     /// The report as Markdown.
     #[must_use]
     pub fn markdown(&self) -> String {
-        let mut text = String::from(
-            "# Benchmarks\n\nWritten by `make bench`; the numbers behind each line stand in `benchmarks.json` beside this file. \
-             Medians and ratios travel between machines, single times do not.\n\n",
-        );
+        let mut text = String::from(PREFACE);
         for (name, value) in &self.circumstances {
             let _ = writeln!(text, "- {name}: {value}");
         }
-        text.push_str("\n| figure | measured | to reach |\n| --- | --- | --- |\n");
+        text.push_str("\n## Figures\n\n| figure | measured | to reach | reached |\n| --- | --- | --- | --- |\n");
         for figure in &self.figures {
-            let _ = writeln!(text, "| {} | {} | {} |", figure.what, figure.measured, figure.target);
+            let reached = match figure.reached {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None => "–",
+            };
+            let _ = writeln!(text, "| {} | {} | {} | {reached} |", figure.what, figure.measured, figure.target);
         }
+        if !self.series.is_empty() {
+            text.push_str(GROWTH);
+            for series in &self.series {
+                let points: Vec<String> =
+                    series.points.iter().map(|point| format!("{}: {}", point.x, short(point.y))).collect();
+                let exponent = series.exponent().map_or_else(|| "–".to_owned(), |exponent| format!("{exponent:.2}"));
+                let _ = writeln!(text, "| {} | {} | {} | {exponent} |", series.name, series.of, points.join(", "));
+            }
+            text.push_str("\n![Cost against the number of resources and of peers](benchmarks.svg)\n");
+        }
+        text.push_str(ADAPTER);
         text
+    }
+}
+
+/// A number with three digits that say something.
+fn short(value: f64) -> String {
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$}")
+}
+
+const PREFACE: &str = "# Benchmarks
+
+Written by `make bench`; the numbers behind each line are in `benchmarks.json` beside this file. Times are of one machine
+that ran everything: API server, etcd, CoreDNS, the operator and whoever measured. Counts and ratios travel between
+machines, single times do not. A figure in the form `a (b to c)` is the median of several runs and what it lay between.
+
+The list has 197 names with 492 addresses, at a TTL of 30 s, asked of a real CoreDNS: what the figures of other operators
+were taken with. *Visible* is when a watch of an independent client showed it. *Floor* is the time that a client needs
+which decides nothing and writes the same objects.
+
+";
+
+const GROWTH: &str = "
+## Growth
+
+The exponent is fitted to the logarithms of all points: 1 is linear.
+
+| cost | of | points | exponent |
+| --- | --- | --- | --- |
+";
+
+const ADAPTER: &str = "
+## Another operator in the same run
+
+`make bench CANDIDATE=file.yaml` measures another operator's binary on the same stage, as far as its resources go: first
+and next resource, many at once, a quiet minute. The file says how it is started and how its resource is written:
+
+```yaml
+name: fqdn-policy
+# {kubeconfig}, {port} (a free one), {dns} (address:port), {dns_ip}, {dns_port}, {global_url} and {japan_url} are filled in.
+command: [/path/to/manager, \"--metrics-bind-address=127.0.0.1:{port}\"]
+environment: { KUBECONFIG: \"{kubeconfig}\" }
+# Ready when this answers with 2xx; without it, two seconds after the start.
+ready: http://127.0.0.1:{port}/healthz
+# Its definitions, beside this file.
+definitions: [crd.yaml]
+plural: fqdnnetworkpolicies
+# {name}, {namespace} and {customer} are filled in, and {fqdns}: `fqdn` for each name, with commas between.
+fqdn: '\"{fqdn}\"'
+resource: |
+  apiVersion: networking.example.com/v1
+  kind: FQDNNetworkPolicy
+  metadata: { name: \"{name}\", namespace: \"{namespace}\" }
+  spec: { podSelector: {}, egress: [{ toFQDNs: [{fqdns}], ports: [{ port: 443, protocol: TCP }] }] }
+# The name of the NetworkPolicy that appears for a resource.
+policy: \"{name}\"
+```
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_and_the_ends_of_a_sample() {
+        let mut sample = Sample::default();
+        assert_eq!(sample.median(), 0.0);
+        [4.0, 1.0, 3.0, 2.0, 5.0].into_iter().for_each(|value| sample.add(value));
+        assert_eq!((sample.median(), sample.percentile(99), sample.percentile(0)), (3.0, 5.0, 1.0));
+        assert_eq!(format!("{sample:.1}"), "3.0 (1.0 to 5.0)");
+    }
+
+    #[test]
+    fn the_exponent_of_a_power_is_found() {
+        let series = |power: f64| Series {
+            name: String::new(),
+            of: String::new(),
+            points: [200.0, 2_000.0, 20_000.0_f64].map(|x| Point { x, y: 3.0 * x.powf(power) }).to_vec(),
+        };
+        for power in [0.5, 1.0, 2.0] {
+            assert!(series(power).exponent().is_some_and(|fitted| (fitted - power).abs() < 1e-9));
+        }
+        assert_eq!(Series { points: vec![Point { x: 1.0, y: 1.0 }], ..series(1.0) }.exponent(), None);
     }
 }

@@ -3,31 +3,54 @@
 use super::figures::Sample;
 use anyhow::Context as _;
 use futures::StreamExt as _;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::Client;
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use serde_json::json;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-/// What the operator wrote for one resource, to be written again by a bare client.
+/// How many writes are in flight, as this operator has them by default.
+const IN_FLIGHT: usize = 8;
+
+/// What an operator wrote for one resource, to be written again by a bare client.
 #[derive(Clone, Debug)]
 pub struct Written {
     policies: Vec<NetworkPolicy>,
     config_maps: Vec<ConfigMap>,
+    status: Value,
 }
 
 impl Written {
-    /// Reads what stands in a namespace for a resource.
+    /// Reads the policy of another operator.
+    ///
+    /// # Errors
+    /// Where it is not there.
+    pub async fn policy(client: &Client, namespace: &str, policy: &str) -> anyhow::Result<Self> {
+        let policy = Api::<NetworkPolicy>::namespaced(client.clone(), namespace).get(policy).await?;
+        Ok(Self { policies: vec![policy], config_maps: Vec::new(), status: Value::Null })
+    }
+
+    /// Reads what stands in a namespace for a resource of this operator.
     ///
     /// # Errors
     /// Where it cannot be read.
-    pub async fn read(client: &Client, namespace: &str, resource: &str) -> anyhow::Result<Self> {
-        let selector = kube::api::ListParams::default().labels(&format!("citrix-allowlist.io/allowlist={resource}"));
+    pub async fn read(
+        client: &Client,
+        namespace: &str,
+        resources: &Api<DynamicObject>,
+        name: &str,
+    ) -> anyhow::Result<Self> {
+        let selector = kube::api::ListParams::default().labels(&format!("citrix-allowlist.io/allowlist={name}"));
         let policies = Api::<NetworkPolicy>::namespaced(client.clone(), namespace).list(&selector).await?.items;
         let config_maps = Api::<ConfigMap>::namespaced(client.clone(), namespace).list(&selector).await?.items;
-        anyhow::ensure!(!policies.is_empty(), "{resource} has no policies");
-        Ok(Self { policies, config_maps })
+        anyhow::ensure!(!policies.is_empty(), "{name} has no policies");
+        let status = resources.get(name).await?.data["status"].take();
+        Ok(Self { policies, config_maps, status })
     }
 
     /// Peers over all policies.
@@ -38,17 +61,19 @@ impl Written {
     }
 }
 
-fn bare<K: kube::Resource>(object: &mut K, name: &str, namespace: &str) {
-    let labels = object.meta().labels.clone();
+fn bare<K: Resource>(object: &mut K, name: &str, namespace: &str) {
+    let (labels, owner_references) = (object.meta().labels.clone(), object.meta().owner_references.clone());
     *object.meta_mut() = kube::api::ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some(namespace.to_owned()),
         labels,
+        // Its owner goes with it: a garbage collector would remove what it does not find the owner of.
+        owner_references,
         ..Default::default()
     };
 }
 
-/// How long the API server takes to create one such policy, one after the other.
+/// How long the API server takes to create one such policy, one after the other, in milliseconds.
 ///
 /// # Errors
 /// Where the API server refuses.
@@ -60,13 +85,22 @@ pub async fn creates(client: &Client, namespace: &str, written: &Written, runs: 
         bare(&mut policy, &format!("bare-{run}"), namespace);
         let sent = Instant::now();
         api.create(&PostParams::default(), &policy).await?;
-        sample.add(sent.elapsed());
+        sample.add_time(sent.elapsed());
     }
     Ok(sample)
 }
 
-/// How long a bare client takes for `count` resources: first their policies, then their ConfigMaps and a status each on
-/// `resources`, in parallel as the operator writes. Returns the times of the policies and of everything.
+/// How long a bare client takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Bulk {
+    /// For the policies.
+    pub policies: Duration,
+    /// For these, ConfigMaps and status.
+    pub everything: Duration,
+}
+
+/// How long a bare client takes to write what was written for each of `names`: first the policies, then the ConfigMaps,
+/// then a status and an event each on `resources`, as many at a time as the operator has in flight.
 ///
 /// # Errors
 /// Where the API server refuses.
@@ -74,47 +108,59 @@ pub async fn bulk(
     client: &Client,
     namespace: &str,
     written: &Written,
-    resources: &Api<kube::api::DynamicObject>,
+    resources: &Api<DynamicObject>,
     names: &[String],
-    parallel: usize,
-) -> anyhow::Result<(Duration, Duration)> {
+) -> anyhow::Result<Bulk> {
     let started = Instant::now();
-    let policies = Api::<NetworkPolicy>::namespaced(client.clone(), namespace);
-    let creates = names.iter().flat_map(|name| written.policies.iter().map(move |policy| (name, policy)));
-    let results: Vec<anyhow::Result<()>> = futures::stream::iter(creates.enumerate())
-        .map(|(index, (name, policy))| {
-            let mut policy = policy.clone();
-            bare(&mut policy, &format!("{name}-bare-{index}"), namespace);
-            let api = policies.clone();
-            async move { Ok(api.create(&PostParams::default(), &policy).await.map(drop)?) }
-        })
-        .buffer_unordered(parallel)
-        .collect()
-        .await;
-    results.into_iter().collect::<anyhow::Result<()>>()?;
-    let first = started.elapsed();
-    let maps = Api::<ConfigMap>::namespaced(client.clone(), namespace);
-    let results: Vec<anyhow::Result<()>> = futures::stream::iter(names.iter())
-        .map(|name| {
-            let (maps, resources) = (maps.clone(), resources.clone());
-            let config_maps = written.config_maps.clone();
-            async move {
-                for (index, mut map) in config_maps.into_iter().enumerate() {
-                    bare(&mut map, &format!("{name}-bare-{index}"), namespace);
-                    maps.create(&PostParams::default(), &map).await?;
-                }
-                let status = json!({
-                    "apiVersion": "citrix-allowlist.io/v1alpha1", "kind": "CitrixAllowlist",
-                    "metadata": { "name": name }, "status": { "problemsTotal": 1 },
-                });
-                let parameters = PatchParams::apply("bare").force();
-                resources.patch_status(name, &parameters, &Patch::Apply(&status)).await?;
-                Ok(())
-            }
-        })
-        .buffer_unordered(parallel)
-        .collect()
-        .await;
-    results.into_iter().collect::<anyhow::Result<()>>()?;
-    Ok((first, started.elapsed()))
+    create_each(client, namespace, &written.policies, names).await?;
+    let policies = started.elapsed();
+    create_each(client, namespace, &written.config_maps, names).await?;
+    let events = Api::<k8s_openapi::api::events::v1::Event>::namespaced(client.clone(), namespace);
+    all(names.iter().map(|name| {
+        let status = json!({
+            "apiVersion": "citrix-allowlist.io/v1alpha1", "kind": "CitrixAllowlist",
+            "metadata": { "name": name }, "status": written.status,
+        });
+        let event = serde_json::from_value(json!({
+            "metadata": { "name": format!("{name}-bare"), "namespace": namespace },
+            "eventTime": "2026-06-01T00:00:00.000000Z", "reportingController": "bare", "reportingInstance": "bare",
+            "action": "Apply", "reason": "Applied", "type": "Normal", "note": "everything is as it should be",
+            "regarding": { "apiVersion": "citrix-allowlist.io/v1alpha1", "kind": "CitrixAllowlist",
+                "name": name, "namespace": namespace },
+        }));
+        let events = events.clone();
+        async move {
+            let parameters = PatchParams::apply("bare").force();
+            resources.patch_status(name, &parameters, &Patch::Apply(&status)).await?;
+            events.create(&PostParams::default(), &event?).await?;
+            Ok(())
+        }
+    }))
+    .await?;
+    Ok(Bulk { policies, everything: started.elapsed() })
+}
+
+async fn create_each<K>(client: &Client, namespace: &str, objects: &[K], names: &[String]) -> anyhow::Result<()>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    let api = Api::<K>::namespaced(client.clone(), namespace);
+    let pairs = names.iter().flat_map(|name| objects.iter().enumerate().map(move |pair| (name, pair)));
+    all(pairs.map(|(name, (index, object))| {
+        let (mut object, api) = (object.clone(), api.clone());
+        bare(&mut object, &format!("{name}-bare-{index}"), namespace);
+        async move { Ok(api.create(&PostParams::default(), &object).await.map(drop)?) }
+    }))
+    .await
+}
+
+async fn all<F>(writes: impl Iterator<Item = F>) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let mut writes = futures::stream::iter(writes).buffer_unordered(IN_FLIGHT);
+    while let Some(result) = writes.next().await {
+        result?;
+    }
+    Ok(())
 }

@@ -1,7 +1,12 @@
-//! What a platform team would ask before installing, measured on a real control plane: figures that are counts or
-//! ratios where the machine's speed would enter, medians with their spread otherwise.
+//! The benchmark of the operator as a whole: what a platform team would ask before installing it, measured on the real
+//! control plane, CoreDNS and the stand-in. `make bench` runs it.
 
+pub mod candidate;
+pub mod counts;
 pub mod figures;
 pub mod floor;
+pub mod list;
+pub mod plot;
 pub mod scenarios;
 pub mod stage;
+pub mod stations;

@@ -1,25 +1,30 @@
-//! A control plane with the stand-in API, DNS and the operator, and a watch that times what becomes visible.
+//! What the operator is measured on: a real control plane, a real CoreDNS, the stand-in for the API, a DNS server that
+//! a script answers for, and a watch of our own that notes when what became visible.
 
+use super::candidate::{Candidate, Running, Surroundings};
+use super::list;
 use crate::control_plane::ControlPlane;
+use crate::coredns::CoreDns;
 use crate::dns::DnsServer;
-use crate::operator::{Operator, OperatorConfig};
-use crate::standin::{Standin, StandinConfig, Validity};
+use crate::free_port::free_port;
+use crate::standin::{Cloud, Standin, StandinConfig, Validity};
 use anyhow::Context as _;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{Api, DynamicObject, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, DynamicObject, ObjectMeta, PartialObjectMeta, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Resource};
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
-/// TTL of every name, in seconds.
-pub const TTL: u32 = 30;
+/// How many resources are created at a time.
+const CREATED_AT_A_TIME: usize = 16;
 
 /// The parts, and what has been seen.
 pub struct Stage {
@@ -29,11 +34,15 @@ pub struct Stage {
     pub client: Client,
     /// The API.
     pub standin: Standin,
-    /// DNS.
-    pub dns: DnsServer,
+    /// DNS that a script answers for.
+    pub scripted: DnsServer,
+    /// Where CoreDNS tells how much it was asked.
+    pub dns_metrics: SocketAddr,
     /// What became visible when.
     pub seen: Arc<Seen>,
-    binary: PathBuf,
+    /// Whom it is for.
+    pub candidate: Candidate,
+    coredns: CoreDns,
     watches: Vec<JoinHandle<()>>,
 }
 
@@ -48,6 +57,7 @@ struct Sighting {
     first: Instant,
     last: Instant,
     version: String,
+    changes: usize,
 }
 
 impl Seen {
@@ -55,11 +65,12 @@ impl Seen {
         let key = (kind, metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
         let (now, version) = (Instant::now(), metadata.resource_version.clone().unwrap_or_default());
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = Sighting { first: now, last: now, version: version.clone() };
+        let fresh = Sighting { first: now, last: now, version: version.clone(), changes: 1 };
         let held = objects.entry(key).or_insert(fresh);
         if held.version != version {
             held.last = now;
             held.version = version;
+            held.changes += 1;
         }
     }
 
@@ -88,6 +99,13 @@ impl Seen {
         let times: Vec<Instant> = later.collect();
         (times.len(), times.into_iter().max())
     }
+
+    /// How often objects of a kind in a namespace were seen new or changed.
+    pub fn changes(&self, kind: &'static str, namespace: &str) -> usize {
+        let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = objects.iter().filter(|((of, within, _), _)| *of == kind && within == namespace);
+        of.map(|(_, held)| held.changes).sum()
+    }
 }
 
 impl Stage {
@@ -95,35 +113,58 @@ impl Stage {
     ///
     /// # Errors
     /// Where a part does not start.
-    pub async fn set(binary: &Path) -> anyhow::Result<Self> {
-        let cluster = ControlPlane::builder().workspace_definitions()?.start().await?;
+    pub async fn set(candidate: &Candidate) -> anyhow::Result<Self> {
+        // Ten thousand resources with their objects and the versions before these are more than the default of 2 GiB.
+        let mut builder = ControlPlane::builder().etcd_flag("--quota-backend-bytes=8589934592");
+        if candidate.definitions.is_empty() {
+            builder = builder.workspace_definitions()?;
+        }
+        for file in &candidate.definitions {
+            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            let definition: CustomResourceDefinition =
+                serde_saphyr::from_str(&text).with_context(|| file.display().to_string())?;
+            builder = builder.definition(definition);
+        }
+        let cluster = builder.start().await?;
         let client = cluster.client().await?;
         let validity = Validity::Rolling(Duration::from_secs(6 * 3600));
-        let standin = Standin::start(StandinConfig { validity, ..StandinConfig::unlimited() }).await?;
-        let dns = DnsServer::start().await?;
-        dns.default_to_fixture(TTL);
+        let (global, japan) = (list::document(), list::document());
+        let standin = Standin::start(StandinConfig { validity, global, japan, ..StandinConfig::unlimited() }).await?;
+        let dns_metrics = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port()?);
+        let corefile = format!(
+            ".:{{port}} {{\n bind {{address}}\n prometheus {dns_metrics}\n file {{zones}}/root.db . {{ reload 0 }}\n}}\n"
+        );
+        let coredns = CoreDns::start(&corefile, &[("root.db", &list::zone())]).await?;
+        let scripted = DnsServer::start().await?;
+        scripted.default_to_fixture(3600);
         let seen = Arc::new(Seen::default());
         let watches = vec![
             follow::<NetworkPolicy>(&client, "NetworkPolicy", &seen),
             follow::<ConfigMap>(&client, "ConfigMap", &seen),
         ];
-        Ok(Self { cluster, client, standin, dns, seen, binary: binary.to_owned(), watches })
+        let candidate = candidate.clone();
+        Ok(Self { cluster, client, standin, scripted, dns_metrics, seen, candidate, coredns, watches })
     }
 
-    /// Starts the operator and waits until it is ready.
+    /// Starts the operator, with CoreDNS for its DNS, and waits until it is ready.
     ///
     /// # Errors
     /// Where it does not become so.
-    pub async fn operator(&self) -> anyhow::Result<Operator> {
-        let config = OperatorConfig::new(&self.binary, self.cluster.kubeconfig_path())
-            .flag("global-url", self.standin.base_url_global())
-            .flag("japan-url", self.standin.base_url_japan())
-            .flag("requests-per-minute", 100_000)
-            .flag("dns-server", self.dns.addr())
-            .switch("no-leader-election")
-            .variable("POD_NAMESPACE", "default")
-            .variable("RUST_LOG", "warn");
-        Operator::start(&config).await
+    pub async fn operator(&self) -> anyhow::Result<Running> {
+        self.operator_asking(self.coredns.address()).await
+    }
+
+    /// As [`Self::operator`], with another DNS server.
+    ///
+    /// # Errors
+    /// Where it does not become ready.
+    pub async fn operator_asking(&self, dns: SocketAddr) -> anyhow::Result<Running> {
+        let surroundings = Surroundings {
+            kubeconfig: self.cluster.kubeconfig_path().to_path_buf(),
+            dns,
+            feeds: (self.standin.base_url_global(), self.standin.base_url_japan()),
+        };
+        self.candidate.start(&surroundings).await
     }
 
     /// Makes a namespace.
@@ -139,39 +180,63 @@ impl Stage {
         Ok(())
     }
 
-    /// Creates one resource, and says when the API server had it.
+    /// Creates one resource of the candidate over all names, and says when the API server was asked to.
     ///
     /// # Errors
     /// Where the API server refuses.
-    pub async fn create(&self, namespace: &str, name: &str, spec: serde_json::Value) -> anyhow::Result<Instant> {
+    pub async fn create(&self, namespace: &str, name: &str, customer: &str) -> anyhow::Result<Instant> {
+        let text = self.candidate.resource_of(namespace, name, customer, &list::names());
+        let resource: DynamicObject = serde_saphyr::from_str(&text).context("the candidate's resource")?;
+        self.create_object(namespace, &resource).await
+    }
+
+    /// Creates one resource of this operator.
+    ///
+    /// # Errors
+    /// Where the API server refuses.
+    pub async fn create_own(&self, namespace: &str, name: &str, spec: serde_json::Value) -> anyhow::Result<Instant> {
         let resource: DynamicObject = serde_json::from_value(serde_json::json!({
             "apiVersion": "citrix-allowlist.io/v1alpha1", "kind": "CitrixAllowlist",
             "metadata": { "name": name, "namespace": namespace }, "spec": spec,
         }))?;
-        let api = resources(&self.client, namespace);
+        self.create_object(namespace, &resource).await
+    }
+
+    async fn create_object(&self, namespace: &str, resource: &DynamicObject) -> anyhow::Result<Instant> {
+        let types = resource.types.as_ref().context("apiVersion and kind")?;
+        let kind = kube::api::GroupVersionKind::try_from(types)?;
+        let of = kube::api::ApiResource::from_gvk_with_plural(&kind, &self.candidate.plural);
+        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, &of);
         let sent = Instant::now();
-        api.create(&PostParams::default(), &resource).await?;
+        api.create(&PostParams::default(), resource).await?;
         Ok(sent)
     }
 
-    /// The resources of a namespace.
-    #[must_use]
-    pub fn resources(&self, namespace: &str) -> Api<DynamicObject> {
-        resources(&self.client, namespace)
-    }
-
-    /// Changes a resource's spec.
+    /// Creates many, some at a time, with whatever creates one.
     ///
     /// # Errors
-    /// Where the API server refuses.
-    pub async fn patch(&self, namespace: &str, name: &str, spec: serde_json::Value) -> anyhow::Result<Instant> {
-        let sent = Instant::now();
-        let patch = Patch::Merge(serde_json::json!({ "spec": spec }));
-        self.resources(namespace).patch(name, &PatchParams::default(), &patch).await?;
-        Ok(sent)
+    /// Where the API server refuses one.
+    pub async fn create_all<'a, F>(&self, names: &'a [String], create: impl Fn(&'a str) -> F) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<Instant>>,
+    {
+        let mut created =
+            futures::stream::iter(names).map(|name| create(name.as_str())).buffer_unordered(CREATED_AT_A_TIME);
+        while let Some(result) = created.next().await {
+            result?;
+        }
+        Ok(())
     }
 
-    /// How many resources of a namespace say that they are ready.
+    /// This operator's resources of a namespace.
+    #[must_use]
+    pub fn resources(&self, namespace: &str) -> Api<DynamicObject> {
+        let kind = kube::api::GroupVersionKind::gvk("citrix-allowlist.io", "v1alpha1", "CitrixAllowlist");
+        let kind = kube::api::ApiResource::from_gvk_with_plural(&kind, "citrixallowlists");
+        Api::namespaced_with(self.client.clone(), namespace, &kind)
+    }
+
+    /// How many of this operator's resources of a namespace say that they are ready.
     ///
     /// # Errors
     /// Where the API server does not answer.
@@ -196,6 +261,16 @@ impl Stage {
         }
         Ok(())
     }
+
+    /// Publishes a list that differs for everybody.
+    pub fn publish_another_list(&self) {
+        self.standin.edit(Cloud::Global, |document| {
+            let mut endpoints = document.services.iter_mut().flat_map(|service| &mut service.endpoints);
+            if let Some(endpoint) = endpoints.next() {
+                endpoint.ips.push(format!("20.200.{}.1", endpoint.ips.len()));
+            }
+        });
+    }
 }
 
 impl Drop for Stage {
@@ -206,21 +281,11 @@ impl Drop for Stage {
     }
 }
 
-fn resources(client: &Client, namespace: &str) -> Api<DynamicObject> {
-    let kind = kube::api::ApiResource {
-        group: "citrix-allowlist.io".to_owned(),
-        version: "v1alpha1".to_owned(),
-        api_version: "citrix-allowlist.io/v1alpha1".to_owned(),
-        kind: "CitrixAllowlist".to_owned(),
-        plural: "citrixallowlists".to_owned(),
-    };
-    Api::namespaced_with(client.clone(), namespace, &kind)
-}
-
 fn follow<K>(client: &Client, kind: &'static str, seen: &Arc<Seen>) -> JoinHandle<()>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + serde::de::DeserializeOwned + 'static,
 {
+    // Metadata alone is asked for: the watch must cost the API server little.
     let (api, seen) = (Api::<PartialObjectMeta<K>>::all(client.clone()), Arc::clone(seen));
     tokio::spawn(async move {
         let events = watcher(api, watcher::Config::default()).default_backoff().applied_objects();
@@ -233,29 +298,4 @@ where
             })
             .await;
     })
-}
-
-/// What the kernel says of a process.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
-    /// Memory resident now, in bytes.
-    pub resident: u64,
-    /// Processor time used so far.
-    pub processor: Duration,
-}
-
-/// Reads what a process has used so far from `/proc`.
-///
-/// # Errors
-/// Where it has ended.
-pub fn usage(process: u32) -> anyhow::Result<Usage> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // Fields after the name, which may hold anything and ends with the last parenthesis: utime and stime, in ticks of
-    // a hundredth of a second on every Linux.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).context("/proc/stat");
-    let processor = Duration::from_millis((ticks(11)? + ticks(12)?) * 10);
-    Ok(Usage { resident: resident.unwrap_or(0u64) * 1024, processor })
 }

@@ -1,90 +1,159 @@
-//! `make bench`: measures the operator, and writes `docs/benchmarks.md` and a JSON file beside it.
+//! `make bench`: measures the operator, and writes `docs/benchmarks.md` with its numbers and its plot beside it.
+//!
+//! Environment: `BENCH_OPERATOR` names the binary; `QUICK=1` measures less; `CANDIDATE` is a file that describes another
+//! operator, which is measured instead, into `benchmarks-<name>.md` where `BENCH_OUT` says (`docs` otherwise);
+//! `BENCH_ONLY` names the parts to measure, with commas between.
 
 use anyhow::Context as _;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use test_support::bench::figures::{Report, milliseconds};
-use test_support::bench::{scenarios, stage::Stage};
+use test_support::bench::candidate::Candidate;
+use test_support::bench::figures::Report;
+use test_support::bench::{plot, scenarios, stage::Stage, stations};
 use test_support::tools::workspace_root;
 
 /// How much is measured.
 struct Extent {
     runs: usize,
     crowds: &'static [usize],
+    repeats: usize,
     quiet: Duration,
+    growth: &'static [usize],
+    names_of_large: usize,
+}
+
+const QUICK: Extent = Extent {
+    runs: 20,
+    crowds: &[100],
+    repeats: 1,
+    quiet: Duration::from_secs(30),
+    growth: &[50, 200],
+    names_of_large: 20,
+};
+
+const FULL: Extent = Extent {
+    runs: 100,
+    crowds: &[100, 1000],
+    repeats: 3,
+    quiet: Duration::from_secs(60),
+    growth: &[100, 300, 1000, 3000, 10_000],
+    names_of_large: 20,
+};
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let quick = std::env::var_os("QUICK").is_some();
-    let extent = if quick {
-        Extent { runs: 20, crowds: &[100], quiet: Duration::from_secs(30) }
-    } else {
-        Extent { runs: 100, crowds: &[100, 1000], quiet: Duration::from_secs(60) }
+    let started = Instant::now();
+    let quick = variable("QUICK").is_some();
+    let extent = if quick { QUICK } else { FULL };
+    let binary = PathBuf::from(variable("BENCH_OPERATOR").context("BENCH_OPERATOR names the operator's binary")?);
+    let candidate = match variable("CANDIDATE") {
+        Some(file) => Candidate::read(Path::new(&file))?,
+        None => Candidate::own(&binary),
     };
-    let binary = PathBuf::from(std::env::var("BENCH_OPERATOR").context("BENCH_OPERATOR names the operator's binary")?);
+    let only = variable("BENCH_ONLY");
+    let wanted = |part: &str| only.as_ref().is_none_or(|only| only.split(',').any(|wanted| wanted == part));
     let mut report = Report { circumstances: circumstances(quick), ..Report::default() };
+    report.circumstances.insert("operator".to_owned(), candidate.name.clone());
 
-    eprintln!("one resource at a time");
-    let stage = Stage::set(&binary).await?;
-    scenarios::single(&stage, &mut report, extent.runs).await?;
-    scenarios::answer(&stage, &mut report, extent.runs.div_ceil(2)).await?;
-    drop(stage);
-    for count in extent.crowds {
-        eprintln!("{count} resources");
-        // A control plane of its own each: what an earlier crowd left behind would be part of the figure.
-        let stage = Stage::set(&binary).await?;
-        scenarios::many(&stage, &mut report, *count, extent.quiet).await?;
+    if wanted("single") {
+        part(started, "one resource at a time");
+        let stage = Stage::set(&candidate).await?;
+        scenarios::single(&stage, &mut report, extent.runs).await?;
+        if candidate.own {
+            scenarios::answer(&stage, &mut report, extent.runs.div_ceil(4)).await?;
+        }
     }
-    eprintln!("the program itself");
-    program(&binary, &mut report)?;
+    if wanted("crowd") {
+        for count in extent.crowds {
+            part(started, &format!("{count} resources"));
+            scenarios::crowd(&candidate, &mut report, *count, extent.quiet, extent.repeats).await?;
+        }
+    }
+    if candidate.own && wanted("large") {
+        part(started, "one large resource");
+        let stage = Stage::set(&candidate).await?;
+        scenarios::large(&stage, &mut report, extent.names_of_large, 5).await?;
+    }
+    if candidate.own && wanted("growth") {
+        part(started, "ever more resources");
+        scenarios::growth(&candidate, &mut report, extent.growth).await?;
+    }
+    if candidate.own && wanted("program") {
+        part(started, "the program itself");
+        let target = variable("CARGO_TARGET_DIR").map_or_else(|| workspace_root().join("target"), PathBuf::from);
+        scenarios::program(&binary, &target.join("shipped/release/citrix-allowlist"), &mut report)?;
+        stations::times(&target.join("stations.txt"), &mut report)?;
+        stations::instructions(&target.join("instructions.json"), &mut report)?;
+        stations::growth(&mut report);
+    }
+    let minutes = started.elapsed().as_secs_f64() / 60.0;
+    report.circumstances.insert("took".to_owned(), format!("{minutes:.0} minutes beside the micro-benchmarks"));
+    write(&candidate, &report)
+}
 
-    let folder = workspace_root().join("docs");
-    std::fs::write(folder.join("benchmarks.md"), report.markdown())?;
-    std::fs::write(folder.join("benchmarks.json"), serde_json::to_string_pretty(&report)? + "\n")?;
+fn part(started: Instant, what: &str) {
+    eprintln!("[{:>4} s] {what}", started.elapsed().as_secs());
+}
+
+fn write(candidate: &Candidate, report: &Report) -> anyhow::Result<()> {
+    let folder = variable("BENCH_OUT").map_or_else(|| workspace_root().join("docs"), PathBuf::from);
+    std::fs::create_dir_all(&folder)?;
+    let stem = if candidate.own { "benchmarks".to_owned() } else { format!("benchmarks-{}", candidate.name) };
+    std::fs::write(folder.join(format!("{stem}.md")), report.markdown())?;
+    std::fs::write(folder.join(format!("{stem}.json")), serde_json::to_string_pretty(report)? + "\n")?;
+    if !report.series.is_empty() {
+        std::fs::write(folder.join(format!("{stem}.svg")), plot::svg(&report.series))?;
+    }
+    eprintln!("written to {}", folder.join(format!("{stem}.md")).display());
     println!("{}", report.markdown());
     Ok(())
 }
 
-fn program(binary: &Path, report: &mut Report) -> anyhow::Result<()> {
-    let bytes = std::fs::metadata(binary)?.len();
-    let size = bytes as f64 / f64::from(1 << 20);
-    let mut starts: Vec<f64> = Vec::new();
-    for _ in 0..20 {
-        let started = Instant::now();
-        let status = Command::new(binary).arg("--version").stdout(std::process::Stdio::null()).status()?;
-        anyhow::ensure!(status.success(), "--version failed");
-        starts.push(milliseconds(started.elapsed()));
-    }
-    starts.sort_by(f64::total_cmp);
-    report.note(
-        "binary / start of a command",
-        format!("{size:.1} MiB / {:.1} ms", starts[starts.len() / 2]),
-        "15 MB / 10 ms",
-        &[("binary_mib", size), ("start_ms", starts[starts.len() / 2])],
-    );
-    Ok(())
-}
-
-fn circumstances(quick: bool) -> Vec<(String, String)> {
+/// Where, when and of what.
+fn circumstances(quick: bool) -> BTreeMap<String, String> {
     let output = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().ok()?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()).filter(|text| !text.is_empty())
     };
+    let of_tool = |program: &str, arguments: &[&str]| {
+        let program = test_support::tool(program).ok()?.display().to_string();
+        let text = output(&program, arguments)?;
+        text.lines().next().map(str::to_owned)
+    };
     let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let unknown = || "unknown".to_owned();
-    vec![
-        (
-            "date".to_owned(),
-            jiff::Timestamp::now().round(jiff::Unit::Second).map_or_else(|_| unknown(), |now| now.to_string()),
-        ),
-        ("commit".to_owned(), output("git", &["rev-parse", "--short", "HEAD"]).unwrap_or_else(unknown)),
-        ("machine".to_owned(), format!("{cores} cores,{}", model.trim_start_matches([' ', '\t', ':']))),
-        ("compiler".to_owned(), output("rustc", &["--version"]).unwrap_or_else(unknown)),
-        ("extent".to_owned(), if quick { "quick" } else { "full" }.to_owned()),
-    ]
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let memory =
+        memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let dirty = output("git", &["status", "--porcelain", "--untracked-files=no"]).is_some();
+    let commit = output("git", &["rev-parse", "--short", "HEAD"]);
+    let now = jiff::Timestamp::now().round(jiff::Unit::Second).ok();
+    let mut known: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut put = |name: &str, value: Option<String>| known.insert(name.to_owned(), value);
+    put("date", now.map(|now| now.to_string()));
+    put("commit", commit.map(|commit| if dirty { format!("{commit}, with changes") } else { commit }));
+    put(
+        "machine",
+        Some(format!(
+            "{cores} cores,{}, {:.0} GiB",
+            model.trim_start_matches([' ', '\t', ':']).trim_start_matches(' '),
+            memory.unwrap_or(0.0) / f64::from(1 << 20)
+        )),
+    );
+    put("load when it began", load.split_whitespace().next().map(|load| format!("{load} (0 on a quiet machine)")));
+    put("compiler", output("rustc", &["--version"]));
+    put("etcd", of_tool("etcd", &["--version"]));
+    put("kube-apiserver", of_tool("kube-apiserver", &["--version"]));
+    put("CoreDNS", of_tool("coredns", &["-version"]));
+    put("extent", Some(if quick { "quick" } else { "full" }.to_owned()));
+    known.into_iter().map(|(name, value)| (name, value.unwrap_or_else(|| "unknown".to_owned()))).collect()
 }

@@ -1,0 +1,132 @@
+//! The first resource, the next ones, and one whose list has to be fetched.
+
+use super::{LIMIT, POLICY};
+use crate::bench::figures::{Report, Sample, milliseconds};
+use crate::bench::floor::{self, Written};
+use crate::bench::stage::Stage;
+use anyhow::Context as _;
+use std::time::Duration;
+
+/// Creates a resource, and says how long after that its policy was visible.
+pub(super) async fn policy_after(
+    stage: &Stage,
+    namespace: &str,
+    name: &str,
+    customer: &str,
+) -> anyhow::Result<Duration> {
+    let sent = stage.create(namespace, name, customer).await?;
+    let policy = stage.candidate.policy_of(name);
+    stage.until(&policy, LIMIT, |seen| seen.first(POLICY, namespace, &policy).is_some()).await?;
+    let seen = stage.seen.first(POLICY, namespace, &policy).context("seen")?;
+    Ok(seen.saturating_duration_since(sent))
+}
+
+/// Each `runs` times, the first a fifth as often.
+///
+/// # Errors
+/// Where something does not come about.
+pub async fn single(stage: &Stage, report: &mut Report, runs: usize) -> anyhow::Result<()> {
+    let mut first = Sample::default();
+    for run in 0..=runs.div_ceil(5) {
+        // A namespace each, and no other resource anywhere: nothing but the list is known when the operator starts.
+        let namespace = format!("first-{run}");
+        stage.namespace(&namespace).await?;
+        let operator = stage.operator().await?;
+        let took = policy_after(stage, &namespace, "one", "benchcust").await?;
+        // The first of all brings the list.
+        if run > 0 {
+            first.add_time(took);
+        }
+        // What is saved is saved after the answer is used.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        drop(operator);
+        remove(stage, &namespace, "one").await?;
+    }
+    report.note(
+        "first resource → policy visible; names asked for the first time, list cached",
+        first.times(),
+        "60 ms p50",
+        Some(first.median() <= 60.0),
+        &[("p50_ms", first.median()), ("p99_ms", first.percentile(99)), ("runs", first.count() as f64)],
+    );
+
+    let operator = stage.operator().await?;
+    stage.namespace("next").await?;
+    policy_after(stage, "next", "known", "benchcust").await?;
+    let written = Written::policy(&stage.client, "next", &stage.candidate.policy_of("known")).await?;
+    let mut next = Sample::default();
+    for run in 0..runs {
+        next.add_time(policy_after(stage, "next", &format!("next-{run}"), "benchcust").await?);
+    }
+    let bare = floor::creates(&stage.client, "next", &written, runs).await?;
+    let ratio = |percent| next.percentile(percent) / bare.percentile(percent).max(1e-6);
+    report.note(
+        "next resource over the same names → policy visible",
+        format!(
+            "{}; a bare write of its {} peers: p50 {:.1} ms, p99 {:.1} ms; {:.2} and {:.2} times that",
+            next.times(),
+            written.peers(),
+            bare.median(),
+            bare.percentile(99),
+            ratio(50),
+            ratio(99)
+        ),
+        "1.5 times one bare write",
+        Some(ratio(50) <= 1.5 && ratio(99) <= 1.5),
+        &[
+            ("p50_ms", next.median()),
+            ("p99_ms", next.percentile(99)),
+            ("bare_p50_ms", bare.median()),
+            ("bare_p99_ms", bare.percentile(99)),
+            ("ratio_p50", ratio(50)),
+            ("ratio_p99", ratio(99)),
+        ],
+    );
+    if stage.candidate.own {
+        fetched(stage, report, &next, runs).await?;
+    }
+    drop(operator);
+    Ok(())
+}
+
+async fn fetched(stage: &Stage, report: &mut Report, next: &Sample, runs: usize) -> anyhow::Result<()> {
+    let mut fetched = Sample::default();
+    for run in 0..runs.div_ceil(4) {
+        fetched.add_time(policy_after(stage, "next", &format!("fetched-{run}"), &format!("new{run}")).await?);
+    }
+    let mut trips = Sample::default();
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    for run in 0..runs.div_ceil(4) {
+        let started = std::time::Instant::now();
+        let url = format!("{}/v2/allowlist?customerId=trip{run}", stage.standin.base_url_global());
+        client.get(url).send().await?.error_for_status()?.bytes().await?;
+        trips.add(milliseconds(started.elapsed()));
+    }
+    let more = fetched.median() - next.median();
+    report.note(
+        "next resource of a customer whose list has to be fetched → policy visible",
+        format!(
+            "{}; {more:.1} ms more than without, a round trip to the API is {:.1} ms",
+            fetched.times(),
+            trips.median()
+        ),
+        "one round trip to the API more",
+        None,
+        &[("p50_ms", fetched.median()), ("more_ms", more), ("round_trip_ms", trips.median())],
+    );
+    Ok(())
+}
+
+/// Deletes a resource and its policy, which no operator is there to prune.
+async fn remove(stage: &Stage, namespace: &str, name: &str) -> anyhow::Result<()> {
+    use k8s_openapi::api::networking::v1::NetworkPolicy;
+    use kube::api::{Api, DeleteParams};
+    if stage.candidate.own {
+        stage.resources(namespace).delete(name, &DeleteParams::default()).await?;
+    }
+    let policies: Api<NetworkPolicy> = Api::namespaced(stage.client.clone(), namespace);
+    match policies.delete(&stage.candidate.policy_of(name), &DeleteParams::default()).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => Ok(other.map(drop)?),
+    }
+}
