@@ -17,6 +17,7 @@ pub mod rights;
 pub mod standin;
 pub mod stepped_clock;
 pub mod tools;
+pub mod webhook;
 
 pub use control_plane::{ControlPlane, shared_control_plane};
 pub use tools::tool;
