@@ -61,11 +61,14 @@ impl<K, V> Recent<K, V> {
     }
 }
 
+/// What a plan is made of, beside what is in a selection already.
+type PlanOf = (Arc<Selection>, Arc<Addresses>, Arc<ClusterFacts>);
+
 /// What the stations between a list and its objects made last.
 #[derive(Debug, Default)]
 pub(super) struct Decisions {
     selections: Recent<(CitrixAllowlistSpec, Arc<Allowlist>, Arc<Guard>), Selection>,
-    plans: Recent<(Arc<Selection>, Arc<Addresses>, Arc<ClusterFacts>), Plan>,
+    plans: Recent<PlanOf, Plan>,
     contents: Recent<(Arc<Plan>, LabelSelector, PreviousLayout), Content>,
 }
 
