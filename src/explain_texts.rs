@@ -1,8 +1,11 @@
-//! What each reason and each kind of problem means, and what a person can do: one table that `explain` prints and the
-//! documentation repeats. Pure.
+//! What each reason, each kind of problem and each alert means, and what a person can do: one table that `explain` prints
+//! and the documentation repeats. Pure.
+
+mod alerts;
 
 use crate::crd::ProblemKind;
 use crate::reason::Reason;
+pub use alerts::{Alert, alert};
 
 /// An explanation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,12 +162,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_kind_and_reason_has_sentences_of_its_own() {
+    fn every_kind_reason_and_alert_has_sentences_of_its_own() {
         let problems = ProblemKind::ALL.map(problem);
         let reasons = Reason::ALL.map(reason);
         assert_eq!(problems.iter().map(|text| text.means).collect::<BTreeSet<_>>().len(), ProblemKind::ALL.len());
         assert_eq!(reasons.iter().map(|text| text.means).collect::<BTreeSet<_>>().len(), Reason::ALL.len());
-        for text in problems.iter().chain(&reasons) {
+        let alerts = Alert::ALL.map(alert);
+        assert_eq!(alerts.iter().map(|text| text.means).collect::<BTreeSet<_>>().len(), Alert::ALL.len());
+        for text in problems.iter().chain(&reasons).chain(&alerts) {
             assert!(text.means.ends_with('.') && text.remedy.ends_with('.'), "{text:?}");
         }
         assert_eq!(reason_of("NoMatch"), Some(Reason::NoMatch));

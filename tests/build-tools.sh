@@ -7,6 +7,7 @@
 #         helm coredns kwok kubeconform cyclonus actionlint          (pinned in tests/tools)
 #         cargo-deny                                                 (pinned here)
 #         helm3 glua                                                 (pinned in tests/tools-helm3)
+#         jq                                                         (pinned in tests/tools-jq)
 #         kube-score                                                 (pinned in tests/tools-lint)
 #         prometheus promtool                                        (out of Debian's package `prometheus`)
 # Groups: controlplane  what starts a Kubernetes API server
@@ -15,7 +16,7 @@
 #         check         what `make check` needs
 #         all           everything
 #
-# In a group, what the machine already has is left out: kubectl, prometheus, promtool and cargo-deny on PATH, what
+# In a group, what the machine already has is left out: kubectl, jq, prometheus, promtool and cargo-deny on PATH, what
 # KUBEBUILDER_ASSETS holds, and the control plane where CITRIX_ALLOWLIST_TEST_KUBECONFIG or KUBECONFIG names a cluster. A
 # name is always built.
 #
@@ -46,6 +47,7 @@ describe() {
     actionlint) module=tools package=github.com/rhysd/actionlint/cmd/actionlint cold="5 s" ;;
     helm3) module=tools-helm3 package=helm.sh/helm/v3/cmd/helm cold="50 s" ;;
     glua) module=tools-helm3 package=github.com/yuin/gopher-lua/cmd/glua cold="3 s" ;;
+    jq) module=tools-jq package=github.com/itchyny/gojq/cmd/gojq cold="10 s" ;;
     kube-score) module=tools-lint package=github.com/zegl/kube-score/cmd/kube-score cold="25 s" ;;
     prometheus | promtool) module=debian package=prometheus cold="5 s" ;;
     cargo-deny) module=cargo package="cargo-deny@$cargo_deny_version" cold="5 min" ;;
@@ -131,6 +133,7 @@ programs_of() {
     test)
         control_plane_programs
         printf '%s\n' coredns cyclonus helm helm3 glua kubeconform kube-score actionlint
+        command -v jq >/dev/null || echo jq
         prometheus_programs
         ;;
     demo)
@@ -142,7 +145,7 @@ programs_of() {
         ;;
     all)
         printf '%s\n' etcd kube-apiserver kube-controller-manager kubectl \
-            helm coredns kwok kubeconform cyclonus actionlint helm3 glua kube-score prometheus promtool cargo-deny
+            helm coredns kwok kubeconform cyclonus actionlint helm3 glua jq kube-score prometheus promtool cargo-deny
         ;;
     *) echo "$1" ;;
     esac

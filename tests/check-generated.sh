@@ -8,8 +8,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Each generated file, and the command that prints it.
-files=(crds/citrixallowlists.yaml docs/reference/cli.md docs/metrics.md docs/reasons.md)
-commands=(crd "reference commands" "reference metrics" "reference reasons")
+files=(crds/citrixallowlists.yaml docs/reference/cli.md docs/reference/citrixallowlist.md docs/metrics.md docs/reasons.md docs/problems.md
+    docs/alerts.md)
+commands=(crd "reference commands" "reference resource" "reference metrics" "reference reasons" "reference problems" "reference alerts")
 
 case "${1:-}" in
 --write | "") ;;

@@ -44,7 +44,7 @@ echo "building every test"
 cargo test --workspace --locked --no-run --quiet
 
 # The slowest first, so that no long one is left alone at the end.
-first=(chart main_job faults dns_truths)
+first=(chart main_job faults docs dns_truths)
 names=()
 for path in tests/*.rs tests/*/main.rs tests/support/tests/*.rs; do
     [[ -e "$path" ]] || continue

@@ -124,12 +124,17 @@ fn sentence(error: &anyhow::Error) -> String {
     for cause in error.chain() {
         let text = cause.to_string();
         // A parser may draw the place under its sentence; manifests say a line for each thing that is wrong.
-        let text = if cause.is::<items::Refused>() { &*text } else { text.lines().next().unwrap_or_default() };
+        let text = match cause {
+            _ if cause.is::<items::Refused>() => text,
+            // A webhook's reason often stands under a line of its own.
+            _ if cause.is::<CallError>() => text.split_whitespace().collect::<Vec<_>>().join(" "),
+            _ => text.lines().next().unwrap_or_default().to_owned(),
+        };
         if sentence.is_empty() {
-            sentence.push_str(text);
-        } else if !sentence.contains(text) {
+            sentence.push_str(&text);
+        } else if !sentence.contains(&text) {
             sentence.push_str(": ");
-            sentence.push_str(text);
+            sentence.push_str(&text);
         }
         if cause.is::<CallError>() {
             // It says all that a person can use: below it stands the answer's every field.

@@ -8,6 +8,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -119,8 +120,14 @@ fn reason(error: &reqwest::Error) -> String {
 }
 
 fn parsed(text: &str) -> Result<DebugState, String> {
-    let state: DebugState =
-        serde_json::from_str(text).map_err(|error| format!("this is not the operator's memory ({error})"))?;
+    let wrong = |error: serde_json::Error| format!("this is not the operator's memory ({error})");
+    // A terminal obeys some characters, and nothing that the operator remembers holds any.
+    let raw = |character: char| character.is_control() && !character.is_ascii_whitespace();
+    let escaped = text.contains("\\u00");
+    if escaped || text.chars().any(raw) {
+        return Err("this is not the operator's memory (it holds control characters)".to_owned());
+    }
+    let state: DebugState = serde_json::from_str(text).map_err(wrong)?;
     if state.version == VERSION {
         Ok(state)
     } else {
@@ -163,16 +170,40 @@ async fn pods(client: &Client, namespace: Option<&str>) -> Result<Vec<(String, S
     let leases = leases.map_err(|error| error.to_string())?;
     let holders = leases.iter().filter_map(|lease| {
         let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
-        Some((lease.namespace()?, lease::pod_of(holder)?.to_owned()))
+        let pod = lease::pod_of(holder).filter(|pod| is_name(pod))?;
+        Some((lease.namespace()?, pod.to_owned()))
     });
     let holders: Vec<_> = holders.collect();
     if !holders.is_empty() {
-        return Ok(holders);
+        return of_one_namespace(holders);
     }
     let labelled = ListParams::default().labels(POD_LABELS);
     let found = list::<Pod>(client, namespace, &labelled).await.map_err(|error| error.to_string())?;
     let running = |pod: &&Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
-    Ok(found.iter().filter(running).filter_map(|pod| Some((pod.namespace()?, pod.name_any()))).collect())
+    of_one_namespace(found.iter().filter(running).filter_map(|pod| Some((pod.namespace()?, pod.name_any()))).collect())
+}
+
+/// Whether this can be a pod's name: it becomes part of a path, and whoever may write a Lease has chosen it.
+fn is_name(pod: &str) -> bool {
+    let allowed =
+        |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || "-.".contains(character);
+    !pod.is_empty() && pod.len() <= 253 && pod.chars().all(allowed)
+}
+
+/// Any tenant may make a Lease of that name, or a pod with those labels. So what is found in several namespaces counts only
+/// in the one that the documentation installs to; else the person has to say.
+fn of_one_namespace(mut found: Vec<(String, String)>) -> Result<Vec<(String, String)>, String> {
+    if found.iter().any(|(namespace, _)| namespace == USUAL_NAMESPACE) {
+        found.retain(|(namespace, _)| namespace == USUAL_NAMESPACE);
+    }
+    let namespaces: BTreeSet<&str> = found.iter().map(|(namespace, _)| namespace.as_str()).collect();
+    if namespaces.len() > 1 {
+        let list = namespaces.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(format!(
+            "something that looks like the operator is in {list}: --operator-namespace says which is it"
+        ));
+    }
+    Ok(found)
 }
 
 async fn list<K>(client: &Client, namespace: Option<&str>, parameters: &ListParams) -> Result<Vec<K>, CallError>

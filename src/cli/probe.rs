@@ -24,7 +24,7 @@ pub(super) struct ProbeArguments {
     /// What is expected
     #[arg(value_enum)]
     expected: Expected,
-    // No flags: a flag has an environment variable, and Kubernetes sets CITRIX_ALLOWLIST_PORT for a Service of that name.
+    // No flag: a flag has an environment variable, and Kubernetes sets CITRIX_ALLOWLIST_PORT for a Service of that name.
     /// IP address of the operator, or of its Service
     address: IpAddr,
     /// Port that it serves /readyz on
@@ -43,8 +43,12 @@ enum Expected {
     CutOff,
 }
 
+/// The longest that one may try: whoever waits for it has given up by then.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 fn period(text: &str) -> Result<Duration, String> {
-    Period::try_from(text.to_owned()).map(Period::duration)
+    let period = Period::try_from(text.to_owned()).map(Period::duration)?;
+    if period > LONGEST { Err(format!("{text} is too long: at most 1h is allowed")) } else { Ok(period) }
 }
 
 pub(super) fn run(arguments: &ProbeArguments) -> anyhow::Result<ExitCode> {
@@ -67,8 +71,12 @@ async fn probe(expected: Expected, address: SocketAddr, within: Duration) -> (bo
             (Expected::CutOff, Err(_)) => failures += 1,
             _ => failures = 0,
         }
-        if failures == FAILURES {
-            return (true, format!("enforced: {address} is out of reach, as the NetworkPolicy says"));
+        // Some CNIs drop packets, others refuse connections; what it was is told, since a Service without a ready pod refuses
+        // them too.
+        if let Err(error) = &answer
+            && failures == FAILURES
+        {
+            return (true, format!("enforced: {address} is out of reach, as the NetworkPolicy says ({error})"));
         }
         if Instant::now() + PAUSE >= deadline {
             return (false, unmet(expected, address, &answer));

@@ -1,8 +1,11 @@
 //! The references in `docs/` as Markdown, from the definitions themselves; that of all commands from what `--help` prints.
 //! Pure.
 
+mod alerts;
 mod metrics;
+mod problems;
 mod reasons;
+mod resource;
 
 use clap::builder::StyledStr;
 use clap::{Arg, Command, ValueEnum};
@@ -18,6 +21,12 @@ pub enum Subject {
     Metrics,
     /// All reasons of conditions and events
     Reasons,
+    /// The resource, field by field
+    Resource,
+    /// All kinds of problems
+    Problems,
+    /// All alerts
+    Alerts,
 }
 
 /// One whole reference.
@@ -27,6 +36,9 @@ pub fn markdown(subject: Subject, command: &Command) -> String {
         Subject::Commands => commands(command),
         Subject::Metrics => metrics::markdown(),
         Subject::Reasons => reasons::markdown(),
+        Subject::Resource => resource::markdown(),
+        Subject::Problems => problems::markdown(),
+        Subject::Alerts => alerts::markdown(),
     }
 }
 

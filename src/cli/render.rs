@@ -11,7 +11,7 @@ use super::surroundings::SurroundingArguments;
 use super::validate::Validator;
 use crate::crd::CitrixAllowlist;
 use crate::feed::Allowlist;
-use crate::net::DomainName;
+use crate::net::{Direction, DomainName};
 use anyhow::Context as _;
 use clap::Args;
 use std::fmt::Write as _;
@@ -143,6 +143,7 @@ impl<W: io::Write> Work<W> {
                     ours += 1;
                     let (resource, known) = (&read.resource, Known::default());
                     let worked = compute(resource, &read.place, &mut self.sources, surroundings, &known, &[])?;
+                    fit_to_replace(&read, &worked)?;
                     note(&read, &worked.computed);
                     answer.add(resource, &worked.computed)?;
                 }
@@ -153,10 +154,35 @@ impl<W: io::Write> Work<W> {
     }
 }
 
+/// Whoever applies a ResourceList deletes what it does not hold: it must not hold less than the controller would keep.
+fn fit_to_replace(read: &Read, worked: &Worked) -> anyhow::Result<()> {
+    let name = format!("{}: {}", read.place, full_name(&read.resource));
+    if read.resource.spec.suspend {
+        anyhow::bail!(
+            "{name}: spec.suspend is true: what is applied is to stay as it is, which a ResourceList cannot say; leave the resource out"
+        );
+    }
+    if let Some(first) = worked.unanswered.first() {
+        let count = worked.unanswered.len();
+        let names = crate::status::plural(count, "name", "names");
+        anyhow::bail!(
+            "{name}: {count} {names} got no answer, {first} for one: the list would lose addresses that are in use; try again, or see --dns-server and --hosts"
+        );
+    }
+    if let Some(direction) = Direction::ALL.into_iter().find(|direction| worked.computed.keeps(*direction)) {
+        anyhow::bail!(
+            "{name}: nothing {direction} could be opened, by the vendor's failure or DNS's: the controller keeps what is applied, which a ResourceList cannot say"
+        );
+    }
+    Ok(())
+}
+
 /// What came of a resource.
 pub(super) struct Worked {
     pub allowlist: Allowlist,
     pub computed: Computed,
+    /// Names that no server has answered, so that nothing is known of them but that.
+    pub unanswered: Vec<DomainName>,
     /// Addresses that stand, and that the newest answers do not have.
     pub missing: Vec<(DomainName, IpAddr)>,
 }
@@ -175,8 +201,10 @@ pub(super) fn compute(
     let selection = pipeline::select(resource, &allowlist, surroundings).with_context(place)?;
     let answered = sources.addresses(&selection.names, known, &surroundings.guard).with_context(place)?;
     let applied = applied.iter().map(String::as_str);
+    let unanswered = answered.addresses.by_name.iter().filter(|(_, known)| !known.state.is_definitive());
+    let unanswered = unanswered.map(|(name, _)| name.clone()).collect();
     let computed = pipeline::compute(resource, &selection, &answered.addresses, surroundings, applied);
-    Ok(Worked { allowlist, computed: computed.with_context(place)?, missing: answered.missing })
+    Ok(Worked { allowlist, computed: computed.with_context(place)?, unanswered, missing: answered.missing })
 }
 
 /// Says on standard error what the objects do not: nothing is dropped in silence.

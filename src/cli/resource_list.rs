@@ -49,14 +49,12 @@ impl Answer {
     /// # Errors
     /// Where an object does not serialise, which none fails to.
     pub fn add(&mut self, resource: &CitrixAllowlist, computed: &Computed) -> anyhow::Result<()> {
-        if !resource.spec.suspend {
-            let objects = computed.applied(resource.spec.mode);
-            for policy in &objects.policies {
-                self.items.push(serde_json::to_value(policy)?);
-            }
-            for config_map in &objects.config_maps {
-                self.items.push(serde_json::to_value(config_map)?);
-            }
+        let objects = computed.applied(resource.spec.mode);
+        for policy in &objects.policies {
+            self.items.push(serde_json::to_value(policy)?);
+        }
+        for config_map in &objects.config_maps {
+            self.items.push(serde_json::to_value(config_map)?);
         }
         self.results.extend(computed.problems.iter().take(MOST_RESULTS).map(|problem| result(resource, problem)));
         Ok(())

@@ -1,5 +1,7 @@
 //! Carries out writes, each under the one field manager and each only while this process leads.
 
+mod heritage;
+
 use super::changes::{Change, Desired, Precondition};
 use super::client::{CallError, deadline};
 use super::lease::Leadership;
@@ -180,48 +182,23 @@ impl Writer {
         }
     }
 
-    /// Something has the name. Ours by uid of its owner (its labels were cut off), left by a forerunner of its owner, or
-    /// handed over by its annotation: then it is applied over; else it stays as it is.
+    /// Something has the name. Ours by uid of its owner (its labels were cut off), or handed over by its annotation:
+    /// then it is applied over; else it stays as it is.
     async fn take_over<K: Owned>(&self, owner: &OwnerIdentity, key: &ObjectKey, object: &K) -> Result<(), WriteError> {
         let Some(found) = self.call(key, self.api::<K>(key).get_opt(&key.name)).await? else {
             return Err(WriteError::Changed(key.clone()));
         };
         let observed = K::fold(&found);
         let ours = observed.owner.as_ref().is_some_and(|controller| controller.uid == owner.uid);
-        let left_over = observed.owner.as_ref().is_some_and(|controller| is_forerunner(owner, controller));
         let handed_over = found.annotations().get(ADOPT_ANNOTATION).is_some_and(|value| value == "true");
         let free = super::digest::controller_of(found.meta()).is_none();
         if found.meta().deletion_timestamp.is_some() {
             return Err(WriteError::Changed(key.clone()));
         }
-        if left_over {
-            let was = self.inherit(key, object, &Precondition::from(&observed)).await?;
-            return self.update(key, object, &was).await;
-        }
         if !(ours || handed_over && free) {
             return Err(WriteError::NotOurs(key.clone()));
         }
         self.update(key, object, &Precondition::from(&observed)).await
-    }
-
-    /// Puts the owner of `object` in the place of a forerunner, and nothing else: an object may have one controller, and
-    /// an apply takes no reference away that was there before it. From here on no garbage collector waits for it.
-    async fn inherit<K: Owned>(
-        &self,
-        key: &ObjectKey,
-        object: &K,
-        was: &Precondition,
-    ) -> Result<Precondition, WriteError> {
-        let patch = Patch::Merge(serde_json::json!({ "metadata": {
-            "resourceVersion": was.resource_version,
-            "ownerReferences": object.meta().owner_references,
-        } }));
-        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let inherited = self.call(key, self.api::<K>(key).patch(&key.name, &parameters, &patch)).await?;
-        let observed = K::fold(&inherited);
-        let now = Precondition::from(&observed);
-        self.owned.observe(key.clone(), observed);
-        Ok(now)
     }
 
     /// A forced apply that names uid and resourceVersion: refused where the object is another, or newer.
@@ -254,13 +231,6 @@ impl Writer {
     }
 }
 
-/// Whether `controller` had the owner's name before it. Two resources of one name never are at the same time: one of
-/// another uid is gone, and what it left behind is about to be collected, and everything opened that it closes. So it was
-/// where a definition is removed and installed again, a backup restored, a resource deleted and made anew at once.
-fn is_forerunner(owner: &OwnerIdentity, controller: &owned::Owner) -> bool {
-    controller.name == owner.subscriber.name && controller.uid != owner.uid
-}
-
 /// What the writer needs of a kind it keeps.
 trait Owned:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -273,17 +243,28 @@ trait Owned:
     + Sync
 {
     fn fold(object: &Self) -> Observed;
+
+    /// The same of an object that another resource left, with what it remembers.
+    fn fold_inherited(object: &Self) -> Observed;
 }
 
 impl Owned for NetworkPolicy {
     fn fold(object: &Self) -> Observed {
         owned::fold_written_policy(object)
     }
+
+    fn fold_inherited(object: &Self) -> Observed {
+        owned::fold_policy(object)
+    }
 }
 
 impl Owned for ConfigMap {
     fn fold(object: &Self) -> Observed {
         owned::fold_written_config_map(object)
+    }
+
+    fn fold_inherited(object: &Self) -> Observed {
+        owned::fold_config_map(object)
     }
 }
 

@@ -76,6 +76,7 @@ impl Events {
             reason: note.reason,
         };
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
+        let started = Clock::System.instant();
         let text: String = note.message.chars().take(LONGEST_NOTE).collect();
         if let Some(told) = self.repeated(&subject, &text, note.warning) {
             let series = EventSeries { count: told.count + 1, last_observed_time: MicroTime(Clock::System.now()) };
@@ -98,7 +99,8 @@ impl Events {
             count: 1,
             last: Clock::System.instant(),
         };
-        let created = deadline(limit, api.create(&PostParams::default(), &event)).await.map(drop);
+        let left = limit.saturating_sub(Clock::System.instant().saturating_duration_since(started));
+        let created = deadline(left, api.create(&PostParams::default(), &event)).await.map(drop);
         if created.is_ok() {
             self.lock().insert(subject, told);
         }

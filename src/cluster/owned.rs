@@ -270,6 +270,18 @@ impl OwnedObjects {
             .collect()
     }
 
+    /// What a resource of the same name and another uid controls, in the order of its keys.
+    #[must_use]
+    pub fn of_forerunners(&self, owner: &Subscriber, uid: &str) -> Vec<ObjectKey> {
+        let inner = self.lock();
+        let keys = inner.by_owner.get(owner).into_iter().flatten();
+        let anothers = |key: &&ObjectKey| {
+            let controller = inner.objects.get(*key).and_then(|observed| observed.owner.as_ref());
+            controller.is_some_and(|controller| &*controller.uid != uid)
+        };
+        keys.filter(anothers).cloned().collect()
+    }
+
     /// Takes the memory of a resource's objects, once: `None` when it has been taken before.
     pub fn take_memory(&self, owner: &Subscriber, uid: &str) -> Option<Vec<Arc<Memory>>> {
         let mut inner = self.lock();

@@ -236,7 +236,8 @@ async fn take_back(subject: &Subject<'_>, context: &Context, written: &[ObjectKe
     }
 }
 
-fn failed(error: WriteError) -> Ended {
+/// How it ends where a write was not carried out.
+pub(super) fn failed(error: WriteError) -> Ended {
     let message = error.to_string();
     match error {
         WriteError::NotOurs(key) => Ended {

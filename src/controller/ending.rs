@@ -4,6 +4,7 @@ use super::apply::{self, Ended, Rendered};
 use super::state::{State, Written};
 use super::subject::Subject;
 use super::{Context, Error};
+use crate::cluster::apply::WriteError;
 use crate::cluster::owned::{Kind, ObjectKey, Observed};
 use crate::crd::{FeedStatus, REFRESH_ANNOTATION};
 use crate::feed::FeedView;
@@ -54,6 +55,13 @@ impl Progress {
     pub fn with(mut self, outcome: Outcome) -> Self {
         self.findings.outcome = outcome;
         self
+    }
+
+    /// Ends with a write that was not carried out.
+    pub fn refused(mut self, error: WriteError) -> Self {
+        let Ended { outcome, problems, again, failure, .. } = apply::failed(error);
+        self.findings.problems.extend(problems);
+        Self { again, failure, ..self }.with(outcome)
     }
 
     /// Hands a request for a fetch to the feed, once for each value of the annotation.

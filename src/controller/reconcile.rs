@@ -101,8 +101,7 @@ fn outcome(progress: &Progress) -> &'static str {
 /// The way through: each station either hands on, or ends the way with an outcome.
 async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) -> Progress {
     let spec = &subject.resource.spec;
-    let observed = context.owned.of(subject.who(), &subject.identity.uid);
-    let mut ended = Progress::begun(subject, &observed);
+    let mut ended = Progress::begun(subject, &context.owned.of(subject.who(), &subject.identity.uid));
     if spec.suspend {
         return ended.with(Outcome::Suspended);
     }
@@ -110,6 +109,13 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         ended.again = matches!(outcome, Outcome::Unavailable(_)).then_some(OWN_POD_RETRY);
         return ended.with(outcome);
     }
+    // Before anything is waited for: what a forerunner's policies close must not be opened by the garbage collector.
+    match context.writer.inherit(&subject.identity).await {
+        Ok(0) => {}
+        Ok(objects) => tracing::info!(objects, "took over what a resource of the same name left behind"),
+        Err(error) => return ended.refused(error),
+    }
+    let observed = context.owned.of(subject.who(), &subject.identity.uid);
     let (guard, facts) = context.surroundings();
 
     let station = debug_span!("feed").entered();

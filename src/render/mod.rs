@@ -209,16 +209,22 @@ pub fn content(pod_selector: &LabelSelector, plan: &Plan, limits: &Limits, previ
     content
 }
 
-/// What every object carries: name, labels, and the owner that takes it along when it goes.
-fn metadata(owner: &Owner, name: String) -> ObjectMeta {
-    let reference = owner.uid.as_ref().map(|uid| OwnerReference {
+/// How an object says that the resource of this name and uid controls it.
+#[must_use]
+pub fn owner_reference(name: &str, uid: &str) -> OwnerReference {
+    OwnerReference {
         api_version: CitrixAllowlist::api_version(&()).into_owned(),
         kind: CitrixAllowlist::kind(&()).into_owned(),
-        name: owner.name.clone(),
-        uid: uid.clone(),
+        name: name.to_owned(),
+        uid: uid.to_owned(),
         controller: Some(true),
         block_owner_deletion: Some(true),
-    });
+    }
+}
+
+/// What every object carries: name, labels, and the owner that takes it along when it goes.
+fn metadata(owner: &Owner, name: String) -> ObjectMeta {
+    let reference = owner.uid.as_ref().map(|uid| owner_reference(&owner.name, uid));
     ObjectMeta {
         name: Some(name),
         namespace: Some(owner.namespace.clone()),

@@ -1,8 +1,13 @@
-//! What people read and copy holds: links lead somewhere, and resources are accepted by a real API server.
+//! What people read and copy holds: links lead somewhere, resources are accepted by a real API server, and commands do what
+//! the page says.
 
+mod commands;
 mod examples;
 mod links;
 mod markdown;
+mod scene;
+#[path = "../transcripts/mod.rs"]
+mod transcripts;
 
 use std::path::PathBuf;
 

@@ -119,21 +119,6 @@ pub async fn too_large(row: &Row) -> Closed {
     refused(row, Which::of(&[Verb::Patch], &[POLICIES]), fault, "too large").await
 }
 
-pub async fn etcd_full(row: &Row) -> Closed {
-    let mut trial = Trial::begin().await;
-    trial.fault();
-    let fault = ApiFault::status(500, "InternalError", "etcdserver: mvcc: database space exceeded");
-    trial.proxy.inject(Which::of(&[Verb::Create, Verb::Update, Verb::Patch, Verb::Delete], &[]), fault);
-    trial.advance().await;
-    seconds(6).await;
-    assert!(trial.logs().contains("database space exceeded"));
-    let series = "citrix_allowlist_writes_total{kind=\"NetworkPolicy\",verb=\"apply\",result=\"unavailable\"}";
-    let failed = trial.operators[0].metric(series).await.expect("metrics");
-    assert!(failed.is_some_and(|failed| failed >= 2.0), "{failed:?}");
-    trial.proxy.heal();
-    trial.close(row).await
-}
-
 pub async fn term_in_a_write(row: &Row) -> Closed {
     let mut trial = Trial::begin().await;
     trial.fault();

@@ -112,10 +112,10 @@ faults! {
         "The write counts as failed",
         "The watch, or the next try, shows that it was carried out"
     }
-    answers::etcd_full within 40 s {
+    outages::etcd_full within 40 s {
         "etcd takes no writes: database space exceeded",
         "Policies stay; the log and `writes_total{result=\"unavailable\"}` tell, since no status can be written",
-        "The next try after the back-off, at most two minutes apart"
+        "When space is made and the alarm switched off: the next try after the back-off, at most two minutes apart"
     }
     answers::too_large within 40 s {
         "A policy is refused as too large (413)",
@@ -190,6 +190,11 @@ faults! {
     objects::admission_denies within 60 s {
         "Admission denies our policies",
         "The policy before it stays; `Ready=False`, `ApplyFailed`, `Stalled`, with the denial's words",
+        "The next try after the back-off"
+    }
+    objects::webhook_denies within 60 s {
+        "An admission webhook denies our policies, then does not answer at all",
+        "The policy before it stays; `Ready=False`, `ApplyFailed`, `Stalled`, with the webhook's words; where it does not answer, with the API server's",
         "The next try after the back-off"
     }
     objects::namespace_terminating within 40 s {

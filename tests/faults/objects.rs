@@ -8,6 +8,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use std::time::Duration;
 use test_support::operator::{Operator, OperatorConfig};
+use test_support::webhook::Webhook;
 
 const EGRESS: &str = "daas-egress";
 
@@ -149,6 +150,34 @@ pub async fn admission_denies(row: &Row) -> Closed {
     assert!(message.contains("the platform team's"), "{message}");
     trial.cluster.kubectl(&["delete", "validatingadmissionpolicybinding", &name]).await.expect("deleted");
     trial.cluster.kubectl(&["delete", "validatingadmissionpolicy", &name]).await.expect("deleted");
+    trial.close(row).await
+}
+
+pub async fn webhook_denies(row: &Row) -> Closed {
+    let mut trial = Trial::begin().await;
+    let namespace = trial.namespace.name().to_owned();
+    let name = format!("deny-{namespace}");
+    let webhook = Webhook::denying("policies here are the platform team's").await.expect("a webhook");
+    trial.cluster.apply(&webhook.configuration(&name, &namespace).to_string()).await.expect("its configuration");
+    let in_force = eventually(Duration::from_secs(30), async || {
+        let label = Patch::Merge(json!({ "metadata": { "labels": { "probe": "x" } } }));
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        trial.policies().patch(EGRESS, &dry, &label).await.is_err().then_some(())
+    });
+    in_force.await.expect("it is in force");
+    trial.fault();
+    trial.advance().await;
+    let message = trial.says("Ready", "False", Reason::ApplyFailed.as_str()).await;
+    assert!(message.contains("denied the request: policies here are the platform team's"), "{message}");
+    drop(webhook);
+    // Another change of the list is tried at once.
+    trial.advance().await;
+    let told = eventually(Duration::from_secs(60), async || {
+        let ready = trial.condition_now("Ready").await?;
+        ready.message.contains("failed calling webhook").then_some(())
+    });
+    assert!(told.await.is_some(), "{:?}\n{}", trial.condition_now("Ready").await, trial.logs());
+    trial.cluster.kubectl(&["delete", "validatingwebhookconfiguration", &name]).await.expect("deleted");
     trial.close(row).await
 }
 

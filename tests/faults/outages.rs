@@ -3,6 +3,11 @@
 use super::common::eventually;
 use super::matrix::Row;
 use super::trial::{Closed, Cluster, Trial, seconds};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{ObjectMeta, PostParams};
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use test_support::ControlPlane;
 use test_support::control_plane::Component;
@@ -54,6 +59,59 @@ pub async fn etcd_restarted(row: &Row) -> Closed {
     trial.world.advance(&trial.recorder);
     seconds(3).await;
     trial.cluster.own().start_again(Component::Etcd).await.expect("back");
+    trial.ask().await;
+    trial.close(row).await
+}
+
+/// As much as etcd may hold: a new cluster takes a tenth of it.
+const QUOTA: usize = 32 << 20;
+/// What fills it: an object as large as they may be.
+const FILLING: usize = 1 << 20;
+
+pub async fn etcd_full(row: &Row) -> Closed {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = ControlPlane::builder().workspace_definitions().expect("definitions");
+    let builder = builder.etcd_flag(format!("--quota-backend-bytes={QUOTA}"));
+    let mut trial = Trial::on(Cluster::Own(Box::new(builder.start().await.expect("a control plane of its own")))).await;
+    trial.settle().await;
+    trial.cluster.kubectl(&["create", "namespace", "filling"]).await.expect("a namespace");
+    let maps = Api::<ConfigMap>::namespaced(trial.client.clone(), "filling");
+    let mut filled = 0;
+    let refusal = loop {
+        // What cannot be packed: etcd counts pages, and its snapshots are compressed.
+        let text: String = std::iter::repeat_with(fastrand::alphanumeric).take(FILLING - 1024).collect();
+        let map = ConfigMap {
+            metadata: ObjectMeta { name: Some(format!("filling-{filled}")), ..ObjectMeta::default() },
+            data: Some(BTreeMap::from([("text".to_owned(), text)])),
+            ..ConfigMap::default()
+        };
+        match maps.create(&PostParams::default(), &map).await {
+            Ok(_) if filled < QUOTA / FILLING + 8 => filled += 1,
+            other => break other.expect_err("it takes more than it may hold").to_string(),
+        }
+    };
+    assert!(refusal.contains("database space exceeded"), "{refusal}");
+    trial.fault();
+    trial.world.advance(&trial.recorder);
+    let told = eventually(Duration::from_secs(60), async || {
+        let series = "citrix_allowlist_writes_total{kind=\"NetworkPolicy\",verb=\"apply\",result=\"unavailable\"}";
+        let failed = trial.operators[0].metric(series).await.ok()??;
+        (failed >= 2.0 && trial.logs().contains("database space exceeded")).then_some(())
+    });
+    // Nobody can ask for a fetch, which is a write; the name that stays has another address.
+    assert!(told.await.is_some(), "{}", trial.logs());
+    trial.operators[0].get("/livez").await.expect("no restart would help");
+    // As an administrator does: what fills it goes, what it was is compacted, and the alarm is switched off.
+    trial.cluster.kubectl(&["delete", "configmaps", "--all", "-n", "filling"]).await.expect("deleted");
+    let status = trial.cluster.ask_etcd("/v3/maintenance/status", &json!({})).await.expect("etcd's status");
+    let compact = json!({ "revision": status["header"]["revision"], "physical": true });
+    trial.cluster.ask_etcd("/v3/kv/compaction", &compact).await.expect("compacted");
+    trial.cluster.ask_etcd("/v3/maintenance/defragment", &json!({})).await.expect("defragmented");
+    let alarms = trial.cluster.ask_etcd("/v3/maintenance/alarm", &json!({ "action": "GET" })).await.expect("alarms");
+    for alarm in alarms["alarms"].as_array().expect("one at least") {
+        let disarm = json!({ "action": "DEACTIVATE", "memberID": alarm["memberID"], "alarm": alarm["alarm"] });
+        trial.cluster.ask_etcd("/v3/maintenance/alarm", &disarm).await.expect("disarmed");
+    }
     trial.ask().await;
     trial.close(row).await
 }

@@ -2,8 +2,10 @@
 
 use crate::builders::{Case, allows, name, ports};
 use citrix_allowlist::crd::{CitrixAllowlist, PortProfile, ProblemKind};
+use citrix_allowlist::explain_texts;
 use citrix_allowlist::net::{Direction, DomainName, Protocol};
 use citrix_allowlist::plan::profile_ports;
+use citrix_allowlist::reason::Reason;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -101,7 +103,20 @@ fn the_cloud_connector_of_japan_reaches_all_that_is_documented() {
 fn every_kind_of_problem_has_its_row() {
     let documentation = text("docs/problems.md");
     for kind in ProblemKind::ALL {
-        let row = format!("| `{kind:?}` | ");
+        let explained = explain_texts::problem(kind);
+        let row = format!("| `{kind:?}` | {} | {} |", explained.means, explained.remedy);
+        assert_eq!(documentation.matches(&row).count(), 1, "{row}");
+        assert_eq!(documentation.matches(&format!("\n- **{kind:?}.** ")).count(), 1, "{kind:?} in more words");
+    }
+}
+
+#[test]
+fn every_reason_has_its_row_and_says_whether_it_is_an_event() {
+    let documentation = text("docs/reasons.md");
+    for reason in Reason::ALL {
+        let explained = explain_texts::reason(reason);
+        let event = if reason.is_passing() { "no" } else { "yes" };
+        let row = format!("| `{reason}` | {event} | {} | {} |", explained.means, explained.remedy);
         assert_eq!(documentation.matches(&row).count(), 1, "{row}");
     }
 }

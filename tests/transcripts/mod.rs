@@ -4,6 +4,8 @@
 //! it prints, standard error included. `? 2` right after it is its exit code, where that is not 0. `[..]` stands for
 //! anything within a line, and a line `...` for any lines. With `TRANSCRIPTS=overwrite` the files are written anew.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -94,7 +96,7 @@ fn execute(command: &str, stage: &Stage<'_>) -> Vec<String> {
 }
 
 /// Whether what was found is what was expected, line by line.
-fn matches(expected: &[String], found: &[String]) -> bool {
+pub fn matches(expected: &[String], found: &[String]) -> bool {
     match expected.split_first() {
         None => found.is_empty(),
         Some((any, rest)) if any == "..." => (0..=found.len()).any(|skipped| matches(rest, &found[skipped..])),

@@ -5,6 +5,7 @@
 mod common;
 
 mod files;
+mod pictures;
 mod prometheus;
 mod queries;
 mod rules;

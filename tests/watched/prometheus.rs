@@ -1,6 +1,7 @@
 //! A real Prometheus that scrapes an operator.
 
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use test_support::free_port::free_port;
 use test_support::process::Process;
@@ -21,12 +22,17 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts it on the alert rules, and on one target that it scrapes four times a second.
     pub async fn start(target: &str) -> Self {
+        Self::start_with(target, &super::files::chart_file("alerts.yaml")).await
+    }
+
+    /// The same on other rules.
+    pub async fn start_with(target: &str, rules: &Path) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let port = free_port().expect("a free port");
         // JSON is YAML.
         let config = json!({
             "global": { "scrape_interval": "250ms", "scrape_timeout": "250ms", "evaluation_interval": "1s" },
-            "rule_files": [super::files::chart_file("alerts.yaml")],
+            "rule_files": [rules],
             "scrape_configs": [{
                 "job_name": JOB,
                 "static_configs": [{ "targets": [target], "labels": { "namespace": NAMESPACE } }],

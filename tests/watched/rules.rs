@@ -1,6 +1,7 @@
 //! The rules by promtool's judgement, and what belongs to each alert.
 
 use super::files::{alerts, between, chart_file, dashboard_queries, selectors};
+use citrix_allowlist::explain_texts::{self, Alert};
 use citrix_allowlist::telemetry::{MetricDoc, MetricKind, Metrics};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -65,7 +66,12 @@ fn every_alert_and_no_other_has_an_entry_in_the_runbook() {
     let headings: Vec<String> = entries.iter().map(|(heading, _)| (*heading).to_owned()).collect();
     let names: Vec<String> = alerts().into_iter().map(|alert| alert.name).collect();
     assert_eq!(headings, names, "in the rules' order");
-    for (heading, entry) in entries {
+    let known: Vec<String> = Alert::ALL.iter().map(ToString::to_string).collect();
+    assert_eq!(known, names, "what `explain --term` knows, in the rules' order");
+    for ((heading, entry), alert) in entries.into_iter().zip(Alert::ALL) {
+        let entry = entry.split_whitespace().collect::<Vec<_>>().join(" ");
+        let says = format!("**Means.** {}", explain_texts::alert(alert).means);
+        assert!(entry.contains(&says), "{heading} does not say what `explain` says: {says}");
         for part in ["**Means.** ", "**Look.** ", "**Do.** "] {
             assert!(entry.contains(part), "{heading} lacks {part}");
         }

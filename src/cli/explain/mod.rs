@@ -3,6 +3,7 @@
 mod memory;
 mod question;
 mod telling;
+mod term;
 mod times;
 mod tree;
 mod verdict;
@@ -69,6 +70,9 @@ pub(super) struct ExplainArguments {
     /// Explain what manifests would come to instead, without a cluster
     #[arg(short, long, value_name = "FILE|DIR|-")]
     filename: Vec<PathBuf>,
+    /// What a reason, a kind of problem or an alert means, without a cluster
+    #[arg(long, value_name = "WORD", conflicts_with_all = ["name", "all_namespaces", "to", "from", "pod", "filename"])]
+    term: Option<String>,
     /// Print it for programs
     #[arg(short, long, value_enum)]
     output: Option<Form>,
@@ -120,6 +124,10 @@ struct Explanation<'a> {
 }
 
 pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
+    if let Some(word) = &arguments.term {
+        term::print(word, arguments.output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if arguments.name.is_none() && arguments.filename.is_empty() {
         return list_all(arguments);
     }

@@ -186,3 +186,23 @@ fn only_addresses_are_addresses() {
         assert!(bad.parse::<Address>().is_err(), "{bad}");
     }
 }
+
+#[test]
+fn nothing_that_a_tenant_may_make_is_taken_for_the_operator() {
+    let pods = |namespaces: &[&str]| {
+        of_one_namespace(namespaces.iter().map(|namespace| ((*namespace).to_owned(), "pod".to_owned())).collect())
+    };
+    assert_eq!(pods(&["aaa"]).expect("one").len(), 1);
+    let usual = pods(&["aaa", USUAL_NAMESPACE, "zzz"]).expect("the usual one");
+    assert_eq!(usual, [(USUAL_NAMESPACE.to_owned(), "pod".to_owned())]);
+    assert_eq!(
+        pods(&["zzz", "aaa", "zzz"]).expect_err("which?"),
+        "something that looks like the operator is in aaa, zzz: --operator-namespace says which is it"
+    );
+    assert!(is_name("operator-5b6f.1"));
+    for name in ["", "x/proxy/etc", "x?y", "UPPER", "a:80", "a%2f"] {
+        assert!(!is_name(name), "{name}");
+    }
+    let forged = STATE.replace("[]", r#"["\u001b[2J"]"#);
+    assert!(parsed(&forged).expect_err("it would clear the screen").contains("control characters"));
+}

@@ -47,11 +47,7 @@ async fn writer(create: (u16, Value)) -> Writer {
 }
 
 async fn create(writer: &Writer) -> Result<Done, WriteError> {
-    create_for(writer, "kitsune", UID).await
-}
-
-async fn create_for(writer: &Writer, name: &str, uid: &str) -> Result<Done, WriteError> {
-    let owner = OwnerIdentity { subscriber: Subscriber::new("den", name), uid: uid.into() };
+    let owner = named("kitsune", UID);
     let key = ObjectKey { kind: Kind::Policy, namespace: "den".into(), name: "kitsune-egress".into() };
     let desired = serde_json::from_value(policy()).expect("a policy");
     writer.carry_out(&owner, &Change::Create(key, Desired::Policy(Box::new(desired)))).await
@@ -66,13 +62,81 @@ async fn a_policy_that_was_there_already_is_not_told_as_created() {
     assert_eq!(taken_over, Done::Changed, "or a failure of its sibling would take it back, and open everything");
 }
 
+/// An API server with one policy of a forerunner, and one living resource of its name.
+async fn heritage(living: &str) -> (Writer, ObjectKey, Arc<std::sync::Mutex<Vec<Value>>>) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let mut left = policy();
+    let sibling = json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "theirs", "uid": "9" });
+    left["metadata"]["ownerReferences"].as_array_mut().expect("references").push(sibling);
+    let resource = json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+        "metadata": { "name": "kitsune", "namespace": "den", "uid": living, "resourceVersion": "8" },
+    });
+    let resources = json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": [resource],
+    });
+    let patches = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (seen, object) = (Arc::clone(&patches), left.clone());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 16 << 10];
+            let read = stream.read(&mut request).await.unwrap_or(0);
+            let text = String::from_utf8_lossy(&request[..read]).into_owned();
+            let mut body = if text.contains("/citrixallowlists?") { resources.clone() } else { object.clone() };
+            if text.starts_with("PATCH") {
+                let (_, patch) = text.split_once("\r\n\r\n").expect("a body");
+                let patch: Value = serde_json::from_str(patch).expect("JSON");
+                body["metadata"]["ownerReferences"] = patch["metadata"]["ownerReferences"].clone();
+                body["metadata"]["resourceVersion"] = json!("8");
+                seen.lock().expect("a lock").push(patch);
+            }
+            let body = body.to_string();
+            let head = format!("HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: {}", body.len());
+            let _ = stream.write_all(format!("{head}\r\nconnection: close\r\n\r\n{body}").as_bytes()).await;
+        }
+    });
+    let uri = format!("http://{address}").parse().expect("an address");
+    let client = Client::try_from(kube::Config::new(uri)).expect("a client");
+    let writer = Writer::new(client, Leadership::always(), Arc::default(), Arc::new(()));
+    let key = ObjectKey { kind: Kind::Policy, namespace: "den".into(), name: "kitsune-egress".into() };
+    let left: NetworkPolicy = serde_json::from_value(left).expect("a policy");
+    writer.owned.observe(key.clone(), owned::fold_policy(&left));
+    (writer, key, patches)
+}
+
+const SUCCESSOR: &str = "c3d1a1de-1111-4a39-9f0b-1f1d3b1c5a11";
+
+fn named(name: &str, uid: &str) -> OwnerIdentity {
+    OwnerIdentity { subscriber: Subscriber::new("den", name), uid: uid.into() }
+}
+
 #[tokio::test]
-async fn what_a_forerunner_left_is_taken_over_and_another_resources_object_is_not() {
-    let exists =
-        json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "AlreadyExists", "code": 409 });
-    let writer = writer((409, exists)).await;
-    let successor = create_for(&writer, "kitsune", "c3d1a1de-1111-4a39-9f0b-1f1d3b1c5a11").await;
-    assert_eq!(successor.expect("one name, another uid: the other is gone"), Done::Changed);
-    let stranger = create_for(&writer, "tanuki", "c3d1a1de-1111-4a39-9f0b-1f1d3b1c5a11").await;
-    assert!(matches!(stranger, Err(WriteError::NotOurs(_))), "{stranger:?}");
+async fn what_a_forerunner_left_becomes_its_successors_and_nothing_else_changes() {
+    let (writer, key, patches) = heritage(SUCCESSOR).await;
+    let successor = named("kitsune", SUCCESSOR);
+    assert!(writer.owned.of(&successor.subscriber, SUCCESSOR).is_empty());
+    assert_eq!(writer.inherit(&successor).await.expect("the living one"), 1);
+    let owned = writer.owned.of(&successor.subscriber, SUCCESSOR);
+    assert_eq!(owned.keys().collect::<Vec<_>>(), [&key], "to be kept right, or deleted, like any other");
+    let references = json!([
+        {
+            "apiVersion": "citrix-allowlist.io/v1alpha1", "kind": "CitrixAllowlist", "name": "kitsune",
+            "uid": SUCCESSOR, "controller": true, "blockOwnerDeletion": true,
+        },
+        { "apiVersion": "v1", "kind": "ConfigMap", "name": "theirs", "uid": "9" },
+    ]);
+    let patch = json!({ "metadata": { "uid": "1", "resourceVersion": "7", "ownerReferences": references } });
+    assert_eq!(*patches.lock().expect("a lock"), [patch]);
+    assert_eq!(writer.inherit(&successor).await.expect("done already"), 0);
+    assert_eq!(writer.inherit(&named("tanuki", SUCCESSOR)).await.expect("nothing of its name"), 0);
+}
+
+#[tokio::test]
+async fn a_resource_that_is_gone_inherits_nothing() {
+    let (writer, _, patches) = heritage(UID).await;
+    let refused = writer.inherit(&named("kitsune", SUCCESSOR)).await;
+    assert!(matches!(refused, Err(WriteError::Changed(_))), "{refused:?}");
+    assert!(patches.lock().expect("a lock").is_empty());
 }

@@ -9,12 +9,15 @@ pub mod dns;
 pub mod fault_proxy;
 pub mod fixture;
 pub mod free_port;
+pub mod node;
 pub mod operator;
+pub mod picture;
 pub mod process;
 pub mod rights;
 pub mod standin;
 pub mod stepped_clock;
 pub mod tools;
+pub mod webhook;
 
 pub use control_plane::{ControlPlane, shared_control_plane};
 pub use tools::tool;

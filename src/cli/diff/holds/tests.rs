@@ -43,7 +43,7 @@ fn work(resource: &CitrixAllowlist, names: &[&str]) -> Worked {
     };
     let addresses = Addresses { by_name: selection.names.iter().map(answer).collect() };
     let computed = pipeline::compute(resource, &selection, &addresses, &surroundings, []).expect("objects");
-    Worked { allowlist, computed, missing: vec![] }
+    Worked { allowlist, computed, unanswered: vec![], missing: vec![] }
 }
 
 fn endpoints(names: &[&str]) -> Vec<Endpoint> {

@@ -95,6 +95,11 @@ impl Layout {
         format!("https://127.0.0.1:{}", self.api_server_port)
     }
 
+    /// Where etcd is asked.
+    pub(super) fn etcd_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.etcd_port)
+    }
+
     /// The API server's own certificate and the authority that it made for it.
     pub(super) fn ca_file(&self) -> PathBuf {
         self.file("certificates/apiserver.crt")
@@ -161,7 +166,7 @@ impl Layout {
     }
 
     fn etcd_flags(&self) -> Vec<String> {
-        let client = format!("http://127.0.0.1:{}", self.etcd_port);
+        let client = self.etcd_url();
         let peer = format!("http://127.0.0.1:{}", self.etcd_peer_port);
         let mut flags = vec![
             format!("--data-dir={}", self.file("etcd").display()),
@@ -180,7 +185,7 @@ impl Layout {
 
     fn api_server_flags(&self) -> Vec<String> {
         let mut flags = vec![
-            format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port),
+            format!("--etcd-servers={}", self.etcd_url()),
             format!("--cert-dir={}", self.file("certificates").display()),
             "--bind-address=127.0.0.1".to_owned(),
             format!("--secure-port={}", self.api_server_port),

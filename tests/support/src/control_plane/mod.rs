@@ -299,6 +299,22 @@ impl ControlPlane {
         kubectl::run(kubeconfig, &self.folder.path().join("kubectl-cache"), arguments, input).await
     }
 
+    /// Asks etcd itself, by the JSON form of its API: `/v3/maintenance/status`. Returns its answer.
+    ///
+    /// # Errors
+    ///
+    /// When the cluster is not our own, or etcd does not answer with success.
+    pub async fn ask_etcd(&self, path: &str, question: &serde_json::Value) -> anyhow::Result<serde_json::Value> {
+        let own = self.own.as_ref().context("an existing cluster's etcd is not ours to ask")?;
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let url = format!("{}{path}", own.layout.etcd_url());
+        let answer = client.post(&url).body(question.to_string()).send().await.context(url)?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        anyhow::ensure!(status.is_success(), "etcd answers {status}: {text}");
+        Ok(serde_json::from_str(&text)?)
+    }
+
     /// Asks a program to end and waits until it has; where it does not obey within 30 s, it is killed.
     ///
     /// # Errors

@@ -1,0 +1,83 @@
+//! What a resource of the same name left behind, made the new one's before the garbage collector finds it: a definition
+//! removed and installed again, a backup restored, a resource deleted and made anew at once.
+
+use super::{Owned, OwnerIdentity, WriteError, Writer};
+use crate::cluster::digest::controller_of;
+use crate::cluster::owned::{Kind, ObjectKey};
+use crate::crd::{CitrixAllowlist, FIELD_MANAGER};
+use crate::render;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::{Resource, ResourceExt};
+
+impl Writer {
+    /// Puts `owner` in the place of its forerunners, and changes nothing else: from here on their objects are its own, to be
+    /// kept right or taken away like any other, and no garbage collector waits for them. Returns how many there were.
+    ///
+    /// # Errors
+    /// Where `owner` is not, or no longer, the resource of its name, its word counts for nothing: then, and where an object
+    /// changed meanwhile, [`WriteError::Changed`].
+    pub async fn inherit(&self, owner: &OwnerIdentity) -> Result<usize, WriteError> {
+        let left = self.owned.of_forerunners(&owner.subscriber, &owner.uid);
+        let Some(first) = left.first() else { return Ok(0) };
+        self.must_be_alive(owner, first).await?;
+        for key in &left {
+            match key.kind {
+                Kind::Policy => self.adopt::<NetworkPolicy>(owner, key).await?,
+                Kind::ConfigMap => self.adopt::<ConfigMap>(owner, key).await?,
+            }
+        }
+        Ok(left.len())
+    }
+
+    /// Two resources of one name never are at the same time, but a process whose watch has gone stale may take the one that
+    /// is gone for the one that is: what it made its own would be collected, and everything opened.
+    async fn must_be_alive(&self, owner: &OwnerIdentity, key: &ObjectKey) -> Result<(), WriteError> {
+        let name = &owner.subscriber.name;
+        let api = Api::<CitrixAllowlist>::namespaced(self.client.clone(), &owner.subscriber.namespace);
+        // A list, since the operator needs that right anyway and has no other.
+        let parameters = ListParams::default().fields(&format!("metadata.name={name}"));
+        let found = self.call(key, api.list_metadata(&parameters)).await?;
+        let alive = found.iter().any(|resource| {
+            resource.uid().as_deref() == Some(&*owner.uid) && resource.meta().deletion_timestamp.is_none()
+        });
+        if alive { Ok(()) } else { Err(WriteError::Changed(key.clone())) }
+    }
+
+    async fn adopt<K: Owned>(&self, owner: &OwnerIdentity, key: &ObjectKey) -> Result<(), WriteError> {
+        let api = self.api::<K>(key);
+        let gone = || drop(self.owned.forget(key, ""));
+        let Some(found) = self.call(key, api.get_opt(&key.name)).await? else {
+            gone();
+            return Ok(());
+        };
+        let Some(forerunner) = controller_of(found.meta()).map(|controller| controller.uid.clone()) else {
+            return Err(WriteError::Changed(key.clone()));
+        };
+        if found.meta().deletion_timestamp.is_some() {
+            return Err(WriteError::Changed(key.clone()));
+        }
+        let references: Vec<OwnerReference> = found
+            .owner_references()
+            .iter()
+            .map(|reference| match reference.uid == forerunner {
+                true => render::owner_reference(&owner.subscriber.name, &owner.uid),
+                false => reference.clone(),
+            })
+            .collect();
+        let patch = Patch::Merge(serde_json::json!({ "metadata": {
+            "uid": found.uid(),
+            "resourceVersion": found.resource_version(),
+            "ownerReferences": references,
+        } }));
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match self.call(key, api.patch(&key.name, &parameters, &patch)).await {
+            Ok(inherited) => drop(self.owned.observe(key.clone(), K::fold_inherited(&inherited))),
+            Err(WriteError::Refused { code: 404, .. }) => gone(),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}

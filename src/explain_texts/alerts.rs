@@ -1,0 +1,131 @@
+//! What each alert of the chart means. Pure.
+
+use super::{Text, text};
+use std::fmt;
+
+/// An alert of the chart's rules (`files/alerts.yaml`), by its name there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Alert {
+    /// No replica leads.
+    NoLeader,
+    /// Writes of policies are refused, or conflict.
+    PoliciesNotApplied,
+    /// Resources are not Ready for another reason.
+    NotReady,
+    /// Reconciles end in failure.
+    ReconcileFailing,
+    /// A list is past its `validUntil`.
+    FeedExpired,
+    /// A fetch is long due.
+    FeedOverdue,
+    /// The API answers 429.
+    RateLimited,
+    /// Fetches come close to the limit.
+    RateLimitNear,
+    /// A DNS server fails most questions.
+    DnsFailing,
+    /// Names have no answer.
+    NamesUnresolved,
+    /// The guard refused addresses.
+    AnswersRefused,
+    /// New addresses are opened late.
+    RulesLate,
+}
+
+impl Alert {
+    /// Every alert, in the order of the rules.
+    pub const ALL: [Self; 12] = [
+        Self::NoLeader,
+        Self::PoliciesNotApplied,
+        Self::NotReady,
+        Self::ReconcileFailing,
+        Self::FeedExpired,
+        Self::FeedOverdue,
+        Self::RateLimited,
+        Self::RateLimitNear,
+        Self::DnsFailing,
+        Self::NamesUnresolved,
+        Self::AnswersRefused,
+        Self::RulesLate,
+    ];
+
+    /// The alert's name in Prometheus.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoLeader => "CitrixAllowlistNoLeader",
+            Self::PoliciesNotApplied => "CitrixAllowlistPoliciesNotApplied",
+            Self::NotReady => "CitrixAllowlistNotReady",
+            Self::ReconcileFailing => "CitrixAllowlistReconcileFailing",
+            Self::FeedExpired => "CitrixAllowlistFeedExpired",
+            Self::FeedOverdue => "CitrixAllowlistFeedOverdue",
+            Self::RateLimited => "CitrixAllowlistRateLimited",
+            Self::RateLimitNear => "CitrixAllowlistRateLimitNear",
+            Self::DnsFailing => "CitrixAllowlistDnsFailing",
+            Self::NamesUnresolved => "CitrixAllowlistNamesUnresolved",
+            Self::AnswersRefused => "CitrixAllowlistAnswersRefused",
+            Self::RulesLate => "CitrixAllowlistRulesLate",
+        }
+    }
+}
+
+impl fmt::Display for Alert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an alert means.
+#[must_use]
+pub const fn alert(alert: Alert) -> Text {
+    match alert {
+        Alert::NoLeader => text(
+            "No replica has led for five minutes, or none is scraped.",
+            "Bring a pod of the operator up; policies stay as they are meanwhile.",
+        ),
+        Alert::PoliciesNotApplied => text(
+            "Policies that are needed have not been written for ten minutes: the API server refuses, or somebody else's hand is on them.",
+            "Mend what the resource's message names: a permission, a quota, a webhook, another owner.",
+        ),
+        Alert::NotReady => text(
+            "Resources have not been Ready for a quarter of an hour; the label `reason` says why.",
+            "Read `explain` of one of them; a spec is its owner's to correct, a way to the API or to DNS yours.",
+        ),
+        Alert::ReconcileFailing => text(
+            "Reconciles have ended in failure for a quarter of an hour: a write of policies or of status is refused, or times out.",
+            "Mend what the log's lines `reconcile failed` name.",
+        ),
+        Alert::FeedExpired => text(
+            "A list has been past the time that Citrix vouches for it for an hour, and no newer one has come.",
+            "See why fetches fail: the message of FeedCurrent says; the last good list stays in force.",
+        ),
+        Alert::FeedOverdue => text(
+            "A fetch has been due for more than half an hour, and waits for its turn.",
+            "Ask for fewer lists, or less often; see the queue under the rate limit.",
+        ),
+        Alert::RateLimited => text(
+            "Citrix's API has answered for ten minutes that there are too many requests.",
+            "Find what else asks from the same public address, or lower --requests-per-minute.",
+        ),
+        Alert::RateLimitNear => text(
+            "For a quarter of an hour, fetches took more than four fifths of what --requests-per-minute allows.",
+            "Nothing yet; lengthen refresh.minInterval before fetches become overdue.",
+        ),
+        Alert::DnsFailing => text(
+            "One of the cluster's DNS servers has failed more than half of the operator's questions for ten minutes.",
+            "Mend the server or the way to it: pods ask the same one; addresses that are known stay open.",
+        ),
+        Alert::NamesUnresolved => text(
+            "Names of the lists do not exist in DNS, or have not been answered for an hour.",
+            "Ask the cluster's DNS for one of them; a few that do not exist are the vendor's, and harm nobody who does not need them.",
+        ),
+        Alert::AnswersRefused => text(
+            "DNS, the list or a spec named an address that is never opened on their word; it was not opened.",
+            "Where it is meant, such as a private link, open the range with --allow-private-cidr; else find out who answers so.",
+        ),
+        Alert::RulesLate => text(
+            "One in ten new addresses was allowed more than 15 seconds after DNS first gave it.",
+            "Mend what is slow: the API server, DNS, or the operator's own CPU limit.",
+        ),
+    }
+}
