@@ -37,12 +37,8 @@ pub fn together(names: &[&KnownName]) -> Option<String> {
     let (newest, oldest) = (seen.clone().min()?, seen.max()?);
     let next = names.iter().filter_map(|known| Some((known.next_question_seconds?, &known.name))).min();
     let next = next.map(|(wait, name)| format!("; next, {name} in {}", seconds(wait))).unwrap_or_default();
-    Some(format!(
-        "{} answered, last seen {} to {} ago{next}; -o yaml lists each",
-        names.len(),
-        seconds(newest),
-        seconds(oldest)
-    ))
+    let seen = if newest == oldest { seconds(oldest) } else { format!("{} to {}", seconds(newest), seconds(oldest)) };
+    Some(format!("{} answered, last seen {seen} ago{next}; -o yaml lists each", names.len()))
 }
 
 /// What the operator knows of a name: `NAME: 2 addresses, last seen 12 s ago, TTL 300 s; asked again in 288 s`.
@@ -137,7 +133,7 @@ mod tests {
         let failing = known(json!({ "state": "failing", "error": "SERVFAIL", "addresses": [] }));
         assert_eq!(of_name(&failing), "a.example.com: failing (SERVFAIL), 0 addresses; being asked");
         let said = together(&[&well, &failing]).expect("said");
-        assert_eq!(said, "2 answered, last seen 12 s to 12 s ago; next, a.example.com in 4 min; -o yaml lists each");
+        assert_eq!(said, "2 answered, last seen 12 s ago; next, a.example.com in 4 min; -o yaml lists each");
         assert_eq!(together(&[]), None);
     }
 
