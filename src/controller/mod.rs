@@ -6,6 +6,7 @@ mod backoff;
 mod contention;
 mod decisions;
 mod ending;
+mod failure;
 mod reconcile;
 mod running;
 mod state;
@@ -30,6 +31,7 @@ use crate::shared::Shared;
 use crate::subscriber::Subscriber;
 use crate::telemetry::Metrics;
 use decisions::Decisions;
+pub use failure::Error;
 use ipnet::IpNet;
 pub use running::{Inputs, run};
 use state::States;
@@ -37,7 +39,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
-pub use turn::Error;
+
 use turns::Turns;
 
 /// What the operator's flags say about reconciling.

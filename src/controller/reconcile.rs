@@ -3,10 +3,10 @@
 use super::activation;
 use super::apply::Rendered;
 use super::ending::{Progress, feed_findings, report};
+use super::failure::Mender;
 use super::state::{Shrunk, State, ToldLater};
 use super::subject::Subject;
 use super::surroundings;
-use super::turn::Mender;
 use super::{Context, Error, OwnPod};
 use crate::cluster::owned::{self, Kind};
 use crate::crd::{CitrixAllowlist, Mode, Problem, ProblemKind};

@@ -1,7 +1,8 @@
 //! One term of leadership: the queue of resources, and its end.
 
 use super::Context;
-use super::turn::{Error, RECONCILE_DEADLINE, take_turn};
+use super::failure::{Error, RECONCILE_DEADLINE};
+use super::turn::take_turn;
 use crate::crd::CitrixAllowlist;
 use futures::StreamExt as _;
 use kube::runtime::controller::{Action, Config, applier};
