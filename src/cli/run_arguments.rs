@@ -305,6 +305,14 @@ mod tests {
     }
 
     #[test]
+    fn a_network_plugin_has_one_name_wherever_it_is_named() {
+        for argument in CniArgument::value_variants() {
+            let word = argument.to_possible_value().expect("a value");
+            assert_eq!(word.get_name(), Cni::from(*argument).as_str());
+        }
+    }
+
+    #[test]
     fn servers_are_addresses_with_or_without_a_port() {
         let run = read(&["--dns-server=10.96.0.10,[2001:4860:4860::8888]:5353", "--dns-server=2001:4860:4860::8844"])
             .expect("servers");

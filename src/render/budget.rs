@@ -24,14 +24,11 @@ pub enum Cni {
 }
 
 impl Cni {
-    /// Every plugin with budgets, as flags name them.
-    pub const ALL: [Self; 5] = [Self::AwsVpc, Self::AzureNpm, Self::Calico, Self::Cilium, Self::KubeRouter];
-
-    /// The plugin as a flag names it.
+    /// The plugin as the flag `--cni` names it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::AwsVpc => "aws-vpc",
+            Self::AwsVpc => "aws",
             Self::AzureNpm => "azure-npm",
             Self::Calico => "calico",
             Self::Cilium => "cilium",
@@ -43,17 +40,6 @@ impl Cni {
 impl fmt::Display for Cni {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for Cni {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|cni| cni.as_str() == text).ok_or_else(|| {
-            let allowed: Vec<&str> = Self::ALL.iter().map(|cni| cni.as_str()).collect();
-            format!("`{text}` is no known network plugin: {} are allowed", allowed.join(", "))
-        })
     }
 }
 
@@ -228,7 +214,5 @@ mod tests {
         let ipv6 = part(&[(&[(443, 443)], &["2603::/32"])]);
         assert!(messages(Cni::AzureNpm, &ipv6)[0].starts_with("1 IPv6 CIDRs"));
         assert!(overruns(Direction::Outbound, &large, &Limits::default()).is_empty());
-        assert_eq!("cilium".parse(), Ok(Cni::Cilium));
-        assert!("flannel".parse::<Cni>().is_err_and(|message| message.contains("kube-router")));
     }
 }
