@@ -26,7 +26,7 @@ pub async fn large(stage: &Stage, report: &mut Report, names: usize, runs: usize
         stage.scripted.set_addresses(name, &block(index + 1, OF_A_NAME), 3600);
     }
     let spare = OF_A_NAME - runs - 1;
-    stage.scripted.set_addresses(CHANGING, &block(0, spare), 1);
+    stage.scripted.set_addresses(CHANGING, &apart(spare), 1);
     fqdns.push(CHANGING.to_owned());
     let mut operator = stage.operator_asking(stage.scripted.addr()).await?;
     let additional: Vec<_> = fqdns
@@ -45,7 +45,7 @@ pub async fn large(stage: &Stage, report: &mut Report, names: usize, runs: usize
     let (mut processor, mut writes) = (Sample::default(), Sample::default());
     for run in 0..runs {
         let (used, before, changed) = (operator.usage()?, stage.seen.changes(POLICY, namespace), Instant::now());
-        stage.scripted.set_addresses(CHANGING, &block(0, spare + run + 1), 1);
+        stage.scripted.set_addresses(CHANGING, &apart(spare + run + 1), 1);
         stage.until("the address", LIMIT, |seen| seen.changed_since(POLICY, namespace, changed).0 > 0).await?;
         settle(stage, namespace).await?;
         processor.add(1000.0 * seconds(operator.usage()?.processor.saturating_sub(used.processor)));
@@ -90,4 +90,10 @@ async fn settle(stage: &Stage, namespace: &str) -> anyhow::Result<()> {
 /// Addresses that lie together in no network, so that none can be merged.
 fn block(number: usize, count: usize) -> Vec<IpAddr> {
     fixture::pool(&format!("block {number}"), count)
+}
+
+/// Addresses that are in no block, so that each more is one that no other name has: every other one of a network.
+fn apart(count: usize) -> Vec<IpAddr> {
+    let first = u32::from(std::net::Ipv4Addr::new(23, 100, 0, 0));
+    (0..count).map(|index| IpAddr::V4((first + 2 * index as u32).into())).collect()
 }
