@@ -41,7 +41,7 @@ pub async fn answer(stage: &Stage, report: &mut Report, runs: usize) -> anyhow::
     }
     drop(operator);
     report.note(
-        "new answer of DNS → policy visible",
+        "new answer of DNS → policy visible, of one resource among all those above, which follow it too",
         sample.times(),
         "100 ms at p99",
         Some(sample.percentile(99) <= 100.0),
