@@ -28,7 +28,8 @@ async fn an_answer_that_changed_is_followed() {
 
     let started = Instant::now();
     stage.dns.set_addresses(name, &[new], 5);
-    policies.until("the new address", |now| holds(&now[POLICY], new)).await;
+    let took = policies.until("the new address", |now| holds(&now[POLICY], new)).await;
+    println!("a new answer was followed after {took:?}, at a TTL of 5 s");
     assert!(holds(&policies.now()[POLICY], old), "who still holds the old address is not cut off");
     let versions = policies.since(started);
     assert_eq!(versions.len(), 2, "one write for one change");
@@ -86,7 +87,8 @@ async fn a_changed_spec_is_followed_at_once_whatever_timers_are_pending() {
 
     // The timers that are pending here are hours.
     stage.patch("daas-us", json!({ "services": { "exclude": ["Gateway*"] } })).await;
-    policies.until("a filter", |now| !cidrs(&now[POLICY]).contains(&gateway)).await;
+    let took = policies.until("a filter", |now| !cidrs(&now[POLICY]).contains(&gateway)).await;
+    println!("a changed spec was followed after {took:?}");
     stage.patch("daas-us", json!({ "services": { "exclude": [] } })).await;
     policies.until("the filter undone", |now| cidrs(&now[POLICY]).contains(&gateway)).await;
     let european = "52.142.80.0/25".parse().expect("a network");

@@ -21,9 +21,10 @@ async fn deleted_objects_are_back() {
     let policies = stage.watch_policies().await;
     let before = policies.now()[POLICY].clone();
     stage.policies().delete(POLICY, &DeleteParams::default()).await.expect("deleted");
-    policies
+    let took = policies
         .until("the policy made anew", |now| now.get(POLICY).is_some_and(|policy| policy.uid() != before.uid()))
         .await;
+    println!("a deleted policy was back after {took:?}");
     assert_eq!(policies.now()[POLICY].spec, before.spec);
 
     let maps: Watched<ConfigMap> = Watched::start(stage.client.clone(), stage.namespace.name()).await;
