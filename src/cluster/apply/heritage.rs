@@ -2,7 +2,6 @@
 //! removed and installed again, a backup restored, a resource deleted and made anew at once.
 
 use super::{Owned, OwnerIdentity, WriteError, Writer};
-use crate::cluster::digest::controller_of;
 use crate::cluster::owned::{Kind, ObjectKey};
 use crate::crd::{CitrixAllowlist, FIELD_MANAGER};
 use crate::render;
@@ -53,7 +52,9 @@ impl Writer {
             gone();
             return Ok(());
         };
-        let Some(forerunner) = controller_of(found.meta()).map(|controller| controller.uid.clone()) else {
+        // Somebody else may have made it its own since it was seen.
+        let forerunner = K::fold(&found).owner.filter(|controller| controller.name == owner.subscriber.name);
+        let Some(forerunner) = forerunner.map(|controller| controller.uid) else {
             return Err(WriteError::Changed(key.clone()));
         };
         if found.meta().deletion_timestamp.is_some() {
@@ -62,7 +63,7 @@ impl Writer {
         let references: Vec<OwnerReference> = found
             .owner_references()
             .iter()
-            .map(|reference| match reference.uid == forerunner {
+            .map(|reference| match *reference.uid == *forerunner {
                 true => render::owner_reference(&owner.subscriber.name, &owner.uid),
                 false => reference.clone(),
             })

@@ -24,8 +24,8 @@ fn policy() -> Value {
     })
 }
 
-/// An API server that answers by verb: creations with `create`, everything else with the policy.
-async fn writer(create: (u16, Value)) -> Writer {
+/// A writer to an API server that answers each request, head and body, with a status and an object.
+async fn writer_to(answer: impl Fn(&str) -> (u16, Value) + Send + 'static) -> Writer {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -33,7 +33,7 @@ async fn writer(create: (u16, Value)) -> Writer {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = vec![0; 16 << 10];
             let read = stream.read(&mut request).await.unwrap_or(0);
-            let (status, body) = if request[..read].starts_with(b"POST") { create.clone() } else { (200, policy()) };
+            let (status, body) = answer(&String::from_utf8_lossy(&request[..read]));
             let body = body.to_string();
             let length = body.len();
             let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}");
@@ -44,6 +44,11 @@ async fn writer(create: (u16, Value)) -> Writer {
     let uri = format!("http://{address}").parse().expect("an address");
     let client = Client::try_from(kube::Config::new(uri)).expect("a client");
     Writer::new(client, Leadership::always(), Arc::default(), Arc::new(()))
+}
+
+/// To an API server that answers by verb: creations with `create`, everything else with the policy.
+async fn writer(create: (u16, Value)) -> Writer {
+    writer_to(move |request| if request.starts_with("POST") { create.clone() } else { (200, policy()) }).await
 }
 
 async fn create(writer: &Writer) -> Result<Done, WriteError> {
@@ -62,11 +67,9 @@ async fn a_policy_that_was_there_already_is_not_told_as_created() {
     assert_eq!(taken_over, Done::Changed, "or a failure of its sibling would take it back, and open everything");
 }
 
-/// An API server with one policy of a forerunner, and one living resource of its name.
-async fn heritage(living: &str) -> (Writer, ObjectKey, Arc<std::sync::Mutex<Vec<Value>>>) {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
+/// To an API server with one living resource, and one policy that a forerunner of it was seen to control and `controller`
+/// does by now; with the patches it is sent.
+async fn heritage(living: &str, controller: &str) -> (Writer, ObjectKey, Arc<std::sync::Mutex<Vec<Value>>>) {
     let mut left = policy();
     let sibling = json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "theirs", "uid": "9" });
     left["metadata"]["ownerReferences"].as_array_mut().expect("references").push(sibling);
@@ -78,28 +81,20 @@ async fn heritage(living: &str) -> (Writer, ObjectKey, Arc<std::sync::Mutex<Vec<
         "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": [resource],
     });
     let patches = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let (seen, object) = (Arc::clone(&patches), left.clone());
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = vec![0; 16 << 10];
-            let read = stream.read(&mut request).await.unwrap_or(0);
-            let text = String::from_utf8_lossy(&request[..read]).into_owned();
-            let mut body = if text.contains("/citrixallowlists?") { resources.clone() } else { object.clone() };
-            if text.starts_with("PATCH") {
-                let (_, patch) = text.split_once("\r\n\r\n").expect("a body");
-                let patch: Value = serde_json::from_str(patch).expect("JSON");
-                body["metadata"]["ownerReferences"] = patch["metadata"]["ownerReferences"].clone();
-                body["metadata"]["resourceVersion"] = json!("8");
-                seen.lock().expect("a lock").push(patch);
-            }
-            let body = body.to_string();
-            let head = format!("HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: {}", body.len());
-            let _ = stream.write_all(format!("{head}\r\nconnection: close\r\n\r\n{body}").as_bytes()).await;
+    let (seen, mut object) = (Arc::clone(&patches), left.clone());
+    object["metadata"]["ownerReferences"][0]["name"] = json!(controller);
+    let writer = writer_to(move |request| {
+        let mut body = if request.contains("/citrixallowlists?") { resources.clone() } else { object.clone() };
+        if request.starts_with("PATCH") {
+            let (_, patch) = request.split_once("\r\n\r\n").expect("a body");
+            let patch: Value = serde_json::from_str(patch).expect("JSON");
+            body["metadata"]["ownerReferences"] = patch["metadata"]["ownerReferences"].clone();
+            body["metadata"]["resourceVersion"] = json!("8");
+            seen.lock().expect("a lock").push(patch);
         }
-    });
-    let uri = format!("http://{address}").parse().expect("an address");
-    let client = Client::try_from(kube::Config::new(uri)).expect("a client");
-    let writer = Writer::new(client, Leadership::always(), Arc::default(), Arc::new(()));
+        (200, body)
+    })
+    .await;
     let key = ObjectKey { kind: Kind::Policy, namespace: "den".into(), name: "kitsune-egress".into() };
     let left: NetworkPolicy = serde_json::from_value(left).expect("a policy");
     writer.owned.observe(key.clone(), owned::fold_policy(&left));
@@ -114,7 +109,7 @@ fn named(name: &str, uid: &str) -> OwnerIdentity {
 
 #[tokio::test]
 async fn what_a_forerunner_left_becomes_its_successors_and_nothing_else_changes() {
-    let (writer, key, patches) = heritage(SUCCESSOR).await;
+    let (writer, key, patches) = heritage(SUCCESSOR, "kitsune").await;
     let successor = named("kitsune", SUCCESSOR);
     assert!(writer.owned.of(&successor.subscriber, SUCCESSOR).is_empty());
     assert_eq!(writer.inherit(&successor).await.expect("the living one"), 1);
@@ -135,7 +130,15 @@ async fn what_a_forerunner_left_becomes_its_successors_and_nothing_else_changes(
 
 #[tokio::test]
 async fn a_resource_that_is_gone_inherits_nothing() {
-    let (writer, _, patches) = heritage(UID).await;
+    let (writer, _, patches) = heritage(UID, "kitsune").await;
+    let refused = writer.inherit(&named("kitsune", SUCCESSOR)).await;
+    assert!(matches!(refused, Err(WriteError::Changed(_))), "{refused:?}");
+    assert!(patches.lock().expect("a lock").is_empty());
+}
+
+#[tokio::test]
+async fn what_somebody_else_took_meanwhile_is_theirs() {
+    let (writer, _, patches) = heritage(SUCCESSOR, "tanuki").await;
     let refused = writer.inherit(&named("kitsune", SUCCESSOR)).await;
     assert!(matches!(refused, Err(WriteError::Changed(_))), "{refused:?}");
     assert!(patches.lock().expect("a lock").is_empty());
