@@ -138,12 +138,7 @@ pub async fn admission_denies(row: &Row) -> Closed {
     });
     trial.cluster.apply(&policy.to_string()).await.expect("an admission policy");
     trial.cluster.apply(&binding.to_string()).await.expect("a binding");
-    let in_force = eventually(Duration::from_secs(20), async || {
-        let label = Patch::Merge(json!({ "metadata": { "labels": { "probe": "x" } } }));
-        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
-        trial.policies().patch(EGRESS, &dry, &label).await.is_err().then_some(())
-    });
-    in_force.await.expect("it is in force");
+    changes_are_refused(&trial, Duration::from_secs(20)).await;
     trial.fault();
     trial.advance().await;
     let message = trial.says("Ready", "False", Reason::ApplyFailed.as_str()).await;
@@ -153,18 +148,23 @@ pub async fn admission_denies(row: &Row) -> Closed {
     trial.close(row).await
 }
 
+/// Waits until admission refuses changes of the policy, which takes effect some time after it was asked to.
+async fn changes_are_refused(trial: &Trial, within: Duration) {
+    let in_force = eventually(within, async || {
+        let label = Patch::Merge(json!({ "metadata": { "labels": { "probe": "x" } } }));
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        trial.policies().patch(EGRESS, &dry, &label).await.is_err().then_some(())
+    });
+    in_force.await.expect("it is in force");
+}
+
 pub async fn webhook_denies(row: &Row) -> Closed {
     let mut trial = Trial::begin().await;
     let namespace = trial.namespace.name().to_owned();
     let name = format!("deny-{namespace}");
     let webhook = Webhook::denying("policies here are the platform team's").await.expect("a webhook");
     trial.cluster.apply(&webhook.configuration(&name, &namespace).to_string()).await.expect("its configuration");
-    let in_force = eventually(Duration::from_secs(30), async || {
-        let label = Patch::Merge(json!({ "metadata": { "labels": { "probe": "x" } } }));
-        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
-        trial.policies().patch(EGRESS, &dry, &label).await.is_err().then_some(())
-    });
-    in_force.await.expect("it is in force");
+    changes_are_refused(&trial, Duration::from_secs(30)).await;
     trial.fault();
     trial.advance().await;
     let message = trial.says("Ready", "False", Reason::ApplyFailed.as_str()).await;
