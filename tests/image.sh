@@ -7,14 +7,13 @@
 # IMAGE_REPRODUCE   set: the release is built a second time, in another folder, and has to be the same to the last byte.
 #
 # The Dockerfile's last stage is built as it is, by buildah; its first stage, which needs an image of Rust, is played by a
-# folder with what that stage would leave behind. Needs root, buildah, and for the build musl's C compiler (Debian:
-# `apt-get install buildah musl-tools`) and Rust's musl target.
+# folder with what that stage would leave behind. Needs root, buildah, and for the build what tests/build-release.sh needs
+# (Debian: `apt-get install buildah musl-tools`).
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 limit="${IMAGE_SIZE_LIMIT:-20000000}"
-target="$(uname -m)-unknown-linux-musl"
 work="$(mktemp -d)"
 containers=()
 
@@ -40,29 +39,19 @@ fail() {
 for program in buildah file; do
     command -v "$program" >/dev/null || fail "$program is needed: apt-get install buildah file"
 done
-channel="$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)"
-grep -q "rust:$channel-alpine" Dockerfile || fail "the Dockerfile does not build with Rust $channel of rust-toolchain.toml"
 
 # 1. What the first stage leaves behind, by its own commands.
 epoch="$(git log -1 --format=%ct)"
 if [[ -n "${1:-}" ]]; then
     binary="$1"
 else
-    rustup target add "$target" >/dev/null
-    # musl's compiler for ring's C; Rust links by itself, since musl-gcc knows no static-pie.
-    release() {
-        env "CC_${target//-/_}=musl-gcc" \
-            RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$PWD=. --remap-path-prefix=$HOME/.cargo=cargo" \
-            cargo build --release --locked --bin citrix-allowlist --target "$target"
-    }
-    echo "image: building a static binary for $target (about 5 minutes with cold caches)"
-    release
-    binary="${CARGO_TARGET_DIR:-target}/$target/release/citrix-allowlist"
+    echo "image: building a static binary (about 10 minutes with cold caches)"
+    binary="$(tests/build-release.sh)"
     if [[ -n "${IMAGE_REPRODUCE:-}" ]]; then
         echo "image: building it again in another folder"
         git ls-files -z | xargs -0 tar --create | tar --extract --one-top-level="$work/again"
-        (cd "$work/again" && CARGO_TARGET_DIR="$work/again-target" release)
-        cmp "$binary" "$work/again-target/$target/release/citrix-allowlist" || fail "the same source gave two binaries"
+        again="$("$work/again/tests/build-release.sh" "$work/again-target")"
+        cmp "$binary" "$again" || fail "the same source gave two binaries"
     fi
 fi
 mkdir -p "$work/target/release" "$work/context"

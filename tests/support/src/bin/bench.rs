@@ -1,6 +1,6 @@
 //! `make bench`: measures the operator, and writes `docs/benchmarks.md` with its numbers and its plot beside it.
 //!
-//! Environment: `BENCH_OPERATOR` names the binary; `QUICK=1` measures less; `CANDIDATE` is a file that describes another
+//! Environment: `BENCH_SHIPPED` names the operator's binary as a release has it, `BENCH_OPERATOR` another; `QUICK=1` measures less; `CANDIDATE` is a file that describes another
 //! operator, which is measured instead, into `benchmarks-<name>.md` where `BENCH_OUT` says (`docs` otherwise);
 //! `BENCH_ONLY` names the parts to measure (single, crowd, large, growth, program), with commas between; `BENCH_NOTE` is a
 //! remark for the report.
@@ -56,7 +56,9 @@ async fn main() -> anyhow::Result<()> {
     let started = Instant::now();
     let quick = variable("QUICK").is_some();
     let extent = if quick { QUICK } else { FULL };
-    let binary = PathBuf::from(variable("BENCH_OPERATOR").context("BENCH_OPERATOR names the operator's binary")?);
+    let shipped = variable("BENCH_SHIPPED").map(PathBuf::from);
+    let binary = shipped.clone().or_else(|| variable("BENCH_OPERATOR").map(PathBuf::from));
+    let binary = binary.context("BENCH_SHIPPED or BENCH_OPERATOR names the operator's binary")?;
     let candidate = match variable("CANDIDATE") {
         Some(file) => Candidate::read(Path::new(&file))?,
         None => Candidate::own(&binary),
@@ -64,7 +66,12 @@ async fn main() -> anyhow::Result<()> {
     let only = variable("BENCH_ONLY");
     let wanted = |part: &str| only.as_ref().is_none_or(|only| only.split(',').any(|wanted| wanted == part));
     let mut report = Report { circumstances: circumstances(quick), ..Report::default() };
-    report.circumstances.insert("operator".to_owned(), candidate.name.clone());
+    let built = match (candidate.own, &shipped) {
+        (false, _) => "",
+        (true, Some(_)) => ", as it is shipped: static, for size where it is cold",
+        (true, None) => ", built for speed alone: not as it is shipped",
+    };
+    report.circumstances.insert("operator".to_owned(), format!("{}{built}", candidate.name));
     if let Some(note) = variable("BENCH_NOTE") {
         report.circumstances.insert("note".to_owned(), note);
     }
@@ -97,7 +104,7 @@ async fn main() -> anyhow::Result<()> {
     if candidate.own && wanted("program") {
         part(started, "the program itself");
         let target = variable("CARGO_TARGET_DIR").map_or_else(|| workspace_root().join("target"), PathBuf::from);
-        scenarios::program(&binary, &target.join("shipped/release/citrix-allowlist"), &mut report)?;
+        scenarios::program(&binary, shipped.is_some(), &mut report)?;
         stations::times(&target.join("stations.txt"), &mut report)?;
         stations::instructions(&target.join("instructions.json"), &mut report)?;
         stations::growth(&mut report);
