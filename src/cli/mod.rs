@@ -32,7 +32,6 @@ mod version;
 
 use crate::cluster::client::CallError;
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Keeps Kubernetes NetworkPolicies equal to what Citrix's Connectivity AllowList API says.
@@ -83,7 +82,7 @@ const ENVIRONMENT_PREFIX: &str = "CITRIX_ALLOWLIST_";
 pub fn main() -> ExitCode {
     // reqwest and kube take the process' default provider; without one, the first TLS connection panics.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        eprintln!("error: a TLS provider is installed already");
+        output::tell("error: a TLS provider is installed already");
         return ExitCode::from(FAILURE);
     }
     let matches = command().get_matches();
@@ -94,7 +93,7 @@ pub fn main() -> ExitCode {
         // Whoever read the output has seen enough: `citrix-allowlist render ... | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", sentence(&error));
+            output::tell(&format!("error: {}", sentence(&error)));
             ExitCode::from(FAILURE)
         }
     }
@@ -112,7 +111,7 @@ fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Action::Version(arguments) => version::run(&arguments),
         Action::Probe(arguments) => probe::run(&arguments),
         Action::Reference { subject } => {
-            std::io::stdout().write_all(reference::markdown(subject, &command()).as_bytes())?;
+            output::print(reference::markdown(subject, &command()))?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -144,7 +144,7 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
 
 /// What manifests would come to, one resource after the other.
 fn present_files<W: Write>(printer: &mut Printer<W>, arguments: &ExplainArguments) -> anyhow::Result<()> {
-    let mut sources = Sources::new(&arguments.sources)?;
+    let mut sources = Sources::new(&arguments.sources, &arguments.filename)?;
     let surroundings = arguments.surroundings.surroundings();
     let namespace = arguments.namespace.namespace.as_ref();
     let (mut any, mut one_of_many, mut pending): (bool, bool, Option<Read>) = (false, false, None);
