@@ -135,12 +135,31 @@ fn sentence(error: &anyhow::Error) -> String {
             sentence.push_str(": ");
             sentence.push_str(&text);
         }
-        if cause.is::<CallError>() {
+        if let Some(error) = cause.downcast_ref::<CallError>() {
+            sentence.push_str(remedy(error));
             // It says all that a person can use: below it stands the answer's every field.
             break;
         }
     }
     sentence
+}
+
+/// What to do about a call to the API server that brought nothing, where its own words do not say so.
+fn remedy(error: &CallError) -> &'static str {
+    match error.code() {
+        None => "; is the cluster up, and is it the one that --context and KUBECONFIG mean?",
+        Some(401) => "; log in to the cluster, or see --user and --context",
+        Some(404) if is_unknown_path(error) => {
+            "; is this an API server, and has it the CRD, which `citrix-allowlist crd --apply` installs?"
+        }
+        Some(_) => "",
+    }
+}
+
+/// Whether the server knows nothing under the path, since the kind's CRD is missing or it is no API server.
+fn is_unknown_path(error: &CallError) -> bool {
+    // It says so without a Status, and kube makes one of the text.
+    error.status().is_some_and(|status| status.code == 404 && status.reason != "NotFound")
 }
 
 /// Whether an argument of the command stands on the command line, rather than at its default.

@@ -73,7 +73,7 @@ async fn handled(api: &Api<CitrixAllowlist>, namespace: &str, name: &str, token:
 
 /// An error about a resource, with what to do where it is not there.
 pub(super) fn not_found(error: CallError, namespace: &str, name: &str) -> anyhow::Error {
-    if error.is_not_found() {
+    if error.is_not_found() && !super::is_unknown_path(&error) {
         anyhow::anyhow!(
             "citrixallowlist {namespace}/{name} is not there: `kubectl get citrixallowlists -A` lists those there are"
         )

@@ -35,7 +35,7 @@ const LANGUAGES: [&str; 5] = ["sh", "bash", "shell", "console", "console cluster
 const PROGRAMS: [&str; 8] = ["kubectl ", "helm ", "citrix-allowlist ", "make ", "cargo ", "curl ", "jq ", "$ "];
 
 /// The transcripts of the command line.
-const TRANSCRIPTS: Class = Elsewhere("tests/cli.rs and tests/cli_cluster.rs");
+const TRANSCRIPTS: Class = Elsewhere("tests/cli.rs and tests/cli_cluster/");
 /// What a checkout's own programs do.
 const MAKE: Class = Elsewhere("continuous integration, and tests/support/tests/demo.rs for the demo");
 /// What needs what a release has published.
