@@ -3,6 +3,7 @@
 mod schemas;
 mod transcripts;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use test_support::dns::{Behaviour, DnsServer};
@@ -64,6 +65,83 @@ fn a_machine_without_nameservers_says_so() {
         return;
     }
     offline(&root().join("tests/cli/machine.md"));
+}
+
+/// `PATH` with this program and kustomize first.
+fn path_with_kustomize() -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_citrix-allowlist"));
+    let kustomize = test_support::tools::tool("kustomize").expect("kustomize");
+    let folder = |program: &Path| program.parent().expect("a folder").display().to_string();
+    let path = std::env::var("PATH").unwrap_or_default();
+    format!("{}:{}:{path}", folder(program), folder(&kustomize))
+}
+
+#[test]
+fn kustomize_does_what_its_transcript_says() {
+    let variables = [("PATH", path_with_kustomize())];
+    let folder = root().join("tests/cli/data/kustomize");
+    let stage = Stage { folder: &folder, variables: &variables, replaced: &[], label: "kustomize" };
+    run(&root().join("docs/gitops.md"), &stage);
+}
+
+/// What a command prints, run in a folder: objects by kind and name.
+fn objects(folder: &Path, program: &str, arguments: &[&str]) -> BTreeMap<String, serde_json::Value> {
+    let output = std::process::Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .env("PATH", path_with_kustomize())
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let documents = text.split("---\n").filter(|document| !document.trim().is_empty());
+    let objects = documents.map(|document| {
+        let object: serde_json::Value = serde_saphyr::from_str(document).expect("YAML");
+        (format!("{} {}", object["kind"], object["metadata"]["name"]), object)
+    });
+    objects.collect()
+}
+
+#[test]
+fn kustomize_makes_of_a_resource_what_render_makes_of_it() {
+    let given = root().join("tests/cli/data/kustomize");
+    let build = ["build", "--enable-alpha-plugins", "--enable-exec", "."];
+    let saved = ["--feed", "saved/global.json", "--hosts", "saved/hosts"];
+    let all = ["render", "--pass-through", "-f", "web.yaml", "-f", "daas-us.yaml"];
+    let rendered = objects(&given, "citrix-allowlist", &[&all[..], &saved].concat());
+    let kinds: BTreeSet<&str> = rendered.values().filter_map(|object| object["kind"].as_str()).collect();
+    assert_eq!(kinds, BTreeSet::from(["ConfigMap", "Namespace", "NetworkPolicy", "Service"]));
+    assert_eq!(objects(&given, "kustomize", &build), rendered, "as a transformer");
+
+    // As a generator the resource says itself what makes objects of it; kustomize puts it among the items too.
+    let folder = tempfile::tempdir().expect("a folder");
+    let read = |name: &str| std::fs::read_to_string(given.join(name)).expect("a file");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+    std::fs::create_dir(folder.path().join("saved")).expect("a folder");
+    for name in ["web.yaml", "saved/global.json", "saved/hosts"] {
+        write(name, &read(name));
+    }
+    let render = read("render.yaml");
+    let annotation = render.split_once("  annotations:\n").expect("an annotation").1;
+    write("daas-us.yaml", &read("daas-us.yaml").replace("spec:\n", &format!("  annotations:\n{annotation}spec:\n")));
+    write("kustomization.yaml", "resources: [web.yaml]\ngenerators: [daas-us.yaml]\n");
+    assert_eq!(objects(folder.path(), "kustomize", &build), rendered, "as a generator");
+
+    // What cannot be rendered ends the build, and says which resource it was.
+    write(
+        "daas-us.yaml",
+        &std::fs::read_to_string(folder.path().join("daas-us.yaml")).expect("a file").replace("geo: us", "geo: mars"),
+    );
+    let failed = std::process::Command::new("kustomize")
+        .args(build)
+        .current_dir(folder.path())
+        .env("PATH", path_with_kustomize())
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert!(!failed.status.success() && failed.stdout.is_empty(), "{failed:?}");
+    let expected = "citrix/daas-us: spec.geo: \"mars\" is not allowed: one of us, eu, ap-s, jp, all is";
+    assert!(said.contains(expected), "{said}");
 }
 
 /// Serves the list of the other transcripts, spoilt by a fault.

@@ -136,7 +136,7 @@ impl<W: io::Write> Work<W> {
     ) -> anyhow::Result<usize> {
         let mut answer = resource_list::Answer::default();
         let mut ours = 0;
-        for item in items::check(document, resource_list::objects(given), &mut self.validator)? {
+        for item in items::check(document, resource_list::objects(given), &mut self.validator, true)? {
             match item {
                 Item::Other(value) => answer.pass(value),
                 Item::Ours(read) => {
