@@ -36,7 +36,7 @@ use std::process::ExitCode;
 
 /// Keeps Kubernetes NetworkPolicies equal to what Citrix's Connectivity AllowList API says.
 #[derive(Debug, Parser)]
-#[command(name = "citrix-allowlist", version, max_term_width = 100)]
+#[command(name = "citrix-allowlist", version, max_term_width = 100, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Action,
@@ -71,6 +71,17 @@ enum Action {
         subject: reference::Subject,
     },
 }
+
+/// What people come for, under the list of commands.
+const EXAMPLES: &str = "\
+What will this resource do?
+  citrix-allowlist render -f allowlist.yaml --summary
+What would change if Citrix published this list?
+  citrix-allowlist diff NAME -n NAMESPACE --feed list.json
+Why can my pod not reach this host?
+  citrix-allowlist explain NAME -n NAMESPACE --pod POD --to HOST:443
+
+Every flag can be given by an environment variable too: CITRIX_ALLOWLIST_<FLAG>";
 
 /// The exit code of every error: what a person typed or gave, or what the cluster said.
 const FAILURE: u8 = 2;
@@ -176,13 +187,15 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// All commands, each flag with its environment variable.
 fn command() -> Command {
     Arguments::command().mut_subcommands(|command| {
+        let is_controller = command.get_name() == "run";
         command.mut_args(|argument| match argument.get_long() {
             Some(long) if argument.get_env().is_none() && !matches!(long, "help" | "version") => {
                 let variable = format!("{ENVIRONMENT_PREFIX}{}", long.replace('-', "_").to_uppercase());
                 // A few dozen short texts, once in the life of the process.
                 argument.env(&*variable.leak()).hide_env(true)
             }
-            _ => argument,
+            // The controller's manifests set variables; people type flags.
+            _ => argument.hide_env(!is_controller),
         })
     })
 }

@@ -104,7 +104,9 @@ async fn the_guide_is_true_of_a_cluster() {
     made.success().expect("a pod");
     let unwatched = control_plane.fresh_namespace("unwatched").await.expect("a namespace");
     let resource = manifest().replace("namespace: citrix", &format!("namespace: {}", &*unwatched));
-    kubectl(control_plane, &["apply", "-f", "-"], &resource).await.success().expect("a resource");
+    let another = resource.replace("name: daas-us", "name: another");
+    let both = format!("{resource}---\n{another}");
+    kubectl(control_plane, &["apply", "-f", "-"], &both).await.success().expect("resources");
     let stranger = format!("http://{}", stranger().await);
     let folder = tempfile::tempdir().expect("a folder");
     let variables = [
