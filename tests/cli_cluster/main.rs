@@ -105,7 +105,11 @@ async fn the_guide_is_true_of_a_cluster() {
     let unwatched = control_plane.fresh_namespace("unwatched").await.expect("a namespace");
     let resource = manifest().replace("namespace: citrix", &format!("namespace: {}", &*unwatched));
     let another = resource.replace("name: daas-us", "name: another");
-    let both = format!("{resource}---\n{another}");
+    let foreign = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: daas-us-cidrs, namespace: {0} }}\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{ name: daas-us-egress, namespace: {0} }}\nspec: {{ podSelector: {{}} }}\n",
+        &*unwatched
+    );
+    let both = format!("{resource}---\n{another}---\n{foreign}");
     kubectl(control_plane, &["apply", "-f", "-"], &both).await.success().expect("resources");
     let stranger = format!("http://{}", stranger().await);
     let folder = tempfile::tempdir().expect("a folder");
@@ -118,6 +122,7 @@ async fn the_guide_is_true_of_a_cluster() {
         ("LISTER", somebody(control_plane, &namespace, "lister", &[RESOURCES, POLICIES, CONFIG_MAPS]).await),
         ("NARROW", somebody(control_plane, &namespace, "narrow", &[RESOURCES]).await),
         ("BLIND", somebody(control_plane, &namespace, "blind", &[POLICIES, PODS]).await),
+        ("PODLESS", somebody(control_plane, &namespace, "podless", &[RESOURCES, POLICIES, READ_CONFIG_MAPS]).await),
         ("UNWATCHED", unwatched.to_string()),
         ("STRANGER", stranger.clone()),
         ("TMPDIR", folder.path().display().to_string()),
@@ -315,6 +320,7 @@ async fn stranger() -> SocketAddr {
 const RESOURCES: &str = "{ apiGroups: [citrix-allowlist.io], resources: [citrixallowlists], verbs: [get, list] }";
 const POLICIES: &str = "{ apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [get, list] }";
 const CONFIG_MAPS: &str = "{ apiGroups: [''], resources: [configmaps], verbs: [list] }";
+const READ_CONFIG_MAPS: &str = "{ apiGroups: [''], resources: [configmaps], verbs: [get, list] }";
 const PODS: &str = "{ apiGroups: [''], resources: [configmaps, pods], verbs: [get, list] }";
 
 /// Pods wait for the namespace's service account.
