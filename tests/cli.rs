@@ -178,6 +178,7 @@ async fn what_the_vendor_and_dns_answer_is_told_in_a_sentence() {
         ("HUGE", Some(Fault::OversizedBody { padding: 5 << 20 })),
         ("BOMB", Some(Fault::GzipBomb { padding: 5 << 20 })),
         ("MISLABELLED", Some(Fault::WrongContentEncoding)),
+        ("UNASKED", Some(Fault::UnaskedEncoding)),
         ("SILENT", Some(Fault::Silence)),
     ];
     let mut variables = Vec::new();

@@ -123,10 +123,17 @@ spec:
     kubectl(control_plane, &patch, "").await.success().expect("a running pod");
     ready(control_plane, &namespace, &manifest()).await;
 
+    // A resource of a customer whose list this operator does not have.
+    let elsewhere = control_plane.fresh_namespace("elsewhere").await.expect("a namespace");
+    let other = manifest().replace("namespace: citrix", &format!("namespace: {}", &*elsewhere));
+    let other = other.replace("customerId: testcustomer", "customerId: other");
+    kubectl(control_plane, &["apply", "-f", "-"], &other).await.success().expect("a resource");
+
     let somebody = async |name, left_out| somebody(control_plane, &namespace, &home, name, left_out).await;
     let variables = [
         ("KUBECONFIG", control_plane.kubeconfig_path().display().to_string()),
         ("CITRIX_ALLOWLIST_NAMESPACE", namespace.to_string()),
+        ("ELSEWHERE", elsewhere.to_string()),
         ("HOME_OF_IT", home.to_string()),
         ("ON_CALL", somebody("on-call", None).await),
         ("NO_PROXYING", somebody("no-proxying", Some("pods/proxy")).await),
@@ -134,11 +141,29 @@ spec:
         ("NO_PODS", somebody("no-pods", Some("pods")).await),
     ];
     let (port, address) = (format!(":{port}"), address.to_string());
-    let replaced = [(&*namespace, "citrix"), (&*home, "home"), (&*port, ":8080"), (&*address, "10.244.0.9")];
+    let replaced = [
+        (&*namespace, "citrix"),
+        (&*elsewhere, "elsewhere"),
+        (&*home, "home"),
+        (&*port, ":8080"),
+        (&*address, "10.244.0.9"),
+    ];
     let folder = data();
     let stage = |label| Stage { folder: &folder, variables: &variables, replaced: &replaced, label };
     let file = root().join("tests/cli/memory.md");
     run(&file, &stage("leading"));
+    // Any tenant may make a Lease of the name.
+    let lease = format!(
+        "
+apiVersion: coordination.k8s.io/v1
+kind: Lease
+metadata: {{ name: citrix-allowlist-operator, namespace: {} }}
+spec: {{ holderIdentity: trap_1 }}
+",
+        &*elsewhere
+    );
+    kubectl(control_plane, &["apply", "-f", "-"], &lease).await.success().expect("a Lease");
+    run(&file, &stage("tenant"));
     drop(operator);
     run(&file, &stage("stopped"));
     let delete = ["delete", "pod", POD, "-n", &home, "--force", "--grace-period=0"];
