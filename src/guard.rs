@@ -174,10 +174,10 @@ impl Guard {
                 return refused(format!("{what} ({special})"));
             }
         }
-        let is_special = SPECIAL.iter().any(|(special, ..)| special.contains(&network));
+        let is_special = || SPECIAL.iter().any(|(special, ..)| special.contains(&network));
         let is_global = matches!(network, IpNet::V4(_)) || GLOBAL_UNICAST.contains(&network);
         let is_opened = opened && origin == Origin::Vendor;
-        if !(is_special || is_global || is_opened) {
+        if !(is_global || is_opened || is_special()) {
             return refused(format!("reserved (outside {GLOBAL_UNICAST})"));
         }
         if origin == Origin::Vendor

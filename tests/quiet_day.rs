@@ -1,59 +1,40 @@
-//! A day in which nothing changes but the vendor's `validUntil` and which of its addresses a name answers with, on a
-//! paused clock and against a client that records: no policy and no ConfigMap is written, and one status for each
-//! completed fetch.
+//! A controller on a paused clock, against a client that records: what it writes of a day in which nothing changes, and
+//! what it tells of a wait.
 
-use axum::http::{Method, Request, Response};
+#[path = "common/doubles.rs"]
+mod doubles;
+
 use citrix_allowlist::clock::Clock;
-use citrix_allowlist::cluster::apply::Writer;
-use citrix_allowlist::cluster::lease::Leadership;
-use citrix_allowlist::cluster::owned::OwnedObjects;
-use citrix_allowlist::cluster::pods::PodLister;
-use citrix_allowlist::cluster::report::StatusWriter;
-use citrix_allowlist::cluster::watch::ResourceChange;
-use citrix_allowlist::controller::{self, Context, Inputs, OwnPod, Settings};
-use citrix_allowlist::crd::CitrixAllowlist;
-use citrix_allowlist::facts::ClusterFacts;
+use citrix_allowlist::feed::Fetch;
 use citrix_allowlist::feed::client::{FetchError, FetchRequest, Fetched};
-use citrix_allowlist::feed::{FeedSettings, Feeds, Fetch, MemoryStore};
-use citrix_allowlist::guard::{Guard, GuardSettings};
-use citrix_allowlist::names::{Answer, Family, Lookup, Names, NamesSettings, Outcome};
+use citrix_allowlist::names::{Answer, Family, Lookup, Outcome};
 use citrix_allowlist::net::DomainName;
-use citrix_allowlist::render::Limits;
-use citrix_allowlist::server::Health;
-use citrix_allowlist::subscriber::{Subscriber, Waker};
-use citrix_allowlist::telemetry::Metrics;
+use doubles::Doubles;
 use futures::future::BoxFuture;
-use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use kube::Client;
-use kube::client::Body;
-use kube::runtime::reflector;
-use kube::runtime::watcher::Event;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long a list is valid: a fetch every so often.
 const VALID: SignedDuration = SignedDuration::from_hours(2);
-const NAMESPACE: &str = "web";
-const NAME: &str = "daas";
 
 /// The vendor: one list for ever, valid anew with each fetch.
 struct Vendor {
     clock: Clock,
     fetches: AtomicUsize,
+    /// How long a fetch takes.
+    takes: Duration,
 }
 
 impl Fetch for Vendor {
     fn fetch(&self, _: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
         Box::pin(async {
+            tokio::time::sleep(self.takes).await;
             self.fetches.fetch_add(1, Ordering::SeqCst);
             let document = json!({
                 "meta": { "version": "2026-06-01T00:00:00Z", "validUntil": (self.clock.now() + VALID).to_string() },
@@ -91,165 +72,70 @@ impl Lookup for Rotating {
     }
 }
 
-/// The few calls that a quiet controller makes, answered as the API server would, and recorded.
-struct TinyApi {
-    version: AtomicU64,
-    resource: Mutex<Value>,
-    calls: Mutex<Vec<String>>,
-    changed: mpsc::UnboundedSender<CitrixAllowlist>,
+/// Calls so far that begin so, such as `POST`, or `PATCH status`.
+fn count(world: &Doubles, call: &str) -> usize {
+    world.api.calls().iter().filter(|(made, _)| made.starts_with(call)).count()
 }
 
-impl TinyApi {
-    fn next_version(&self) -> String {
-        self.version.fetch_add(1, Ordering::SeqCst).to_string()
-    }
-
-    fn answer(&self, method: &Method, path: &str, body: &[u8]) -> Value {
-        let kind = path
-            .rsplit('/')
-            .find(|part| matches!(*part, "networkpolicies" | "configmaps" | "events" | "status" | "pods"));
-        self.calls.lock().expect("unpoisoned").push(format!("{method} {}", kind.unwrap_or(path)));
-        let mut object: Value = serde_json::from_slice(body).unwrap_or_else(|_| json!({ "metadata": {}, "items": [] }));
-        if kind == Some("status") {
-            let mut resource = self.resource.lock().expect("unpoisoned");
-            resource["status"] = object["status"].take();
-            resource["metadata"]["resourceVersion"] = json!(self.next_version());
-            let changed = serde_json::from_value(resource.clone()).expect("a resource");
-            self.changed.send(changed).expect("the watch runs");
-            return resource.clone();
-        }
-        object["metadata"]["uid"] = json!(format!("uid-of-{}", kind.unwrap_or_default()));
-        object["metadata"]["resourceVersion"] = json!(self.next_version());
-        object
-    }
-
-    fn client(self: &Arc<Self>) -> Client {
-        let api = Arc::clone(self);
-        let service = tower::service_fn(move |request: Request<Body>| {
-            let api = Arc::clone(&api);
-            async move {
-                let (parts, body) = request.into_parts();
-                let body = body.collect_bytes().await.expect("a body");
-                let answer = api.answer(&parts.method, parts.uri.path(), &body);
-                Ok::<_, Infallible>(Response::new(Body::from(answer.to_string().into_bytes())))
-            }
-        });
-        Client::new(service, NAMESPACE)
-    }
-
-    /// Calls so far that begin so, such as `POST`, or `PATCH status`.
-    fn count(&self, call: &str) -> usize {
-        self.calls.lock().expect("unpoisoned").iter().filter(|made| made.starts_with(call)).count()
-    }
-
-    /// Writes so far other than of status.
-    fn writes(&self) -> usize {
-        let calls = self.calls.lock().expect("unpoisoned");
-        calls.iter().filter(|call| !call.starts_with("GET") && !call.ends_with("status")).count()
-    }
+/// Writes so far other than of status.
+fn writes(world: &Doubles) -> usize {
+    world.api.calls().iter().filter(|(call, _)| !call.starts_with("GET") && !call.ends_with("status")).count()
 }
 
+fn start(takes: Duration) -> (Doubles, Arc<Vendor>, Arc<Rotating>) {
+    let clock = Clock::simulated("2026-06-01T00:00:00Z".parse::<Timestamp>().expect("a time"));
+    let vendor = Arc::new(Vendor { clock, fetches: AtomicUsize::new(0), takes });
+    let resolver = Arc::new(Rotating::default());
+    let world = Doubles::start(clock, Arc::clone(&vendor) as _, Arc::clone(&resolver) as _);
+    world.look();
+    (world, vendor, resolver)
+}
+
+/// A day in which nothing changes but the vendor's `validUntil` and which of its addresses a name answers with.
 #[tokio::test(start_paused = true)]
 async fn a_quiet_day_writes_one_status_for_each_fetch_and_nothing_else() {
-    let epoch: Timestamp = "2026-06-01T00:00:00Z".parse().expect("a time");
-    let clock = Clock::simulated(epoch);
-    let resource = json!({
-        "apiVersion": "citrix-allowlist.io/v1alpha1", "kind": "CitrixAllowlist",
-        "metadata": { "name": NAME, "namespace": NAMESPACE, "uid": "1", "generation": 1, "resourceVersion": "1" },
-        "spec": { "customerId": "testcustomer", "geo": "us", "dnsEgress": "None", "ipFamilies": "IPv4" },
-    });
-    let (changed, mut changes) = mpsc::unbounded_channel();
-    let api = Arc::new(TinyApi {
-        version: AtomicU64::new(2),
-        resource: Mutex::new(resource.clone()),
-        calls: Mutex::default(),
-        changed,
-    });
-    let client = api.client();
-    let vendor = Arc::new(Vendor { clock, fetches: AtomicUsize::new(0) });
-    let resolver = Arc::new(Rotating::default());
-    let metrics = Arc::new(Metrics::default());
-    let (wake, woken) = mpsc::unbounded_channel();
-    let waker = Waker::new(wake);
-    let guard = Guard::new(GuardSettings::default(), &ClusterFacts::default());
-    let feeds = Feeds::new(
-        FeedSettings::default(),
-        clock,
-        waker.clone(),
-        Arc::new(MemoryStore::default()),
-        Arc::clone(&vendor) as Arc<dyn Fetch>,
-        Arc::clone(&metrics) as _,
-    );
-    let names =
-        Names::new(&NamesSettings::new(guard), clock, waker, Arc::clone(&resolver) as _, Arc::clone(&metrics) as _);
-    names.set_servers(vec!["10.96.0.10:53".parse().expect("an address")]);
-    let leadership = Leadership::always();
-    let owned = Arc::new(OwnedObjects::default());
-    let settings = Settings {
-        first_policy_wait: Duration::from_secs(300),
-        protected_namespaces: vec![],
-        limits: Limits::default(),
-        own_pod: watch::channel(OwnPod::None).1,
-        guard: GuardSettings::default(),
-        concurrency: 8,
-    };
-    let context = Context::new(
-        feeds.clone(),
-        names.clone(),
-        Arc::clone(&owned),
-        PodLister::new(client.clone()),
-        Writer::new(client.clone(), leadership.clone(), owned, Arc::clone(&metrics) as _),
-        StatusWriter::new(client, leadership.clone(), None, Arc::clone(&metrics) as _),
-        metrics,
-        settings,
-        clock,
-    );
-
-    // The watch of resources: this one, and its status as it is written.
-    let (store, mut writer) = reflector::store();
-    let first: CitrixAllowlist = serde_json::from_value(resource).expect("a resource");
-    writer.apply_watcher_event(&Event::Init);
-    writer.apply_watcher_event(&Event::InitApply(first));
-    writer.apply_watcher_event(&Event::InitDone);
-    tokio::spawn(async move {
-        while let Some(resource) = changes.recv().await {
-            writer.apply_watcher_event(&Event::Apply(resource));
-        }
-    });
-    let once = stream::iter([vec![ResourceChange::Changed(Subscriber::new(NAMESPACE, NAME))]]).chain(stream::pending());
-    let (_facts, facts) = watch::channel(Arc::new(ClusterFacts::default()));
-    let stop = CancellationToken::new();
-    let inputs = Inputs {
-        store,
-        changes: once,
-        woken,
-        facts,
-        leading: leadership.receiver(),
-        synced: vec![],
-        health: Health::new(clock, Duration::from_secs(60), []),
-    };
-    let leading = leadership.receiver();
-    tokio::spawn({
-        let (feeds, leading) = (feeds, leading.clone());
-        async move { feeds.run(leading).await }
-    });
-    tokio::spawn(async move { names.run(leading).await });
-    let running = tokio::spawn(controller::run(Arc::new(context), inputs, stop.clone()));
-
+    let (world, vendor, resolver) = start(Duration::ZERO);
     // An hour in which every address of the rotation is seen.
     tokio::time::sleep(Duration::from_secs(3600)).await;
-    let (fetches, statuses, writes) = (vendor.fetches.load(Ordering::SeqCst), api.count("PATCH status"), api.writes());
-    assert_eq!((api.count("POST networkpolicies"), fetches), (1, 1), "a policy: {:?}", api.calls);
+    let (fetches, statuses, written) =
+        (vendor.fetches.load(Ordering::SeqCst), count(&world, "PATCH status"), writes(&world));
+    assert_eq!((count(&world, "POST networkpolicies"), fetches), (1, 1), "a policy: {:?}", world.api.calls());
     let questions = resolver.questions.load(Ordering::SeqCst);
     tokio::time::sleep(DAY).await;
     let fetches = vendor.fetches.load(Ordering::SeqCst) - fetches;
-    let statuses = api.count("PATCH status") - statuses;
+    let statuses = count(&world, "PATCH status") - statuses;
     let asked = resolver.questions.load(Ordering::SeqCst) - questions;
     println!("in a day: {fetches} fetches, {asked} questions, {statuses} writes of status");
     assert!((11..=14).contains(&fetches), "{fetches} fetches of a list that is valid for two hours");
     assert!(asked > 4_000, "{asked} questions with a TTL of 30 s");
     assert_eq!(statuses, fetches, "one write of status for each completed fetch");
-    assert_eq!(api.writes(), writes, "and nothing else: {:?}", api.calls);
-    stop.cancel();
-    running.await.expect("it ends");
+    assert_eq!(writes(&world), written, "and nothing else: {:?}", world.api.calls());
+    let metrics = world.metrics.render();
+    assert!(metrics.contains("citrix_allowlist_reconciles_total{outcome=\"failed\"} 0"), "{metrics}");
+    world.end().await;
+}
+
+/// The calls until a policy was there, and what `Ready` said for a reason in those that wrote status.
+async fn until_the_policy(takes: Duration) -> Vec<String> {
+    let (world, ..) = start(takes);
+    tokio::time::sleep(takes + Duration::from_secs(5)).await;
+    let calls = world.api.calls();
+    let before = calls.iter().take_while(|(call, _)| call != "POST networkpolicies");
+    let told = before.map(|(call, status)| {
+        let conditions = status["conditions"].as_array().into_iter().flatten();
+        let ready = conditions.filter(|condition| condition["type"] == "Ready");
+        ready.fold(call.clone(), |told, condition| format!("{told}: {}", condition["reason"].as_str().unwrap_or("?")))
+    });
+    let told = told.collect();
+    assert_eq!(count(&world, "POST networkpolicies"), 1, "{calls:?}");
+    world.end().await;
+    told
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_told_of_a_wait_that_is_over_at_once_and_a_longer_one_is() {
+    let calls = until_the_policy(Duration::from_millis(400)).await;
+    assert_eq!(calls, Vec::<String>::new(), "the policy is the first thing written");
+    let calls = until_the_policy(Duration::from_secs(2)).await;
+    assert_eq!(calls.first().map(String::as_str), Some("PATCH status: WaitingForFeed"), "{calls:?}");
 }

@@ -3,9 +3,9 @@
 use super::debug_state::{DebugState, VERSION};
 use crate::cluster::client::{CallError, describe};
 use crate::cluster::lease;
+use crate::cluster::pod::Pod;
 use clap::Args;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 use std::collections::BTreeSet;
@@ -179,7 +179,7 @@ async fn pods(client: &Client, namespace: Option<&str>) -> Result<Vec<(String, S
     }
     let labelled = ListParams::default().labels(POD_LABELS);
     let found = list::<Pod>(client, namespace, &labelled).await.map_err(|error| error.to_string())?;
-    let running = |pod: &&Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+    let running = |pod: &&Pod| pod.status.phase == "Running";
     of_one_namespace(found.iter().filter(running).filter_map(|pod| Some((pod.namespace()?, pod.name_any()))).collect())
 }
 
@@ -244,8 +244,7 @@ async fn of_pod(client: &Client, namespace: &str, pod: &str) -> Result<Found, St
 
 /// The port that a pod serves its memory on.
 fn port(pod: &Pod) -> Option<i32> {
-    let containers = pod.spec.as_ref()?.containers.iter();
-    let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
+    let mut ports = pod.spec.containers.iter().flat_map(|container| &container.ports);
     ports.find(|port| port.name.as_deref() == Some(PORT_NAME)).map(|port| port.container_port)
 }
 

@@ -8,6 +8,7 @@ pub mod events;
 pub mod facts;
 pub mod lease;
 pub mod owned;
+pub mod pod;
 pub mod pods;
 pub mod proxy;
 pub mod report;

@@ -1,9 +1,9 @@
 //! The pods that a resource selects, and what isolates them already: asked for where a report needs them, not watched.
 
 use super::client::{CallError, deadline};
+use super::pod::{Container, Pod};
 use crate::net::Protocol;
 use crate::render::isolation;
-use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::{Metadata, NamespaceResourceScope};
@@ -31,12 +31,10 @@ pub struct SelectedPods {
 
 impl SelectedPods {
     fn add(&mut self, pod: Pod) {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        let Some(spec) = &pod.spec else { return };
-        if matches!(phase, Some("Succeeded" | "Failed")) || spec.host_network == Some(true) {
+        if matches!(&*pod.status.phase, "Succeeded" | "Failed") || pod.spec.host_network {
             return;
         }
-        let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+        let containers = pod.spec.containers.iter().chain(&pod.spec.init_containers);
         self.declared_ports.extend(containers.flat_map(declared));
         let labels = pod.metadata.labels.clone().unwrap_or_default();
         self.pods.push(isolation::Pod { name: pod.name_any(), labels });
@@ -44,7 +42,7 @@ impl SelectedPods {
 }
 
 fn declared(container: &Container) -> impl Iterator<Item = (Protocol, u16)> {
-    container.ports.iter().flatten().filter_map(|port| {
+    container.ports.iter().filter_map(|port| {
         let protocol = match port.protocol.as_deref() {
             None | Some("TCP") => Protocol::Tcp,
             Some("UDP") => Protocol::Udp,

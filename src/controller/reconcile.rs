@@ -16,6 +16,7 @@ use crate::guard::Origin;
 use crate::names::{AnsweredTime, Memory};
 use crate::net::cidr::{canonical_set, covers};
 use crate::plan::{self, Inherited, Selection, Target};
+use crate::reason::Reason;
 use crate::render;
 use crate::status::Outcome;
 use ipnet::IpNet;
@@ -24,11 +25,15 @@ use kube::core::{Selector, SelectorExt as _};
 use kube::runtime::controller::Action;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::{Instrument as _, debug_span};
 
 /// How soon a resource in the operator's own namespace is looked at again while its labels are not known.
 const OWN_POD_RETRY: Duration = Duration::from_secs(2);
+
+/// For how long nothing is told of a wait that has just begun: a list and the answers for its names mostly take less, and
+/// the policy would wait behind what is written of their absence.
+const UNTOLD: Duration = Duration::from_millis(500);
 
 /// After how many failures in a row those are told that pass by themselves.
 const TOLD_AFTER: u32 = 5;
@@ -42,6 +47,9 @@ pub(super) async fn reconcile(
     let subject = Subject::of(resource);
     if state.uid != subject.identity.uid {
         *state = State { uid: Arc::clone(&subject.identity.uid), ..State::default() };
+    }
+    if state.looked_at.is_none_or(|(generation, _)| generation != subject.generation) {
+        state.looked_at = Some((subject.generation, context.clock.instant()));
     }
     let before = state.told_later.take();
     let mut progress = advance(&subject, context, state).await;
@@ -61,6 +69,9 @@ pub(super) async fn reconcile(
     {
         return Err(failure);
     }
+    if let Some(left) = untold(&subject, state, &progress, context.clock.instant()) {
+        return Ok(("waiting", Action::requeue(left)));
+    }
     if !is_provisional(&subject, state, &progress) {
         report(&subject, context, state, &mut progress).instrument(debug_span!("status")).await?;
         state.reported = true;
@@ -72,6 +83,23 @@ pub(super) async fn reconcile(
             Ok((outcome(&progress), action))
         }
     }
+}
+
+/// How long from now on nothing is to be told of a wait; `None` where there is something to tell. Only of what has not
+/// been answered at all: a failure is told at once.
+fn untold(subject: &Subject<'_>, state: &State, progress: &Progress, now: Instant) -> Option<Duration> {
+    let unanswered = match &progress.findings.outcome {
+        Outcome::WaitingForFeed => {
+            progress.findings.feed.as_ref().is_some_and(|feed| feed.reason == Reason::WaitingForFeed)
+        }
+        Outcome::WaitingForNames { .. } => progress.unasked,
+        _ => false,
+    };
+    let said = subject.resource.status.as_ref().and_then(|status| status.observed_generation);
+    let (_, since) = state.looked_at?;
+    let left = UNTOLD.saturating_sub(now.saturating_duration_since(since));
+    let quiet = progress.failure.is_none() && !progress.wrote;
+    (unanswered && quiet && said != Some(subject.generation) && !left.is_zero()).then_some(left)
 }
 
 /// Whether what was found is about to be found anew: this process has just taken over, and names have not been asked

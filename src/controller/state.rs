@@ -19,6 +19,8 @@ use std::time::Instant;
 pub struct State {
     /// The uid it had: a resource made anew under the name starts over.
     pub uid: Arc<str>,
+    /// The generation that it has now, and when this process looked at it first.
+    pub looked_at: Option<(i64, Instant)>,
     /// Since when its first policy has waited for names.
     pub waiting_since: Option<Instant>,
     /// Whether this process has come past the wait for its names.

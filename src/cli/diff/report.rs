@@ -324,8 +324,13 @@ pub fn raw(state: &State) -> anyhow::Result<String> {
 /// Two texts line by line, as `diff -u` prints them; empty where they are the same.
 #[must_use]
 pub fn unified(before: &str, after: &str, style: Style) -> String {
-    let difference = similar::TextDiff::from_lines(before, after);
-    let text = difference.unified_diff().header("live", "would be").to_string();
+    let mut options = diffy::DiffOptions::new();
+    options.set_original_filename("live").set_modified_filename("would be");
+    let difference = options.create_patch(before, after);
+    if difference.hunks().is_empty() {
+        return String::new();
+    }
+    let text = difference.to_string();
     let paint = |line: &str| match line.chars().next() {
         Some('+') => style.good(line),
         Some('-') => style.bad(line),

@@ -18,6 +18,7 @@ use test_support::tools::workspace_root;
 /// How much is measured.
 struct Extent {
     runs: usize,
+    answers: usize,
     crowds: &'static [usize],
     repeats: usize,
     quiet: Duration,
@@ -27,6 +28,7 @@ struct Extent {
 
 const QUICK: Extent = Extent {
     runs: 20,
+    answers: 20,
     crowds: &[100],
     repeats: 1,
     quiet: Duration::from_secs(30),
@@ -36,6 +38,7 @@ const QUICK: Extent = Extent {
 
 const FULL: Extent = Extent {
     runs: 100,
+    answers: 100,
     crowds: &[100, 1000],
     repeats: 3,
     quiet: Duration::from_secs(60),
@@ -71,7 +74,9 @@ async fn main() -> anyhow::Result<()> {
         let stage = Stage::set(&candidate).await?;
         scenarios::single(&stage, &mut report, extent.runs).await?;
         if candidate.own {
-            scenarios::answer(&stage, &mut report, extent.runs.div_ceil(4)).await?;
+            part(started, "a new answer of DNS");
+            let stage = Stage::set(&candidate).await?;
+            scenarios::answer(&stage, &mut report, extent.answers).await?;
         }
     }
     if wanted("crowd") {

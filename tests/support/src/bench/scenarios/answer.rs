@@ -9,7 +9,8 @@ use crate::fixture;
 use anyhow::Context as _;
 use std::time::Instant;
 
-/// Changes one name's answer `runs` times, on a server that notes when it was asked.
+/// Changes one name's answer `runs` times, on a server that notes when it was asked. On a stage of its own: a policy of
+/// each resource over that name follows.
 ///
 /// # Errors
 /// Where the policy does not follow.
@@ -41,7 +42,7 @@ pub async fn answer(stage: &Stage, report: &mut Report, runs: usize) -> anyhow::
     }
     drop(operator);
     report.note(
-        "new answer of DNS → policy visible, of one resource among all those above, which follow it too",
+        "new answer of DNS → policy visible",
         sample.times(),
         "100 ms at p99",
         Some(sample.percentile(99) <= 100.0),
