@@ -17,7 +17,7 @@ heading = @printf '\n==> %s\n' '$(1)'
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
 
-tools: ## Build the programs that tests and the demo stand on (about 12 minutes once, on two cores)
+tools: ## Build the programs that tests and the demo stand on (about 13 minutes once, on two cores)
 	$(call heading,Building the programs that tests and the demo stand on: into $(TOOLS))
 	@tests/build-tools.sh test demo
 

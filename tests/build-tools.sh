@@ -8,6 +8,7 @@
 #         cargo-deny                                                 (pinned here)
 #         helm3 glua                                                 (pinned in tests/tools-helm3)
 #         jq                                                         (pinned in tests/tools-jq)
+#         kustomize                                                  (pinned in tests/tools-kustomize)
 #         kube-score                                                 (pinned in tests/tools-lint)
 #         prometheus promtool                                        (out of Debian's package `prometheus`)
 # Groups: controlplane  what starts a Kubernetes API server
@@ -48,6 +49,7 @@ describe() {
     helm3) module=tools-helm3 package=helm.sh/helm/v3/cmd/helm cold="50 s" ;;
     glua) module=tools-helm3 package=github.com/yuin/gopher-lua/cmd/glua cold="3 s" ;;
     jq) module=tools-jq package=github.com/itchyny/gojq/cmd/gojq cold="10 s" ;;
+    kustomize) module=tools-kustomize package=sigs.k8s.io/kustomize/kustomize/v5 cold="45 s" ;;
     kube-score) module=tools-lint package=github.com/zegl/kube-score/cmd/kube-score cold="25 s" ;;
     prometheus | promtool) module=debian package=prometheus cold="5 s" ;;
     cargo-deny) module=cargo package="cargo-deny@$cargo_deny_version" cold="5 min" ;;
@@ -132,7 +134,7 @@ programs_of() {
     controlplane) control_plane_programs ;;
     test)
         control_plane_programs
-        printf '%s\n' coredns cyclonus helm helm3 glua kubeconform kube-score actionlint
+        printf '%s\n' coredns cyclonus helm helm3 glua kubeconform kube-score kustomize actionlint
         command -v jq >/dev/null || echo jq
         prometheus_programs
         ;;
@@ -145,7 +147,7 @@ programs_of() {
         ;;
     all)
         printf '%s\n' etcd kube-apiserver kube-controller-manager kubectl \
-            helm coredns kwok kubeconform cyclonus actionlint helm3 glua jq kube-score prometheus promtool cargo-deny
+            helm coredns kwok kubeconform cyclonus actionlint helm3 glua jq kustomize kube-score prometheus promtool cargo-deny
         ;;
     *) echo "$1" ;;
     esac

@@ -3,7 +3,13 @@
 mod schemas;
 mod transcripts;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use test_support::dns::{Behaviour, DnsServer};
+use test_support::standin::{
+    Cloud, ConnectProxy, Fault, Injection, ProxyConfig, RetryAfter, Standin, StandinConfig, TestAuthority,
+};
 use transcripts::{Stage, run};
 
 fn root() -> PathBuf {
@@ -12,8 +18,22 @@ fn root() -> PathBuf {
 
 fn offline(file: &Path) {
     let temporary = tempfile::tempdir().expect("a folder");
-    let variables = [("TMPDIR", temporary.path().display().to_string())];
-    run(file, &Stage { folder: &root().join("tests/cli/data"), variables: &variables, replaced: &[], label: "" });
+    // Root reads whatever it likes, unless it gives that up.
+    let plain = if is_root() { "setpriv --bounding-set=-dac_override,-dac_read_search" } else { "" };
+    let folder = temporary.path().display().to_string();
+    let variables = [("TMPDIR", folder.clone()), ("PLAIN", plain.to_owned()), ("ALONE", alone().join(" "))];
+    let replaced = [(folder.as_str(), "TMPDIR")];
+    run(file, &Stage { folder: &root().join("tests/cli/data"), variables: &variables, replaced: &replaced, label: "" });
+}
+
+/// What gives a program mounts of its own, where the machine allows it.
+fn alone() -> Vec<&'static str> {
+    if is_root() { vec!["unshare", "--mount"] } else { vec!["unshare", "--mount", "--map-root-user"] }
+}
+
+fn is_root() -> bool {
+    let output = std::process::Command::new("id").arg("-u").output().expect("id runs");
+    output.stdout.trim_ascii() == b"0"
 }
 
 #[test]
@@ -34,6 +54,171 @@ fn explain_does_what_its_transcript_says() {
 #[test]
 fn every_error_says_what_its_transcript_says() {
     offline(&root().join("tests/cli/errors.md"));
+}
+
+#[test]
+fn a_machine_without_nameservers_says_so() {
+    let alone = alone();
+    let allowed = std::process::Command::new(alone[0]).args(&alone[1..]).arg("true").output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        println!("not shown here, where nobody may have mounts of their own: a unit test judges the sentence");
+        return;
+    }
+    offline(&root().join("tests/cli/machine.md"));
+}
+
+/// `PATH` with this program and kustomize first.
+fn path_with_kustomize() -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_citrix-allowlist"));
+    let kustomize = test_support::tools::tool("kustomize").expect("kustomize");
+    let folder = |program: &Path| program.parent().expect("a folder").display().to_string();
+    let path = std::env::var("PATH").unwrap_or_default();
+    format!("{}:{}:{path}", folder(program), folder(&kustomize))
+}
+
+#[test]
+fn kustomize_does_what_its_transcript_says() {
+    let variables = [("PATH", path_with_kustomize())];
+    let folder = root().join("tests/cli/data/kustomize");
+    let stage = Stage { folder: &folder, variables: &variables, replaced: &[], label: "kustomize" };
+    run(&root().join("docs/gitops.md"), &stage);
+}
+
+/// What a command prints, run in a folder: objects by kind and name.
+fn objects(folder: &Path, program: &str, arguments: &[&str]) -> BTreeMap<String, serde_json::Value> {
+    let output = std::process::Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .env("PATH", path_with_kustomize())
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let documents = text.split("---\n").filter(|document| !document.trim().is_empty());
+    let objects = documents.map(|document| {
+        let object: serde_json::Value = serde_saphyr::from_str(document).expect("YAML");
+        (format!("{} {}", object["kind"], object["metadata"]["name"]), object)
+    });
+    objects.collect()
+}
+
+#[test]
+fn kustomize_makes_of_a_resource_what_render_makes_of_it() {
+    let given = root().join("tests/cli/data/kustomize");
+    let build = ["build", "--enable-alpha-plugins", "--enable-exec", "."];
+    let saved = ["--feed", "saved/global.json", "--hosts", "saved/hosts"];
+    let all = ["render", "--pass-through", "-f", "web.yaml", "-f", "daas-us.yaml"];
+    let rendered = objects(&given, "citrix-allowlist", &[&all[..], &saved].concat());
+    let kinds: BTreeSet<&str> = rendered.values().filter_map(|object| object["kind"].as_str()).collect();
+    assert_eq!(kinds, BTreeSet::from(["ConfigMap", "Namespace", "NetworkPolicy", "Service"]));
+    assert_eq!(objects(&given, "kustomize", &build), rendered, "as a transformer");
+
+    // As a generator the resource says itself what makes objects of it; kustomize puts it among the items too.
+    let folder = tempfile::tempdir().expect("a folder");
+    let read = |name: &str| std::fs::read_to_string(given.join(name)).expect("a file");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+    std::fs::create_dir(folder.path().join("saved")).expect("a folder");
+    for name in ["web.yaml", "saved/global.json", "saved/hosts"] {
+        write(name, &read(name));
+    }
+    let render = read("render.yaml");
+    let annotation = render.split_once("  annotations:\n").expect("an annotation").1;
+    write("daas-us.yaml", &read("daas-us.yaml").replace("spec:\n", &format!("  annotations:\n{annotation}spec:\n")));
+    write("kustomization.yaml", "resources: [web.yaml]\ngenerators: [daas-us.yaml]\n");
+    assert_eq!(objects(folder.path(), "kustomize", &build), rendered, "as a generator");
+
+    // What cannot be rendered ends the build, and says which resource it was.
+    write(
+        "daas-us.yaml",
+        &std::fs::read_to_string(folder.path().join("daas-us.yaml")).expect("a file").replace("geo: us", "geo: mars"),
+    );
+    let failed = std::process::Command::new("kustomize")
+        .args(build)
+        .current_dir(folder.path())
+        .env("PATH", path_with_kustomize())
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert!(!failed.status.success() && failed.stdout.is_empty(), "{failed:?}");
+    let expected = "citrix/daas-us: spec.geo: \"mars\" is not allowed: one of us, eu, ap-s, jp, all is";
+    assert!(said.contains(expected), "{said}");
+}
+
+/// Serves the list of the other transcripts, spoilt by a fault.
+async fn vendor(fault: Option<Fault>, authority: Option<TestAuthority>) -> Standin {
+    let standin = Standin::start(StandinConfig { authority, ..StandinConfig::unlimited() }).await.expect("a stand-in");
+    let list = std::fs::read_to_string(root().join("tests/cli/data/list.json")).expect("a list");
+    standin.publish(Cloud::Global, serde_json::from_str(&list).expect("a document"));
+    if let Some(fault) = fault {
+        standin.inject(Injection::always(fault));
+    }
+    standin
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_vendor_and_dns_answer_is_told_in_a_sentence() {
+    let status = |status, retry_after| Fault::Status { status, retry_after };
+    let faults = [
+        ("WELL", None),
+        ("MOVED", Some(Fault::RedirectSameHost)),
+        ("ELSEWHERE", Some(Fault::RedirectOtherHost)),
+        ("ROUND_AND_ROUND", Some(Fault::Redirect("?again".to_owned()))),
+        ("TO_NOWHERE", Some(Fault::Redirect("http://[".to_owned()))),
+        ("NOT_MODIFIED", Some(status(304, None))),
+        ("REFUSING", Some(status(400, None))),
+        ("BUSY", Some(status(429, None))),
+        ("BUSY_FOR_A_WHILE", Some(status(429, Some(RetryAfter::Seconds(90))))),
+        ("CLOSED", Some(status(503, Some(RetryAfter::Seconds(600))))),
+        ("BROKEN", Some(status(500, None))),
+        ("CUT", Some(Fault::TruncatedBody)),
+        ("RESET", Some(Fault::Reset)),
+        ("PORTAL", Some(Fault::HtmlPage)),
+        ("HALF", Some(Fault::MalformedJson)),
+        ("NO_LIST", Some(Fault::json("[]"))),
+        ("HUGE", Some(Fault::OversizedBody { padding: 5 << 20 })),
+        ("BOMB", Some(Fault::GzipBomb { padding: 5 << 20 })),
+        ("MISLABELLED", Some(Fault::WrongContentEncoding)),
+        ("UNASKED", Some(Fault::UnaskedEncoding)),
+        ("SILENT", Some(Fault::Silence)),
+    ];
+    let mut variables = Vec::new();
+    let mut hosts: Vec<(String, String)> = Vec::new();
+    let mut vendors = Vec::new();
+    for (name, fault) in faults {
+        let standin = vendor(fault, None).await;
+        variables.push((name, standin.base_url_global()));
+        hosts.push((format!(":{}", standin.addr().port()), ":8080".to_owned()));
+        vendors.push(standin);
+    }
+    let authority = TestAuthority::new().expect("an authority");
+    let folder = tempfile::tempdir().expect("a folder");
+    let pem = folder.path().join("authority.pem");
+    std::fs::write(&pem, authority.pem()).expect("a file");
+    let private = vendor(None, Some(authority)).await;
+    let credentials = Some(("user".to_owned(), "password".to_owned()));
+    let proxy = ConnectProxy::start(ProxyConfig { credentials, ..ProxyConfig::default() }).await.expect("a proxy");
+    let dns = DnsServer::start().await.expect("a DNS server");
+    dns.default_behaviour(|_, _| Behaviour::servfail());
+    let failing: SocketAddr = dns.addr();
+    let half = DnsServer::start().await.expect("a DNS server");
+    half.default_behaviour(|_, _| Behaviour::refused());
+    half.set_addresses("testcustomer.xendesktop.net", &[[13, 64, 10, 1].into()], 60);
+    variables.extend([
+        ("PRIVATE", private.base_url_global()),
+        ("AUTHORITY", pem.display().to_string()),
+        ("PROXY", proxy.url()),
+        ("DNS", half.addr().to_string()),
+        ("FAILING_DNS", failing.to_string()),
+        ("CITRIX_ALLOWLIST_HOSTS", "hosts".to_owned()),
+        ("TMPDIR", folder.path().display().to_string()),
+    ]);
+    hosts.push((format!(":{}", private.addr().port()), ":8443".to_owned()));
+    hosts.push((format!(":{}", half.addr().port()), ":53".to_owned()));
+    hosts.push((format!(":{}", failing.port()), ":53".to_owned()));
+    let replaced: Vec<(&str, &str)> = hosts.iter().map(|(found, instead)| (found.as_str(), instead.as_str())).collect();
+    let stage =
+        Stage { folder: &root().join("tests/cli/data"), variables: &variables, replaced: &replaced, label: "vendor" };
+    run(&root().join("tests/cli/vendor.md"), &stage);
 }
 
 #[test]

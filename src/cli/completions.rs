@@ -1,8 +1,8 @@
 //! `completions`: what a shell needs to complete this program's commands and flags.
 
+use super::output::print;
 use clap::{Args, Command};
 use clap_complete::Shell;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
@@ -15,6 +15,6 @@ pub(super) fn run(arguments: &CompletionsArguments, mut command: Command) -> any
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, name, &mut script);
-    std::io::stdout().write_all(&script)?;
+    print(script)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,8 @@
 //! Which cluster is talked to: kubectl's own flags.
 
-use crate::cluster::client::{ConnectOptions, Connected, connect};
+use crate::cluster::client::{ClientError, ConnectOptions, Connected, connect};
 use clap::Args;
+use kube::config::KubeconfigError;
 use std::path::PathBuf;
 
 /// kubectl's flags for the connection; whatever is left out is found as kubectl finds it.
@@ -41,6 +42,25 @@ impl ConnectionArguments {
             user: self.user.clone(),
             namespace: namespace.map(str::to_owned),
         };
-        Ok(connect(&options).await?)
+        connect(&options).await.map_err(|error| {
+            // A parser draws the place under its sentence.
+            let text = error.to_string();
+            anyhow::anyhow!("{}; {}", text.lines().next().unwrap_or_default(), remedy(&error))
+        })
+    }
+}
+
+/// What to do where there is no way to the API server.
+fn remedy(error: &ClientError) -> &'static str {
+    match error {
+        ClientError::Kubeconfig(
+            KubeconfigError::CurrentContextNotSet
+            | KubeconfigError::LoadContext(_)
+            | KubeconfigError::LoadClusterOfContext(_),
+        ) => "`kubectl config get-contexts` lists those there are, --context and --cluster choose",
+        ClientError::Kubeconfig(_) => "--kubeconfig names another file",
+        ClientError::NoCluster(_) => "--kubeconfig names one",
+        ClientError::Proxy => "NO_PROXY names hosts that are reached without",
+        ClientError::Setup(_) => "look at the user and the cluster in the kubeconfig",
     }
 }

@@ -1,13 +1,13 @@
 //! `crd`: the CustomResourceDefinition, printed or applied.
 
 use super::connection::ConnectionArguments;
+use super::output::print;
 use crate::cluster::client::{CALL_TIMEOUT, deadline};
 use crate::crd::{self, FIELD_MANAGER};
 use anyhow::Context as _;
 use clap::Args;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, Patch, PatchParams};
-use std::io::Write as _;
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub(super) fn run(arguments: &CrdArguments) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(apply(&arguments.connection))?;
     } else {
-        std::io::stdout().write_all(crd::yaml()?.as_bytes())?;
+        print(crd::yaml()?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -38,6 +38,5 @@ async fn apply(connection: &ConnectionArguments) -> anyhow::Result<()> {
     deadline(CALL_TIMEOUT, api.patch(&name, &parameters, &Patch::Apply(&definition)))
         .await
         .with_context(|| format!("CustomResourceDefinition {name} could not be applied"))?;
-    println!("customresourcedefinition.apiextensions.k8s.io/{name} applied");
-    Ok(())
+    print(format!("customresourcedefinition.apiextensions.k8s.io/{name} applied\n"))
 }

@@ -77,20 +77,24 @@ impl Iterator for Resources {
 
 /// Reads and checks the objects of a document.
 pub(super) fn read(document: &Document, validator: &mut Option<Validator>) -> anyhow::Result<Vec<Item>> {
-    check(document, document.objects()?, validator)
+    check(document, document.objects()?, validator, false)
 }
 
-/// Checks objects that stand in a document.
+/// Checks objects that stand in a document. `by_name` has errors name the object too: where a program wrote the document,
+/// nobody can look up its lines.
 pub(super) fn check(
     document: &Document,
     objects: Vec<Object>,
     validator: &mut Option<Validator>,
+    by_name: bool,
 ) -> anyhow::Result<Vec<Item>> {
     let mut items = Vec::new();
     for object in objects {
         let refused = |found: Vec<Invalid>| {
+            let name = if by_name { format!("{}: ", written_name(&object.value)) } else { String::new() };
             let error = |invalid: Invalid| {
-                document.error(&format!("{}{}", object.pointer, invalid.pointer), invalid.sentence())
+                let sentence = format!("{name}{}", invalid.sentence());
+                document.error(&format!("{}{}", object.pointer, invalid.pointer), sentence)
             };
             let mut errors: Vec<ManifestError> = found.into_iter().map(error).collect();
             errors.sort_by_key(|error| error.line);
@@ -118,4 +122,11 @@ pub(super) fn full_name(resource: &CitrixAllowlist) -> String {
         Some(namespace) => format!("{namespace}/{}", resource.name_any()),
         None => resource.name_any(),
     }
+}
+
+/// The same of an object that may be anything.
+fn written_name(object: &serde_json::Value) -> String {
+    let text = |field: &str| object.pointer(field).and_then(serde_json::Value::as_str);
+    let name = text("/metadata/name").unwrap_or("without a name");
+    text("/metadata/namespace").map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
 }

@@ -32,12 +32,11 @@ mod version;
 
 use crate::cluster::client::CallError;
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Keeps Kubernetes NetworkPolicies equal to what Citrix's Connectivity AllowList API says.
 #[derive(Debug, Parser)]
-#[command(name = "citrix-allowlist", version, max_term_width = 100)]
+#[command(name = "citrix-allowlist", version, max_term_width = 100, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Action,
@@ -73,6 +72,17 @@ enum Action {
     },
 }
 
+/// What people come for, under the list of commands.
+const EXAMPLES: &str = "\
+What will this resource do?
+  citrix-allowlist render -f allowlist.yaml --summary
+What would change if Citrix published this list?
+  citrix-allowlist diff NAME -n NAMESPACE --feed list.json
+Why can my pod not reach this host?
+  citrix-allowlist explain NAME -n NAMESPACE --pod POD --to HOST:443
+
+Every flag can be given by an environment variable too: CITRIX_ALLOWLIST_<FLAG>";
+
 /// The exit code of every error: what a person typed or gave, or what the cluster said.
 const FAILURE: u8 = 2;
 /// What an environment variable that stands for a flag starts with.
@@ -83,7 +93,7 @@ const ENVIRONMENT_PREFIX: &str = "CITRIX_ALLOWLIST_";
 pub fn main() -> ExitCode {
     // reqwest and kube take the process' default provider; without one, the first TLS connection panics.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        eprintln!("error: a TLS provider is installed already");
+        output::tell("error: a TLS provider is installed already");
         return ExitCode::from(FAILURE);
     }
     let matches = command().get_matches();
@@ -94,7 +104,7 @@ pub fn main() -> ExitCode {
         // Whoever read the output has seen enough: `citrix-allowlist render ... | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", sentence(&error));
+            output::tell(&format!("error: {}", sentence(&error)));
             ExitCode::from(FAILURE)
         }
     }
@@ -112,7 +122,7 @@ fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Action::Version(arguments) => version::run(&arguments),
         Action::Probe(arguments) => probe::run(&arguments),
         Action::Reference { subject } => {
-            std::io::stdout().write_all(reference::markdown(subject, &command()).as_bytes())?;
+            output::print(reference::markdown(subject, &command()))?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -136,12 +146,31 @@ fn sentence(error: &anyhow::Error) -> String {
             sentence.push_str(": ");
             sentence.push_str(&text);
         }
-        if cause.is::<CallError>() {
+        if let Some(error) = cause.downcast_ref::<CallError>() {
+            sentence.push_str(remedy(error));
             // It says all that a person can use: below it stands the answer's every field.
             break;
         }
     }
     sentence
+}
+
+/// What to do about a call to the API server that brought nothing, where its own words do not say so.
+fn remedy(error: &CallError) -> &'static str {
+    match error.code() {
+        None => "; is the cluster up, and is it the one that --context and KUBECONFIG mean?",
+        Some(401) => "; log in to the cluster, or see --user and --context",
+        Some(404) if is_unknown_path(error) => {
+            "; is this an API server, and has it the CRD, which `citrix-allowlist crd --apply` installs?"
+        }
+        Some(_) => "",
+    }
+}
+
+/// Whether the server knows nothing under the path, since the kind's CRD is missing or it is no API server.
+fn is_unknown_path(error: &CallError) -> bool {
+    // It says so without a Status, and kube makes one of the text.
+    error.status().is_some_and(|status| status.code == 404 && status.reason != "NotFound")
 }
 
 /// Whether an argument of the command stands on the command line, rather than at its default.
@@ -158,13 +187,15 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// All commands, each flag with its environment variable.
 fn command() -> Command {
     Arguments::command().mut_subcommands(|command| {
+        let is_controller = command.get_name() == "run";
         command.mut_args(|argument| match argument.get_long() {
             Some(long) if argument.get_env().is_none() && !matches!(long, "help" | "version") => {
                 let variable = format!("{ENVIRONMENT_PREFIX}{}", long.replace('-', "_").to_uppercase());
                 // A few dozen short texts, once in the life of the process.
                 argument.env(&*variable.leak()).hide_env(true)
             }
-            _ => argument,
+            // The controller's manifests set variables; people type flags.
+            _ => argument.hide_env(!is_controller),
         })
     })
 }

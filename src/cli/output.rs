@@ -1,6 +1,7 @@
 //! Where output goes, and in which form.
 
 use super::text::Style;
+use anyhow::Context as _;
 use clap::ValueEnum;
 use serde::Serialize;
 use std::ffi::OsStr;
@@ -15,6 +16,9 @@ pub(super) enum Form {
     Json,
 }
 
+/// What is wrong where nothing more can be printed: a full disk, behind a redirection.
+const UNWRITTEN: &str = "standard output cannot be written";
+
 /// Prints values, one after the other.
 pub(super) struct Printer<W> {
     out: W,
@@ -28,21 +32,21 @@ impl<W: Write> Printer<W> {
 
     pub fn value(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         match self.form {
-            Form::Yaml => write!(self.out, "---\n{}", yaml(value)?)?,
-            Form::Json => writeln!(self.out, "{}", serde_json::to_string_pretty(value)?)?,
+            Form::Yaml => write!(self.out, "---\n{}", yaml(value)?),
+            Form::Json => writeln!(self.out, "{}", serde_json::to_string_pretty(value)?),
         }
-        Ok(())
+        .context(UNWRITTEN)
     }
 
     /// A YAML document word for word.
-    pub fn text(&mut self, text: &str) -> io::Result<()> {
+    pub fn text(&mut self, text: &str) -> anyhow::Result<()> {
         let text = text.trim_matches('\n');
-        writeln!(self.out, "---\n{text}")
+        writeln!(self.out, "---\n{text}").context(UNWRITTEN)
     }
 
     /// Text for people.
-    pub fn raw(&mut self, text: &str) -> io::Result<()> {
-        self.out.write_all(text.as_bytes())
+    pub fn raw(&mut self, text: &str) -> anyhow::Result<()> {
+        self.out.write_all(text.as_bytes()).context(UNWRITTEN)
     }
 
     pub fn form(&self) -> Form {
@@ -50,9 +54,20 @@ impl<W: Write> Printer<W> {
     }
 
     /// Hands on what is buffered.
-    pub fn finish(&mut self) -> io::Result<()> {
-        self.out.flush()
+    pub fn finish(&mut self) -> anyhow::Result<()> {
+        self.out.flush().context(UNWRITTEN)
     }
+}
+
+/// Prints text as it is.
+pub(super) fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    let mut printer = io::stdout().lock();
+    printer.write_all(text.as_ref()).and_then(|()| printer.flush()).context(UNWRITTEN)
+}
+
+/// Says something on standard error. Where that is closed nobody can be told, and nothing else is lost by it.
+pub(super) fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// A value as YAML.
@@ -84,7 +99,7 @@ impl Progress {
 
     pub fn say(&mut self, text: &str) {
         if self.watched {
-            eprint!("\r\x1b[K{text}");
+            let _ = write!(io::stderr(), "\r\x1b[K{text}");
             self.shown = true;
         }
     }
@@ -93,7 +108,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown {
-            eprint!("\r\x1b[K");
+            let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
 }

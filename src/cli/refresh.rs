@@ -1,7 +1,7 @@
 //! `refresh`: asks for a fetch now, by the annotation that the controller looks at.
 
 use super::connection::{ConnectionArguments, NamespaceArguments};
-use super::output::Progress;
+use super::output::{Progress, print};
 use crate::cluster::client::{CALL_TIMEOUT, CallError, deadline};
 use crate::crd::{CitrixAllowlist, Period, REFRESH_ANNOTATION};
 use clap::Args;
@@ -43,7 +43,7 @@ async fn refresh(arguments: &RefreshArguments) -> anyhow::Result<()> {
     let patch = serde_json::json!({ "metadata": { "annotations": { REFRESH_ANNOTATION: token } } });
     let patched = deadline(CALL_TIMEOUT, api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))).await;
     patched.map_err(|error| not_found(error, namespace, name))?;
-    println!("citrixallowlist.citrix-allowlist.io/{name} refresh requested");
+    print(format!("citrixallowlist.citrix-allowlist.io/{name} refresh requested\n"))?;
     let Some(longest) = arguments.wait else { return Ok(()) };
     let handled = tokio::time::timeout(longest, handled(&api, namespace, name, &token)).await;
     let Ok(handled) = handled else {
@@ -52,8 +52,7 @@ async fn refresh(arguments: &RefreshArguments) -> anyhow::Result<()> {
             Period::new(longest)
         );
     };
-    println!("citrixallowlist.citrix-allowlist.io/{name} {}", handled?);
-    Ok(())
+    print(format!("citrixallowlist.citrix-allowlist.io/{name} {}\n", handled?))
 }
 
 /// Waits until the controller has acted on the request, and says what came of it.
@@ -74,7 +73,7 @@ async fn handled(api: &Api<CitrixAllowlist>, namespace: &str, name: &str, token:
 
 /// An error about a resource, with what to do where it is not there.
 pub(super) fn not_found(error: CallError, namespace: &str, name: &str) -> anyhow::Error {
-    if error.is_not_found() {
+    if error.is_not_found() && !super::is_unknown_path(&error) {
         anyhow::anyhow!(
             "citrixallowlist {namespace}/{name} is not there: `kubectl get citrixallowlists -A` lists those there are"
         )

@@ -2,7 +2,7 @@
 
 use super::items::{self, Item, NOTHING_OF_OURS, Read, full_name};
 use super::manifest::Document;
-use super::output::{Form, Printer};
+use super::output::{Form, Printer, tell};
 use super::pipeline::{self, Computed, Surroundings};
 use super::resource_list;
 use super::sources::{Known, SourceArguments, Sources};
@@ -43,7 +43,7 @@ pub(super) struct RenderArguments {
 pub(super) fn run(arguments: &RenderArguments, form_was_given: bool) -> anyhow::Result<ExitCode> {
     let surroundings = arguments.surroundings.surroundings();
     let mut work = Work {
-        sources: Sources::new(&arguments.sources)?,
+        sources: Sources::new(&arguments.sources, &arguments.filename)?,
         validator: None,
         printer: Printer::new(io::BufWriter::new(io::stdout().lock()), arguments.output),
     };
@@ -110,7 +110,7 @@ impl<W: io::Write> Work<W> {
             return if form_was_given {
                 self.printer.value(&summary)
             } else {
-                Ok(self.printer.raw(&summary.shown(super::output::style()))?)
+                self.printer.raw(&summary.shown(super::output::style()))
             };
         }
         note(read, &computed);
@@ -136,7 +136,7 @@ impl<W: io::Write> Work<W> {
     ) -> anyhow::Result<usize> {
         let mut answer = resource_list::Answer::default();
         let mut ours = 0;
-        for item in items::check(document, resource_list::objects(given), &mut self.validator)? {
+        for item in items::check(document, resource_list::objects(given), &mut self.validator, true)? {
             match item {
                 Item::Other(value) => answer.pass(value),
                 Item::Ours(read) => {
@@ -171,7 +171,7 @@ fn fit_to_replace(read: &Read, worked: &Worked) -> anyhow::Result<()> {
     }
     if let Some(direction) = Direction::ALL.into_iter().find(|direction| worked.computed.keeps(*direction)) {
         anyhow::bail!(
-            "{name}: nothing {direction} could be opened, by the vendor's failure or DNS's: the controller keeps what is applied, which a ResourceList cannot say"
+            "{name}: nothing {direction} could be opened, by the vendor's failure or DNS's: the controller keeps what is applied, which a ResourceList cannot say; leave the resource out, or see --feed and --hosts"
         );
     }
     Ok(())
@@ -211,13 +211,15 @@ pub(super) fn compute(
 fn note(read: &Read, computed: &Computed) {
     let name = full_name(&read.resource);
     if read.resource.spec.suspend {
-        eprintln!("note: {name}: suspended, so that nothing would be applied; --summary shows what else would be");
+        tell(&format!("note: {name}: suspended, so that nothing would be applied; --summary shows what else would be"));
         return;
     }
     if read.resource.spec.mode == crate::crd::Mode::Audit && !computed.objects.policies.is_empty() {
         let count = computed.objects.policies.len();
         let policies = crate::status::plural(count, "policy", "policies");
-        eprintln!("note: {name}: mode Audit, so that {count} {policies} would not be applied; --summary shows them");
+        tell(&format!(
+            "note: {name}: mode Audit, so that {count} {policies} would not be applied; --summary shows them"
+        ));
     }
     if computed.problems.is_empty() {
         return;
@@ -228,8 +230,6 @@ fn note(read: &Read, computed: &Computed) {
         let _ = write!(text, "{separator}{count} {kind}");
     }
     let count = computed.problems.len();
-    eprintln!(
-        "note: {name}: {count} {} ({text}); --summary lists them",
-        crate::status::plural(count, "problem", "problems")
-    );
+    let problems = crate::status::plural(count, "problem", "problems");
+    tell(&format!("note: {name}: {count} {problems} ({text}); --summary lists them"));
 }

@@ -18,7 +18,8 @@ pub fn is_one(value: &Value) -> bool {
 }
 
 /// The objects of a ResourceList, and where they stand in it. Its `functionConfig` is one of them where it is a resource
-/// of ours: so kustomize hands generators what they are to make objects of.
+/// of ours: so kustomize hands generators what they are to make objects of. It may put the same resource among the items
+/// too, where it counts once.
 #[must_use]
 pub fn objects(list: &Value) -> Vec<Object> {
     let items = list.get("items").and_then(Value::as_array).into_iter().flatten().enumerate();
@@ -26,9 +27,16 @@ pub fn objects(list: &Value) -> Vec<Object> {
         items.map(|(index, item)| Object { value: item.clone(), pointer: format!("/items/{index}") }).collect();
     let config = list
         .get("functionConfig")
-        .filter(|config| config.get("kind").and_then(Value::as_str) == Some("CitrixAllowlist"));
+        .filter(|config| config.get("kind").and_then(Value::as_str) == Some("CitrixAllowlist"))
+        .filter(|config| !objects.iter().any(|object| identity(&object.value) == identity(config)));
     objects.extend(config.map(|config| Object { value: config.clone(), pointer: "/functionConfig".to_owned() }));
     objects
+}
+
+/// What tells an object from every other.
+fn identity(object: &Value) -> [Option<&str>; 4] {
+    ["/apiVersion", "/kind", "/metadata/namespace", "/metadata/name"]
+        .map(|field| object.pointer(field).and_then(Value::as_str))
 }
 
 /// What a ResourceList is answered with.
@@ -109,6 +117,16 @@ mod tests {
         let places: Vec<&str> = found.iter().map(|object| object.pointer.as_str()).collect();
         assert_eq!(places, ["/items/0", "/items/1", "/functionConfig"]);
         assert!(objects(&json!({ "functionConfig": { "kind": "ConfigMap" } })).is_empty());
+    }
+
+    #[test]
+    fn a_config_that_is_an_item_too_counts_once() {
+        let config = |name: &str| json!({ "kind": "CitrixAllowlist", "metadata": { "name": name } });
+        let mut item = config("a");
+        item["metadata"]["annotations"] = json!({ "config.kubernetes.io/index": "0" });
+        let list = |name: &str| json!({ "items": [item], "functionConfig": config(name) });
+        assert_eq!(objects(&list("a")).len(), 1);
+        assert_eq!(objects(&list("b")).len(), 2);
     }
 
     #[test]

@@ -37,10 +37,10 @@ pub(super) struct RunArguments {
 #[command(next_help_heading = "The vendor's list")]
 pub(super) struct FeedArguments {
     /// Base URL of the global cloud's API
-    #[arg(long, env = "CITRIX_ALLOWLIST_GLOBAL_URL", default_value = "https://api.cloud.com/connectivity")]
+    #[arg(long, env = "CITRIX_ALLOWLIST_GLOBAL_URL", value_parser = base_url, default_value = "https://api.cloud.com/connectivity")]
     pub global_url: String,
     /// Base URL of Japan's API
-    #[arg(long, env = "CITRIX_ALLOWLIST_JAPAN_URL", default_value = "https://api.citrixcloud.jp/connectivity")]
+    #[arg(long, env = "CITRIX_ALLOWLIST_JAPAN_URL", value_parser = base_url, default_value = "https://api.citrixcloud.jp/connectivity")]
     pub japan_url: String,
     /// Which form the API is asked for
     #[arg(long, env = "CITRIX_ALLOWLIST_FORMAT", value_enum, default_value_t = FormatArgument::Json)]
@@ -229,6 +229,13 @@ fn period(text: &str) -> Result<Duration, String> {
     Period::try_from(text.to_owned()).map(Period::duration)
 }
 
+pub(super) fn base_url(text: &str) -> Result<String, String> {
+    match text.parse::<reqwest::Url>() {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => Ok(text.to_owned()),
+        _ => Err(format!("`{text}` is no base URL: one such as https://api.cloud.com/connectivity is allowed")),
+    }
+}
+
 fn static_list_url(text: &str) -> Result<(Cloud, String), String> {
     let refused = || format!("`{text}` is no static list: global=URL or japan=URL is allowed");
     let (cloud, url) = text.split_once('=').ok_or_else(refused)?;
@@ -298,6 +305,8 @@ mod tests {
         };
         refused("dns-server", "dns.example.com", "IP:PORT");
         refused("min-refresh", "1 day", "1h30m");
+        refused("global-url", "api.cloud.com/connectivity", "https://api.cloud.com/connectivity is allowed");
+        refused("japan-url", "file:///list.json", "https://api.cloud.com/connectivity is allowed");
         refused("static-list-url", "mars=https://example.com", "japan=URL");
         refused("static-list-ports", "0", "1 to 65535");
         refused("allow-private-cidr", "10.0.0.0/40", "invalid");

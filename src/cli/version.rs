@@ -1,6 +1,6 @@
 //! `version`: which program this is, and what it speaks.
 
-use super::output::{Form, yaml};
+use super::output::{Form, print, yaml};
 use clap::Args;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -31,10 +31,10 @@ const VERSION: Version = Version {
 };
 
 pub(super) fn run(arguments: &VersionArguments) -> anyhow::Result<ExitCode> {
-    match arguments.output {
-        None => println!("citrix-allowlist {} ({}/{})", VERSION.version, VERSION.os, VERSION.architecture),
-        Some(Form::Json) => println!("{}", serde_json::to_string_pretty(&VERSION)?),
-        Some(Form::Yaml) => print!("{}", yaml(&VERSION)?),
-    }
+    print(match arguments.output {
+        None => format!("citrix-allowlist {} ({}/{})\n", VERSION.version, VERSION.os, VERSION.architecture),
+        Some(Form::Json) => format!("{}\n", serde_json::to_string_pretty(&VERSION)?),
+        Some(Form::Yaml) => yaml(&VERSION)?,
+    })?;
     Ok(ExitCode::SUCCESS)
 }

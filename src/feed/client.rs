@@ -305,6 +305,8 @@ fn transport(url: &Url, error: reqwest::Error) -> FetchError {
     let host = host(url);
     let detail = if error.contains("UnknownIssuer") {
         format!("{host} shows a certificate of an unknown authority: trust it with --extra-ca-file if it is yours")
+    } else if error.contains("proxy authorization required") {
+        format!("the proxy on the way to {host} wants credentials, which belong into HTTPS_PROXY")
     } else if timeout && !connect {
         format!("{host} does not answer in time")
     } else if connect {

@@ -29,13 +29,13 @@ enum Class {
 use Class::{Elsewhere, NotRun, Played, PlayedAfresh};
 
 /// The languages of blocks that people run.
-const LANGUAGES: [&str; 5] = ["sh", "bash", "shell", "console", "console cluster"];
+const LANGUAGES: [&str; 6] = ["sh", "bash", "shell", "console", "console cluster", "console kustomize"];
 
 /// Programs that a block of another language may not start a line with: it would be a block of commands in disguise.
 const PROGRAMS: [&str; 8] = ["kubectl ", "helm ", "citrix-allowlist ", "make ", "cargo ", "curl ", "jq ", "$ "];
 
 /// The transcripts of the command line.
-const TRANSCRIPTS: Class = Elsewhere("tests/cli.rs and tests/cli_cluster.rs");
+const TRANSCRIPTS: Class = Elsewhere("tests/cli.rs and tests/cli_cluster/");
 /// What a checkout's own programs do.
 const MAKE: Class = Elsewhere("continuous integration, and tests/support/tests/demo.rs for the demo");
 /// What needs what a release has published.
@@ -52,6 +52,7 @@ const BLOCKS: &[(&str, &str, Class)] = &[
     ("docs/cli.md", "$ ", TRANSCRIPTS),
     ("docs/gitops.md", "kubectl -n argocd patch", Played),
     ("docs/gitops.md", "citrix-allowlist render", Played),
+    ("docs/gitops.md", "$ ", TRANSCRIPTS),
     ("docs/gitops.md", "kpt fn eval", NotRun("needs kpt; tests/cli gives the same function its list")),
     ("docs/install.md", "helm install", Played),
     (

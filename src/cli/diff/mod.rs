@@ -8,7 +8,7 @@ use super::connection::{ConnectionArguments, NamespaceArguments};
 use super::endpoints::endpoints;
 use super::items::{NOTHING_OF_OURS, Read, Resources};
 use super::live::{self, Live};
-use super::output::{Form, Printer, style};
+use super::output::{self, Form, Printer, style};
 use super::pipeline::{Computed, Surroundings};
 use super::refresh::not_found;
 use super::render::{self, Worked};
@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
     let mut work = Work {
         arguments,
         connected: &connected,
-        sources: Sources::new(&arguments.sources)?,
+        sources: Sources::new(&arguments.sources, &arguments.filename)?,
         surroundings: runtime.block_on(live::surroundings(&connected, &arguments.surroundings)),
         printer: Printer::new(std::io::stdout().lock(), arguments.output.unwrap_or(Form::Yaml)),
     };
@@ -168,7 +168,7 @@ impl<W: std::io::Write> Work<'_, W> {
 /// Says on standard error what there is to know about a resource.
 fn tell(namespace: &str, name: &str, notes: &[String]) {
     for note in notes {
-        eprintln!("note: {namespace}/{name}: {note}");
+        output::tell(&format!("note: {namespace}/{name}: {note}"));
     }
 }
 
@@ -200,7 +200,7 @@ async fn newly_isolated(connected: &Connected, resource: &CitrixAllowlist, live:
     let pods = match PodLister::new(connected.client.clone()).selected(&namespace, selector).await {
         Ok(selected) => selected.pods,
         Err(error) => {
-            eprintln!("note: which pods would be isolated for the first time is not known: {error}");
+            output::tell(&format!("note: which pods would be isolated for the first time is not known: {error}"));
             return Vec::new();
         }
     };

@@ -1,5 +1,6 @@
 //! `explain`: where a resource stands, and why a connection is or is not allowed.
 
+mod list;
 mod memory;
 mod question;
 mod telling;
@@ -32,7 +33,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 use kube::core::{Selector, SelectorExt as _};
 use memory::{Memory, Operator};
 use question::{Question, Transport};
@@ -51,7 +52,8 @@ const UNREAD: &str = "The operator's own memory, of when DNS gave what, could no
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
-    /// The CitrixAllowlist; without one, all are listed, and with -f all in there are explained
+    /// The CitrixAllowlist; without one, all are listed, or a question is about the only one there is; with -f, all in
+    /// there are explained
     name: Option<String>,
     /// List those of all namespaces
     #[arg(short = 'A', long, conflicts_with_all = ["name", "filename"])]
@@ -129,8 +131,9 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         term::print(word, arguments.output)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if arguments.name.is_none() && arguments.filename.is_empty() {
-        return list_all(arguments);
+    let is_listing = arguments.all_namespaces || arguments.name.is_none() && !list::asks(arguments);
+    if is_listing && arguments.filename.is_empty() {
+        return list::all(arguments);
     }
     let out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut printer = Printer::new(out, arguments.output.unwrap_or(Form::Yaml));
@@ -145,7 +148,7 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
 
 /// What manifests would come to, one resource after the other.
 fn present_files<W: Write>(printer: &mut Printer<W>, arguments: &ExplainArguments) -> anyhow::Result<()> {
-    let mut sources = Sources::new(&arguments.sources)?;
+    let mut sources = Sources::new(&arguments.sources, &arguments.filename)?;
     let surroundings = arguments.surroundings.surroundings();
     let namespace = arguments.namespace.namespace.as_ref();
     let (mut any, mut one_of_many, mut pending): (bool, bool, Option<Read>) = (false, false, None);
@@ -246,46 +249,6 @@ fn answers(arguments: &ExplainArguments, subject: &Subject, endpoints: &[Endpoin
     to.chain(from).map(|(direction, question)| verdict::answer(&scene, direction, question, protocol)).collect()
 }
 
-/// Every resource of the namespace, or of all, with where it stands.
-fn list_all(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
-    if !(arguments.to.is_empty() && arguments.from.is_empty() && arguments.pod.is_none()) {
-        bail!("a question needs the NAME of a CitrixAllowlist: `explain` alone lists those there are");
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let resources = runtime.block_on(async {
-        let connected = arguments.connection.connect(arguments.namespace.namespace.as_deref()).await?;
-        let api: Api<CitrixAllowlist> = if arguments.all_namespaces {
-            Api::all(connected.client.clone())
-        } else {
-            Api::namespaced(connected.client.clone(), &connected.namespace)
-        };
-        let found = deadline(CALL_TIMEOUT, api.list(&ListParams::default())).await;
-        anyhow::Ok(found.context("citrixallowlists cannot be listed")?.items)
-    })?;
-    let mut printer = Printer::new(std::io::stdout().lock(), arguments.output.unwrap_or(Form::Yaml));
-    if arguments.output.is_some() {
-        for resource in resources {
-            printer.value(&Explanation {
-                schema: SCHEMA,
-                namespace: resource.namespace(),
-                name: resource.name_any(),
-                pod: None,
-                pod_selected: None,
-                policies: resource.status.as_ref().map(|status| status.policies.clone()).unwrap_or_default(),
-                status: resource.status.unwrap_or_default(),
-                operator: None,
-                answers: Vec::new(),
-            })?;
-        }
-    } else if resources.is_empty() {
-        printer.raw("No CitrixAllowlist is there.\n")?;
-    } else {
-        printer.raw(&tree::overview(&resources))?;
-    }
-    printer.finish()?;
-    Ok(ExitCode::SUCCESS)
-}
-
 /// A sentence in lines of at most 80 columns.
 fn paragraph(text: &str) -> String {
     wrap(text, WIDTH).into_iter().map(|line| line + "\n").collect()
@@ -301,10 +264,15 @@ fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let connected = arguments.connection.connect(arguments.namespace.namespace.as_deref()).await?;
-        let name = arguments.name.as_deref().unwrap_or_default();
         let api: Api<CitrixAllowlist> = Api::namespaced(connected.client.clone(), &connected.namespace);
-        let resource = deadline(CALL_TIMEOUT, api.get(name)).await;
-        let resource = resource.map_err(|error| not_found(error, &connected.namespace, name))?;
+        let resource = match &arguments.name {
+            Some(name) => {
+                let resource = deadline(CALL_TIMEOUT, api.get(name)).await;
+                resource.map_err(|error| not_found(error, &connected.namespace, name))?
+            }
+            None => list::only(&api, &connected.namespace).await?,
+        };
+        let name = &resource.name_any();
         let wanted = |state: &DebugState| state.list_of(&resource.spec).is_some();
         let (live, operator) = futures::join!(live::of(&connected.client, &connected.namespace, name), async {
             match arguments.operator.operator {

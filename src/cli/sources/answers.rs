@@ -108,7 +108,12 @@ impl Answers {
     }
 
     fn resolve(&mut self, names: Vec<DomainName>) -> anyhow::Result<()> {
-        let servers = self.servers()?;
+        let resolv_conf = if self.servers.is_empty() {
+            std::fs::read_to_string(RESOLV_CONF).unwrap_or_default()
+        } else {
+            String::new()
+        };
+        let servers = self.servers(&resolv_conf)?;
         let online = match self.online.take() {
             Some(online) => online,
             None => {
@@ -154,13 +159,9 @@ impl Answers {
         Ok(())
     }
 
-    fn servers(&self) -> anyhow::Result<Vec<SocketAddr>> {
-        let resolv_conf = if self.servers.is_empty() {
-            std::fs::read_to_string(RESOLV_CONF).unwrap_or_default()
-        } else {
-            String::new()
-        };
-        let servers = servers_to_ask(&nameservers(&resolv_conf), &ClusterFacts::default(), &self.servers);
+    /// Whom to ask on a machine with this `resolv.conf`.
+    fn servers(&self, resolv_conf: &str) -> anyhow::Result<Vec<SocketAddr>> {
+        let servers = servers_to_ask(&nameservers(resolv_conf), &ClusterFacts::default(), &self.servers);
         if servers.is_empty() {
             bail!("no DNS server is known: {RESOLV_CONF} names none; give --dns-server or --hosts");
         }
@@ -261,6 +262,20 @@ mod tests {
         assert_eq!(judged(&[absent], &guard()).state, NameState::Absent);
         let lie = judged(&[answered("127.0.0.1")], &guard());
         assert!(lie.addresses.is_empty() && lie.refused.len() == 1 && lie.state == NameState::Answered);
+    }
+
+    #[test]
+    fn a_machine_without_nameservers_is_told_what_to_give() {
+        let asked = |flags: &[SocketAddr], resolv_conf: &str| {
+            let answers = Answers::new(None, flags).expect("no file");
+            answers.servers(resolv_conf).map_err(|error| error.to_string())
+        };
+        assert_eq!(asked(&[], "nameserver 192.0.2.53\n"), Ok(vec![server()]));
+        assert_eq!(asked(&[server()], ""), Ok(vec![server()]));
+        assert_eq!(
+            asked(&[], "search example.com\n"),
+            Err("no DNS server is known: /etc/resolv.conf names none; give --dns-server or --hosts".to_owned())
+        );
     }
 
     #[test]

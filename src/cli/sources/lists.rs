@@ -2,15 +2,37 @@
 
 use super::{SourceArguments, read};
 use crate::cli::output::Progress;
-use crate::crd::CitrixAllowlistSpec;
-use crate::feed::client::{FetchRequest, Fetched};
+use crate::crd::{CitrixAllowlistSpec, Period};
+use crate::feed::client::{FetchError, FetchRequest, Fetched};
 use crate::feed::document::{self, Reading};
 use crate::feed::{Allowlist, ClientSettings, FeedKey, FeedRequest, FeedSettings, Fetch as _, HttpClient};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// How often a list is followed to where the API says that it went.
 const MOST_MOVES: usize = 3;
+
+/// What always helps where the API does not.
+const SAVED: &str = "--feed takes a saved list";
+/// How long to wait where the API does not say: it counts requests by the minute.
+const A_MINUTE: Duration = Duration::from_secs(60);
+
+/// What to do about a request that brought nothing.
+fn remedy(error: &FetchError) -> String {
+    match error {
+        FetchError::Rejected { .. } => {
+            "are spec.customerId, spec.cloud and --global-url or --japan-url right?".to_owned()
+        }
+        FetchError::RateLimited { retry_after } => {
+            format!("try again in {}, or {SAVED}", Period::new(retry_after.unwrap_or(A_MINUTE)))
+        }
+        FetchError::Unavailable { retry_after: Some(wait), .. } => {
+            format!("try again in {}, or {SAVED}", Period::new(*wait))
+        }
+        FetchError::Unavailable { .. } | FetchError::Malformed { .. } => SAVED.to_owned(),
+    }
+}
 
 /// Gets lists, each once.
 pub(super) struct Lists {
@@ -58,7 +80,14 @@ impl Lists {
                 (self.fetched.get(&key).context("a list that was fetched")?, url)
             }
         };
-        let document = document::parse(bytes, &reading).with_context(|| format!("{origin} cannot be used"))?;
+        let document = document::parse(bytes, &reading).map_err(|error| {
+            let remedy = if self.saved.is_some() {
+                "an answer of the API is needed, saved as it is"
+            } else {
+                "something else may answer in the API's place, such as a proxy's login page; --feed takes a saved list"
+            };
+            anyhow!("{origin} cannot be used: {error}; {remedy}")
+        })?;
         Ok(document.received_at(jiff::Timestamp::now()))
     }
 
@@ -79,14 +108,18 @@ impl Lists {
                 let transaction_id = uuid::Uuid::new_v4().to_string();
                 let request =
                     FetchRequest { url: url.clone(), transaction_id: transaction_id.clone(), if_modified_since: None };
-                let asked = || format!("GET {url} (transaction id {transaction_id})");
-                match online.client.fetch(request).await.with_context(asked)? {
-                    Fetched::Document { body, .. } => return Ok(body),
-                    Fetched::Moved { url: to } => url = to,
-                    Fetched::NotModified => bail!("GET {url}: 304 without a list to keep"),
+                let asked = format!("GET {url} (transaction id {transaction_id})");
+                match online.client.fetch(request).await {
+                    Ok(Fetched::Document { body, .. }) => return Ok(body),
+                    Ok(Fetched::Moved { url: to }) => url = to,
+                    Ok(Fetched::NotModified) => bail!(
+                        "{asked}: the API answers 304, as if there were a list here already; a cache may answer in its \
+                         place; {SAVED}"
+                    ),
+                    Err(error) => bail!("{asked}: {error}; {}", remedy(&error)),
                 }
             }
-            bail!("GET {url}: the API sends from one address to the next; --feed takes a saved list")
+            bail!("GET {url}: the API sends from one address to the next; {SAVED}")
         });
         self.online = Some(online);
         result

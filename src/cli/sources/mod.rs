@@ -5,13 +5,13 @@ mod lists;
 
 pub(super) use answers::{Answered, Known};
 
-use super::run_arguments::dns_server;
+use super::run_arguments::{base_url, dns_server};
 use crate::crd::CitrixAllowlistSpec;
 use crate::feed::Allowlist;
 use crate::guard::Guard;
 use crate::net::DomainName;
 use answers::Answers;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use lists::Lists;
 use std::collections::BTreeSet;
@@ -34,14 +34,28 @@ pub(super) struct SourceArguments {
     #[arg(long, value_name = "IP[:PORT]", value_parser = dns_server, value_delimiter = ',')]
     pub dns_server: Vec<SocketAddr>,
     /// Base URL of the global cloud's API
-    #[arg(long, value_name = "URL", default_value = "https://api.cloud.com/connectivity")]
+    #[arg(long, value_name = "URL", value_parser = base_url, default_value = "https://api.cloud.com/connectivity")]
     pub global_url: String,
     /// Base URL of Japan's API
-    #[arg(long, value_name = "URL", default_value = "https://api.citrixcloud.jp/connectivity")]
+    #[arg(long, value_name = "URL", value_parser = base_url, default_value = "https://api.citrixcloud.jp/connectivity")]
     pub japan_url: String,
     /// File of PEM certificates trusted for the API beside the built-in roots
     #[arg(long, value_name = "FILE")]
     pub extra_ca_file: Option<PathBuf>,
+}
+
+impl SourceArguments {
+    /// Refuses to read standard input for two of `-f`, `--feed` and the like: the second would find it empty.
+    fn read_standard_input_once(&self, manifests: &[PathBuf]) -> anyhow::Result<()> {
+        let files = [("--feed", &self.feed), ("--hosts", &self.hosts), ("--extra-ca-file", &self.extra_ca_file)];
+        let files = files.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?)));
+        let named = manifests.iter().map(|path| ("-f", path)).chain(files);
+        let flags: Vec<&str> = named.filter(|(_, path)| path.as_os_str() == "-").map(|(flag, _)| flag).collect();
+        match &flags[..] {
+            [first, .., last] => bail!("{first} - and {last} -: standard input can be read once; a file is needed"),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Gets lists and addresses, each once.
@@ -52,7 +66,9 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub fn new(arguments: &SourceArguments) -> anyhow::Result<Self> {
+    /// `manifests` are read beside.
+    pub fn new(arguments: &SourceArguments, manifests: &[PathBuf]) -> anyhow::Result<Self> {
+        arguments.read_standard_input_once(manifests)?;
         let from_file = arguments.hosts.is_some();
         let answers = Answers::new(arguments.hosts.as_deref(), &arguments.dns_server)?;
         Ok(Self { lists: Lists::new(arguments)?, answers, from_file })

@@ -3,6 +3,7 @@
 use crate::free_port::free_port;
 use crate::process::Process;
 use anyhow::Context as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,13 +21,28 @@ pub struct OperatorConfig {
     pub arguments: Vec<String>,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
+    /// The address that it listens on: loopback's, unless told.
+    pub address: IpAddr,
 }
 
 impl OperatorConfig {
     /// The binary under an identity, with no arguments yet.
     #[must_use]
     pub fn new(binary: impl Into<PathBuf>, kubeconfig: impl Into<PathBuf>) -> Self {
-        Self { binary: binary.into(), kubeconfig: kubeconfig.into(), arguments: Vec::new(), environment: Vec::new() }
+        Self {
+            binary: binary.into(),
+            kubeconfig: kubeconfig.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            address: Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// Has it listen on another address of this machine.
+    #[must_use]
+    pub fn listening_on(mut self, address: IpAddr) -> Self {
+        self.address = address;
+        self
     }
 
     /// Adds `--flag value`.
@@ -54,7 +70,7 @@ impl OperatorConfig {
 /// A running operator. Dropping it kills it.
 pub struct Operator {
     process: Process,
-    port: u16,
+    address: SocketAddr,
     _folder: tempfile::TempDir,
 }
 
@@ -82,21 +98,27 @@ impl Operator {
     /// Where it cannot be started.
     pub fn start_unready(config: &OperatorConfig) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let port = free_port()?;
-        let mut arguments = vec!["run".to_owned(), format!("--listen=127.0.0.1:{port}")];
+        let address = SocketAddr::new(config.address, free_port()?);
+        let mut arguments = vec!["run".to_owned(), format!("--listen={address}")];
         arguments.extend(config.arguments.iter().cloned());
         let mut environment = vec![("KUBECONFIG".to_owned(), config.kubeconfig.display().to_string())];
         environment.extend(config.environment.iter().cloned());
         let log = folder.path().join("operator.log");
         let process =
             Process::start_with_environment("citrix-allowlist", &config.binary, &arguments, environment, &log)?;
-        Ok(Self { process, port, _folder: folder })
+        Ok(Self { process, address, _folder: folder })
     }
 
     /// Where it serves health and metrics: scheme, host and port.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.address)
+    }
+
+    /// The port that it serves them on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// Asks its HTTP endpoint; an error for any status but 2xx.
@@ -122,7 +144,7 @@ impl Operator {
     /// The flag that it listens by, which no other operator has.
     #[must_use]
     pub fn listen(&self) -> String {
-        format!("--listen=127.0.0.1:{}", self.port)
+        format!("--listen={}", self.address)
     }
 
     /// The process, to signal, wait for and read the log of.

@@ -178,6 +178,10 @@ pub(super) async fn faulty(
             let body = Body::from(answer.body.clone());
             answer.header(header::CONTENT_ENCODING, "gzip").with_body(body)
         }
+        Fault::UnaskedEncoding => {
+            let body = Body::from(answer.body.clone());
+            answer.header(header::CONTENT_ENCODING, "br").with_body(body)
+        }
         Fault::Reset => {
             connection.cut();
             std::future::pending().await

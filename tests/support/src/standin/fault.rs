@@ -78,6 +78,8 @@ pub enum Fault {
     Redirect(String),
     /// `Content-Encoding: gzip` over a body that is not compressed.
     WrongContentEncoding,
+    /// `Content-Encoding: br`, which nobody asked for.
+    UnaskedEncoding,
     /// The connection is reset before any byte of an answer.
     Reset,
     /// Exactly this answer.
