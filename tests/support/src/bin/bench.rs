@@ -19,8 +19,8 @@ use test_support::tools::workspace_root;
 struct Extent {
     runs: usize,
     answers: usize,
-    crowds: &'static [usize],
-    repeats: usize,
+    /// How many resources at once, and how often.
+    crowds: &'static [(usize, usize)],
     quiet: Duration,
     growth: &'static [usize],
     names_of_large: usize,
@@ -29,8 +29,7 @@ struct Extent {
 const QUICK: Extent = Extent {
     runs: 20,
     answers: 20,
-    crowds: &[100],
-    repeats: 1,
+    crowds: &[(100, 1)],
     quiet: Duration::from_secs(30),
     growth: &[50, 200],
     names_of_large: 20,
@@ -38,9 +37,8 @@ const QUICK: Extent = Extent {
 
 const FULL: Extent = Extent {
     runs: 100,
-    answers: 100,
-    crowds: &[100, 1000],
-    repeats: 3,
+    answers: 40,
+    crowds: &[(100, 3), (1000, 2)],
     quiet: Duration::from_secs(60),
     growth: &[100, 300, 1000, 3000, 10_000],
     names_of_large: 20,
@@ -87,9 +85,9 @@ async fn main() -> anyhow::Result<()> {
         }
     }
     if wanted("crowd") {
-        for count in extent.crowds {
+        for (count, repeats) in extent.crowds {
             part(started, &format!("{count} resources"));
-            scenarios::crowd(&candidate, &mut report, *count, extent.quiet, extent.repeats).await?;
+            scenarios::crowd(&candidate, &mut report, *count, extent.quiet, *repeats).await?;
         }
     }
     if candidate.own && wanted("large") {
