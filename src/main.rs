@@ -3,6 +3,11 @@
 use citrix_allowlist::cli;
 use std::process::ExitCode;
 
+/// In place of musl's, which has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::main()
 }

@@ -245,7 +245,7 @@ async fn bodies_that_are_no_list() {
     survives(Fault::MalformedJson, Reason::FeedMalformed, "it is not JSON").await;
     survives(Fault::EmptyServices, Reason::FeedMalformed, "holds nothing, where the last one was full").await;
     survives(Fault::json("{\"error\": \"later\"}"), Reason::FeedMalformed, "the fields [error]").await;
-    survives(Fault::json("{\"services\": [17]}"), Reason::FeedMalformed, "nothing of its 1 services").await;
+    survives(Fault::json("{\"services\": [17]}"), Reason::FeedMalformed, "no service of 1").await;
     survives(Fault::OversizedBody { padding: 2 << 20 }, Reason::FeedMalformed, "larger than 1048576 bytes").await;
     survives(Fault::GzipBomb { padding: 4 << 20 }, Reason::FeedMalformed, "holds more than 1048576 bytes").await;
     survives(Fault::WrongContentEncoding, Reason::FeedMalformed, "gzip data is broken").await;

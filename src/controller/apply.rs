@@ -10,12 +10,11 @@ use crate::cluster::owned::{Kind, ObjectKey};
 use crate::crd::{Problem, ProblemKind, WouldApply};
 use crate::feed::Allowlist;
 use crate::names::Addresses;
-use crate::net::Direction;
+use crate::net::{Direction, cidr};
 use crate::plan::{Absence, Plan};
 use crate::render::{Objects, PreviousLayout};
 use crate::status::Outcome;
 use ipnet::IpNet;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -268,18 +267,20 @@ fn tell_applied(
     changes: &Changes,
     allowlist: &Arc<Allowlist>,
 ) -> Option<String> {
-    let now: BTreeSet<(Direction, IpNet)> = Direction::ALL
+    let mut now: Vec<(Direction, IpNet)> = Direction::ALL
         .into_iter()
         .filter_map(|direction| Some((direction, plan.direction(direction)?)))
         .flat_map(|(direction, rules)| rules.networks().map(move |network| (direction, network)))
         .collect();
-    let before = state.allowed.replace(context.allowed.share(now.iter().copied().collect::<Vec<_>>()));
+    now.sort_unstable();
+    now.dedup();
+    let now = context.allowed.share(now);
+    let before = state.allowed.replace(Arc::clone(&now));
     if changes.writes.iter().all(|change| change.key().kind != Kind::Policy) {
         return None;
     }
-    let known: BTreeSet<_> = before.iter().flat_map(|allowed| allowed.iter().copied()).collect();
-    let added: Vec<String> = now.difference(&known).map(|(_, network)| network.to_string()).collect();
-    let removed: Vec<String> = known.difference(&now).map(|(_, network)| network.to_string()).collect();
+    let known = before.as_deref().unwrap_or_default();
+    let (added, removed) = (beyond(&now, known), beyond(known, &now));
     let cause = match changes.foreign_edits.first() {
         Some((_, manager)) if &**manager == UNNAMED => "somebody deleted an object, or fields of it".to_owned(),
         Some((_, manager)) => format!("{manager} changed an object"),
@@ -302,6 +303,12 @@ fn tell_applied(
     );
     let (more, fewer) = (added.len(), removed.len());
     Some(format!("{more} CIDRs added, {fewer} removed, from list {version}: {cause}"))
+}
+
+/// What the first of two sorted lists has beyond the second, as text.
+fn beyond(all: &[(Direction, IpNet)], known: &[(Direction, IpNet)]) -> Vec<String> {
+    let more = all.iter().filter(|network| known.binary_search(network).is_err());
+    more.map(|(_, network)| cidr::text(network)).collect()
 }
 
 /// The first few of many, for a line that people read.

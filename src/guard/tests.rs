@@ -216,6 +216,19 @@ fn ipv4() -> impl Strategy<Value = Ipv4Addr> {
 
 proptest! {
     #[test]
+    fn networks_overlap_where_one_contains_the_other(
+        near: u8, shift in 0u32..32, lengths in (0u8..=32, 0u8..=32), wide in (0u8..=128, 0u8..=128),
+    ) {
+        // Few bits differ, so that both answers are met often.
+        let (a, b) = (0x1464_0001_u32, 0x1464_0001_u32 ^ u32::from(near) << shift);
+        let v4 = |bits: u32, length| IpNet::new(IpAddr::V4(bits.into()), length).expect("a length");
+        let v6 = |bits: u32, length| IpNet::new(IpAddr::V6((u128::from(bits) << 64).into()), length).expect("a length");
+        for (a, b) in [(v4(a, lengths.0), v4(b, lengths.1)), (v6(a, wide.0), v6(b, wide.1)), (v4(a, 0), v6(b, 0))] {
+            prop_assert_eq!(overlaps(&a, &b), a.contains(&b) || b.contains(&a));
+        }
+    }
+
+    #[test]
     fn ipv4_agrees_with_the_standard_library(address in ipv4()) {
         let guard = Guard::new(GuardSettings::default(), &ClusterFacts::default());
         let passes = guard.check_address(address.into(), Origin::Vendor).is_ok();

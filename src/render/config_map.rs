@@ -5,7 +5,7 @@ mod endpoints;
 
 use super::numbered;
 use crate::crd::{Problem, ProblemKind};
-use crate::net::{Direction, DomainName};
+use crate::net::{Direction, DomainName, cidr};
 use crate::plan::Plan;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -49,7 +49,7 @@ impl Lists {
     }
 
     pub(super) fn add_networks(&mut self, direction: Direction, networks: &[IpNet]) {
-        let lines = networks.iter().map(ToString::to_string).collect();
+        let lines = networks.iter().map(cidr::text).collect();
         self.by_key.insert(format!("{}.cidrs", direction.object_suffix()), lines);
     }
 }

@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::Resource;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The `CitrixAllowlist` that objects are kept for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,7 +187,7 @@ impl Content {
 pub fn content(pod_selector: &LabelSelector, plan: &Plan, limits: &Limits, previous: &PreviousLayout) -> Content {
     let mut content = Content::default();
     let mut lists = config_map::Lists::default();
-    let mut distinct = BTreeSet::new();
+    let mut distinct = Vec::new();
     for direction in Direction::ALL {
         lists.add_names(direction, plan.fqdns(direction));
         let Some(decided) = plan.direction(direction) else { continue };
@@ -204,6 +204,8 @@ pub fn content(pod_selector: &LabelSelector, plan: &Plan, limits: &Limits, previ
         content.problems.extend(budget::overruns(direction, &parts, limits));
         content.policies.extend(network_policy::policies(pod_selector, direction, &parts, decided.dns()));
     }
+    distinct.sort_unstable();
+    distinct.dedup();
     content.cidrs = distinct.len();
     (content.config_maps, content.shortened) = config_map::config_maps(plan, &lists, limits.bytes);
     content

@@ -2,7 +2,7 @@
 
 use super::numbered;
 use super::placement::{Part, PartRule};
-use crate::net::{Direction, PortRange, PortSet, Protocol};
+use crate::net::{Direction, PortRange, PortSet, Protocol, cidr};
 use crate::plan::{DnsPeer, DnsRule, RememberedRule};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
@@ -78,7 +78,7 @@ fn ports(ports: &PortSet) -> Option<Vec<NetworkPolicyPort>> {
 
 fn block(network: IpNet) -> NetworkPolicyPeer {
     NetworkPolicyPeer {
-        ip_block: Some(IPBlock { cidr: network.to_string(), except: None }),
+        ip_block: Some(IPBlock { cidr: cidr::text(&network), except: None }),
         ..NetworkPolicyPeer::default()
     }
 }

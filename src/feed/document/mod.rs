@@ -131,7 +131,7 @@ pub enum DocumentError {
     #[error("it holds more than {MOST_TARGETS} names and networks, each counted for every region and direction")]
     TooLong,
     /// It has services, but nothing of any of them can be understood.
-    #[error("nothing of its {0} services can be understood; the first: {1}")]
+    #[error("no service of {0} can be understood; the first: {1}")]
     NothingUsable(usize, String),
 }
 

@@ -391,7 +391,7 @@ fn what_is_no_list_is_refused() {
     assert!(refused("{}").contains("an object with the fields []"));
     assert!(refused("{\"error\": 1, \"message\": 2}").contains("[error, message]"));
     assert!(refused("{\"services\": {}}").contains("`services` is an object"));
-    assert!(refused("{\"services\": [1, 2]}").contains("nothing of its 2 services can be understood"));
+    assert!(refused("{\"services\": [1, 2]}").contains("no service of 2 can be understood"));
     assert!(refused(&"[".repeat(100_000)).starts_with("it is not JSON"), "deep nesting is no stack overflow");
 }
 

@@ -1,7 +1,7 @@
 //! `endpoints.json`: every endpoint with what is known of it, one a line.
 
 use crate::feed::EntryGeo;
-use crate::net::{PortSet, Protocol};
+use crate::net::{PortSet, Protocol, cidr};
 use crate::plan::{EndpointRecord, Plan, Target, WildcardUse};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -147,7 +147,7 @@ fn endpoint(record: &EndpointRecord) -> Line<'_> {
     let (tcp_ports, udp_ports) = ports(&endpoint.ports);
     let (name, cidr) = match &endpoint.target {
         Target::Name(name) => (Some(name.as_str()), None),
-        Target::Network(network) => (None, Some(network.to_string())),
+        Target::Network(network) => (None, Some(cidr::text(network))),
     };
     Line {
         direction: endpoint.direction.as_str(),
