@@ -247,7 +247,8 @@ const PREFACE: &str = "# Benchmarks
 
 Written by `make bench`; the numbers behind each line are in the JSON of the same name beside this file. Times are of one
 machine that ran everything: API server, etcd, CoreDNS, the operator and whoever measured. Counts and ratios travel
-between machines, single times do not. A figure in the form `a (b to c)` is the median of several runs and what it lay between.
+between machines, single times do not. A figure in the form `a (b to c)` is the median of several runs and what it lay
+between.
 
 The list has 197 names with 492 addresses, at a TTL of 30 s, asked of a real CoreDNS: what the figures of other operators
 were taken with. *Visible* is when a watch of an independent client showed it. *Floor* is the time that a client needs
