@@ -3,6 +3,7 @@
 use crate::free_port::free_port;
 use crate::process::Process;
 use anyhow::Context as _;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How long an operator may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// How long one that does not tell is given.
+/// How long another operator is given then, or from its start where it does not tell: most say that they are ready before
+/// their watches stand.
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// How an operator is started, and how its resource is written. Texts in braces are filled in: see
@@ -20,6 +22,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 pub struct Candidate {
     /// What the report calls it.
     pub name: String,
+    /// What the report says of it: its version, and options that matter.
+    pub remark: Option<String>,
     /// Program and arguments.
     pub command: Vec<String>,
     /// Environment variables.
@@ -27,6 +31,8 @@ pub struct Candidate {
     pub environment: BTreeMap<String, String>,
     /// The URL that answers with 2xx once it is ready.
     pub ready: Option<String>,
+    /// The port that the DNS server has to be on, where the operator cannot be told one; any free one where there is none.
+    pub dns_port: Option<u16>,
     /// Files with its CustomResourceDefinitions; those of this workspace where there is none.
     #[serde(default)]
     pub definitions: Vec<PathBuf>,
@@ -73,9 +79,11 @@ impl Candidate {
             [("KUBECONFIG", "{kubeconfig}"), ("POD_NAMESPACE", "default"), ("RUST_LOG", "warn")].map(owned);
         Self {
             name: "citrix-allowlist-operator".to_owned(),
+            remark: None,
             command: std::iter::once(program).chain(arguments.map(str::to_owned)).collect(),
             environment: environment.into(),
             ready: Some("http://127.0.0.1:{port}/readyz".to_owned()),
+            dns_port: None,
             definitions: Vec::new(),
             plural: "citrixallowlists".to_owned(),
             fqdn: String::new(),
@@ -88,15 +96,33 @@ impl Candidate {
     /// The operator that a file describes; files it names are beside it.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// Where the file cannot be read, or its name is none that a report can have.
     pub fn read(file: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
         let mut read: Self = serde_saphyr::from_str(&text).with_context(|| file.display().to_string())?;
+        let of_a_file = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+        anyhow::ensure!(
+            !read.name.is_empty() && read.name.chars().all(of_a_file),
+            "{}: the report is a file named by {:?}: letters, digits and hyphens",
+            file.display(),
+            read.name
+        );
         let folder = file.parent().unwrap_or(Path::new("."));
         for definition in &mut read.definitions {
             *definition = folder.join(&*definition);
         }
         Ok(read)
+    }
+
+    /// The kind of its resource.
+    ///
+    /// # Errors
+    /// Where the resource is no YAML, or does not say.
+    pub fn kind(&self) -> anyhow::Result<ApiResource> {
+        let text = self.resource_of("namespace", "name", "customer", &["name.example".to_owned()]);
+        let resource: DynamicObject = serde_saphyr::from_str(&text).context("the candidate's resource")?;
+        let types = resource.types.context("apiVersion and kind of the candidate's resource")?;
+        Ok(ApiResource::from_gvk_with_plural(&GroupVersionKind::try_from(&types)?, &self.plural))
     }
 
     /// The name of the policy of a resource.
@@ -124,6 +150,7 @@ impl Candidate {
         let (folder, port) = (tempfile::tempdir()?, free_port()?);
         let filled = |text: &String| {
             text.replace("{kubeconfig}", &surroundings.kubeconfig.display().to_string())
+                .replace("{folder}", &folder.path().display().to_string())
                 .replace("{port}", &port.to_string())
                 .replace("{dns}", &surroundings.dns.to_string())
                 .replace("{dns_ip}", &surroundings.dns.ip().to_string())
@@ -135,18 +162,19 @@ impl Candidate {
         let (program, arguments) = command.split_first().context("a candidate needs a command")?;
         let environment: Vec<(&String, String)> =
             self.environment.iter().map(|(name, value)| (name, filled(value))).collect();
+        let ready = self.ready.as_ref().map(filled);
         let log = folder.path().join("candidate.log");
         let started = Instant::now();
         let process = Process::start_with_environment(&self.name, Path::new(program), arguments, environment, &log)?;
         let mut running = Running { process, port, ready_after: Duration::ZERO, _folder: folder };
-        match &self.ready {
-            Some(url) => running.wait_for(&filled(url), started).await?,
-            None => {
-                tokio::time::sleep(SETTLE).await;
-                running.process.expect_running()?;
-            }
+        if let Some(url) = ready {
+            running.wait_for(&url, started).await?;
         }
         running.ready_after = started.elapsed();
+        if !self.own {
+            tokio::time::sleep(SETTLE).await;
+            running.process.expect_running()?;
+        }
         Ok(running)
     }
 }
@@ -275,5 +303,48 @@ mod tests {
         std::fs::write(&file, "name: other\ncommand: []\nplural: a\nresource: ''\npolicy: ''\nready_at: x\n")
             .expect("written");
         assert!(Candidate::read(&file).is_err(), "a word that is not known is a mistake");
+        std::fs::write(&file, text.replace("name: other", "name: ../other")).expect("written");
+        assert!(Candidate::read(&file).is_err(), "the report would be written elsewhere");
+    }
+
+    #[test]
+    fn the_candidates_of_this_repository_are_complete() {
+        let folder = crate::tools::workspace_root().join("benches/candidates");
+        let files = std::fs::read_dir(folder).expect("candidates").map(|entry| entry.expect("a file").path());
+        let mut found = 0;
+        for file in files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")) {
+            let candidate = Candidate::read(&file).expect("a candidate");
+            let kind = candidate.kind().expect("a resource with a kind");
+            let defined = candidate.definitions.iter().any(|path| {
+                let text = std::fs::read_to_string(path).expect("a definition");
+                let read: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
+                let served = read["spec"]["versions"].as_array().into_iter().flatten();
+                read["spec"]["group"] == kind.group
+                    && read["spec"]["names"]["kind"] == kind.kind
+                    && read["spec"]["names"]["plural"] == kind.plural
+                    && served.into_iter().any(|version| version["name"] == kind.version)
+            });
+            assert!(defined, "{} defines {}", file.display(), kind.kind);
+            found += 1;
+        }
+        assert!(found > 0, "there is one to begin with");
+    }
+
+    #[tokio::test]
+    async fn a_candidate_that_ends_says_what_it_printed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("ends.yaml");
+        let text = "name: ends\nplural: ends\nresource: ''\npolicy: ''\ncommand: [sh, -c, \
+                    'echo nameserver {dns_ip} >{folder}/it; cat {folder}/it; echo $KUBECONFIG; exit 3']\n\
+                    environment: { KUBECONFIG: '{kubeconfig}' }\n";
+        std::fs::write(&file, text).expect("written");
+        let surroundings = Surroundings {
+            kubeconfig: PathBuf::from("/some/kubeconfig"),
+            dns: "127.70.1.2:53".parse().expect("an address"),
+            feeds: (String::new(), String::new()),
+        };
+        let ended = Candidate::read(&file).expect("a candidate").start(&surroundings).await;
+        let said = ended.expect_err("it does not run").to_string();
+        assert!(said.contains("nameserver 127.70.1.2\n/some/kubeconfig"), "{said}");
     }
 }

@@ -159,6 +159,25 @@ pub struct Report {
     pub figures: Vec<Figure>,
     /// The plots.
     pub series: Vec<Series>,
+    /// Another operator's figures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
+}
+
+/// What another operator came to in the same run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Beside {
+    /// What the report calls it.
+    pub name: String,
+    /// The figures, each called as this operator's is.
+    pub figures: Vec<Figure>,
+}
+
+impl Beside {
+    /// What came out of a figure, as a person reads it; a dash where it was not measured.
+    fn measured(&self, what: &str) -> &str {
+        self.figures.iter().find(|figure| figure.what == what).map_or("–", |figure| &figure.measured)
+    }
 }
 
 impl Report {
@@ -181,14 +200,21 @@ impl Report {
         for (name, value) in &self.circumstances {
             let _ = writeln!(text, "- {name}: {value}");
         }
-        text.push_str("\n## Figures\n\n| figure | measured | to reach | reached |\n| --- | --- | --- | --- |\n");
+        let (name, line) = match &self.beside {
+            Some(beside) => (format!(" {} |", beside.name), " --- |"),
+            None => (String::new(), ""),
+        };
+        text.push_str("\n## Figures\n\n| figure | measured | to reach | reached |");
+        let _ = writeln!(text, "{name}\n| --- | --- | --- | --- |{line}");
         for figure in &self.figures {
             let reached = match figure.reached {
                 Some(true) => "yes",
                 Some(false) => "no",
                 None => "–",
             };
-            let _ = writeln!(text, "| {} | {} | {} | {reached} |", figure.what, figure.measured, figure.target);
+            let beside =
+                self.beside.as_ref().map_or_else(String::new, |beside| format!(" {} |", beside.measured(&figure.what)));
+            let _ = writeln!(text, "| {} | {} | {} | {reached} |{beside}", figure.what, figure.measured, figure.target);
         }
         if !self.series.is_empty() {
             text.push_str(GROWTH);
@@ -200,7 +226,7 @@ impl Report {
             }
             text.push_str("\n![Cost against the number of resources and of peers](benchmarks.svg)\n");
         }
-        text.push_str(ADAPTER);
+        text.push_str(if self.beside.is_some() { BESIDE } else { ADAPTER });
         text
     }
 }
@@ -219,9 +245,10 @@ fn short(value: f64) -> String {
 
 const PREFACE: &str = "# Benchmarks
 
-Written by `make bench`; the numbers behind each line are in `benchmarks.json` beside this file. Times are of one machine
-that ran everything: API server, etcd, CoreDNS, the operator and whoever measured. Counts and ratios travel between
-machines, single times do not. A figure in the form `a (b to c)` is the median of several runs and what it lay between.
+Written by `make bench`; the numbers behind each line are in the JSON of the same name beside this file. Times are of one
+machine that ran everything: API server, etcd, CoreDNS, the operator and whoever measured. Counts and ratios travel
+between machines, single times do not. A figure in the form `a (b to c)` is the median of several runs and what it lay
+between.
 
 The list has 197 names with 492 addresses, at a TTL of 30 s, asked of a real CoreDNS: what the figures of other operators
 were taken with. *Visible* is when a watch of an independent client showed it. *Floor* is the time that a client needs
@@ -238,19 +265,33 @@ The exponent is fitted to the logarithms of all points: 1 is linear.
 | --- | --- | --- | --- |
 ";
 
+const BESIDE: &str = "
+The last column is another operator's, measured in the same run: each part right after this operator's, on a control
+plane and a CoreDNS of its own. A dash is what only this operator can be asked. How another operator is put beside this
+one is told at the end of `docs/benchmarks.md`.
+";
+
 const ADAPTER: &str = "
 ## Another operator in the same run
 
-`make bench CANDIDATE=file.yaml` measures another operator's binary on the same stage, as far as its resources go: first
-and next resource, many at once, a quiet minute. The file says how it is started and how its resource is written:
+`make bench CANDIDATE=file.yaml` measures another operator's binary after this one's, on a stage alike, and writes both
+side by side into `benchmarks-<name>.md`, as far as its resources go: first and next resource, many at once, a quiet
+minute. The file says how it is started and how its resource is written; `benches/candidates` has one that is complete:
 
 ```yaml
+# Letters, digits and hyphens.
 name: fqdn-policy
-# {kubeconfig}, {port} (a free one), {dns} (address:port), {dns_ip}, {dns_port}, {global_url} and {japan_url} are filled in.
-command: [/path/to/manager, \"--metrics-bind-address=127.0.0.1:{port}\"]
+# What the report says of it.
+remark: 1.2.3, with the options of its chart
+# {kubeconfig}, {folder} (an empty one, removed in the end), {port} (a free one), {dns} (address:port), {dns_ip},
+# {dns_port}, {global_url} and {japan_url} are filled in.
+command: [/path/to/manager, \"--health-probe-bind-address=127.0.0.1:{port}\"]
 environment: { KUBECONFIG: \"{kubeconfig}\" }
-# Ready when this answers with 2xx; without it, two seconds after the start.
-ready: http://127.0.0.1:{port}/healthz
+# Two seconds after this answers with 2xx it is taken to watch; without it, two seconds after the start.
+ready: http://127.0.0.1:{port}/readyz
+# Without it, {dns_port} is a free one. An operator that asks whom /etc/resolv.conf names needs 53 (and root): run it
+# with a resolv.conf of its own that names {dns_ip}, an address of the loopback network where nobody else listens.
+dns_port: 53
 # Its definitions, beside this file.
 definitions: [crd.yaml]
 plural: fqdnnetworkpolicies
@@ -277,6 +318,23 @@ mod tests {
         [4.0, 1.0, 3.0, 2.0, 5.0].into_iter().for_each(|value| sample.add(value));
         assert_eq!((sample.median(), sample.percentile(99), sample.percentile(0)), (3.0, 5.0, 1.0));
         assert_eq!(format!("{sample:.1}"), "3.0 (1.0 to 5.0)");
+    }
+
+    #[test]
+    fn another_operator_stands_beside_this_one() {
+        let mut peers = Report::default();
+        peers.note("first", "250 ms".to_owned(), "60 ms", Some(false), &[]);
+        let mut report = Report::default();
+        report.note("first", "46 ms".to_owned(), "60 ms", Some(true), &[]);
+        report.note("restart", "0.3 s".to_owned(), "3 s", Some(true), &[]);
+        assert!(report.markdown().contains("| figure | measured | to reach | reached |\n| --- | --- | --- | --- |\n"));
+        report.beside = Some(Beside { name: "other".to_owned(), figures: peers.figures });
+        let text = report.markdown();
+        let table = "| figure | measured | to reach | reached | other |\n| --- | --- | --- | --- | --- |\n\
+                     | first | 46 ms | 60 ms | yes | 250 ms |\n| restart | 0.3 s | 3 s | yes | – |\n";
+        assert!(text.contains(table), "{text}");
+        let json = serde_json::to_value(&report).expect("JSON");
+        assert_eq!(json["beside"]["figures"][0]["measured"], "250 ms");
     }
 
     #[test]

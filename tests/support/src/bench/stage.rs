@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DynamicObject, ObjectMeta, PartialObjectMeta, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta, PartialObjectMeta, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Resource};
 use std::collections::HashMap;
@@ -42,6 +42,7 @@ pub struct Stage {
     pub seen: Arc<Seen>,
     /// Whom it is for.
     pub candidate: Candidate,
+    kind: ApiResource,
     coredns: CoreDns,
     watches: Vec<JoinHandle<()>>,
 }
@@ -134,7 +135,13 @@ impl Stage {
         let corefile = format!(
             ".:{{port}} {{\n bind {{address}}\n prometheus {dns_metrics}\n file {{zones}}/root.db . {{ reload 0 }}\n}}\n"
         );
-        let coredns = CoreDns::start(&corefile, &[("root.db", &list::zone())]).await?;
+        let dns = match candidate.dns_port {
+            Some(port) => SocketAddr::new(apart().into(), port),
+            None => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port()?),
+        };
+        let coredns = CoreDns::start_at(dns, &corefile, &[("root.db", &list::zone())])
+            .await
+            .with_context(|| format!("DNS at {dns}; a port below 1024 is for root"))?;
         let scripted = DnsServer::start().await?;
         scripted.default_to_fixture(3600);
         let seen = Arc::new(Seen::default());
@@ -142,8 +149,8 @@ impl Stage {
             follow::<NetworkPolicy>(&client, "NetworkPolicy", &seen),
             follow::<ConfigMap>(&client, "ConfigMap", &seen),
         ];
-        let candidate = candidate.clone();
-        Ok(Self { cluster, client, standin, scripted, dns_metrics, seen, candidate, coredns, watches })
+        let (candidate, kind) = (candidate.clone(), candidate.kind()?);
+        Ok(Self { cluster, client, standin, scripted, dns_metrics, seen, candidate, kind, coredns, watches })
     }
 
     /// Starts the operator, with CoreDNS for its DNS, and waits until it is ready.
@@ -203,10 +210,7 @@ impl Stage {
     }
 
     async fn create_object(&self, namespace: &str, resource: &DynamicObject) -> anyhow::Result<Instant> {
-        let types = resource.types.as_ref().context("apiVersion and kind")?;
-        let kind = kube::api::GroupVersionKind::try_from(types)?;
-        let of = kube::api::ApiResource::from_gvk_with_plural(&kind, &self.candidate.plural);
-        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, &of);
+        let api = self.resources(namespace);
         let sent = Instant::now();
         api.create(&PostParams::default(), resource).await?;
         Ok(sent)
@@ -228,12 +232,10 @@ impl Stage {
         Ok(())
     }
 
-    /// This operator's resources of a namespace.
+    /// The candidate's resources of a namespace.
     #[must_use]
     pub fn resources(&self, namespace: &str) -> Api<DynamicObject> {
-        let kind = kube::api::GroupVersionKind::gvk("citrix-allowlist.io", "v1alpha1", "CitrixAllowlist");
-        let kind = kube::api::ApiResource::from_gvk_with_plural(&kind, "citrixallowlists");
-        Api::namespaced_with(self.client.clone(), namespace, &kind)
+        Api::namespaced_with(self.client.clone(), namespace, &self.kind)
     }
 
     /// How many of this operator's resources of a namespace say that they are ready.
@@ -279,6 +281,12 @@ impl Drop for Stage {
             watch.abort();
         }
     }
+}
+
+/// A loopback address that nobody else is likely to be on, for a port that cannot be chosen: all of 127.0.0.0/8 is
+/// loopback, and the machine's own servers are on the first addresses of it.
+fn apart() -> Ipv4Addr {
+    Ipv4Addr::new(127, fastrand::u8(64..128), fastrand::u8(..), fastrand::u8(1..255))
 }
 
 fn follow<K>(client: &Client, kind: &'static str, seen: &Arc<Seen>) -> JoinHandle<()>

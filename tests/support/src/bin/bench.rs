@@ -1,9 +1,10 @@
 //! `make bench`: measures the operator, and writes `docs/benchmarks.md` with its numbers and its plot beside it.
 //!
-//! Environment: `BENCH_SHIPPED` names the operator's binary as a release has it, `BENCH_OPERATOR` another; `QUICK=1` measures less; `CANDIDATE` is a file that describes another
-//! operator, which is measured instead, into `benchmarks-<name>.md` where `BENCH_OUT` says (`docs` otherwise);
-//! `BENCH_ONLY` names the parts to measure (single, crowd, large, growth, program), with commas between; `BENCH_NOTE` is a
-//! remark for the report.
+//! Environment: `BENCH_SHIPPED` names the operator's binary as a release has it, `BENCH_OPERATOR` another; `QUICK=1`
+//! measures less; `CANDIDATE` is a file that describes another operator, which is measured too, as far as both can be
+//! asked the same, and both are written to `benchmarks-<name>.md` where `BENCH_OUT` says (`docs` otherwise);
+//! `BENCH_ONLY` names the parts to measure (single, crowd, large, growth, program), with commas between; `BENCH_NOTE` is
+//! a remark for the report.
 
 use anyhow::Context as _;
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use test_support::bench::candidate::Candidate;
-use test_support::bench::figures::Report;
+use test_support::bench::figures::{Beside, Report};
 use test_support::bench::{plot, scenarios, stage::Stage, stations};
 use test_support::tools::workspace_root;
 
@@ -57,49 +58,59 @@ async fn main() -> anyhow::Result<()> {
     let shipped = variable("BENCH_SHIPPED").map(PathBuf::from);
     let binary = shipped.clone().or_else(|| variable("BENCH_OPERATOR").map(PathBuf::from));
     let binary = binary.context("BENCH_SHIPPED or BENCH_OPERATOR names the operator's binary")?;
-    let candidate = match variable("CANDIDATE") {
-        Some(file) => Candidate::read(Path::new(&file))?,
-        None => Candidate::own(&binary),
-    };
+    let own = Candidate::own(&binary);
+    let peer = variable("CANDIDATE").map(|file| Candidate::read(Path::new(&file))).transpose()?;
     let only = variable("BENCH_ONLY");
     let wanted = |part: &str| only.as_ref().is_none_or(|only| only.split(',').any(|wanted| wanted == part));
+    let alone = |part: &str| peer.is_none() && wanted(part);
     let mut report = Report { circumstances: circumstances(quick), ..Report::default() };
-    let built = match (candidate.own, &shipped) {
-        (false, _) => "",
-        (true, Some(_)) => ", as it is shipped: static, for size where it is cold",
-        (true, None) => ", built for speed alone: not as it is shipped",
+    let built = match &shipped {
+        Some(_) => "as it is shipped: static, for size where it is cold",
+        None => "built for speed alone: not as it is shipped",
     };
-    report.circumstances.insert("operator".to_owned(), format!("{}{built}", candidate.name));
+    report.circumstances.insert("operator".to_owned(), format!("{}, {built}", own.name));
+    if let Some(peer) = &peer {
+        let remark = peer.remark.as_ref().map(|remark| format!(": {remark}")).unwrap_or_default();
+        report.circumstances.insert("operator beside it".to_owned(), format!("{}{remark}", peer.name));
+    }
     if let Some(note) = variable("BENCH_NOTE") {
         report.circumstances.insert("note".to_owned(), note);
     }
 
+    // Each part of both, one after the other, before the next part: so that both meet the same machine.
+    let mut of_peer = Report::default();
     if wanted("single") {
-        part(started, "one resource at a time");
-        let stage = Stage::set(&candidate).await?;
-        scenarios::single(&stage, &mut report, extent.runs).await?;
-        if candidate.own {
-            part(started, "a new answer of DNS");
-            let stage = Stage::set(&candidate).await?;
-            scenarios::answer(&stage, &mut report, extent.answers).await?;
+        let both = [(Some(&own), &mut report), (peer.as_ref(), &mut of_peer)];
+        for (candidate, report) in both.into_iter().filter_map(|(of, report)| Some((of?, report))) {
+            part(started, &format!("one resource at a time: {}", candidate.name));
+            let stage = Stage::set(candidate).await?;
+            scenarios::single(&stage, report, extent.runs).await?;
         }
+    }
+    if alone("single") {
+        part(started, "a new answer of DNS");
+        let stage = Stage::set(&own).await?;
+        scenarios::answer(&stage, &mut report, extent.answers).await?;
     }
     if wanted("crowd") {
         for (count, repeats) in extent.crowds {
-            part(started, &format!("{count} resources"));
-            scenarios::crowd(&candidate, &mut report, *count, extent.quiet, *repeats).await?;
+            let both = [(Some(&own), &mut report), (peer.as_ref(), &mut of_peer)];
+            for (candidate, report) in both.into_iter().filter_map(|(of, report)| Some((of?, report))) {
+                part(started, &format!("{count} resources: {}", candidate.name));
+                scenarios::crowd(candidate, report, *count, extent.quiet, *repeats).await?;
+            }
         }
     }
-    if candidate.own && wanted("large") {
+    if alone("large") {
         part(started, "one large resource");
-        let stage = Stage::set(&candidate).await?;
+        let stage = Stage::set(&own).await?;
         scenarios::large(&stage, &mut report, extent.names_of_large, 5).await?;
     }
-    if candidate.own && wanted("growth") {
+    if alone("growth") {
         part(started, "ever more resources");
-        scenarios::growth(&candidate, &mut report, extent.growth).await?;
+        scenarios::growth(&own, &mut report, extent.growth).await?;
     }
-    if candidate.own && wanted("program") {
+    if alone("program") {
         part(started, "the program itself");
         let target = variable("CARGO_TARGET_DIR").map_or_else(|| workspace_root().join("target"), PathBuf::from);
         scenarios::program(&binary, shipped.is_some(), &mut report)?;
@@ -109,17 +120,19 @@ async fn main() -> anyhow::Result<()> {
     }
     let minutes = started.elapsed().as_secs_f64() / 60.0;
     report.circumstances.insert("took".to_owned(), format!("{minutes:.0} minutes beside the micro-benchmarks"));
-    write(&candidate, &report)
+    report.beside = peer.map(|peer| Beside { name: peer.name, figures: of_peer.figures });
+    write(&report)
 }
 
 fn part(started: Instant, what: &str) {
     eprintln!("[{:>4} s] {what}", started.elapsed().as_secs());
 }
 
-fn write(candidate: &Candidate, report: &Report) -> anyhow::Result<()> {
+fn write(report: &Report) -> anyhow::Result<()> {
     let folder = variable("BENCH_OUT").map_or_else(|| workspace_root().join("docs"), PathBuf::from);
     std::fs::create_dir_all(&folder)?;
-    let stem = if candidate.own { "benchmarks".to_owned() } else { format!("benchmarks-{}", candidate.name) };
+    let beside = report.beside.as_ref().map(|beside| format!("-{}", beside.name));
+    let stem = format!("benchmarks{}", beside.unwrap_or_default());
     std::fs::write(folder.join(format!("{stem}.md")), report.markdown())?;
     std::fs::write(folder.join(format!("{stem}.json")), serde_json::to_string_pretty(report)? + "\n")?;
     if !report.series.is_empty() {

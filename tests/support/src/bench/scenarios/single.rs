@@ -140,9 +140,12 @@ async fn fetched(stage: &Stage, report: &mut Report, next: &Sample, runs: usize)
 /// Deletes a resource and its policy, which no operator is there to prune.
 async fn remove(stage: &Stage, namespace: &str, name: &str) -> anyhow::Result<()> {
     use k8s_openapi::api::networking::v1::NetworkPolicy;
-    use kube::api::{Api, DeleteParams};
-    if stage.candidate.own {
-        stage.resources(namespace).delete(name, &DeleteParams::default()).await?;
+    use kube::api::{Api, DeleteParams, Patch, PatchParams};
+    let resources = stage.resources(namespace);
+    if resources.delete(name, &DeleteParams::default()).await?.is_left() {
+        // It is kept for finalizers, whose operator does not run.
+        let released = serde_json::json!({ "metadata": { "finalizers": null } });
+        resources.patch(name, &PatchParams::default(), &Patch::Merge(released)).await?;
     }
     let policies: Api<NetworkPolicy> = Api::namespaced(stage.client.clone(), namespace);
     match policies.delete(&stage.candidate.policy_of(name), &DeleteParams::default()).await {
