@@ -11,9 +11,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde::Serialize;
-use std::collections::hash_map::RandomState;
+use std::collections::hash_map::{DefaultHasher, RandomState};
 use std::hash::{BuildHasher, Hasher};
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::LazyLock;
 
 /// A digest that means something within one process only: its key is random, so that nobody outside can make two
@@ -26,9 +26,9 @@ static KEYS: LazyLock<(RandomState, RandomState)> = LazyLock::new(|| (RandomStat
 /// How many bytes go to the hashers at a time.
 const BUFFER: usize = 4096;
 
-struct Sink<H>(H, H);
+struct Sink(DefaultHasher, DefaultHasher);
 
-impl<H: Hasher> io::Write for Sink<H> {
+impl io::Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes);
         self.1.write(bytes);
@@ -43,10 +43,15 @@ impl<H: Hasher> io::Write for Sink<H> {
 impl Digest {
     /// The digest of anything that serialises; `None` where it does not.
     pub fn of(value: &impl Serialize) -> Option<Self> {
+        Self::over(|sink| Ok(serde_json::to_writer(sink, value)?))
+    }
+
+    /// The digest of what is written.
+    fn over(write: impl FnOnce(&mut io::BufWriter<Sink>) -> io::Result<()>) -> Option<Self> {
         // A serialiser writes a few bytes at a time, which costs a hasher more than the bytes do.
         let sink = Sink(KEYS.0.build_hasher(), KEYS.1.build_hasher());
         let mut buffered = io::BufWriter::with_capacity(BUFFER, sink);
-        serde_json::to_writer(&mut buffered, value).ok()?;
+        write(&mut buffered).ok()?;
         let sink = buffered.into_inner().ok()?;
         Some(Self(sink.0.finish(), sink.1.finish()))
     }
@@ -89,6 +94,41 @@ pub fn of_policy(policy: &NetworkPolicy) -> Option<Digest> {
 /// The digest of what the operator owns in a ConfigMap: its own keys.
 #[must_use]
 pub fn of_config_map(map: &ConfigMap) -> Option<Digest> {
-    let owned = map.data.iter().flatten().filter(|(key, _)| config_map::is_owned_key(key)).collect::<Vec<_>>();
-    Digest::of(&(OwnedMetadata::of(&map.metadata), owned))
+    let owned = map.data.iter().flatten().filter(|(key, _)| config_map::is_owned_key(key));
+    Digest::over(|sink| {
+        serde_json::to_writer(&mut *sink, &OwnedMetadata::of(&map.metadata))?;
+        // Texts as they are, each after its length: the longest is JSON, and its quotes need not be quoted for this.
+        for text in owned.flat_map(|(key, value)| [key, value]) {
+            sink.write_all(&text.len().to_le_bytes())?;
+            sink.write_all(text.as_bytes())?;
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn map(data: &[(&str, &str)]) -> ConfigMap {
+        let data = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        ConfigMap { data: Some(data.collect::<BTreeMap<_, _>>()), ..ConfigMap::default() }
+    }
+
+    #[test]
+    fn what_a_config_map_says_of_ours_counts_and_nothing_else() {
+        let held = map(&[("egress.cidrs", "20.1.2.3/32"), ("egress.fqdns", "")]);
+        let same = map(&[("egress.cidrs", "20.1.2.3/32"), ("egress.fqdns", ""), ("somebody", "else's")]);
+        assert_eq!(of_config_map(&held), of_config_map(&same));
+        for other in [
+            map(&[("egress.cidrs", "20.1.2.3/32")]),
+            map(&[("egress.cidrs", "20.1.2.3/31"), ("egress.fqdns", "")]),
+            // The same bytes, divided otherwise.
+            map(&[("egress.cidrs", ""), ("egress.fqdns", "20.1.2.3/32")]),
+            map(&[("ingress.cidrs", "20.1.2.3/32"), ("ingress.fqdns", "")]),
+        ] {
+            assert_ne!(of_config_map(&held), of_config_map(&other), "{other:?}");
+        }
+    }
 }
