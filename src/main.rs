@@ -3,7 +3,7 @@
 use citrix_allowlist::cli;
 use std::process::ExitCode;
 
-/// In place of musl's, which has one lock for all threads.
+/// In place of musl's, which takes long for every allocation (Cargo.toml).
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
