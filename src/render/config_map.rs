@@ -58,9 +58,9 @@ impl Lists {
 /// stands in the first, shortened where it does not fit: then it says so.
 pub(super) fn config_maps(plan: &Plan, lists: &Lists, bytes: usize) -> (Vec<BTreeMap<String, String>>, bool) {
     let bytes = bytes.saturating_sub(FRAME_BYTES).max(8 * FRAME_BYTES);
-    let whole = endpoints::json(plan, usize::MAX).0;
+    let whole = endpoints::whole(plan, bytes);
     // A quarter at most is kept free for it, what it would take JSON-escaped.
-    let reserved = endpoints::escaped_bytes(&whole).min(bytes / 4);
+    let reserved = whole.as_ref().map_or(usize::MAX, |whole| endpoints::escaped_bytes(whole)).min(bytes / 4);
     // Every list is in the first, if only empty, so that what mounts the file finds it.
     let first = lists.by_key.keys().map(|key| (key.clone(), String::new())).collect();
     let mut maps: Vec<BTreeMap<String, String>> = vec![first];
@@ -82,12 +82,12 @@ pub(super) fn config_maps(plan: &Plan, lists: &Lists, bytes: usize) -> (Vec<BTre
         }
     }
     let left = reserved + if maps.len() == 1 { room } else { 0 };
-    let (endpoints, shortened) =
-        if endpoints::escaped_bytes(&whole) <= left { (whole, false) } else { endpoints::json(plan, left) };
+    let whole = whole.filter(|whole| endpoints::escaped_bytes(whole) <= left);
+    let is_shortened = whole.is_none();
     if let Some(first) = maps.first_mut() {
-        first.insert(ENDPOINTS_KEY.to_owned(), endpoints);
+        first.insert(ENDPOINTS_KEY.to_owned(), whole.unwrap_or_else(|| endpoints::shortened(plan, left)));
     }
-    (maps, shortened)
+    (maps, is_shortened)
 }
 
 /// What is said of a ConfigMap whose `endpoints.json` is shortened.

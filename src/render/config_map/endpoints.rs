@@ -55,8 +55,6 @@ enum Shortened {
 }
 
 impl Shortened {
-    const STEPS: [Self; 5] = [Self::Nothing, Self::Notes, Self::RepeatedAddresses, Self::Addresses, Self::Endpoints];
-
     fn marks(self) -> Vec<&'static str> {
         let all = [
             (Self::Notes, "notes"),
@@ -73,27 +71,36 @@ pub(super) fn escaped_bytes(text: &str) -> usize {
     text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | b'\n')).count()
 }
 
-/// The document in at most `bytes`, JSON-escaped, and whether it had to be shortened for that.
-pub(super) fn json(plan: &Plan, bytes: usize) -> (String, bool) {
-    for step in Shortened::STEPS {
-        let lines = lines(plan, step);
-        let room = bytes.saturating_sub(512);
-        let mut taken = 0;
-        let kept = lines
-            .iter()
-            .take_while(|line| {
-                taken += escaped_bytes(line) + 3;
-                taken <= room || bytes == usize::MAX
-            })
-            .count();
-        if kept == lines.len() || step == Shortened::Endpoints {
-            return (
-                document(lines.get(..kept).unwrap_or_default(), step, lines.len() - kept),
-                step != Shortened::Nothing,
-            );
-        }
-    }
-    (document(&[], Shortened::Endpoints, plan.records.len() + plan.wildcard_uses.len()), true)
+/// The whole document, where it takes at most `bytes`, JSON-escaped.
+pub(super) fn whole(plan: &Plan, bytes: usize) -> Option<String> {
+    let lines = fitting(plan, Shortened::Nothing, bytes);
+    let text = (lines.len() == count(plan)).then(|| document(&lines, Shortened::Nothing, 0))?;
+    (escaped_bytes(&text) <= bytes).then_some(text)
+}
+
+/// The document in at most `bytes`, JSON-escaped, shortened as far as it has to be for that.
+pub(super) fn shortened(plan: &Plan, bytes: usize) -> String {
+    let (all, room) = (count(plan), bytes.saturating_sub(512));
+    let steps = [Shortened::Notes, Shortened::RepeatedAddresses, Shortened::Addresses];
+    let fits = |step: &Shortened| Some((fitting(plan, *step, room), *step)).filter(|(lines, _)| lines.len() == all);
+    let found = steps.iter().find_map(fits);
+    let (lines, step) = found.unwrap_or_else(|| (fitting(plan, Shortened::Endpoints, room), Shortened::Endpoints));
+    document(&lines, step, all - lines.len())
+}
+
+fn count(plan: &Plan) -> usize {
+    plan.records.len() + plan.wildcard_uses.len()
+}
+
+/// The first lines, as many as fit. Those after them are not even written down: of a document that is far too long, each
+/// step would cost as much as the whole.
+fn fitting(plan: &Plan, step: Shortened, room: usize) -> Vec<String> {
+    let mut taken = 0;
+    let fits = |line: &String| {
+        taken += escaped_bytes(line) + 3;
+        taken <= room
+    };
+    lines(plan, step).take_while(fits).collect()
 }
 
 fn document(lines: &[String], step: Shortened, omitted: usize) -> String {
@@ -108,9 +115,9 @@ fn document(lines: &[String], step: Shortened, omitted: usize) -> String {
     format!("{{\"schema\":\"{SCHEMA}\",\n{shortened}\"endpoints\":[{open}{}{open}]}}\n", lines.join(",\n"))
 }
 
-fn lines(plan: &Plan, step: Shortened) -> Vec<String> {
+fn lines(plan: &Plan, step: Shortened) -> impl Iterator<Item = String> {
     let mut seen = BTreeSet::new();
-    let endpoints = plan.records.iter().map(|record| {
+    let endpoints = plan.records.iter().map(move |record| {
         let mut line = endpoint(record);
         let repeated = line.name.is_some_and(|name| !seen.insert((record.endpoint.direction, name)));
         if step >= Shortened::Addresses || (step >= Shortened::RepeatedAddresses && repeated) {
@@ -119,16 +126,13 @@ fn lines(plan: &Plan, step: Shortened) -> Vec<String> {
         line
     });
     let wildcards = plan.wildcard_uses.iter().map(wildcard);
-    endpoints
-        .chain(wildcards)
-        .map(|mut line| {
-            if step >= Shortened::Notes {
-                line.notes = None;
-            }
-            // Serialising strings, numbers and lists of them into memory cannot fail.
-            serde_json::to_string(&line).unwrap_or_default()
-        })
-        .collect()
+    endpoints.chain(wildcards).map(move |mut line| {
+        if step >= Shortened::Notes {
+            line.notes = None;
+        }
+        // Serialising strings, numbers and lists of them into memory cannot fail.
+        serde_json::to_string(&line).unwrap_or_default()
+    })
 }
 
 fn geo(geo: &EntryGeo) -> &str {
