@@ -60,7 +60,7 @@ pub(super) fn config_maps(plan: &Plan, lists: &Lists, bytes: usize) -> (Vec<BTre
     let bytes = bytes.saturating_sub(FRAME_BYTES).max(8 * FRAME_BYTES);
     let whole = endpoints::whole(plan, bytes);
     // A quarter at most is kept free for it, what it would take JSON-escaped.
-    let reserved = whole.as_ref().map_or(usize::MAX, |whole| endpoints::escaped_bytes(whole)).min(bytes / 4);
+    let reserved = whole.as_ref().map_or(usize::MAX, |(_, taken)| *taken).min(bytes / 4);
     // Every list is in the first, if only empty, so that what mounts the file finds it.
     let first = lists.by_key.keys().map(|key| (key.clone(), String::new())).collect();
     let mut maps: Vec<BTreeMap<String, String>> = vec![first];
@@ -82,7 +82,7 @@ pub(super) fn config_maps(plan: &Plan, lists: &Lists, bytes: usize) -> (Vec<BTre
         }
     }
     let left = reserved + if maps.len() == 1 { room } else { 0 };
-    let whole = whole.filter(|whole| endpoints::escaped_bytes(whole) <= left);
+    let whole = whole.filter(|(_, taken)| *taken <= left).map(|(whole, _)| whole);
     let is_shortened = whole.is_none();
     if let Some(first) = maps.first_mut() {
         first.insert(ENDPOINTS_KEY.to_owned(), whole.unwrap_or_else(|| endpoints::shortened(plan, left)));

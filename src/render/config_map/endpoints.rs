@@ -67,15 +67,16 @@ impl Shortened {
 }
 
 /// Bytes that `text` takes within a JSON string.
-pub(super) fn escaped_bytes(text: &str) -> usize {
+fn escaped_bytes(text: &str) -> usize {
     text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | b'\n')).count()
 }
 
-/// The whole document, where it takes at most `bytes`, JSON-escaped.
-pub(super) fn whole(plan: &Plan, bytes: usize) -> Option<String> {
+/// The whole document, where it takes at most `bytes`, JSON-escaped, and how many it takes.
+pub(super) fn whole(plan: &Plan, bytes: usize) -> Option<(String, usize)> {
     let lines = fitting(plan, Shortened::Nothing, bytes);
     let text = (lines.len() == count(plan)).then(|| document(&lines, Shortened::Nothing, 0))?;
-    (escaped_bytes(&text) <= bytes).then_some(text)
+    let taken = escaped_bytes(&text);
+    (taken <= bytes).then_some((text, taken))
 }
 
 /// The document in at most `bytes`, JSON-escaped, shortened as far as it has to be for that.
