@@ -119,17 +119,12 @@ const GLOBAL_UNICAST: IpNet = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 /// Whether two networks have an address in common: they agree in the bits that both fix. Asked some thirty times for each
 /// of thousands of addresses, so by their bits.
 fn overlaps(a: &IpNet, b: &IpNet) -> bool {
-    match (a, b) {
-        (IpNet::V4(a), IpNet::V4(b)) => {
-            let differing = a.addr().to_bits() ^ b.addr().to_bits();
-            differing.leading_zeros() >= u32::from(a.prefix_len().min(b.prefix_len()))
-        }
-        (IpNet::V6(a), IpNet::V6(b)) => {
-            let differing = a.addr().to_bits() ^ b.addr().to_bits();
-            differing.leading_zeros() >= u32::from(a.prefix_len().min(b.prefix_len()))
-        }
-        _ => false,
-    }
+    let agreeing = match (a, b) {
+        (IpNet::V4(a), IpNet::V4(b)) => (a.addr().to_bits() ^ b.addr().to_bits()).leading_zeros(),
+        (IpNet::V6(a), IpNet::V6(b)) => (a.addr().to_bits() ^ b.addr().to_bits()).leading_zeros(),
+        _ => return false,
+    };
+    agreeing >= u32::from(a.prefix_len().min(b.prefix_len()))
 }
 
 impl Guard {
