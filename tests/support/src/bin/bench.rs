@@ -3,8 +3,9 @@
 //! Environment: `BENCH_SHIPPED` names the operator's binary as a release has it, `BENCH_OPERATOR` another; `QUICK=1`
 //! measures less; `CANDIDATE` is a file that describes another operator, which is measured too, as far as both can be
 //! asked the same, and both are written to `benchmarks-<name>.md` where `BENCH_OUT` says (`docs` otherwise);
-//! `BENCH_ONLY` names the parts to measure (single, crowd, large, growth, program), with commas between; `BENCH_NOTE` is
-//! a remark for the report.
+//! `BENCH_ONLY` names the parts to measure (single, crowd, large, growth, program), with commas between; `BENCH_CROWD`
+//! is how many resources a crowd has, measured once, rather than the extent's own crowds; `BENCH_NOTE` is a remark for
+//! the report.
 
 use anyhow::Context as _;
 use std::collections::BTreeMap;
@@ -93,7 +94,9 @@ async fn main() -> anyhow::Result<()> {
         scenarios::answer(&stage, &mut report, extent.answers).await?;
     }
     if wanted("crowd") {
-        for (count, repeats) in extent.crowds {
+        let crowd = variable("BENCH_CROWD").map(|count| count.parse().context("BENCH_CROWD is a number")).transpose()?;
+        let chosen = crowd.map(|count| [(count, 1)]);
+        for (count, repeats) in chosen.as_ref().map_or(extent.crowds, |chosen| chosen) {
             let both = [(Some(&own), &mut report), (peer.as_ref(), &mut of_peer)];
             for (candidate, report) in both.into_iter().filter_map(|(of, report)| Some((of?, report))) {
                 part(started, &format!("{count} resources: {}", candidate.name));
