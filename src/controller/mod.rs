@@ -7,6 +7,7 @@ mod contention;
 mod decisions;
 mod ending;
 mod failure;
+mod queue;
 mod reconcile;
 mod running;
 mod state;

@@ -4,6 +4,7 @@ use super::activation;
 use super::apply::Rendered;
 use super::ending::{Progress, feed_findings, report};
 use super::failure::Mender;
+use super::queue::Again;
 use super::state::{Shrunk, State, ToldLater};
 use super::subject::Subject;
 use super::surroundings;
@@ -22,7 +23,6 @@ use crate::status::Outcome;
 use ipnet::IpNet;
 use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt as _};
-use kube::runtime::controller::Action;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ pub(super) async fn reconcile(
     resource: &CitrixAllowlist,
     context: &Context,
     state: &mut State,
-) -> Result<(&'static str, Action), Error> {
+) -> Result<(&'static str, Again), Error> {
     let subject = Subject::of(resource);
     if state.uid != subject.identity.uid {
         *state = State { uid: Arc::clone(&subject.identity.uid), ..State::default() };
@@ -59,7 +59,7 @@ pub(super) async fn reconcile(
     }
     if progress.later && progress.failure.is_none() {
         state.told_later = Some(ToldLater { told: progress.told });
-        return Ok(("changed", Action::requeue(Duration::ZERO)));
+        return Ok(("changed", Some(Duration::ZERO)));
     }
     // The cluster moved on between decision and write: the decision is made anew at once, and there is nothing to tell
     // of, unless it goes on.
@@ -70,7 +70,7 @@ pub(super) async fn reconcile(
         return Err(failure);
     }
     if let Some(left) = untold(&subject, state, &progress, context.clock.instant()) {
-        return Ok(("waiting", Action::requeue(left)));
+        return Ok(("waiting", Some(left)));
     }
     if !is_provisional(&subject, state, &progress) {
         report(&subject, context, state, &mut progress).instrument(debug_span!("status")).await?;
@@ -78,10 +78,7 @@ pub(super) async fn reconcile(
     }
     match progress.failure {
         Some(failure) => Err(failure),
-        None => {
-            let action = progress.again.map_or_else(Action::await_change, Action::requeue);
-            Ok((outcome(&progress), action))
-        }
+        None => Ok((outcome(&progress), progress.again)),
     }
 }
 

@@ -8,7 +8,8 @@ use crate::facts::ClusterFacts;
 use crate::server::Health;
 use crate::subscriber::Subscriber;
 use futures::{Stream, StreamExt as _};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::ResourceExt as _;
+use kube::runtime::reflector::Store;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -45,16 +46,16 @@ where
     let mut synced = stream_of(synced).fuse();
     let mut known = false;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
-    let (queue, requests) = tokio::sync::mpsc::unbounded_channel::<ObjectRef<CitrixAllowlist>>();
+    let (queue, requests) = tokio::sync::mpsc::unbounded_channel::<Subscriber>();
     let requests = Arc::new(tokio::sync::Mutex::new(requests));
     let mut changes = Box::pin(changes);
-    let request = |who: &Subscriber| {
+    let request = |who: Subscriber| {
         // The queue lives as long as this loop.
-        let _ = queue.send(ObjectRef::new(&who.name).within(&who.namespace));
+        let _ = queue.send(who);
     };
     let request_all = || {
         for resource in store.state() {
-            let _ = queue.send(ObjectRef::from_obj(&*resource));
+            request(Subscriber::new(resource.namespace().unwrap_or_default(), resource.name_any()));
         }
     };
     context.learn(facts.borrow_and_update().clone());
@@ -86,12 +87,12 @@ where
             () = stop.cancelled() => break,
             Some(changes) = changes.next() => for change in changes {
                 match change {
-                    ResourceChange::Changed(who) if term.is_some() => request(&who),
+                    ResourceChange::Changed(who) if term.is_some() => request(who),
                     ResourceChange::Changed(_) => {}
                     ResourceChange::Gone(who) => context.forget(&who),
                 }
             },
-            Some(who) = woken.recv() => if term.is_some() { request(&who) },
+            Some(who) = woken.recv() => if term.is_some() { request(who) },
             Ok(()) = facts.changed() => {
                 let newest = facts.borrow_and_update().clone();
                 if context.learn(newest) && term.is_some() {

@@ -1,13 +1,11 @@
 //! One term of leadership: the queue of resources, and its end.
 
-use super::Context;
-use super::failure::{Error, RECONCILE_DEADLINE};
 use super::turn::take_turn;
+use super::{Context, queue};
 use crate::crd::CitrixAllowlist;
+use crate::subscriber::Subscriber;
 use futures::StreamExt as _;
-use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -27,25 +25,18 @@ impl Term {
     pub(super) fn begin(
         context: Arc<Context>,
         store: Store<CitrixAllowlist>,
-        requests: Arc<tokio::sync::Mutex<UnboundedReceiver<ObjectRef<CitrixAllowlist>>>>,
+        requests: Arc<tokio::sync::Mutex<UnboundedReceiver<Subscriber>>>,
     ) -> Self {
         let finish = CancellationToken::new();
         let stopped = finish.clone();
         let task = tokio::spawn(async move {
             let mut requests = requests.lock_owned().await;
-            let queue = futures::stream::poll_fn(move |waker| requests.poll_recv(waker))
-                .map(Ok::<_, Infallible>)
-                .take_until(stopped.cancelled_owned());
-            applier(
-                |resource, context| Box::pin(take_turn(resource, context)),
-                |_, _: &Error, _| Action::requeue(RECONCILE_DEADLINE),
-                context,
-                store,
-                Box::pin(queue),
-                Config::default(),
-            )
-            // A resource that was woken and is gone meanwhile is no failure.
-            .for_each(|_| async {})
+            let requests = futures::stream::poll_fn(move |waker| requests.poll_recv(waker))
+                .take_until(Box::pin(stopped.cancelled_owned()));
+            queue::run(requests, |who: &Subscriber| {
+                let resource = store.get(&ObjectRef::new(&who.name).within(&who.namespace))?;
+                Some(take_turn(resource, Arc::clone(&context)))
+            })
             .await;
         });
         Self { finish, task }

@@ -1,6 +1,7 @@
 //! One turn of a resource: its reconcile with a deadline, and what follows from how it ended.
 
 use super::failure::{Error, Mender, RECONCILE_DEADLINE};
+use super::queue::Again;
 use super::state::State;
 use super::subject::Subject;
 use super::turns::Want;
@@ -8,16 +9,15 @@ use super::{Context, backoff, reconcile};
 use crate::crd::CitrixAllowlist;
 use crate::subscriber::Subscriber;
 use futures::FutureExt as _;
-use kube::runtime::controller::Action;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument as _;
 
 /// Takes a resource's turn: one reconcile, guarded, counted, and tried again where it failed.
-pub(super) async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Context>) -> Result<Action, Error> {
+pub(super) async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Context>) -> Again {
     if resource.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
+        return None;
     }
     let who = Subject::of(&resource).who().clone();
     let state = context.states.of(&who);
@@ -28,12 +28,7 @@ pub(super) async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Conte
     Box::pin(with_turn(&resource, &context, &mut state, &who)).await
 }
 
-async fn with_turn(
-    resource: &CitrixAllowlist,
-    context: &Context,
-    state: &mut State,
-    who: &Subscriber,
-) -> Result<Action, Error> {
+async fn with_turn(resource: &CitrixAllowlist, context: &Context, state: &mut State, who: &Subscriber) -> Again {
     let started = context.clock.instant();
     let span = tracing::info_span!(
         "reconcile",
@@ -55,9 +50,9 @@ async fn with_turn(
     let _entered = span.enter();
     context.metrics.reconciled(outcome, context.clock.instant().saturating_duration_since(started));
     match result {
-        Ok((_, action)) => {
+        Ok((_, again)) => {
             state.failures = 0;
-            Ok(action)
+            again
         }
         Err(error) => {
             state.failures = state.failures.saturating_add(1);
@@ -69,7 +64,7 @@ async fn with_turn(
             if error.mender() != Mender::Nobody {
                 tracing::warn!(failures = state.failures, retry_in = ?delay, %error, "reconcile failed");
             }
-            Ok(Action::requeue(delay))
+            Some(delay)
         }
     }
 }

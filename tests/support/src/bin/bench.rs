@@ -94,7 +94,8 @@ async fn main() -> anyhow::Result<()> {
         scenarios::answer(&stage, &mut report, extent.answers).await?;
     }
     if wanted("crowd") {
-        let crowd = variable("BENCH_CROWD").map(|count| count.parse().context("BENCH_CROWD is a number")).transpose()?;
+        let crowd =
+            variable("BENCH_CROWD").map(|count| count.parse().context("BENCH_CROWD is a number")).transpose()?;
         let chosen = crowd.map(|count| [(count, 1)]);
         for (count, repeats) in chosen.as_ref().map_or(extent.crowds, |chosen| chosen) {
             let both = [(Some(&own), &mut report), (peer.as_ref(), &mut of_peer)];
