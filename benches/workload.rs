@@ -147,16 +147,12 @@ impl Workload {
         render::content(&self.spec.pod_selector, &self.plan, &Limits::default(), &PreviousLayout::default())
     }
 
-    /// One owner's objects, and what they are compared with the cluster by.
+    /// One owner's objects made ready, and what they are compared with the cluster by.
     pub fn compare(&self) {
-        use citrix_allowlist::cluster::digest;
+        use citrix_allowlist::cluster::prepared::Prepared;
         let owner = Owner { namespace: "web".into(), name: "daas".into(), uid: Some("1".into()) };
-        let objects = self.content.objects(&owner);
-        for policy in &objects.policies {
-            std::hint::black_box(digest::of_policy(policy));
-        }
-        for map in &objects.config_maps {
-            std::hint::black_box(digest::of_config_map(map));
+        for (_, desired) in Prepared::of(&self.content).desired(&"web".into(), &owner) {
+            std::hint::black_box(desired.digest());
         }
     }
 }

@@ -124,6 +124,6 @@ impl Computed {
     /// The counts for status.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        self.objects.summary(&self.plan)
+        self.objects.figures.summary(&self.plan)
     }
 }

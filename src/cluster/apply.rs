@@ -2,25 +2,33 @@
 
 mod heritage;
 
-use super::changes::{Change, Desired, Precondition};
+use super::changes::{Change, Precondition};
 use super::client::{CallError, deadline};
 use super::lease::Leadership;
 use super::owned::{self, Kind, ObjectKey, Observed, OwnedObjects};
+use super::prepared::{Body, Desired};
 use crate::crd::{ADOPT_ANNOTATION, FIELD_MANAGER};
 use crate::subscriber::Subscriber;
+use axum::http::header::{ACCEPT, HeaderValue};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::{Metadata, NamespaceResourceScope};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::{ObjectMeta, PartialObjectMeta, Request};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest that one write may take. A policy of a thousand peers takes some ten milliseconds.
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
+
+/// Asks for an object's metadata alone in answer to a write.
+const METADATA_ONLY: HeaderValue =
+    HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 
 /// Why a write was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -111,10 +119,14 @@ impl Writer {
     pub async fn carry_out(&self, owner: &OwnerIdentity, change: &Change) -> Result<Done, WriteError> {
         let changed = |()| Done::Changed;
         let result = match change {
-            Change::Create(key, Desired::Policy(policy)) => self.create(owner, key, &**policy).await,
-            Change::Create(key, Desired::ConfigMap(map)) => self.create(owner, key, &**map).await,
-            Change::Update(key, Desired::Policy(policy), was) => self.update(key, &**policy, was).await.map(changed),
-            Change::Update(key, Desired::ConfigMap(map), was) => self.update(key, &**map, was).await.map(changed),
+            Change::Create(key, desired) => match key.kind {
+                Kind::Policy => self.create::<NetworkPolicy>(owner, key, desired).await,
+                Kind::ConfigMap => self.create::<ConfigMap>(owner, key, desired).await,
+            },
+            Change::Update(key, desired, was) => match key.kind {
+                Kind::Policy => self.update::<NetworkPolicy>(key, desired, was).await.map(changed),
+                Kind::ConfigMap => self.update::<ConfigMap>(key, desired, was).await.map(changed),
+            },
             Change::Delete(key, was) => match key.kind {
                 Kind::Policy => self.delete::<NetworkPolicy>(key, was).await.map(changed),
                 Kind::ConfigMap => self.delete::<ConfigMap>(key, was).await.map(changed),
@@ -138,18 +150,13 @@ impl Writer {
     /// # Errors
     /// What the API server says against it. An object that exists already is no refusal here: creating it says so.
     pub async fn dry_run(&self, key: &ObjectKey, desired: &Desired) -> Result<(), WriteError> {
-        let parameters = PostParams { dry_run: true, field_manager: Some(FIELD_MANAGER.to_owned()) };
-        let result = match desired {
-            Desired::Policy(policy) => {
-                self.call(key, self.api::<NetworkPolicy>(key).create(&parameters, policy)).await.map(drop)
-            }
-            Desired::ConfigMap(map) => {
-                self.call(key, self.api::<ConfigMap>(key).create(&parameters, map)).await.map(drop)
-            }
+        let result = match key.kind {
+            Kind::Policy => self.post::<NetworkPolicy>(key, desired, true).await,
+            Kind::ConfigMap => self.post::<ConfigMap>(key, desired, true).await,
         };
         match result {
             Err(WriteError::Changed(_)) => Ok(()),
-            other => other,
+            other => other.map(drop),
         }
     }
 
@@ -169,27 +176,55 @@ impl Writer {
         deadline(limit, request).await.map_err(|error| sort(key, &error))
     }
 
+    /// Creates an object; returns the metadata it got. What it says need not come back: it is what was sent, and the watch
+    /// shows it.
+    async fn post<K: Owned>(
+        &self,
+        key: &ObjectKey,
+        desired: &Desired,
+        dry_run: bool,
+    ) -> Result<ObjectMeta, WriteError> {
+        let parameters = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
+        let create = async {
+            let json =
+                serde_json::to_vec(&K::sent(&desired.metadata, &desired.body)).map_err(kube::Error::SerdeError)?;
+            let request = Request::new(self.api::<K>(key).resource_url()).create(&parameters, json);
+            let mut request = request.map_err(kube::Error::BuildRequest)?;
+            request.headers_mut().insert(ACCEPT, METADATA_ONLY);
+            self.client.request::<PartialObjectMeta<K>>(request).await
+        };
+        Ok(self.call(key, create).await?.metadata)
+    }
+
     /// A plain create, not an apply: an apply would merge into whatever has appeared under the name meanwhile.
-    async fn create<K: Owned>(&self, owner: &OwnerIdentity, key: &ObjectKey, object: &K) -> Result<Done, WriteError> {
-        let parameters = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.to_owned()) };
-        match self.call(key, self.api::<K>(key).create(&parameters, object)).await {
+    async fn create<K: Owned>(
+        &self,
+        owner: &OwnerIdentity,
+        key: &ObjectKey,
+        desired: &Desired,
+    ) -> Result<Done, WriteError> {
+        match self.post::<K>(key, desired, false).await {
             Ok(created) => {
-                self.owned.observe(key.clone(), K::fold(&created));
+                self.owned.observe(key.clone(), owned::fold_answer(&created, desired));
                 Ok(Done::Created)
             }
-            Err(WriteError::Changed(_)) => self.take_over(owner, key, object).await.map(|()| Done::Changed),
+            Err(WriteError::Changed(_)) => self.take_over::<K>(owner, key, desired).await.map(|()| Done::Changed),
             Err(error) => Err(error),
         }
     }
 
     /// Something has the name. Ours by uid of its owner (its labels were cut off), or handed over by its annotation:
     /// then it is applied over; else it stays as it is.
-    async fn take_over<K: Owned>(&self, owner: &OwnerIdentity, key: &ObjectKey, object: &K) -> Result<(), WriteError> {
-        let Some(found) = self.call(key, self.api::<K>(key).get_opt(&key.name)).await? else {
+    async fn take_over<K: Owned>(
+        &self,
+        owner: &OwnerIdentity,
+        key: &ObjectKey,
+        desired: &Desired,
+    ) -> Result<(), WriteError> {
+        let Some(found) = self.call(key, self.api::<K>(key).get_metadata_opt(&key.name)).await? else {
             return Err(WriteError::Changed(key.clone()));
         };
-        let observed = K::fold(&found);
-        let ours = observed.owner.as_ref().is_some_and(|controller| controller.uid == owner.uid);
+        let ours = owned::owner_of(found.meta()).is_some_and(|controller| controller.uid == owner.uid);
         let handed_over = found.annotations().get(ADOPT_ANNOTATION).is_some_and(|value| value == "true");
         let free = super::digest::controller_of(found.meta()).is_none();
         if found.meta().deletion_timestamp.is_some() {
@@ -198,18 +233,20 @@ impl Writer {
         if !(ours || handed_over && free) {
             return Err(WriteError::NotOurs(key.clone()));
         }
-        self.update(key, object, &Precondition::from(&observed)).await
+        self.update::<K>(key, desired, &Precondition::from(found.meta())).await
     }
 
     /// A forced apply that names uid and resourceVersion: refused where the object is another, or newer.
-    async fn update<K: Owned>(&self, key: &ObjectKey, object: &K, was: &Precondition) -> Result<(), WriteError> {
-        let mut object = object.clone();
-        let metadata = object.meta_mut();
-        metadata.uid = Some(was.uid.to_string());
-        metadata.resource_version = Some(was.resource_version.to_string());
+    async fn update<K: Owned>(&self, key: &ObjectKey, desired: &Desired, was: &Precondition) -> Result<(), WriteError> {
+        let metadata = ObjectMeta {
+            uid: Some(was.uid.to_string()),
+            resource_version: Some(was.resource_version.to_string()),
+            ..desired.metadata.clone()
+        };
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let applied = self.call(key, self.api::<K>(key).patch(&key.name, &parameters, &Patch::Apply(&object))).await?;
-        self.owned.observe(key.clone(), K::fold(&applied));
+        let patch = Patch::Apply(K::sent(&metadata, &desired.body));
+        let applied = self.call(key, self.api::<K>(key).patch_metadata(&key.name, &parameters, &patch)).await?;
+        self.owned.observe(key.clone(), owned::fold_answer(&applied.metadata, desired));
         Ok(())
     }
 
@@ -231,26 +268,46 @@ impl Writer {
     }
 }
 
+/// An object as it is sent.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Sent<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: &'a ObjectMeta,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spec: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+}
+
+impl<'a> Sent<'a> {
+    fn new<K: k8s_openapi::Resource>(metadata: &'a ObjectMeta) -> Self {
+        Self { api_version: K::API_VERSION, kind: K::KIND, metadata, spec: None, data: None }
+    }
+}
+
 /// What the writer needs of a kind it keeps.
 trait Owned:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Metadata
+    + k8s_openapi::Resource
     + Clone
     + Debug
-    + Serialize
     + DeserializeOwned
     + Send
     + Sync
+    + 'static
 {
-    fn fold(object: &Self) -> Observed;
+    /// An object with this metadata that says this.
+    fn sent<'a>(metadata: &'a ObjectMeta, body: &'a Body) -> Sent<'a>;
 
-    /// The same of an object that another resource left, with what it remembers.
+    /// Folds an object that another resource left, with what it remembers.
     fn fold_inherited(object: &Self) -> Observed;
 }
 
 impl Owned for NetworkPolicy {
-    fn fold(object: &Self) -> Observed {
-        owned::fold_written_policy(object)
+    fn sent<'a>(metadata: &'a ObjectMeta, body: &'a Body) -> Sent<'a> {
+        Sent { spec: Some(body.json()), ..Sent::new::<Self>(metadata) }
     }
 
     fn fold_inherited(object: &Self) -> Observed {
@@ -259,8 +316,8 @@ impl Owned for NetworkPolicy {
 }
 
 impl Owned for ConfigMap {
-    fn fold(object: &Self) -> Observed {
-        owned::fold_written_config_map(object)
+    fn sent<'a>(metadata: &'a ObjectMeta, body: &'a Body) -> Sent<'a> {
+        Sent { data: Some(body.json()), ..Sent::new::<Self>(metadata) }
     }
 
     fn fold_inherited(object: &Self) -> Observed {

@@ -1,41 +1,11 @@
 //! What to write, decided from what should be and what is. Pure.
 
-use super::digest::{self, Digest};
-use super::owned::{Kind, ObjectKey, Observed};
-use crate::render::Objects;
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use super::digest::Digest;
+use super::owned::{ObjectKey, Observed};
+use super::prepared::Desired;
+use kube::core::ObjectMeta;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// An object as rendered.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Desired {
-    /// A NetworkPolicy.
-    Policy(Box<NetworkPolicy>),
-    /// A ConfigMap.
-    ConfigMap(Box<ConfigMap>),
-}
-
-impl Desired {
-    /// Its kind.
-    #[must_use]
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::Policy(_) => Kind::Policy,
-            Self::ConfigMap(_) => Kind::ConfigMap,
-        }
-    }
-
-    /// The digest of the fields that the operator owns in it.
-    #[must_use]
-    pub fn digest(&self) -> Option<Digest> {
-        match self {
-            Self::Policy(policy) => digest::of_policy(policy),
-            Self::ConfigMap(map) => digest::of_config_map(map),
-        }
-    }
-}
 
 /// One write. Each carries what it was decided on, so that a process that slept through its lease cannot carry it out.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +47,13 @@ pub struct Precondition {
     pub resource_version: Arc<str>,
 }
 
+impl From<&ObjectMeta> for Precondition {
+    fn from(metadata: &ObjectMeta) -> Self {
+        let text = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
+        Self { uid: text(&metadata.uid), resource_version: text(&metadata.resource_version) }
+    }
+}
+
 impl From<&Observed> for Precondition {
     fn from(observed: &Observed) -> Self {
         Self { uid: Arc::clone(&observed.uid), resource_version: Arc::clone(&observed.resource_version) }
@@ -97,19 +74,9 @@ pub struct Changes {
 
 /// Decides the writes that turn `observed` into `desired`: none where they are equal.
 #[must_use]
-pub fn decide(namespace: &Arc<str>, desired: Objects, observed: &BTreeMap<ObjectKey, Observed>) -> Changes {
-    let policies = desired.policies.into_iter().map(|policy| Desired::Policy(Box::new(policy)));
-    let maps = desired.config_maps.into_iter().map(|map| Desired::ConfigMap(Box::new(map)));
+pub fn decide(desired: Vec<(ObjectKey, Desired)>, observed: &BTreeMap<ObjectKey, Observed>) -> Changes {
     let mut changes = Changes::default();
-    let mut wanted = BTreeMap::new();
-    for object in policies.chain(maps) {
-        let name = match &object {
-            Desired::Policy(policy) => policy.metadata.name.as_deref(),
-            Desired::ConfigMap(map) => map.metadata.name.as_deref(),
-        };
-        let Some(name) = name else { continue };
-        wanted.insert(ObjectKey { kind: object.kind(), namespace: Arc::clone(namespace), name: name.into() }, object);
-    }
+    let wanted: BTreeMap<ObjectKey, Desired> = desired.into_iter().collect();
     for key in observed.keys().filter(|key| !wanted.contains_key(*key)) {
         changes.writes.push(Change::Delete(key.clone(), Precondition::from(&observed[key])));
     }

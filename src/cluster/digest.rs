@@ -8,9 +8,10 @@ use crate::crd::{ALLOWLIST_LABEL, MANAGED_BY_LABEL};
 use crate::net::Direction;
 use crate::render::config_map;
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::collections::hash_map::{DefaultHasher, RandomState};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write as _};
@@ -78,25 +79,49 @@ pub fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
-/// The digest of what the operator owns in a policy. The rules of a direction that the policy does not govern are
-/// without effect, and not ours.
+/// The digest of what the operator owns in an object: of its metadata, and of its body, whose own digest is given.
+#[must_use]
+pub fn of_object(metadata: &ObjectMeta, body: Option<Digest>) -> Option<Digest> {
+    let body = body.map(|Digest(first, second)| (first, second));
+    Digest::of(&(OwnedMetadata::of(metadata), body))
+}
+
+/// The digest of what the operator owns in a policy.
 #[must_use]
 pub fn of_policy(policy: &NetworkPolicy) -> Option<Digest> {
-    let metadata = OwnedMetadata::of(&policy.metadata);
-    let Some(spec) = &policy.spec else { return Digest::of(&metadata) };
+    let body = match &policy.spec {
+        Some(spec) => Some(of_policy_spec(spec)?),
+        None => None,
+    };
+    of_object(&policy.metadata, body)
+}
+
+/// The digest of what the operator owns in a policy's spec. The rules of a direction that the policy does not govern are
+/// without effect, and not ours.
+#[must_use]
+pub fn of_policy_spec(spec: &NetworkPolicySpec) -> Option<Digest> {
     let types = spec.policy_types.as_deref().unwrap_or_default();
     let governs = |direction: Direction| types.iter().any(|name| name == direction.policy_type());
     let egress = spec.egress.as_ref().filter(|_| governs(Direction::Outbound));
     let ingress = spec.ingress.as_ref().filter(|_| governs(Direction::Inbound));
-    Digest::of(&(metadata, &spec.pod_selector, types, egress, ingress))
+    Digest::of(&(&spec.pod_selector, types, egress, ingress))
 }
 
-/// The digest of what the operator owns in a ConfigMap: its own keys.
+/// The digest of what the operator owns in a ConfigMap.
 #[must_use]
 pub fn of_config_map(map: &ConfigMap) -> Option<Digest> {
-    let owned = map.data.iter().flatten().filter(|(key, _)| config_map::is_owned_key(key));
+    let body = match &map.data {
+        Some(data) => Some(of_data(data)?),
+        None => None,
+    };
+    of_object(&map.metadata, body)
+}
+
+/// The digest of what the operator owns in a ConfigMap's data: its own keys.
+#[must_use]
+pub fn of_data(data: &BTreeMap<String, String>) -> Option<Digest> {
+    let owned = data.iter().filter(|(key, _)| config_map::is_owned_key(key));
     Digest::over(|sink| {
-        serde_json::to_writer(&mut *sink, &OwnedMetadata::of(&map.metadata))?;
         // Texts as they are, each after its length: the longest is JSON, and its quotes need not be quoted for this.
         for text in owned.flat_map(|(key, value)| [key, value]) {
             sink.write_all(&text.len().to_le_bytes())?;
@@ -109,7 +134,6 @@ pub fn of_config_map(map: &ConfigMap) -> Option<Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn map(data: &[(&str, &str)]) -> ConfigMap {
         let data = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));

@@ -10,6 +10,7 @@ pub mod lease;
 pub mod owned;
 pub mod pod;
 pub mod pods;
+pub mod prepared;
 pub mod proxy;
 pub mod report;
 pub mod saved_lists;

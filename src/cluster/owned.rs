@@ -1,6 +1,7 @@
 //! The objects the operator keeps, as the cluster holds them: watched, and folded to what decisions need.
 
 use super::digest::{self, Digest};
+use super::prepared::Desired;
 use crate::crd::{CitrixAllowlist, FIELD_MANAGER};
 use crate::net::{Direction, DomainName, PortSet};
 use crate::render::{config_map, network_policy};
@@ -62,6 +63,8 @@ pub struct Observed {
     pub memory: Option<Arc<Memory>>,
     /// The field manager that changed our fields last, where it is not the operator.
     pub edited_by: Option<Arc<str>>,
+    /// Whether that is what was sent, and not yet what the watch shows: the answer to a write brings metadata only.
+    pub assumed: bool,
 }
 
 /// The `CitrixAllowlist` that controls an object.
@@ -116,7 +119,9 @@ fn holds(metadata: &ObjectMeta, section: &str, field: &str) -> bool {
     ours.filter_map(|entry| entry.fields_v1.as_ref()?.0.get(section)).any(|fields| fields.get(&path).is_some())
 }
 
-fn owner_of(metadata: &ObjectMeta) -> Option<Owner> {
+/// The `CitrixAllowlist` that controls an object, if one does.
+#[must_use]
+pub fn owner_of(metadata: &ObjectMeta) -> Option<Owner> {
     digest::controller_of(metadata)
         .filter(|owner| {
             owner.kind == CitrixAllowlist::kind(&())
@@ -128,7 +133,7 @@ fn owner_of(metadata: &ObjectMeta) -> Option<Owner> {
 /// Folds a policy.
 #[must_use]
 pub fn fold_policy(policy: &NetworkPolicy) -> Observed {
-    let observed = fold_written_policy(policy);
+    let observed = fold_known_policy(policy);
     // The rules of a direction that the policy does not govern have no effect, and may be anybody's.
     let ours = |direction: Direction| {
         governs(policy, direction)
@@ -148,9 +153,9 @@ fn governs(policy: &NetworkPolicy, direction: Direction) -> bool {
     types.iter().any(|name| name == direction.policy_type())
 }
 
-/// Folds a policy that this process has just written: what it says is no memory but our own doing.
+/// Folds a policy whose memory has been taken over: what it says by now is our own doing.
 #[must_use]
-pub fn fold_written_policy(policy: &NetworkPolicy) -> Observed {
+pub fn fold_known_policy(policy: &NetworkPolicy) -> Observed {
     let edited_by = edited_by(&policy.metadata, "f:spec", |field| match field {
         "egress" => governs(policy, Direction::Outbound),
         "ingress" => governs(policy, Direction::Inbound),
@@ -162,7 +167,7 @@ pub fn fold_written_policy(policy: &NetworkPolicy) -> Observed {
 /// Folds a ConfigMap.
 #[must_use]
 pub fn fold_config_map(map: &ConfigMap) -> Observed {
-    let observed = fold_written_config_map(map);
+    let observed = fold_known_config_map(map);
     let ours = observed.edited_by.is_none() && holds(&map.metadata, "f:data", config_map::ENDPOINTS_KEY);
     let memory = ours.then(|| {
         let (names, networks) = (config_map::remembered(map), config_map::remembered_networks(map));
@@ -171,11 +176,18 @@ pub fn fold_config_map(map: &ConfigMap) -> Observed {
     Observed { memory, ..observed }
 }
 
-/// Folds a ConfigMap that this process has just written.
+/// Folds a ConfigMap whose memory has been taken over.
 #[must_use]
-pub fn fold_written_config_map(map: &ConfigMap) -> Observed {
+pub fn fold_known_config_map(map: &ConfigMap) -> Observed {
     let edited_by = edited_by(&map.metadata, "f:data", config_map::is_owned_key);
     fold(&map.metadata, digest::of_config_map(map), edited_by)
+}
+
+/// Folds the answer to a write of ours, which brings the object's metadata: what it says is taken to be what was sent,
+/// until the watch shows it. Whoever forces a write holds every field of it.
+#[must_use]
+pub fn fold_answer(metadata: &ObjectMeta, sent: &Desired) -> Observed {
+    Observed { assumed: true, ..fold(metadata, sent.digest_with(metadata), None) }
 }
 
 fn fold(metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str>>) -> Observed {
@@ -186,6 +198,7 @@ fn fold(metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str
         digest,
         memory: None,
         edited_by,
+        assumed: false,
     }
 }
 
@@ -242,16 +255,23 @@ impl OwnedObjects {
         gone.iter().filter_map(|key| inner.remove(key)).collect()
     }
 
-    /// Whether this very version of an object is known already, so that it need not be looked into: mostly since the
-    /// answer to our own write came before the watch.
+    /// Whether this very version of an object has been seen already, so that it need not be looked into.
     #[must_use]
     pub fn knows(&self, key: &ObjectKey, metadata: &ObjectMeta) -> bool {
         let inner = self.lock();
         let same = |held: &Observed| {
             metadata.uid.as_deref() == Some(&*held.uid)
                 && metadata.resource_version.as_deref() == Some(&*held.resource_version)
+                && !held.assumed
         };
         inner.objects.get(key).is_some_and(same)
+    }
+
+    /// Whether the memory of an object's owner has been taken over, so that nobody asks what the object remembers.
+    #[must_use]
+    pub fn has_remembered(&self, metadata: &ObjectMeta) -> bool {
+        let (Some(owner), Some(namespace)) = (owner_of(metadata), metadata.namespace.as_deref()) else { return false };
+        self.lock().remembered.contains(&Subscriber::new(namespace, owner.name))
     }
 
     /// What is known of one object.
@@ -330,11 +350,11 @@ impl Inner {
             observed.owner.as_ref().map(|owner| Subscriber::new(Arc::clone(&key.namespace), Arc::clone(&owner.name)))
         };
         let (now, before) = (owner(&observed), self.objects.get(&key).map(|held| (owner(held), held.digest)));
-        if let Some(held) = self.objects.get(&key)
-            && is_older(&observed.resource_version, &held.resource_version)
-            && held.uid == observed.uid
-        {
-            return Vec::new();
+        if let Some(held) = self.objects.get(&key).filter(|held| held.uid == observed.uid) {
+            let seen_before = observed.assumed && !held.assumed && observed.resource_version == held.resource_version;
+            if seen_before || is_older(&observed.resource_version, &held.resource_version) {
+                return Vec::new();
+            }
         }
         let changed = before.as_ref() != Some(&(now.clone(), observed.digest));
         if now.as_ref().is_some_and(|owner| self.remembered.contains(owner)) {

@@ -65,10 +65,19 @@ async fn follow_owned(
 ) {
     let config = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}")).page_size(PAGE);
     let policies = events::<NetworkPolicy>(client, scope, &config).map(|(namespace, event)| {
-        (Kind::Policy, namespace, event.map(|event| fold(event, owned, Kind::Policy, owned::fold_policy)))
+        (
+            Kind::Policy,
+            namespace,
+            event.map(|event| fold(event, owned, Kind::Policy, owned::fold_policy, owned::fold_known_policy)),
+        )
     });
     let maps = events::<ConfigMap>(client, scope, &config).map(|(namespace, event)| {
-        (Kind::ConfigMap, namespace, event.map(|event| fold(event, owned, Kind::ConfigMap, owned::fold_config_map)))
+        (
+            Kind::ConfigMap,
+            namespace,
+            event
+                .map(|event| fold(event, owned, Kind::ConfigMap, owned::fold_config_map, owned::fold_known_config_map)),
+        )
     });
     let expected = scope.apis::<ConfigMap>(client).len() * 2;
     let mut listed: HashMap<(Kind, Option<String>), HashSet<ObjectKey>> = HashMap::new();
@@ -118,13 +127,23 @@ enum Folded {
     Gone(ObjectKey, String),
 }
 
-fn fold<K: ResourceExt>(event: Event<K>, owned: &OwnedObjects, kind: Kind, fold: impl Fn(&K) -> Observed) -> Folded {
+fn fold<K: ResourceExt>(
+    event: Event<K>,
+    owned: &OwnedObjects,
+    kind: Kind,
+    with_memory: impl Fn(&K) -> Observed,
+    without: impl Fn(&K) -> Observed,
+) -> Folded {
     let key = |object: &K| ObjectKey {
         kind,
         namespace: object.namespace().unwrap_or_default().into(),
         name: object.name_any().into(),
     };
-    let news = |key: &ObjectKey, object: &K| (!owned.knows(key, object.meta())).then(|| fold(object));
+    let news = |key: &ObjectKey, object: &K| match owned.knows(key, object.meta()) {
+        true => None,
+        false if owned.has_remembered(object.meta()) => Some(without(object)),
+        false => Some(with_memory(object)),
+    };
     match event {
         Event::Init => Folded::Started,
         Event::InitApply(object) => {

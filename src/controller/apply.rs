@@ -5,14 +5,15 @@ use super::state::State;
 use super::subject::Subject;
 use super::{Context, Error};
 use crate::cluster::apply::{Done, WriteError};
-use crate::cluster::changes::{self, Change, Changes, Desired, Precondition};
+use crate::cluster::changes::{self, Change, Changes, Precondition};
 use crate::cluster::owned::{Kind, ObjectKey};
+use crate::cluster::prepared::Desired;
 use crate::crd::{Problem, ProblemKind, WouldApply};
 use crate::feed::Allowlist;
 use crate::names::Addresses;
 use crate::net::{Direction, cidr};
 use crate::plan::{Absence, Plan};
-use crate::render::{Objects, PreviousLayout};
+use crate::render::PreviousLayout;
 use crate::status::Outcome;
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ const CONFLICT_RETRY: Duration = Duration::from_secs(60);
 pub(super) struct Rendered<'a> {
     pub plan: &'a Plan,
     /// What Enforce keeps in the cluster.
-    pub objects: Objects,
+    pub objects: Vec<(ObjectKey, Desired)>,
     /// What of that is only reported: in Audit mode.
     pub would_apply: Option<WouldApply>,
     /// Why a direction's first policies are left out for now.
@@ -67,10 +68,10 @@ pub(super) async fn apply(
     let Rendered { plan, mut objects, would_apply, held, allowlist, addresses } = rendered;
     let audit = would_apply.is_some();
     if audit {
-        objects.policies.clear();
+        objects.retain(|(key, _)| key.kind != Kind::Policy);
     }
     let observed = context.owned.of(subject.who(), &subject.identity.uid);
-    let mut changes = changes::decide(&subject.who().namespace, objects, &observed);
+    let mut changes = changes::decide(objects, &observed);
     if !audit {
         keep_last_good(plan, subject, &mut changes);
     }

@@ -2,13 +2,14 @@
 //! names and their pods alone. Each station's last few results are kept with what they were made from; whoever comes
 //! with the same takes the result, and nothing is looked up by anything weaker than equality.
 
+use crate::cluster::prepared::Prepared;
 use crate::crd::CitrixAllowlistSpec;
 use crate::facts::ClusterFacts;
 use crate::feed::Allowlist;
 use crate::guard::Guard;
 use crate::names::Addresses;
 use crate::plan::{self, Inherited, Plan, Selection};
-use crate::render::{self, Content, Limits, PreviousLayout};
+use crate::render::{self, Limits, PreviousLayout};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,7 +74,7 @@ type ContentKey = (Arc<Plan>, LabelSelector, PreviousLayout);
 pub(super) struct Decisions {
     selections: Recent<SelectionKey, Selection>,
     plans: Recent<PlanKey, Plan>,
-    contents: Recent<ContentKey, Content>,
+    contents: Recent<ContentKey, Prepared>,
 }
 
 /// A spec without what neither selections nor plans depend on.
@@ -135,18 +136,18 @@ impl Decisions {
     }
 
     /// What the objects of a plan say.
-    pub fn content(
+    pub fn prepared(
         &self,
         pod_selector: &LabelSelector,
         plan: &Arc<Plan>,
         limits: &Limits,
         previous: PreviousLayout,
-    ) -> Arc<Content> {
+    ) -> Arc<Prepared> {
         self.contents.get_or_make(
             |(of, selector, layout)| Arc::ptr_eq(of, plan) && *layout == previous && selector == pod_selector,
             |(of, ..)| Arc::strong_count(of) > 1,
             || (Arc::clone(plan), pod_selector.clone(), previous),
-            || render::content(pod_selector, plan, limits, &previous),
+            || Prepared::of(&render::content(pod_selector, plan, limits, &previous)),
         )
     }
 }
@@ -183,7 +184,7 @@ mod tests {
 
         let limits = Limits::default();
         let content = |spec: &CitrixAllowlistSpec| {
-            decisions.content(&spec.pod_selector, &plan, &limits, PreviousLayout::default())
+            decisions.prepared(&spec.pod_selector, &plan, &limits, PreviousLayout::default())
         };
         assert!(Arc::ptr_eq(&content(&one), &content(&one)));
         assert!(!Arc::ptr_eq(&content(&one), &content(&other)), "policies hold the selector");

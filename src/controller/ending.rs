@@ -11,7 +11,7 @@ use crate::feed::FeedView;
 use crate::names::{Addresses, NameState};
 use crate::plan::Plan;
 use crate::reason::Reason;
-use crate::render::Objects;
+use crate::render::{Figures, Remarks};
 use crate::status::{self, FeedFindings, Findings, NameFindings, Note, Outcome};
 use kube::ResourceExt;
 use std::collections::BTreeMap;
@@ -84,13 +84,13 @@ impl Progress {
             wildcards: plan.wildcards,
             required_wildcard: plan.required_wildcard_unhonoured,
         });
-        self.findings.summary = Some(Objects::default().summary(plan));
+        self.findings.summary = Some(Figures::default().summary(plan));
         self.findings.problems.extend(plan.problems.iter().cloned());
     }
 
-    pub fn rendered(&mut self, plan: &Plan, objects: &Objects) {
-        self.findings.summary = Some(objects.summary(plan));
-        self.findings.problems.extend(objects.problems.iter().cloned());
+    pub fn rendered(&mut self, subject: &Subject<'_>, plan: &Plan, remarks: &Remarks) {
+        self.findings.summary = Some(remarks.figures.summary(plan));
+        self.findings.problems.extend(remarks.problems(&subject.who().name));
     }
 
     pub async fn apply(

@@ -123,11 +123,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// Whose turn, whether it begins or ends, and when, in milliseconds.
+    type Moment = (&'static str, &'static str, u128);
+
     /// A queue whose turns take ten milliseconds each, and end as is written down for their resource.
     struct Bench {
         requests: Option<UnboundedSender<&'static str>>,
-        /// When which turn began and ended, in milliseconds.
-        seen: Arc<Mutex<Vec<(&'static str, &'static str, u128)>>>,
+        seen: Arc<Mutex<Vec<Moment>>>,
         task: JoinHandle<()>,
     }
 
@@ -161,7 +163,7 @@ mod tests {
             self.requests.as_ref().expect("open").send(key).expect("the queue listens");
         }
 
-        async fn finished(mut self) -> Vec<(&'static str, &'static str, u128)> {
+        async fn finished(mut self) -> Vec<Moment> {
             self.requests = None;
             self.task.await.expect("no turn panicked");
             Arc::try_unwrap(self.seen).expect("nobody tells any more").into_inner().expect("told")
@@ -197,7 +199,7 @@ mod tests {
         bench.request("a");
         sleep(2 * SECOND).await;
         // One second after the third ended, which is in 30 ms; it is woken before that.
-        let at = |seen: &[(&str, &str, u128)]| seen.iter().filter(|(_, what, _)| *what == "begins").count();
+        let at = |seen: &[Moment]| seen.iter().filter(|(_, what, _)| *what == "begins").count();
         assert_eq!(at(&bench.seen.lock().expect("told")), 3, "the second began the third at once");
         bench.request("a");
         sleep(3 * SECOND).await;

@@ -9,7 +9,7 @@ use super::state::{Shrunk, State, ToldLater};
 use super::subject::Subject;
 use super::surroundings;
 use super::{Context, Error, OwnPod};
-use crate::cluster::owned::{self, Kind};
+use crate::cluster::owned::{self, Kind, ObjectKey};
 use crate::crd::{CitrixAllowlist, Mode, Problem, ProblemKind};
 use crate::facts::ClusterFacts;
 use crate::feed::{Allowlist, FeedRequest};
@@ -228,15 +228,20 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     }
     state.passed = true;
 
-    let mut objects = debug_span!("render").in_scope(|| {
-        context.decisions.content(&spec.pod_selector, &plan, &context.settings.limits, layout).objects(&owner)
+    let (remarks, mut objects) = debug_span!("render").in_scope(|| {
+        let prepared = context.decisions.prepared(&spec.pod_selector, &plan, &context.settings.limits, layout);
+        (prepared.remarks.clone(), prepared.desired(&subject.who().namespace, &owner))
     });
-    ended.rendered(&plan, &objects);
+    ended.rendered(subject, &plan, &remarks);
     if hold.is_some() {
         // One direction is applied already and is kept right; the other appears when it may.
-        objects.leave_out(&first, &owner.name);
+        let waits = |key: &ObjectKey| {
+            let layout = render::PreviousLayout::of([&*key.name], &owner.name);
+            key.kind == Kind::Policy && first.iter().any(|direction| layout.direction(*direction) > 0)
+        };
+        objects.retain(|(key, _)| !waits(key));
     }
-    let would_apply = (subject.mode() == Mode::Audit).then(|| pods.would_apply(&spec.pod_selector, &objects));
+    let would_apply = (subject.mode() == Mode::Audit).then(|| pods.would_apply(subject, &objects, remarks.figures));
     let inherited_left = state.inherited.as_ref().and_then(|(_, missing)| missing.left(retention));
     ended.again = [ended.again, inherited_left, state.memory.left(retention)].into_iter().flatten().min();
     let held = hold.map(|hold| hold.outcome);

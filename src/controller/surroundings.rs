@@ -2,12 +2,13 @@
 
 use super::Context;
 use super::subject::Subject;
+use crate::cluster::owned::{Kind, ObjectKey};
 use crate::cluster::pods::{ListError, SelectedPods};
+use crate::cluster::prepared::Desired;
 use crate::crd::{DirectionChoice, Mode, Problem, ProblemKind, WouldApply};
 use crate::net::{Direction, Protocol};
-use crate::render::{Objects, isolation};
+use crate::render::{Figures, PreviousLayout, isolation};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::BTreeSet;
 
 /// The most newly isolated pods that status names.
@@ -60,21 +61,21 @@ impl Surroundings {
     }
 
     /// What Enforce would keep in the cluster, and whom it would isolate.
-    pub fn would_apply(&self, selector: &LabelSelector, objects: &Objects) -> WouldApply {
+    pub fn would_apply(&self, subject: &Subject<'_>, desired: &[(ObjectKey, Desired)], figures: Figures) -> WouldApply {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        let written = |direction: Direction| {
-            let specs = objects.policies.iter().filter_map(|policy| policy.spec.as_ref());
-            specs.flat_map(|spec| spec.policy_types.iter().flatten()).any(|name| name == direction.policy_type())
-        };
-        let directions: Vec<Direction> = Direction::ALL.into_iter().filter(|direction| written(*direction)).collect();
+        let policies = || desired.iter().filter(|(key, _)| key.kind == Kind::Policy).map(|(key, _)| &*key.name);
+        let layout = PreviousLayout::of(policies(), &subject.who().name);
+        let directions: Vec<Direction> =
+            Direction::ALL.into_iter().filter(|direction| layout.direction(*direction) > 0).collect();
         let pods = self.selected.as_ref().map_or(&[][..], |selected| &selected.pods);
-        let isolated = isolation::newly_isolated(pods, selector, &directions, &self.others_policies);
+        let isolated =
+            isolation::newly_isolated(pods, &subject.resource.spec.pod_selector, &directions, &self.others_policies);
         let names = isolated.iter().map(|(pod, direction)| format!("{pod} ({})", direction.object_suffix()));
         let distinct: BTreeSet<&str> = isolated.iter().map(|(pod, _)| pod.as_str()).collect();
         WouldApply {
-            policies: objects.policies.iter().filter_map(|policy| policy.metadata.name.clone()).collect(),
-            rules: count(objects.rules),
-            peers: count(objects.peers),
+            policies: policies().map(str::to_owned).collect(),
+            rules: count(figures.rules),
+            peers: count(figures.peers),
             newly_isolated_pods: names.take(MOST_PODS).collect(),
             newly_isolated_total: count(distinct.len()),
         }

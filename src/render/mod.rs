@@ -30,6 +30,14 @@ pub struct Owner {
     pub uid: Option<String>,
 }
 
+impl Owner {
+    /// The name of its policy whose content adds this to the owner's name.
+    #[must_use]
+    pub fn policy(&self, suffix: &str) -> String {
+        format!("{}{suffix}", self.name)
+    }
+}
+
 /// Bounds on objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -79,7 +87,9 @@ impl PreviousLayout {
         layout
     }
 
-    const fn direction(self, direction: Direction) -> usize {
+    /// The highest number among the objects of a direction; 0 where there was none.
+    #[must_use]
+    pub const fn direction(self, direction: Direction) -> usize {
         match direction {
             Direction::Outbound => self.outbound,
             Direction::Inbound => self.inbound,
@@ -96,23 +106,24 @@ pub struct Objects {
     pub config_maps: Vec<ConfigMap>,
     /// Budgets of the network plugin that the policies overrun, and what had to be shortened, sorted.
     pub problems: Vec<Problem>,
-    /// Distinct CIDRs in the policies, those for DNS left out.
+    /// How much the policies allow.
+    pub figures: Figures,
+}
+
+/// How much policies allow. What they allow for DNS is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// The policies.
+    pub policies: usize,
+    /// Distinct CIDRs in them.
     pub cidrs: usize,
-    /// Rules over all policies, those for DNS left out.
+    /// Rules over all of them.
     pub rules: usize,
-    /// Peers over all policies, those for DNS left out.
+    /// Peers over all of them.
     pub peers: usize,
 }
 
-impl Objects {
-    /// Takes out the policies of directions that may not appear yet.
-    pub fn leave_out(&mut self, directions: &[Direction], owner: &str) {
-        self.policies.retain(|policy| {
-            let layout = PreviousLayout::of(policy.metadata.name.as_deref(), owner);
-            !directions.iter().any(|direction| layout.direction(*direction) > 0)
-        });
-    }
-
+impl Figures {
     /// The counts for status.
     #[must_use]
     pub fn summary(&self, plan: &Plan) -> Summary {
@@ -125,7 +136,7 @@ impl Objects {
             wildcards: count(plan.wildcards),
             addresses: count(plan.addresses),
             cidrs: count(self.cidrs),
-            policies: count(self.policies.len()),
+            policies: count(self.policies),
         }
     }
 }
@@ -146,13 +157,31 @@ pub fn objects(
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Content {
     /// What each policy says, with what its name adds to its owner's.
-    policies: Vec<(String, NetworkPolicySpec)>,
-    config_maps: Vec<BTreeMap<String, String>>,
+    pub policies: Vec<(String, NetworkPolicySpec)>,
+    /// The data of each ConfigMap.
+    pub config_maps: Vec<BTreeMap<String, String>>,
+    /// What is told beside.
+    pub remarks: Remarks,
+}
+
+/// What is told of objects' content.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Remarks {
     problems: Vec<Problem>,
     shortened: bool,
-    cidrs: usize,
-    rules: usize,
-    peers: usize,
+    /// How much the policies allow.
+    pub figures: Figures,
+}
+
+impl Remarks {
+    /// What of the content is not as it should be, where its objects are this owner's; sorted.
+    #[must_use]
+    pub fn problems(&self, owner: &str) -> Vec<Problem> {
+        let mut problems = self.problems.clone();
+        problems.extend(self.shortened.then(|| config_map::shortened(owner)));
+        problems.sort_unstable();
+        problems
+    }
 }
 
 impl Content {
@@ -160,7 +189,7 @@ impl Content {
     #[must_use]
     pub fn objects(&self, owner: &Owner) -> Objects {
         let policy = |(suffix, spec): &(String, NetworkPolicySpec)| NetworkPolicy {
-            metadata: metadata(owner, format!("{}{suffix}", owner.name)),
+            metadata: metadata(owner, owner.policy(suffix)),
             spec: Some(spec.clone()),
         };
         let config_map = |(index, data): (usize, &BTreeMap<String, String>)| ConfigMap {
@@ -168,16 +197,11 @@ impl Content {
             data: Some(data.clone()),
             ..ConfigMap::default()
         };
-        let mut problems = self.problems.clone();
-        problems.extend(self.shortened.then(|| config_map::shortened(&owner.name)));
-        problems.sort_unstable();
         Objects {
             policies: self.policies.iter().map(policy).collect(),
             config_maps: self.config_maps.iter().enumerate().map(config_map).collect(),
-            problems,
-            cidrs: self.cidrs,
-            rules: self.rules,
-            peers: self.peers,
+            problems: self.remarks.problems(&owner.name),
+            figures: self.remarks.figures,
         }
     }
 }
@@ -186,6 +210,7 @@ impl Content {
 #[must_use]
 pub fn content(pod_selector: &LabelSelector, plan: &Plan, limits: &Limits, previous: &PreviousLayout) -> Content {
     let mut content = Content::default();
+    let Remarks { problems, shortened, figures } = &mut content.remarks;
     let mut lists = config_map::Lists::default();
     let mut distinct = Vec::new();
     for direction in Direction::ALL {
@@ -195,19 +220,20 @@ pub fn content(pod_selector: &LabelSelector, plan: &Plan, limits: &Limits, previ
         let fixed = network_policy::fixed_bytes(pod_selector, decided.dns());
         let parts = placement::place(decided.rules(), limits, fixed, previous.direction(direction));
         for part in &parts {
-            content.rules += part.rules.len();
+            figures.rules += part.rules.len();
             for rule in &part.rules {
-                content.peers += rule.networks.len();
+                figures.peers += rule.networks.len();
                 distinct.extend(rule.networks.iter().copied());
             }
         }
-        content.problems.extend(budget::overruns(direction, &parts, limits));
+        problems.extend(budget::overruns(direction, &parts, limits));
         content.policies.extend(network_policy::policies(pod_selector, direction, &parts, decided.dns()));
     }
     distinct.sort_unstable();
     distinct.dedup();
-    content.cidrs = distinct.len();
-    (content.config_maps, content.shortened) = config_map::config_maps(plan, &lists, limits.bytes);
+    figures.cidrs = distinct.len();
+    figures.policies = content.policies.len();
+    (content.config_maps, *shortened) = config_map::config_maps(plan, &lists, limits.bytes);
     content
 }
 
@@ -225,7 +251,8 @@ pub fn owner_reference(name: &str, uid: &str) -> OwnerReference {
 }
 
 /// What every object carries: name, labels, and the owner that takes it along when it goes.
-fn metadata(owner: &Owner, name: String) -> ObjectMeta {
+#[must_use]
+pub fn metadata(owner: &Owner, name: String) -> ObjectMeta {
     let reference = owner.uid.as_ref().map(|uid| owner_reference(&owner.name, uid));
     ObjectMeta {
         name: Some(name),

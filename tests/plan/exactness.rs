@@ -158,7 +158,7 @@ proptest! {
         let mut distinct: Vec<(Direction, IpNet)> = asked.iter().map(|(direction, peer, _)| (*direction, *peer)).collect();
         distinct.sort_unstable();
         distinct.dedup();
-        prop_assert!(objects.peers <= distinct.len(), "merged output is never larger than its input");
+        prop_assert!(objects.figures.peers <= distinct.len(), "merged output is never larger than its input");
         for policy in &objects.policies {
             let spec = policy.spec.as_ref().expect("a spec");
             prop_assert_eq!(spec.policy_types.as_ref().map(Vec::len), Some(1));

@@ -65,7 +65,7 @@ fn laid_out(case: &mut Case, objects: &Objects) {
 fn twenty_thousand_peers_are_all_allowed_within_bounds() {
     let case = case(20_000);
     let objects = case.objects();
-    assert_eq!(objects.peers, 20_000, "nothing merges here");
+    assert_eq!(objects.figures.peers, 20_000, "nothing merges here");
     assert!((20..=64).contains(&objects.policies.len()), "{} policies", objects.policies.len());
     for policy in &objects.policies {
         let rules = policy.spec.as_ref().and_then(|spec| spec.egress.as_ref()).expect("egress");
@@ -114,7 +114,7 @@ fn the_number_of_objects_does_not_swing_around_a_bound() {
         held = wanted;
         laid_out(&mut case, &objects);
         objects = case.objects();
-        assert_eq!(objects.peers, wanted as usize);
+        assert_eq!(objects.figures.peers, wanted as usize);
         layouts.push(objects.policies.len());
     }
     assert_eq!(&layouts[..6], [1, 1, 2, 2, 2, 2], "grown when it must, not shrunk at once");
@@ -151,7 +151,7 @@ fn dense_neighbours_merge_within_an_object() {
     let mut case = case(0);
     case.addresses = answers(&[(NAME, &texts), ("gateway.example.com", &[])]);
     let objects = case.objects();
-    assert_eq!((objects.policies.len(), objects.peers), (1, 1), "4,096 addresses are one /20");
+    assert_eq!((objects.policies.len(), objects.figures.peers), (1, 1), "4,096 addresses are one /20");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn bounds_of_nothing_still_give_exact_objects() {
     let mut case = case(40);
     case.limits = Limits { peers: 0, bytes: 0, cni: None };
     let objects = objects(&owner(), &case.spec, &case.plan(), &case.limits, &case.previous);
-    assert_eq!(objects.peers, 40);
+    assert_eq!(objects.figures.peers, 40);
     for number in 0..40 {
         assert!(allows(&objects.policies, Direction::Outbound, address(number), Protocol::Tcp, 443));
     }
@@ -188,7 +188,7 @@ fn one_resource_cannot_fill_the_cluster() {
     let (given, most) = case(62);
     let objects = most.objects();
     let written: usize = objects.policies.iter().map(|policy| serde_json::to_vec(policy).expect("JSON").len()).sum();
-    assert_eq!(objects.peers, 64 * 64);
+    assert_eq!(objects.figures.peers, 64 * 64);
     assert!(written < 16 * given, "{} policies of {written} bytes from a spec of {given}", objects.policies.len());
     let (_, beyond) = case(64);
     let selection = beyond.select();

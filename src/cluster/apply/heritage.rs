@@ -2,7 +2,7 @@
 //! removed and installed again, a backup restored, a resource deleted and made anew at once.
 
 use super::{Owned, OwnerIdentity, WriteError, Writer};
-use crate::cluster::owned::{Kind, ObjectKey};
+use crate::cluster::owned::{self, Kind, ObjectKey};
 use crate::crd::{CitrixAllowlist, FIELD_MANAGER};
 use crate::render;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -48,12 +48,12 @@ impl Writer {
     async fn adopt<K: Owned>(&self, owner: &OwnerIdentity, key: &ObjectKey) -> Result<(), WriteError> {
         let api = self.api::<K>(key);
         let gone = || drop(self.owned.forget(key, ""));
-        let Some(found) = self.call(key, api.get_opt(&key.name)).await? else {
+        let Some(found) = self.call(key, api.get_metadata_opt(&key.name)).await? else {
             gone();
             return Ok(());
         };
         // Somebody else may have made it its own since it was seen.
-        let forerunner = K::fold(&found).owner.filter(|controller| controller.name == owner.subscriber.name);
+        let forerunner = owned::owner_of(found.meta()).filter(|controller| controller.name == owner.subscriber.name);
         let Some(forerunner) = forerunner.map(|controller| controller.uid) else {
             return Err(WriteError::Changed(key.clone()));
         };

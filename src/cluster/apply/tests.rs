@@ -1,5 +1,6 @@
 use super::*;
-use crate::cluster::changes::Desired;
+use crate::cluster::prepared::Prepared;
+use crate::render::{Content, Owner};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -53,9 +54,11 @@ async fn writer(create: (u16, Value)) -> Writer {
 
 async fn create(writer: &Writer) -> Result<Done, WriteError> {
     let owner = named("kitsune", UID);
-    let key = ObjectKey { kind: Kind::Policy, namespace: "den".into(), name: "kitsune-egress".into() };
-    let desired = serde_json::from_value(policy()).expect("a policy");
-    writer.carry_out(&owner, &Change::Create(key, Desired::Policy(Box::new(desired)))).await
+    let spec = serde_json::from_value(policy()["spec"].take()).expect("a spec");
+    let content = Content { policies: vec![("-egress".to_owned(), spec)], ..Content::default() };
+    let of = Owner { namespace: "den".into(), name: "kitsune".into(), uid: Some(UID.into()) };
+    let (key, desired) = Prepared::of(&content).desired(&"den".into(), &of).remove(0);
+    writer.carry_out(&owner, &Change::Create(key, desired)).await
 }
 
 #[tokio::test]

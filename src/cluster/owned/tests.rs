@@ -1,4 +1,7 @@
 use super::*;
+use crate::cluster::prepared::Prepared;
+use crate::render::{self, Content};
+
 use serde_json::{Value, json};
 
 fn managed(manager: &str, fields: Value) -> Value {
@@ -58,4 +61,53 @@ fn a_direction_that_the_policy_does_not_govern_is_not_ours_whoever_wrote_it() {
     let stranger = managed("kubectl-edit", json!({ "f:spec": { "f:ingress": {} } }));
     let kept = ["outbound TCP 443 [20.1.2.3/32]"];
     assert_eq!(remembered(&policy(json!([ours(), stranger]), ingress)), kept);
+}
+
+/// A policy of the resource `den/kitsune` in some version, with such rules.
+fn of_kitsune(version: &str, cidr: &str) -> NetworkPolicy {
+    let owner = json!({
+        "apiVersion": "citrix-allowlist.io/v1alpha1", "kind": "CitrixAllowlist", "name": "kitsune", "uid": "1",
+        "controller": true,
+    });
+    let object = json!({
+        "metadata": {
+            "name": "kitsune-egress", "namespace": "den", "uid": "2", "resourceVersion": version,
+            "ownerReferences": [owner], "managedFields": [ours()],
+        },
+        "spec": {
+            "podSelector": {},
+            "policyTypes": ["Egress"],
+            "egress": [{ "to": [{ "ipBlock": { "cidr": cidr } }], "ports": [{ "protocol": "TCP", "port": 443 }] }],
+        },
+    });
+    serde_json::from_value(object).expect("a policy")
+}
+
+#[test]
+fn what_was_sent_counts_until_the_watch_shows_what_is() {
+    let (sent, altered) = (of_kitsune("7", "20.1.2.3/32"), of_kitsune("7", "66.6.6.0/24"));
+    let content =
+        Content { policies: vec![("-egress".to_owned(), sent.spec.clone().expect("a spec"))], ..Content::default() };
+    let owner = render::Owner { namespace: "den".into(), name: "kitsune".into(), uid: Some("1".into()) };
+    let (key, desired) = Prepared::of(&content).desired(&"den".into(), &owner).remove(0);
+    let answer = fold_answer(&sent.metadata, &desired);
+    let kitsune = Subscriber::new("den", "kitsune");
+    let (same, other) = (fold_known_policy(&sent), fold_known_policy(&altered));
+
+    let owned = OwnedObjects::default();
+    assert_eq!(owned.observe(key.clone(), answer.clone()), std::slice::from_ref(&kitsune));
+    assert!(!owned.knows(&key, &sent.metadata), "the watch has yet to show it");
+    assert_eq!(owned.observe(key.clone(), same.clone()), [], "it is as it was sent");
+    assert!(owned.knows(&key, &sent.metadata));
+    assert_eq!(owned.get(&key), Some(same.clone()));
+    // The watch may be faster than the answer.
+    assert_eq!(owned.observe(key.clone(), answer.clone()), []);
+    assert_eq!(owned.get(&key), Some(same), "what was seen is not what was merely sent");
+
+    // Somebody between us and the cluster made something else of it.
+    let owned = OwnedObjects::default();
+    owned.observe(key.clone(), answer.clone());
+    assert_eq!(owned.observe(key.clone(), other.clone()), [kitsune]);
+    assert_eq!(owned.observe(key.clone(), answer), []);
+    assert_eq!(owned.get(&key), Some(other));
 }
