@@ -6,6 +6,8 @@
 use futures::{Stream, StreamExt as _};
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::time::DelayQueue;
@@ -18,8 +20,24 @@ pub(super) type Again = Option<Duration>;
 /// unchanged.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Begins a turn of each resource that is requested or due, no two of the same at once, until `requests` end; then waits
-/// for those in hand. `turn` has none for a resource that is gone.
+/// Whether a turn looks at its resource by now, or waits still for its place among others: what is requested before it
+/// looks, it finds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Looking(Arc<AtomicBool>);
+
+impl Looking {
+    /// To be called before anything is read that a request may be about.
+    pub(super) fn begin(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Takes a turn of each resource that is requested or due, no two of the same at once, until `requests` end; then waits
+/// for those in hand.
 ///
 /// # Panics
 /// Where a turn does.
@@ -27,7 +45,7 @@ pub(super) async fn run<K, Requests, Begin, Turn>(mut requests: Requests, mut tu
 where
     K: Clone + Eq + Hash + Send + 'static,
     Requests: Stream<Item = K> + Unpin,
-    Begin: FnMut(&K) -> Option<Turn>,
+    Begin: FnMut(&K, Looking) -> Turn,
     Turn: Future<Output = Again> + Send + 'static,
 {
     let mut queue = Queue::default();
@@ -43,10 +61,10 @@ where
             }
             Some(due) = queue.later.next() => queue.due(due.into_inner()),
         };
-        if let Some(key) = next
-            && let Some(turn) = turn(&key)
-        {
-            queue.begin(key, turn);
+        if let Some(key) = next {
+            let looking = Looking::default();
+            let turn = turn(&key, looking.clone());
+            queue.begin(key, looking, turn);
         }
     }
     while let Some(ended) = queue.turns.join_next().await {
@@ -62,11 +80,16 @@ fn outcome<K: 'static>(ended: Result<(K, Again), JoinError>) -> (K, Again) {
 #[derive(Debug)]
 struct Queue<K> {
     turns: JoinSet<(K, Again)>,
-    /// Whose turn is under way, and whether another follows: what it was requested for may have come too late for this
-    /// one.
-    under_way: HashMap<K, bool>,
+    under_way: HashMap<K, UnderWay>,
     later: DelayQueue<K>,
     due: HashMap<K, delay_queue::Key>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    looking: Looking,
+    /// Whether another turn follows: what it was requested for came too late for this one.
+    again: bool,
 }
 
 impl<K> Default for Queue<K> {
@@ -78,8 +101,8 @@ impl<K> Default for Queue<K> {
 impl<K: Clone + Eq + Hash + Send + 'static> Queue<K> {
     /// Takes in a request; returns the resource where its turn can begin at once.
     fn requested(&mut self, key: K) -> Option<K> {
-        if let Some(again) = self.under_way.get_mut(&key) {
-            *again = true;
+        if let Some(turn) = self.under_way.get_mut(&key) {
+            turn.again |= turn.looking.has_begun();
             return None;
         }
         if let Some(due) = self.due.remove(&key) {
@@ -88,13 +111,13 @@ impl<K: Clone + Eq + Hash + Send + 'static> Queue<K> {
         Some(key)
     }
 
-    fn begin(&mut self, key: K, turn: impl Future<Output = Again> + Send + 'static) {
-        self.under_way.insert(key.clone(), false);
+    fn begin(&mut self, key: K, looking: Looking, turn: impl Future<Output = Again> + Send + 'static) {
+        self.under_way.insert(key.clone(), UnderWay { looking, again: false });
         self.turns.spawn(async move { (key, turn.await) });
     }
 
     fn ended(&mut self, key: K, again: Again) -> Option<K> {
-        if self.under_way.remove(&key) == Some(true) {
+        if self.under_way.remove(&key).is_some_and(|turn| turn.again) {
             return Some(key);
         }
         let wait = again?;
@@ -116,7 +139,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> Queue<K> {
 mod tests {
     use super::*;
     use std::collections::VecDeque;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
     use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
     use tokio::task::JoinHandle;
     use tokio::time::{Instant, sleep};
@@ -126,7 +149,7 @@ mod tests {
     /// Whose turn, whether it begins or ends, and when, in milliseconds.
     type Moment = (&'static str, &'static str, u128);
 
-    /// A queue whose turns take ten milliseconds each, and end as is written down for their resource.
+    /// A queue whose turns wait a millisecond, look for ten, and end as is written down for their resource.
     struct Bench {
         requests: Option<UnboundedSender<&'static str>>,
         seen: Arc<Mutex<Vec<Moment>>>,
@@ -142,17 +165,19 @@ mod tests {
             let told = Arc::clone(&seen);
             let task = tokio::spawn(async move {
                 let stream = futures::stream::poll_fn(move |waker| received.poll_recv(waker));
-                run(stream, |key: &&'static str| {
-                    let position = ends.iter().position(|(of, _)| of == key)?;
-                    let (key, again) = ends.remove(position)?;
+                run(stream, |key: &&'static str, looking| {
+                    let position = ends.iter().position(|(of, _)| of == key).expect("no turn more than expected");
+                    let (key, again) = ends.remove(position).expect("a turn");
                     let told = Arc::clone(&told);
-                    Some(async move {
+                    async move {
                         let tell = |what| told.lock().expect("told").push((key, what, started.elapsed().as_millis()));
+                        sleep(Duration::from_millis(1)).await;
+                        looking.begin();
                         tell("begins");
                         sleep(Duration::from_millis(10)).await;
                         tell("ends");
                         again
-                    })
+                    }
                 })
                 .await;
             });
@@ -172,63 +197,51 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn turns_of_one_follow_each_other_and_those_of_others_overlap() {
-        let bench = Bench::with([("a", None), ("a", None), ("b", None), ("a", Some(SECOND))]);
+        let bench = Bench::with([("a", None), ("b", None), ("a", None)]);
+        // Before it looks is early enough, however often.
+        bench.request("a");
         bench.request("a");
         bench.request("b");
         sleep(Duration::from_millis(5)).await;
-        // Twice while its turn is under way is once after it.
+        // Twice while it looks is once after that.
         bench.request("a");
         bench.request("a");
         sleep(2 * SECOND).await;
-        assert_eq!(
-            bench.finished().await,
-            [
-                ("a", "begins", 0),
-                ("b", "begins", 0),
-                ("a", "ends", 10),
-                ("b", "ends", 10),
-                ("a", "begins", 10),
-                ("a", "ends", 20)
-            ]
-        );
+        let first = [("a", "begins", 1), ("b", "begins", 1), ("a", "ends", 11), ("b", "ends", 11)];
+        assert_eq!(bench.finished().await, [&first[..], &[("a", "begins", 12), ("a", "ends", 22)]].concat());
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_to_be_looked_at_again_is_and_whoever_is_woken_before_is_not_twice() {
-        let bench = Bench::with([("a", Some(SECOND)), ("a", Some(Duration::ZERO)), ("a", Some(SECOND)), ("a", None)]);
+        let bench = Bench::with([
+            ("a", Some(SECOND)),
+            ("a", Some(Duration::ZERO)),
+            ("a", Some(SECOND)),
+            ("a", None),
+            ("b", Some(Duration::MAX)),
+        ]);
         bench.request("a");
+        bench.request("b");
         sleep(2 * SECOND).await;
-        // One second after the third ended, which is in 30 ms; it is woken before that.
-        let at = |seen: &[Moment]| seen.iter().filter(|(_, what, _)| *what == "begins").count();
-        assert_eq!(at(&bench.seen.lock().expect("told")), 3, "the second began the third at once");
+        // The third ended by now, and asked for one in a second: that one is had sooner.
         bench.request("a");
         sleep(3 * SECOND).await;
+        let seen = bench.finished().await;
         let begun: Vec<u128> =
-            bench.finished().await.iter().filter(|(_, what, _)| *what == "begins").map(|(.., at)| *at).collect();
-        assert_eq!(begun, [0, 1010, 1020, 2000]);
+            seen.iter().filter(|(key, what, _)| (*key, *what) == ("a", "begins")).map(|(.., at)| *at).collect();
+        assert_eq!(begun, [1, 1012, 1023, 2001]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_in_hand_ends_and_what_is_due_later_does_not_begin() {
-        let bench = Bench::with([("a", None), ("a", None), ("b", Some(SECOND)), ("b", None)]);
+    async fn what_is_in_hand_ends_and_what_is_due_or_wanted_again_does_not_begin() {
+        let bench = Bench::with([("b", Some(SECOND)), ("a", None)]);
         bench.request("b");
         sleep(Duration::from_millis(20)).await;
         bench.request("a");
-        sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(5)).await;
         bench.request("a");
         sleep(Duration::from_millis(1)).await;
-        assert_eq!(
-            bench.finished().await,
-            [("b", "begins", 0), ("b", "ends", 10), ("a", "begins", 20), ("a", "ends", 30)]
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_resource_that_is_gone_takes_no_turn_and_stops_no_other() {
-        let bench = Bench::with([("b", Some(Duration::MAX))]);
-        bench.request("gone");
-        bench.request("b");
-        sleep(SECOND).await;
-        assert_eq!(bench.finished().await, [("b", "begins", 0), ("b", "ends", 10)]);
+        let ended = [("b", "begins", 1), ("b", "ends", 11), ("a", "begins", 21), ("a", "ends", 31)];
+        assert_eq!(bench.finished().await, ended);
     }
 }

@@ -5,7 +5,7 @@ use super::{Context, queue};
 use crate::crd::CitrixAllowlist;
 use crate::subscriber::Subscriber;
 use futures::StreamExt as _;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::Store;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -33,9 +33,8 @@ impl Term {
             let mut requests = requests.lock_owned().await;
             let requests = futures::stream::poll_fn(move |waker| requests.poll_recv(waker))
                 .take_until(Box::pin(stopped.cancelled_owned()));
-            queue::run(requests, |who: &Subscriber| {
-                let resource = store.get(&ObjectRef::new(&who.name).within(&who.namespace))?;
-                Some(take_turn(resource, Arc::clone(&context)))
+            queue::run(requests, |who: &Subscriber, looking| {
+                take_turn(who.clone(), store.clone(), Arc::clone(&context), looking)
             })
             .await;
         });

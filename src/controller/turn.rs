@@ -1,29 +1,35 @@
 //! One turn of a resource: its reconcile with a deadline, and what follows from how it ended.
 
 use super::failure::{Error, Mender, RECONCILE_DEADLINE};
-use super::queue::Again;
+use super::queue::{Again, Looking};
 use super::state::State;
-use super::subject::Subject;
 use super::turns::Want;
 use super::{Context, backoff, reconcile};
 use crate::crd::CitrixAllowlist;
 use crate::subscriber::Subscriber;
 use futures::FutureExt as _;
+use kube::runtime::reflector::{ObjectRef, Store};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument as _;
 
 /// Takes a resource's turn: one reconcile, guarded, counted, and tried again where it failed.
-pub(super) async fn take_turn(resource: Arc<CitrixAllowlist>, context: Arc<Context>) -> Again {
-    if resource.metadata.deletion_timestamp.is_some() {
-        return None;
-    }
-    let who = Subject::of(&resource).who().clone();
+pub(super) async fn take_turn(
+    who: Subscriber,
+    store: Store<CitrixAllowlist>,
+    context: Arc<Context>,
+    looking: Looking,
+) -> Again {
+    let reference = ObjectRef::new(&who.name).within(&who.namespace);
+    // One that is gone leaves no state behind.
+    store.get(&reference)?;
     let state = context.states.of(&who);
     let mut state = state.lock().await;
     let want = if state.told_later.is_some() { Want::Rest } else { Want::Policies };
     let _turn = context.turns.take(&who.namespace, want).await;
+    looking.begin();
+    let resource = store.get(&reference).filter(|resource| resource.metadata.deletion_timestamp.is_none())?;
     // Thousands may wait for their turn at once: only whose turn it is has room for a whole reconcile.
     Box::pin(with_turn(&resource, &context, &mut state, &who)).await
 }
