@@ -63,7 +63,7 @@ enum Action {
     /// Find out whether the operator can be reached: what `helm test` runs
     #[command(hide = true)]
     Probe(probe::ProbeArguments),
-    /// Print a reference of the documentation as Markdown
+    /// Print a file that is generated: a reference of the documentation, or a schema
     #[command(hide = true)]
     Reference {
         /// Of what
@@ -122,7 +122,7 @@ fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Action::Version(arguments) => version::run(&arguments),
         Action::Probe(arguments) => probe::run(&arguments),
         Action::Reference { subject } => {
-            output::print(reference::markdown(subject, &command()))?;
+            output::print(reference::text(subject, &command()))?;
             Ok(ExitCode::SUCCESS)
         }
     }

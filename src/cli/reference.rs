@@ -1,5 +1,5 @@
-//! The references in `docs/` as Markdown, from the definitions themselves; that of all commands from what `--help` prints.
-//! Pure.
+//! What is generated from the definitions themselves: the references in `docs/` as Markdown, that of all commands from what
+//! `--help` prints, and the schema that resources are checked by. Pure.
 
 mod alerts;
 mod metrics;
@@ -7,6 +7,7 @@ mod problems;
 mod reasons;
 mod resource;
 
+use super::validate;
 use clap::builder::StyledStr;
 use clap::{Arg, Command, ValueEnum};
 use std::fmt::Write as _;
@@ -27,11 +28,13 @@ pub enum Subject {
     Problems,
     /// All alerts
     Alerts,
+    /// The resource's schema, which `render` checks by
+    Schema,
 }
 
 /// One whole reference.
 #[must_use]
-pub fn markdown(subject: Subject, command: &Command) -> String {
+pub fn text(subject: Subject, command: &Command) -> String {
     match subject {
         Subject::Commands => commands(command),
         Subject::Metrics => metrics::markdown(),
@@ -39,6 +42,7 @@ pub fn markdown(subject: Subject, command: &Command) -> String {
         Subject::Resource => resource::markdown(),
         Subject::Problems => problems::markdown(),
         Subject::Alerts => alerts::markdown(),
+        Subject::Schema => validate::written_schema(),
     }
 }
 

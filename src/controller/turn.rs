@@ -28,6 +28,9 @@ pub(super) async fn take_turn(
     let mut state = state.lock().await;
     let want = if state.told_later.is_some() { Want::Rest } else { Want::Policies };
     let _turn = context.turns.take(&who.namespace, want).await;
+    // A reconcile that writes nothing waits for nothing: a thousand of them in a row would leave unread, for a second,
+    // what DNS has answered meanwhile, and all of them would come again for it.
+    tokio::task::yield_now().await;
     looking.begin();
     let resource = store.get(&reference).filter(|resource| resource.metadata.deletion_timestamp.is_none())?;
     // Thousands may wait for their turn at once: only whose turn it is has room for a whole reconcile.

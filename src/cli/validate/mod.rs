@@ -1,15 +1,16 @@
 //! What the API server would say to a resource: defaults, JSON Schema, list keys and CEL, over the generated CRD. Pure.
 
 mod message;
+mod rules;
 mod schema;
 
 use super::manifest::field;
 use crate::crd::{self, CitrixAllowlist};
-use anyhow::Context as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::cel::{self, CompiledSchema};
+use kube::core::cel;
 use message::{invalid, pointer_of};
-use schema::{default, duplicates, metadata_schema, translate};
+use rules::Rules;
+use schema::{default, duplicates, leave_out_descriptions, metadata_schema, translate};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -22,24 +23,35 @@ pub struct Invalid {
     pub message: String,
 }
 
+/// What [`written_schema`] is now, as `make generate` wrote it: deriving it takes longer than a small `render`.
+const WRITTEN: &str = include_str!("schema.json");
+
+/// The schema of the CRD without its descriptions, for the file beside this one.
+#[must_use]
+pub fn written_schema() -> String {
+    let versions = crd::definition().spec.versions;
+    let schema = versions.into_iter().next().and_then(|version| version.schema?.open_api_v3_schema);
+    let mut schema = serde_json::to_value(schema).unwrap_or_default();
+    leave_out_descriptions(&mut schema);
+    format!("{schema:#}\n")
+}
+
 /// Checks resources as the API server does.
 pub struct Validator {
     /// The CRD's own schema, which has the defaults and the list keys.
     schema: Value,
     json: jsonschema::Validator,
-    rules: CompiledSchema,
+    rules: Rules,
     cel: cel::Validator,
 }
 
 impl Validator {
-    /// Prepares the checks from the CRD of this program.
+    /// Prepares the checks.
     ///
     /// # Errors
-    /// Where the CRD has no usable schema, which no release has.
+    /// Where the CRD's schema is none, which no release has.
     pub fn new() -> anyhow::Result<Self> {
-        let versions = crd::definition().spec.versions;
-        let schema = versions.into_iter().next().and_then(|version| version.schema?.open_api_v3_schema);
-        let schema = serde_json::to_value(schema.context("the CRD has no schema")?)?;
+        let schema: Value = serde_json::from_str(WRITTEN)?;
         let mut strict = schema.clone();
         translate(&mut strict);
         if let Some(Value::Object(properties)) = strict.get_mut("properties") {
@@ -51,11 +63,15 @@ impl Validator {
         if let Some(Value::Array(required)) = strict.get_mut("required") {
             required.push("metadata".into());
         }
+        // OpenAPI 3.0, which the API server reads, goes back to draft 4. The draft's own schema is compiled too, to check
+        // this one by it: that of a later draft takes as long as all else of a small `render`.
         let json = jsonschema::options()
+            .with_draft(jsonschema::Draft::Draft4)
+            .should_validate_formats(false)
             .offline()
             .build(&strict)
             .map_err(|error| anyhow::anyhow!("the CRD's schema: {error}"))?;
-        Ok(Self { rules: cel::compile_schema(&schema), json, schema, cel: cel::Validator::new() })
+        Ok(Self { rules: Rules::of(&schema), json, schema, cel: cel::Validator::new() })
     }
 
     /// The resource that a value stands for, with the API server's defaults.
@@ -67,15 +83,16 @@ impl Validator {
         let mut found: BTreeSet<Invalid> = self.json.iter_errors(&value).flat_map(|error| invalid(&error)).collect();
         duplicates(&self.schema, &value, "", &mut found);
         // Rules are written for values that fit the schema.
-        if found.is_empty()
-            && let Err(failed) = self.cel.validate_compiled(&self.rules, &value, None)
-        {
-            found.extend(
-                failed
-                    .into_vec()
-                    .into_iter()
-                    .map(|failed| Invalid { pointer: pointer_of(&failed.field_path), message: failed.message }),
-            );
+        if found.is_empty() {
+            for rules in self.rules.about(&value) {
+                let failed = self.cel.validate_compiled(rules, &value, None).err();
+                found.extend(
+                    failed
+                        .into_iter()
+                        .flat_map(cel::ValidationErrors::into_vec)
+                        .map(|failed| Invalid { pointer: pointer_of(&failed.field_path), message: failed.message }),
+                );
+            }
         }
         if !found.is_empty() {
             return Err(found.into_iter().collect());

@@ -21,6 +21,20 @@ pub(super) fn metadata_schema() -> Value {
     })
 }
 
+/// Takes out what nothing is checked by.
+pub(super) fn leave_out_descriptions(schema: &mut Value) {
+    let Value::Object(object) = schema else { return };
+    object.remove("description");
+    if let Some(Value::Object(properties)) = object.get_mut("properties") {
+        properties.values_mut().for_each(leave_out_descriptions);
+    }
+    for inner in ["items", "additionalProperties"] {
+        if let Some(inner) = object.get_mut(inner) {
+            leave_out_descriptions(inner);
+        }
+    }
+}
+
 /// Turns Kubernetes' own words into JSON Schema's, and refuses unknown fields, as `kubectl apply` does.
 pub(super) fn translate(schema: &mut Value) {
     let Value::Object(object) = schema else { return };

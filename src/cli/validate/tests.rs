@@ -76,3 +76,8 @@ fn only_our_kind_is_ours() {
     assert_eq!(ours("v1", "ConfigMap"), Ok(false));
     assert!(ours("citrix-allowlist.io/v2", "CitrixAllowlist").is_err());
 }
+
+#[test]
+fn the_schema_that_is_checked_by_is_that_of_the_definition() {
+    assert!(WRITTEN == written_schema(), "the resource changed, and `make generate` was not run");
+}
