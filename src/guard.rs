@@ -43,6 +43,8 @@ pub struct Guard {
     cluster: Vec<(IpNet, &'static str)>,
     /// The prefixes under which IPv6 addresses stand for IPv4 ones: the well-known one, and the cluster's own.
     nat64: Vec<Ipv6Net>,
+    /// All of IPv4 that anything may speak against, merged and in order: what lies outside need not be held against each.
+    doubtful: Vec<Ipv4Net>,
 }
 
 /// Why an address or network was refused.
@@ -134,7 +136,27 @@ impl Guard {
         let services = facts.service_networks.iter().map(|network| (*network, "Service"));
         let pods = facts.pod_networks.iter().map(|network| (*network, "pod"));
         let nat64 = [NAT64_WELL_KNOWN].into_iter().chain(facts.nat64_prefix).collect();
-        Self { settings, cluster: services.chain(pods).collect(), nat64 }
+        let cluster: Vec<(IpNet, &'static str)> = services.chain(pods).collect();
+        let special = SPECIAL.iter().map(|(special, ..)| *special);
+        let known = special.chain(cluster.iter().map(|(range, _)| *range)).chain(settings.deny.iter().copied());
+        let of_ipv4: Vec<Ipv4Net> = known
+            .filter_map(|range| match range {
+                IpNet::V4(range) => Some(range.trunc()),
+                IpNet::V6(_) => None,
+            })
+            .collect();
+        let mut doubtful = Ipv4Net::aggregate(&of_ipv4);
+        doubtful.sort_unstable();
+        Self { settings, cluster, nat64, doubtful }
+    }
+
+    /// Whether nothing can speak against any address of a network.
+    fn is_beyond_doubt(&self, network: IpNet) -> bool {
+        let IpNet::V4(network) = network else { return false };
+        // They are disjoint: of those that begin before the network ends, the last one reaches furthest.
+        let next = self.doubtful.partition_point(|range| range.network() <= network.broadcast());
+        let before = next.checked_sub(1).and_then(|before| self.doubtful.get(before));
+        before.is_none_or(|range| range.broadcast() < network.network())
     }
 
     /// Whether one address may be opened.
@@ -150,16 +172,23 @@ impl Guard {
     /// # Errors
     /// The range that speaks against it.
     pub fn check_network(&self, network: IpNet, origin: Origin) -> Result<(), Refusal> {
+        let shortest = match (origin, network) {
+            // A user may name a wide network of their own, but never everything.
+            (Origin::User, _) => 1,
+            (Origin::Vendor, IpNet::V4(_)) => self.settings.shortest_ipv4_prefix,
+            (Origin::Vendor, IpNet::V6(_)) => self.settings.shortest_ipv6_prefix,
+        };
+        if network.prefix_len() >= shortest && self.is_beyond_doubt(network) {
+            return Ok(());
+        }
+        self.hold_against_each(network, shortest, origin)
+    }
+
+    fn hold_against_each(&self, network: IpNet, shortest: u8, origin: Origin) -> Result<(), Refusal> {
         let refused = |reason: String| Err(Refusal { reason });
         if let Some(denied) = self.settings.deny.iter().find(|denied| overlaps(denied, &network)) {
             return refused(format!("denied by --deny-cidr {denied}"));
         }
-        let shortest = match network {
-            IpNet::V4(_) => self.settings.shortest_ipv4_prefix,
-            IpNet::V6(_) => self.settings.shortest_ipv6_prefix,
-        };
-        // A user may name a wide network of their own, but never everything.
-        let shortest = if origin == Origin::User { 1 } else { shortest };
         if network.prefix_len() < shortest {
             return refused(format!("wider than /{shortest}"));
         }

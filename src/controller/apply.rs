@@ -273,7 +273,7 @@ fn tell_applied(
         .filter_map(|direction| Some((direction, plan.direction(direction)?)))
         .flat_map(|(direction, rules)| rules.networks().map(move |network| (direction, network)))
         .collect();
-    now.sort_unstable();
+    now.sort_unstable_by_key(|(direction, network)| (*direction, cidr::order(network)));
     now.dedup();
     let now = context.allowed.share(now);
     let before = state.allowed.replace(Arc::clone(&now));
@@ -308,8 +308,12 @@ fn tell_applied(
 
 /// What the first of two sorted lists has beyond the second, as text.
 fn beyond(all: &[(Direction, IpNet)], known: &[(Direction, IpNet)]) -> Vec<String> {
-    let more = all.iter().filter(|network| known.binary_search(network).is_err());
-    more.map(|(_, network)| cidr::text(network)).collect()
+    let mut known = known.iter().peekable();
+    let is_more = |network: &&(Direction, IpNet)| {
+        while known.next_if(|known| known < network).is_some() {}
+        known.peek() != Some(network)
+    };
+    all.iter().filter(is_more).map(|(_, network)| cidr::text(network)).collect()
 }
 
 /// The first few of many, for a line that people read.

@@ -239,6 +239,25 @@ proptest! {
     }
 
     #[test]
+    fn what_is_beyond_doubt_passes_each_check(
+        address in ipv4(), denied in ipv4(), service in ipv4(), lengths in (1u8..=32, 1u8..=32, 8u8..=32), user: bool,
+    ) {
+        let network = |address: Ipv4Addr, length| IpNet::new(address.into(), length).expect("a length");
+        let deny = vec![network(denied, lengths.1)];
+        let facts = ClusterFacts { service_networks: vec![network(service, lengths.2)], ..ClusterFacts::default() };
+        let guard = Guard::new(GuardSettings { deny, ..GuardSettings::default() }, &facts);
+        let origin = if user { Origin::User } else { Origin::Vendor };
+        let network = network(address, lengths.0);
+        if guard.is_beyond_doubt(network) {
+            prop_assert_eq!(guard.hold_against_each(network, 0, origin), Ok(()));
+        }
+        // And nothing is doubted for nothing.
+        if guard.hold_against_each(network, 0, Origin::Vendor).is_ok() {
+            prop_assert!(guard.is_beyond_doubt(network));
+        }
+    }
+
+    #[test]
     fn no_network_passes_of_which_an_address_does_not(
         address in prop_oneof![ipv4().prop_map(IpAddr::V4), any::<u128>().prop_map(|bits| IpAddr::V6(bits.into())),
             any::<u64>().prop_map(|bits| IpAddr::V6((0x64_ff9b_u128 << 96 | u128::from(bits)).into()))],

@@ -27,13 +27,23 @@ fn push_decimal(text: &mut String, number: u8) {
     text.push(digit(number % 10));
 }
 
+/// What networks are ordered by, the same as their own order: comparing them field by field takes several times as long,
+/// and tens of thousands are sorted whenever one address changes.
+#[must_use]
+pub fn order(network: &IpNet) -> (bool, u128, u8) {
+    match network {
+        IpNet::V4(network) => (false, network.addr().to_bits().into(), network.prefix_len()),
+        IpNet::V6(network) => (true, network.addr().to_bits(), network.prefix_len()),
+    }
+}
+
 /// The canonical form of a set of networks: host bits cleared, contained networks gone, adjacent halves joined,
 /// sorted with IPv4 first. Covers exactly the addresses the input covers.
 #[must_use]
 pub fn canonical_set(networks: impl IntoIterator<Item = IpNet>) -> Vec<IpNet> {
     let networks: Vec<IpNet> = networks.into_iter().map(|network| network.trunc()).collect();
     let mut merged = IpNet::aggregate(&networks);
-    merged.sort_unstable();
+    merged.sort_unstable_by_key(order);
     merged
 }
 
@@ -70,6 +80,19 @@ mod tests {
             let v6 = IpNet::new(IpAddr::V6(bits_of_v6.into()), length_of_v6).expect("a valid length");
             prop_assert_eq!(text(&v4), v4.to_string());
             prop_assert_eq!(text(&v6), v6.to_string());
+        }
+
+        #[test]
+        fn networks_are_ordered_as_they_order_themselves(
+            a: u32, b in prop_oneof![Just(None), any::<u32>().prop_map(Some)], lengths in (0u8..=32, 0u8..=32), wide: bool,
+        ) {
+            let network = |bits: u32, length: u8, wide: bool| match wide {
+                false => IpNet::new(IpAddr::V4(bits.into()), length).expect("a valid length"),
+                true => IpNet::new(IpAddr::V6((u128::from(bits) << 96).into()), length).expect("a valid length"),
+            };
+            // The same address half the time, so that the lengths decide.
+            let (a, b) = (network(a, lengths.0, false), network(b.unwrap_or(a), lengths.1, wide));
+            prop_assert_eq!(order(&a).cmp(&order(&b)), a.cmp(&b));
         }
 
         #[test]

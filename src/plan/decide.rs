@@ -9,7 +9,7 @@ use crate::crd::{CitrixAllowlistSpec, DnsEgress, Problem, ProblemKind};
 use crate::facts::ClusterFacts;
 use crate::guard::{Guard, Origin};
 use crate::names::{Addresses, NameAddresses, NameState};
-use crate::net::{Direction, DomainName, PortRange, PortSet, Protocol};
+use crate::net::{Direction, DomainName, PortRange, PortSet, Protocol, cidr};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -257,7 +257,7 @@ fn find<'a>(
             directions.insert(endpoint.direction);
         }
     }
-    let mut distinct: BTreeSet<IpAddr> = BTreeSet::new();
+    let mut distinct: Vec<IpAddr> = Vec::new();
     let mut all = BTreeMap::new();
     for (name, (service, directions)) in wanted {
         let known = addresses.by_name.get(name);
@@ -287,6 +287,8 @@ fn find<'a>(
         plan.names_resolved += usize::from(in_use);
         report(plan, name, service, known.map(Arc::as_ref), !allowed.is_empty(), in_use);
     }
+    distinct.sort_unstable_by_key(|address| cidr::order(&IpNet::from(*address)));
+    distinct.dedup();
     plan.addresses = distinct.len();
     all
 }

@@ -1,7 +1,7 @@
 //! Demands become rules: as few as say exactly the same.
 
 use super::dns::DnsRule;
-use crate::net::PortSet;
+use crate::net::{PortSet, cidr};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap};
 use std::slice;
@@ -16,7 +16,7 @@ impl Peers {
     #[must_use]
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Option<Self> {
         let mut networks: Vec<IpNet> = networks.into_iter().map(|network| network.trunc()).collect();
-        networks.sort_unstable();
+        networks.sort_unstable_by_key(cidr::order);
         networks.dedup();
         if networks.is_empty() { None } else { Some(Self(networks)) }
     }
@@ -115,7 +115,7 @@ pub(super) fn assemble<'a>(demands: impl IntoIterator<Item = (IpNet, &'a PortSet
     let mut table = PortTable::default();
     let mut demands: Vec<(IpNet, usize)> =
         demands.into_iter().map(|(network, ports)| (network.trunc(), table.number(ports))).collect();
-    demands.sort_unstable();
+    demands.sort_unstable_by_key(|(network, ports)| (cidr::order(network), *ports));
     demands.dedup();
     let mut distinct: Vec<(IpNet, usize)> = Vec::with_capacity(demands.len());
     for (network, ports) in demands {
