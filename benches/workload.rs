@@ -151,7 +151,7 @@ impl Workload {
     pub fn compare(&self) {
         use citrix_allowlist::cluster::prepared::Prepared;
         let owner = Owner { namespace: "web".into(), name: "daas".into(), uid: Some("1".into()) };
-        for (_, desired) in Prepared::of(&self.content).desired(&"web".into(), &owner) {
+        for (_, desired) in Prepared::of(self.content.clone(), None).desired(&"web".into(), &owner) {
             std::hint::black_box(desired.digest());
         }
     }

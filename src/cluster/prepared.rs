@@ -3,10 +3,13 @@
 
 use super::digest::{self, Digest};
 use super::owned::{Kind, ObjectKey};
+use crate::render::network_policy::PolicyContent;
 use crate::render::{self, Content, Owner, Remarks, config_map};
+use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 use kube::core::ObjectMeta;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What an object says beside its metadata: a policy's `spec`, a ConfigMap's `data`.
@@ -23,6 +26,24 @@ impl PartialEq for Body {
 }
 
 impl Body {
+    /// That of a policy.
+    ///
+    /// # Panics
+    /// Never: a spec always becomes JSON.
+    #[must_use]
+    pub fn of_policy(spec: &NetworkPolicySpec) -> Arc<Self> {
+        Self::new(spec, digest::of_policy_spec(spec))
+    }
+
+    /// That of a ConfigMap.
+    ///
+    /// # Panics
+    /// Never: texts always become JSON.
+    #[must_use]
+    pub fn of_config_map(data: &BTreeMap<String, String>) -> Arc<Self> {
+        Self::new(data, digest::of_data(data))
+    }
+
     fn new(value: &impl Serialize, digest: Option<Digest>) -> Arc<Self> {
         // Structures and maps of text: nothing in them can fail to become JSON.
         let json = to_raw_value(value).expect("what is rendered is JSON");
@@ -62,25 +83,32 @@ impl Desired {
 /// What objects say, whosever they are.
 #[derive(Debug, Default)]
 pub struct Prepared {
-    /// Each policy's body, with what its name adds to its owner's.
-    policies: Vec<(String, Arc<Body>)>,
+    policies: Vec<(PolicyContent, Arc<Body>)>,
     config_maps: Vec<Arc<Body>>,
     /// What is told beside.
     pub remarks: Remarks,
 }
 
 impl Prepared {
-    /// Makes content ready.
+    /// Makes content ready. Where one address of thousands changes, most policies say what they said `before`: their
+    /// bodies are taken over.
     ///
     /// # Panics
     /// Never: what is rendered always becomes JSON.
     #[must_use]
-    pub fn of(content: &Content) -> Self {
-        let policy = |(suffix, spec): &(String, _)| (suffix.clone(), Body::new(spec, digest::of_policy_spec(spec)));
+    pub fn of(content: Content, before: Option<&Self>) -> Self {
+        let held = |policy: &PolicyContent| {
+            let (_, body) = before?.policies.iter().find(|(held, _)| held == policy)?;
+            Some(Arc::clone(body))
+        };
+        let policy = |policy: PolicyContent| {
+            let body = held(&policy).unwrap_or_else(|| Body::of_policy(&policy.spec()));
+            (policy, body)
+        };
         Self {
-            policies: content.policies.iter().map(policy).collect(),
-            config_maps: content.config_maps.iter().map(|data| Body::new(data, digest::of_data(data))).collect(),
-            remarks: content.remarks.clone(),
+            policies: content.policies.into_iter().map(policy).collect(),
+            config_maps: content.config_maps.iter().map(Body::of_config_map).collect(),
+            remarks: content.remarks,
         }
     }
 
@@ -91,7 +119,8 @@ impl Prepared {
             let key = ObjectKey { kind, namespace: Arc::clone(namespace), name: name.as_str().into() };
             (key, Desired { metadata: render::metadata(owner, name), body: Arc::clone(body) })
         };
-        let policies = self.policies.iter().map(|(suffix, body)| object(Kind::Policy, owner.policy(suffix), body));
+        let policies =
+            self.policies.iter().map(|(policy, body)| object(Kind::Policy, owner.policy(&policy.suffix), body));
         let maps = self
             .config_maps
             .iter()
@@ -105,37 +134,63 @@ impl Prepared {
 mod tests {
     use super::*;
     use crate::cluster::owned;
-    use k8s_openapi::api::networking::v1::NetworkPolicySpec;
-    use serde_json::json;
-    use std::collections::BTreeMap;
+    use crate::net::{PortRange, PortSet, Protocol};
+    use crate::plan::{DirectionPlan, Peers, Plan, Rule};
+    use crate::render::{Limits, PreviousLayout};
+    use ipnet::IpNet;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+    use std::net::Ipv4Addr;
+
+    /// Content that allows so many addresses, over objects of ten at most.
+    fn content(addresses: u32) -> Content {
+        let networks =
+            (0..addresses).map(|index| IpNet::from(std::net::IpAddr::from(Ipv4Addr::from(0x1401_0000 + 97 * index))));
+        let rule = Rule {
+            ports: PortSet::new([(Protocol::Tcp, PortRange::new(443, 443).expect("a range"))]).expect("ports"),
+            peers: Peers::new(networks).expect("peers"),
+        };
+        let plan = Plan { outbound: DirectionPlan::new(vec![rule], Vec::new()), ..Plan::default() };
+        let limits = Limits { peers: 10, ..Limits::default() };
+        render::content(&LabelSelector::default(), &plan, &limits, &PreviousLayout { outbound: 8, inbound: 0 })
+    }
+
+    fn owner() -> Owner {
+        Owner { namespace: "web".into(), name: "daas".into(), uid: Some("1".into()) }
+    }
 
     #[test]
     fn what_is_sent_and_its_digest_are_those_of_the_whole_objects() {
-        let spec: NetworkPolicySpec = serde_json::from_value(json!({
-            "podSelector": { "matchLabels": { "app": "vda" } },
-            "policyTypes": ["Egress"],
-            "egress": [{ "to": [{ "ipBlock": { "cidr": "20.1.2.3/32" } }], "ports": [{ "port": 443, "protocol": "TCP" }] }],
-        }))
-        .expect("a spec");
-        let data = BTreeMap::from([("egress.cidrs".to_owned(), "20.1.2.3/32\n".to_owned())]);
-        let content = Content {
-            policies: vec![("-egress".to_owned(), spec.clone()), ("-egress-2".to_owned(), spec)],
-            config_maps: vec![data],
-            ..Content::default()
-        };
-        let owner = Owner { namespace: "web".into(), name: "daas".into(), uid: Some("1".into()) };
-        let whole = content.objects(&owner);
-        let desired = Prepared::of(&content).desired(&"web".into(), &owner);
-        let names: Vec<&str> = desired.iter().map(|(key, _)| &*key.name).collect();
-        assert_eq!(names, ["daas-egress", "daas-egress-2", "daas-cidrs"]);
-        for ((key, desired), policy) in desired.iter().zip(&whole.policies) {
-            assert_eq!((key.kind, &desired.metadata), (Kind::Policy, &policy.metadata));
+        let whole = content(40).objects(&owner());
+        let desired = Prepared::of(content(40), None).desired(&"web".into(), &owner());
+        assert_eq!(desired.len(), whole.policies.len() + whole.config_maps.len());
+        assert!(whole.policies.len() > 1);
+        let (policies, maps) = desired.split_at(whole.policies.len());
+        for ((key, desired), policy) in policies.iter().zip(&whole.policies) {
+            assert_eq!((key.kind, Some(&*key.name)), (Kind::Policy, policy.metadata.name.as_deref()));
+            assert_eq!(desired.metadata, policy.metadata);
             assert_eq!(desired.body.json().get(), serde_json::to_string(&policy.spec).expect("JSON"));
             assert_eq!(desired.digest(), owned::fold_policy(policy).digest);
         }
-        let (key, desired) = &desired[2];
-        assert_eq!((key.kind, &desired.metadata), (Kind::ConfigMap, &whole.config_maps[0].metadata));
-        assert_eq!(desired.body.json().get(), serde_json::to_string(&whole.config_maps[0].data).expect("JSON"));
-        assert_eq!(desired.digest(), owned::fold_config_map(&whole.config_maps[0]).digest);
+        for ((key, desired), map) in maps.iter().zip(&whole.config_maps) {
+            assert_eq!((key.kind, Some(&*key.name)), (Kind::ConfigMap, map.metadata.name.as_deref()));
+            assert_eq!(desired.metadata, map.metadata);
+            assert_eq!(desired.body.json().get(), serde_json::to_string(&map.data).expect("JSON"));
+            assert_eq!(desired.digest(), owned::fold_config_map(map).digest);
+        }
+    }
+
+    #[test]
+    fn policies_that_say_what_they_said_are_taken_over_and_others_are_not() {
+        let before = Prepared::of(content(40), None);
+        let after = Prepared::of(content(41), Some(&before));
+        let fresh = Prepared::of(content(41), None);
+        let taken_over =
+            |(_, body): &&(PolicyContent, Arc<Body>)| before.policies.iter().any(|(_, held)| Arc::ptr_eq(held, body));
+        assert_eq!(
+            after.policies.iter().filter(taken_over).count(),
+            before.policies.len() - 1,
+            "one address, one policy"
+        );
+        assert_eq!(after.desired(&"web".into(), &owner()), fresh.desired(&"web".into(), &owner()));
     }
 }

@@ -36,6 +36,11 @@ impl<K, V> Recent<K, V> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The newest result made from something that is `like` what is asked for.
+    fn newest(&self, like: impl Fn(&K) -> bool) -> Option<Arc<V>> {
+        self.lock().iter().find(|(key, _)| like(key)).map(|(_, result)| Arc::clone(result))
+    }
+
     /// The result made from the `same`, else the one that `make` makes now, which is kept under `key`, and with it
     /// those only that may be of `use` still. Made outside the lock: others need not wait for it.
     fn get_or_make(
@@ -147,7 +152,10 @@ impl Decisions {
             |(of, selector, layout)| Arc::ptr_eq(of, plan) && *layout == previous && selector == pod_selector,
             |(of, ..)| Arc::strong_count(of) > 1,
             || (Arc::clone(plan), pod_selector.clone(), previous),
-            || Prepared::of(&render::content(pod_selector, plan, limits, &previous)),
+            || {
+                let before = self.contents.newest(|(_, selector, _)| selector == pod_selector);
+                Prepared::of(render::content(pod_selector, plan, limits, &previous), before.as_deref())
+            },
         )
     }
 }

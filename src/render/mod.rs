@@ -14,9 +14,10 @@ use crate::net::{Direction, canonical_set};
 use crate::plan::Plan;
 use budget::Cni;
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::Resource;
+use network_policy::PolicyContent;
 use std::collections::BTreeMap;
 
 /// The `CitrixAllowlist` that objects are kept for.
@@ -156,8 +157,8 @@ pub fn objects(
 /// What objects say, apart from whose they are: resources that select the same pods by the same plan share it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Content {
-    /// What each policy says, with what its name adds to its owner's.
-    pub policies: Vec<(String, NetworkPolicySpec)>,
+    /// What each policy says.
+    pub policies: Vec<PolicyContent>,
     /// The data of each ConfigMap.
     pub config_maps: Vec<BTreeMap<String, String>>,
     /// What is told beside.
@@ -188,9 +189,9 @@ impl Content {
     /// The objects of an owner that say this.
     #[must_use]
     pub fn objects(&self, owner: &Owner) -> Objects {
-        let policy = |(suffix, spec): &(String, NetworkPolicySpec)| NetworkPolicy {
-            metadata: metadata(owner, owner.policy(suffix)),
-            spec: Some(spec.clone()),
+        let policy = |policy: &PolicyContent| NetworkPolicy {
+            metadata: metadata(owner, owner.policy(&policy.suffix)),
+            spec: Some(policy.spec()),
         };
         let config_map = |(index, data): (usize, &BTreeMap<String, String>)| ConfigMap {
             metadata: metadata(owner, config_map::config_map_name(&owner.name, index)),
@@ -227,7 +228,7 @@ pub fn content(pod_selector: &LabelSelector, plan: &Plan, limits: &Limits, previ
             }
         }
         problems.extend(budget::overruns(direction, &parts, limits));
-        content.policies.extend(network_policy::policies(pod_selector, direction, &parts, decided.dns()));
+        content.policies.extend(network_policy::policies(pod_selector, direction, parts, decided.dns()));
     }
     distinct.sort_unstable();
     distinct.dedup();

@@ -31,21 +31,42 @@ pub(super) fn fixed_bytes(pod_selector: &LabelSelector, dns: &[DnsRule]) -> usiz
     FRAME_BYTES + selector + serde_json::to_vec(&dns).map_or(0, |text| text.len())
 }
 
-/// The policies of one direction, one for each part, each with what its name adds to its owner's. The rules for DNS stand
-/// in the first.
+/// What one policy says, whosever it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyContent {
+    /// What its name adds to its owner's.
+    pub suffix: String,
+    direction: Direction,
+    pod_selector: LabelSelector,
+    dns: Vec<DnsRule>,
+    rules: Vec<PartRule>,
+}
+
+/// The policies of one direction, one for each part. The rules for DNS stand in the first.
 pub(super) fn policies(
     pod_selector: &LabelSelector,
     direction: Direction,
-    parts: &[Part],
+    parts: Vec<Part>,
     dns: &[DnsRule],
-) -> Vec<(String, NetworkPolicySpec)> {
-    let policy = |(position, part): (usize, &Part)| {
-        let rules = part.rules.iter();
-        let (egress, ingress) = match direction {
+) -> impl Iterator<Item = PolicyContent> {
+    parts.into_iter().enumerate().map(move |(position, part)| PolicyContent {
+        suffix: policy_name("", direction, part.index),
+        direction,
+        pod_selector: pod_selector.clone(),
+        dns: if position == 0 && direction == Direction::Outbound { dns.to_vec() } else { Vec::new() },
+        rules: part.rules,
+    })
+}
+
+impl PolicyContent {
+    /// It as Kubernetes reads it.
+    #[must_use]
+    pub fn spec(&self) -> NetworkPolicySpec {
+        let rules = self.rules.iter();
+        let (egress, ingress) = match self.direction {
             Direction::Outbound => {
-                let dns = if position == 0 { dns } else { &[] };
                 let allowed = rules.map(|rule| NetworkPolicyEgressRule { ports: ports(&rule.ports), to: peers(rule) });
-                (Some(dns.iter().map(dns_rule).chain(allowed).collect()), None)
+                (Some(self.dns.iter().map(dns_rule).chain(allowed).collect()), None)
             }
             Direction::Inbound => {
                 let allowed =
@@ -53,15 +74,13 @@ pub(super) fn policies(
                 (None, Some(allowed.collect()))
             }
         };
-        let spec = NetworkPolicySpec {
+        NetworkPolicySpec {
             egress,
             ingress,
-            pod_selector: Some(pod_selector.clone()),
-            policy_types: Some(vec![direction.policy_type().to_owned()]),
-        };
-        (policy_name("", direction, part.index), spec)
-    };
-    parts.iter().enumerate().map(policy).collect()
+            pod_selector: Some(self.pod_selector.clone()),
+            policy_types: Some(vec![self.direction.policy_type().to_owned()]),
+        }
+    }
 }
 
 fn port((protocol, range): (Protocol, PortRange)) -> NetworkPolicyPort {

@@ -1,6 +1,4 @@
 use super::*;
-use crate::cluster::prepared::Prepared;
-use crate::render::{Content, Owner};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -54,10 +52,10 @@ async fn writer(create: (u16, Value)) -> Writer {
 
 async fn create(writer: &Writer) -> Result<Done, WriteError> {
     let owner = named("kitsune", UID);
-    let spec = serde_json::from_value(policy()["spec"].take()).expect("a spec");
-    let content = Content { policies: vec![("-egress".to_owned(), spec)], ..Content::default() };
-    let of = Owner { namespace: "den".into(), name: "kitsune".into(), uid: Some(UID.into()) };
-    let (key, desired) = Prepared::of(&content).desired(&"den".into(), &of).remove(0);
+    let key = ObjectKey { kind: Kind::Policy, namespace: "den".into(), name: "kitsune-egress".into() };
+    let policy: NetworkPolicy = serde_json::from_value(policy()).expect("a policy");
+    let body = Body::of_policy(&policy.spec.expect("a spec"));
+    let desired = Desired { metadata: policy.metadata, body };
     writer.carry_out(&owner, &Change::Create(key, desired)).await
 }
 

@@ -1,6 +1,5 @@
 use super::*;
-use crate::cluster::prepared::Prepared;
-use crate::render::{self, Content};
+use crate::cluster::prepared::Body;
 
 use serde_json::{Value, json};
 
@@ -86,10 +85,9 @@ fn of_kitsune(version: &str, cidr: &str) -> NetworkPolicy {
 #[test]
 fn what_was_sent_counts_until_the_watch_shows_what_is() {
     let (sent, altered) = (of_kitsune("7", "20.1.2.3/32"), of_kitsune("7", "66.6.6.0/24"));
-    let content =
-        Content { policies: vec![("-egress".to_owned(), sent.spec.clone().expect("a spec"))], ..Content::default() };
-    let owner = render::Owner { namespace: "den".into(), name: "kitsune".into(), uid: Some("1".into()) };
-    let (key, desired) = Prepared::of(&content).desired(&"den".into(), &owner).remove(0);
+    let key = ObjectKey { kind: Kind::Policy, namespace: "den".into(), name: "kitsune-egress".into() };
+    let body = Body::of_policy(sent.spec.as_ref().expect("a spec"));
+    let desired = Desired { metadata: sent.metadata.clone(), body };
     let answer = fold_answer(&sent.metadata, &desired);
     let kitsune = Subscriber::new("den", "kitsune");
     let (same, other) = (fold_known_policy(&sent), fold_known_policy(&altered));
