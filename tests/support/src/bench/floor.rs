@@ -104,6 +104,25 @@ pub async fn bare_writes(client: &Client, namespace: &str, written: &Written, ru
     Ok(taken)
 }
 
+/// How long the API server takes to apply a ConfigMap of one short text, in milliseconds, `runs` times.
+///
+/// # Errors
+/// Where the API server refuses.
+pub async fn small_applies(client: &Client, namespace: &str, runs: usize) -> anyhow::Result<Sample> {
+    let api = Api::<ConfigMap>::namespaced(client.clone(), namespace);
+    let mut taken = Sample::default();
+    for run in 0..runs {
+        let map = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "noted" },
+            "data": { "requests": format!("{run}") },
+        });
+        let sent = Instant::now();
+        api.patch("noted", &PatchParams::apply("bare").force(), &Patch::Apply(&map)).await?;
+        taken.add_time(sent.elapsed());
+    }
+    Ok(taken)
+}
+
 /// How long a bare client takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Bulk {
@@ -111,10 +130,13 @@ pub struct Bulk {
     pub policies: Duration,
     /// For these, ConfigMaps and status.
     pub everything: Duration,
+    /// For another apply of the policies, each with a port less.
+    pub applied: Duration,
 }
 
 /// How long a bare client takes to write what was written for each of `names`: first the policies, then the ConfigMaps,
-/// then a status and an event each on `resources`, as many at a time as the operator has in flight.
+/// then a status and an event each on `resources`, as many at a time as the operator has in flight; and how long to change
+/// the policies after that.
 ///
 /// # Errors
 /// Where the API server refuses.
@@ -151,7 +173,31 @@ pub async fn bulk(
         }
     }))
     .await?;
-    Ok(Bulk { policies, everything: started.elapsed() })
+    let everything = started.elapsed();
+    let started = Instant::now();
+    apply_each(client, namespace, &written.policies, names).await?;
+    Ok(Bulk { policies, everything, applied: started.elapsed() })
+}
+
+/// Applies the policies anew, each with other ports than before.
+async fn apply_each(
+    client: &Client,
+    namespace: &str,
+    policies: &[NetworkPolicy],
+    names: &[String],
+) -> anyhow::Result<()> {
+    let api = Api::<NetworkPolicy>::namespaced(client.clone(), namespace);
+    let mut policies = policies.to_vec();
+    for rule in policies.iter_mut().filter_map(|policy| policy.spec.as_mut()?.egress.as_mut()).flatten() {
+        rule.ports = Some(vec![serde_json::from_value(json!({ "port": 8443, "protocol": "TCP" }))?]);
+    }
+    let pairs = names.iter().flat_map(|name| policies.iter().enumerate().map(move |pair| (name, pair)));
+    all(pairs.map(|(name, (index, policy))| {
+        let (mut policy, api, name) = (policy.clone(), api.clone(), format!("{name}-bare-{index}"));
+        bare(&mut policy, &name, namespace);
+        async move { Ok(api.patch(&name, &PatchParams::apply("bare").force(), &Patch::Apply(&policy)).await.map(drop)?) }
+    }))
+    .await
 }
 
 async fn create_each<K>(client: &Client, namespace: &str, objects: &[K], names: &[String]) -> anyhow::Result<()>

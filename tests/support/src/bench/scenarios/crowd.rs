@@ -75,6 +75,7 @@ async fn once(stage: &Stage, measured: &mut Measured, count: usize, quiet: Durat
         let written = Written::read(&stage.client, namespace, &stage.resources(namespace), "known").await?;
         let floor = floor::bulk(&stage.client, namespace, &written, &stage.resources(namespace), &names).await?;
         measured.add("floor_policies_s", seconds(floor.policies));
+        measured.add("floor_applied_s", seconds(floor.applied));
         measured.add("floor_s", seconds(created + floor.everything));
         let everything = measured.of("everything_s").last();
         measured.add("floor_ratio", everything / seconds(created + floor.everything));
@@ -223,14 +224,15 @@ fn told(report: &mut Report, measured: &Measured, count: usize, own: bool) {
     report.note(
         &format!("list changed → policies of {count} resources of one customer updated"),
         format!(
-            "{:.2} s, {:.2} policy writes each; ConfigMaps after {:.2} s",
+            "{:.2} s, {:.2} policy writes each; ConfigMaps after {:.2} s; a bare client applies the policies in {:.2} s",
             of("new_list_s"),
             of("new_list_policy_writes_each"),
-            of("new_list_config_maps_s")
+            of("new_list_config_maps_s"),
+            of("floor_applied_s")
         ),
         "10 s for 1,000; one write each",
         Some(of("new_list_s").median() <= 10.0 && of("new_list_policy_writes_each").median() < 1.005),
-        &values(&["new_list_s", "new_list_policy_writes_each", "new_list_config_maps_s"]),
+        &values(&["new_list_s", "new_list_policy_writes_each", "new_list_config_maps_s", "floor_applied_s"]),
     );
     report.note(
         &format!("start → ready with {count} resources, all policies in place; writes and requests in the 15 s after"),
