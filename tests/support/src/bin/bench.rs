@@ -40,7 +40,7 @@ const QUICK: Extent = Extent {
 const FULL: Extent = Extent {
     runs: 100,
     answers: 40,
-    crowds: &[(100, 3), (1000, 1)],
+    crowds: &[(100, 3), (1000, 3)],
     quiet: Duration::from_secs(60),
     growth: &[100, 300, 1000, 3000, 10_000],
     names_of_large: 20,
