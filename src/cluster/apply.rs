@@ -9,7 +9,7 @@ use super::owned::{self, Kind, ObjectKey, Observed, OwnedObjects};
 use super::prepared::{Body, Desired};
 use crate::crd::{ADOPT_ANNOTATION, FIELD_MANAGER};
 use crate::subscriber::Subscriber;
-use axum::http::header::{ACCEPT, HeaderValue};
+use http::header::{ACCEPT, HeaderValue};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -75,6 +75,9 @@ pub enum Done {
     Created,
     /// An object that was there is as it should be, or gone.
     Changed,
+    /// The write was taken and changed nothing, though the object differs from what was sent: something between, such as
+    /// admission, makes it what it is.
+    Ineffective,
 }
 
 /// Writes objects of resources.
@@ -124,8 +127,8 @@ impl Writer {
                 Kind::ConfigMap => self.create::<ConfigMap>(owner, key, desired).await,
             },
             Change::Update(key, desired, was) => match key.kind {
-                Kind::Policy => self.update::<NetworkPolicy>(key, desired, was).await.map(changed),
-                Kind::ConfigMap => self.update::<ConfigMap>(key, desired, was).await.map(changed),
+                Kind::Policy => self.update::<NetworkPolicy>(key, desired, was).await,
+                Kind::ConfigMap => self.update::<ConfigMap>(key, desired, was).await,
             },
             Change::Delete(key, was) => match key.kind {
                 Kind::Policy => self.delete::<NetworkPolicy>(key, was).await.map(changed),
@@ -208,7 +211,7 @@ impl Writer {
                 self.owned.observe(key.clone(), owned::fold_answer(&created, desired));
                 Ok(Done::Created)
             }
-            Err(WriteError::Changed(_)) => self.take_over::<K>(owner, key, desired).await.map(|()| Done::Changed),
+            Err(WriteError::Changed(_)) => self.take_over::<K>(owner, key, desired).await,
             Err(error) => Err(error),
         }
     }
@@ -220,7 +223,7 @@ impl Writer {
         owner: &OwnerIdentity,
         key: &ObjectKey,
         desired: &Desired,
-    ) -> Result<(), WriteError> {
+    ) -> Result<Done, WriteError> {
         let Some(found) = self.call(key, self.api::<K>(key).get_metadata_opt(&key.name)).await? else {
             return Err(WriteError::Changed(key.clone()));
         };
@@ -237,7 +240,12 @@ impl Writer {
     }
 
     /// A forced apply that names uid and resourceVersion: refused where the object is another, or newer.
-    async fn update<K: Owned>(&self, key: &ObjectKey, desired: &Desired, was: &Precondition) -> Result<(), WriteError> {
+    async fn update<K: Owned>(
+        &self,
+        key: &ObjectKey,
+        desired: &Desired,
+        was: &Precondition,
+    ) -> Result<Done, WriteError> {
         let metadata = ObjectMeta {
             uid: Some(was.uid.to_string()),
             resource_version: Some(was.resource_version.to_string()),
@@ -246,8 +254,11 @@ impl Writer {
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(K::sent(&metadata, &desired.body));
         let applied = self.call(key, self.api::<K>(key).patch_metadata(&key.name, &parameters, &patch)).await?;
-        self.owned.observe(key.clone(), owned::fold_answer(&applied.metadata, desired));
-        Ok(())
+        let answer = owned::fold_answer(&applied.metadata, desired);
+        // An apply that changes nothing leaves the version as it is.
+        let done = if answer.resource_version == was.resource_version { Done::Ineffective } else { Done::Changed };
+        self.owned.observe(key.clone(), answer);
+        Ok(done)
     }
 
     async fn delete<K: Owned>(&self, key: &ObjectKey, was: &Precondition) -> Result<(), WriteError> {

@@ -83,9 +83,10 @@ pub(super) async fn apply(
     if later {
         changes.writes.retain(is_policy);
     }
-    if let Err(error) = carry_out(subject, context, activates, &changes).await {
-        return failed(error);
-    }
+    let ineffective = match carry_out(subject, context, activates, &changes).await {
+        Ok(ineffective) => ineffective,
+        Err(error) => return failed(error),
+    };
     remember_written(state, &changes);
     context.names.allowed(addresses);
     let told = tell_applied(subject, context, state, plan, &changes, allowlist);
@@ -98,6 +99,11 @@ pub(super) async fn apply(
     ended.wrote = !changes.writes.is_empty();
     ended.told = told.filter(|_| !activates);
     ended.later = later;
+    if let Some(key) = ineffective.first() {
+        ended.problems = ineffective.iter().map(altered).collect();
+        ended.again = Some(CONFLICT_RETRY);
+        ended.outcome = Outcome::Conflict(altered(key).message);
+    }
     if let Some(again) = left {
         let now = context.clock.instant();
         ended.problems = state.contention.contested(now).map(|(key, manager)| contested(key, manager)).collect();
@@ -175,11 +181,19 @@ fn leave_contested(context: &Context, state: &mut State, changes: &mut Changes) 
     again
 }
 
+fn altered(key: &ObjectKey) -> Problem {
+    let (kind, name) = (key.kind.as_str(), &key.name);
+    let message = format!(
+        "{kind} {name} stays other than it is written: look for an admission webhook or policy that alters it, and exempt it"
+    );
+    Problem::new(ProblemKind::Conflict, &**name, None, message)
+}
+
 fn contested(key: &ObjectKey, manager: &str) -> Problem {
     let (kind, name) = (key.kind.as_str(), &key.name);
     let message = match manager {
         UNNAMED => format!(
-            "somebody keeps deleting {kind} {name}, or fields of it; look for a controller or a pipeline that does, and stop it"
+            "somebody keeps deleting {kind} {name}, or fields of it; look for a controller, a pipeline or admission that does, and stop it"
         ),
         manager => format!(
             "the field manager {manager} keeps changing {kind} {name}; stop it, or take the object out of its reach"
@@ -189,22 +203,24 @@ fn contested(key: &ObjectKey, manager: &str) -> Problem {
 }
 
 /// Carries the writes out in their order. Where a resource has several first policies, they are dry-run together before
-/// any is written, and taken back together where one is refused after all: both directions appear, or none.
+/// any is written, and taken back together where one is refused after all: both directions appear, or none. Returns the
+/// objects that differ still.
 async fn carry_out(
     subject: &Subject<'_>,
     context: &Context,
     activates: bool,
     changes: &Changes,
-) -> Result<(), WriteError> {
+) -> Result<Vec<ObjectKey>, WriteError> {
     let first: Vec<_> = changes.writes.iter().filter_map(first_policy).collect();
     if activates && first.len() > 1 {
         let asked = first.into_iter().map(|(key, desired)| context.writer.dry_run(key, desired));
         futures::future::try_join_all(asked).await?;
     }
-    let mut written = Vec::new();
+    let (mut written, mut ineffective) = (Vec::new(), Vec::new());
     for change in &changes.writes {
         match context.writer.carry_out(&subject.identity, change).await {
             Ok(Done::Created) if change.key().kind == Kind::Policy => written.push(change.key().clone()),
+            Ok(Done::Ineffective) => ineffective.push(change.key().clone()),
             // One that was there already, unseen by the watch, isolated its pods before: it stays.
             Ok(_) => {}
             Err(error) => {
@@ -216,7 +232,7 @@ async fn carry_out(
             }
         }
     }
-    Ok(())
+    Ok(ineffective)
 }
 
 fn first_policy(change: &Change) -> Option<(&ObjectKey, &Desired)> {

@@ -192,6 +192,11 @@ faults! {
         "The policy before it stays; `Ready=False`, `ApplyFailed`, `Stalled`, with the denial's words",
         "The next try after the back-off"
     }
+    objects::admission_alters within 90 s {
+        "Admission makes something else of our policies",
+        "It is written again, once a minute at most; `Ready=False`, `Conflict`, naming it",
+        "Within a minute, or at once with any change"
+    }
     objects::webhook_denies within 60 s {
         "An admission webhook denies our policies, then does not answer at all",
         "The policy before it stays; `Ready=False`, `ApplyFailed`, `Stalled`, with the webhook's words; where it does not answer, with the API server's",

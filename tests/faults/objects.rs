@@ -4,6 +4,7 @@ use super::common::eventually;
 use super::matrix::Row;
 use super::trial::{Closed, RESOURCE, Trial, seconds};
 use citrix_allowlist::reason::Reason;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use std::time::Duration;
@@ -148,6 +149,57 @@ pub async fn admission_denies(row: &Row) -> Closed {
     trial.close(row).await
 }
 
+/// Admission makes something else of what is sent: what the operator learns from the watch, since the answer to a write
+/// brings metadata only.
+pub async fn admission_alters(row: &Row) -> Closed {
+    let mut trial = Trial::begin().await;
+    let namespace = trial.namespace.name().to_owned();
+    let name = format!("alter-{namespace}");
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy", "metadata": { "name": name },
+        "spec": {
+            "failurePolicy": "Fail", "reinvocationPolicy": "Never",
+            "matchConstraints": { "resourceRules": [{ "apiGroups": ["networking.k8s.io"], "apiVersions": ["v1"],
+                "operations": ["CREATE", "UPDATE"], "resources": ["networkpolicies"] }] },
+            "mutations": [{ "patchType": "JSONPatch", "jsonPatch": { "expression":
+                "[JSONPatch{op: \"replace\", path: \"/spec/podSelector\", value: Object.spec.podSelector{matchLabels: {\"altered\": \"yes\"}}}]" } }],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicyBinding", "metadata": { "name": name },
+        "spec": { "policyName": name,
+            "matchResources": { "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": namespace } } } },
+    });
+    trial.cluster.apply(&policy.to_string()).await.expect("an admission policy");
+    trial.cluster.apply(&binding.to_string()).await.expect("a binding");
+    let altered = |policy: &NetworkPolicy| {
+        let selector = policy.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref());
+        selector
+            .and_then(|selector| selector.match_labels.as_ref())
+            .is_some_and(|labels| labels.contains_key("altered"))
+    };
+    let in_force = eventually(Duration::from_secs(20), async || {
+        let label = Patch::Merge(json!({ "metadata": { "labels": { "probe": "x" } } }));
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        trial.policies().patch(EGRESS, &dry, &label).await.is_ok_and(|policy| altered(&policy)).then_some(())
+    });
+    in_force.await.expect("it is in force");
+    trial.fault();
+    trial.advance().await;
+    let message = trial.says("Ready", "False", Reason::Conflict.as_str()).await;
+    assert!(message.contains("NetworkPolicy daas-egress stays other than it is written"), "{message}");
+    // And not fought over, once the new addresses are written too.
+    seconds(3).await;
+    let version = trial.policies().get(EGRESS).await.expect("the policy").metadata.resource_version;
+    seconds(5).await;
+    let policy = trial.policies().get(EGRESS).await.expect("the policy");
+    assert!(altered(&policy));
+    assert_eq!(policy.metadata.resource_version, version);
+    trial.cluster.kubectl(&["delete", "mutatingadmissionpolicybinding", &name]).await.expect("deleted");
+    trial.cluster.kubectl(&["delete", "mutatingadmissionpolicy", &name]).await.expect("deleted");
+    trial.close(row).await
+}
+
 /// Waits until admission refuses changes of the policy, which takes effect some time after it was asked to.
 async fn changes_are_refused(trial: &Trial, within: Duration) {
     let in_force = eventually(within, async || {
@@ -191,8 +243,7 @@ pub async fn namespace_terminating(row: &Row) -> Closed {
     trial.recorder.may_be_absent(false);
     let manifest = trial.manifest().replace(trial.namespace.name(), doomed.name());
     trial.cluster.apply(&manifest).await.expect("a resource");
-    let policies =
-        kube::Api::<k8s_openapi::api::networking::v1::NetworkPolicy>::namespaced(trial.client.clone(), &doomed);
+    let policies = kube::Api::<NetworkPolicy>::namespaced(trial.client.clone(), &doomed);
     eventually(Duration::from_secs(20), async || policies.get_opt(EGRESS).await.ok()?).await.expect("a policy");
     // Something that holds the namespace up, so that it is terminating for a while.
     let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "holds", "namespace": doomed.name(), "finalizers": ["example.com/hold"] } });
