@@ -4,8 +4,9 @@ mod heritage;
 
 use super::changes::{Change, Precondition};
 use super::client::{CallError, deadline};
+use super::key::{Kind, ObjectKey};
 use super::lease::Leadership;
-use super::owned::{self, Kind, ObjectKey, Observed, OwnedObjects};
+use super::owned::{self, Observed, OwnedObjects};
 use super::prepared::{Body, Desired};
 use crate::crd::{ADOPT_ANNOTATION, FIELD_MANAGER};
 use crate::subscriber::Subscriber;

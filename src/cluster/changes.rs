@@ -1,7 +1,8 @@
 //! What to write, decided from what should be and what is. Pure.
 
 use super::digest::Digest;
-use super::owned::{ObjectKey, Observed};
+use super::key::ObjectKey;
+use super::owned::Observed;
 use super::prepared::Desired;
 use kube::core::ObjectMeta;
 use std::collections::BTreeMap;

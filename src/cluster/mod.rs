@@ -6,6 +6,7 @@ pub mod client;
 pub mod digest;
 pub mod events;
 pub mod facts;
+pub mod key;
 pub mod lease;
 pub mod owned;
 pub mod pod;

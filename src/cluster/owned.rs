@@ -1,6 +1,7 @@
 //! The objects the operator keeps, as the cluster holds them: watched, and folded to what decisions need.
 
 use super::digest::{self, Digest};
+use super::key::{Kind, ObjectKey};
 use super::prepared::Desired;
 use crate::crd::{CitrixAllowlist, FIELD_MANAGER};
 use crate::net::{Direction, DomainName, PortSet};
@@ -16,37 +17,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
-
-/// The kinds of object the operator keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// A NetworkPolicy.
-    Policy,
-    /// The ConfigMap with CIDRs and names.
-    ConfigMap,
-}
-
-impl Kind {
-    /// The kind as Kubernetes writes it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Policy => "NetworkPolicy",
-            Self::ConfigMap => "ConfigMap",
-        }
-    }
-}
-
-/// An object by kind, namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectKey {
-    /// Its kind.
-    pub kind: Kind,
-    /// Its namespace.
-    pub namespace: Arc<str>,
-    /// Its name.
-    pub name: Arc<str>,
-}
 
 /// One object as the cluster holds it, folded.
 #[derive(Clone, Debug, PartialEq)]

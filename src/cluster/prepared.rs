@@ -2,7 +2,7 @@
 //! resources whose objects say the same: a thousand mostly do, and only their metadata is each one's own. Pure.
 
 use super::digest::{self, Digest};
-use super::owned::{Kind, ObjectKey};
+use super::key::{Kind, ObjectKey};
 use crate::render::network_policy::PolicyContent;
 use crate::render::{self, Content, Owner, Remarks, config_map};
 use k8s_openapi::api::networking::v1::NetworkPolicySpec;

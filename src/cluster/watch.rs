@@ -1,7 +1,8 @@
 //! Watches over what the operator acts on and what it keeps. They run on standbys too, so that a new leader starts from
 //! caches that are warm.
 
-use super::owned::{self, Kind, ObjectKey, Observed, OwnedObjects};
+use super::key::{Kind, ObjectKey};
+use super::owned::{self, Observed, OwnedObjects};
 use super::scope::Scope;
 use crate::crd::{CitrixAllowlist, FIELD_MANAGER, MANAGED_BY_LABEL, REFRESH_ANNOTATION};
 use crate::subscriber::{Subscriber, Waker};

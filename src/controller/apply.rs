@@ -6,7 +6,7 @@ use super::subject::Subject;
 use super::{Context, Error};
 use crate::cluster::apply::{Done, WriteError};
 use crate::cluster::changes::{self, Change, Changes, Precondition};
-use crate::cluster::owned::{Kind, ObjectKey};
+use crate::cluster::key::{Kind, ObjectKey};
 use crate::cluster::prepared::Desired;
 use crate::crd::{Problem, ProblemKind, WouldApply};
 use crate::feed::Allowlist;

@@ -1,6 +1,6 @@
 //! Somebody else keeps changing what is ours: undone a few times, then backed off from and reported. Pure.
 
-use crate::cluster::owned::ObjectKey;
+use crate::cluster::key::ObjectKey;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -92,7 +92,7 @@ impl Contention {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::owned::Kind;
+    use crate::cluster::key::Kind;
 
     #[test]
     fn a_slip_is_undone_and_a_war_is_not_fought() {

@@ -2,7 +2,7 @@
 
 use super::contention::Contention;
 use crate::cluster::digest::Digest;
-use crate::cluster::owned::ObjectKey;
+use crate::cluster::key::ObjectKey;
 use crate::crd::CitrixAllowlistStatus;
 use crate::feed::{Allowlist, FeedView};
 use crate::names::{AnsweredTime, Memory};

@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::subject::Subject;
-use crate::cluster::owned::{Kind, ObjectKey};
+use crate::cluster::key::{Kind, ObjectKey};
 use crate::cluster::pods::{ListError, SelectedPods};
 use crate::cluster::prepared::Desired;
 use crate::crd::{DirectionChoice, Mode, Problem, ProblemKind, WouldApply};

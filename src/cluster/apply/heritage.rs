@@ -2,7 +2,8 @@
 //! removed and installed again, a backup restored, a resource deleted and made anew at once.
 
 use super::{Owned, OwnerIdentity, WriteError, Writer};
-use crate::cluster::owned::{self, Kind, ObjectKey};
+use crate::cluster::key::{Kind, ObjectKey};
+use crate::cluster::owned;
 use crate::crd::{CitrixAllowlist, FIELD_MANAGER};
 use crate::render;
 use k8s_openapi::api::core::v1::ConfigMap;
