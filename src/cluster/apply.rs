@@ -212,7 +212,7 @@ impl Writer {
                 self.owned.observe(key.clone(), owned::fold_answer(&created, desired));
                 Ok(Done::Created)
             }
-            Err(WriteError::Changed(_)) => self.take_over::<K>(owner, key, desired).await,
+            Err(WriteError::Changed(_)) => self.take_over::<K>(owner, key, desired).await.map(|()| Done::Changed),
             Err(error) => Err(error),
         }
     }
@@ -224,7 +224,7 @@ impl Writer {
         owner: &OwnerIdentity,
         key: &ObjectKey,
         desired: &Desired,
-    ) -> Result<Done, WriteError> {
+    ) -> Result<(), WriteError> {
         let Some(found) = self.call(key, self.api::<K>(key).get_metadata_opt(&key.name)).await? else {
             return Err(WriteError::Changed(key.clone()));
         };
@@ -237,7 +237,8 @@ impl Writer {
         if !(ours || handed_over && free) {
             return Err(WriteError::NotOurs(key.clone()));
         }
-        self.update::<K>(key, desired, &Precondition::from(found.meta())).await
+        // What it says was not looked at: where this changes nothing, it is as it should be.
+        self.update::<K>(key, desired, &Precondition::from(found.meta())).await.map(drop)
     }
 
     /// A forced apply that names uid and resourceVersion: refused where the object is another, or newer.
@@ -256,7 +257,7 @@ impl Writer {
         let patch = Patch::Apply(K::sent(&metadata, &desired.body));
         let applied = self.call(key, self.api::<K>(key).patch_metadata(&key.name, &parameters, &patch)).await?;
         let answer = owned::fold_answer(&applied.metadata, desired);
-        // An apply that changes nothing leaves the version as it is.
+        // An apply that changes nothing leaves the version as it is; decided on was that the object differs.
         let done = if answer.resource_version == was.resource_version { Done::Ineffective } else { Done::Changed };
         self.owned.observe(key.clone(), answer);
         Ok(done)
