@@ -90,6 +90,8 @@ struct UnderWay {
     looking: Looking,
     /// Whether another turn follows: what it was requested for came too late for this one.
     again: bool,
+    /// Whether it was requested before this one looked: that is met, unless this one ends without a look.
+    meets: bool,
 }
 
 impl<K> Default for Queue<K> {
@@ -102,7 +104,9 @@ impl<K: Clone + Eq + Hash + Send + 'static> Queue<K> {
     /// Takes in a request; returns the resource where its turn can begin at once.
     fn requested(&mut self, key: K) -> Option<K> {
         if let Some(turn) = self.under_way.get_mut(&key) {
-            turn.again |= turn.looking.has_begun();
+            let too_late = turn.looking.has_begun();
+            turn.again |= too_late;
+            turn.meets |= !too_late;
             return None;
         }
         if let Some(due) = self.due.remove(&key) {
@@ -112,12 +116,13 @@ impl<K: Clone + Eq + Hash + Send + 'static> Queue<K> {
     }
 
     fn begin(&mut self, key: K, looking: Looking, turn: impl Future<Output = Again> + Send + 'static) {
-        self.under_way.insert(key.clone(), UnderWay { looking, again: false });
+        self.under_way.insert(key.clone(), UnderWay { looking, again: false, meets: false });
         self.turns.spawn(async move { (key, turn.await) });
     }
 
     fn ended(&mut self, key: K, again: Again) -> Option<K> {
-        if self.under_way.remove(&key).is_some_and(|turn| turn.again) {
+        let is_wanted = |turn: UnderWay| turn.again || turn.meets && !turn.looking.has_begun();
+        if self.under_way.remove(&key).is_some_and(is_wanted) {
             return Some(key);
         }
         let wait = again?;
@@ -209,6 +214,21 @@ mod tests {
         sleep(2 * SECOND).await;
         let first = [("a", "begins", 1), ("b", "begins", 1), ("a", "ends", 11), ("b", "ends", 11)];
         assert_eq!(bench.finished().await, [&first[..], &[("a", "begins", 12), ("a", "ends", 22)]].concat());
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_ends_without_a_look_meets_no_request() {
+        let mut queue: Queue<&str> = Queue::default();
+        for looks in [false, true] {
+            assert_eq!(queue.requested("a"), Some("a"));
+            let looking = Looking::default();
+            queue.begin("a", looking.clone(), async { None });
+            assert_eq!(queue.requested("a"), None);
+            if looks {
+                looking.begin();
+            }
+            assert_eq!(queue.ended("a", None), (!looks).then_some("a"), "{looks}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
