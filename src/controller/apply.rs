@@ -106,9 +106,12 @@ pub(super) async fn apply(
     }
     if let Some(again) = left {
         let now = context.clock.instant();
-        ended.problems = state.contention.contested(now).map(|(key, manager)| contested(key, manager)).collect();
-        ended.again = Some(again.saturating_duration_since(now));
-        let message = ended.problems.first().map(|problem| problem.message.clone()).unwrap_or_default();
+        let contested: Vec<_> = state.contention.contested(now).map(|(key, manager)| contested(key, manager)).collect();
+        let left = Some(again.saturating_duration_since(now));
+        ended.again = [ended.again, left].into_iter().flatten().min();
+        let message = contested.first().map(|problem| problem.message.clone()).unwrap_or_default();
+        // Beside those that stay other than they are written.
+        ended.problems.extend(contested);
         ended.outcome = Outcome::Conflict(message);
     }
     ended

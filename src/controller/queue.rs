@@ -20,18 +20,22 @@ pub(super) type Again = Option<Duration>;
 /// unchanged.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Whether a turn looks at its resource by now, or waits still for its place among others: what is requested before it
-/// looks, it finds.
+/// Whether something was requested that a turn under way has not met: what is requested while it waits for its place
+/// among others, it finds when it looks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Looking(Arc<AtomicBool>);
 
 impl Looking {
-    /// To be called before anything is read that a request may be about.
+    /// To be called before anything is read that a request may be about: those so far are met.
     pub(super) fn begin(&self) {
+        self.0.swap(false, Ordering::SeqCst);
+    }
+
+    fn request(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    fn has_begun(&self) -> bool {
+    fn is_wanted(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
@@ -80,18 +84,10 @@ fn outcome<K: 'static>(ended: Result<(K, Again), JoinError>) -> (K, Again) {
 #[derive(Debug)]
 struct Queue<K> {
     turns: JoinSet<(K, Again)>,
-    under_way: HashMap<K, UnderWay>,
+    /// Whose turn is under way; another follows where a request came too late for it.
+    under_way: HashMap<K, Looking>,
     later: DelayQueue<K>,
     due: HashMap<K, delay_queue::Key>,
-}
-
-#[derive(Debug)]
-struct UnderWay {
-    looking: Looking,
-    /// Whether another turn follows: what it was requested for came too late for this one.
-    again: bool,
-    /// Whether it was requested before this one looked: that is met, unless this one ends without a look.
-    meets: bool,
 }
 
 impl<K> Default for Queue<K> {
@@ -103,10 +99,8 @@ impl<K> Default for Queue<K> {
 impl<K: Clone + Eq + Hash + Send + 'static> Queue<K> {
     /// Takes in a request; returns the resource where its turn can begin at once.
     fn requested(&mut self, key: K) -> Option<K> {
-        if let Some(turn) = self.under_way.get_mut(&key) {
-            let too_late = turn.looking.has_begun();
-            turn.again |= too_late;
-            turn.meets |= !too_late;
+        if let Some(looking) = self.under_way.get(&key) {
+            looking.request();
             return None;
         }
         if let Some(due) = self.due.remove(&key) {
@@ -116,13 +110,12 @@ impl<K: Clone + Eq + Hash + Send + 'static> Queue<K> {
     }
 
     fn begin(&mut self, key: K, looking: Looking, turn: impl Future<Output = Again> + Send + 'static) {
-        self.under_way.insert(key.clone(), UnderWay { looking, again: false, meets: false });
+        self.under_way.insert(key.clone(), looking);
         self.turns.spawn(async move { (key, turn.await) });
     }
 
     fn ended(&mut self, key: K, again: Again) -> Option<K> {
-        let is_wanted = |turn: UnderWay| turn.again || turn.meets && !turn.looking.has_begun();
-        if self.under_way.remove(&key).is_some_and(is_wanted) {
+        if self.under_way.remove(&key).is_some_and(|looking| looking.is_wanted()) {
             return Some(key);
         }
         let wait = again?;
