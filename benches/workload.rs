@@ -7,6 +7,7 @@ use citrix_allowlist::feed::document::{self, Reading};
 use citrix_allowlist::guard::{Guard, GuardSettings};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState};
 use citrix_allowlist::net::canonical_set;
+use citrix_allowlist::plan::keep::Selected;
 use citrix_allowlist::plan::{self, Inherited, Plan, Selection};
 use citrix_allowlist::render::{self, Content, Limits, Owner, PreviousLayout};
 use ipnet::IpNet;
@@ -150,7 +151,8 @@ impl Workload {
     /// One owner's objects made ready, and what they are compared with the cluster by.
     pub fn compare(&self) {
         use citrix_allowlist::cluster::prepared::Prepared;
-        let owner = Owner { namespace: "web".into(), name: "daas".into(), uid: Some("1".into()) };
+        let selected = Selected::by(&self.spec);
+        let owner = Owner { namespace: "web".into(), name: "daas".into(), uid: Some("1".into()), selected };
         for (_, desired) in Prepared::of(self.content.clone(), None).desired(&"web".into(), &owner) {
             std::hint::black_box(desired.digest());
         }

@@ -126,6 +126,10 @@ pub const fn reason(reason: Reason) -> Text {
             "The spec matches nothing of the list, and a policy that allows nothing would cut everything.",
             "Compare spec.services, geo and direction with the list; `render --summary` shows what matches.",
         ),
+        Reason::LastPolicyKept => text(
+            "Nothing is left to allow in a direction: the vendor, DNS or the cluster changed, and the spec did not. The last policy stays as it was applied, since without it the selected pods would be open.",
+            "See the problem of that policy. Select what the list has now, or let the policy go: delete the resource, set mode: Audit, or take the direction out of spec.direction.",
+        ),
         Reason::InvalidSpec => text(
             "The spec cannot be acted on, though its schema is right.",
             "Correct the field that the message names.",

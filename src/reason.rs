@@ -37,6 +37,8 @@ pub enum Reason {
     WildcardsUnenforceable,
     /// The spec matches nothing of the list, so that no policy can be written.
     NoMatch,
+    /// Nothing is left to allow in a direction, and its policies stay: only the user's word takes them away.
+    LastPolicyKept,
     /// The spec cannot be acted on: a label selector Kubernetes refuses.
     InvalidSpec,
     /// The namespace is protected, or the selector matches the operator's own pods.
@@ -53,7 +55,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Applied,
         Self::Audit,
         Self::Suspended,
@@ -70,6 +72,7 @@ impl Reason {
         Self::Unresolved,
         Self::WildcardsUnenforceable,
         Self::NoMatch,
+        Self::LastPolicyKept,
         Self::InvalidSpec,
         Self::Protected,
         Self::Conflict,
@@ -118,6 +121,7 @@ impl Reason {
             Self::Unresolved => "Unresolved",
             Self::WildcardsUnenforceable => "WildcardsUnenforceable",
             Self::NoMatch => "NoMatch",
+            Self::LastPolicyKept => "LastPolicyKept",
             Self::InvalidSpec => "InvalidSpec",
             Self::Protected => "Protected",
             Self::Conflict => "Conflict",

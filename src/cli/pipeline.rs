@@ -5,8 +5,8 @@ use crate::facts::ClusterFacts;
 use crate::feed::Allowlist;
 use crate::guard::Guard;
 use crate::names::{Addresses, NameState};
-use crate::net::Direction;
-use crate::plan::{self, Absence, Inherited, Plan, Selection};
+use crate::plan::keep::Selected;
+use crate::plan::{self, Inherited, Plan, Selection};
 use crate::render::{self, Limits, Objects, Owner, PreviousLayout};
 use kube::ResourceExt as _;
 
@@ -91,8 +91,12 @@ pub fn compute<'a>(
         inherited: &Inherited::default(),
         declared_ports: None,
     });
-    let owner =
-        Owner { name: resource.name_any(), namespace: resource.namespace().unwrap_or_default(), uid: resource.uid() };
+    let owner = Owner {
+        name: resource.name_any(),
+        namespace: resource.namespace().unwrap_or_default(),
+        uid: resource.uid(),
+        selected: Selected::by(&resource.spec),
+    };
     let layout = PreviousLayout::of(applied, &owner.name);
     let mut objects = render::objects(&owner, &resource.spec, &plan, &surroundings.limits, &layout);
     if resource.namespace().is_none() {
@@ -113,12 +117,6 @@ impl Computed {
             objects.policies.clear();
         }
         objects
-    }
-
-    /// Whether a direction keeps the policies it has, because the vendor or DNS failed.
-    #[must_use]
-    pub fn keeps(&self, direction: Direction) -> bool {
-        self.plan.absence(direction).is_some_and(Absence::is_failure)
     }
 
     /// The counts for status.

@@ -11,7 +11,7 @@ use super::surroundings::SurroundingArguments;
 use super::validate::Validator;
 use crate::crd::CitrixAllowlist;
 use crate::feed::Allowlist;
-use crate::net::{Direction, DomainName};
+use crate::net::DomainName;
 use anyhow::Context as _;
 use clap::Args;
 use std::fmt::Write as _;
@@ -169,9 +169,13 @@ fn fit_to_replace(read: &Read, worked: &Worked) -> anyhow::Result<()> {
             "{name}: {count} {names} got no answer, {first} for one: the list would lose addresses that are in use; try again, or see --dns-server and --hosts"
         );
     }
-    if let Some(direction) = Direction::ALL.into_iter().find(|direction| worked.computed.keeps(*direction)) {
+    if let Some((direction, absence)) = worked.computed.plan.absences.first() {
+        let why = match absence.is_failure() {
+            true => "by the vendor's failure or DNS's",
+            false => "since the spec matches nothing of the list",
+        };
         anyhow::bail!(
-            "{name}: nothing {direction} could be opened, by the vendor's failure or DNS's: the controller keeps what is applied, which a ResourceList cannot say; leave the resource out, or see --feed and --hosts"
+            "{name}: nothing {direction} could be opened, {why}: the controller keeps what is applied, which a ResourceList cannot say; leave the resource out, take {direction} out of spec.direction, or see --feed and --hosts"
         );
     }
     Ok(())

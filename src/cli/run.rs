@@ -13,9 +13,10 @@ use crate::cluster::owned::OwnedObjects;
 use crate::cluster::pod::Pod;
 use crate::cluster::pods::PodLister;
 use crate::cluster::report::StatusWriter;
+use crate::cluster::resources::{self, ResourceStore};
 use crate::cluster::saved_lists::SavedLists;
 use crate::cluster::scope::Scope;
-use crate::cluster::watch as cluster_watch;
+use crate::cluster::watch::keep_owned;
 use crate::controller::{self, Context, Inputs, OwnPod, Settings};
 use crate::facts::ClusterFacts;
 use crate::feed::{ClientSettings, Feeds, HttpClient};
@@ -115,7 +116,9 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         guard: arguments.guard.settings(),
         concurrency: arguments.cluster.concurrency.into(),
     };
+    let resources = Arc::new(ResourceStore::default());
     let context = Context::new(
+        Arc::clone(&resources),
         feeds.clone(),
         names.clone(),
         Arc::clone(&owned),
@@ -129,10 +132,7 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     let context = Arc::new(context);
 
     let scope = Scope::of(arguments.cluster.watch_namespace.clone());
-    let (store, store_writer) = kube::runtime::reflector::store();
-    let (resources_synced, resources_listed) = watch::channel(false);
-    let changes = cluster_watch::resources(&client, &scope, store_writer, resources_synced);
-    let (owned_synced, owned_listed) = watch::channel(false);
+    let changes = resources::follow(&client, &scope, Arc::clone(&resources));
     // Outside a cluster the machine's resolv.conf is not what pods are given.
     let resolv_conf =
         if in_cluster { nameservers(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default()) } else { vec![] };
@@ -168,12 +168,12 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     let server = tokio::spawn(server.run(content, serving.clone()));
     helpers.spawn(ask_servers(names.clone(), facts.receiver(), resolv_conf, arguments.names.dns_server.clone()));
     helpers.spawn(warnings.publish(reporter, reference));
-    helpers.spawn(tell_readiness(health.clone(), "resources", resources_listed));
-    helpers.spawn(tell_readiness(health.clone(), "objects", owned_listed.clone()));
+    helpers.spawn(tell_readiness(health.clone(), "resources", resources.listed()));
+    helpers.spawn(tell_readiness(health.clone(), "objects", owned.listed()));
     helpers.spawn(tell_readiness(health.clone(), "cluster facts", facts.completion()));
     // These never end by themselves: where one does, the process is of no more use.
     let mut vital = JoinSet::new();
-    vital.spawn(cluster_watch::keep_owned(client.clone(), scope, owned, waker, owned_synced));
+    vital.spawn(keep_owned(client.clone(), scope, owned, waker));
     vital.spawn({
         let (feeds, leading) = (feeds, leadership.receiver());
         async move { feeds.run(leading).await }
@@ -184,24 +184,26 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     });
 
     let inputs = Inputs {
-        store,
         changes,
         woken,
         facts: facts.receiver(),
         leading: leadership.receiver(),
-        synced: vec![owned_listed, facts.completion()],
+        facts_complete: facts.completion(),
         health,
     };
     let mut controlling = std::pin::pin!(controller::run(context, inputs, stop.clone()));
     let broken = tokio::select! {
-        () = &mut controlling => false,
+        ended = &mut controlling => ended.is_err(),
         Some(_) = vital.join_next() => {
-            tracing::error!("a part that never ends has ended: the process leaves, to be started again");
             stop.cancel();
-            controlling.await;
+            // That it is broken is known already.
+            let _ = controlling.await;
             true
         }
     };
+    if broken {
+        tracing::error!("a part that never ends has ended: the process leaves, to be started again");
+    }
     vital.shutdown().await;
     helpers.shutdown().await;
     lease_stop.cancel();

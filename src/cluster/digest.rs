@@ -4,7 +4,8 @@
 //! Only owned fields count: a foreign manager may add a label or a `spec.ingress` beside ours, which no apply would
 //! take away, and which must not make the operator write for ever.
 
-use crate::crd::{ALLOWLIST_LABEL, MANAGED_BY_LABEL};
+use super::key::Kind;
+use crate::crd::{ALLOWLIST_LABEL, MANAGED_BY_LABEL, SELECTION_ANNOTATION};
 use crate::net::Direction;
 use crate::render::config_map;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -64,12 +65,20 @@ struct OwnedMetadata<'a> {
     managed_by: Option<&'a str>,
     allowlist: Option<&'a str>,
     owner: Option<&'a OwnerReference>,
+    selection: Option<&'a str>,
 }
 
 impl<'a> OwnedMetadata<'a> {
-    fn of(metadata: &'a ObjectMeta) -> Self {
+    fn of(kind: Kind, metadata: &'a ObjectMeta) -> Self {
         let label = |key| metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
-        Self { managed_by: label(MANAGED_BY_LABEL), allowlist: label(ALLOWLIST_LABEL), owner: controller_of(metadata) }
+        // On anything but a policy it would be somebody's own.
+        let annotations = metadata.annotations.as_ref().filter(|_| kind == Kind::Policy);
+        Self {
+            managed_by: label(MANAGED_BY_LABEL),
+            allowlist: label(ALLOWLIST_LABEL),
+            owner: controller_of(metadata),
+            selection: annotations.and_then(|annotations| annotations.get(SELECTION_ANNOTATION)).map(String::as_str),
+        }
     }
 }
 
@@ -81,9 +90,9 @@ pub fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
 
 /// The digest of what the operator owns in an object: of its metadata, and of its body, whose own digest is given.
 #[must_use]
-pub fn of_object(metadata: &ObjectMeta, body: Option<Digest>) -> Option<Digest> {
+pub fn of_object(kind: Kind, metadata: &ObjectMeta, body: Option<Digest>) -> Option<Digest> {
     let body = body.map(|Digest(first, second)| (first, second));
-    Digest::of(&(OwnedMetadata::of(metadata), body))
+    Digest::of(&(OwnedMetadata::of(kind, metadata), body))
 }
 
 /// The digest of what the operator owns in a policy.
@@ -93,7 +102,7 @@ pub fn of_policy(policy: &NetworkPolicy) -> Option<Digest> {
         Some(spec) => Some(of_policy_spec(spec)?),
         None => None,
     };
-    of_object(&policy.metadata, body)
+    of_object(Kind::Policy, &policy.metadata, body)
 }
 
 /// The digest of what the operator owns in a policy's spec. The rules of a direction that the policy does not govern are
@@ -114,7 +123,7 @@ pub fn of_config_map(map: &ConfigMap) -> Option<Digest> {
         Some(data) => Some(of_data(data)?),
         None => None,
     };
-    of_object(&map.metadata, body)
+    of_object(Kind::ConfigMap, &map.metadata, body)
 }
 
 /// The digest of what the operator owns in a ConfigMap's data: its own keys.

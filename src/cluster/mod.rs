@@ -14,6 +14,7 @@ pub mod pods;
 pub mod prepared;
 pub mod proxy;
 pub mod report;
+pub mod resources;
 pub mod saved_lists;
 pub mod scope;
 pub mod watch;

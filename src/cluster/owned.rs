@@ -1,22 +1,21 @@
 //! The objects the operator keeps, as the cluster holds them: watched, and folded to what decisions need.
 
-use super::digest::{self, Digest};
+mod fold;
+
+pub use fold::{fold_answer, fold_config_map, fold_known_config_map, fold_known_policy, fold_policy, owner_of};
+
+use super::digest::Digest;
 use super::key::{Kind, ObjectKey};
-use super::prepared::Desired;
-use crate::crd::{CitrixAllowlist, FIELD_MANAGER};
 use crate::net::{Direction, DomainName, PortSet};
-use crate::render::{config_map, network_policy};
+use crate::plan::keep::SelectionDigest;
 use crate::shared::Shared;
 use crate::subscriber::Subscriber;
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// One object as the cluster holds it, folded.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +32,8 @@ pub struct Observed {
     pub memory: Option<Arc<Memory>>,
     /// The field manager that changed our fields last, where it is not the operator.
     pub edited_by: Option<Arc<str>>,
+    /// Of a policy: what the spec selected when it was last written, where that is known to be the operator's word.
+    pub selection: Option<SelectionDigest>,
     /// Whether that is what was sent, and not yet what the watch shows: the answer to a write brings metadata only.
     pub assumed: bool,
 }
@@ -60,129 +61,73 @@ pub enum Memory {
     },
 }
 
-/// Who holds our fields of an object now, where it is not the operator: whoever changes a field takes it from its
-/// former holder, so a field still held by the operator is as the operator wrote it.
-fn edited_by(metadata: &ObjectMeta, section: &str, owned: impl Fn(&str) -> bool) -> Option<Arc<str>> {
-    let mut holders: HashMap<&str, Vec<&str>> = HashMap::new();
-    for entry in metadata.managed_fields.iter().flatten() {
-        let fields = entry.fields_v1.as_ref().and_then(|fields| fields.0.get(section)?.as_object());
-        for field in fields.into_iter().flat_map(|fields| fields.keys()).filter_map(|field| field.strip_prefix("f:")) {
-            if owned(field) {
-                holders.entry(field).or_default().push(entry.manager.as_deref().unwrap_or("an unnamed manager"));
-            }
-        }
-    }
-    let mut strangers: Vec<&str> = holders
-        .into_values()
-        .filter(|managers| !managers.contains(&FIELD_MANAGER))
-        .filter_map(|managers| managers.into_iter().min())
-        .collect();
-    strangers.sort_unstable();
-    strangers.first().map(|manager| Arc::from(*manager))
-}
-
-/// Whether managed fields show the operator as a holder of a field. Whoever may write an object may also clear them:
-/// then nobody is known to have written it, which is not to say that the operator did.
-fn holds(metadata: &ObjectMeta, section: &str, field: &str) -> bool {
-    let path = format!("f:{field}");
-    let ours = metadata.managed_fields.iter().flatten().filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
-    ours.filter_map(|entry| entry.fields_v1.as_ref()?.0.get(section)).any(|fields| fields.get(&path).is_some())
-}
-
-/// The `CitrixAllowlist` that controls an object, if one does.
-#[must_use]
-pub fn owner_of(metadata: &ObjectMeta) -> Option<Owner> {
-    digest::controller_of(metadata)
-        .filter(|owner| {
-            owner.kind == CitrixAllowlist::kind(&())
-                && owner.api_version.split('/').next() == Some(CitrixAllowlist::group(&()).as_ref())
-        })
-        .map(|owner| Owner { name: owner.name.as_str().into(), uid: owner.uid.as_str().into() })
-}
-
-/// Folds a policy.
-#[must_use]
-pub fn fold_policy(policy: &NetworkPolicy) -> Observed {
-    let observed = fold_known_policy(policy);
-    // The rules of a direction that the policy does not govern have no effect, and may be anybody's.
-    let ours = |direction: Direction| {
-        governs(policy, direction)
-            && holds(&policy.metadata, "f:spec", direction.object_suffix())
-            && observed.edited_by.is_none()
-    };
-    let memory = Direction::ALL.into_iter().any(ours).then(|| {
-        let mut rules = network_policy::remembered(std::slice::from_ref(policy));
-        rules.retain(|(direction, ..)| ours(*direction));
-        Arc::new(Memory::Rules(rules))
-    });
-    Observed { memory, ..observed }
-}
-
-fn governs(policy: &NetworkPolicy, direction: Direction) -> bool {
-    let types = policy.spec.as_ref().and_then(|spec| spec.policy_types.as_deref()).unwrap_or_default();
-    types.iter().any(|name| name == direction.policy_type())
-}
-
-/// Folds a policy whose memory has been taken over: what it says by now is our own doing.
-#[must_use]
-pub fn fold_known_policy(policy: &NetworkPolicy) -> Observed {
-    let edited_by = edited_by(&policy.metadata, "f:spec", |field| match field {
-        "egress" => governs(policy, Direction::Outbound),
-        "ingress" => governs(policy, Direction::Inbound),
-        _ => true,
-    });
-    fold(&policy.metadata, digest::of_policy(policy), edited_by)
-}
-
-/// Folds a ConfigMap.
-#[must_use]
-pub fn fold_config_map(map: &ConfigMap) -> Observed {
-    let observed = fold_known_config_map(map);
-    let ours = observed.edited_by.is_none() && holds(&map.metadata, "f:data", config_map::ENDPOINTS_KEY);
-    let memory = ours.then(|| {
-        let (names, networks) = (config_map::remembered(map), config_map::remembered_networks(map));
-        Arc::new(Memory::Attribution { names, networks })
-    });
-    Observed { memory, ..observed }
-}
-
-/// Folds a ConfigMap whose memory has been taken over.
-#[must_use]
-pub fn fold_known_config_map(map: &ConfigMap) -> Observed {
-    let edited_by = edited_by(&map.metadata, "f:data", config_map::is_owned_key);
-    fold(&map.metadata, digest::of_config_map(map), edited_by)
-}
-
-/// Folds the answer to a write of ours, which brings the object's metadata: what it says is taken to be what was sent,
-/// until the watch shows it. Whoever forces a write holds every field of it.
-#[must_use]
-pub fn fold_answer(metadata: &ObjectMeta, sent: &Desired) -> Observed {
-    Observed { assumed: true, ..fold(metadata, sent.digest_with(metadata), None) }
-}
-
-fn fold(metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str>>) -> Observed {
-    Observed {
-        uid: metadata.uid.as_deref().unwrap_or_default().into(),
-        resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
-        owner: owner_of(metadata),
-        digest,
-        memory: None,
-        edited_by,
-        assumed: false,
-    }
-}
-
 /// Every owned object as the cluster holds it, kept current by watches and by the answers to our own writes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct OwnedObjects {
     inner: Mutex<Inner>,
     /// Resources of one customer remember the same mostly, and all of them do so at once, after a start.
     memories: Shared<Memory>,
     restarted: Notify,
+    /// Whether everything has been listed since the last start over.
+    listed: watch::Sender<bool>,
+}
+
+impl Default for OwnedObjects {
+    fn default() -> Self {
+        let (inner, memories, restarted) = (Mutex::default(), Shared::default(), Notify::new());
+        Self { inner, memories, restarted, listed: watch::channel(false).0 }
+    }
+}
+
+/// What one watch says of the owned objects. What it still says after a start over counts for nothing: it may have been
+/// folded before, without what has to be remembered now.
+#[derive(Debug)]
+pub struct Watched<'a> {
+    objects: &'a OwnedObjects,
+    epoch: u64,
+}
+
+impl Watched<'_> {
+    /// What is known by now.
+    #[must_use]
+    pub const fn objects(&self) -> &OwnedObjects {
+        self.objects
+    }
+
+    /// Takes in what the watch shows: see [`OwnedObjects::observe`].
+    pub fn observe(&self, key: ObjectKey, mut observed: Observed) -> Vec<Subscriber> {
+        observed.memory = observed.memory.map(|memory| self.objects.memories.share(memory));
+        self.lock().map(|mut inner| inner.observe(key, observed)).unwrap_or_default()
+    }
+
+    /// Takes in a deletion of the object with this uid; an object made anew since then stays.
+    pub fn forget(&self, key: &ObjectKey, uid: &str) -> Vec<Subscriber> {
+        self.lock().map(|mut inner| inner.forget(key, uid)).unwrap_or_default()
+    }
+
+    /// Takes in a complete list of one kind in one namespace (`None`: in all): what is known beyond it is gone, even
+    /// where no watch ever said so.
+    pub fn retain_listed(&self, kind: Kind, namespace: Option<&str>, listed: &HashSet<ObjectKey>) -> Vec<Subscriber> {
+        self.lock().map(|mut inner| inner.retain_listed(kind, namespace, listed)).unwrap_or_default()
+    }
+
+    /// Every list is complete.
+    pub fn all_listed(&self) {
+        // Under the lock that a start over takes: it is not overwritten by what was listed before it.
+        if self.lock().is_some() {
+            self.objects.listed.send_if_modified(|listed| !std::mem::replace(listed, true));
+        }
+    }
+
+    fn lock(&self) -> Option<MutexGuard<'_, Inner>> {
+        Some(self.objects.lock()).filter(|inner| inner.epoch == self.epoch)
+    }
 }
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// How often everything was forgotten.
+    epoch: u64,
     objects: HashMap<ObjectKey, Observed>,
     /// Whose objects are whose: by namespace and name of the owner.
     by_owner: HashMap<Subscriber, BTreeSet<ObjectKey>>,
@@ -202,27 +147,21 @@ impl OwnedObjects {
         self.lock().observe(key, observed)
     }
 
-    /// Takes in a deletion of the object with this uid; an object made anew since then stays.
-    pub fn forget(&self, key: &ObjectKey, uid: &str) -> Vec<Subscriber> {
-        let mut inner = self.lock();
-        match inner.objects.get(key) {
-            Some(held) if uid.is_empty() || &*held.uid == uid => inner.remove(key).into_iter().collect(),
-            _ => Vec::new(),
-        }
+    /// What a watch that begins now says.
+    #[must_use]
+    pub fn current(&self) -> Watched<'_> {
+        Watched { objects: self, epoch: self.lock().epoch }
     }
 
-    /// Takes in a complete list of one kind in one namespace (`None`: in all): what is known beyond it is gone, even
-    /// where no watch ever said so.
-    pub fn retain_listed(&self, kind: Kind, namespace: Option<&str>, listed: &HashSet<ObjectKey>) -> Vec<Subscriber> {
-        let mut inner = self.lock();
-        let gone: Vec<ObjectKey> = inner
-            .objects
-            .keys()
-            .filter(|key| key.kind == kind && namespace.is_none_or(|namespace| &*key.namespace == namespace))
-            .filter(|key| !listed.contains(*key))
-            .cloned()
-            .collect();
-        gone.iter().filter_map(|key| inner.remove(key)).collect()
+    /// Whether everything has been listed since the last [`Self::start_over`].
+    #[must_use]
+    pub fn listed(&self) -> watch::Receiver<bool> {
+        self.listed.subscribe()
+    }
+
+    /// Takes in that our own write deleted the object with this uid; an object made anew since then stays.
+    pub fn forget(&self, key: &ObjectKey, uid: &str) -> Vec<Subscriber> {
+        self.lock().forget(key, uid)
     }
 
     /// Whether this very version of an object has been seen already, so that it need not be looked into.
@@ -296,9 +235,13 @@ impl OwnedObjects {
         self.lock().remembered.remove(owner);
     }
 
-    /// Forgets everything and has the watches list it again: another process has been leading.
+    /// Forgets everything and has the watches list it again: another process has been leading. From now on
+    /// [`Self::listed`] says no, until all of it has been listed again.
     pub fn start_over(&self) {
-        *self.lock() = Inner::default();
+        let mut inner = self.lock();
+        *inner = Inner { epoch: inner.epoch + 1, ..Inner::default() };
+        self.listed.send_replace(false);
+        drop(inner);
         self.restarted.notify_one();
     }
 
@@ -315,6 +258,24 @@ impl OwnedObjects {
 }
 
 impl Inner {
+    fn forget(&mut self, key: &ObjectKey, uid: &str) -> Vec<Subscriber> {
+        match self.objects.get(key) {
+            Some(held) if uid.is_empty() || &*held.uid == uid => self.remove(key).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn retain_listed(&mut self, kind: Kind, namespace: Option<&str>, listed: &HashSet<ObjectKey>) -> Vec<Subscriber> {
+        let gone: Vec<ObjectKey> = self
+            .objects
+            .keys()
+            .filter(|key| key.kind == kind && namespace.is_none_or(|namespace| &*key.namespace == namespace))
+            .filter(|key| !listed.contains(*key))
+            .cloned()
+            .collect();
+        gone.iter().filter_map(|key| self.remove(key)).collect()
+    }
+
     fn observe(&mut self, key: ObjectKey, mut observed: Observed) -> Vec<Subscriber> {
         let owner = |observed: &Observed| {
             observed.owner.as_ref().map(|owner| Subscriber::new(Arc::clone(&key.namespace), Arc::clone(&owner.name)))

@@ -15,6 +15,7 @@ use std::sync::Arc;
 /// What an object says beside its metadata: a policy's `spec`, a ConfigMap's `data`.
 #[derive(Debug)]
 pub struct Body {
+    kind: Kind,
     json: Box<RawValue>,
     digest: Option<Digest>,
 }
@@ -32,7 +33,7 @@ impl Body {
     /// Never: a spec always becomes JSON.
     #[must_use]
     pub fn of_policy(spec: &NetworkPolicySpec) -> Arc<Self> {
-        Self::new(spec, digest::of_policy_spec(spec))
+        Self::new(Kind::Policy, spec, digest::of_policy_spec(spec))
     }
 
     /// That of a ConfigMap.
@@ -41,13 +42,13 @@ impl Body {
     /// Never: texts always become JSON.
     #[must_use]
     pub fn of_config_map(data: &BTreeMap<String, String>) -> Arc<Self> {
-        Self::new(data, digest::of_data(data))
+        Self::new(Kind::ConfigMap, data, digest::of_data(data))
     }
 
-    fn new(value: &impl Serialize, digest: Option<Digest>) -> Arc<Self> {
+    fn new(kind: Kind, value: &impl Serialize, digest: Option<Digest>) -> Arc<Self> {
         // Structures and maps of text: nothing in them can fail to become JSON.
         let json = to_raw_value(value).expect("what is rendered is JSON");
-        Arc::new(Self { json, digest })
+        Arc::new(Self { kind, json, digest })
     }
 
     /// It as JSON.
@@ -76,7 +77,7 @@ impl Desired {
     /// The digest that an object has which says this under such metadata.
     #[must_use]
     pub fn digest_with(&self, metadata: &ObjectMeta) -> Option<Digest> {
-        digest::of_object(metadata, Some(self.body.digest?))
+        digest::of_object(self.body.kind, metadata, Some(self.body.digest?))
     }
 }
 
@@ -115,17 +116,18 @@ impl Prepared {
     /// The objects of an owner that say this: the policies in their order, and after them the ConfigMaps.
     #[must_use]
     pub fn desired(&self, namespace: &Arc<str>, owner: &Owner) -> Vec<(ObjectKey, Desired)> {
-        let object = |kind, name: String, body: &Arc<Body>| {
-            let key = ObjectKey { kind, namespace: Arc::clone(namespace), name: name.as_str().into() };
-            (key, Desired { metadata: render::metadata(owner, name), body: Arc::clone(body) })
+        let object = |kind, metadata: ObjectMeta, body: &Arc<Body>| {
+            let name = metadata.name.as_deref().unwrap_or_default().into();
+            (ObjectKey { kind, namespace: Arc::clone(namespace), name }, Desired { metadata, body: Arc::clone(body) })
         };
-        let policies =
-            self.policies.iter().map(|(policy, body)| object(Kind::Policy, owner.policy(&policy.suffix), body));
-        let maps = self
-            .config_maps
+        let policies = self
+            .policies
             .iter()
-            .enumerate()
-            .map(|(index, body)| object(Kind::ConfigMap, config_map::config_map_name(&owner.name, index), body));
+            .map(|(policy, body)| object(Kind::Policy, render::policy_metadata(owner, policy), body));
+        let maps = self.config_maps.iter().enumerate().map(|(index, body)| {
+            let name = config_map::config_map_name(&owner.name, index);
+            object(Kind::ConfigMap, render::metadata(owner, name), body)
+        });
         policies.chain(maps).collect()
     }
 }
@@ -135,6 +137,7 @@ mod tests {
     use super::*;
     use crate::cluster::owned;
     use crate::net::{PortRange, PortSet, Protocol};
+    use crate::plan::keep::Selected;
     use crate::plan::{DirectionPlan, Peers, Plan, Rule};
     use crate::render::{Limits, PreviousLayout};
     use ipnet::IpNet;
@@ -155,7 +158,8 @@ mod tests {
     }
 
     fn owner() -> Owner {
-        Owner { namespace: "web".into(), name: "daas".into(), uid: Some("1".into()) }
+        let spec = serde_json::from_value(serde_json::json!({ "customerId": "kitsune" })).expect("a spec");
+        Owner { namespace: "web".into(), name: "daas".into(), uid: Some("1".into()), selected: Selected::by(&spec) }
     }
 
     #[test]

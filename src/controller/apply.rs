@@ -7,15 +7,18 @@ use super::{Context, Error};
 use crate::cluster::apply::{Done, WriteError};
 use crate::cluster::changes::{self, Change, Changes, Precondition};
 use crate::cluster::key::{Kind, ObjectKey};
+use crate::cluster::owned::Observed;
 use crate::cluster::prepared::Desired;
-use crate::crd::{Problem, ProblemKind, WouldApply};
+use crate::crd::{Mode, Problem, ProblemKind, WouldApply};
 use crate::feed::Allowlist;
 use crate::names::Addresses;
 use crate::net::{Direction, cidr};
+use crate::plan::keep::{self, Selected};
 use crate::plan::{Absence, Plan};
 use crate::render::PreviousLayout;
-use crate::status::Outcome;
+use crate::status::{Kept, Outcome};
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +28,8 @@ const CONFLICT_RETRY: Duration = Duration::from_secs(60);
 /// What the station before this one hands on.
 pub(super) struct Rendered<'a> {
     pub plan: &'a Plan,
+    /// What the spec selects.
+    pub selected: Selected,
     /// What Enforce keeps in the cluster.
     pub objects: Vec<(ObjectKey, Desired)>,
     /// What of that is only reported: in Audit mode.
@@ -65,16 +70,14 @@ pub(super) async fn apply(
     state: &mut State,
     rendered: Rendered<'_>,
 ) -> Ended {
-    let Rendered { plan, mut objects, would_apply, held, allowlist, addresses } = rendered;
+    let Rendered { plan, selected, mut objects, would_apply, held, allowlist, addresses } = rendered;
     let audit = would_apply.is_some();
     if audit {
         objects.retain(|(key, _)| key.kind != Kind::Policy);
     }
     let observed = context.owned.of(subject.who(), &subject.identity.uid);
     let mut changes = changes::decide(objects, &observed);
-    if !audit {
-        keep_last_good(plan, subject, &mut changes);
-    }
+    let kept = if audit { Vec::new() } else { keep_last(plan, subject, selected, &observed, state, &mut changes) };
     find_undone(state, &mut changes);
     let left = leave_contested(context, state, &mut changes);
     let activates = !audit && !observed.keys().any(|key| key.kind == Kind::Policy);
@@ -89,18 +92,23 @@ pub(super) async fn apply(
     };
     remember_written(state, &changes);
     context.names.allowed(addresses);
-    let told = tell_applied(subject, context, state, plan, &changes, allowlist);
+    let told = tell_applied(subject, context, state, Applied { plan, kept: &kept, changes: &changes, allowlist });
+    let mut problems = Vec::new();
     let mut ended = Ended::well(match would_apply {
         Some(would_apply) => Outcome::Audit(Box::new(would_apply)),
-        // Be it that policies from before stay: they do not say what this spec asks for.
+        None if !kept.is_empty() => {
+            problems.extend(kept.iter().map(Kept::problem));
+            Outcome::LastPolicyKept(kept)
+        }
         None if plan.outbound.is_none() && plan.inbound.is_none() => nothing_allowed(plan),
         None => held.unwrap_or(Outcome::Applied),
     });
+    ended.problems = problems;
     ended.wrote = !changes.writes.is_empty();
     ended.told = told.filter(|_| !activates);
     ended.later = later;
     if let Some(key) = ineffective.first() {
-        ended.problems = ineffective.iter().map(altered).collect();
+        ended.problems.extend(ineffective.iter().map(altered));
         ended.again = Some(CONFLICT_RETRY);
         ended.outcome = Outcome::Conflict(altered(key).message);
     }
@@ -123,28 +131,34 @@ fn nothing_allowed(plan: &Plan) -> Outcome {
     Direction::ALL.into_iter().find(failed).map_or(Outcome::NoMatch, Outcome::NothingUsable)
 }
 
-/// A direction that is empty because the vendor or DNS failed keeps the policies it has, and the ConfigMap that says
-/// the same stays with them.
-fn keep_last_good(plan: &Plan, subject: &Subject<'_>, changes: &mut Changes) {
-    let mut kept = PreviousLayout::default();
-    let failed = |direction| plan.absence(direction).is_some_and(Absence::is_failure);
-    changes.writes.retain(|change| {
-        let Change::Delete(key, _) = change else { return true };
-        if key.kind != Kind::Policy {
-            return true;
+/// Takes out the deletions of policies that only the user may take away, and says which stay. The ConfigMap that says the
+/// same stays with them.
+fn keep_last(
+    plan: &Plan,
+    subject: &Subject<'_>,
+    selected: Selected,
+    observed: &BTreeMap<ObjectKey, Observed>,
+    state: &mut State,
+    changes: &mut Changes,
+) -> Vec<Kept> {
+    let mut all = Vec::new();
+    for direction in Direction::ALL {
+        let Some(absence) = plan.absence(direction) else { continue };
+        let is_of_direction = |key: &ObjectKey| {
+            let layout = PreviousLayout::of([&*key.name], &subject.who().name);
+            key.kind == Kind::Policy && layout.direction(direction) > 0
+        };
+        let (now, policies): (_, Vec<_>) =
+            (selected.direction(direction), observed.iter().filter(|(key, _)| is_of_direction(key)).collect());
+        let first = state.first_selected.entry(direction).or_insert(now);
+        let applied = policies.iter().map(|(_, observed)| Some(observed.selection.unwrap_or(*first)));
+        if keep::keeps(absence, applied, now) && !policies.is_empty() {
+            changes.writes.retain(|change| !is_of_direction(change.key()) && change.key().kind != Kind::ConfigMap);
+            let policies = policies.into_iter().map(|(key, _)| key.name.to_string()).collect();
+            all.push(Kept { direction, absence, policies });
         }
-        let layout = PreviousLayout::of([&*key.name], &subject.who().name);
-        let stays =
-            failed(Direction::Outbound) && layout.outbound > 0 || failed(Direction::Inbound) && layout.inbound > 0;
-        if stays {
-            kept.outbound = kept.outbound.max(layout.outbound);
-            kept.inbound = kept.inbound.max(layout.inbound);
-        }
-        !stays
-    });
-    if kept != PreviousLayout::default() {
-        changes.writes.retain(|change| change.key().kind != Kind::ConfigMap);
     }
+    all
 }
 
 /// A deletion, or a field that was cut out, leaves no field manager behind. It shows by what is to be written: the same
@@ -277,33 +291,44 @@ pub(super) fn failed(error: WriteError) -> Ended {
     }
 }
 
+/// What was applied, to be told.
+struct Applied<'a> {
+    plan: &'a Plan,
+    kept: &'a [Kept],
+    changes: &'a Changes,
+    allowlist: &'a Arc<Allowlist>,
+}
+
 /// One log line for each applied change: which list, how much was added and removed, and why. Returns the same in a
 /// sentence.
 fn tell_applied(
     subject: &Subject<'_>,
     context: &Context,
     state: &mut State,
-    plan: &Plan,
-    changes: &Changes,
-    allowlist: &Arc<Allowlist>,
+    Applied { plan, kept, changes, allowlist }: Applied<'_>,
 ) -> Option<String> {
+    let before = state.allowed.take();
+    let known = before.as_deref().unwrap_or_default();
+    let stays = |direction: Direction| kept.iter().any(|kept| kept.direction == direction);
     let mut now: Vec<(Direction, IpNet)> = Direction::ALL
         .into_iter()
         .filter_map(|direction| Some((direction, plan.direction(direction)?)))
         .flat_map(|(direction, rules)| rules.networks().map(move |network| (direction, network)))
+        .chain(known.iter().copied().filter(|(direction, _)| stays(*direction)))
         .collect();
     now.sort_unstable_by_key(|(direction, network)| (*direction, cidr::order(network)));
     now.dedup();
     let now = context.allowed.share(now);
-    let before = state.allowed.replace(Arc::clone(&now));
+    state.allowed = Some(Arc::clone(&now));
     if changes.writes.iter().all(|change| change.key().kind != Kind::Policy) {
         return None;
     }
-    let known = before.as_deref().unwrap_or_default();
     let (added, removed) = (beyond(&now, known), beyond(known, &now));
+    let opened = opened(subject, plan, changes);
     let cause = match changes.foreign_edits.first() {
         Some((_, manager)) if &**manager == UNNAMED => "somebody deleted an object, or fields of it".to_owned(),
         Some((_, manager)) => format!("{manager} changed an object"),
+        None if !opened.is_empty() => "the spec no longer asks for it".to_owned(),
         None if before.is_none() => "first seen by this process".to_owned(),
         None if added.is_empty() && removed.is_empty() => "an object was missing or differed".to_owned(),
         None => "the list, an answer or the spec changed".to_owned(),
@@ -318,11 +343,34 @@ fn tell_applied(
         removed = removed.len(),
         added_sample = sample(&added),
         removed_sample = sample(&removed),
+        deleted = sample(&opened),
         cause,
         "applied"
     );
     let (more, fewer) = (added.len(), removed.len());
-    Some(format!("{more} CIDRs added, {fewer} removed, from list {version}: {cause}"))
+    let deleted = match opened.is_empty() {
+        true => String::new(),
+        false => format!("; deleted {}: the pods that it selected are no longer isolated by it", opened.join(", ")),
+    };
+    Some(format!("{more} CIDRs added, {fewer} removed, from list {version}: {cause}{deleted}"))
+}
+
+/// The policies that were deleted with no other of their direction left.
+fn opened(subject: &Subject<'_>, plan: &Plan, changes: &Changes) -> Vec<String> {
+    let is_last = |key: &ObjectKey| {
+        let layout = PreviousLayout::of([&*key.name], &subject.who().name);
+        let of = |direction: &Direction| layout.direction(*direction) > 0;
+        let gone = subject.mode() == Mode::Audit;
+        Direction::ALL
+            .iter()
+            .filter(|direction| of(direction))
+            .any(|direction| gone || plan.direction(*direction).is_none())
+    };
+    let deleted = changes.writes.iter().filter_map(|change| match change {
+        Change::Delete(key, _) if key.kind == Kind::Policy && is_last(key) => Some(key.name.to_string()),
+        _ => None,
+    });
+    deleted.collect()
 }
 
 /// What the first of two sorted lists has beyond the second, as text.

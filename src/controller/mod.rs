@@ -16,12 +16,14 @@ mod surroundings;
 mod term;
 mod turn;
 mod turns;
+mod unmet;
 
 use crate::clock::Clock;
 use crate::cluster::apply::Writer;
 use crate::cluster::owned::OwnedObjects;
 use crate::cluster::pods::PodLister;
 use crate::cluster::report::StatusWriter;
+use crate::cluster::resources::ResourceStore;
 use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
 use crate::guard::{Guard, GuardSettings};
@@ -34,14 +36,16 @@ use crate::telemetry::Metrics;
 use decisions::Decisions;
 pub use failure::Error;
 use ipnet::IpNet;
-pub use running::{Inputs, run};
+use queue::{Again, Looking};
+pub use running::{Inputs, QueueEnded, run};
 use state::States;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
 use turns::Turns;
+use unmet::Unmet;
 
 /// What the operator's flags say about reconciling.
 #[derive(Clone, Debug)]
@@ -81,6 +85,8 @@ pub enum OwnPod {
 
 /// All that a reconcile works with.
 pub struct Context {
+    /// The resources.
+    pub resources: Arc<ResourceStore>,
     /// The vendor's lists.
     pub feeds: Feeds,
     /// The names.
@@ -102,6 +108,7 @@ pub struct Context {
     surroundings: Mutex<(Arc<Guard>, Arc<ClusterFacts>)>,
     turns: Turns,
     states: States,
+    unmet: Mutex<Unmet>,
     /// What resources allow, by direction, sorted.
     allowed: Shared<[(Direction, IpNet)]>,
     decisions: Decisions,
@@ -111,6 +118,7 @@ impl Context {
     /// A context with nothing reconciled yet.
     #[expect(clippy::too_many_arguments, reason = "each is a room of its own, and this is where they meet")]
     pub fn new(
+        resources: Arc<ResourceStore>,
         feeds: Feeds,
         names: Names,
         owned: Arc<OwnedObjects>,
@@ -126,6 +134,7 @@ impl Context {
         let turns = Turns::new(settings.concurrency);
         let surroundings = Mutex::new((guard, facts));
         Self {
+            resources,
             feeds,
             names,
             owned,
@@ -138,6 +147,7 @@ impl Context {
             surroundings,
             turns,
             states: States::default(),
+            unmet: Mutex::default(),
             allowed: Shared::default(),
             decisions: Decisions::default(),
         }
@@ -159,12 +169,73 @@ impl Context {
         before.1.as_policies_see() != facts.as_policies_see()
     }
 
+    /// The changes that no reconcile has met yet.
+    fn unmet(&self) -> MutexGuard<'_, Unmet> {
+        self.unmet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A resource is gone: its objects go with it by garbage collection, and nobody asks for its list and names any more.
     pub fn forget(&self, who: &Subscriber) {
         self.feeds.unwatch(who);
         self.names.unwatch(who);
         self.states.forget(who);
+        self.unmet().forget(who);
         self.owned.forget_owner(who);
         self.metrics.forget(who);
+    }
+}
+
+impl running::Work for Context {
+    fn resources(&self) -> Vec<Subscriber> {
+        self.resources.all()
+    }
+
+    fn lists(&self) -> Vec<watch::Receiver<bool>> {
+        vec![self.resources.listed(), self.owned.listed()]
+    }
+
+    fn leads(&self, leads: bool) {
+        self.metrics.leading(leads);
+    }
+
+    async fn restore(&self) {
+        self.feeds.restore().await;
+    }
+
+    fn changed(&self, who: &Subscriber) {
+        self.unmet().changed(who, self.clock.instant());
+    }
+
+    async fn turn(self: Arc<Self>, who: Subscriber, looking: Looking) -> Again {
+        turn::take_turn(who, self, looking).await
+    }
+
+    fn overdue(&self) -> Vec<Subscriber> {
+        let (count, new) = self.unmet().overdue(self.clock.instant());
+        self.metrics.overdue(count);
+        for (who, wait) in &new {
+            tracing::warn!(
+                resource = %who,
+                waits_seconds = wait.as_secs(),
+                "not reconciled since it changed: it is requested again; where others are reconciled, this is a defect"
+            );
+        }
+        new.into_iter().map(|(who, _)| who).collect()
+    }
+
+    fn learn(&self, facts: Arc<ClusterFacts>) -> bool {
+        Self::learn(self, facts)
+    }
+
+    fn forget(&self, who: &Subscriber) {
+        Self::forget(self, who);
+    }
+
+    fn start_over(&self) {
+        self.states.clear();
+        *self.unmet() = Unmet::default();
+        self.metrics.forget_resources();
+        // The next leader writes what we shall have to remember.
+        self.owned.start_over();
     }
 }

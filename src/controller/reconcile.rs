@@ -17,6 +17,7 @@ use crate::feed::{Allowlist, FeedRequest};
 use crate::guard::Origin;
 use crate::names::{AnsweredTime, Memory};
 use crate::net::cidr::{canonical_set, covers};
+use crate::plan::keep::Selected;
 use crate::plan::{self, Inherited, Selection, Target};
 use crate::reason::Reason;
 use crate::render;
@@ -118,6 +119,7 @@ fn outcome(progress: &Progress) -> &'static str {
         | Outcome::Protected(_)
         | Outcome::InvalidSpec(_)
         | Outcome::NoMatch
+        | Outcome::LastPolicyKept(_)
         | Outcome::Conflict(_) => "held",
         Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) if progress.wrote => "changed",
         Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) => "unchanged",
@@ -205,6 +207,7 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         name: subject.resource.name_any(),
         namespace: subject.who().namespace.to_string(),
         uid: Some(subject.identity.uid.to_string()),
+        selected: Selected::by(spec),
     };
     let applied = observed.keys().filter(|key| key.kind == Kind::Policy).map(|key| &*key.name);
     let layout = render::PreviousLayout::of(applied, &owner.name);
@@ -246,7 +249,9 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     let inherited_left = state.inherited.as_ref().and_then(|(_, missing)| missing.left(retention));
     ended.again = [ended.again, inherited_left, state.memory.left(retention)].into_iter().flatten().min();
     let held = hold.map(|hold| hold.outcome);
-    let rendered = Rendered { plan: &plan, objects, would_apply, held, allowlist: &allowlist, addresses: &addresses };
+    let selected = owner.selected;
+    let rendered =
+        Rendered { plan: &plan, selected, objects, would_apply, held, allowlist: &allowlist, addresses: &addresses };
     ended.apply(subject, context, state, rendered).instrument(debug_span!("apply")).await
 }
 

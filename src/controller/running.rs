@@ -1,26 +1,23 @@
 //! The loop: which change wakes which resource, while this process leads.
 
 use super::Context;
+use super::queue::{Again, Looking};
 use super::term::Term;
-use crate::cluster::watch::ResourceChange;
-use crate::crd::CitrixAllowlist;
+use crate::cluster::resources::ResourceChange;
 use crate::facts::ClusterFacts;
 use crate::server::Health;
 use crate::subscriber::Subscriber;
 use futures::{Stream, StreamExt as _};
-use kube::ResourceExt as _;
-use kube::runtime::reflector::Store;
 use std::sync::Arc;
 use std::time::Duration;
+use thiserror::Error;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Everything the loop listens to.
 pub struct Inputs<Changes> {
-    /// The resources.
-    pub store: Store<CitrixAllowlist>,
-    /// Which of them changed in what their users ask for.
+    /// Which resources changed in what their users ask for.
     pub changes: Changes,
     /// Whom the tables and the owned objects wake.
     pub woken: UnboundedReceiver<Subscriber>,
@@ -28,23 +25,73 @@ pub struct Inputs<Changes> {
     pub facts: watch::Receiver<Arc<ClusterFacts>>,
     /// Whether this process leads.
     pub leading: watch::Receiver<bool>,
-    /// What has to be known before anything is decided: a first policy without the cluster's DNS would cut it.
-    pub synced: Vec<watch::Receiver<bool>>,
+    /// Whether what the cluster is has been found out: a first policy without the cluster's DNS would cut it.
+    pub facts_complete: watch::Receiver<bool>,
     /// Beaten by the loop.
     pub health: Health,
+}
+
+/// The queue of resources has ended, and nobody had asked it to: a defect. Only a restart helps.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the queue of resources has ended by itself")]
+pub struct QueueEnded;
+
+/// What the loop has done. The controller's rooms do it; tests write down what they are asked.
+pub(super) trait Work: Send + Sync + 'static {
+    /// Every resource there is.
+    fn resources(&self) -> Vec<Subscriber>;
+    /// What has to be complete before a term may begin.
+    fn lists(&self) -> Vec<watch::Receiver<bool>>;
+    /// Whether this process leads, each time the loop goes round.
+    fn leads(&self, leads: bool);
+    /// Takes over what a former leader left in the cluster.
+    fn restore(&self) -> impl Future<Output = ()> + Send;
+    /// A resource changed, and waits for its reconcile from now on.
+    fn changed(&self, who: &Subscriber);
+    /// Takes a resource's turn.
+    fn turn(self: Arc<Self>, who: Subscriber, looking: Looking) -> impl Future<Output = Again> + Send;
+    /// The resources to be requested again, since they wait for too long.
+    fn overdue(&self) -> Vec<Subscriber>;
+    /// Takes in new facts; says whether every resource has to be looked at again.
+    fn learn(&self, facts: Arc<ClusterFacts>) -> bool;
+    /// A resource is gone.
+    fn forget(&self, who: &Subscriber);
+    /// Leadership was lost: another process may write from now on. One of `lists` is incomplete when this returns.
+    fn start_over(&self);
 }
 
 /// How often the loop shows that it goes round.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Reconciles while this process leads, until `stop`; then finishes the writes in hand.
-pub async fn run<Changes>(context: Arc<Context>, inputs: Inputs<Changes>, stop: CancellationToken)
+/// Reconciles while this process leads, until `stop`; then finishes the writes that were begun.
+///
+/// # Errors
+/// Where the queue of resources ends by itself.
+pub async fn run<Changes>(
+    context: Arc<Context>,
+    inputs: Inputs<Changes>,
+    stop: CancellationToken,
+) -> Result<(), QueueEnded>
 where
     Changes: Stream<Item = Vec<ResourceChange>> + Send + 'static,
 {
-    let Inputs { store, changes, mut woken, mut facts, mut leading, synced, health } = inputs;
-    let mut synced = stream_of(synced).fuse();
-    let mut known = false;
+    work_through(context, inputs, stop).await
+}
+
+/// No wake is lost: what changes before a term is found in the store when the term begins, for a term begins only when
+/// the lists are complete, and requests all; what changes during it is requested, and met only by a turn that looks after
+/// that. All of it passes through this one task, so nothing comes between the two.
+async fn work_through<W: Work, Changes>(
+    work: Arc<W>,
+    inputs: Inputs<Changes>,
+    stop: CancellationToken,
+) -> Result<(), QueueEnded>
+where
+    Changes: Stream<Item = Vec<ResourceChange>> + Send + 'static,
+{
+    let Inputs { changes, mut woken, mut facts, mut leading, facts_complete, health } = inputs;
+    let mut complete = all_of(work.lists().into_iter().chain([facts_complete]).collect()).fuse();
+    let mut is_complete = false;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     let (queue, requests) = tokio::sync::mpsc::unbounded_channel::<Subscriber>();
     let requests = Arc::new(tokio::sync::Mutex::new(requests));
@@ -53,69 +100,90 @@ where
         // The queue lives as long as this loop.
         let _ = queue.send(who);
     };
-    let request_all = || {
-        for resource in store.state() {
-            request(Subscriber::new(resource.namespace().unwrap_or_default(), resource.name_any()));
-        }
-    };
-    context.learn(facts.borrow_and_update().clone());
+    work.learn(facts.borrow_and_update().clone());
     let mut term: Option<Term> = None;
+    let mut moved = false;
     loop {
-        let leads = *leading.borrow_and_update();
+        let leads = {
+            let now = leading.borrow_and_update();
+            moved |= now.has_changed();
+            *now
+        };
         // Here and not where it changes: a change that comes together with another is seen only here.
-        context.metrics.leading(leads);
-        if leads && known && term.is_none() {
+        work.leads(leads);
+        // Leadership lost and regained between two looks is lost all the same: another process may have led meanwhile.
+        if (!leads || moved)
+            && let Some(ended) = term.take()
+        {
+            tracing::warn!("no longer leading: standing by");
+            ended.abort().await;
+            work.start_over();
+            // Nothing is decided before it has been listed again, however soon this process leads again.
+            is_complete = false;
+        }
+        moved = false;
+        if leads && is_complete && term.is_none() {
             tracing::info!("leading: reconciling");
             tokio::select! {
-                () = context.feeds.restore() => {}
+                () = work.restore() => {}
                 () = stop.cancelled() => break,
             }
             while requests.lock().await.try_recv().is_ok() {}
-            term = Some(Term::begin(Arc::clone(&context), store.clone(), Arc::clone(&requests)));
-            request_all();
-        } else if !leads && let Some(ended) = term.take() {
-            tracing::warn!("no longer leading: standing by");
-            ended.abort().await;
-            context.states.clear();
-            context.metrics.forget_resources();
-            // Whoever leads meanwhile writes what we shall have to remember.
-            context.owned.start_over();
-            // Nor is anything decided before it has been listed again, however soon this process leads again.
-            known = false;
+            term = Some(Term::begin(Arc::clone(&work), Arc::clone(&requests)));
+            for who in work.resources() {
+                work.changed(&who);
+                request(who);
+            }
         }
         tokio::select! {
             () = stop.cancelled() => break,
             Some(changes) = changes.next() => for change in changes {
                 match change {
-                    ResourceChange::Changed(who) if term.is_some() => request(who),
+                    ResourceChange::Changed(who) if term.is_some() => {
+                        work.changed(&who);
+                        request(who);
+                    }
+                    // It is in the store, whose resources are all requested when a term begins.
                     ResourceChange::Changed(_) => {}
-                    ResourceChange::Gone(who) => context.forget(&who),
+                    ResourceChange::Gone(who) => work.forget(&who),
                 }
             },
             Some(who) = woken.recv() => if term.is_some() { request(who) },
             Ok(()) = facts.changed() => {
                 let newest = facts.borrow_and_update().clone();
-                if context.learn(newest) && term.is_some() {
-                    request_all();
+                if work.learn(newest) && term.is_some() {
+                    work.resources().into_iter().for_each(request);
                 }
             }
-            Ok(()) = leading.changed() => {}
-            _ = heartbeat.tick() => health.beat(),
-            Some(all) = synced.next() => known = all,
+            Ok(()) = leading.changed() => moved = true,
+            _ = heartbeat.tick() => {
+                health.beat();
+                if term.is_some() {
+                    work.overdue().into_iter().for_each(request);
+                }
+            }
+            Some(all) = complete.next() => is_complete = all,
+            () = ended(&mut term) => return Err(QueueEnded),
         }
     }
     if let Some(term) = term {
         term.finish().await;
     }
+    Ok(())
+}
+
+/// Waits for a term to end by itself, which none does.
+async fn ended(term: &mut Option<Term>) {
+    match term {
+        Some(term) => term.ended().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Whether all of these are true, each time one of them changes.
-fn stream_of(receivers: Vec<watch::Receiver<bool>>) -> impl Stream<Item = bool> + Unpin {
+fn all_of(receivers: Vec<watch::Receiver<bool>>) -> impl Stream<Item = bool> + Unpin {
     let state = (receivers, true);
     Box::pin(futures::stream::unfold(state, |(mut receivers, first)| async move {
-        if !first && receivers.is_empty() {
-            return None;
-        }
         if !first {
             let changes = receivers.iter_mut().map(|receiver| Box::pin(receiver.changed()));
             // A sender that is gone never changes again: its watch has ended, and the process with it.
@@ -129,3 +197,6 @@ fn stream_of(receivers: Vec<watch::Receiver<bool>>) -> impl Stream<Item = bool> 
         Some((all, (receivers, false)))
     }))
 }
+
+#[cfg(test)]
+mod tests;

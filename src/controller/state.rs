@@ -8,6 +8,7 @@ use crate::feed::{Allowlist, FeedView};
 use crate::names::{AnsweredTime, Memory};
 use crate::net::Direction;
 use crate::plan::Inherited;
+use crate::plan::keep::SelectionDigest;
 use crate::subscriber::Subscriber;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap};
@@ -41,6 +42,9 @@ pub struct State {
     pub allowed: Option<Arc<[(Direction, IpNet)]>>,
     /// What its objects were when they were last written. One that is to be written the same again was undone.
     pub left: BTreeMap<ObjectKey, Digest>,
+    /// What its spec selected when this process first found that a direction has nothing to allow, for policies that do
+    /// not say what was selected when they were written: those of 0.1.0.
+    pub first_selected: BTreeMap<Direction, SelectionDigest>,
     /// Foreign edits of its objects.
     pub contention: Contention,
     /// Set where policies were written and ConfigMaps and status wait for the policies of others.

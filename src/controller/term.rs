@@ -1,11 +1,9 @@
 //! One term of leadership: the queue of resources, and its end.
 
-use super::turn::take_turn;
-use super::{Context, queue};
-use crate::crd::CitrixAllowlist;
+use super::queue;
+use super::running::Work;
 use crate::subscriber::Subscriber;
 use futures::StreamExt as _;
-use kube::runtime::reflector::Store;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -23,8 +21,7 @@ pub(super) struct Term {
 impl Term {
     /// Begins to take resources' turns as they are requested.
     pub(super) fn begin(
-        context: Arc<Context>,
-        store: Store<CitrixAllowlist>,
+        work: Arc<impl Work>,
         requests: Arc<tokio::sync::Mutex<UnboundedReceiver<Subscriber>>>,
     ) -> Self {
         let finish = CancellationToken::new();
@@ -33,12 +30,16 @@ impl Term {
             let mut requests = requests.lock_owned().await;
             let requests = futures::stream::poll_fn(move |waker| requests.poll_recv(waker))
                 .take_until(Box::pin(stopped.cancelled_owned()));
-            queue::run(requests, |who: &Subscriber, looking| {
-                take_turn(who.clone(), store.clone(), Arc::clone(&context), looking)
-            })
-            .await;
+            queue::run(requests, |who: &Subscriber, looking| Arc::clone(&work).turn(who.clone(), looking)).await;
         });
         Self { finish, task }
+    }
+
+    /// Waits until the queue has ended by itself, which is a defect: then nobody is reconciled any more.
+    pub(super) async fn ended(&mut self) {
+        if let Err(error) = (&mut self.task).await {
+            tracing::error!(%error, "the queue of resources failed");
+        }
     }
 
     /// Takes nothing new on and waits for what is in hand.

@@ -8,22 +8,15 @@ use super::{Context, backoff, reconcile};
 use crate::crd::CitrixAllowlist;
 use crate::subscriber::Subscriber;
 use futures::FutureExt as _;
-use kube::runtime::reflector::{ObjectRef, Store};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument as _;
 
 /// Takes a resource's turn: one reconcile, guarded, counted, and tried again where it failed.
-pub(super) async fn take_turn(
-    who: Subscriber,
-    store: Store<CitrixAllowlist>,
-    context: Arc<Context>,
-    looking: Looking,
-) -> Again {
-    let reference = ObjectRef::new(&who.name).within(&who.namespace);
+pub(super) async fn take_turn(who: Subscriber, context: Arc<Context>, looking: Looking) -> Again {
     // One that is gone leaves no state behind.
-    store.get(&reference)?;
+    context.resources.get(&who)?;
     let state = context.states.of(&who);
     let mut state = state.lock().await;
     let want = if state.told_later.is_some() { Want::Rest } else { Want::Policies };
@@ -32,9 +25,20 @@ pub(super) async fn take_turn(
     // what DNS has answered meanwhile, and all of them would come again for it.
     tokio::task::yield_now().await;
     looking.begin();
-    let resource = store.get(&reference).filter(|resource| resource.metadata.deletion_timestamp.is_none())?;
-    // Thousands may wait for their turn at once: only whose turn it is has room for a whole reconcile.
-    Box::pin(with_turn(&resource, &context, &mut state, &who)).await
+    let began = context.clock.instant();
+    let resource = context.resources.get(&who)?;
+    let again = match resource.metadata.deletion_timestamp {
+        // Thousands may wait for their turn at once: only whose turn it is has room for a whole reconcile.
+        None => Box::pin(with_turn(&resource, &context, &mut state, &who)).await,
+        Some(_) => None,
+    };
+    context.unmet().reconciled(&who, began);
+    if context.resources.get(&who).is_none() {
+        // It went while it was reconciled, and may have been subscribed to tables after it was forgotten.
+        context.forget(&who);
+        return None;
+    }
+    again
 }
 
 async fn with_turn(resource: &CitrixAllowlist, context: &Context, state: &mut State, who: &Subscriber) -> Again {

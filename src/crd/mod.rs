@@ -18,6 +18,8 @@ pub const FIELD_MANAGER: &str = "citrix-allowlist-operator";
 pub const ALLOWLIST_LABEL: &str = "citrix-allowlist.io/allowlist";
 /// The label that says which program manages an object (a Kubernetes recommended label).
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// On each policy: a digest of what the spec selected when the policy was last written. It changes only with the spec.
+pub const SELECTION_ANNOTATION: &str = "citrix-allowlist.io/selection";
 /// On an object that is not the operator's: `"true"` hands it over.
 pub const ADOPT_ANNOTATION: &str = "citrix-allowlist.io/adopt";
 /// On a `CitrixAllowlist`: any new value asks for a fetch now, within the rate limit.

@@ -12,6 +12,10 @@ pub enum Alert {
     PoliciesNotApplied,
     /// Resources are not Ready for another reason.
     NotReady,
+    /// Policies stay although the list has nothing for them.
+    LastPolicyKept,
+    /// Resources changed and were not reconciled.
+    NotReconciled,
     /// Reconciles end in failure.
     ReconcileFailing,
     /// A list is past its `validUntil`.
@@ -34,10 +38,12 @@ pub enum Alert {
 
 impl Alert {
     /// Every alert, in the order of the rules.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::NoLeader,
         Self::PoliciesNotApplied,
         Self::NotReady,
+        Self::LastPolicyKept,
+        Self::NotReconciled,
         Self::ReconcileFailing,
         Self::FeedExpired,
         Self::FeedOverdue,
@@ -56,6 +62,8 @@ impl Alert {
             Self::NoLeader => "CitrixAllowlistNoLeader",
             Self::PoliciesNotApplied => "CitrixAllowlistPoliciesNotApplied",
             Self::NotReady => "CitrixAllowlistNotReady",
+            Self::LastPolicyKept => "CitrixAllowlistLastPolicyKept",
+            Self::NotReconciled => "CitrixAllowlistNotReconciled",
             Self::ReconcileFailing => "CitrixAllowlistReconcileFailing",
             Self::FeedExpired => "CitrixAllowlistFeedExpired",
             Self::FeedOverdue => "CitrixAllowlistFeedOverdue",
@@ -90,6 +98,14 @@ pub const fn alert(alert: Alert) -> Text {
         Alert::NotReady => text(
             "Resources have not been Ready for a quarter of an hour; the label `reason` says why.",
             "Read `explain` of one of them; a spec is its owner's to correct, a way to the API or to DNS yours.",
+        ),
+        Alert::LastPolicyKept => text(
+            "For a quarter of an hour, the list or DNS has had nothing for a policy that is applied; the policy stays, since without it the selected pods would be open.",
+            "Read the resource's problem: select what the list has now, or let the policy go by deleting the resource, mode: Audit or the direction.",
+        ),
+        Alert::NotReconciled => text(
+            "For ten minutes, resources that changed have not been reconciled.",
+            "Look at the log and at the API server's latency; if other resources are reconciled, restart the operator and report a defect.",
         ),
         Alert::ReconcileFailing => text(
             "Reconciles have ended in failure for a quarter of an hour: a write of policies or of status is refused, or times out.",

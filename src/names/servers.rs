@@ -1,6 +1,7 @@
 //! Whom to ask: the servers that pods ask. Pure.
 
 use crate::facts::ClusterFacts;
+use crate::net::fnv1a;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -66,7 +67,7 @@ fn chosen(service: IpAddr, endpoints: &[SocketAddr]) -> Vec<SocketAddr> {
 /// FNV-1a over the two addresses and the port: the same in every process and every version.
 fn weight(service: IpAddr, endpoint: SocketAddr) -> u64 {
     let text = format!("{service} {endpoint}");
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    fnv1a(text.bytes())
 }
 
 #[cfg(test)]

@@ -58,3 +58,10 @@ impl fmt::Display for Direction {
         f.write_str(self.as_str())
     }
 }
+
+/// FNV-1a: a hash that no version of anything changes. For what must be the same in every process; nobody is kept from
+/// finding two texts with the same one.
+pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, step)
+}

@@ -7,6 +7,7 @@ mod decide;
 mod dns;
 mod families;
 mod inherited;
+pub mod keep;
 mod rules;
 mod select;
 

@@ -8,10 +8,12 @@ pub mod network_policy;
 mod placement;
 
 use crate::crd::{
-    ALLOWLIST_LABEL, CitrixAllowlist, CitrixAllowlistSpec, FIELD_MANAGER, MANAGED_BY_LABEL, Problem, Summary,
+    ALLOWLIST_LABEL, CitrixAllowlist, CitrixAllowlistSpec, FIELD_MANAGER, MANAGED_BY_LABEL, Problem,
+    SELECTION_ANNOTATION, Summary,
 };
 use crate::net::{Direction, canonical_set};
 use crate::plan::Plan;
+use crate::plan::keep::Selected;
 use budget::Cni;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -29,6 +31,8 @@ pub struct Owner {
     pub name: String,
     /// Its uid; `None` where nothing is applied and there is none: then objects carry no owner reference.
     pub uid: Option<String>,
+    /// What its spec selects.
+    pub selected: Selected,
 }
 
 impl Owner {
@@ -190,7 +194,7 @@ impl Content {
     #[must_use]
     pub fn objects(&self, owner: &Owner) -> Objects {
         let policy = |policy: &PolicyContent| NetworkPolicy {
-            metadata: metadata(owner, owner.policy(&policy.suffix)),
+            metadata: policy_metadata(owner, policy),
             spec: Some(policy.spec()),
         };
         let config_map = |(index, data): (usize, &BTreeMap<String, String>)| ConfigMap {
@@ -264,6 +268,16 @@ pub fn metadata(owner: &Owner, name: String) -> ObjectMeta {
         ])),
         owner_references: reference.map(|reference| vec![reference]),
         ..ObjectMeta::default()
+    }
+}
+
+/// What every policy carries: what every object does, and what the spec selected when it was written.
+#[must_use]
+pub fn policy_metadata(owner: &Owner, policy: &PolicyContent) -> ObjectMeta {
+    let selected = owner.selected.direction(policy.direction()).to_string();
+    ObjectMeta {
+        annotations: Some(BTreeMap::from([(SELECTION_ANNOTATION.to_owned(), selected)])),
+        ..metadata(owner, owner.policy(&policy.suffix))
     }
 }
 

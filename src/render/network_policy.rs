@@ -59,6 +59,12 @@ pub(super) fn policies(
 }
 
 impl PolicyContent {
+    /// Which way the connections go that it allows.
+    #[must_use]
+    pub const fn direction(&self) -> Direction {
+        self.direction
+    }
+
     /// It as Kubernetes reads it.
     #[must_use]
     pub fn spec(&self) -> NetworkPolicySpec {

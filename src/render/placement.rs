@@ -1,7 +1,7 @@
 //! Which object a peer stands in: by its own address alone, so that one address more or less touches one object.
 
 use super::Limits;
-use crate::net::{PortSet, canonical_set};
+use crate::net::{PortSet, canonical_set, fnv1a};
 use crate::plan::Rule;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -176,13 +176,11 @@ const fn bucket(hash: u64, buckets: usize) -> usize {
 /// A hash that no version of anything changes: FNV-1a over the address and length, with a finisher (from `SplitMix64`)
 /// since FNV's low bits alone are weak.
 fn hash(network: IpNet) -> u64 {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let start = 0xcbf2_9ce4_8422_2325;
-    let hash = match network.addr() {
-        IpAddr::V4(address) => address.octets().into_iter().fold(start, step),
-        IpAddr::V6(address) => address.octets().into_iter().fold(start, step),
+    let length = [network.prefix_len()];
+    let mut hash = match network.addr() {
+        IpAddr::V4(address) => fnv1a(address.octets().into_iter().chain(length)),
+        IpAddr::V6(address) => fnv1a(address.octets().into_iter().chain(length)),
     };
-    let mut hash = step(hash, network.prefix_len());
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)

@@ -1,5 +1,6 @@
 //! What happened becomes what status says. Pure: every sentence that a person reads in a condition is made here.
 
+mod kept;
 mod notes;
 #[cfg(test)]
 mod tests;
@@ -7,6 +8,8 @@ mod tests;
 pub use notes::{Note, notes};
 
 use crate::crd::status::MOST_PROBLEMS;
+pub use kept::Kept;
+
 use crate::crd::{CitrixAllowlistStatus, FeedStatus, Problem, Summary, WouldApply};
 use crate::net::Direction;
 use crate::reason::Reason;
@@ -36,6 +39,8 @@ pub enum Outcome {
     NothingUsable(Direction),
     /// The spec matches nothing, so that nothing is applied.
     NoMatch,
+    /// Directions that have nothing to allow any more, and whose policies stay: nobody but the user may take them away.
+    LastPolicyKept(Vec<Kept>),
     /// Something in the spec cannot be acted on.
     InvalidSpec(String),
     /// The pods selected may not be isolated.
@@ -176,6 +181,8 @@ fn course(findings: &Findings) -> Course {
         Outcome::Applied | Outcome::Audit(_) | Outcome::Suspended if !rejected => Course::Settled,
         Outcome::WaitingForFeed if !rejected => Course::Reconciling,
         Outcome::WaitingForNames { .. } | Outcome::NothingUsable(_) | Outcome::Unavailable(_) => Course::Reconciling,
+        // The vendor or DNS may mend a failure by itself. What the list no longer has waits for somebody.
+        Outcome::LastPolicyKept(kept) if kept.iter().all(|kept| kept.absence.is_failure()) => Course::Reconciling,
         _ => Course::Stalled,
     }
 }
@@ -231,6 +238,10 @@ fn readiness(findings: &Findings) -> (Truth, Reason, String) {
             let message =
                 "nothing to allow: the spec matches nothing of the list with an address and a port; see problems";
             (Truth::False, Reason::NoMatch, message.to_owned())
+        }
+        Outcome::LastPolicyKept(kept) => {
+            let message = kept.iter().map(Kept::sentence).collect::<Vec<_>>().join("; ");
+            (Truth::False, Reason::LastPolicyKept, format!("{message}; see problems for what lets it go"))
         }
         Outcome::InvalidSpec(message) => (Truth::False, Reason::InvalidSpec, message.clone()),
         Outcome::Protected(message) => (Truth::False, Reason::Protected, message.clone()),

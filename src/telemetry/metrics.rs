@@ -39,6 +39,7 @@ pub struct Metrics {
     resources: Resources,
     reconciles: Family<Labels<1>, Counter>,
     reconcile_duration: Histogram,
+    overdue: Gauge,
     writes: Family<Labels<3>, Counter>,
     feed_fetches: Family<Labels<2>, Counter>,
     feed_fetch_duration: Histogram,
@@ -134,6 +135,7 @@ impl Metrics {
             reconciles: register(all, &reference::RECONCILES, Family::default()),
             reconcile_duration: register(all, &reference::RECONCILE_DURATION, reconcile_buckets()),
             writes: register(all, &reference::WRITES, Family::default()),
+            overdue: register(all, &reference::OVERDUE, Gauge::default()),
             feed_fetches: register(all, &reference::FEED_FETCHES, Family::default()),
             feed_fetch_duration: register(all, &reference::FEED_FETCH_DURATION, reconcile_buckets()),
             feed_fetched: register(all, &reference::FEED_FETCHED, Family::default()),
@@ -190,6 +192,12 @@ impl Metrics {
     /// This replica stands by: how the resources are is for the leader to say.
     pub fn forget_resources(&self) {
         self.resources.clear();
+        self.overdue.set(0);
+    }
+
+    /// So many resources changed long ago and have not been reconciled since.
+    pub fn overdue(&self, resources: usize) {
+        self.overdue.set(count(resources));
     }
 
     /// A reconcile ended; `outcome` is one of a few words.

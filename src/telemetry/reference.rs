@@ -63,6 +63,7 @@ metrics! {
     WILDCARDS = Gauge "wildcards" [] "Wildcards that nothing in a spec stands in for, over all CitrixAllowlists";
     RECONCILES = Counter "reconciles_total" ["outcome"] "Reconciles by outcome: changed, unchanged, waiting (for a list or for names), held (by the spec, the mode or a conflict) or failed";
     RECONCILE_DURATION = Histogram "reconcile_duration_seconds" [] "How long a reconcile took";
+    OVERDUE = Gauge "overdue_resources" [] "CitrixAllowlists that changed more than two minutes ago and have not been reconciled since; 0 on a standby";
     WRITES = Counter "writes_total" ["kind", "verb", "result"] "Writes to the API server by kind of object, verb and result";
     FEED_FETCHES = Counter "feed_fetches_total" ["cloud", "result"] "Requests for a list by result";
     FEED_FETCH_DURATION = Histogram "feed_fetch_duration_seconds" [] "How long a request for a list took";

@@ -8,7 +8,7 @@ use citrix_allowlist::cluster::lease::Leadership;
 use citrix_allowlist::cluster::owned::OwnedObjects;
 use citrix_allowlist::cluster::pods::PodLister;
 use citrix_allowlist::cluster::report::StatusWriter;
-use citrix_allowlist::cluster::watch::ResourceChange;
+use citrix_allowlist::cluster::resources::{ResourceChange, ResourceStore};
 use citrix_allowlist::controller::{self, Context, Inputs, OwnPod, Settings};
 use citrix_allowlist::crd::CitrixAllowlist;
 use citrix_allowlist::facts::ClusterFacts;
@@ -21,8 +21,6 @@ use citrix_allowlist::subscriber::{Subscriber, Waker};
 use citrix_allowlist::telemetry::Metrics;
 use kube::Client;
 use kube::client::Body;
-use kube::runtime::reflector;
-use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,7 +90,7 @@ pub struct Doubles {
     pub metrics: Arc<Metrics>,
     look: mpsc::UnboundedSender<Vec<ResourceChange>>,
     stop: CancellationToken,
-    running: tokio::task::JoinHandle<()>,
+    running: tokio::task::JoinHandle<Result<(), controller::QueueEnded>>,
     _facts: watch::Sender<Arc<ClusterFacts>>,
 }
 
@@ -128,6 +126,7 @@ impl Doubles {
         names.set_servers(vec!["10.96.0.10:53".parse().expect("an address")]);
         let leadership = Leadership::always();
         let owned = Arc::new(OwnedObjects::default());
+        owned.current().all_listed();
         let settings = Settings {
             first_policy_wait: Duration::from_secs(300),
             protected_namespaces: vec![],
@@ -136,7 +135,9 @@ impl Doubles {
             guard: GuardSettings::default(),
             concurrency: 8,
         };
+        let resources = Arc::new(ResourceStore::default());
         let context = Context::new(
+            Arc::clone(&resources),
             feeds.clone(),
             names.clone(),
             Arc::clone(&owned),
@@ -148,13 +149,11 @@ impl Doubles {
             clock,
         );
         // The watch of resources: this one, and its status as it is written.
-        let (store, mut writer) = reflector::store();
-        writer.apply_watcher_event(&Event::Init);
-        writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(resource).expect("a resource")));
-        writer.apply_watcher_event(&Event::InitDone);
+        resources.insert(serde_json::from_value(resource).expect("a resource"));
+        resources.complete();
         tokio::spawn(async move {
             while let Some(resource) = changes.recv().await {
-                writer.apply_watcher_event(&Event::Apply(resource));
+                resources.insert(resource);
             }
         });
         let (look, looks) = mpsc::unbounded_channel();
@@ -164,12 +163,11 @@ impl Doubles {
         });
         let (facts_sender, facts) = watch::channel(Arc::new(ClusterFacts::default()));
         let inputs = Inputs {
-            store,
             changes: looks,
             woken,
             facts,
             leading: leadership.receiver(),
-            synced: vec![],
+            facts_complete: watch::channel(true).1,
             health: Health::new(clock, Duration::from_secs(60), []),
         };
         let leading = leadership.receiver();
@@ -192,6 +190,6 @@ impl Doubles {
     /// Ends the controller.
     pub async fn end(self) {
         self.stop.cancel();
-        self.running.await.expect("it ends");
+        self.running.await.expect("it ends").expect("well");
     }
 }

@@ -8,6 +8,7 @@ mod exact;
 mod failures;
 mod first;
 mod follow;
+mod last_policy;
 mod memory;
 mod modes;
 mod owners;

@@ -6,6 +6,7 @@ use citrix_allowlist::feed::{Allowlist, Entry, EntryGeo};
 use citrix_allowlist::guard::{Guard, GuardSettings};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState};
 use citrix_allowlist::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
+use citrix_allowlist::plan::keep::Selected;
 use citrix_allowlist::plan::{self, Inherited, Plan, Selection};
 use citrix_allowlist::render::evaluate::{Connection, evaluate};
 use citrix_allowlist::render::{Limits, Objects, Owner, PreviousLayout, objects};
@@ -138,6 +139,7 @@ pub fn owner() -> Owner {
         namespace: "connectors".to_owned(),
         name: "tokyo".to_owned(),
         uid: Some("0b6f6d0c-5a5e-4a39-9f0b-1f1d3b1c5a11".to_owned()),
+        selected: Selected::by(&spec(json!({}))),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::crd::{CitrixAllowlist, Mode, Problem};
 use crate::net::{Direction, DomainName};
 use crate::plan::{self, Absence};
 use crate::render::PreviousLayout;
-use crate::status::plural;
+use crate::status::{Kept, plural};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -24,6 +24,8 @@ pub struct Standing<'a> {
     pub endpoints: &'a [Endpoint],
     /// Its policies.
     pub applied: PreviousLayout,
+    /// The directions whose policies stay although nothing is left to allow.
+    pub kept: &'a [Kept],
 }
 
 impl Standing<'_> {
@@ -125,11 +127,14 @@ fn held_back(standing: &Standing<'_>, computed: &Computed) -> Option<String> {
 
 /// A direction that was asked for and has nothing to allow.
 fn absent(direction: Direction, standing: &Standing<'_>, computed: &Computed) -> Option<String> {
+    if let Some(kept) = standing.kept.iter().find(|kept| kept.direction == direction) {
+        return Some(format!("{} (LastPolicyKept)", kept.sentence()));
+    }
     let kind = direction.object_suffix();
     let why = match computed.plan.absence(direction)? {
         Absence::NoMatch if standing.has_policies(direction) => {
             return Some(format!(
-                "{kind}: the spec matches nothing of the list (NoMatch), so that its policies are deleted, and pods are no longer isolated by them"
+                "{kind}: the spec was changed and matches nothing of the list (NoMatch): its policies are deleted, and pods are no longer isolated by them"
             ));
         }
         Absence::NoMatch => "the spec matches nothing of the list (NoMatch)",
@@ -137,10 +142,7 @@ fn absent(direction: Direction, standing: &Standing<'_>, computed: &Computed) ->
         Absence::Unusable => "nothing that the list has for the spec can be opened",
         Absence::Unresolved => "none of its names has an address that may be opened",
     };
-    Some(match standing.has_policies(direction) {
-        true => format!("{kind}: {why}: what is applied stays"),
-        false => format!("{kind}: {why}: no policy is written, since it would cut everything"),
-    })
+    Some(format!("{kind}: {why}: no policy is written, since it would cut everything"))
 }
 
 /// Addresses that answers lack, and that stay for a while all the same.

@@ -16,9 +16,11 @@ use super::sources::{Known, SourceArguments, Sources};
 use super::surroundings::SurroundingArguments;
 use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
 use crate::cluster::pods::PodLister;
-use crate::crd::CitrixAllowlist;
+use crate::crd::{CitrixAllowlist, Mode, SELECTION_ANNOTATION};
 use crate::net::Direction;
+use crate::plan::keep::{self, SelectionDigest};
 use crate::render::{PreviousLayout, config_map, isolation};
+use crate::status::Kept;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use holds::Standing;
@@ -153,13 +155,14 @@ impl<W: std::io::Write> Work<'_, W> {
         let worked = render::compute(resource, &read.place, &mut self.sources, &self.surroundings, &known, &applied)?;
         let endpoints = endpoints(&live.config_maps);
         let layout = PreviousLayout::of(applied.iter().map(String::as_str), &resource.name_any());
-        let standing = Standing { resource: stands, endpoints: &endpoints, applied: layout };
+        let kept = kept(resource, live, stands, &worked.computed);
+        let standing = Standing { resource: stands, endpoints: &endpoints, applied: layout, kept: &kept };
         let notes = holds::notes(resource, &standing, &worked);
         let Worked { computed, .. } = &worked;
         let state = if holds::is_never_believed(resource, &standing, &worked) {
             as_it_is()
         } else {
-            kept(resource, live, computed)
+            applied_beside(resource, live, &kept, computed)
         };
         Ok((state, notes))
     }
@@ -209,20 +212,40 @@ async fn newly_isolated(connected: &Connected, resource: &CitrixAllowlist, live:
     isolated.into_iter().map(|(pod, direction)| format!("{pod} ({})", direction.object_suffix())).collect()
 }
 
-/// A direction that is empty because the vendor or DNS failed keeps its policies, and the ConfigMaps stay with them.
-fn kept(resource: &CitrixAllowlist, live: &Live, computed: &Computed) -> State {
+/// The directions whose policies stay although nothing is left to allow.
+fn kept(resource: &CitrixAllowlist, live: &Live, stands: Option<&CitrixAllowlist>, computed: &Computed) -> Vec<Kept> {
+    if resource.spec.mode != Mode::Enforce {
+        return Vec::new();
+    }
+    let of = |direction| {
+        let absence = computed.plan.absence(direction)?;
+        let is_of_direction = |policy: &&NetworkPolicy| direction_of(policy, resource) == Some(direction);
+        let policies: Vec<&NetworkPolicy> = live.policies.iter().filter(is_of_direction).collect();
+        // Those of 0.1.0 do not say what was selected: what the cluster's resource selects, most likely.
+        let first = stands.map(|stands| SelectionDigest::of(&stands.spec, direction));
+        let applied = policies.iter().map(|policy| {
+            let annotation = policy.annotations().get(SELECTION_ANNOTATION);
+            annotation.and_then(|text| text.parse().ok()).or(first)
+        });
+        let keeps = keep::keeps(absence, applied, SelectionDigest::of(&resource.spec, direction));
+        let policies: Vec<String> = policies.iter().map(|policy| policy.name_any()).collect();
+        (keeps && !policies.is_empty()).then_some(Kept { direction, absence, policies })
+    };
+    Direction::ALL.into_iter().filter_map(of).collect()
+}
+
+fn direction_of(policy: &NetworkPolicy, resource: &CitrixAllowlist) -> Option<Direction> {
+    let layout = PreviousLayout::of([policy.name_any().as_str()], &resource.name_any());
+    Direction::ALL.into_iter().find(|direction| layout.direction(*direction) > 0)
+}
+
+/// What is applied beside the policies that stay. The ConfigMaps stay with those.
+fn applied_beside(resource: &CitrixAllowlist, live: &Live, kept: &[Kept], computed: &Computed) -> State {
     let objects = computed.applied(resource.spec.mode);
     let mut state = State { policies: objects.policies, config_maps: objects.config_maps };
-    let mut keeps = false;
-    for policy in &live.policies {
-        let layout = PreviousLayout::of([policy.name_any().as_str()], &resource.name_any());
-        let direction = if layout.outbound > 0 { Direction::Outbound } else { Direction::Inbound };
-        if computed.keeps(direction) && resource.spec.mode == crate::crd::Mode::Enforce {
-            state.policies.push(policy.clone());
-            keeps = true;
-        }
-    }
-    if keeps {
+    let stays = |policy: &&NetworkPolicy| kept.iter().any(|kept| kept.policies.contains(&policy.name_any()));
+    state.policies.extend(live.policies.iter().filter(stays).cloned());
+    if !kept.is_empty() {
         state.config_maps.clone_from(&live.config_maps);
     }
     state.policies.sort_by_key(ResourceExt::name_any);

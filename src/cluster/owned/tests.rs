@@ -1,5 +1,8 @@
 use super::*;
-use crate::cluster::prepared::Body;
+use crate::cluster::prepared::{Body, Desired};
+use crate::crd::FIELD_MANAGER;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use serde_json::{Value, json};
 

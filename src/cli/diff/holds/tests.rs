@@ -64,7 +64,7 @@ fn applied() -> PreviousLayout {
 fn found(names: &[&str], unchanged: bool, held: &[&str]) -> Vec<String> {
     let endpoints = endpoints(held);
     let stands = if unchanged { plain() } else { resource(json!({ "customerId": "testcustomer", "geo": "eu" })) };
-    let standing = Standing { resource: Some(&stands), endpoints: &endpoints, applied: applied() };
+    let standing = Standing { resource: Some(&stands), endpoints: &endpoints, applied: applied(), kept: &[] };
     notes(&plain(), &standing, &work(&plain(), names))
 }
 
@@ -85,7 +85,7 @@ fn a_list_that_loses_more_than_half_is_told_to_be_held_back() {
 fn an_empty_list_is_never_believed_where_there_was_something() {
     let (five, nothing) = (endpoints(&FIVE), work(&plain(), &[]));
     let plain = plain();
-    let standing = Standing { resource: Some(&plain), endpoints: &five, applied: applied() };
+    let standing = Standing { resource: Some(&plain), endpoints: &five, applied: applied(), kept: &[] };
     assert!(is_never_believed(&plain, &standing, &nothing));
     assert_eq!(notes(&plain, &standing, &nothing).len(), 1);
     assert!(!is_never_believed(&plain, &Standing { endpoints: &[], ..standing }, &nothing));
@@ -95,17 +95,23 @@ fn an_empty_list_is_never_believed_where_there_was_something() {
 #[test]
 fn a_direction_without_anything_says_what_becomes_of_its_policies() {
     let none = resource(json!({ "customerId": "testcustomer", "geo": "us", "services": { "include": ["Nothing"] } }));
-    let unchanged = |applied| Standing { resource: None, endpoints: &[], applied };
+    let unchanged = |applied| Standing { resource: None, endpoints: &[], applied, kept: &[] };
     let deleted = notes(&none, &unchanged(applied()), &work(&none, &FIVE));
     assert!(
-        deleted.len() == 2 && deleted[0].starts_with("egress: the spec matches nothing of the list"),
+        deleted.len() == 2 && deleted[0].starts_with("egress: the spec was changed and matches nothing of the list"),
         "{deleted:?}"
     );
     assert!(deleted[0].contains("policies are deleted"), "{deleted:?}");
     let first = notes(&none, &unchanged(PreviousLayout::default()), &work(&none, &FIVE));
     assert!(first[0].ends_with("no policy is written, since it would cut everything"), "{first:?}");
-    let unresolved = notes(&plain(), &unchanged(applied()), &work(&plain(), &["x.example.com"]));
-    assert_eq!(unresolved[0], "egress: none of its names has an address that may be opened: what is applied stays");
+    let policies = vec!["daas-us-egress".to_owned()];
+    let kept = [Kept { direction: Direction::Outbound, absence: Absence::Unresolved, policies }];
+    let standing = Standing { kept: &kept, ..unchanged(applied()) };
+    let unresolved = notes(&plain(), &standing, &work(&plain(), &["x.example.com"]));
+    assert_eq!(
+        unresolved[0],
+        "egress: none of its names has an address that may be opened; daas-us-egress stays as it was applied, since without it the selected pods would be open (LastPolicyKept)"
+    );
     assert!(unresolved[1].starts_with("new problem: Unresolved x.example.com (DaaS): "), "{unresolved:?}");
 }
 
@@ -115,7 +121,7 @@ fn problems_are_told_that_are_not_there_yet_up_to_five() {
     let told = |status: Value| {
         let mut stands = plain();
         stands.status = serde_json::from_value(status).expect("a status");
-        let standing = Standing { resource: Some(&stands), endpoints: &[], applied: applied() };
+        let standing = Standing { resource: Some(&stands), endpoints: &[], applied: applied(), kept: &[] };
         new_problems(&standing, &worked.computed)
     };
     let known = json!({ "kind": "Unresolved", "subject": "x1.example.com", "message": "another" });
@@ -124,7 +130,7 @@ fn problems_are_told_that_are_not_there_yet_up_to_five() {
     assert!(told(json!({ "problems": [known], "problemsTotal": 60 })).is_empty(), "status does not list them all");
     let many: Vec<String> = (0..7).map(|number| format!("x{number}.example.com")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let standing = Standing { resource: None, endpoints: &[], applied: applied() };
+    let standing = Standing { resource: None, endpoints: &[], applied: applied(), kept: &[] };
     let found = new_problems(&standing, &work(&plain(), &many).computed);
     assert_eq!((found.len(), found[5].as_str()), (6, "and 2 more new problems: `render --summary` lists all"));
 }

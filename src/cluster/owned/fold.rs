@@ -1,0 +1,143 @@
+//! A whole object, folded to what decisions need of it. Pure.
+
+use super::{Memory, Observed, Owner};
+use crate::cluster::digest::{self, Digest};
+use crate::cluster::prepared::Desired;
+use crate::crd::{CitrixAllowlist, FIELD_MANAGER, SELECTION_ANNOTATION};
+use crate::net::Direction;
+use crate::plan::keep::SelectionDigest;
+use crate::render::{config_map, network_policy};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Who holds our fields of an object now, where it is not the operator: whoever changes a field takes it from its
+/// former holder, so a field still held by the operator is as the operator wrote it.
+fn edited_by(metadata: &ObjectMeta, section: &str, owned: impl Fn(&str) -> bool) -> Option<Arc<str>> {
+    let mut holders: HashMap<&str, Vec<&str>> = HashMap::new();
+    for entry in metadata.managed_fields.iter().flatten() {
+        let fields = entry.fields_v1.as_ref().and_then(|fields| fields.0.get(section)?.as_object());
+        for field in fields.into_iter().flat_map(|fields| fields.keys()).filter_map(|field| field.strip_prefix("f:")) {
+            if owned(field) {
+                holders.entry(field).or_default().push(entry.manager.as_deref().unwrap_or("an unnamed manager"));
+            }
+        }
+    }
+    let mut strangers: Vec<&str> = holders
+        .into_values()
+        .filter(|managers| !managers.contains(&FIELD_MANAGER))
+        .filter_map(|managers| managers.into_iter().min())
+        .collect();
+    strangers.sort_unstable();
+    strangers.first().map(|manager| Arc::from(*manager))
+}
+
+/// Whether managed fields show the operator as a holder of a field. Whoever may write an object may also clear them:
+/// then nobody is known to have written it, which is not to say that the operator did.
+fn holds(metadata: &ObjectMeta, section: &str, field: &str) -> bool {
+    let path = format!("f:{field}");
+    let ours = metadata.managed_fields.iter().flatten().filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+    ours.filter_map(|entry| entry.fields_v1.as_ref()?.0.get(section)).any(|fields| fields.get(&path).is_some())
+}
+
+/// What a policy's annotation says was selected when it was last written.
+fn selection_of(metadata: &ObjectMeta) -> Option<SelectionDigest> {
+    metadata.annotations.as_ref()?.get(SELECTION_ANNOTATION)?.parse().ok()
+}
+
+/// Whether managed fields show that annotation to be the operator's: that of somebody else would let a policy go.
+fn holds_selection(metadata: &ObjectMeta) -> bool {
+    let path = format!("f:{SELECTION_ANNOTATION}");
+    let ours = metadata.managed_fields.iter().flatten().filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+    ours.filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:metadata")?.get("f:annotations"))
+        .any(|annotations| annotations.get(&path).is_some())
+}
+
+/// The `CitrixAllowlist` that controls an object, if one does.
+#[must_use]
+pub fn owner_of(metadata: &ObjectMeta) -> Option<Owner> {
+    digest::controller_of(metadata)
+        .filter(|owner| {
+            owner.kind == CitrixAllowlist::kind(&())
+                && owner.api_version.split('/').next() == Some(CitrixAllowlist::group(&()).as_ref())
+        })
+        .map(|owner| Owner { name: owner.name.as_str().into(), uid: owner.uid.as_str().into() })
+}
+
+/// Folds a policy.
+#[must_use]
+pub fn fold_policy(policy: &NetworkPolicy) -> Observed {
+    let observed = fold_known_policy(policy);
+    // The rules of a direction that the policy does not govern have no effect, and may be anybody's.
+    let ours = |direction: Direction| {
+        governs(policy, direction)
+            && holds(&policy.metadata, "f:spec", direction.object_suffix())
+            && observed.edited_by.is_none()
+    };
+    let memory = Direction::ALL.into_iter().any(ours).then(|| {
+        let mut rules = network_policy::remembered(std::slice::from_ref(policy));
+        rules.retain(|(direction, ..)| ours(*direction));
+        Arc::new(Memory::Rules(rules))
+    });
+    Observed { memory, ..observed }
+}
+
+fn governs(policy: &NetworkPolicy, direction: Direction) -> bool {
+    let types = policy.spec.as_ref().and_then(|spec| spec.policy_types.as_deref()).unwrap_or_default();
+    types.iter().any(|name| name == direction.policy_type())
+}
+
+/// Folds a policy whose memory has been taken over: what it says by now is our own doing.
+#[must_use]
+pub fn fold_known_policy(policy: &NetworkPolicy) -> Observed {
+    let edited_by = edited_by(&policy.metadata, "f:spec", |field| match field {
+        "egress" => governs(policy, Direction::Outbound),
+        "ingress" => governs(policy, Direction::Inbound),
+        _ => true,
+    });
+    let selection = selection_of(&policy.metadata).filter(|_| holds_selection(&policy.metadata));
+    Observed { selection, ..fold(&policy.metadata, digest::of_policy(policy), edited_by) }
+}
+
+/// Folds a ConfigMap.
+#[must_use]
+pub fn fold_config_map(map: &ConfigMap) -> Observed {
+    let observed = fold_known_config_map(map);
+    let ours = observed.edited_by.is_none() && holds(&map.metadata, "f:data", config_map::ENDPOINTS_KEY);
+    let memory = ours.then(|| {
+        let (names, networks) = (config_map::remembered(map), config_map::remembered_networks(map));
+        Arc::new(Memory::Attribution { names, networks })
+    });
+    Observed { memory, ..observed }
+}
+
+/// Folds a ConfigMap whose memory has been taken over.
+#[must_use]
+pub fn fold_known_config_map(map: &ConfigMap) -> Observed {
+    let edited_by = edited_by(&map.metadata, "f:data", config_map::is_owned_key);
+    fold(&map.metadata, digest::of_config_map(map), edited_by)
+}
+
+/// Folds the answer to a write of ours, which brings the object's metadata: what it says is taken to be what was sent,
+/// until the watch shows it. Whoever forces a write holds every field of it.
+#[must_use]
+pub fn fold_answer(metadata: &ObjectMeta, sent: &Desired) -> Observed {
+    let selection = selection_of(metadata);
+    Observed { assumed: true, selection, ..fold(metadata, sent.digest_with(metadata), None) }
+}
+
+fn fold(metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str>>) -> Observed {
+    Observed {
+        uid: metadata.uid.as_deref().unwrap_or_default().into(),
+        resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
+        owner: owner_of(metadata),
+        digest,
+        memory: None,
+        edited_by,
+        selection: None,
+        assumed: false,
+    }
+}

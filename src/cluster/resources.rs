@@ -1,0 +1,173 @@
+//! The `CitrixAllowlist`s as the cluster holds them, and which of them changed in what their users ask for.
+//!
+//! A resource can be read from the moment it arrives, not from the end of a list on. So nobody who is told of a change
+//! looks for it in vain, and a list that is still under way hides nothing.
+
+use super::scope::Scope;
+use super::watch::{PAGE, Sourced, events};
+use crate::crd::{CitrixAllowlist, REFRESH_ANNOTATION};
+use crate::subscriber::Subscriber;
+use futures::{Stream, StreamExt as _};
+use kube::core::DeserializeGuard;
+use kube::runtime::watcher::{Config, Event};
+use kube::{Client, ResourceExt};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::watch;
+
+/// Every resource as it was last seen.
+#[derive(Debug)]
+pub struct ResourceStore {
+    known: RwLock<HashMap<Subscriber, Arc<CitrixAllowlist>>>,
+    listed: watch::Sender<bool>,
+}
+
+impl Default for ResourceStore {
+    fn default() -> Self {
+        Self { known: RwLock::default(), listed: watch::channel(false).0 }
+    }
+}
+
+impl ResourceStore {
+    /// The resource of that namespace and name.
+    #[must_use]
+    pub fn get(&self, who: &Subscriber) -> Option<Arc<CitrixAllowlist>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(who).cloned()
+    }
+
+    /// Which resources there are, in no order.
+    #[must_use]
+    pub fn all(&self) -> Vec<Subscriber> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// Whether every namespace has been listed once. Before that the store is incomplete.
+    #[must_use]
+    pub fn listed(&self) -> watch::Receiver<bool> {
+        self.listed.subscribe()
+    }
+
+    /// Takes a resource in as it is now.
+    pub fn insert(&self, resource: CitrixAllowlist) -> Vec<ResourceChange> {
+        let who = subscriber_of(&resource);
+        let resource = Arc::new(resource);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let before = known.insert(who.clone(), Arc::clone(&resource));
+        drop(known);
+        let changed = before.is_none_or(|before| Asked::of(&before) != Asked::of(&resource));
+        changed.then_some(ResourceChange::Changed(who)).into_iter().collect()
+    }
+
+    /// Every namespace has been listed once.
+    pub fn complete(&self) {
+        self.listed.send_if_modified(|listed| !std::mem::replace(listed, true));
+    }
+
+    fn remove(&self, who: Subscriber) -> Vec<ResourceChange> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&who);
+        vec![ResourceChange::Gone(who)]
+    }
+}
+
+/// What a change of a resource means to the tables and the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResourceChange {
+    /// It is new, or its spec or a request of its user changed.
+    Changed(Subscriber),
+    /// It is gone.
+    Gone(Subscriber),
+}
+
+/// What of a resource a reconcile answers to: a status written by ourselves is none of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked<'a> {
+    uid: Option<&'a str>,
+    generation: Option<i64>,
+    refresh: Option<&'a str>,
+    deleting: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn of(resource: &'a CitrixAllowlist) -> Self {
+        Self {
+            uid: resource.metadata.uid.as_deref(),
+            generation: resource.metadata.generation,
+            refresh: resource.annotations().get(REFRESH_ANNOTATION).map(String::as_str),
+            deleting: resource.metadata.deletion_timestamp.is_some(),
+        }
+    }
+}
+
+fn subscriber_of(object: &impl ResourceExt) -> Subscriber {
+    Subscriber::new(object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// Keeps the store as the cluster is, and says which resources changed in what a user asks for. Never ends by itself.
+pub fn follow(
+    client: &Client,
+    scope: &Scope,
+    store: Arc<ResourceStore>,
+) -> impl Stream<Item = Vec<ResourceChange>> + use<> {
+    let namespaces = scope.apis::<CitrixAllowlist>(client).into_iter().map(|(namespace, _)| namespace);
+    let config = Config::default().page_size(PAGE);
+    changes(events::<DeserializeGuard<CitrixAllowlist>>(client, scope, &config), namespaces, store)
+}
+
+/// What events of the watches of these namespaces change.
+fn changes(
+    events: impl Stream<Item = Sourced<DeserializeGuard<CitrixAllowlist>>>,
+    namespaces: impl IntoIterator<Item = Option<String>>,
+    store: Arc<ResourceStore>,
+) -> impl Stream<Item = Vec<ResourceChange>> {
+    let mut awaited: HashSet<Option<String>> = namespaces.into_iter().collect();
+    let mut lists: HashMap<Option<String>, HashSet<Subscriber>> = HashMap::new();
+    events.map(move |(namespace, event)| match event {
+        Err(error) => {
+            tracing::warn!(kind = "CitrixAllowlist", error = %error, "watch failed; it is started again");
+            Vec::new()
+        }
+        Ok(Event::Init) => {
+            lists.insert(namespace, HashSet::new());
+            Vec::new()
+        }
+        Ok(Event::InitApply(guarded)) => {
+            lists.entry(namespace).or_default().insert(subscriber_of(&guarded));
+            take_in(&store, guarded)
+        }
+        Ok(Event::InitDone) => {
+            let list = lists.remove(&namespace).unwrap_or_default();
+            let is_gone = |who: &Subscriber| {
+                namespace.as_deref().is_none_or(|namespace| &*who.namespace == namespace) && !list.contains(who)
+            };
+            let gone = store.all().into_iter().filter(is_gone);
+            let changes = gone.flat_map(|who| store.remove(who)).collect();
+            awaited.remove(&namespace);
+            if awaited.is_empty() {
+                store.complete();
+            }
+            changes
+        }
+        Ok(Event::Apply(guarded)) => take_in(&store, guarded),
+        Ok(Event::Delete(guarded)) => store.remove(subscriber_of(&guarded)),
+    })
+}
+
+fn take_in(store: &ResourceStore, DeserializeGuard(read): DeserializeGuard<CitrixAllowlist>) -> Vec<ResourceChange> {
+    match read {
+        Ok(mut resource) => {
+            // The managers' history of a resource is never read, and weighs as much as its spec.
+            resource.metadata.managed_fields = None;
+            store.insert(resource)
+        }
+        Err(invalid) => {
+            let namespace = invalid.metadata.namespace.unwrap_or_default();
+            let name = invalid.metadata.name.unwrap_or_default();
+            // Only an older or foreign CRD lets one in. It stays listed, so what was applied for it stays.
+            tracing::error!(namespace, name, error = invalid.error, "a CitrixAllowlist cannot be read: left as it is");
+            Vec::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

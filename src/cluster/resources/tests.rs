@@ -1,0 +1,160 @@
+use super::*;
+use futures::FutureExt as _;
+use kube::runtime::watcher;
+use proptest::prelude::*;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+fn object(namespace: &str, name: &str, generation: i64) -> DeserializeGuard<CitrixAllowlist> {
+    let object = json!({
+        "apiVersion": "citrix-allowlist.io/v1alpha1",
+        "kind": "CitrixAllowlist",
+        "metadata": { "name": name, "namespace": namespace, "uid": name, "generation": generation },
+        "spec": { "customerId": "kitsune" },
+    });
+    serde_json::from_value(object).expect("a resource")
+}
+
+fn unreadable(namespace: &str, name: &str) -> DeserializeGuard<CitrixAllowlist> {
+    let metadata = json!({ "name": name, "namespace": namespace });
+    let object =
+        json!({ "apiVersion": "citrix-allowlist.io/v1alpha1", "kind": "CitrixAllowlist", "metadata": metadata });
+    serde_json::from_value(object).expect("a guard takes anything")
+}
+
+type Given = (Option<String>, Result<Event<DeserializeGuard<CitrixAllowlist>>, watcher::Error>);
+
+/// What each event in turn changes; after each, whoever is told to have changed can be read.
+fn told(store: &Arc<ResourceStore>, namespaces: &[Option<&str>], events: Vec<Given>) -> Vec<Vec<ResourceChange>> {
+    let namespaces = namespaces.iter().map(|namespace| namespace.map(str::to_owned));
+    let mut changes = Box::pin(changes(futures::stream::iter(events), namespaces, Arc::clone(store)));
+    let mut told = Vec::new();
+    while let Some(changes) = changes.next().now_or_never().expect("events are there already") {
+        for change in &changes {
+            match change {
+                ResourceChange::Changed(who) => assert!(store.get(who).is_some(), "{who} is told and cannot be read"),
+                ResourceChange::Gone(who) => assert!(store.get(who).is_none(), "{who} is gone and can be read"),
+            }
+        }
+        told.push(changes);
+    }
+    told
+}
+
+fn changed(name: &str) -> Vec<ResourceChange> {
+    vec![ResourceChange::Changed(Subscriber::new("web", name))]
+}
+
+fn gone(name: &str) -> Vec<ResourceChange> {
+    vec![ResourceChange::Gone(Subscriber::new("web", name))]
+}
+
+#[test]
+fn what_a_list_brings_can_be_read_before_the_list_ends_and_it_is_complete_after_the_last_namespace() {
+    let store = Arc::new(ResourceStore::default());
+    let from = |namespace: &str, event| (Some(namespace.to_owned()), Ok(event));
+    let first = vec![
+        from("web", Event::Init),
+        from("web", Event::InitApply(object("web", "a", 1))),
+        from("web", Event::InitDone),
+        from("db", Event::Init),
+        from("web", Event::Apply(object("web", "b", 1))),
+    ];
+    let both = [Some("web"), Some("db")];
+    assert_eq!(told(&store, &both, first), [vec![], changed("a"), vec![], vec![], changed("b")]);
+    assert!(!*store.listed().borrow(), "db has not been listed");
+    let rest = vec![from("db", Event::Init), from("db", Event::InitDone)];
+    assert_eq!(told(&store, &[Some("db")], rest), [vec![], vec![]]);
+    assert!(*store.listed().borrow());
+    assert_eq!(store.all().len(), 2, "the list of one namespace says nothing of another");
+}
+
+#[test]
+fn what_vanished_while_a_watch_was_down_is_gone_and_what_cannot_be_read_stays_as_it_was() {
+    let store = Arc::new(ResourceStore::default());
+    let all = |event| (None, Ok(event));
+    let events = vec![
+        all(Event::Init),
+        all(Event::InitApply(object("web", "stays", 1))),
+        all(Event::InitApply(object("web", "vanishes", 1))),
+        all(Event::InitApply(object("web", "breaks", 1))),
+        all(Event::InitDone),
+        all(Event::Apply(object("web", "stays", 1))),
+        (None, Err(watcher::Error::NoResourceVersion)),
+        all(Event::Init),
+        // The list breaks off, and is begun again.
+        all(Event::InitApply(object("web", "vanishes", 1))),
+        all(Event::Init),
+        all(Event::InitApply(object("web", "stays", 2))),
+        all(Event::InitApply(unreadable("web", "breaks"))),
+        all(Event::InitDone),
+        all(Event::Delete(object("web", "stays", 2))),
+    ];
+    let told = told(&store, &[None], events);
+    let at_first = [vec![], changed("stays"), changed("vanishes"), changed("breaks"), vec![], vec![], vec![], vec![]];
+    let then = [vec![], vec![], changed("stays"), vec![], gone("vanishes"), gone("stays")];
+    assert_eq!(told, [&at_first[..], &then[..]].concat());
+    assert_eq!(store.all(), [Subscriber::new("web", "breaks")]);
+}
+
+proptest! {
+    /// Over lists that break off and begin again, each resource's newest generation is told once it can be read, and
+    /// the store ends as the cluster is.
+    #[test]
+    fn relists_lose_nothing(
+        steps in prop::collection::vec((0..4_u8, 0..3_u8, any::<bool>()), 0..40),
+    ) {
+        let store = Arc::new(ResourceStore::default());
+        let mut cluster: BTreeMap<String, i64> = BTreeMap::new();
+        let mut events: Vec<Given> = Vec::new();
+        let mut generation = 0;
+        let list = |cluster: &BTreeMap<String, i64>, events: &mut Vec<Given>, whole: bool| {
+            events.push((None, Ok(Event::Init)));
+            let most = if whole { usize::MAX } else { 1 };
+            let objects = cluster.iter().take(most).map(|(name, generation)| object("web", name, *generation));
+            events.extend(objects.map(|object| (None, Ok(Event::InitApply(object)))));
+            if whole {
+                events.push((None, Ok(Event::InitDone)));
+            }
+        };
+        list(&cluster, &mut events, true);
+        for (step, number, seen) in steps {
+            let name = format!("r{number}");
+            match step {
+                // What happens while no watch sees it shows in the next list.
+                0 | 1 => {
+                    generation += 1;
+                    cluster.insert(name.clone(), generation);
+                    if seen {
+                        events.push((None, Ok(Event::Apply(object("web", &name, generation)))));
+                    } else {
+                        list(&cluster, &mut events, true);
+                    }
+                }
+                2 => if let Some(generation) = cluster.remove(&name) {
+                    if seen {
+                        events.push((None, Ok(Event::Delete(object("web", &name, generation)))));
+                    } else {
+                        list(&cluster, &mut events, true);
+                    }
+                },
+                _ => list(&cluster, &mut events, false),
+            }
+        }
+        list(&cluster, &mut events, true);
+        let told = told(&store, &[None], events);
+        let mut held: Vec<(String, i64)> = Vec::new();
+        for who in store.all() {
+            let generation = store.get(&who).and_then(|resource| resource.metadata.generation);
+            held.push((who.name.to_string(), generation.unwrap_or_default()));
+        }
+        held.sort();
+        prop_assert_eq!(held, cluster.into_iter().collect::<Vec<_>>());
+        let last = |who: &Subscriber| told.iter().flatten().rev().find(|change| match change {
+            ResourceChange::Changed(of) | ResourceChange::Gone(of) => of == who,
+        });
+        for who in store.all() {
+            prop_assert_eq!(last(&who), Some(&ResourceChange::Changed(who.clone())));
+        }
+    }
+}

@@ -1,0 +1,351 @@
+use super::*;
+use crate::clock::Clock;
+use crate::cluster::resources::ResourceStore;
+use crate::crd::{CitrixAllowlist, CitrixAllowlistSpec};
+use proptest::prelude::*;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+
+/// A moment: each is later than those before it.
+type Moment = u64;
+
+/// Work that only writes down at which moment each resource was looked at, and in which generation.
+struct Notebook {
+    store: Arc<ResourceStore>,
+    owned: watch::Sender<bool>,
+    moments: AtomicU64,
+    looks: Mutex<HashMap<Subscriber, (Moment, i64)>>,
+    /// How many terms began.
+    terms: AtomicU64,
+}
+
+impl Notebook {
+    fn now(&self) -> Moment {
+        self.moments.fetch_add(1, Ordering::SeqCst)
+    }
+}
+
+impl Work for Notebook {
+    fn resources(&self) -> Vec<Subscriber> {
+        self.store.all()
+    }
+
+    fn lists(&self) -> Vec<watch::Receiver<bool>> {
+        vec![self.store.listed(), self.owned.subscribe()]
+    }
+
+    fn leads(&self, _leads: bool) {}
+
+    async fn restore(&self) {
+        self.terms.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+
+    fn changed(&self, _who: &Subscriber) {}
+
+    async fn turn(self: Arc<Self>, who: Subscriber, looking: Looking) -> Again {
+        self.store.get(&who)?;
+        // As a turn waits for its place among others, and then takes its time.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        looking.begin();
+        let resource = self.store.get(&who)?;
+        let look = (self.now(), resource.metadata.generation.unwrap_or_default());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.looks.lock().expect("a lock").insert(who, look);
+        None
+    }
+
+    fn overdue(&self) -> Vec<Subscriber> {
+        Vec::new()
+    }
+
+    fn learn(&self, _facts: Arc<ClusterFacts>) -> bool {
+        true
+    }
+
+    fn forget(&self, who: &Subscriber) {
+        self.looks.lock().expect("a lock").remove(who);
+    }
+
+    fn start_over(&self) {
+        self.owned.send_replace(false);
+    }
+}
+
+/// The loop with everything that it listens to.
+struct World {
+    notebook: Arc<Notebook>,
+    changes: UnboundedSender<Vec<ResourceChange>>,
+    wake: UnboundedSender<Subscriber>,
+    facts: watch::Sender<Arc<ClusterFacts>>,
+    facts_complete: watch::Sender<bool>,
+    leading: watch::Sender<bool>,
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), QueueEnded>>,
+    /// Of each resource, the newest moment that a look has to follow.
+    wanted: HashMap<Subscriber, Moment>,
+    generation: i64,
+}
+
+fn spec() -> CitrixAllowlistSpec {
+    serde_json::from_value(serde_json::json!({ "customerId": "kitsune" })).expect("a spec")
+}
+
+fn resource(number: u8) -> Subscriber {
+    Subscriber::new("web", format!("r{number}"))
+}
+
+impl World {
+    fn new() -> Self {
+        let notebook = Arc::new(Notebook {
+            store: Arc::default(),
+            owned: watch::channel(false).0,
+            moments: AtomicU64::new(1),
+            looks: Mutex::default(),
+            terms: AtomicU64::new(0),
+        });
+        let (changes, mut changed) = unbounded_channel();
+        let (wake, woken) = unbounded_channel();
+        let (facts, facts_receiver) = watch::channel(Arc::default());
+        let (facts_complete, complete) = watch::channel(false);
+        let (leading, leads) = watch::channel(false);
+        let inputs = Inputs {
+            changes: futures::stream::poll_fn(move |context| changed.poll_recv(context)),
+            woken,
+            facts: facts_receiver,
+            leading: leads,
+            facts_complete: complete,
+            health: Health::new(Clock::System, Duration::from_secs(60), []),
+        };
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(work_through(Arc::clone(&notebook), inputs, stop.clone()));
+        let (wanted, generation) = (HashMap::new(), 0);
+        Self { notebook, changes, wake, facts, facts_complete, leading, stop, running, wanted, generation }
+    }
+
+    fn want(&mut self, who: Subscriber) {
+        self.wanted.insert(who, self.notebook.now());
+    }
+
+    fn want_all(&mut self) {
+        for who in self.notebook.store.all() {
+            self.want(who);
+        }
+    }
+
+    /// As the watch does: the store first, then the change.
+    fn change(&mut self, number: u8) {
+        self.generation += 1;
+        let mut changed = CitrixAllowlist::new(&format!("r{number}"), spec());
+        changed.metadata.namespace = Some("web".to_owned());
+        changed.metadata.generation = Some(self.generation);
+        let changes = self.notebook.store.insert(changed);
+        self.want(resource(number));
+        self.changes.send(changes).expect("the loop listens");
+    }
+
+    fn wake(&mut self, number: u8) {
+        self.want(resource(number));
+        self.wake.send(resource(number)).expect("the loop listens");
+    }
+
+    fn lead(&mut self, leads: bool) {
+        if self.leading.send_if_modified(|held| std::mem::replace(held, leads) != leads) && leads {
+            self.want_all();
+        }
+    }
+
+    /// Ends the loop once everything is listed and this process leads; names the resources that were not looked at
+    /// since they had to be, with what is known of them.
+    async fn settle(mut self) -> Vec<(Subscriber, Option<(Moment, i64)>)> {
+        self.lead(true);
+        self.facts_complete.send_replace(true);
+        self.notebook.store.complete();
+        // The watch of owned objects lists again as often as it is told to start over.
+        for _ in 0..5 {
+            self.notebook.owned.send_replace(true);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.stop.cancel();
+        assert_eq!(self.running.await.expect("the loop does not fail"), Ok(()));
+        let looks = self.notebook.looks.lock().expect("a lock").clone();
+        let mut lost: Vec<_> = self
+            .wanted
+            .into_iter()
+            .filter_map(|(who, wanted)| {
+                let generation = self.notebook.store.get(&who)?.metadata.generation?;
+                let look = looks.get(&who).copied();
+                (!look.is_some_and(|(at, seen)| at > wanted && seen == generation)).then_some((who, look))
+            })
+            .collect();
+        lost.sort();
+        lost
+    }
+}
+
+/// One thing that happens before a first term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    Leads,
+    ResourceArrives,
+    ResourcesListed,
+    OwnedListed,
+    FactsComplete,
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_from_before_the_start_is_looked_at_whatever_comes_in_which_order() {
+    use Start::{FactsComplete, Leads, OwnedListed, ResourceArrives, ResourcesListed};
+    let all = [Leads, ResourceArrives, ResourcesListed, OwnedListed, FactsComplete];
+    let mut orders = 0;
+    for code in 0..5_usize.pow(5) {
+        let order: Vec<Start> = (0..5_u32).map(|place| all[code / 5_usize.pow(place) % 5]).collect();
+        if all.iter().any(|event| !order.contains(event)) {
+            continue;
+        }
+        for pause in [Duration::ZERO, Duration::from_millis(1)] {
+            orders += 1;
+            let mut world = World::new();
+            for event in &order {
+                let terms = world.notebook.terms.load(Ordering::SeqCst);
+                assert!(terms == 0 || *event == ResourceArrives, "{order:?}: a term began before all was known");
+                match event {
+                    Leads => world.lead(true),
+                    ResourceArrives => world.change(1),
+                    ResourcesListed => world.notebook.store.complete(),
+                    OwnedListed => drop(world.notebook.owned.send_replace(true)),
+                    FactsComplete => drop(world.facts_complete.send_replace(true)),
+                }
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await;
+                }
+            }
+            assert_eq!(world.settle().await, [], "{order:?} with pauses of {pause:?}");
+        }
+    }
+    assert_eq!(orders, 240);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leadership_that_was_lost_and_regained_unseen_begins_a_new_term() {
+    let mut world = World::new();
+    world.lead(true);
+    world.facts_complete.send_replace(true);
+    world.notebook.store.complete();
+    world.notebook.owned.send_replace(true);
+    world.change(1);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(world.notebook.terms.load(Ordering::SeqCst), 1);
+    // The loop sees one change, of a value that is what it was.
+    world.lead(false);
+    world.lead(true);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!*world.notebook.owned.borrow(), "what was known is listed again before the next term");
+    let notebook = Arc::clone(&world.notebook);
+    assert_eq!(world.settle().await, []);
+    assert_eq!(notebook.terms.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_ends_by_itself_ends_the_loop() {
+    struct Failing(Notebook);
+    impl Work for Failing {
+        fn resources(&self) -> Vec<Subscriber> {
+            self.0.resources()
+        }
+        fn lists(&self) -> Vec<watch::Receiver<bool>> {
+            self.0.lists()
+        }
+        fn leads(&self, _: bool) {}
+        async fn restore(&self) {}
+        fn changed(&self, _: &Subscriber) {}
+        async fn turn(self: Arc<Self>, _: Subscriber, _: Looking) -> Again {
+            panic!("a defect outside what guards a reconcile");
+        }
+        fn overdue(&self) -> Vec<Subscriber> {
+            Vec::new()
+        }
+        fn learn(&self, _: Arc<ClusterFacts>) -> bool {
+            false
+        }
+        fn forget(&self, _: &Subscriber) {}
+        fn start_over(&self) {}
+    }
+    let mut world = World::new();
+    world.change(1);
+    world.notebook.store.complete();
+    world.notebook.owned.send_replace(true);
+    world.stop.cancel();
+    world.running.await.expect("it ends").expect("well");
+    let notebook = Arc::into_inner(world.notebook).expect("nobody else has it");
+    let (_changes, changed) = unbounded_channel::<Vec<ResourceChange>>();
+    let mut changed = changed;
+    let (_wake, woken) = unbounded_channel();
+    let inputs = Inputs {
+        changes: futures::stream::poll_fn(move |context| changed.poll_recv(context)),
+        woken,
+        facts: watch::channel(Arc::default()).1,
+        leading: watch::channel(true).1,
+        facts_complete: watch::channel(true).1,
+        health: Health::new(Clock::System, Duration::from_secs(60), []),
+    };
+    let running = work_through(Arc::new(Failing(notebook)), inputs, CancellationToken::new());
+    assert_eq!(tokio::time::timeout(Duration::from_secs(60), running).await, Ok(Err(QueueEnded)));
+}
+
+/// One thing that happens at any time.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Change(u8),
+    Wake(u8),
+    Facts,
+    Lead(bool),
+    OwnedListed,
+    ResourcesListed,
+    FactsComplete,
+    Pause(u8),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (0..3_u8).prop_map(Event::Change),
+        4 => (0..3_u8).prop_map(Event::Wake),
+        1 => Just(Event::Facts),
+        2 => any::<bool>().prop_map(Event::Lead),
+        2 => Just(Event::OwnedListed),
+        1 => Just(Event::ResourcesListed),
+        1 => Just(Event::FactsComplete),
+        6 => (0..12_u8).prop_map(Event::Pause),
+    ]
+}
+
+proptest! {
+    /// Whatever happens when, a resource is looked at after each thing that it has to be looked at for, and as it is.
+    #[test]
+    fn no_wake_is_lost(events in prop::collection::vec(event(), 0..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        let lost = runtime.expect("a runtime").block_on(async {
+            let mut world = World::new();
+            for event in events {
+                match event {
+                    Event::Change(number) => world.change(number),
+                    Event::Wake(number) => world.wake(number),
+                    Event::Facts => {
+                        world.want_all();
+                        world.facts.send_replace(Arc::default());
+                    }
+                    Event::Lead(leads) => world.lead(leads),
+                    Event::OwnedListed => drop(world.notebook.owned.send_replace(true)),
+                    Event::ResourcesListed => world.notebook.store.complete(),
+                    Event::FactsComplete => drop(world.facts_complete.send_replace(true)),
+                    Event::Pause(millis) => tokio::time::sleep(Duration::from_millis(millis.into())).await,
+                }
+            }
+            world.settle().await
+        });
+        prop_assert_eq!(lost, vec![]);
+    }
+}

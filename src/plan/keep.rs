@@ -1,0 +1,143 @@
+//! Whether the last policies of a direction stay although nothing is left to allow. Pure.
+//!
+//! To take the last policy away opens the pods that it selects. So it goes only by the user's word: the resource is
+//! deleted, `mode` or `direction` no longer ask for it, or the user selects otherwise and that matches nothing. Neither
+//! the vendor's list nor DNS nor the cluster can say so.
+
+use super::decide::Absence;
+use crate::crd::{
+    AdditionalDirection, AdditionalEndpoint, CitrixAllowlistSpec, CloudChoice, GeoChoice, InboundPort, Wildcard,
+};
+use crate::net::{Direction, fnv1a};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde::Serialize;
+use std::fmt;
+use std::str::FromStr;
+
+/// The first part of a digest's text: how it is made. A digest made otherwise is not compared, and keeps the policy.
+const SCHEME: &str = "v1-";
+
+/// A digest of what a user selects for one direction: the same in every process and every version. It is compared and
+/// never trusted: whoever may change a policy's annotation may delete the policy too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SelectionDigest(u64);
+
+impl fmt::Display for SelectionDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{SCHEME}{:016x}", self.0)
+    }
+}
+
+/// The text is no [`SelectionDigest`] of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a digest such as {SCHEME}0123456789abcdef")]
+pub struct UnknownDigest;
+
+impl FromStr for SelectionDigest {
+    type Err = UnknownDigest;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.strip_prefix(SCHEME).filter(|digits| digits.len() == 16).ok_or(UnknownDigest)?;
+        u64::from_str_radix(digits, 16).map(Self).map_err(|_| UnknownDigest)
+    }
+}
+
+/// The selecting fields of a spec. A field that is added here, or to a type in here, must be left out where it has its
+/// default: an upgrade must not look like an edit.
+#[derive(Serialize)]
+struct SelectingFields<'a> {
+    customer: &'a str,
+    cloud: CloudChoice,
+    geo: GeoChoice,
+    include: Vec<&'a str>,
+    exclude: Vec<&'a str>,
+    required_only: bool,
+    wildcards: Vec<Wildcard>,
+    additional: Vec<&'a AdditionalEndpoint>,
+    inbound_ports: Vec<&'a InboundPort>,
+    pods: &'a LabelSelector,
+}
+
+impl SelectionDigest {
+    /// The digest of what a spec selects for a direction: `customerId`, `cloud`, `geo`, `services`, `wildcards`,
+    /// `podSelector`, those `additional` entries that are of the direction, and for inbound `inboundPorts`. The order of
+    /// lists means nothing.
+    #[must_use]
+    pub fn of(spec: &CitrixAllowlistSpec, direction: Direction) -> Self {
+        let sorted = |texts: &'_ [String]| {
+            let mut texts: Vec<String> = texts.to_vec();
+            texts.sort_unstable();
+            texts.dedup();
+            texts
+        };
+        let (include, exclude) = (sorted(&spec.services.include), sorted(&spec.services.exclude));
+        let mut wildcards: Vec<Wildcard> = spec.wildcards.clone();
+        wildcards.iter_mut().for_each(|wildcard| wildcard.names = sorted(&wildcard.names));
+        wildcards.sort_unstable_by(|a, b| a.pattern.cmp(&b.pattern));
+        let is_of_direction = |entry: &&AdditionalEndpoint| match entry.direction {
+            AdditionalDirection::Outbound => direction == Direction::Outbound,
+            AdditionalDirection::Inbound => direction == Direction::Inbound,
+        };
+        let mut additional: Vec<&AdditionalEndpoint> = spec.additional.iter().filter(is_of_direction).collect();
+        additional.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let mut inbound_ports: Vec<&InboundPort> =
+            spec.inbound_ports.iter().filter(|_| direction == Direction::Inbound).collect();
+        inbound_ports.sort_unstable_by_key(|port| port.listed);
+        let fields = SelectingFields {
+            customer: &spec.customer_id,
+            cloud: spec.cloud,
+            geo: spec.geo,
+            include: include.iter().map(String::as_str).collect(),
+            exclude: exclude.iter().map(String::as_str).collect(),
+            required_only: spec.services.required_only,
+            wildcards,
+            additional,
+            inbound_ports,
+            pods: &spec.pod_selector,
+        };
+        // Structures of text and numbers: nothing in them fails to become JSON. Their fields stand in the order of
+        // their declaration.
+        let text = serde_json::to_vec(&fields).unwrap_or_default();
+        Self(fnv1a(text))
+    }
+}
+
+/// What a spec selects, by direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Selected {
+    outbound: SelectionDigest,
+    inbound: SelectionDigest,
+}
+
+impl Selected {
+    /// What this spec selects.
+    #[must_use]
+    pub fn by(spec: &CitrixAllowlistSpec) -> Self {
+        let of = |direction| SelectionDigest::of(spec, direction);
+        Self { outbound: of(Direction::Outbound), inbound: of(Direction::Inbound) }
+    }
+
+    /// What it selects for a direction.
+    #[must_use]
+    pub const fn direction(self, direction: Direction) -> SelectionDigest {
+        match direction {
+            Direction::Outbound => self.outbound,
+            Direction::Inbound => self.inbound,
+        }
+    }
+}
+
+/// Whether the policies of a direction stay although nothing is left to allow. `applied` is what was selected when each
+/// of them was last written, `None` where that is not known; `now` what is selected by now.
+#[must_use]
+pub fn keeps(
+    absence: Absence,
+    applied: impl IntoIterator<Item = Option<SelectionDigest>>,
+    now: SelectionDigest,
+) -> bool {
+    // One policy that was written for this very selection is enough: the user has not changed it since then.
+    absence.is_failure() || applied.into_iter().any(|applied| applied.is_none_or(|applied| applied == now))
+}
+
+#[cfg(test)]
+mod tests;
