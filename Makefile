@@ -69,7 +69,7 @@ demo: ## Show it at work on a control plane of its own (KEEP=1 leaves that runni
 # What the programs and the micro-benchmarks of `bench` leave for its report.
 BENCH_TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-bench: ## Measure, and write docs/benchmarks.md (QUICK=1 in minutes; CANDIDATE=file.yaml puts another operator beside it)
+bench: ## Measure, and write docs/benchmarks.md (QUICK=1 in minutes; CANDIDATE=file.yaml puts another operator beside it, into bench-results)
 	$(call heading,Programs that the benchmark stands on: built where missing)
 	@tests/build-tools.sh demo
 	$(call heading,The operator and what measures it: optimised$(,) built where they changed)
