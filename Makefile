@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools test soak check generate demo bench
+.PHONY: help tools test test-oldest soak check generate demo bench
 
 # Where tests/build-tools.sh builds to.
 TOOLS := $(or $(CITRIX_ALLOWLIST_TOOLS),$(CURDIR)/.build/bin)
@@ -15,7 +15,7 @@ TOOLS := $(or $(CITRIX_ALLOWLIST_TOOLS),$(CURDIR)/.build/bin)
 heading = @printf '\n==> %s\n' '$(1)'
 
 help: ## List these targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 tools: ## Build the programs that tests and the demo stand on (about 13 minutes once, on two cores)
 	$(call heading,Building the programs that tests and the demo stand on: into $(TOOLS))
@@ -26,6 +26,12 @@ test: ## Run every test but the long ones, on a real control plane that ends wit
 	@tests/build-tools.sh test
 	$(call heading,Tests: what cargo test --workspace runs, several binaries at a time)
 	@tests/run-tests.sh
+
+test-oldest: ## Run the tests of CRD, main job, chart and upgrades on the oldest Kubernetes that is served
+	$(call heading,Programs that these tests stand on: built where missing)
+	@tests/build-tools.sh test-oldest
+	$(call heading,Tests on the oldest Kubernetes)
+	@CITRIX_ALLOWLIST_TEST_KUBERNETES=oldest tests/run-tests.sh crd control_plane main_job chart
 
 soak: ## Run the long tests: SOAK_MINUTES (3) of seeded disturbances, and two minutes behind an erratic CoreDNS
 	$(call heading,Programs that the tests stand on: built where missing)
@@ -63,7 +69,7 @@ demo: ## Show it at work on a control plane of its own (KEEP=1 leaves that runni
 # What the programs and the micro-benchmarks of `bench` leave for its report.
 BENCH_TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-bench: ## Measure, and write docs/benchmarks.md (QUICK=1 in minutes; CANDIDATE=file.yaml puts another operator beside it)
+bench: ## Measure, and write docs/benchmarks.md (QUICK=1 in minutes; CANDIDATE=file.yaml puts another operator beside it, into bench-results)
 	$(call heading,Programs that the benchmark stands on: built where missing)
 	@tests/build-tools.sh demo
 	$(call heading,The operator and what measures it: optimised$(,) built where they changed)

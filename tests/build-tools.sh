@@ -4,6 +4,7 @@
 #   tests/build-tools.sh NAME|GROUP...
 #
 # Names:  etcd kube-apiserver kube-controller-manager kubectl        (pinned in tests/controlplane)
+#         kube-apiserver-oldest kube-controller-manager-oldest       (pinned in tests/controlplane-oldest)
 #         helm coredns kwok kubeconform cyclonus actionlint          (pinned in tests/tools)
 #         cargo-deny                                                 (pinned here)
 #         helm3 glua                                                 (pinned in tests/tools-helm3)
@@ -13,13 +14,14 @@
 #         prometheus promtool                                        (out of Debian's package `prometheus`)
 # Groups: controlplane  what starts a Kubernetes API server
 #         test          what `make test` needs
+#         test-oldest   what `make test-oldest` needs
 #         demo          what `make demo` needs
 #         check         what `make check` needs
 #         all           everything
 #
 # In a group, what the machine already has is left out: kubectl, jq, prometheus, promtool and cargo-deny on PATH, what
-# KUBEBUILDER_ASSETS holds, and the control plane where CITRIX_ALLOWLIST_TEST_KUBECONFIG or KUBECONFIG names a cluster. A
-# name is always built.
+# KUBEBUILDER_ASSETS holds, and the newest control plane where CITRIX_ALLOWLIST_TEST_KUBECONFIG or KUBECONFIG names a
+# cluster. A name is always built.
 #
 # CITRIX_ALLOWLIST_TOOLS  the folder to build into, instead of .build/bin; several checkouts may share one.
 set -euo pipefail
@@ -40,6 +42,12 @@ describe() {
     kube-apiserver) module=controlplane package=k8s.io/kubernetes/cmd/kube-apiserver cold="4 min" ;;
     kube-controller-manager) module=controlplane package=k8s.io/kubernetes/cmd/kube-controller-manager cold="1 min" ;;
     kubectl) module=controlplane package=k8s.io/kubernetes/cmd/kubectl cold="25 s" ;;
+    kube-apiserver-oldest)
+        module=controlplane-oldest package=k8s.io/kubernetes/cmd/kube-apiserver cold="5 min"
+        ;;
+    kube-controller-manager-oldest)
+        module=controlplane-oldest package=k8s.io/kubernetes/cmd/kube-controller-manager cold="1 min"
+        ;;
     helm) module=tools package=helm.sh/helm/v4/cmd/helm cold="2 min" ;;
     coredns) module=tools package=github.com/coredns/coredns cold="2 min" ;;
     kwok) module=tools package=sigs.k8s.io/kwok/cmd/kwok cold="20 s" ;;
@@ -63,15 +71,16 @@ describe() {
 
 # The version that a module's go.mod pins for the module path $2.
 pinned_version() {
-    awk -v path="$2" '$1 == path && $2 ~ /^v/ { print $2; exit }' "$repository/tests/$1/go.mod"
+    awk -v path="$2" '{ sub(/^require /, "") } $1 == path && $2 ~ /^v/ { print $2; exit }' "$repository/tests/$1/go.mod"
 }
 
-# Without a version of their own, kubectl and helm cannot parse what the API server says about itself.
+# How the program $1 of `module` is linked. Without a version of their own, kubectl and helm cannot parse what the API
+# server says about itself.
 linker_flags() {
     local kubernetes helm
     case "$1" in
-    kube-apiserver | kube-controller-manager | kubectl)
-        kubernetes="$(pinned_version controlplane k8s.io/kubernetes)"
+    kube-apiserver* | kube-controller-manager* | kubectl)
+        kubernetes="$(pinned_version "$module" k8s.io/kubernetes)"
         local numbers="${kubernetes#v}"
         local major="${numbers%%.*}" rest="${numbers#*.}"
         local variable=k8s.io/component-base/version
@@ -114,6 +123,19 @@ control_plane_programs() {
     in_assets kubectl || command -v kubectl >/dev/null || echo kubectl
 }
 
+# The same of the oldest Kubernetes, which no cluster and no other folder stands in for.
+oldest_control_plane_programs() {
+    in_assets etcd || echo etcd
+    printf '%s\n' kube-apiserver-oldest kube-controller-manager-oldest
+    in_assets kubectl || command -v kubectl >/dev/null || echo kubectl
+}
+
+# What tests of the chart run.
+chart_programs() {
+    printf '%s\n' helm helm3 glua kubeconform kube-score kustomize actionlint
+    command -v jq >/dev/null || echo jq
+}
+
 # Prometheus cannot be built from a Go module of its own, and is taken out of Debian's package, without installing it.
 prometheus_programs() {
     local program
@@ -134,9 +156,14 @@ programs_of() {
     controlplane) control_plane_programs ;;
     test)
         control_plane_programs
-        printf '%s\n' coredns cyclonus helm helm3 glua kubeconform kube-score kustomize actionlint
-        command -v jq >/dev/null || echo jq
+        echo coredns
+        echo cyclonus
+        chart_programs
         prometheus_programs
+        ;;
+    test-oldest)
+        oldest_control_plane_programs
+        chart_programs
         ;;
     demo)
         control_plane_programs
@@ -146,7 +173,7 @@ programs_of() {
         [[ "$(cargo-deny --version 2>/dev/null)" == "cargo-deny $cargo_deny_version" ]] || echo cargo-deny
         ;;
     all)
-        printf '%s\n' etcd kube-apiserver kube-controller-manager kubectl \
+        printf '%s\n' etcd kube-apiserver kube-controller-manager kubectl kube-apiserver-oldest kube-controller-manager-oldest \
             helm coredns kwok kubeconform cyclonus actionlint helm3 glua jq kustomize kube-score prometheus promtool cargo-deny
         ;;
     *) echo "$1" ;;

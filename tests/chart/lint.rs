@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
+use test_support::control_plane::Kubernetes;
 use test_support::tools::workspace_root;
 
 use crate::helm::{chart, object, objects, run, template};
@@ -88,9 +89,10 @@ fn findings(manifest: &str) -> Vec<(String, String, String)> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("objects.yaml");
     std::fs::write(&file, manifest).unwrap();
+    let oldest = format!("--kubernetes-version=v1.{}", Kubernetes::Oldest.minor().unwrap());
     // It fails where it finds anything at all.
     let output = run(Command::new(test_support::tool("kube-score").unwrap())
-        .args(["score", "--output-format=json", "--kubernetes-version=v1.30", "--ignore-container-cpu-limit"])
+        .args(["score", "--output-format=json", &oldest, "--ignore-container-cpu-limit"])
         .args(["--enable-optional-test=container-seccomp-profile", "--enable-optional-test=container-ports-check"])
         .arg(&file));
     let judged: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));

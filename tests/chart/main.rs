@@ -15,6 +15,7 @@ mod notes;
 mod operator;
 mod release;
 mod rights;
+mod served;
 mod tenants;
 mod upgrade;
 mod values;

@@ -6,6 +6,7 @@ mod examples;
 mod links;
 mod markdown;
 mod scene;
+mod targets;
 #[path = "../transcripts/mod.rs"]
 mod transcripts;
 

@@ -15,11 +15,11 @@ use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use test_support::control_plane::TestNamespace;
+use test_support::control_plane::{Kubernetes, TestNamespace};
 use test_support::fault_proxy::FaultProxy;
 use test_support::operator::{Operator, OperatorConfig};
 use test_support::rights::ChartRights;
-use test_support::{ControlPlane, shared_control_plane};
+use test_support::{ControlPlane, left_out, shared_control_plane};
 
 /// The resource of every trial.
 pub const RESOURCE: &str = "daas";
@@ -78,6 +78,21 @@ pub struct Trial {
 
 /// Shows that a trial has ended with its checks.
 pub struct Closed(());
+
+impl Closed {
+    /// Leaves a trial out, and says so, where the oldest Kubernetes has not got what it stands on: a kind in a group and
+    /// version. The newest has everything, or the trial fails.
+    pub async fn without(row: &Row, group_version: &str, kind: &str) -> Option<Self> {
+        let kubernetes = Kubernetes::chosen().expect("a choice");
+        let cluster = super::common::cluster().await;
+        if kubernetes == Kubernetes::Newest || cluster.serves(group_version, kind).await.expect("an answer") {
+            return None;
+        }
+        let version = kubernetes.version().expect("a pin");
+        left_out(row.test, &format!("Kubernetes {version} serves no {kind} in {group_version}"));
+        Some(Self(()))
+    }
+}
 
 impl Trial {
     /// On the shared control plane, without an operator and a resource yet.

@@ -9,6 +9,7 @@ pub mod dns;
 pub mod fault_proxy;
 pub mod fixture;
 pub mod free_port;
+pub mod left_out;
 pub mod node;
 pub mod operator;
 pub mod picture;
@@ -20,4 +21,5 @@ pub mod tools;
 pub mod webhook;
 
 pub use control_plane::{ControlPlane, shared_control_plane};
+pub use left_out::left_out;
 pub use tools::tool;

@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
-use test_support::control_plane::{Component, ServiceNetworks};
-use test_support::{ControlPlane, shared_control_plane};
+use test_support::control_plane::{Component, Kubernetes, ServiceNetworks};
+use test_support::{ControlPlane, left_out, shared_control_plane};
 
 fn config_map(name: &str, owner: Option<&ConfigMap>) -> ConfigMap {
     let owner_references = owner.map(|owner| {
@@ -63,19 +63,51 @@ async fn within(limit: Duration, mut ask: impl AsyncFnMut() -> bool) -> bool {
 }
 
 /// Whether this run has an existing cluster instead of a control plane of its own, whose programs cannot be stopped.
-fn has_existing_cluster() -> bool {
+fn has_existing_cluster(test: &str) -> bool {
     let existing = ControlPlane::existing_kubeconfig().is_some();
     if existing {
-        eprintln!("left out: an existing cluster is used, and this test stops the control plane's programs");
+        left_out(test, "an existing cluster is used, and this test stops the control plane's programs");
     }
     existing
+}
+
+/// Whichever is asked for, it is that one: a run on the oldest would else show nothing.
+#[tokio::test]
+async fn a_control_plane_is_of_the_kubernetes_that_is_asked_for() {
+    let cluster = shared_control_plane().await.expect("a control plane");
+    if !cluster.is_own() || std::env::var_os("KUBEBUILDER_ASSETS").is_some() {
+        left_out(
+            "a_control_plane_is_of_the_kubernetes_that_is_asked_for",
+            "the cluster, or KUBEBUILDER_ASSETS, is what it is",
+        );
+        return;
+    }
+    let kubernetes = Kubernetes::chosen().expect("a choice");
+    let pinned = kubernetes.version().expect("a pin");
+    let served = cluster.client().await.expect("a client").apiserver_version().await.expect("a version");
+    assert_eq!(served.git_version, pinned);
+    assert_eq!(served.minor, kubernetes.minor().expect("a pin").to_string());
+    for component in [Component::ApiServer, Component::ControllerManager] {
+        let program = test_support::tool(kubernetes.program(component)).expect("a program");
+        let output = std::process::Command::new(program).arg("--version").output().expect("it runs");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), format!("Kubernetes {pinned}"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_served_is_told_from_what_is_not() {
+    let cluster = shared_control_plane().await.expect("a control plane");
+    let serves = async |group_version, kind| cluster.serves(group_version, kind).await.expect("an answer");
+    assert!(serves("networking.k8s.io/v1", "NetworkPolicy").await);
+    assert!(!serves("networking.k8s.io/v1", "Policy").await);
+    assert!(!serves("networking.example.com/v1", "NetworkPolicy").await);
 }
 
 #[tokio::test]
 async fn what_a_deleted_object_owned_is_collected() {
     let cluster = shared_control_plane().await.expect("a control plane");
     if !cluster.collects_garbage() {
-        eprintln!("left out: there is no kube-controller-manager among KUBEBUILDER_ASSETS");
+        left_out("what_a_deleted_object_owned_is_collected", "KUBEBUILDER_ASSETS has no kube-controller-manager");
         return;
     }
     let client = cluster.client().await.expect("a client");
@@ -116,6 +148,7 @@ async fn a_service_account_may_do_what_its_role_says_and_no_more() {
 async fn blocking_the_deletion_of_an_owner_takes_permission() {
     let cluster = shared_control_plane().await.expect("a control plane");
     if !cluster.is_own() {
+        left_out("blocking_the_deletion_of_an_owner_takes_permission", "an existing cluster admits what it admits");
         return;
     }
     let namespace = cluster.fresh_namespace("finalizers").await.expect("a namespace");
@@ -138,7 +171,7 @@ async fn blocking_the_deletion_of_an_owner_takes_permission() {
 
 #[tokio::test]
 async fn programs_that_stop_die_or_freeze_come_back_with_their_data() {
-    if has_existing_cluster() {
+    if has_existing_cluster("programs_that_stop_die_or_freeze_come_back_with_their_data") {
         return;
     }
     let builder = ControlPlane::builder().without_controller_manager();
@@ -178,7 +211,7 @@ async fn programs_that_stop_die_or_freeze_come_back_with_their_data() {
 
 #[tokio::test]
 async fn services_get_the_networks_that_were_asked_for() {
-    if has_existing_cluster() {
+    if has_existing_cluster("services_get_the_networks_that_were_asked_for") {
         return;
     }
     for (networks, families, first) in

@@ -193,6 +193,12 @@ impl Report {
         });
     }
 
+    /// What its files are called, without an ending.
+    #[must_use]
+    pub fn stem(&self) -> String {
+        self.beside.as_ref().map_or_else(|| "benchmarks".to_owned(), |beside| format!("benchmarks-{}", beside.name))
+    }
+
     /// The report as Markdown.
     #[must_use]
     pub fn markdown(&self) -> String {
@@ -224,7 +230,8 @@ impl Report {
                 let exponent = series.exponent().map_or_else(|| "–".to_owned(), |exponent| format!("{exponent:.2}"));
                 let _ = writeln!(text, "| {} | {} | {} | {exponent} |", series.name, series.of, points.join(", "));
             }
-            text.push_str("\n![Cost against the number of resources and of peers](benchmarks.svg)\n");
+            let stem = self.stem();
+            let _ = writeln!(text, "\n![Cost against the number of resources and of peers]({stem}.svg)");
         }
         text.push_str(if self.beside.is_some() { BESIDE } else { ADAPTER });
         text
@@ -275,8 +282,8 @@ const ADAPTER: &str = "
 ## Another operator in the same run
 
 `make bench CANDIDATE=file.yaml` measures another operator's binary after this one's, on a stage alike, and writes both
-side by side into `benchmarks-<name>.md`, as far as its resources go: first and next resource, many at once, a quiet
-minute. The file says how it is started and how its resource is written; `benches/candidates` has one that is complete:
+side by side into `bench-results/benchmarks-<name>.md`, which git ignores (`BENCH_OUT` names another folder), as far as
+its resources go: first and next resource, many at once, a quiet minute. The file says how it is started and how its resource is written; `benches/candidates` has one that is complete:
 
 ```yaml
 # Letters, digits and hyphens.

@@ -4,6 +4,7 @@
 pub mod candidate;
 pub mod counts;
 pub mod figures;
+pub mod files;
 pub mod floor;
 pub mod list;
 pub mod plot;

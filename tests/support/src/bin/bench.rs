@@ -2,8 +2,8 @@
 //!
 //! Environment: `BENCH_SHIPPED` names the operator's binary as a release has it, `BENCH_OPERATOR` another; `QUICK=1`
 //! measures less; `CANDIDATE` is a file that describes another operator, which is measured too, as far as both can be
-//! asked the same, and both are written to `benchmarks-<name>.md` where `BENCH_OUT` says (`docs` otherwise);
-//! `BENCH_ONLY` names the parts to measure (single, crowd, large, growth, program), with commas between; `BENCH_CROWD`
+//! asked the same, and both are written to `bench-results/benchmarks-<name>.md`; `BENCH_OUT` names the folder to write
+//! to; `BENCH_ONLY` names the parts to measure (single, crowd, large, growth, program), with commas between; `BENCH_CROWD`
 //! is how many resources a crowd has, measured once, rather than the extent's own crowds; `BENCH_NOTE` is a remark for
 //! the report.
 
@@ -14,7 +14,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use test_support::bench::candidate::Candidate;
 use test_support::bench::figures::{Beside, Report};
-use test_support::bench::{plot, scenarios, stage::Stage, stations};
+use test_support::bench::{files, scenarios, stage::Stage, stations};
+use test_support::control_plane::{Component, Kubernetes};
 use test_support::tools::workspace_root;
 
 /// How much is measured.
@@ -133,16 +134,8 @@ fn part(started: Instant, what: &str) {
 }
 
 fn write(report: &Report) -> anyhow::Result<()> {
-    let folder = variable("BENCH_OUT").map_or_else(|| workspace_root().join("docs"), PathBuf::from);
-    std::fs::create_dir_all(&folder)?;
-    let beside = report.beside.as_ref().map(|beside| format!("-{}", beside.name));
-    let stem = format!("benchmarks{}", beside.unwrap_or_default());
-    std::fs::write(folder.join(format!("{stem}.md")), report.markdown())?;
-    std::fs::write(folder.join(format!("{stem}.json")), serde_json::to_string_pretty(report)? + "\n")?;
-    if !report.series.is_empty() {
-        std::fs::write(folder.join(format!("{stem}.svg")), plot::svg(&report.series))?;
-    }
-    eprintln!("written to {}", folder.join(format!("{stem}.md")).display());
+    let folder = files::folder(report, variable("BENCH_OUT").map(PathBuf::from), &workspace_root());
+    eprintln!("written to {}", files::write(report, &folder)?.display());
     println!("{}", report.markdown());
     Ok(())
 }
@@ -183,7 +176,8 @@ fn circumstances(quick: bool) -> BTreeMap<String, String> {
     put("load when it began", load.split_whitespace().next().map(|load| format!("{load} (0 on a quiet machine)")));
     put("compiler", output("rustc", &["--version"]));
     put("etcd", of_tool("etcd", &["--version"]));
-    put("kube-apiserver", of_tool("kube-apiserver", &["--version"]));
+    let kubernetes = Kubernetes::chosen().ok();
+    put("kube-apiserver", kubernetes.and_then(|of| of_tool(of.program(Component::ApiServer), &["--version"])));
     put("CoreDNS", of_tool("coredns", &["-version"]));
     put("extent", Some(if quick { "quick" } else { "full" }.to_owned()));
     known.into_iter().map(|(name, value)| (name, value.unwrap_or_else(|| "unknown".to_owned()))).collect()

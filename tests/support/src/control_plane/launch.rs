@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::keys::write_signing_keys;
 use super::kubeconfig;
+use super::kubernetes::Kubernetes;
 use super::options::ControlPlaneBuilder;
 use crate::free_port::free_port;
 use crate::process::Process;
@@ -59,17 +60,18 @@ pub(super) struct Layout {
 impl Layout {
     /// Finds the programs and ports, and writes the keys, tokens and kubeconfig.
     pub(super) fn prepare(folder: &Path, options: ControlPlaneBuilder) -> anyhow::Result<Self> {
-        let controller_manager = match tool(Component::ControllerManager.name()) {
+        let kubernetes = Kubernetes::chosen()?;
+        let controller_manager = match tool(kubernetes.program(Component::ControllerManager)) {
             _ if !options.controller_manager => None,
             Ok(program) => Some(program),
             // envtest's binaries come without one.
-            Err(_) if std::env::var_os("KUBEBUILDER_ASSETS").is_some() => None,
+            Err(_) if kubernetes == Kubernetes::Newest && std::env::var_os("KUBEBUILDER_ASSETS").is_some() => None,
             Err(error) => return Err(error),
         };
         let layout = Self {
             folder: folder.to_path_buf(),
-            etcd: tool(Component::Etcd.name())?,
-            api_server: tool(Component::ApiServer.name())?,
+            etcd: tool(kubernetes.program(Component::Etcd))?,
+            api_server: tool(kubernetes.program(Component::ApiServer))?,
             controller_manager,
             etcd_port: options.etcd_port.map_or_else(free_port, Ok)?,
             etcd_peer_port: free_port()?,

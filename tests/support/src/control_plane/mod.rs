@@ -4,6 +4,7 @@ mod folder;
 mod keys;
 mod kubeconfig;
 mod kubectl;
+mod kubernetes;
 mod launch;
 mod options;
 mod shared;
@@ -20,6 +21,7 @@ use kube::{Api, Client, Config, ResourceExt};
 
 use self::folder::Folder;
 pub use self::kubectl::KubectlOutput;
+pub use self::kubernetes::Kubernetes;
 pub use self::launch::Component;
 use self::launch::{Layout, eventually};
 pub use self::options::{ControlPlaneBuilder, ServiceNetworks};
@@ -82,7 +84,11 @@ impl ControlPlane {
     }
 
     /// The kubeconfig of an existing cluster that tests are to use: `CITRIX_ALLOWLIST_TEST_KUBECONFIG`, or `KUBECONFIG`.
+    /// `None` where the environment asks for the oldest Kubernetes, which such a cluster need not be.
     pub fn existing_kubeconfig() -> Option<PathBuf> {
+        if !matches!(Kubernetes::chosen(), Ok(Kubernetes::Newest)) {
+            return None;
+        }
         ["CITRIX_ALLOWLIST_TEST_KUBECONFIG", "KUBECONFIG"]
             .into_iter()
             .find_map(|variable| std::env::var_os(variable).filter(|value| !value.is_empty()))
@@ -191,6 +197,19 @@ impl ControlPlane {
     /// has a kube-controller-manager.
     pub fn collects_garbage(&self) -> bool {
         self.own.as_ref().is_none_or(|own| own.layout.has_controller_manager())
+    }
+
+    /// Whether the API server serves a kind in a group and version, such as `networking.k8s.io/v1`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be asked.
+    pub async fn serves(&self, group_version: &str, kind: &str) -> anyhow::Result<bool> {
+        match self.client().await?.list_api_group_resources(group_version).await {
+            Ok(served) => Ok(served.resources.iter().any(|resource| resource.kind == kind)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The kubeconfig of the administrator.

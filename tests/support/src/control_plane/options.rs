@@ -152,7 +152,7 @@ impl ControlPlaneBuilder {
         ControlPlane::launch(self).await
     }
 
-    /// The cluster that `CITRIX_ALLOWLIST_TEST_KUBECONFIG` or `KUBECONFIG` names, with the definitions applied to it,
+    /// The cluster of [`ControlPlane::existing_kubeconfig`], with the definitions applied to it,
     /// and otherwise [`Self::start`].
     ///
     /// # Errors
