@@ -8,5 +8,6 @@ mod dry_run;
 mod exactness;
 mod golden;
 mod memory;
+mod profiles;
 mod select;
 mod stillness;
