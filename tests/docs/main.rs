@@ -5,6 +5,7 @@ mod commands;
 mod examples;
 mod links;
 mod markdown;
+mod recipes;
 mod scene;
 #[path = "../transcripts/mod.rs"]
 mod transcripts;

@@ -9,5 +9,6 @@ mod exactness;
 mod golden;
 mod memory;
 mod profiles;
+mod requirements;
 mod select;
 mod stillness;
