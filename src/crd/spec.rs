@@ -292,15 +292,16 @@ pub enum AdditionalDirection {
 }
 
 /// Ports by role, added to any given: `ActiveDirectory` (Connector Appliance to domain controllers),
-/// `CloudConnectorLan` (Cloud Connector inside its network) or `ConnectorAppliance` (to local DNS, time and HTTPS).
+/// `CloudConnectorLan` (Cloud Connector, or another Windows machine of a domain, inside its network) or
+/// `ConnectorAppliance` (to DNS and time servers, and HTTPS outbound).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum PortProfile {
     /// Connector Appliance to domain controllers
     ActiveDirectory,
-    /// Cloud Connector inside its network
+    /// Cloud Connector, or another Windows machine of a domain, inside its network
     CloudConnectorLan,
-    /// Connector Appliance to local DNS, time and HTTPS
+    /// Connector Appliance to DNS and time servers, and HTTPS outbound
     ConnectorAppliance,
 }
 

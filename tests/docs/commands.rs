@@ -72,6 +72,7 @@ const BLOCKS: &[(&str, &str, Class)] = &[
     ("docs/security.md", "kubectl", Played),
     ("docs/guides/", "kubectl", Played),
     ("docs/guides/", "helm", Played),
+    ("docs/guides/", "jq", Played),
     ("docs/guides/multi-tenant.md", "for attempt", Played),
 ];
 
@@ -174,6 +175,7 @@ async fn prepared(before: Before) -> Scene {
         Before::Installed => {
             drop(scene.run("before", INSTALL).await);
             scene.write("old-list.json", OLD_LIST);
+            scene.write("fqdnallowlist-japan.json", fixture::STATIC_JAPAN);
         }
         Before::SavedLists => scene.write("global.json", fixture::ALLOWLIST),
         Before::ArgoCd => {

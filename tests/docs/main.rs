@@ -5,6 +5,7 @@ mod commands;
 mod examples;
 mod links;
 mod markdown;
+mod recipes;
 mod scene;
 mod targets;
 #[path = "../transcripts/mod.rs"]

@@ -8,5 +8,7 @@ mod dry_run;
 mod exactness;
 mod golden;
 mod memory;
+mod profiles;
+mod requirements;
 mod select;
 mod stillness;

@@ -1,9 +1,8 @@
 //! What a spec wants of a list, and what of it cannot be honoured.
 
 use crate::builders::{Case, name, shown};
-use citrix_allowlist::crd::PortProfile;
 use citrix_allowlist::net::Direction;
-use citrix_allowlist::plan::{Selection, Target, profile_ports};
+use citrix_allowlist::plan::{Selection, Target};
 use serde_json::{Value, json};
 
 fn document() -> Value {
@@ -212,25 +211,6 @@ fn the_users_own_endpoints_may_be_private_but_never_everything() {
             "Malformed proxy proxy",
         ]
     );
-}
-
-#[test]
-fn profiles_are_as_documented() {
-    // DNS and Kerberos, global catalogue with and without TLS, and dynamic RPC tell the profiles apart.
-    let has = |profile: PortProfile, port: u16| {
-        profile_ports(profile).iter().any(|(_, first, last)| (*first..=*last).contains(&port))
-    };
-    let of = |port: u16| {
-        [PortProfile::ActiveDirectory, PortProfile::CloudConnectorLan, PortProfile::ConnectorAppliance]
-            .map(|profile| has(profile, port))
-    };
-    assert_eq!(of(53), [false, true, true]);
-    assert_eq!(of(88), [true, true, false]);
-    assert_eq!(of(123), [false, true, true]);
-    assert_eq!(of(138), [true, false, false]);
-    assert_eq!(of(443), [false, false, true]);
-    assert_eq!(of(3269), [false, true, false]);
-    assert_eq!(of(50_000), [true, true, false]);
 }
 
 #[test]
