@@ -3,15 +3,18 @@
 use super::files::{alerts, dashboard, dashboard_queries, selectors};
 use super::prometheus::{JOB, NAMESPACE, Prometheus};
 use crate::common::Stage;
+use citrix_allowlist::crd::REFRESH_ANNOTATION;
+use serde_json::json;
 use std::time::{Duration, Instant};
 use test_support::dns::Behaviour;
 use test_support::operator::Operator;
-use test_support::standin::{Fault, Injection, Validity};
+use test_support::standin::{Cloud, Fault, Injection, Validity};
 
-/// Alerts that cannot fire within a test of seconds, or not together with the others: there is one leader, nothing is half an
-/// hour late, the limit of requests is out of reach, and DNS answers most questions. All their series have to be there.
-const QUIET: [&str; 6] = [
+/// Alerts that cannot fire within a test of seconds, or not together with the others: there is one leader, no wake is lost, nothing is
+/// half an hour late, the limit of requests is out of reach, and DNS answers most questions. All their series have to be there.
+const QUIET: [&str; 7] = [
     "CitrixAllowlistNoLeader",
+    "CitrixAllowlistNotReconciled",
     "CitrixAllowlistReconcileFailing",
     "CitrixAllowlistFeedOverdue",
     "CitrixAllowlistRateLimitNear",
@@ -75,6 +78,28 @@ async fn every_query_has_an_answer() {
     stage.apply("nothing", "{ customerId: testcustomer, geo: us, services: { include: [None] } }").await;
     stage.apply("limited", "{ customerId: limited, geo: us }").await;
     stage.ready("good").await;
+    // The vendor renames the only service that one selects.
+    let named = |name: &'static str| {
+        stage.standin.edit(Cloud::Global, |document| {
+            document.services.retain(|service| !service.name.starts_with("Fleeting"));
+            let service = json!({
+                "name": name, "direction": "outbound", "tcpPorts": "443", "endpoints": [{ "ips": ["20.192.0.0/24"] }],
+            });
+            document.services.push(serde_json::from_value(service).expect("a service"));
+        });
+    };
+    named("Fleeting");
+    stage.annotate("good", REFRESH_ANNOTATION, "fleeting").await;
+    stage
+        .apply(
+            "kept",
+            "{ customerId: testcustomer, geo: us, services: { include: [Fleeting] }, refresh: { minInterval: 1s } }",
+        )
+        .await;
+    stage.ready("kept").await;
+    named("Fleeting Service");
+    stage.annotate("kept", REFRESH_ANNOTATION, "renamed").await;
+    stage.reason("kept", "Ready", "LastPolicyKept").await;
     // Another's policy has the name that this one needs.
     let policy = format!(
         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{ name: taken-egress, namespace: {} }}\n\
