@@ -4,8 +4,8 @@
 mod doubles;
 
 use citrix_allowlist::clock::Clock;
-use citrix_allowlist::feed::Fetch;
 use citrix_allowlist::feed::client::{FetchError, FetchRequest, Fetched};
+use citrix_allowlist::feed::{Fetch, Validators};
 use citrix_allowlist::names::{Answer, Family, Lookup, Outcome};
 use citrix_allowlist::net::DomainName;
 use doubles::Doubles;
@@ -32,7 +32,7 @@ impl Fetch for Vendor {
                 "endpoints": [{ "fqdns": fqdns, "ips": ["13.107.6.152/31"] }] }],
         });
         let body = document.to_string().into_bytes();
-        Box::pin(async { Ok(Fetched::Document { body, last_modified: None, content_type: None }) })
+        Box::pin(async { Ok(Fetched::Document { body, validators: Validators::default(), content_type: None }) })
     }
 }
 

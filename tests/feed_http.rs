@@ -169,6 +169,42 @@ async fn not_modified_and_gzip() {
 }
 
 #[tokio::test]
+async fn a_tag_is_sent_back_beside_the_time() {
+    let standin = Standin::start(StandinConfig { etag: true, ..unlimited() }).await.expect("the stand-in");
+    let (mut operator, good) = Operator::with_list(&standin).await;
+    let view = operator.refresh().await;
+    assert!(Arc::ptr_eq(&view.allowlist.expect("the list"), &good));
+    let requests = standin.requests();
+    let sent = |name: &str| requests[1].header(name).map(str::to_owned);
+    assert_eq!(requests[1].status, Some(304));
+    assert!(sent("if-none-match").is_some_and(|tag| tag.starts_with("W/\"")) && sent("if-modified-since").is_some());
+    // Within a second `Last-Modified` would say nothing; the tag does.
+    standin.edit(StandinCloud::Global, |document| document.services[0].notes = Some("changed".into()));
+    assert_eq!(operator.refresh().await.confirmations, 1);
+}
+
+#[tokio::test]
+async fn a_list_whose_validity_rolls_on_unannounced_does_not_stay_expired() {
+    let validity = Validity::RollingUnannounced(Duration::from_secs(3));
+    let config = StandinConfig { validity, ..StandinConfig::unlimited() };
+    let standin = Standin::start(config).await.expect("the stand-in");
+    let mut operator = Operator::start(feed_settings(&standin), &client_settings());
+    operator.completed().await;
+    let mut unconditional = 0;
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(3100)).await;
+        let view = operator.refresh().await;
+        // The answer of a window's last moment is past its validity when it arrives on a busy machine.
+        assert!(matches!(view.reason, Reason::Fetched | Reason::FeedExpired), "{}", view.message);
+        unconditional += usize::from(standin.requests().last().and_then(|last| last.status) == Some(200));
+    }
+    assert_eq!(unconditional, 4, "past its validUntil it comes whole");
+    let list = operator.feeds.view(&operator.me).and_then(|view| view.allowlist).expect("a list");
+    let left = list.valid_until.expect("validUntil").duration_since(jiff::Timestamp::now());
+    assert!(left.as_secs() > -60 && left.as_secs() <= 3, "the newest window's: {left}");
+}
+
+#[tokio::test]
 async fn a_new_list_is_used_at_once_and_one_that_shrank_is_not() {
     let standin = standin().await;
     let (mut operator, good) = Operator::with_list(&standin).await;

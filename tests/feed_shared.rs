@@ -7,7 +7,7 @@ use citrix_allowlist::feed::client::{FetchError, FetchRequest, Fetched};
 use citrix_allowlist::feed::store::{Saved, SavedList, SavedRequests, StoreError};
 use citrix_allowlist::feed::{
     Cloud, CompletedFetch, FeedKey, FeedObserver, FeedRequest, FeedSettings, FeedView, Feeds, Fetch, Format, ListStore,
-    MemoryStore, NoObserver,
+    MemoryStore, NoObserver, Validators,
 };
 use citrix_allowlist::reason::Reason;
 use citrix_allowlist::subscriber::{Subscriber, Waker};
@@ -83,8 +83,8 @@ fn document(names: &[String], valid_until: &str) -> Result<Fetched, FetchError> 
         "meta": { "version": "2026-06-01T00:00:00Z", "validUntil": valid_until },
         "services": [{ "name": "DaaS", "direction": "outbound", "tcpPorts": "443", "endpoints": [{ "fqdns": names }] }],
     });
-    let last_modified = Some("Mon, 01 Jun 2026 00:00:00 GMT".to_owned());
-    Ok(Fetched::Document { body: value.to_string().into_bytes(), last_modified, content_type: None })
+    let validators = Validators::new(None, Some("Mon, 01 Jun 2026 00:00:00 GMT".to_owned()));
+    Ok(Fetched::Document { body: value.to_string().into_bytes(), validators, content_type: None })
 }
 
 /// A list for the customer that is asked for, valid for a day from the epoch.
@@ -318,8 +318,8 @@ async fn a_failure_keeps_the_list_and_says_so() {
     pass(1800).await;
     assert_eq!((process.view(&me).reason, client.count()), (Reason::Fetched, failed + 1));
     assert_eq!(process.wakes().len(), client.count(), "one wake for each completed fetch");
-    let conditional = client.sent()[1].1.if_modified_since.clone();
-    assert_eq!(conditional.as_deref(), Some("Mon, 01 Jun 2026 00:00:00 GMT"));
+    let conditional = client.sent()[1].1.validators.clone();
+    assert!(conditional.is_empty(), "past its validUntil a list has to come whole: {conditional:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -401,6 +401,141 @@ async fn a_suspicious_list_is_confirmed_early_where_a_resource_asks_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refresh_confirms_a_suspicious_list_now_and_not_after_the_shortest_interval() {
+    // Two of three networks change their service, so that the list as a whole shrinks by nothing, and one resource's
+    // part of it to nothing.
+    let client = Recorder::new(|_, count| {
+        let service = if count == 1 { "Gateway Service" } else { "NetScaler Gateway" };
+        let of = |name: &str, ips: &[&str]| {
+            json!({ "name": name, "direction": "outbound", "tcpPorts": "443", "required": true,
+                "endpoints": [{ "geo": "us", "ips": ips }] })
+        };
+        let value = json!({
+            "meta": { "version": "2026-06-01T00:00:00Z", "validUntil": "2099-06-04T12:00:00Z" },
+            "services": [of(service, &["20.192.0.0/24", "20.192.1.0/24"]), of("Other", &["20.192.9.0/24"])],
+        });
+        let body = value.to_string().into_bytes();
+        Ok(Fetched::Document { body, validators: Validators::default(), content_type: None })
+    });
+    let process = Process::simple(&client);
+    let me = who("citrix", "gw");
+    process.feeds.watch(&me, request("testcustomer"));
+    pass(3600).await;
+    process.feeds.refresh(&me, "first");
+    pass(10).await;
+    let held = process.view(&me);
+    assert_eq!((held.confirmations, held.handled_refresh.as_deref(), client.count()), (1, Some("first"), 2));
+    assert!(held.previous.is_some(), "what the resource goes on to follow");
+    // What the controller does for a resource that its list would shrink, with each of its looks.
+    process.feeds.confirm(&me);
+    pass(60).await;
+    process.feeds.confirm(&me);
+    assert_eq!(client.count(), 2, "by itself only after the shortest interval");
+    process.feeds.refresh(&me, "second");
+    pass(10).await;
+    let confirmed = process.view(&me);
+    assert_eq!((confirmed.confirmations, confirmed.handled_refresh.as_deref()), (2, Some("second")));
+    assert!(confirmed.previous.is_none());
+    assert_eq!(client.count(), 3);
+}
+
+/// A list of these networks, published on a day of June 2026, valid until the first: past it at once.
+fn networks(day: u32, ips: &[&str]) -> Result<Fetched, FetchError> {
+    let value = json!({
+        "meta": { "version": format!("2026-06-{day:02}T00:00:00Z"), "validUntil": "2026-06-01T00:00:00Z" },
+        "services": [{ "name": "Net", "direction": "outbound", "tcpPorts": "443", "required": true,
+            "endpoints": [{ "geo": "us", "ips": ips }] }],
+    });
+    let validators = Validators::new(None, Some("Mon, 01 Jun 2026 00:00:00 GMT".to_owned()));
+    Ok(Fetched::Document { body: value.to_string().into_bytes(), validators, content_type: None })
+}
+
+const OLD: [&str; 3] = ["20.111.0.0/24", "20.111.1.0/24", "20.111.2.0/24"];
+const NEW: [&str; 4] = ["20.111.0.0/24", "20.111.1.0/24", "20.111.2.0/24", "20.111.8.0/24"];
+
+#[tokio::test(start_paused = true)]
+async fn an_older_list_of_another_edge_takes_nothing_back() {
+    let client = Recorder::new(|_, count| if count % 2 == 1 { networks(2, &NEW) } else { networks(1, &OLD) });
+    let store = Arc::new(MemoryStore::default());
+    let clock = Clock::simulated("2026-06-02T12:00:00Z".parse().expect("a time"));
+    let process = Process::start(FeedSettings::default(), clock, store.clone(), client.clone());
+    let me = who("citrix", "me");
+    process.feeds.watch(&me, request("acme"));
+    pass(10).await;
+    let first = process.view(&me);
+    for token in 0..6 {
+        process.feeds.refresh(&me, &token.to_string());
+        pass(60).await;
+        let view = process.view(&me);
+        let list = view.allowlist.clone().expect("a list");
+        assert_eq!(list.entries[0].networks.len(), 4, "after {} fetches", client.count());
+        assert_eq!((list.version.as_deref(), view.digest), (Some("2026-06-02T00:00:00Z"), first.digest));
+        let older = client.count().is_multiple_of(2);
+        assert_eq!(view.message.contains("older list, 2026-06-01T00:00:00Z"), older, "{}", view.message);
+    }
+    assert_eq!(client.count(), 7);
+    assert_eq!(store.saved().lists[0].state.older_since, None, "the newest answer was the newer list");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_the_vendor_withdraws_gives_way_to_the_one_before_across_restarts() {
+    let client = Recorder::new(|_, count| if count == 1 { networks(2, &NEW) } else { networks(1, &OLD) });
+    let store = Arc::new(MemoryStore::default());
+    let clock = Clock::simulated("2026-06-02T12:00:00Z".parse().expect("a time"));
+    let me = who("citrix", "me");
+    let networks_after = async |hours: u64| {
+        let process = Process::start(FeedSettings::default(), clock, store.clone(), client.clone());
+        process.feeds.restore().await;
+        process.feeds.watch(&me, request("acme"));
+        pass(hours * 3600).await;
+        process.view(&me).allowlist.expect("a list").entries[0].networks.len()
+    };
+    for _ in 0..4 {
+        assert_eq!(networks_after(20).await, 4, "80 hours of older answers");
+    }
+    assert_eq!(networks_after(30).await, 3, "110 hours: longer than the usual validity of 84");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_past_its_validity_is_asked_for_without_conditions_until_a_newer_one_comes() {
+    // A server that takes only the services for its content: validUntil rolls on, Last-Modified stays.
+    let clock = Clock::simulated(epoch());
+    let client = Recorder::new(move |request, _| {
+        if !request.validators.is_empty() {
+            return Ok(Fetched::NotModified);
+        }
+        let until = Timestamp::from_second((clock.now().as_second() / 7200 + 1) * 7200).expect("a time");
+        names(4, &until.to_string())
+    });
+    let process = Process::start(FeedSettings::default(), clock, Arc::new(MemoryStore::default()), client.clone());
+    let me = who("citrix", "me");
+    process.feeds.watch(&me, FeedRequest { max_interval: Duration::from_secs(5000), ..request("acme") });
+    for hour in 1..=24 {
+        pass(3600).await;
+        let view = process.view(&me);
+        assert_eq!((view.reason, view.current), (Reason::Fetched, true), "hour {hour}: {}", view.message);
+    }
+    let conditional = client.sent().iter().filter(|(_, request)| !request.validators.is_empty()).count();
+    assert!(conditional > 8, "within its validity it is asked whether it changed: {conditional}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_304_that_nobody_asked_for_is_no_confirmation() {
+    let client = Recorder::new(|_, count| if count == 1 { networks(1, &OLD) } else { Ok(Fetched::NotModified) });
+    let process = Process::simple(&client);
+    let me = who("citrix", "me");
+    process.feeds.watch(&me, request("acme"));
+    pass(900).await;
+    let view = process.view(&me);
+    assert_eq!((view.reason, view.confirmations), (Reason::FeedMalformed, 1));
+    assert!(
+        view.message.starts_with("the API answers 304 to a request without condition; the list of"),
+        "{}",
+        view.message
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_template_serves_every_customer() {
     let client = Recorder::new(daily);
     let settings = FeedSettings { shared_template: true, ..FeedSettings::default() };
@@ -426,7 +561,11 @@ async fn static_lists_and_format_zscaler_are_asked_for_as_they_are() {
             json!({ "usage": { "update_interval": 2 }, "services": [{ "id": "daas-outbound-us-tcp-ipv4",
                 "protocol": "tcp", "ports": "443", "domains": ["a.example.net"], "cidrs": [] }] })
         };
-        Ok(Fetched::Document { body: body.to_string().into_bytes(), last_modified: None, content_type: None })
+        Ok(Fetched::Document {
+            body: body.to_string().into_bytes(),
+            validators: Validators::default(),
+            content_type: None,
+        })
     });
     let static_list_urls = [(Cloud::Japan, "https://static.example/static.json".to_owned())].into_iter().collect();
     let settings = FeedSettings { format: Format::Zscaler, static_list_urls, ..FeedSettings::default() };

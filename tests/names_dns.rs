@@ -249,3 +249,20 @@ async fn lost_datagrams_are_sent_again() {
     assert_eq!(seen.by_name[&name("lossy.example.com")].state, NameState::Answered);
     assert_eq!(server.count("lossy.example.com", RecordType::A), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_aaaa_without_soa_leaves_the_question_for_a_to_its_ttl() {
+    for reply in [Reply::NoData { minimum: None }, Reply::NxDomain { minimum: None }] {
+        let server = DnsServer::start().await.unwrap();
+        server.script("nosoa.example.net", RecordType::A, Behaviour::addresses(&[ip("20.191.0.2")], 300));
+        server.script("nosoa.example.net", RecordType::AAAA, reply.into());
+        let mut rig = Rig::new(&[server.addr()], &["nosoa.example.net"]);
+        assert_eq!(of(&*rig.settled().await, "nosoa.example.net"), [ip("20.191.0.2")]);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while server.count("nosoa.example.net", RecordType::AAAA) < 5 {
+            assert!(Instant::now() < deadline, "AAAA is asked at the floor: {:#?}", server.questions());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(server.count("nosoa.example.net", RecordType::A), 1, "A says 300 s");
+    }
+}

@@ -5,8 +5,8 @@
 mod doubles;
 
 use citrix_allowlist::clock::Clock;
-use citrix_allowlist::feed::Fetch;
 use citrix_allowlist::feed::client::{FetchError, FetchRequest, Fetched};
+use citrix_allowlist::feed::{Fetch, Validators};
 use citrix_allowlist::names::{Answer, Family, Lookup, Outcome};
 use citrix_allowlist::net::DomainName;
 use doubles::Doubles;
@@ -41,7 +41,11 @@ impl Fetch for Vendor {
                 "services": [{ "name": "DaaS", "direction": "outbound", "tcpPorts": "443",
                     "endpoints": [{ "fqdns": ["a.example.com", "b.example.com"], "ips": ["13.107.6.152/31"] }] }],
             });
-            Ok(Fetched::Document { body: document.to_string().into_bytes(), last_modified: None, content_type: None })
+            Ok(Fetched::Document {
+                body: document.to_string().into_bytes(),
+                validators: Validators::default(),
+                content_type: None,
+            })
         })
     }
 }

@@ -22,6 +22,8 @@ fn list(customer: Option<&str>, previous: Option<&[u8]>) -> SavedList {
         url: format!("https://api.example/?customerId={}", customer.unwrap_or(TEMPLATE_CUSTOMER)),
         fetched_at: "2026-06-01T00:00:00Z".parse().expect("a time"),
         last_modified: None,
+        etag: None,
+        older_since: None,
         transaction_id: None,
         confirmations: 1,
         stale_answers: 0,

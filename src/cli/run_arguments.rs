@@ -60,7 +60,8 @@ pub(super) struct FeedArguments {
     /// Static list fetched instead of the API's, for one cloud; one document serves every customer
     #[arg(long, env = "CITRIX_ALLOWLIST_STATIC_LIST_URL", value_name = "global|japan=URL", value_parser = static_list_url, value_delimiter = ',')]
     pub static_list_url: Vec<(Cloud, String)>,
-    /// TCP ports of every name of a static list, which has none of its own
+    /// TCP ports of every name of a static list, which has none of its own; hosts that certificates are checked at have 80
+    /// and 443 beside
     #[arg(long, env = "CITRIX_ALLOWLIST_STATIC_LIST_PORTS", value_name = "PORTS", value_parser = tcp_ports, default_value = "443")]
     pub static_list_ports: PortSet,
     /// How long a static list is good for, which has no expiry of its own
@@ -247,7 +248,7 @@ fn static_list_url(text: &str) -> Result<(Cloud, String), String> {
     if url.starts_with("https://") || url.starts_with("http://") { Ok((cloud, url.to_owned())) } else { Err(refused()) }
 }
 
-fn tcp_ports(text: &str) -> Result<PortSet, String> {
+pub(super) fn tcp_ports(text: &str) -> Result<PortSet, String> {
     let ranges =
         text.split(',').map(PortRange::parse).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
     PortSet::new(ranges.into_iter().map(|range| (Protocol::Tcp, range)))

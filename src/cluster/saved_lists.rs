@@ -260,9 +260,11 @@ mod tests {
             url: "https://api.example/connectivity/v2/allowlist".into(),
             fetched_at: "2026-06-01T00:00:00Z".parse().expect("a time"),
             last_modified: Some("Mon, 01 Jun 2026 00:00:00 GMT".into()),
+            etag: Some("W/\"7\"".into()),
             transaction_id: Some("b6f0f2c6-3a1d-4c07-9e7d-0d8f4a9f2f11".into()),
             confirmations: 1,
             stale_answers: 2,
+            older_since: Some("2026-06-02T00:00:00Z".parse().expect("a time")),
         };
         let key = state.key().expect("a key");
         SavedList { key, state, document: Arc::from(*b"document"), previous: Some(Arc::from(*b"previous")) }

@@ -357,7 +357,8 @@ pub struct Refresh {
     #[serde(default = "default_min_interval")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("refresh.minInterval must be at least 1s"))]
     pub min_interval: Period,
-    /// The longest time between two fetches, as `24h`.
+    /// The longest time between two fetches, as `24h`. The default is shorter than the 84 hours for which Citrix documents a
+    /// list to be valid: asking whether it changed is cheap, and one that is published early is seen within a day.
     #[serde(default = "default_max_interval")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('720h')").message("refresh.maxInterval must be at most 720h"))]
     pub max_interval: Period,

@@ -1,5 +1,6 @@
 //! What the vendor's list says, whatever form it came in. Pure.
 
+use super::document::Form;
 use crate::crd::Problem;
 use crate::net::{Direction, DomainName, NamePattern, PortSet};
 use ipnet::IpNet;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 /// One list, read. Everything in it that could be understood exactly is in `entries`; everything else is in `problems`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowlist {
+    /// The form it came in, which decides what it can say at all.
+    pub form: Form,
     /// When the vendor published it, in the vendor's own spelling.
     pub version: Option<String>,
     /// When the vendor asks for the next fetch; `None` where absent or unreadable.
@@ -38,8 +41,9 @@ pub struct Entry {
     pub networks: Vec<IpNet>,
     /// Ports; `None` where the list gives none: then nothing is opened, and it is reported.
     pub ports: Option<PortSet>,
-    /// Whether the vendor calls it essential for core functionality.
-    pub required: bool,
+    /// Whether the vendor calls it essential for core functionality; `None` where the list does not say: `format=zscaler`
+    /// and the static lists cannot, nor does a `format=json` that says it of no service.
+    pub required: Option<bool>,
     /// The vendor's remark.
     pub notes: Option<Arc<str>>,
 }
@@ -70,6 +74,7 @@ impl Allowlist {
     #[must_use]
     pub fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
+        self.form.hash(&mut hasher);
         self.entries.hash(&mut hasher);
         self.problems.hash(&mut hasher);
         hasher.finish()

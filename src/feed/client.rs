@@ -1,12 +1,13 @@
 //! One request.
 
 use super::store::decompress;
+use super::validators::Validators;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, IF_MODIFIED_SINCE, LAST_MODIFIED,
-    LOCATION, RETRY_AFTER,
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Certificate, Client, Proxy, StatusCode, Url, redirect, tls};
 use std::error::Error;
@@ -26,8 +27,8 @@ pub struct FetchRequest {
     pub url: String,
     /// The `Citrix-TransactionId`: a UUID.
     pub transaction_id: String,
-    /// The `Last-Modified` of the list in use, word for word.
-    pub if_modified_since: Option<String>,
+    /// Those of the list in use, where the server may answer that it has no other.
+    pub validators: Validators,
 }
 
 /// What a request brought.
@@ -37,8 +38,8 @@ pub enum Fetched {
     Document {
         /// Its bytes.
         body: Vec<u8>,
-        /// The `Last-Modified`, word for word.
-        last_modified: Option<String>,
+        /// What tells it from another.
+        validators: Validators,
         /// What the server calls it.
         content_type: Option<String>,
     },
@@ -202,8 +203,12 @@ impl HttpClient {
             .header(ACCEPT, "application/json")
             .header(ACCEPT_ENCODING, "gzip")
             .header(TRANSACTION_ID, &request.transaction_id);
-        if let Some(since) = &request.if_modified_since {
-            sending = sending.header(IF_MODIFIED_SINCE, since);
+        // Both, for a server that knows only one: one that knows both compares the first alone (RFC 9110, section 13.1.3).
+        let Validators { etag, last_modified } = &request.validators;
+        for (name, value) in [(IF_NONE_MATCH, etag), (IF_MODIFIED_SINCE, last_modified)] {
+            if let Some(value) = value {
+                sending = sending.header(name, value);
+            }
         }
         let response = sending.send().await.map_err(|error| transport(&url, error))?;
         let status = response.status();
@@ -222,7 +227,7 @@ impl HttpClient {
                 let body = decoded(body, content_encoding.as_deref(), self.largest)?;
                 Ok(Fetched::Document {
                     body,
-                    last_modified: header(&headers, LAST_MODIFIED),
+                    validators: Validators::new(header(&headers, ETAG), header(&headers, LAST_MODIFIED)),
                     content_type: header(&headers, CONTENT_TYPE),
                 })
             }

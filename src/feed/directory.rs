@@ -6,6 +6,7 @@ use super::observer::CompletedFetch;
 use super::request::FeedKey;
 use super::schedule::Outcome;
 use super::table::Feeds;
+use super::validators::Validators;
 use crate::reason::Reason;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -64,7 +65,7 @@ impl Feeds {
             return Answer::Failed { reason: Reason::FeedMalformed, detail, outcome: Outcome::Failed };
         }
         match tokio::fs::read(&mark.path).await {
-            Ok(bytes) => self.read(key, &bytes, None, None),
+            Ok(bytes) => self.read(key, &bytes, Validators::default(), None),
             Err(error) => unavailable(format!("{} cannot be read ({error})", mark.path.display())),
         }
     }
@@ -80,7 +81,7 @@ impl Feeds {
             }
         }
         let Some(entry) = table.entries.get_mut(key) else { return };
-        let arrival = Arrival { at: wall, instant: now, transaction_id: None, fraction: 0.0 };
+        let arrival = Arrival { at: wall, instant: now, transaction_id: None, fraction: 0.0, from_api: false };
         let changed = entry.take(answer, &arrival);
         shared.observer.fetched(&CompletedFetch {
             key,

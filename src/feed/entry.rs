@@ -1,8 +1,11 @@
 //! What is known under one key, and how an answer changes it. Pure.
 
 use super::allowlist::Allowlist;
+use super::document::Form;
+use super::older;
 use super::schedule::{Bounds, Completed, Outcome};
 use super::shrink::{self, Verdict};
+use super::validators::Validators;
 use crate::crd::{Problem, ProblemKind};
 use crate::reason::Reason;
 use crate::subscriber::Subscriber;
@@ -17,13 +20,13 @@ pub(super) struct Held {
     pub(super) document: Arc<[u8]>,
     pub(super) allowlist: Arc<Allowlist>,
     pub(super) digest: u64,
-    pub(super) last_modified: Option<String>,
+    pub(super) validators: Validators,
 }
 
 impl Held {
-    pub(super) fn new(document: Arc<[u8]>, allowlist: Allowlist, last_modified: Option<String>) -> Self {
+    pub(super) fn new(document: Arc<[u8]>, allowlist: Allowlist, validators: Validators) -> Self {
         let digest = allowlist.digest();
-        Self { document, allowlist: Arc::new(allowlist), digest, last_modified }
+        Self { document, allowlist: Arc::new(allowlist), digest, validators }
     }
 }
 
@@ -47,6 +50,8 @@ pub(super) struct Arrival {
     pub(super) instant: Instant,
     pub(super) transaction_id: Option<String>,
     pub(super) fraction: f64,
+    /// Whether it is the API's, whose edges may differ, and not a file that somebody has put there.
+    pub(super) from_api: bool,
 }
 
 /// The condition `FeedCurrent`, as the last completed request left it.
@@ -72,6 +77,10 @@ pub(super) struct Entry {
     pub(super) previous: Option<Held>,
     /// One that is held back until the next fetch.
     pub(super) held_back: Option<Held>,
+    /// Since when every answer has been older than the list in use.
+    pub(super) older_since: Option<Timestamp>,
+    /// Whether the list in use is from another address than is asked now: whatever that answers takes its place.
+    pub(super) from_elsewhere: bool,
     pub(super) confirmations: u32,
     pub(super) fetched_at: Option<Timestamp>,
     pub(super) transaction_id: Option<String>,
@@ -110,6 +119,8 @@ impl Entry {
             believed: None,
             previous: None,
             held_back: None,
+            older_since: None,
+            from_elsewhere: false,
             confirmations: 0,
             fetched_at: None,
             transaction_id: None,
@@ -150,6 +161,8 @@ impl Entry {
         self.believed = Some(restored.believed);
         self.previous = restored.previous;
         self.held_back = None;
+        self.older_since = restored.older_since;
+        self.from_elsewhere = restored.from_elsewhere;
         self.rendered.clear();
     }
 
@@ -178,6 +191,9 @@ impl Entry {
         let Some(believed) = self.believed.clone() else {
             return (self.believe(list, 1, arrival), true);
         };
+        if let Some(outcome) = self.keep_newer(&believed.allowlist, &list.allowlist, arrival) {
+            return (outcome, false);
+        }
         if believed.digest == list.digest {
             return (self.confirm(list, arrival), false);
         }
@@ -205,12 +221,38 @@ impl Entry {
         }
     }
 
+    /// Keeps the list in use where the answer is an older one; `None` where its age does not stand in the way.
+    fn keep_newer(&mut self, in_use: &Allowlist, answer: &Allowlist, arrival: &Arrival) -> Option<Outcome> {
+        if !arrival.from_api || self.from_elsewhere {
+            return None;
+        }
+        let older::Verdict::Keep { since, until } = older::judge(in_use, answer, self.older_since, arrival.at) else {
+            return None;
+        };
+        self.older_since = Some(since);
+        if self.held_back.is_some() {
+            // A newer one waits for its confirmation, which this is not, nor a refusal.
+            return Some(Outcome::HeldBack);
+        }
+        let Standing { reason, current, message, .. } = usable_standing(in_use, arrival.at);
+        let message = format!(
+            "{message}; the newest answer is an older list, {}, as every one since {}: it takes nothing back, and is \
+             followed if none newer has come by {}",
+            answer.version.as_deref().unwrap_or_default(),
+            moment(Some(since)),
+            moment(Some(until)),
+        );
+        self.standing = Standing { reason, message, current, problems: Vec::new() };
+        Some(Outcome::Usable { valid_until: in_use.valid_until, changed: false })
+    }
+
     fn believe(&mut self, list: Held, confirmations: u32, arrival: &Arrival) -> Outcome {
         let valid_until = list.allowlist.valid_until;
         self.standing = usable_standing(&list.allowlist, arrival.at);
         self.previous = self.believed.replace(list).filter(|_| confirmations < 2);
         self.confirmations = confirmations;
         self.held_back = None;
+        (self.older_since, self.from_elsewhere) = (None, false);
         self.fetched_at = Some(arrival.at);
         self.rendered.clear();
         Outcome::Usable { valid_until, changed: true }
@@ -228,6 +270,7 @@ impl Entry {
         self.previous = None;
         self.confirmations = self.confirmations.saturating_add(1);
         self.held_back = None;
+        (self.older_since, self.from_elsewhere) = (None, false);
         self.fetched_at = Some(arrival.at);
         Outcome::Usable { valid_until, changed: false }
     }
@@ -276,9 +319,22 @@ impl Entry {
         self.last.is_some_and(|last| last.outcome == Outcome::Rejected)
     }
 
-    /// The condition under which the server may answer 304. None while a list is held back: it has to come again.
-    pub(super) fn if_modified_since(&self) -> Option<String> {
-        if self.held_back.is_some() { None } else { self.believed.as_ref()?.last_modified.clone() }
+    /// Asks before its time, by `moment` at the latest.
+    pub(super) fn ask_by(&mut self, moment: Instant) {
+        self.urgent = Some(self.urgent.map_or(moment, |urgent| urgent.min(moment)));
+    }
+
+    /// The conditions under which the server may answer 304. None while a list is held back, or older ones are answered:
+    /// these have to come again. None either once a list is past the `validUntil` that stands in it, which 304 would
+    /// leave as it is for ever: a server need not take a new one for a change.
+    pub(super) fn validators(&self, now: Timestamp) -> Validators {
+        let Some(held) = &self.believed else { return Validators::default() };
+        let has_to_come = self.held_back.is_some() || self.older_since.is_some() || self.from_elsewhere;
+        let says_until = held.allowlist.valid_until.filter(|_| held.allowlist.form == Form::Json);
+        if has_to_come || says_until.is_some_and(|until| until <= now) {
+            return Validators::default();
+        }
+        held.validators.clone()
     }
 }
 
@@ -290,6 +346,8 @@ pub(super) struct Restored {
     pub(super) fetched_at: Timestamp,
     pub(super) confirmations: u32,
     pub(super) stale_answers: u32,
+    pub(super) older_since: Option<Timestamp>,
+    pub(super) from_elsewhere: bool,
 }
 
 fn usable_standing(list: &Allowlist, at: Timestamp) -> Standing {

@@ -1,12 +1,12 @@
 //! The vendor's list: fetched politely, read in every form, never lost.
 //!
 //! ```text
-//! watch ─▶ table ─▶ limiter ─▶ client ─▶ document ─▶ entry (shrink, schedule) ─▶ view
+//! watch ─▶ table ─▶ limiter ─▶ client ─▶ document ─▶ entry (older, shrink, schedule) ─▶ view
 //!            ▲                                          │
 //!            └───────────── store ◀─────────────────────┘
 //! ```
 //!
-//! [`document`], [`schedule`], [`limiter`], [`shrink`] and the entries are pure; [`client`] sends one request; the
+//! [`document`], [`schedule`], [`limiter`], [`shrink`], [`older`] and the entries are pure; [`client`] sends one request; the
 //! table and what drives it keep one entry per list, however many resources need it.
 
 mod allowlist;
@@ -16,6 +16,7 @@ pub mod document;
 mod entry;
 pub mod limiter;
 mod observer;
+pub mod older;
 pub mod request;
 mod restore;
 mod run;
@@ -24,6 +25,7 @@ pub mod settings;
 pub mod shrink;
 pub mod store;
 mod table;
+mod validators;
 mod view;
 
 pub use allowlist::{Allowlist, Entry, EntryGeo, ListProblem};
@@ -33,4 +35,5 @@ pub use request::{Cloud, FeedKey, FeedRequest, Format};
 pub use settings::FeedSettings;
 pub use store::{ListStore, MemoryStore};
 pub use table::Feeds;
+pub use validators::Validators;
 pub use view::{FeedSnapshot, FeedView};

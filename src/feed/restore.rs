@@ -6,6 +6,7 @@ use super::entry::{Arrival, Entry, Held, Restored};
 use super::schedule::Bounds;
 use super::store::{Saved, SavedList, StoreError, decompress};
 use super::table::Feeds;
+use super::validators::Validators;
 use std::time::Duration;
 
 /// How long the store may take to hand out everything it has.
@@ -88,17 +89,17 @@ impl Feeds {
             if entry.fetched_at.is_some_and(|known| known >= restored.fetched_at) {
                 continue;
             }
-            let elsewhere = list.state.url != url;
             let arrival = Arrival {
                 at: wall,
                 instant: now,
                 transaction_id: list.state.transaction_id,
                 fraction: fastrand::f64(),
+                from_api: true,
             };
             entry.restore(restored, &arrival);
-            if elsewhere {
+            if entry.from_elsewhere {
                 // From another address than is asked now: it serves until that one has answered.
-                entry.urgent = Some(now);
+                entry.ask_by(now);
             }
             table.wake(&list.key, &shared.waker);
         }
@@ -111,22 +112,23 @@ impl Feeds {
 
     fn read_saved(&self, list: &SavedList) -> Result<Restored, StoreError> {
         let state = &list.state;
-        let read = |document: &std::sync::Arc<[u8]>, last_modified: Option<String>| {
+        let read = |document: &std::sync::Arc<[u8]>, validators: Validators| {
             let bytes = decompress(document, LARGEST_DOCUMENT)?;
             let read = self.0.read(&list.key, None, &bytes).map_err(|error| StoreError(error.to_string()))?;
-            Ok(Held::new(document.clone(), read.received_at(state.fetched_at), last_modified))
+            Ok(Held::new(document.clone(), read.received_at(state.fetched_at), validators))
         };
-        // A list from another address must come whole: its `Last-Modified` says nothing about this one's.
-        let last_modified = state.last_modified.clone().filter(|_| state.url == self.0.settings.url(&list.key));
-        let believed = read(&list.document, last_modified)?;
+        let believed = read(&list.document, Validators::new(state.etag.clone(), state.last_modified.clone()))?;
         // Without the list before it, the newer one counts as it would after a confirmation.
-        let previous = list.previous.as_ref().and_then(|document| read(document, None).ok());
+        let previous = list.previous.as_ref().and_then(|document| read(document, Validators::default()).ok());
         Ok(Restored {
             believed,
             previous,
             fetched_at: state.fetched_at,
             confirmations: state.confirmations,
             stale_answers: state.stale_answers,
+            older_since: state.older_since,
+            // It must come whole from there: what this address called it says nothing about the other's.
+            from_elsewhere: state.url != self.0.settings.url(&list.key),
         })
     }
 }

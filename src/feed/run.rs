@@ -1,6 +1,7 @@
 //! Drives the table: sends what is due and may be sent, and takes the answers in.
 
 use super::client::{FetchError, FetchRequest, Fetched};
+use super::document::Form;
 use super::entry::{Answer, Arrival, Held};
 use super::limiter::{Candidate, Ticket};
 use super::observer::CompletedFetch;
@@ -8,6 +9,7 @@ use super::request::FeedKey;
 use super::schedule::Outcome;
 use super::store::{SavedList, SavedState, compress};
 use super::table::{Feeds, Subscription, Table};
+use super::validators::Validators;
 use crate::reason::Reason;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -151,7 +153,7 @@ impl Feeds {
                 let request = FetchRequest {
                     url,
                     transaction_id: uuid::Uuid::new_v4().to_string(),
-                    if_modified_since: entry.if_modified_since(),
+                    validators: entry.validators(wall),
                 };
                 started.push(Started { key, host: name.clone(), ticket, request });
             }
@@ -183,8 +185,8 @@ impl Feeds {
         let Started { key, host, ticket, request } = started;
         // Read before the table is locked: nobody has to wait for that.
         let read = match &result {
-            Ok(Fetched::Document { body, last_modified, content_type }) => {
-                Some(self.read(&key, body, last_modified.clone(), content_type.as_deref()))
+            Ok(Fetched::Document { body, validators, content_type }) => {
+                Some(self.read(&key, body, validators.clone(), content_type.as_deref()))
             }
             _ => None,
         };
@@ -201,16 +203,20 @@ impl Feeds {
                 let hops = entry.moved.as_ref().map_or(1, |(_, hops)| hops + 1);
                 if hops <= MOST_REDIRECTS {
                     entry.moved = Some((url, hops));
-                    entry.urgent = Some(now);
+                    entry.ask_by(now);
                     return None;
                 }
                 failed(Reason::FeedUnavailable, "the API redirects in circles".to_owned(), Outcome::Failed)
             }
+            Ok(Fetched::NotModified) if request.validators.is_empty() => {
+                let detail = "the API answers 304 to a request without condition".to_owned();
+                failed(Reason::FeedMalformed, detail, Outcome::Failed)
+            }
             Ok(Fetched::NotModified) => match &entry.believed {
                 // What counts its validity from when it was received is as good as received again.
-                Some(held) if held.allowlist.valid_until.is_some() && key.form != super::document::Form::Json => {
+                Some(held) if held.allowlist.valid_until.is_some() && held.allowlist.form != Form::Json => {
                     let document = super::store::decompress(&held.document, usize::MAX - 1).unwrap_or_default();
-                    self.read(&key, &document, held.last_modified.clone(), None)
+                    self.read(&key, &document, held.validators.clone(), None)
                 }
                 _ => Answer::NotModified,
             },
@@ -221,6 +227,7 @@ impl Feeds {
             instant: now,
             transaction_id: Some(request.transaction_id.clone()),
             fraction: fastrand::f64(),
+            from_api: true,
         };
         let changed = entry.take(answer, &arrival);
         if let Some(pause) = entry.last.and_then(|last| last.host_pause()) {
@@ -248,13 +255,13 @@ impl Feeds {
         &self,
         key: &FeedKey,
         body: &[u8],
-        last_modified: Option<String>,
+        validators: Validators,
         content_type: Option<&str>,
     ) -> Answer {
         match self.0.read(key, None, body) {
             Ok(document) => {
                 let allowlist = document.received_at(self.0.clock.now());
-                Answer::List(Held::new(compress(body), allowlist, last_modified))
+                Answer::List(Held::new(compress(body), allowlist, validators))
             }
             Err(error) => {
                 let called = content_type.map(|called| format!(", sent as {called},")).unwrap_or_default();
@@ -277,10 +284,12 @@ impl Feeds {
             scope: key.scope,
             url: self.0.settings.url(key),
             fetched_at: entry.fetched_at?,
-            last_modified: believed.last_modified.clone(),
+            last_modified: believed.validators.last_modified.clone(),
+            etag: believed.validators.etag.clone(),
             transaction_id: entry.transaction_id.clone(),
             confirmations: entry.confirmations,
             stale_answers: last.stale_answers,
+            older_since: entry.older_since,
         };
         let previous = entry.previous.as_ref().map(|held| held.document.clone());
         Some(SavedList { key: key.clone(), state, document: believed.document.clone(), previous })
@@ -348,14 +357,16 @@ impl Table {
     /// Notes which refreshes a completed fetch has answered.
     pub(super) fn answered(&mut self, key: &FeedKey) {
         let Some(entry) = self.entries.get_mut(key) else { return };
+        let mut unanswered = false;
         for who in &entry.subscribers {
             if let Some(Subscription { refresh, .. }) = self.subscriptions.get_mut(who) {
                 refresh.handled.clone_from(&refresh.sent);
-                if refresh.asked != refresh.sent {
-                    // Asked for while the request was under way: its answer may be older than the wish.
-                    entry.urgent = Some(entry.anchor());
-                }
+                unanswered |= refresh.asked != refresh.sent;
             }
+        }
+        if unanswered {
+            // Asked for while the request was under way: its answer may be older than the wish.
+            entry.ask_by(entry.anchor());
         }
     }
 

@@ -91,6 +91,9 @@ pub struct SavedState {
     /// The server's `Last-Modified`, word for word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_modified: Option<String>,
+    /// The server's `ETag`, word for word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
     /// The id of the request that brought or confirmed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction_id: Option<String>,
@@ -98,6 +101,9 @@ pub struct SavedState {
     pub confirmations: u32,
     /// How many answers in a row said nothing new or were past their validity.
     pub stale_answers: u32,
+    /// Since when every answer has been older than this list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub older_since: Option<Timestamp>,
 }
 
 impl SavedState {

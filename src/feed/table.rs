@@ -149,7 +149,7 @@ impl Feeds {
         }
         subscription.refresh.asked = Some(token.into());
         if let Some(entry) = table.entries.get_mut(&subscription.key) {
-            entry.urgent.get_or_insert(now);
+            entry.ask_by(now);
         }
         self.0.changed.notify_one();
     }
@@ -167,7 +167,7 @@ impl Feeds {
             let since = entry.last.map_or(Duration::ZERO, |last| {
                 Duration::try_from(wall.duration_since(last.at)).unwrap_or(Duration::ZERO)
             });
-            entry.urgent.get_or_insert(now + entry.bounds.min().saturating_sub(since));
+            entry.ask_by(now + entry.bounds.min().saturating_sub(since));
         }
         shared.changed.notify_one();
     }
@@ -301,7 +301,7 @@ impl Table {
         }
         if let Some(entry) = self.entries.get_mut(key) {
             if entry.is_rejected() {
-                entry.urgent.get_or_insert(now);
+                entry.ask_by(now);
             }
             let held = (entry.bounds.min(), entry.bounds.max());
             let others = (!entry.subscribers.is_empty()).then_some(held);

@@ -1,5 +1,5 @@
-//! The DNS side: a table of names, shared by all resources that want them, each asked once per TTL of every server
-//! that pods ask.
+//! The DNS side: a table of names, shared by all resources that want them. Every server that pods ask is asked for A and
+//! for AAAA of each, once per TTL of that family's own answer.
 //!
 //! What is held and for how long is decided in [`retention`], what may be believed in [`crate::guard`], when to ask and
 //! whom to wake in the table; only [`lookup`] touches the network.
@@ -220,7 +220,7 @@ impl Names {
             let (rounds, next) = self.step(is_leading);
             for round in rounds {
                 for server in round.servers.iter() {
-                    questions.extend(Family::ALL.map(|family| self.ask(&round, *server, family)));
+                    questions.extend(round.families.iter().map(|family| self.ask(&round, *server, *family)));
                 }
             }
             tokio::select! {

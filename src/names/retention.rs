@@ -5,6 +5,8 @@
 //! lacks the address, stands still from a failure to the next answer, and so neither a silent server nor a sleeping
 //! process ever takes an address away. NXDOMAIN and an empty answer are answers that lack every address.
 //!
+//! A and AAAA are asked each by its own TTL: an answer that may not be kept has only its own family asked again soon.
+//!
 //! Removal is not done here and there but in sweeps, see [`sweep_interval`].
 
 mod standing;
@@ -75,7 +77,7 @@ pub struct Sighting {
     pub ttl: Duration,
     /// Why the guard refuses it, where it does.
     pub refused: Option<Arc<str>>,
-    /// The question it was last answered in.
+    /// The round of its family that it was last answered in.
     round: u64,
     /// Where its family's clock stood at the first answer that lacked it.
     missing_since: Option<Duration>,
@@ -94,7 +96,13 @@ struct FamilyHeld {
     clock: Duration,
     /// How many questions in a row every server has failed.
     failures: u32,
-    /// What this round has brought so far.
+    /// How many rounds have asked for it.
+    rounds: u64,
+    /// Whether the newest round of the name asked for it.
+    asked: bool,
+    /// When it is to be asked again; none for at once.
+    due: Option<Instant>,
+    /// What the newest round that asked for it has brought so far.
     round: FamilyRound,
 }
 
@@ -105,6 +113,7 @@ struct FamilyRound {
     has_addresses: bool,
     ttl: Option<Duration>,
     failure: Option<(SocketAddr, Failure)>,
+    evicted: BTreeSet<IpAddr>,
 }
 
 /// Everything held of one name.
@@ -113,12 +122,10 @@ pub struct Held {
     sightings: BTreeMap<IpAddr, Sighting>,
     families: [FamilyHeld; 2],
     state: NameState,
-    round: u64,
     ever_answered: bool,
     /// When the first question ended, answered or not.
     first_round_at: Option<Instant>,
     evicted: usize,
-    evicted_in_round: BTreeSet<IpAddr>,
 }
 
 /// Judges an address: why it is refused, or nothing.
@@ -138,11 +145,9 @@ impl Held {
             sightings: BTreeMap::new(),
             families: Default::default(),
             state: NameState::Waiting,
-            round: 0,
             ever_answered: false,
             first_round_at: None,
             evicted: 0,
-            evicted_in_round: BTreeSet::new(),
         }
     }
 
@@ -150,12 +155,15 @@ impl Held {
         &mut self.families[family as usize]
     }
 
-    /// A round of questions starts: both families are asked of every server.
-    pub fn begin(&mut self) {
-        self.round += 1;
-        self.evicted_in_round.clear();
-        for family in &mut self.families {
-            family.round = FamilyRound::default();
+    /// A round of questions starts: these families are asked of every server. What is known of the other stands.
+    pub fn begin(&mut self, families: &[Family]) {
+        for family in Family::ALL {
+            let held = self.family(family);
+            held.asked = families.contains(&family);
+            if held.asked {
+                held.rounds += 1;
+                held.round = FamilyRound::default();
+            }
         }
     }
 
@@ -169,8 +177,8 @@ impl Held {
         bounds: &Bounds,
         now: Instant,
     ) -> Vec<RefusedAddress> {
-        let round = self.round;
         let held = self.family(family);
+        let round = held.rounds;
         if let Some(before) = held.clock_at {
             held.clock += now.saturating_duration_since(before);
         }
@@ -233,10 +241,9 @@ impl Held {
     }
 
     /// Every server has answered or failed: settles where the name stands, and says how long to wait before the next
-    /// round, jitter not included.
-    pub fn finish(&mut self, bounds: &Bounds, now: Instant) -> Duration {
-        let round = self.round;
-        for family in &mut self.families {
+    /// round. `random`, between 0 and 1, is for its jitter.
+    pub fn finish(&mut self, bounds: &Bounds, random: f64, now: Instant) -> Duration {
+        for family in self.families.iter_mut().filter(|family| family.asked) {
             if family.round.answered {
                 family.failures = 0;
             } else {
@@ -246,13 +253,14 @@ impl Held {
         }
         for (address, sighting) in &mut self.sightings {
             let family = &self.families[Family::of(*address) as usize];
-            if family.round.answered && sighting.round != round {
+            if family.round.answered && sighting.round != family.rounds {
                 sighting.missing_since.get_or_insert(family.clock);
             }
         }
-        self.evicted = self.evicted_in_round.len();
+        self.evicted = self.families.iter().map(|family| family.round.evicted.len()).sum();
         self.settle(bounds, now);
-        self.next_question(bounds)
+        self.schedule(bounds, random, now);
+        self.next_question(now)
     }
 
     /// No question is asked for a while, or those under way are given up: time that passes now says nothing.
@@ -303,8 +311,9 @@ impl Held {
         self.evict(bounds.addresses);
     }
 
-    /// Keeps to the bounds: the least recently answered go first, and of those answered together the newest, so that
-    /// a name with too many addresses keeps the same ones from question to question. Of refused addresses the newest go:
+    /// Keeps to the bounds: the least recently answered go first, counted in rounds of their family, and of those
+    /// answered together the newest, so that a name with too many addresses keeps the same ones from question to
+    /// question. Of refused addresses the newest go:
     /// a server that tells another lie with each answer must not have each reported.
     fn evict(&mut self, most: usize) {
         for (refused, most) in [(false, most), (true, MOST_REFUSED)] {
@@ -316,8 +325,9 @@ impl Held {
                 .iter()
                 .filter(|(_, sighting)| sighting.refused.is_some() == refused)
                 .map(|(address, sighting)| {
-                    let round = if refused { 0 } else { sighting.round };
-                    (round, Reverse(sighting.first_seen), Reverse(*address))
+                    let rounds = self.families[Family::of(*address) as usize].rounds;
+                    let ago = if refused { 0 } else { rounds.saturating_sub(sighting.round) };
+                    (Reverse(ago), Reverse(sighting.first_seen), Reverse(*address))
                 })
                 .collect();
             let excess = candidates.len().saturating_sub(most);
@@ -325,7 +335,7 @@ impl Held {
             for (_, _, Reverse(address)) in candidates.into_iter().take(excess) {
                 self.sightings.remove(&address);
                 if !refused {
-                    self.evicted_in_round.insert(address);
+                    self.family(Family::of(address)).round.evicted.insert(address);
                 }
             }
         }

@@ -210,6 +210,7 @@ impl Table {
             if entry.asking.is_some() {
                 entry.again = true;
             } else {
+                entry.held.ask_at_once();
                 let spread = if none_before { 0.0 } else { self.random.f64() };
                 self.questions.set_by(name.clone(), now + NEW_SERVER_SPREAD.mul_f64(spread));
             }

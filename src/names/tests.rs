@@ -49,6 +49,15 @@ impl Scripted {
         by_server
     }
 
+    /// Questions since the last call, by family.
+    fn by_family(&self) -> BTreeMap<Family, usize> {
+        let mut by_family = BTreeMap::new();
+        for ((_, _, family), count) in std::mem::take(&mut *self.asked.lock().expect("no panic")) {
+            *by_family.entry(family).or_default() += count;
+        }
+        by_family
+    }
+
     fn total(&self) -> usize {
         self.questions().values().sum()
     }
@@ -511,3 +520,5 @@ async fn the_run_ends_with_its_leader() {
     rig.watch(0, &wanted(&["a.example.com"]));
     assert_eq!(rig.pass(ms(100)).await, [who(0)], "and can be started again");
 }
+
+mod families;

@@ -65,7 +65,7 @@ pub fn list(document: &Value) -> Allowlist {
                 patterns: patterns.into_iter().map(|text| NamePattern::parse(text).expect("a pattern")).collect(),
                 networks: texts(endpoint, "ips").into_iter().map(|text| text.parse().expect("a CIDR")).collect(),
                 ports: ports(service["tcpPorts"].as_str(), service["udpPorts"].as_str()),
-                required: service["required"].as_bool().unwrap_or(false),
+                required: Some(service["required"].as_bool().unwrap_or(false)),
                 notes: service["notes"].as_str().map(Into::into),
             });
         }

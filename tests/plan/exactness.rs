@@ -52,7 +52,7 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
         patterns: Vec::new(),
         networks: networks.into_iter().map(network).collect(),
         ports: port_set(ports),
-        required: false,
+        required: Some(false),
         notes: None,
     });
     prop::collection::vec(entry, 0..10)

@@ -12,3 +12,4 @@ mod profiles;
 mod requirements;
 mod select;
 mod stillness;
+mod unsaid;

@@ -82,6 +82,7 @@ fn services_are_chosen_by_globs_whatever_the_capitals_and_globs_in_vain_are_said
             "NoMatch Analytics: services.exclude matches no service of the list: it leaves nothing out",
             "NoMatch Gatway*: services.include matches no service of the list: nothing is allowed for it",
             "NoMatch Workspace: services.include matches services of the list, but none in the geo and direction asked for",
+            "NoMatch geo mars: the list's word for a region is none of us, eu, ap-s, jp and all: left out (names, wildcards and networks: 1); geo: all lets them in",
         ]
     );
     let required = select(json!({ "direction": "all", "services": { "requiredOnly": true } }));

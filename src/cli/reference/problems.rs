@@ -39,7 +39,8 @@ const fn detail(kind: ProblemKind) -> &'static str {
         ProblemKind::NoPorts => "It concerns entries of `additional` too, whose ports may all be unusable.",
         ProblemKind::NoMatch => {
             "A glob of `services`, a pattern of `wildcards`, a port of `inboundPorts`, an `additional` entry of a direction \
-             that is not asked for, a whole direction; also an inbound rule on a port that no selected pod declares: map the \
+             that is not asked for, a whole direction; what the list's form cannot say (`requiredOnly`, a region), and the list's \
+             words for regions that nobody documents; also an inbound rule on a port that no selected pod declares: map the \
              published port to the pod's under `inboundPorts`. A direction that matches nothing has no policy, since that \
              policy would cut everything."
         }

@@ -4,8 +4,8 @@ use super::{SourceArguments, read};
 use crate::cli::output::Progress;
 use crate::crd::{CitrixAllowlistSpec, Period};
 use crate::feed::client::{FetchError, FetchRequest, Fetched};
-use crate::feed::document::{self, Reading};
-use crate::feed::{Allowlist, ClientSettings, FeedKey, FeedRequest, FeedSettings, Fetch as _, HttpClient};
+use crate::feed::document::{self, Reading, StaticListDefaults};
+use crate::feed::{Allowlist, ClientSettings, FeedKey, FeedRequest, FeedSettings, Fetch as _, HttpClient, Validators};
 use anyhow::{Context as _, anyhow, bail};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -56,7 +56,12 @@ impl Lists {
 
     /// The list that a spec asks for.
     pub fn allowlist(&mut self, spec: &CitrixAllowlistSpec) -> anyhow::Result<Allowlist> {
-        let reading = Reading { scope: Some((spec.geo, spec.direction)), ..Reading::for_customer(&spec.customer_id) };
+        let ports = Some(self.arguments.static_list_ports.clone());
+        let reading = Reading {
+            scope: Some((spec.geo, spec.direction)),
+            static_list: StaticListDefaults { ports, ..StaticListDefaults::default() },
+            ..Reading::for_customer(&spec.customer_id)
+        };
         let (bytes, origin) = match &self.saved {
             Some(bytes) => (
                 bytes,
@@ -106,8 +111,11 @@ impl Lists {
         let result = online.runtime.block_on(async {
             for _ in 0..=MOST_MOVES {
                 let transaction_id = uuid::Uuid::new_v4().to_string();
-                let request =
-                    FetchRequest { url: url.clone(), transaction_id: transaction_id.clone(), if_modified_since: None };
+                let request = FetchRequest {
+                    url: url.clone(),
+                    transaction_id: transaction_id.clone(),
+                    validators: Validators::default(),
+                };
                 let asked = format!("GET {url} (transaction id {transaction_id})");
                 match online.client.fetch(request).await {
                     Ok(Fetched::Document { body, .. }) => return Ok(body),

@@ -5,11 +5,11 @@ mod lists;
 
 pub(super) use answers::{Answered, Known};
 
-use super::run_arguments::{base_url, dns_server};
+use super::run_arguments::{base_url, dns_server, tcp_ports};
 use crate::crd::CitrixAllowlistSpec;
 use crate::feed::Allowlist;
 use crate::guard::Guard;
-use crate::net::DomainName;
+use crate::net::{DomainName, PortSet};
 use answers::Answers;
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -39,6 +39,9 @@ pub(super) struct SourceArguments {
     /// Base URL of Japan's API
     #[arg(long, value_name = "URL", value_parser = base_url, default_value = "https://api.citrixcloud.jp/connectivity")]
     pub japan_url: String,
+    /// TCP ports of every name of a static list, as the operator's flag of the same name
+    #[arg(long, env = "CITRIX_ALLOWLIST_STATIC_LIST_PORTS", value_name = "PORTS", value_parser = tcp_ports, default_value = "443")]
+    pub static_list_ports: PortSet,
     /// File of PEM certificates trusted for the API beside the built-in roots
     #[arg(long, value_name = "FILE")]
     pub extra_ca_file: Option<PathBuf>,

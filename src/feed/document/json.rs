@@ -30,8 +30,9 @@ pub(super) fn read(
         }
     };
     let mut entries = Vec::new();
+    let says_required = services.iter().any(|service| !matches!(service.get("required"), None | Some(Value::Null)));
     for (index, service) in services.iter().enumerate() {
-        read_service(index, service, reading, &mut entries, &mut problems);
+        read_service(index, service, reading, says_required, &mut entries, &mut problems);
     }
     if problems.is_too_long() {
         return Err(DocumentError::TooLong);
@@ -39,12 +40,12 @@ pub(super) fn read(
     if entries.is_empty() && !services.is_empty() && !problems.kept.is_empty() {
         return Err(DocumentError::NothingUsable(services.len(), problems.first()));
     }
-    let allowlist = Allowlist { version, valid_until, entries, problems: problems.finish() };
+    let allowlist = Allowlist { form: Form::Json, version, valid_until, entries, problems: problems.finish() };
     Ok(Document { form: Form::Json, allowlist, lifetime: None })
 }
 
 /// A time with offset; without one it is taken as UTC, a day as its first moment.
-fn timestamp(text: &str) -> Option<Timestamp> {
+pub(crate) fn timestamp(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let utc = |time: jiff::civil::DateTime| time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
     // The usual way to say "for ever", hours past what the type holds.
@@ -56,6 +57,7 @@ fn read_service(
     index: usize,
     service: &Value,
     reading: &Reading<'_>,
+    says_required: bool,
     entries: &mut Vec<Entry>,
     problems: &mut Problems,
 ) {
@@ -91,7 +93,7 @@ fn read_service(
         service: name.as_deref().unwrap_or("(unnamed)").into(),
         directions,
         ports: ports::set(ranges, &scope, problems),
-        required: required(service.get("required"), &scope, problems),
+        required: required(service.get("required"), says_required, &scope, problems),
         notes: super::text(service.get("notes")).map(Arc::from),
     };
     let endpoints = service.get("endpoints");
@@ -117,15 +119,17 @@ fn read_service(
     }
 }
 
-fn required(value: Option<&Value>, scope: &Scope<'_>, problems: &mut Problems) -> bool {
+/// Whether a service is required. One that does not say is not, in a document that says it of others; a document that
+/// says it of none says nothing of any.
+fn required(value: Option<&Value>, says_required: bool, scope: &Scope<'_>, problems: &mut Problems) -> Option<bool> {
     match value {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(required)) => *required,
-        Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => true,
-        Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => false,
+        None | Some(Value::Null) => says_required.then_some(false),
+        Some(Value::Bool(required)) => Some(*required),
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Some(true),
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Some(false),
         Some(other) => {
             problems.malformed(scope, &super::quoted(other), "required is neither true nor false: taken as true");
-            true
+            Some(true)
         }
     }
 }
@@ -157,11 +161,12 @@ fn geos(value: Option<&Value>, scope: &Scope<'_>, problems: &mut Problems) -> Ve
 }
 
 /// What every entry of one service shares.
+#[derive(Clone)]
 pub(super) struct Common<'a> {
     pub(super) service: Arc<str>,
     pub(super) directions: &'a [Direction],
     pub(super) ports: Option<PortSet>,
-    pub(super) required: bool,
+    pub(super) required: Option<bool>,
     pub(super) notes: Option<Arc<str>>,
 }
 
@@ -316,8 +321,10 @@ fn service_json(entry: &Entry) -> Value {
         "name": &*entry.service,
         "direction": entry.direction.as_str(),
         "endpoints": [{ "geo": geo, "fqdns": fqdns, "ips": ips }],
-        "required": entry.required,
     });
+    if let Some(required) = entry.required {
+        service["required"] = json!(required);
+    }
     for (field, protocol) in [("tcpPorts", Protocol::Tcp), ("udpPorts", Protocol::Udp)] {
         let of_protocol = entry.ports.iter().flat_map(PortSet::iter).filter(|(held, _)| *held == protocol);
         let texts: Vec<String> = of_protocol.map(|(_, range)| range.to_string()).collect();

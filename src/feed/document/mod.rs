@@ -4,12 +4,15 @@
 //! exactly is brought into one spelling; what cannot is a problem on that one entry, never a failure of the list.
 
 mod addresses;
+mod certificates;
+mod encoding;
 mod json;
 mod names;
 mod ports;
 mod static_list;
 mod zscaler;
 
+pub(super) use json::timestamp;
 pub use json::to_json;
 
 use super::allowlist::{Allowlist, EntryGeo, ListProblem};
@@ -56,9 +59,10 @@ impl Document {
 }
 
 /// The forms in which the vendor publishes its list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Form {
     /// `format=json`
+    #[default]
     Json,
     /// `format=zscaler`
     Zscaler,
@@ -76,13 +80,24 @@ impl Form {
             Self::StaticList => "static",
         }
     }
+
+    /// The form as sentences name it.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Json => "this list in format=json",
+            Self::Zscaler => "format=zscaler",
+            Self::StaticList => "a static list",
+        }
+    }
 }
 
 /// What the static lists leave unsaid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaticListDefaults {
-    /// The ports of every name (`--static-list-ports`). TCP 443, since the vendor's documentation of these lists asks
-    /// for HTTPS throughout.
+    /// The ports of every name (`--static-list-ports`): TCP 443, since the vendor's documentation asks for HTTPS of nearly
+    /// all. The hosts that certificates are checked at have TCP 80 and 443 beside: it asks for HTTP of these, during the
+    /// installation of a Cloud Connector and periodically after it.
     pub ports: Option<PortSet>,
     /// How long such a list is good for (`--static-list-lifetime`): a day.
     pub lifetime: Duration,
@@ -122,6 +137,9 @@ pub enum DocumentError {
     /// It is not JSON, or JSON that breaks off.
     #[error("it is not JSON ({0})")]
     NotJson(String),
+    /// It is text in an encoding that is not read, or broken in the one that its first bytes name.
+    #[error("{0}; UTF-8 is needed, or UTF-16 with its byte order mark")]
+    Encoding(&'static str),
     /// It is JSON of another kind.
     #[error(
         "it is no list: an object with a `services` array, or one of products with `AllowList`, is needed; this is {0}"
@@ -141,8 +159,8 @@ pub enum DocumentError {
 /// Where the whole is no list. A list without any service is one: whether it may replace a fuller one is decided where
 /// that one is known.
 pub fn parse(bytes: &[u8], reading: &Reading<'_>) -> Result<Document, DocumentError> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let root: Value = serde_json::from_slice(bytes).map_err(|error| DocumentError::NotJson(error.to_string()))?;
+    let text = encoding::utf8(bytes)?;
+    let root: Value = serde_json::from_slice(&text).map_err(|error| DocumentError::NotJson(error.to_string()))?;
     let Value::Object(root) = root else {
         return Err(DocumentError::NotAList(kind_of(&root).to_owned()));
     };

@@ -4,8 +4,9 @@ use super::{Reading, addresses};
 use crate::net::{DomainName, NamePattern};
 use ipnet::IpNet;
 
-/// What the vendor writes where the customer's id belongs, with and without brackets; compared without case.
-const PLACEHOLDERS: [&str; 2] = ["<customer_id>", "customer_id"];
+/// What the vendor writes where the customer's id belongs, those in brackets first; compared without case. The API's
+/// overview has `CUSTOMER_ID`, the static lists `<CUSTOMER_ID>`, the documentation of connectors `[customerid]`.
+const PLACEHOLDERS: [&str; 5] = ["<customer_id>", "<customerid>", "[customer_id]", "[customerid]", "customer_id"];
 
 /// What one item of a list of names turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -145,7 +145,7 @@ fn entry() -> impl Strategy<Value = Entry> {
             patterns: sorted(patterns),
             networks: sorted(networks),
             ports,
-            required,
+            required: Some(required),
             notes: notes.map(Into::into),
         },
     )
@@ -199,6 +199,7 @@ proptest! {
         valid_until in prop::option::of(-9_000_000_000i64..200_000_000_000),
     ) {
         let list = Allowlist {
+            form: Form::Json,
             version,
             valid_until: valid_until.map(|second| Timestamp::from_second(second).expect("a time")),
             entries,

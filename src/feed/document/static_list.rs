@@ -1,7 +1,7 @@
-//! The older static lists: names by product, without ports, addresses or expiry. Pure.
+//! The older static lists: names by product, without ports, addresses, regions or expiry. Pure.
 
 use super::json::{Common, ListedEndpoint};
-use super::{Document, DocumentError, Form, Problems, Reading, Scope};
+use super::{Document, DocumentError, Form, Problems, Reading, Scope, certificates};
 use crate::feed::allowlist::{Allowlist, EntryGeo};
 use crate::net::Direction;
 use serde_json::{Map, Value};
@@ -33,12 +33,17 @@ pub(super) fn read(root: &Map<String, Value>, reading: &Reading<'_>) -> Result<D
             service: name.as_str().into(),
             directions: &[Direction::Outbound],
             ports: reading.static_list.ports.clone(),
-            required: false,
+            required: None,
             notes: super::text(product.get("LatestChangeLog")).map(Arc::from),
         };
-        let mut endpoint = ListedEndpoint::default();
-        endpoint.names(listed, reading, &common, &scope, &mut problems);
-        endpoint.into_entries(&common, &scope.geo, &mut entries);
+        let (certificates, others): (Vec<Value>, Vec<Value>) =
+            listed.iter().cloned().partition(|item| certificates::are_checked_at(item, reading));
+        let ports = certificates::ports(common.ports.as_ref());
+        for (listed, common) in [(others, &common), (certificates, &Common { ports, ..common.clone() })] {
+            let mut endpoint = ListedEndpoint::default();
+            endpoint.names(&listed, reading, common, &scope, &mut problems);
+            endpoint.into_entries(common, &scope.geo, &mut entries);
+        }
     }
     if problems.is_too_long() {
         return Err(DocumentError::TooLong);
@@ -46,6 +51,7 @@ pub(super) fn read(root: &Map<String, Value>, reading: &Reading<'_>) -> Result<D
     if entries.is_empty() && !problems.kept.is_empty() {
         return Err(DocumentError::NothingUsable(root.len(), problems.first()));
     }
-    let allowlist = Allowlist { version: None, valid_until: None, entries, problems: problems.finish() };
+    let allowlist =
+        Allowlist { form: Form::StaticList, version: None, valid_until: None, entries, problems: problems.finish() };
     Ok(Document { form: Form::StaticList, allowlist, lifetime: Some(reading.static_list.lifetime) })
 }

@@ -14,7 +14,7 @@ fn line(entry: &Entry) -> String {
     let patterns = entry.patterns.iter().map(ToString::to_string);
     let things: Vec<String> = names.chain(patterns).chain(entry.networks.iter().map(ToString::to_string)).collect();
     let ports = entry.ports.as_ref().map_or_else(|| "no ports".to_owned(), ToString::to_string);
-    let required = if entry.required { " required" } else { "" };
+    let required = if entry.required == Some(true) { " required" } else { "" };
     let notes = entry.notes.as_deref().map(|notes| format!(" ({notes})")).unwrap_or_default();
     format!("{} {} {geo} [{}] {ports}{required}{notes}", entry.service, entry.direction, things.join(" "))
 }
@@ -108,7 +108,7 @@ fn the_overviews_example_of_format_zscaler() {
     expect(
         &document,
         &[
-            "DaaS outbound us [*.xendesktop.net 13.107.6.152/31] TCP 80,443",
+            "DaaS outbound us [acme1.xendesktop.net 13.107.6.152/31] TCP 80,443",
             "gateway-service inbound ap-s [2603:1030::/32] UDP 443",
         ],
         &[],
@@ -433,3 +433,5 @@ fn a_small_document_cannot_become_a_huge_list() {
     let version = read(&json!({ "meta": { "version": "7".repeat(100_000) }, "services": [] })).expect("a list");
     assert_eq!(version.allowlist.version.map(|version| version.len()), Some(64), "it stands in every status");
 }
+
+mod published;

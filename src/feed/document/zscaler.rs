@@ -1,12 +1,19 @@
 //! `format=zscaler`: services by direction, region, protocol and family, which stand only in their ids. Pure.
+//!
+//! Asked without a customer, the API writes `*` where the customer's id belongs. Of the names that its overview and its
+//! documentation show with a placeholder there is one, `CUSTOMER_ID.xendesktop.net`: `*.xendesktop.net` can be told to be
+//! the customer's own name. Any other wildcard may be one that the list has for every customer, and stays one.
 
 use super::json::{Common, ListedEndpoint};
-use super::{Document, DocumentError, Form, Problems, Reading, Scope, ports};
+use super::{Document, DocumentError, Form, Problems, Reading, Scope, names, ports};
 use crate::crd::{DirectionChoice, GeoChoice};
 use crate::feed::allowlist::{Allowlist, Entry, EntryGeo};
 use crate::net::{Direction, Protocol};
 use serde_json::{Map, Value};
 use std::time::Duration;
+
+/// The zone in which each customer has one name, its id.
+const CUSTOMERS_ZONE: &str = "xendesktop.net";
 
 pub(super) fn read(
     root: &Map<String, Value>,
@@ -17,8 +24,9 @@ pub(super) fn read(
     let lifetime = lifetime(root, &mut problems);
     let ipv6 = super::items(root.get("ipv6_services"));
     let mut entries = Vec::new();
+    let stand_in = stand_in(services, reading);
     for (index, service) in services.iter().chain(ipv6).enumerate() {
-        read_service(index, service, reading, &mut entries, &mut problems);
+        read_service(index, service, reading, stand_in, &mut entries, &mut problems);
     }
     let count = services.len() + ipv6.len();
     if problems.is_too_long() {
@@ -27,8 +35,35 @@ pub(super) fn read(
     if entries.is_empty() && count > 0 && !problems.kept.is_empty() {
         return Err(DocumentError::NothingUsable(count, problems.first()));
     }
-    let allowlist = Allowlist { version: None, valid_until: None, entries, problems: problems.finish() };
+    let allowlist =
+        Allowlist { form: Form::Zscaler, version: None, valid_until: None, entries, problems: problems.finish() };
     Ok(Document { form: Form::Zscaler, allowlist, lifetime })
+}
+
+/// The customer's id, where it is to stand in for `*`: it is known, and the document does not name it, as one that was
+/// asked for with it does.
+fn stand_in<'a>(services: &[Value], reading: &Reading<'a>) -> Option<&'a str> {
+    let customer = reading.customer?;
+    let own = format!("{}.{CUSTOMERS_ZONE}", customer.to_ascii_lowercase());
+    let names_it = |item: &Value| match item.as_str().map(|text| names::read(text, reading)) {
+        Some(Ok((names::Listed::Name(name), _))) => name.as_str() == own,
+        _ => false,
+    };
+    let domains = services.iter().flat_map(|service| super::items(service.get("domains")));
+    (!domains.into_iter().any(names_it)).then_some(customer)
+}
+
+/// A domain with the customer's id in place of `*`, where that can only be the customer's own name.
+fn own_name(item: &Value, customer: Option<&str>, reading: &Reading<'_>) -> Value {
+    let read = item.as_str().map(|text| names::read(text, reading));
+    if let (Some(customer), Some(Ok((names::Listed::Pattern(pattern), port)))) = (customer, read)
+        && let Some((label, zone)) = pattern.as_str().split_once('.')
+        && (zone, label.matches('*').count()) == (CUSTOMERS_ZONE, 1)
+    {
+        let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+        return Value::String(format!("{}.{zone}{port}", label.replace('*', customer)));
+    }
+    item.clone()
 }
 
 /// `usage.update_interval`, in hours.
@@ -46,6 +81,7 @@ fn read_service(
     index: usize,
     service: &Value,
     reading: &Reading<'_>,
+    stand_in: Option<&str>,
     entries: &mut Vec<Entry>,
     problems: &mut Problems,
 ) {
@@ -85,9 +121,11 @@ fn read_service(
         }
     }
     let ports = ports::set(ranges, &scope, problems);
-    let common = Common { service: name.as_str().into(), directions, ports, required: false, notes: None };
+    let common = Common { service: name.as_str().into(), directions, ports, required: None, notes: None };
     let mut listed = ListedEndpoint::default();
-    listed.names(super::items(service.get("domains")), reading, &common, &scope, problems);
+    let domains = super::items(service.get("domains"));
+    let domains: Vec<Value> = domains.iter().map(|item| own_name(item, stand_in, reading)).collect();
+    listed.names(&domains, reading, &common, &scope, problems);
     listed.networks(super::items(service.get("cidrs")), &common, &scope, problems);
     listed.into_entries(&common, &scope.geo, entries);
 }

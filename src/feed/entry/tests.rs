@@ -22,7 +22,7 @@ fn held(names: &[&str], valid_seconds: i64) -> Held {
     });
     let bytes = document.to_string().into_bytes();
     let allowlist = parse(&bytes, &Reading::default()).expect("a list").allowlist;
-    Held::new(compress(&bytes), allowlist, Some("Mon, 01 Jun 2026 00:00:00 GMT".into()))
+    Held::new(compress(&bytes), allowlist, Validators::new(None, Some("Mon, 01 Jun 2026 00:00:00 GMT".into())))
 }
 
 fn arrival(start: Instant, seconds: u32) -> Arrival {
@@ -31,6 +31,7 @@ fn arrival(start: Instant, seconds: u32) -> Arrival {
         instant: start + Duration::from_secs(seconds.into()),
         transaction_id: Some(format!("transaction {seconds}")),
         fraction: 0.0,
+        from_api: true,
     }
 }
 
@@ -45,15 +46,18 @@ fn a_list_a_confirmation_a_failure_and_an_empty_answer() {
     let start = Instant::now();
     let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
     assert_eq!(entry.due(FLOOR, start, epoch()), start);
-    assert_eq!(entry.if_modified_since(), None);
+    assert!(entry.validators(epoch()).is_empty());
 
     assert!(entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 0)));
     assert_eq!((entry.confirmations, entry.standing.reason, entry.standing.current), (1, Reason::Fetched, true));
     assert_eq!(entry.next_fetch(), Some(epoch() + SignedDuration::from_secs(3600)));
-    assert!(entry.if_modified_since().is_some());
+    assert!(!entry.validators(arrival(start, 3599).at).is_empty());
 
-    assert!(!entry.take(Answer::NotModified, &arrival(start, 3600)));
-    assert_eq!((entry.confirmations, entry.standing.reason), (2, Reason::FeedExpired));
+    assert!(!entry.take(Answer::NotModified, &arrival(start, 1800)));
+    assert_eq!((entry.confirmations, entry.standing.reason, entry.standing.current), (2, Reason::Fetched, true));
+    assert!(entry.validators(arrival(start, 3600).at).is_empty(), "304 would leave it past its validity for ever");
+    assert!(!entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 3600)));
+    assert_eq!((entry.confirmations, entry.standing.reason), (3, Reason::FeedExpired), "the API itself has no other");
     assert!(!entry.standing.current);
 
     assert!(!entry.take(failed(), &arrival(start, 3900)));
@@ -77,7 +81,7 @@ fn a_shrunk_list_waits_for_the_next_fetch_and_comes_whole() {
     assert_eq!(entry.standing.problems[0].kind, ProblemKind::FeedShrank);
     assert!(entry.standing.message.starts_with("the newest list drops 3 of 4"));
     assert_eq!(entry.next_fetch(), Some(epoch() + SignedDuration::from_secs(3900)));
-    assert_eq!(entry.if_modified_since(), None, "304 would say nothing about the list held back");
+    assert!(entry.validators(arrival(start, 3600).at).is_empty(), "304 would say nothing about the list held back");
     assert!(!entry.take(failed(), &arrival(start, 3900)));
     assert!(entry.held_back.is_some(), "a failure neither confirms nor forgets");
     assert!(entry.take(Answer::List(held(&FULL[..1], 7200)), &arrival(start, 4000)));
@@ -121,10 +125,20 @@ fn a_restored_list_is_due_when_it_was() {
     let start = Instant::now();
     let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
     let believed = held(&FULL, 3600);
-    let restored = Restored { believed, previous: None, fetched_at: epoch(), confirmations: 3, stale_answers: 0 };
+    let restored = Restored {
+        believed,
+        previous: None,
+        fetched_at: epoch(),
+        confirmations: 3,
+        stale_answers: 0,
+        older_since: None,
+        from_elsewhere: false,
+    };
     entry.restore(restored, &arrival(start, 1000));
     let after = |seconds: u64| start + Duration::from_secs(seconds);
     assert_eq!(entry.due(FLOOR, after(1000), arrival(start, 1000).at), after(3600));
     assert_eq!((entry.confirmations, entry.fetched_at), (3, Some(epoch())));
     assert_eq!(entry.standing.reason, Reason::Fetched);
 }
+
+mod older;

@@ -3,6 +3,7 @@
 use super::{Bounds, Held};
 use crate::names::addresses::NameState;
 use crate::names::answer::Family;
+use crate::names::schedule::with_jitter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -70,17 +71,48 @@ impl Held {
         }
     }
 
-    pub(super) fn next_question(&self, bounds: &Bounds) -> Duration {
-        let mut wait = bounds.max_ttl;
-        for (index, family) in self.families.iter().enumerate() {
-            if family.round.answered {
-                let ttl = family.round.ttl.unwrap_or_default();
-                wait = wait.min(ttl.max(bounds.min_ttl));
-            } else if !self.given_up(index) {
-                wait = wait.min(back_off(family.failures));
+    /// Puts down when each family that was asked is asked again: by the TTL of its own answer within the bounds, after a
+    /// back-off where every server failed, and with the other family where it is given up.
+    pub(super) fn schedule(&mut self, bounds: &Bounds, random: f64, now: Instant) {
+        for index in [0, 1] {
+            let family = &self.families[index];
+            if !family.asked || (!family.round.answered && self.given_up(index)) {
+                continue;
+            }
+            let wait = if family.round.answered {
+                family.round.ttl.unwrap_or_default().max(bounds.min_ttl)
+            } else {
+                back_off(family.failures)
+            };
+            // The same random number for both: families with one TTL stay together.
+            self.families[index].due = Some(now + with_jitter(wait.min(bounds.max_ttl), random));
+        }
+        for index in [0, 1] {
+            if !self.families[index].round.answered && self.given_up(index) {
+                self.families[index].due = self.families[1 - index].due;
             }
         }
-        wait
+    }
+
+    /// How long until a family is to be asked.
+    #[must_use]
+    pub fn next_question(&self, now: Instant) -> Duration {
+        let wait = |due: Option<Instant>| due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
+        self.families.iter().map(|family| wait(family.due)).min().unwrap_or_default()
+    }
+
+    /// The families that are to be asked now.
+    #[must_use]
+    pub fn due(&self, now: Instant) -> Vec<Family> {
+        let is_due = |family: &Family| self.families[*family as usize].due.is_none_or(|due| due <= now);
+        Family::ALL.into_iter().filter(is_due).collect()
+    }
+
+    /// Both families are to be asked at once, whatever their TTLs: there is somebody new to ask.
+    pub fn ask_at_once(&mut self) {
+        for family in &mut self.families {
+            family.due = None;
+        }
     }
 }
 

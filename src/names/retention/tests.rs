@@ -57,11 +57,11 @@ impl Name {
 
     fn round_of(&mut self, second: u64, v4: Result<Answer, Failure>, v6: Result<Answer, Failure>) -> Duration {
         self.now = self.start + seconds(second);
-        self.held.begin();
+        self.held.begin(&Family::ALL);
         for (family, outcome) in Family::ALL.into_iter().zip([v4, v6]) {
             self.say(family, 1, outcome);
         }
-        self.held.finish(&self.bounds, self.now)
+        self.held.finish(&self.bounds, 0.0, self.now)
     }
 
     fn say(&mut self, family: Family, from: u8, outcome: Result<Answer, Failure>) {
@@ -180,11 +180,15 @@ fn the_next_question_comes_by_the_least_ttl_within_bounds() {
     assert_eq!(name.round(0, Ok(has(&[1], 0))), seconds(5), "the floor");
     assert_eq!(name.round_of(5, Ok(has(&[1], 600)), Ok(has(&[], 60))), seconds(60));
     assert_eq!(name.round_of(65, Ok(NXDOMAIN), Ok(Answer::Absent { nxdomain: true, ttl: None })), seconds(5));
-    name.held.begin();
+    name.held.begin(&Family::ALL);
     name.say(Family::V4, 1, Ok(has(&[1], 90)));
     name.say(Family::V4, 2, Ok(has(&[1], 20)));
     name.say(Family::V6, 1, Ok(has(&[], 500)));
-    assert_eq!(name.held.finish(&BOUNDS, name.now), seconds(20), "whichever server's cache is the first to change");
+    assert_eq!(
+        name.held.finish(&BOUNDS, 0.0, name.now),
+        seconds(20),
+        "whichever server's cache is the first to change"
+    );
 }
 
 #[test]
@@ -221,8 +225,8 @@ fn failing_is_reported_once_it_lasts_with_its_first_cause() {
 #[test]
 fn without_servers_the_name_fails_and_says_so() {
     let mut name = Name::new();
-    name.held.begin();
-    name.held.finish(&BOUNDS, name.now);
+    name.held.begin(&Family::ALL);
+    name.held.finish(&BOUNDS, 0.0, name.now);
     assert_eq!(name.state(), failing("no DNS server is known", false, false));
 }
 
@@ -245,7 +249,7 @@ fn a_family_that_is_never_answered_is_given_up_beside_one_that_is() {
 #[test]
 fn a_first_answer_counts_before_the_slowest_server_and_absence_does_not() {
     let mut name = Name::new();
-    name.held.begin();
+    name.held.begin(&Family::ALL);
     name.say(Family::V4, 1, Ok(NXDOMAIN));
     name.say(Family::V6, 1, Ok(NXDOMAIN));
     assert_eq!(name.state(), NameState::Waiting);
@@ -268,7 +272,7 @@ fn a_name_that_was_never_answered_is_stale_by_how_long_it_has_been_asked() {
 #[test]
 fn lies_are_kept_apart_and_judged_again_when_the_guard_changes() {
     let mut name = Name::new();
-    name.held.begin();
+    name.held.begin(&Family::ALL);
     let answer = has(&[1, 201], 30);
     let refused = name.held.answered(Family::V4, server(7), &answer, &judge, &BOUNDS, name.now);
     let lie = RefusedAddress { address: ip(201), server: server(7), reason: "a lie".into() };
@@ -286,11 +290,11 @@ fn a_name_with_too_many_addresses_keeps_the_same_ones_and_says_how_many_it_lost(
     name.bounds.addresses = 3;
     for second in [0, 30, 60] {
         name.now = name.start + seconds(second);
-        name.held.begin();
+        name.held.begin(&Family::ALL);
         name.say(Family::V4, 1, Ok(has(&[1, 2, 250], 30)));
         name.say(Family::V4, 2, Ok(has(&[3, 4, 5], 30)));
         name.say(Family::V6, 1, Ok(NODATA));
-        name.held.finish(&name.bounds, name.now);
+        name.held.finish(&name.bounds, 0.0, name.now);
         let view = name.held.view();
         assert_eq!((view.addresses, view.evicted), (vec![ip(1), ip(2), ip(3)], 2));
     }
@@ -308,13 +312,13 @@ fn another_lie_with_each_answer_is_not_news_for_ever() {
     let mut before = name.held.view();
     for round in 0..500u64 {
         name.now = name.start + seconds(round);
-        name.held.begin();
+        name.held.begin(&Family::ALL);
         let lie = Answer::Addresses {
             addresses: [IpAddr::from([10, 0, (round / 250) as u8, (round % 250) as u8])].into(),
             ttl: seconds(1),
         };
         name.held.answered(Family::V4, server(7), &lie, &|_| Some("private".into()), &BOUNDS, name.now);
-        name.held.finish(&BOUNDS, name.now);
+        name.held.finish(&BOUNDS, 0.0, name.now);
         let view = name.held.view();
         told += u32::from(view != before);
         before = view;
@@ -439,13 +443,15 @@ proptest! {
             second += pause;
             name.take(second, &step);
             let before = name.held.view().addresses;
-            name.held.begin();
+            name.held.begin(&Family::ALL);
             for from in 0..servers {
                 name.say(Family::V4, from, Err(Failure::Code("SERVFAIL".into())));
                 name.say(Family::V6, from, Err(Failure::Timeout));
             }
-            name.held.finish(&BOUNDS, name.now);
+            name.held.finish(&BOUNDS, 0.0, name.now);
             prop_assert_eq!(name.held.view().addresses, before);
         }
     }
 }
+
+mod families;

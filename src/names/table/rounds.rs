@@ -4,19 +4,21 @@ use super::{Table, judge};
 use crate::names::addresses::RefusedAddress;
 use crate::names::answer::{Failure, Family, Outcome};
 use crate::names::retention::sweep_interval;
-use crate::names::schedule::{next_tick, with_jitter};
+use crate::names::schedule::next_tick;
 use crate::net::DomainName;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// A round of questions that is due: `name`, in both families, of each of `servers`.
+/// A round of questions that is due: `name`, in each of `families`, of each of `servers`.
 #[derive(Clone, Debug)]
 pub struct Round {
     /// The name to ask for.
     pub name: DomainName,
     /// The round's number, unique in the process.
     pub number: u64,
+    /// What of it is to be asked: the families whose last answer may be kept no longer.
+    pub families: Vec<Family>,
     /// Who is to be asked.
     pub servers: Arc<[SocketAddr]>,
 }
@@ -57,13 +59,18 @@ impl Table {
             if entry.asking.is_some() {
                 continue;
             }
+            let families = entry.held.due(now);
+            if families.is_empty() {
+                self.questions.set(name, now + entry.held.next_question(now));
+                continue;
+            }
             entry.again = false;
-            entry.held.begin();
-            entry.asking = Some((number, self.servers.len() * Family::ALL.len()));
+            entry.held.begin(&families);
+            entry.asking = Some((number, self.servers.len() * families.len()));
             if self.servers.is_empty() {
                 self.finish(&name, now);
             } else {
-                rounds.push(Round { name, number, servers: self.servers.clone() });
+                rounds.push(Round { name, number, families, servers: self.servers.clone() });
             }
         }
         rounds
@@ -107,9 +114,11 @@ impl Table {
     fn finish(&mut self, name: &DomainName, now: Instant) {
         let Some(entry) = self.names.get_mut(name) else { return };
         entry.asking = None;
-        let wait = entry.held.finish(&self.bounds, now);
-        let wait = if entry.again { Duration::ZERO } else { with_jitter(wait, self.random.f64()) };
-        self.questions.set_by(name.clone(), now + wait);
+        entry.held.finish(&self.bounds, self.random.f64(), now);
+        if entry.again {
+            entry.held.ask_at_once();
+        }
+        self.questions.set_by(name.clone(), now + entry.held.next_question(now));
         if entry.held.needs_sweep(entry.retention, now) {
             let tick = next_tick(self.epoch, sweep_interval(entry.retention), now);
             self.sweeps.set_by(name.clone(), tick);

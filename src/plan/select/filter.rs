@@ -1,6 +1,7 @@
 //! Which entries of a list a spec is about.
 
 use crate::crd::{CitrixAllowlistSpec, DirectionChoice, GeoChoice, Problem, ProblemKind};
+use crate::feed::request::geo_text;
 use crate::feed::{Allowlist, Entry, EntryGeo, ListProblem};
 use crate::net::Direction;
 use wildmatch::WildMatch;
@@ -19,16 +20,9 @@ pub const fn directions(choice: DirectionChoice) -> &'static [Direction] {
 /// the operator does not know only serves those who ask for every region.
 #[must_use]
 pub fn geo_matches(choice: GeoChoice, geo: &EntryGeo) -> bool {
-    let asked = match choice {
-        GeoChoice::All => return true,
-        GeoChoice::Us => "us",
-        GeoChoice::Eu => "eu",
-        GeoChoice::ApS => "ap-s",
-        GeoChoice::Jp => "jp",
-    };
     match geo {
         EntryGeo::All => true,
-        EntryGeo::Region(region) => &**region == asked,
+        EntryGeo::Region(region) => choice == GeoChoice::All || &**region == geo_text(choice),
     }
 }
 
@@ -70,7 +64,15 @@ impl<'a> Filter<'a> {
     }
 
     pub(super) fn matches(&self, entry: &Entry) -> bool {
-        self.in_scope(entry) && self.service(&entry.service) && (entry.required || !self.required_only)
+        self.matches_but_for_geo(entry) && geo_matches(self.geo, &entry.geo)
+    }
+
+    /// Whether an entry would match, were its region another. One that does not say whether it is required is kept: an
+    /// unsaid word must not take away what pods may need.
+    pub(super) fn matches_but_for_geo(&self, entry: &Entry) -> bool {
+        self.directions.contains(&entry.direction)
+            && self.service(&entry.service)
+            && (entry.required.unwrap_or(true) || !self.required_only)
     }
 
     /// Whether a problem of the list lies within the filters, so far as it could be read.

@@ -3,6 +3,7 @@
 mod additional;
 mod filter;
 mod inbound_ports;
+mod unsaid;
 mod wildcards;
 
 pub use additional::profile_ports;
@@ -57,7 +58,7 @@ pub struct Endpoint {
     pub ports: PortSet,
     /// Who asks for it.
     pub origin: Origin,
-    /// Whether the vendor calls it required; the user's own always are.
+    /// Whether the vendor calls it required; false also where the list does not say. The user's own always are.
     pub required: bool,
     /// The vendor's remark.
     pub notes: Option<Arc<str>>,
@@ -87,7 +88,7 @@ pub struct WildcardUse {
     pub pattern: NamePattern,
     /// Ports as the selected pods see them.
     pub ports: PortSet,
-    /// Whether the vendor calls the entry required.
+    /// Whether the vendor calls the entry required; false also where the list does not say.
     pub required: bool,
     /// The vendor's remark.
     pub notes: Option<Arc<str>>,
@@ -108,7 +109,7 @@ pub fn select(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, guard: &Guard) 
         endpoints: Vec::new(),
         wildcard_uses: Vec::new(),
         unusable: BTreeSet::new(),
-        problems: filter.unmatched(allowlist),
+        problems: filter.unmatched(allowlist).into_iter().chain(unsaid::problems(spec, allowlist, &filter)).collect(),
     };
     for listed in &allowlist.problems {
         if filter.concerns(listed) {
@@ -156,7 +157,7 @@ impl Collected<'_> {
             target,
             ports: ports.clone(),
             origin: Origin::Vendor,
-            required: entry.required,
+            required: entry.required.unwrap_or(false),
             notes: entry.notes.clone(),
             stands_in_for: stands_in_for.cloned(),
         };
@@ -192,7 +193,7 @@ impl Collected<'_> {
                 geo: entry.geo.clone(),
                 pattern: pattern.clone(),
                 ports: ports.clone(),
-                required: entry.required,
+                required: entry.required.unwrap_or(false),
                 notes: entry.notes.clone(),
                 honoured,
                 stand_ins,

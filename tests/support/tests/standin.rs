@@ -243,6 +243,46 @@ async fn unchanged_lists_are_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_tag_is_compared_alone_and_before_the_time() {
+    let standin = Standin::start(StandinConfig { etag: true, ..StandinConfig::unlimited() }).await.expect("a stand-in");
+    let url = format!("{}?customerId=abc", standin.url(Source::Global));
+    let first = client().get(&url).send().await.expect("an answer");
+    let value = |name: &str| first.headers()[name].to_str().expect("text").to_owned();
+    let (tag, modified) = (value("etag"), value("last-modified"));
+    let asked = |conditions: &[(&str, &str)]| {
+        let mut asked = client().get(&url);
+        for (name, value) in conditions {
+            asked = asked.header(*name, *value);
+        }
+        async { asked.send().await.expect("an answer").status().as_u16() }
+    };
+    assert_eq!(asked(&[("if-none-match", &tag)]).await, 304);
+    assert_eq!(asked(&[("if-none-match", &format!("\"other\", {}", tag.trim_start_matches("W/")))]).await, 304);
+    assert_eq!(asked(&[("if-none-match", "*")]).await, 304);
+    assert_eq!(asked(&[("if-none-match", "\"other\""), ("if-modified-since", &modified)]).await, 200);
+    assert_eq!(asked(&[("if-modified-since", &modified)]).await, 304);
+    standin.edit(Cloud::Global, |document| document.services.truncate(1));
+    assert_eq!(asked(&[("if-none-match", &tag)]).await, 200);
+    let without = start().await;
+    assert!(get(&without, Source::Global, "customerId=abc").await.headers().get("etag").is_none());
+}
+
+#[tokio::test]
+async fn windows_that_are_not_announced_leave_last_modified_as_it_is() {
+    let config =
+        StandinConfig { validity: Validity::RollingUnannounced(Duration::from_secs(1)), ..StandinConfig::unlimited() };
+    let standin = Standin::start(config).await.expect("a stand-in");
+    let first = get(&standin, Source::Global, "customerId=abc").await;
+    let modified = first.headers()["last-modified"].to_str().expect("text").to_owned();
+    let until = document(first).await.meta.valid_until;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let url = format!("{}?customerId=abc", standin.url(Source::Global));
+    let conditional = client().get(&url).header("if-modified-since", &modified).send().await.expect("an answer");
+    assert_eq!(conditional.status(), 304, "nothing has changed, it says");
+    assert_ne!(document(get(&standin, Source::Global, "customerId=abc").await).await.meta.valid_until, until);
+}
+
+#[tokio::test]
 async fn rolling_validity_is_always_ahead() {
     let config = StandinConfig { validity: Validity::Rolling(Duration::from_secs(2)), ..StandinConfig::unlimited() };
     let standin = Standin::start(config).await.expect("a stand-in");

@@ -24,8 +24,9 @@ fn plain() -> CitrixAllowlist {
 
 /// A list with these names; each has an address, those that start with `x` apart.
 fn work(resource: &CitrixAllowlist, names: &[&str]) -> Worked {
-    let list = json!({ "DaaS": { "AllowList": names, "LatestChangeLog": "x" } });
-    let list = if names.is_empty() { json!({ "DaaS": { "AllowList": [], "LatestChangeLog": "x" } }) } else { list };
+    let service =
+        json!({ "name": "DaaS", "direction": "outbound", "tcpPorts": "443", "endpoints": [{ "fqdns": names }] });
+    let list = json!({ "services": if names.is_empty() { json!([]) } else { json!([service]) } });
     let reading = Reading::for_customer("testcustomer");
     let document = document::parse(list.to_string().as_bytes(), &reading).expect("a list");
     let allowlist = document.received_at("2026-06-01T00:00:00Z".parse().expect("a time"));

@@ -1,6 +1,7 @@
 //! Answers: headers, compression, not-modified, and how each fault spoils one.
 
 use std::convert::Infallible;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::time::Duration;
 
@@ -43,21 +44,36 @@ impl Answer {
         }
     }
 
-    /// A list, or 304 where the client has it already.
-    pub(super) fn list(body: Value, modified: Timestamp, cache_control: Option<String>, request: &HeaderMap) -> Self {
+    /// A list, or 304 where the client has it already. With `tagged` it carries an `ETag` beside its `Last-Modified`.
+    pub(super) fn list(
+        body: Value,
+        modified: Timestamp,
+        cache_control: Option<String>,
+        tagged: bool,
+        request: &HeaderMap,
+    ) -> Self {
+        let body = body.to_string();
+        let tag = tagged.then(|| tag_of(&body));
         let mut headers =
             vec![(header::LAST_MODIFIED, http_date(modified)), (header::VARY, "Accept-Encoding".to_owned())];
         if let Some(value) = cache_control {
             headers.push((header::CACHE_CONTROL, value));
         }
-        let has_it = text(request, &header::IF_MODIFIED_SINCE)
-            .and_then(|since| rfc2822::DateTimeParser::new().parse_timestamp(since).ok())
-            .is_some_and(|since| modified <= since);
+        if let Some(tag) = &tag {
+            headers.push((header::ETAG, tag.clone()));
+        }
+        // Where both are asked, the tag alone is compared (RFC 9110, section 13.2.2).
+        let has_it = match (text(request, &header::IF_NONE_MATCH), &tag) {
+            (Some(held), Some(tag)) => matches(held, tag),
+            _ => text(request, &header::IF_MODIFIED_SINCE)
+                .and_then(|since| rfc2822::DateTimeParser::new().parse_timestamp(since).ok())
+                .is_some_and(|since| modified <= since),
+        };
         if has_it {
             return Self { status: 304, headers, body: Vec::new() };
         }
         headers.push((header::CONTENT_TYPE, "application/json; charset=utf-8".to_owned()));
-        Self { status: 200, headers, body: body.to_string().into_bytes() }
+        Self { status: 200, headers, body: body.into_bytes() }
     }
 
     pub(super) fn retry_after(mut self, after: RetryAfter, now: Timestamp) -> Self {
@@ -90,6 +106,19 @@ impl Answer {
         self.headers.push((name, value.into()));
         self
     }
+}
+
+/// A tag of a body; weak, since the compressed answer carries it too.
+fn tag_of(body: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    format!("W/\"{:016x}\"", hasher.finish())
+}
+
+/// Whether `If-None-Match` names the tag, by weak comparison (RFC 9110, section 8.8.3.2).
+fn matches(held: &str, tag: &str) -> bool {
+    let opaque = |text: &str| text.trim().trim_start_matches("W/").to_owned();
+    held.trim() == "*" || held.split(',').any(|held| opaque(held) == opaque(tag))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

@@ -16,6 +16,9 @@ pub enum Validity {
     /// Windows of this length, one after the other, in whole seconds (at least one): `validUntil` is the current
     /// window's end, and each new window is a change (`Last-Modified`) though the list is the same.
     Rolling(Duration),
+    /// The same windows, but no new one is a change: `Last-Modified` stays, as at a server that takes only the services
+    /// for its content.
+    RollingUnannounced(Duration),
 }
 
 /// A document with its times.
@@ -42,12 +45,16 @@ impl Published {
     /// What a client gets now, unfiltered, and its `Last-Modified`.
     pub(super) fn current(&self, now: Timestamp) -> (Document, Timestamp) {
         let mut document = self.document.clone();
-        let Validity::Rolling(length) = self.validity else { return (document, self.modified) };
+        let (length, announced) = match self.validity {
+            Validity::AsPublished => return (document, self.modified),
+            Validity::Rolling(length) => (length, true),
+            Validity::RollingUnannounced(length) => (length, false),
+        };
         let length = i64::try_from(length.as_secs()).unwrap_or(i64::MAX).max(1);
         let passed = now.as_second().saturating_sub(self.origin.as_second()).div_euclid(length);
         let start = seconds_after(self.origin, passed.saturating_mul(length));
         document.meta.valid_until = Some(seconds_after(start, length).to_string());
-        (document, self.modified.max(start))
+        (document, if announced { self.modified.max(start) } else { self.modified })
     }
 
     /// Replaces the document. One that kept its predecessor's version gets a newer one; `Last-Modified` always moves.

@@ -98,6 +98,8 @@ pub struct StandinConfig {
     pub validity: Validity,
     /// The `Cache-Control` of answers; none without.
     pub cache_control: Option<String>,
+    /// Whether lists carry an `ETag`. The API's overview names `Last-Modified` and `Cache-Control` alone.
+    pub etag: bool,
     /// `usage.update_interval` of `format=zscaler`, in hours; the overview's example has 84.
     pub update_interval: u32,
     /// Whether `/admin/publish` and `/admin/valid-for` are served: for a shell's use, not a test's.
@@ -119,6 +121,7 @@ impl Default for StandinConfig {
             limit_hint: LimitHint::default(),
             validity: Validity::default(),
             cache_control: Some("public, max-age=3600".to_owned()),
+            etag: false,
             update_interval: 84,
             admin: false,
             global: crate::fixture::document(Cloud::Global),

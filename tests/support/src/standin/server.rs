@@ -49,6 +49,7 @@ pub(super) struct Inner {
     pub(super) requests_per_minute: Option<u32>,
     pub(super) limiter: Limiter,
     pub(super) cache_control: Option<String>,
+    etag: bool,
     pub(super) unknown_customers: BTreeSet<String>,
     pub(super) faults: Faults,
     pub(super) recorded: Vec<Recorded>,
@@ -86,6 +87,7 @@ impl State {
                 requests_per_minute: config.requests_per_minute,
                 limiter: Limiter::default(),
                 cache_control: config.cache_control,
+                etag: config.etag,
                 unknown_customers: BTreeSet::new(),
                 faults: Faults::default(),
                 recorded: Vec::new(),
@@ -240,7 +242,7 @@ fn list(
             (asked.body(&document, update_interval), modified)
         }
     };
-    Answer::list(body, modified, cache_control, headers)
+    Answer::list(body, modified, cache_control, inner.etag, headers)
 }
 
 /// A question's parameters, checked and with their defaults.

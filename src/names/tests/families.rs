@@ -1,0 +1,82 @@
+//! A and AAAA of one name, each asked by the TTL of its own answer.
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Whether the name has no AAAA or does not exist, said without a SOA: such an answer may not be kept at all.
+fn without_soa(nxdomain: bool) -> Outcome {
+    Ok(Answer::Absent { nxdomain, ttl: None })
+}
+
+/// The questions of so many minutes, by family, after a first round of both.
+async fn asked(minutes: u32, v4: Outcome, v6: Outcome) -> (Rig, BTreeMap<Family, usize>) {
+    let script = move |_, _: &str, family, _| (ms(1), if family == Family::V4 { v4.clone() } else { v6.clone() });
+    let mut rig = Rig::new(&[1], Scripted::new(script));
+    rig.watch(0, &wanted(&["nosoa.example.net"]));
+    rig.pass(ms(500)).await;
+    assert_eq!(rig.servers.by_family(), BTreeMap::from([(Family::V4, 1), (Family::V6, 1)]));
+    rig.pass(MINUTE * minutes).await;
+    let asked = rig.servers.by_family();
+    (rig, asked)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_answer_without_soa_has_only_its_own_family_asked_at_the_floor() {
+    for nxdomain in [false, true] {
+        let (rig, first) = asked(1, has(&[2], 300), without_soa(nxdomain)).await;
+        assert_eq!(first.get(&Family::V4), None, "A says 300 s: {first:?}");
+        assert!((11..=12).contains(&first[&Family::V6]), "AAAA every 5 s: {first:?}");
+        assert_eq!(rig.addresses("nosoa.example.net"), [ip(2)]);
+        let (_, hour) = asked(60, has(&[2], 300), without_soa(nxdomain)).await;
+        assert!((11..=12).contains(&hour[&Family::V4]), "A every 300 s: {hour:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_holds_the_other_way_round_and_for_a_family_that_fails() {
+    let (_, first) = asked(5, nothing(5), nothing(120)).await;
+    assert!((55..=60).contains(&first[&Family::V4]) && first[&Family::V6] == 2, "{first:?}");
+    // Not known and failing: asked again and again, until it is given up beside the one that has addresses.
+    let (_, failing) = asked(30, has(&[2], 600), Err(Failure::Timeout)).await;
+    assert!(failing[&Family::V4] <= 3, "A every 600 s: {failing:?}");
+    assert!(failing[&Family::V6] <= 2 + 3, "AAAA twice more, then with A: {failing:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn families_of_one_ttl_stay_together() {
+    let (_, asked) = asked(60, has(&[2], 30), nothing(30)).await;
+    assert!((115..=120).contains(&asked[&Family::V4]), "{asked:?}");
+    assert_eq!(asked[&Family::V4], asked[&Family::V6]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_server_is_asked_for_both_families_whatever_their_ttls() {
+    let (mut rig, _) = asked(1, has(&[2], 300), without_soa(false)).await;
+    rig.names.set_servers(vec![server(1), server(2)]);
+    rig.pass(ms(1100)).await;
+    let questions = rig.servers.asked.lock().expect("no panic").clone();
+    for family in Family::ALL {
+        assert!(questions.contains_key(&(server(2), "nosoa.example.net".to_owned(), family)), "{questions:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_goes_a_retention_after_its_own_family_lacks_it() {
+    let gone = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_gone = gone.clone();
+    let script = move |_, _: &str, family, _| {
+        let lasts: &[u8] = if is_gone.load(Ordering::SeqCst) { &[2] } else { &[1, 2] };
+        (ms(1), if family == Family::V4 { has(lasts, 300) } else { without_soa(true) })
+    };
+    let mut rig = Rig::new(&[1], Scripted::new(script));
+    let names = wanted(&["nosoa.example.net"]);
+    rig.watch(0, &names);
+    assert_eq!(rig.pass(MINUTE).await, [who(0)]);
+    gone.store(true, Ordering::SeqCst);
+    assert_eq!(rig.pass(HOUR).await, [], "720 answers for AAAA say nothing about A");
+    assert_eq!(rig.addresses("nosoa.example.net"), [ip(1), ip(2)]);
+    rig.watch(0, &names);
+    rig.pass(HOUR / 2).await;
+    assert_eq!(rig.addresses("nosoa.example.net"), [ip(2)]);
+}

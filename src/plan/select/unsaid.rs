@@ -1,0 +1,76 @@
+//! What the spec asks for and the list's form, or its words, cannot answer: each is one problem, however many entries.
+
+use super::filter::Filter;
+use crate::crd::{CitrixAllowlistSpec, CloudChoice, GeoChoice, Problem, ProblemKind};
+use crate::feed::document::Form;
+use crate::feed::request::geo_text;
+use crate::feed::{Allowlist, Cloud, EntryGeo};
+use std::collections::BTreeMap;
+
+/// The regions that the vendor documents, beside `all`.
+const REGIONS: [GeoChoice; 4] = [GeoChoice::Us, GeoChoice::Eu, GeoChoice::ApS, GeoChoice::Jp];
+/// The most unknown regions that are reported by name.
+const MOST_REGIONS: usize = 16;
+
+pub(super) fn problems(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, filter: &Filter) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    problems.extend(required(spec, allowlist, filter));
+    problems.extend(region(spec, allowlist));
+    problems.extend(unknown_regions(allowlist, filter));
+    problems
+}
+
+/// `requiredOnly`, where entries do not say what is required.
+fn required(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, filter: &Filter) -> Option<Problem> {
+    let kept = allowlist.entries.iter().filter(|entry| entry.required.is_none() && filter.matches(entry)).count();
+    if !spec.services.required_only || kept == 0 {
+        return None;
+    }
+    let message = format!(
+        "{} does not say what is required: services.requiredOnly leaves nothing out of it (entries kept: {kept}); services.include can name services instead",
+        allowlist.form.in_words(),
+    );
+    Some(Problem::new(ProblemKind::NoMatch, "services.requiredOnly", None, message))
+}
+
+/// A region, where the list has none to choose from. The Japan cloud has no other than the one asked for.
+fn region(spec: &CitrixAllowlistSpec, allowlist: &Allowlist) -> Option<Problem> {
+    let all_of_japan = spec.geo == GeoChoice::Jp && spec.cloud != CloudChoice::Global;
+    if allowlist.form != Form::StaticList || spec.geo == GeoChoice::All || all_of_japan {
+        return None;
+    }
+    let message = format!(
+        "a static list names no regions: what it holds for every region of the {} cloud is allowed, whatever geo says",
+        Cloud::chosen(spec.cloud, spec.geo)
+    );
+    Some(Problem::new(ProblemKind::NoMatch, format!("geo {}", geo_text(spec.geo)), None, message))
+}
+
+/// What is left out because its region is none that the vendor documents: a new one, or a word for several.
+fn unknown_regions(allowlist: &Allowlist, filter: &Filter) -> Vec<Problem> {
+    let mut unknown: BTreeMap<&str, usize> = BTreeMap::new();
+    for entry in allowlist.entries.iter().filter(|entry| filter.matches_but_for_geo(entry) && !filter.matches(entry)) {
+        if let EntryGeo::Region(region) = &entry.geo
+            && !REGIONS.iter().any(|known| geo_text(*known) == &**region)
+        {
+            *unknown.entry(region).or_default() += entry.names.len() + entry.patterns.len() + entry.networks.len();
+        }
+    }
+    let left_out = |geo: &str, targets: usize, is: &str| {
+        let message = format!(
+            "{is} none of us, eu, ap-s, jp and all: left out (names, wildcards and networks: {targets}); geo: all lets them in"
+        );
+        Problem::new(ProblemKind::NoMatch, geo, None, message)
+    };
+    let further = unknown.values().skip(MOST_REGIONS).sum::<usize>();
+    let mut problems: Vec<Problem> = unknown
+        .iter()
+        .take(MOST_REGIONS)
+        .map(|(region, targets)| left_out(&format!("geo {region}"), *targets, "the list's word for a region is"))
+        .collect();
+    if further > 0 {
+        let words = unknown.len() - MOST_REGIONS;
+        problems.push(left_out("geo", further, &format!("{words} more of the list's words for regions are")));
+    }
+    problems
+}
