@@ -27,3 +27,4 @@ mod shared;
 pub mod status;
 pub mod subscriber;
 pub mod telemetry;
+mod visible;

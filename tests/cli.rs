@@ -250,3 +250,121 @@ fn what_is_printed_for_programs_is_documented_and_the_same_as_json_and_yaml() {
         schemas::are_documented(&json);
     }
 }
+
+/// Runs the program on what is given on standard input, in the folder of the transcripts' data.
+fn piped(arguments: &[&str], input: &str) -> std::process::Output {
+    use std::io::Write as _;
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_citrix-allowlist"))
+        .args(arguments)
+        .args(["--feed", "list.json", "--hosts", "hosts"])
+        .current_dir(root().join("tests/cli/data"))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    program.stdin.take().expect("its input").write_all(input.as_bytes()).expect("it reads");
+    program.wait_with_output().expect("it ends")
+}
+
+fn printed(output: &std::process::Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+const RESOURCE: &str = "apiVersion: citrix-allowlist.io/v1alpha1\nkind: CitrixAllowlist\nmetadata: {name: daas, namespace: citrix}\nspec: {customerId: testcustomer}\n";
+
+#[test]
+fn a_commit_that_looks_like_a_number_is_a_text() {
+    let pipeline = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: build\n  labels: {{commit: 1234e567}}\n---\n{RESOURCE}"
+    );
+    for command in [&["render", "--pass-through", "-f", "-"][..], &["explain", "-f", "-"]] {
+        let output = piped(command, &pipeline);
+        assert!(output.status.success(), "{command:?}: {}", printed(&output));
+    }
+    let output = piped(&["render", "--pass-through", "-o", "json", "-f", "-"], &pipeline);
+    assert!(printed(&output).contains("\"commit\": \"1234e567\""), "{}", printed(&output));
+    let item = RESOURCE.trim_end().replace('\n', "\n  ");
+    let list = format!(
+        "apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nitems:\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: {{name: build, labels: {{commit: 1234e567, id: 123456e78901}}}}\n- {item}\n"
+    );
+    let output = piped(&["render", "-f", "-"], &list);
+    assert!(output.status.success() && printed(&output).contains("1234e567"), "{}", printed(&output));
+    let customer = RESOURCE.replace("testcustomer", "123456e78901");
+    let output = piped(&["render", "--summary", "-o", "json", "-f", "-"], &customer);
+    assert!(output.status.success(), "{}", printed(&output));
+}
+
+#[test]
+fn what_goes_through_keeps_its_texts_to_the_last_line() {
+    let others = "kind: A\napiVersion: v1\ntext: |+\n  kept\n\n\n---\nkind: B\napiVersion: v1\ntext: |\n  a";
+    let output = piped(&["render", "--pass-through", "-f", "-"], others);
+    let through = String::from_utf8_lossy(&output.stdout).into_owned();
+    let json = |text: &str| {
+        let output = piped(&["render", "--pass-through", "-o", "json", "-f", "-"], text);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(json(others).contains("\"kept\\n\\n\\n\"") && json(others).contains("\"a\\n\""), "{}", json(others));
+    assert_eq!(json(&through), json(others), "{through:?}");
+}
+
+#[test]
+fn a_hostile_list_cannot_act_on_a_terminal() {
+    let hostile = ["--feed", "hostile-list.json", "--hosts", "/dev/null"];
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("cr.yaml");
+    std::fs::write(&path, RESOURCE).expect("a file");
+    let path = path.display().to_string();
+    let commands: [&[&str]; 3] = [
+        &["render", "-f", &path, "--summary"],
+        &["explain", "-f", &path],
+        &["explain", "-f", &path, "--to", "20.1.1.1:443"],
+    ];
+    for command in commands {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_citrix-allowlist"))
+            .args(command)
+            .args(hostile)
+            .current_dir(root().join("tests/cli/data"))
+            .output()
+            .expect("the program runs");
+        let text = printed(&output);
+        assert!(output.status.success(), "{command:?}: {text}");
+        let acts = |character: char| character.is_control() && character != '\n';
+        assert!(!text.chars().any(acts), "{command:?}: {text:?}");
+        assert!(text.contains("\\x1b[2J\\x1b[31mDaaS\\x1b[0m\\rHidden"), "{command:?}: {text}");
+        assert!(!text.lines().any(|line| line.starts_with("b.example.net")), "{command:?}: {text}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_mounted_config_map_is_read_once_and_a_resource_once_only() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mounted, version) = (folder.path().join("vol"), "..2026_01_01_00_00_00.1");
+    std::fs::create_dir_all(mounted.join(version)).expect("folders");
+    std::fs::write(mounted.join(version).join("cr.yaml"), RESOURCE).expect("a file");
+    symlink(version, mounted.join("..data")).expect("a link");
+    symlink("..data/cr.yaml", mounted.join("cr.yaml")).expect("a link");
+    let path = mounted.display().to_string();
+    let output = piped(&["render", "-f", &path], "");
+    let kinds = printed(&output).lines().filter(|line| line.starts_with("kind:")).count();
+    assert_eq!((output.status.success(), kinds), (true, 2), "{}", printed(&output));
+
+    for command in ["render", "explain"] {
+        let output = piped(&[command, "-f", &path, "-f", "-"], &format!("---\n{RESOURCE}"));
+        assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
+        let expected = format!("error: <stdin>:2: citrix/daas is given twice: it stands at {path}/cr.yaml:1 already\n");
+        assert!(printed(&output).ends_with(&expected), "{}", printed(&output));
+    }
+}
+
+#[test]
+fn a_key_that_stands_twice_is_told() {
+    let twice =
+        RESOURCE.replace("spec: {customerId: testcustomer}", "spec:\n  customerId: other\n  customerId: testcustomer");
+    let output = piped(&["render", "--summary", "-f", "-"], &twice);
+    assert!(output.status.success(), "{}", printed(&output));
+    let note = "note: <stdin>:6: `customerId` stands there again: what stands last counts\n";
+    assert!(printed(&output).contains(note), "{}", printed(&output));
+}

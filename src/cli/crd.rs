@@ -1,10 +1,10 @@
 //! `crd`: the CustomResourceDefinition, printed or applied.
 
 use super::connection::ConnectionArguments;
-use super::output::print;
+use super::output::{print, say};
 use crate::cluster::client::{CALL_TIMEOUT, deadline};
 use crate::crd::{self, FIELD_MANAGER};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, Patch, PatchParams};
@@ -35,8 +35,20 @@ async fn apply(connection: &ConnectionArguments) -> anyhow::Result<()> {
     let name = definition.metadata.name.clone().unwrap_or_default();
     let api: Api<CustomResourceDefinition> = Api::all(connected.client);
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    deadline(CALL_TIMEOUT, api.patch(&name, &parameters, &Patch::Apply(&definition)))
+    let applied = deadline(CALL_TIMEOUT, api.patch(&name, &parameters, &Patch::Apply(&definition)))
         .await
         .with_context(|| format!("CustomResourceDefinition {name} could not be applied"))?;
-    print(format!("customresourcedefinition.apiextensions.k8s.io/{name} applied\n"))
+    // The API server takes a change of what is being deleted, and deletes it all the same. Its answer to the change says so
+    // of a deletion that came in between, too.
+    if let Some(since) = &applied.metadata.deletion_timestamp {
+        bail!(being_deleted(&name, since.0));
+    }
+    say(&format!("customresourcedefinition.apiextensions.k8s.io/{name} applied"))
+}
+
+/// What is wrong with a definition that goes, and what to do.
+fn being_deleted(name: &str, since: jiff::Timestamp) -> String {
+    format!(
+        "CustomResourceDefinition {name} is being deleted, since {since}: every CitrixAllowlist goes with it; apply it again once it is gone (`kubectl wait --for=delete crd/{name}`): `kubectl get cal -A` lists what it waits for, and a finalizer there holds it up"
+    )
 }

@@ -2,17 +2,18 @@
 
 use super::inputs;
 use super::manifest::{Document, Documents, ManifestError, Object};
+use super::output;
 use super::validate::{Invalid, Validator, is_ours};
 use crate::crd::CitrixAllowlist;
 use anyhow::Context as _;
 use kube::ResourceExt as _;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 
 /// Errors of a document, a line each.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", .0.join("\nerror: "))]
-pub(super) struct Refused(Vec<String>);
+#[error("{}", .0.join("; "))]
+pub(super) struct Refused(pub Vec<String>);
 
 /// One of our resources, as it stands in a document.
 pub(super) struct Read {
@@ -47,13 +48,13 @@ pub(super) fn documents(paths: &[PathBuf]) -> anyhow::Result<impl Iterator<Item 
 /// Our resources of every input that `-f` names: what is read ahead is never more than one document.
 pub(super) struct Resources {
     documents: Box<dyn Iterator<Item = anyhow::Result<Document>>>,
-    validator: Option<Validator>,
+    checks: Checks,
     pending: VecDeque<Read>,
 }
 
 impl Resources {
     pub fn of(paths: &[PathBuf]) -> anyhow::Result<Self> {
-        Ok(Self { documents: Box::new(documents(paths)?), validator: None, pending: VecDeque::new() })
+        Ok(Self { documents: Box::new(documents(paths)?), checks: Checks::default(), pending: VecDeque::new() })
     }
 }
 
@@ -62,7 +63,7 @@ impl Iterator for Resources {
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.pending.is_empty() {
-            let items = self.documents.next()?.and_then(|document| read(&document, &mut self.validator));
+            let items = self.documents.next()?.and_then(|document| self.checks.read(&document));
             match items {
                 Ok(items) => self.pending.extend(items.into_iter().filter_map(|item| match item {
                     Item::Ours(read) => Some(*read),
@@ -75,45 +76,58 @@ impl Iterator for Resources {
     }
 }
 
-/// Reads and checks the objects of a document.
-pub(super) fn read(document: &Document, validator: &mut Option<Validator>) -> anyhow::Result<Vec<Item>> {
-    check(document, document.objects()?, validator, false)
+/// Checks what is read, one document after the other.
+#[derive(Default)]
+pub(super) struct Checks {
+    /// Made for the first resource of ours: that takes longer than all else of a small input.
+    validator: Option<Validator>,
+    /// Where each resource stands that was read.
+    places: HashMap<String, String>,
 }
 
-/// Checks objects that stand in a document. `by_name` has errors name the object too: where a program wrote the document,
-/// nobody can look up its lines.
-pub(super) fn check(
-    document: &Document,
-    objects: Vec<Object>,
-    validator: &mut Option<Validator>,
-    by_name: bool,
-) -> anyhow::Result<Vec<Item>> {
-    let mut items = Vec::new();
-    for object in objects {
-        let refused = |found: Vec<Invalid>| {
-            let name = if by_name { format!("{}: ", written_name(&object.value)) } else { String::new() };
-            let error = |invalid: Invalid| {
-                let sentence = format!("{name}{}", invalid.sentence());
-                document.error(&format!("{}{}", object.pointer, invalid.pointer), sentence)
-            };
-            let mut errors: Vec<ManifestError> = found.into_iter().map(error).collect();
-            errors.sort_by_key(|error| error.line);
-            Refused(errors.iter().map(ToString::to_string).collect())
-        };
-        let Some(fields) = object.value.as_object() else { continue };
-        if !is_ours(fields).map_err(|invalid| refused(vec![invalid]))? {
-            items.push(Item::Other(object.value));
-            continue;
-        }
-        if validator.is_none() {
-            *validator = Some(Validator::new()?);
-        }
-        let Some(prepared) = validator.as_ref() else { continue };
-        let resource = prepared.check(object.value.clone()).map_err(refused)?;
-        let place = document.error(&object.pointer, "").to_string().trim_end_matches(": ").to_owned();
-        items.push(Item::Ours(Box::new(Read { resource, place })));
+impl Checks {
+    /// Reads and checks the objects of a document.
+    pub fn read(&mut self, document: &Document) -> anyhow::Result<Vec<Item>> {
+        let (objects, notes) = document.objects()?;
+        notes.iter().for_each(|note| output::tell(&format!("note: {note}")));
+        self.check(document, objects, false)
     }
-    Ok(items)
+
+    /// Checks objects that stand in a document. `by_name` has errors name the object too: where a program wrote the
+    /// document, nobody can look up its lines.
+    pub fn check(&mut self, document: &Document, objects: Vec<Object>, by_name: bool) -> anyhow::Result<Vec<Item>> {
+        let mut items = Vec::new();
+        for object in objects {
+            let refused = |found: Vec<Invalid>| {
+                let name = if by_name { format!("{}: ", written_name(&object.value)) } else { String::new() };
+                let error = |invalid: Invalid| {
+                    let sentence = format!("{name}{}", invalid.sentence());
+                    document.error(&format!("{}{}", object.pointer, invalid.pointer), sentence)
+                };
+                let mut errors: Vec<ManifestError> = found.into_iter().map(error).collect();
+                errors.sort_by_key(|error| error.line);
+                Refused(errors.iter().map(ToString::to_string).collect())
+            };
+            let Some(fields) = object.value.as_object() else { continue };
+            if !is_ours(fields).map_err(|invalid| refused(vec![invalid]))? {
+                items.push(Item::Other(object.value));
+                continue;
+            }
+            let validator = match self.validator.take() {
+                Some(validator) => validator,
+                None => Validator::new()?,
+            };
+            let checked = self.validator.insert(validator).check(object.value.clone());
+            let resource = checked.map_err(refused)?;
+            let place = document.error(&object.pointer, "").to_string().trim_end_matches(": ").to_owned();
+            let name = full_name(&resource);
+            if let Some(before) = self.places.insert(name.clone(), place.clone()) {
+                anyhow::bail!("{place}: {name} is given twice: it stands at {before} already");
+            }
+            items.push(Item::Ours(Box::new(Read { resource, place })));
+        }
+        Ok(items)
+    }
 }
 
 /// `namespace/name`, or the name alone.

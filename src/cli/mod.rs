@@ -104,7 +104,10 @@ pub fn main() -> ExitCode {
         // Whoever read the output has seen enough: `citrix-allowlist render ... | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output::tell(&format!("error: {}", sentence(&error)));
+            match error.downcast_ref() {
+                Some(items::Refused(lines)) => lines.iter().for_each(|line| output::tell(&format!("error: {line}"))),
+                None => output::tell(&format!("error: {}", sentence(&error))),
+            }
             ExitCode::from(FAILURE)
         }
     }
@@ -133,9 +136,8 @@ fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in error.chain() {
         let text = cause.to_string();
-        // A parser may draw the place under its sentence; manifests say a line for each thing that is wrong.
+        // A parser may draw the place under its sentence.
         let text = match cause {
-            _ if cause.is::<items::Refused>() => text,
             // A webhook's reason often stands under a line of its own.
             _ if cause.is::<CallError>() => text.split_whitespace().collect::<Vec<_>>().join(" "),
             _ => text.lines().next().unwrap_or_default().to_owned(),

@@ -1,9 +1,11 @@
 //! Where output goes, and in which form.
 
-use super::text::Style;
+use super::text::{Style, line};
 use anyhow::Context as _;
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use serde_saphyr::DoubleQuoted;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _, Write};
 
@@ -38,15 +40,24 @@ impl<W: Write> Printer<W> {
         .context(UNWRITTEN)
     }
 
-    /// A YAML document word for word.
+    /// An object of another kind.
+    pub fn object(&mut self, object: &Value) -> anyhow::Result<()> {
+        match self.form {
+            Form::Yaml => self.value(&Readable(object)),
+            Form::Json => self.value(object),
+        }
+    }
+
+    /// A YAML document word for word. Lines at its end that are empty are part of a block scalar that keeps them.
     pub fn text(&mut self, text: &str) -> anyhow::Result<()> {
-        let text = text.trim_matches('\n');
-        writeln!(self.out, "---\n{text}").context(UNWRITTEN)
+        let text = text.trim_start_matches('\n');
+        write!(self.out, "---\n{text}").context(UNWRITTEN)?;
+        if text.ends_with('\n') { Ok(()) } else { writeln!(self.out).context(UNWRITTEN) }
     }
 
     /// Text for people.
-    pub fn raw(&mut self, text: &str) -> anyhow::Result<()> {
-        self.out.write_all(text.as_bytes()).context(UNWRITTEN)
+    pub fn people(&mut self, text: &str) -> anyhow::Result<()> {
+        self.out.write_all(style().shown(text).as_bytes()).context(UNWRITTEN)
     }
 
     pub fn form(&self) -> Form {
@@ -59,15 +70,36 @@ impl<W: Write> Printer<W> {
     }
 }
 
+/// A value whose texts kubectl can read in YAML: it takes no block scalar that starts with a tab.
+struct Readable<'a>(&'a Value);
+
+impl Serialize for Readable<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::String(text) if text.contains('\n') && text.trim_start_matches([' ', '\n']).starts_with('\t') => {
+                DoubleQuoted(text).serialize(serializer)
+            }
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Readable)),
+            Value::Object(fields) => serializer.collect_map(fields.iter().map(|(key, value)| (key, Readable(value)))),
+            value => value.serialize(serializer),
+        }
+    }
+}
+
 /// Prints text as it is.
 pub(super) fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
     let mut printer = io::stdout().lock();
     printer.write_all(text.as_ref()).and_then(|()| printer.flush()).context(UNWRITTEN)
 }
 
-/// Says something on standard error. Where that is closed nobody can be told, and nothing else is lost by it.
+/// Prints a line for people.
+pub(super) fn say(text: &str) -> anyhow::Result<()> {
+    print(line(text))
+}
+
+/// Says something on standard error, in one line. Where that is closed nobody can be told, and nothing else is lost by it.
 pub(super) fn tell(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = io::stderr().write_all(line(text).as_bytes());
 }
 
 /// A value as YAML.
@@ -110,5 +142,20 @@ impl Drop for Progress {
         if self.shown {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_text_that_starts_with_a_tab_is_no_block_scalar() {
+        let mut out = Vec::new();
+        let object = json!({ "a": "\tx\ny\n", "b": ["\n \tx"], "c": "x\n\ty\n" });
+        Printer::new(&mut out, Form::Yaml).object(&object).expect("printed");
+        let text = String::from_utf8(out).expect("text");
+        assert_eq!(text, "---\na: \"\\tx\\ny\\n\"\nb:\n- \"\\n \\tx\"\nc: |\n  x\n  \ty\n");
     }
 }

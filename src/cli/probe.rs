@@ -1,6 +1,6 @@
 //! `probe`: what `helm test` runs in its pods, so that it needs no image but the operator's own.
 
-use super::output::print;
+use super::output::say;
 use crate::crd::Period;
 use clap::{Args, ValueEnum};
 use std::io;
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &ProbeArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let address = SocketAddr::new(arguments.address, arguments.port);
     let (met, text) = runtime.block_on(probe(arguments.expected, address, arguments.within));
-    print(format!("{text}\n"))?;
+    text.lines().try_for_each(say)?;
     Ok(if met { ExitCode::SUCCESS } else { ExitCode::from(UNMET) })
 }
 

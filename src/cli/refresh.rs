@@ -1,7 +1,7 @@
 //! `refresh`: asks for a fetch now, by the annotation that the controller looks at.
 
 use super::connection::{ConnectionArguments, NamespaceArguments};
-use super::output::{Progress, print};
+use super::output::{Progress, say};
 use crate::cluster::client::{CALL_TIMEOUT, CallError, deadline};
 use crate::crd::{CitrixAllowlist, Period, REFRESH_ANNOTATION};
 use clap::Args;
@@ -43,7 +43,7 @@ async fn refresh(arguments: &RefreshArguments) -> anyhow::Result<()> {
     let patch = serde_json::json!({ "metadata": { "annotations": { REFRESH_ANNOTATION: token } } });
     let patched = deadline(CALL_TIMEOUT, api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))).await;
     patched.map_err(|error| not_found(error, namespace, name))?;
-    print(format!("citrixallowlist.citrix-allowlist.io/{name} refresh requested\n"))?;
+    say(&format!("citrixallowlist.citrix-allowlist.io/{name} refresh requested"))?;
     let Some(longest) = arguments.wait else { return Ok(()) };
     let handled = tokio::time::timeout(longest, handled(&api, namespace, name, &token)).await;
     let Ok(handled) = handled else {
@@ -52,7 +52,7 @@ async fn refresh(arguments: &RefreshArguments) -> anyhow::Result<()> {
             Period::new(longest)
         );
     };
-    print(format!("citrixallowlist.citrix-allowlist.io/{name} {}\n", handled?))
+    say(&format!("citrixallowlist.citrix-allowlist.io/{name} {}", handled?))
 }
 
 /// Waits until the controller has acted on the request, and says what came of it.

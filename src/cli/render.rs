@@ -1,6 +1,6 @@
 //! `render`: what the controller would apply, without a cluster.
 
-use super::items::{self, Item, NOTHING_OF_OURS, Read, full_name};
+use super::items::{self, Checks, Item, NOTHING_OF_OURS, Read, full_name};
 use super::manifest::Document;
 use super::output::{Form, Printer, tell};
 use super::pipeline::{self, Computed, Surroundings};
@@ -8,7 +8,6 @@ use super::resource_list;
 use super::sources::{Known, SourceArguments, Sources};
 use super::summary;
 use super::surroundings::SurroundingArguments;
-use super::validate::Validator;
 use crate::crd::CitrixAllowlist;
 use crate::feed::Allowlist;
 use crate::net::DomainName;
@@ -44,7 +43,7 @@ pub(super) fn run(arguments: &RenderArguments, form_was_given: bool) -> anyhow::
     let surroundings = arguments.surroundings.surroundings();
     let mut work = Work {
         sources: Sources::new(&arguments.sources, &arguments.filename)?,
-        validator: None,
+        checks: Checks::default(),
         printer: Printer::new(io::BufWriter::new(io::stdout().lock()), arguments.output),
     };
     let mut ours = 0;
@@ -60,7 +59,7 @@ pub(super) fn run(arguments: &RenderArguments, form_was_given: bool) -> anyhow::
 
 struct Work<W> {
     sources: Sources,
-    validator: Option<Validator>,
+    checks: Checks,
     printer: Printer<W>,
 }
 
@@ -73,7 +72,7 @@ impl<W: io::Write> Work<W> {
         form_was_given: bool,
         surroundings: &Surroundings,
     ) -> anyhow::Result<usize> {
-        let items = items::read(document, &mut self.validator)?;
+        let items = self.checks.read(document)?;
         if let [Item::Other(value)] = &*items
             && resource_list::is_one(value)
         {
@@ -89,7 +88,7 @@ impl<W: io::Write> Work<W> {
         for item in items {
             match item {
                 Item::Ours(read) => self.resource(&read, arguments, form_was_given, surroundings)?,
-                Item::Other(value) if arguments.pass_through => self.printer.value(&value)?,
+                Item::Other(value) if arguments.pass_through => self.printer.object(&value)?,
                 Item::Other(_) => {}
             }
         }
@@ -110,7 +109,7 @@ impl<W: io::Write> Work<W> {
             return if form_was_given {
                 self.printer.value(&summary)
             } else {
-                self.printer.raw(&summary.shown(super::output::style()))
+                self.printer.people(&summary.shown(super::output::style()))
             };
         }
         note(read, &computed);
@@ -136,7 +135,7 @@ impl<W: io::Write> Work<W> {
     ) -> anyhow::Result<usize> {
         let mut answer = resource_list::Answer::default();
         let mut ours = 0;
-        for item in items::check(document, resource_list::objects(given), &mut self.validator, true)? {
+        for item in self.checks.check(document, resource_list::objects(given), true)? {
             match item {
                 Item::Other(value) => answer.pass(value),
                 Item::Ours(read) => {
@@ -149,7 +148,7 @@ impl<W: io::Write> Work<W> {
                 }
             }
         }
-        self.printer.value(&answer.list(given))?;
+        self.printer.object(&answer.list(given))?;
         Ok(ours)
     }
 }

@@ -1,10 +1,11 @@
 //! What a resource comes to, for people and for programs. Pure.
 
-use super::text::{Style, table, wrap};
+use super::text::{Style, line, table, wrap};
 use crate::crd::{CitrixAllowlist, Mode, Problem, ProblemKind};
 use crate::feed::Allowlist;
 use crate::net::PortSet;
 use crate::plan::{EndpointRecord, Target};
+use crate::visible::visible;
 use kube::ResourceExt as _;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,14 +99,15 @@ impl Summary {
     pub fn shown(&self, style: Style) -> String {
         let name =
             self.namespace.as_ref().map_or_else(|| self.name.clone(), |namespace| format!("{namespace}/{}", self.name));
-        let mut text = style.bold(&name);
-        text.push_str(&format!("  list {}", self.version.as_deref().unwrap_or("without a version")));
-        if self.suspend {
-            text.push_str("  suspended: nothing is applied");
-        } else if self.mode == "Audit" {
-            text.push_str("  mode Audit: no policy is applied");
-        }
-        text.push_str("\n\n");
+        let version = self.version.as_deref().unwrap_or("without a version");
+        let standing = match self.mode {
+            _ if self.suspend => "  suspended: nothing is applied",
+            "Audit" => "  mode Audit: no policy is applied",
+            _ => "",
+        };
+        let mut text = style.bold(&visible(&name));
+        text.push_str(&line(&format!("  list {version}{standing}")));
+        text.push('\n');
         let rows: Vec<Vec<String>> = self.services.iter().map(ServiceLine::row).collect();
         text.push_str(&table(&["SERVICE", "DIRECTION", "NAMES", "ADDRS", "NETS", "PORTS"], &rows));
         text.push('\n');
@@ -207,9 +209,9 @@ pub fn problems(problems: &[Problem], style: Style) -> String {
     );
     for problem in problems {
         let service = problem.service.as_ref().map(|service| format!(" ({service})")).unwrap_or_default();
-        text.push_str(&format!("  {:?} {}{service}\n", problem.kind, problem.subject));
-        for line in wrap(&problem.message, 76) {
-            text.push_str(&format!("    {line}\n"));
+        text.push_str(&line(&format!("  {:?} {}{service}", problem.kind, problem.subject)));
+        for wrapped in wrap(&problem.message, 76) {
+            text.push_str(&format!("    {wrapped}\n"));
         }
     }
     text

@@ -1,4 +1,10 @@
 //! Text for people: tables and paragraphs of at most 80 columns, and colour where it is welcome. Pure.
+//!
+//! What a list, a resource or an answer says comes into a text by a table, a tree, a paragraph or a line of its own, and is
+//! [made visible](crate::visible) there; colour comes after it.
+
+use crate::visible::visible;
+use std::borrow::Cow;
 
 /// The most columns of anything printed for people.
 pub const WIDTH: usize = 80;
@@ -15,33 +21,86 @@ impl Style {
     #[cfg(test)]
     pub const PLAIN: Self = Self { colour: false };
 
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    fn paint(self, tone: Tone, text: &str) -> String {
+        if self.colour { format!("\x1b[{}m{text}\x1b[0m", tone.code()) } else { text.to_owned() }
     }
 
     /// What is allowed, added, well.
     #[must_use]
     pub fn good(self, text: &str) -> String {
-        self.paint("32", text)
+        self.paint(Tone::Good, text)
     }
 
     /// What is denied, removed, wrong.
     #[must_use]
     pub fn bad(self, text: &str) -> String {
-        self.paint("31", text)
+        self.paint(Tone::Bad, text)
     }
 
     /// What changed, or wants to be seen.
     #[must_use]
     pub fn notable(self, text: &str) -> String {
-        self.paint("33", text)
+        self.paint(Tone::Notable, text)
     }
 
     /// A heading.
     #[must_use]
     pub fn bold(self, text: &str) -> String {
-        self.paint("1", text)
+        self.paint(Tone::Bold, text)
     }
+
+    /// A finished text as it may reach a terminal: nothing in it acts but the ends of lines and the colours of here.
+    #[must_use]
+    pub fn shown(self, text: &str) -> Cow<'_, str> {
+        if !self.colour {
+            return crate::visible::visible_lines(text);
+        }
+        let mut shown = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find("\x1b[") {
+            let (before, from) = rest.split_at(at);
+            shown.push_str(&crate::visible::visible_lines(before));
+            let colour = COLOURS.into_iter().find(|colour| from.starts_with(colour));
+            let (taken, left) = from.split_at(colour.map_or(1, str::len));
+            shown.push_str(&colour.map_or_else(|| visible(taken), Cow::Borrowed));
+            rest = left;
+        }
+        shown.push_str(&crate::visible::visible_lines(rest));
+        Cow::Owned(shown)
+    }
+}
+
+/// What a colour says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// Allowed, added, well.
+    Good,
+    /// Denied, removed, wrong.
+    Bad,
+    /// Changed, or to be seen.
+    Notable,
+    /// A heading.
+    Bold,
+}
+
+impl Tone {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Good => "32",
+            Self::Bad => "31",
+            Self::Notable => "33",
+            Self::Bold => "1",
+        }
+    }
+}
+
+/// Every sequence that is written for colour.
+const COLOURS: [&str; 5] = ["\x1b[32m", "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[0m"];
+
+/// A line of its own, with its end.
+#[must_use]
+pub fn line(text: &str) -> String {
+    format!("{}\n", visible(text))
 }
 
 /// A table: columns as wide as their longest cell, and where that is more than 80 columns in all, the widest narrower,
@@ -49,7 +108,9 @@ impl Style {
 #[must_use]
 pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
-    let lines: Vec<&Vec<String>> = std::iter::once(&headings).chain(rows).collect();
+    let shown = |row: &Vec<String>| row.iter().map(|cell| visible(cell).into_owned()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
+    let lines: Vec<&Vec<String>> = std::iter::once(&headings).chain(&rows).collect();
     let widths = widths(&lines, headings.len());
     let mut text = String::new();
     for row in lines {
@@ -104,7 +165,7 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
 #[must_use]
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
+    for word in visible(text).split_whitespace() {
         let parts: Vec<&str> = if word.chars().count() > width { pieces(word).collect() } else { vec![word] };
         for (number, part) in parts.into_iter().enumerate() {
             let Some(line) = lines.last_mut() else { break };
@@ -127,26 +188,46 @@ pub struct Tree {
     pub text: String,
     /// What stands below.
     pub children: Vec<Tree>,
+    /// How many characters at the start of the text are in colour, and in which.
+    lead: Option<(usize, Style, Tone)>,
 }
 
 impl Tree {
     /// A node without children.
     #[must_use]
     pub fn leaf(text: impl Into<String>) -> Self {
-        Self { text: text.into(), children: Vec::new() }
+        Self { text: text.into(), ..Self::default() }
     }
 
     /// A node with children.
     #[must_use]
     pub fn node(text: impl Into<String>, children: Vec<Self>) -> Self {
-        Self { text: text.into(), children }
+        Self { text: text.into(), children, lead: None }
+    }
+
+    /// The node with the first words of its text, so many characters, in colour.
+    #[must_use]
+    pub fn led(mut self, characters: usize, style: Style, tone: Tone) -> Self {
+        self.lead = Some((characters, style, tone));
+        self
+    }
+
+    /// The lines of the node's own text.
+    fn lines(&self, width: usize) -> Vec<String> {
+        let mut lines = wrap(&self.text, width);
+        if let (Some((characters, style, tone)), Some(first)) = (self.lead, lines.first_mut()) {
+            let end = first.char_indices().nth(characters).map_or(first.len(), |(at, _)| at);
+            let (lead, rest) = first.split_at(end);
+            *first = format!("{}{rest}", style.paint(tone, lead));
+        }
+        lines
     }
 
     /// The tree with its branches drawn, in at most 80 columns.
     #[must_use]
     pub fn drawn(&self) -> String {
         let mut text = String::new();
-        for line in wrap(&self.text, WIDTH) {
+        for line in self.lines(WIDTH) {
             text.push_str(&line);
             text.push('\n');
         }
@@ -159,8 +240,8 @@ impl Tree {
             let is_last = index + 1 == self.children.len();
             let (first, rest) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
             let under = if child.children.is_empty() { "" } else { "│ " };
-            for (number, line) in wrap(&child.text, WIDTH.saturating_sub(prefix.chars().count() + 5)).iter().enumerate()
-            {
+            let lines = child.lines(WIDTH.saturating_sub(prefix.chars().count() + 5));
+            for (number, line) in lines.iter().enumerate() {
                 let branch = if number == 0 { first.to_owned() } else { format!("{rest}{under}") };
                 text.push_str(format!("{prefix}{branch}{line}").trim_end());
                 text.push('\n');
@@ -213,5 +294,22 @@ mod tests {
     fn colour_is_only_where_it_is_welcome() {
         assert_eq!(Style::PLAIN.good("x"), "x");
         assert_eq!(Style { colour: true }.bad("x"), "\x1b[31mx\x1b[0m");
+        let tree = Tree::leaf("not allowed: x").led("not allowed".len(), Style { colour: true }, Tone::Bad);
+        assert_eq!(tree.drawn(), "\x1b[31mnot allowed\x1b[0m: x\n");
+    }
+
+    #[test]
+    fn what_comes_from_outside_cannot_act_on_a_terminal() {
+        let hostile = "\x1b[2Ja\r\n\u{202e}b";
+        let escaped = "\\x1b[2Ja\\r\\n\\u{202e}b";
+        assert_eq!(table(&["A", "B"], &[vec![hostile.into(), "1".into()]]).lines().count(), 2);
+        assert!(table(&["A"], &[vec![hostile.into()]]).contains(escaped));
+        assert_eq!(wrap(hostile, 80), [escaped]);
+        assert_eq!(Tree::leaf(hostile).drawn(), format!("{escaped}\n"));
+        assert_eq!(line(hostile), format!("{escaped}\n"));
+        assert_eq!(Style::PLAIN.shown("\x1b[32ma\n\x1b[0m"), "\\x1b[32ma\n\\x1b[0m");
+        let colour = Style { colour: true };
+        assert_eq!(colour.shown(&colour.good("a\n")), colour.good("a\n"));
+        assert_eq!(colour.shown("\x1b[32ma\x1b[2J\x1b"), "\x1b[32ma\\x1b[2J\\x1b");
     }
 }

@@ -2,7 +2,30 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-/// A `LabelSelector` with bounds: Kubernetes' own has none, and one resource may not exhaust the operator.
+/// What the name in a label's key is, and a value that is not empty (k8s.io/apimachinery, `validation.IsQualifiedName` and
+/// `IsValidLabelValue`).
+macro_rules! label_name {
+    () => {
+        "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+    };
+}
+/// What stands before the slash in a label's key (k8s.io/apimachinery, `validation.IsDNS1123Subdomain`).
+macro_rules! label_prefix {
+    () => {
+        "[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+    };
+}
+
+/// What a label's key must match, besides having 253 characters at most before its slash.
+const LABEL_KEY: &str = concat!("^(", label_prefix!(), "/)?", label_name!(), "$");
+/// What a label's value must match.
+const LABEL_VALUE: &str = concat!("^(", label_name!(), ")?$");
+/// The longest prefix of a label's key, in characters.
+const LONGEST_PREFIX: usize = 253;
+
+/// A `LabelSelector` that Kubernetes can act on, with bounds: its own has none, and one resource may not exhaust the operator.
+///
+/// Kubernetes' own schema takes any text, and refuses it where the selector is used: in the operator's own policies.
 pub(super) fn label_selector(_: &mut SchemaGenerator) -> Schema {
     // 63 is the longest label value; 317 the longest key: a 253 character prefix, a slash, 63 characters.
     json_schema!({
@@ -12,8 +35,13 @@ pub(super) fn label_selector(_: &mut SchemaGenerator) -> Schema {
             "matchLabels": {
                 "type": "object",
                 "maxProperties": 32,
-                "additionalProperties": { "type": "string", "maxLength": 63 },
-                "description": "Labels that a pod must carry, each with the given value."
+                "additionalProperties": { "type": "string", "maxLength": 63, "pattern": LABEL_VALUE },
+                "description": "Labels that a pod must carry, each with the given value.",
+                // Keys have no schema of their own.
+                "x-kubernetes-validations": [{
+                    "rule": format!("self.all(key, key.matches('{LABEL_KEY}') && key.indexOf('/') <= {LONGEST_PREFIX})"),
+                    "message": "each key of matchLabels must be a label's key: an optional DNS name with a slash after it, and 1 to 63 letters, digits, '-', '_' and '.', the first and the last a letter or digit"
+                }]
             },
             "matchExpressions": {
                 "type": "array",
@@ -23,7 +51,13 @@ pub(super) fn label_selector(_: &mut SchemaGenerator) -> Schema {
                     "type": "object",
                     "required": ["key", "operator"],
                     "properties": {
-                        "key": { "type": "string", "minLength": 1, "maxLength": 317, "description": "The label's key." },
+                        "key": {
+                            "type": "string",
+                            "minLength": 1,
+                            "maxLength": 317,
+                            "pattern": LABEL_KEY,
+                            "description": "The label's key."
+                        },
                         "operator": {
                             "type": "string",
                             "enum": ["In", "NotIn", "Exists", "DoesNotExist"],
@@ -32,10 +66,20 @@ pub(super) fn label_selector(_: &mut SchemaGenerator) -> Schema {
                         "values": {
                             "type": "array",
                             "maxItems": 64,
-                            "items": { "type": "string", "maxLength": 63 },
-                            "description": "What In and NotIn compare with; empty for Exists and DoesNotExist."
+                            "items": { "type": "string", "maxLength": 63, "pattern": LABEL_VALUE },
+                            "description": "What In and NotIn compare with, which need one at least; none for Exists and DoesNotExist."
                         }
-                    }
+                    },
+                    "x-kubernetes-validations": [
+                        {
+                            "rule": "(self.operator == 'In' || self.operator == 'NotIn') == (has(self.values) && size(self.values) > 0)",
+                            "message": "In and NotIn need values, Exists and DoesNotExist take none"
+                        },
+                        {
+                            "rule": format!("self.key.indexOf('/') <= {LONGEST_PREFIX}"),
+                            "message": format!("the DNS name before the slash of a key may have {LONGEST_PREFIX} characters at most")
+                        }
+                    ]
                 }
             }
         }

@@ -1,6 +1,34 @@
 //! CIDRs in their canonical form, and sets of them merged without widening. Pure.
 
 use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// A text that is no CIDR.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no CIDR: {why}; one such as 10.20.0.0/24 or 2001:db8::/64 is allowed")]
+pub struct CidrError {
+    text: String,
+    why: &'static str,
+}
+
+/// Reads a CIDR as the API server's own CEL does (Go's `netip.ParsePrefix`): leading zeros, which some programs take for
+/// octal, are refused, and so are IPv4 addresses in IPv6's clothes. [`IpNet`]'s own takes leading zeros.
+///
+/// # Errors
+/// Says why the text is none.
+pub fn parse(text: &str) -> Result<IpNet, CidrError> {
+    let refused = |why| CidrError { text: text.to_owned(), why };
+    let (address, length) = text.split_once('/').ok_or_else(|| refused("it has no `/` with a length after it"))?;
+    let address: IpAddr = address.parse().map_err(|_| refused("it starts with no IPv4 or IPv6 address"))?;
+    if matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
+        return Err(refused("it is an IPv4 address written as IPv6"));
+    }
+    let is_plain = length.bytes().all(|byte| byte.is_ascii_digit()) && (length.len() == 1 || !length.starts_with('0'));
+    let length = length.parse().ok().filter(|_| is_plain);
+    length.and_then(|length| IpNet::new(address, length).ok()).ok_or_else(|| {
+        refused(if address.is_ipv4() { "its length is none from 0 to 32" } else { "its length is none from 0 to 128" })
+    })
+}
 
 /// A network as text, `20.1.2.0/24`. The same as its `Display`, which takes many times as long for IPv4: a resource may
 /// have twenty thousand of them, each written several times.
@@ -59,10 +87,44 @@ pub fn covers(canonical: &[IpNet], network: &IpNet) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     fn set(texts: &[&str]) -> Vec<IpNet> {
         canonical_set(texts.iter().map(|text| text.parse::<IpNet>().expect("a CIDR")))
+    }
+
+    #[test]
+    fn cidrs_are_read_as_the_api_server_reads_them() {
+        for text in
+            ["10.20.0.0/24", "10.1.2.3/8", "0.0.0.0/0", "2001:DB8::/64", "::/0", "1:2:3:4:5:6:7::/112", "::1.2.3.4/128"]
+        {
+            assert_eq!(parse(text), Ok(text.parse().expect(text)), "{text}");
+        }
+        let bad = [
+            "010.0.0.0/24",
+            "10.0.0.00/24",
+            "::/064",
+            "10.0.0.0/08",
+            "10.0.0.0/00",
+            "10.0.0.0/+8",
+            "10.0.0.0/33",
+            "::/129",
+            "::ffff:10.0.0.0/120",
+            "fe80::1%eth0/64",
+            "10.0.0/8",
+            "10.0.0.0",
+            "10.0.0.0/",
+            "/8",
+            "10.0.0.0/8/8",
+            " 10.0.0.0/8",
+            "10.0.0.0/ 8",
+            "somewhere",
+            "00001::/64",
+        ];
+        for text in bad {
+            let error = parse(text).expect_err(text).to_string();
+            assert!(error.starts_with(&format!("`{text}` is no CIDR: ")), "{error}");
+        }
     }
 
     #[test]

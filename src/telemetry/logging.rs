@@ -1,12 +1,17 @@
 //! Log lines, for people or for machines, on standard error: standard output belongs to the commands' results.
 
 use super::traces::Traces;
+use crate::visible::visible;
 use clap::ValueEnum;
-use std::io::IsTerminal as _;
+use std::fmt;
+use std::io::{self, IsTerminal as _};
 use thiserror::Error;
 use tracing::Subscriber;
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
@@ -57,8 +62,8 @@ pub enum LoggingError {
 /// # Errors
 /// Where the filter cannot be understood, or logging was set up before.
 pub fn init(format: LogFormat, filter: Option<&str>, traces: Option<&Traces>) -> Result<(), LoggingError> {
-    let colour = std::io::stderr().is_terminal();
-    let lines = lines(format, filter, colour, std::io::stderr)?;
+    let colour = io::stderr().is_terminal();
+    let lines = lines(format, filter, colour, io::stderr)?;
     tracing_subscriber::registry().with(lines).with(traces.map(Traces::layer)).try_init()?;
     Ok(())
 }
@@ -78,12 +83,21 @@ where
     let filter = EnvFilter::builder().parse(&value).map_err(|reason| LoggingError::Filter { value, reason })?;
     let lines = tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(writer);
     let lines = match format {
-        LogFormat::Text => lines.boxed(),
+        LogFormat::Text => lines.fmt_fields(debug_fn(field).delimited(" ")).boxed(),
         LogFormat::Json => {
             lines.json().with_ansi(false).flatten_event(true).with_current_span(true).with_span_list(false).boxed()
         }
     };
     Ok(lines.with_filter(filter))
+}
+
+/// A field of a line for people: what a list or an answer says in it may hold ends of lines, and forge the next one.
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let text = format!("{value:?}");
+    match field.name() {
+        "message" => writer.write_str(&visible(&text)),
+        name => write!(writer, "{name}={}", visible(&text)),
+    }
 }
 
 #[cfg(test)]
@@ -96,12 +110,12 @@ mod tests {
     struct Buffer(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Buffer {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().expect("unpoisoned").extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
-        fn flush(&mut self) -> std::io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
@@ -133,6 +147,25 @@ mod tests {
     }
 
     #[test]
+    fn nothing_in_an_event_forges_a_line_or_acts_on_a_terminal() {
+        let hostile = "2026\n2026-01-01T00:00:00Z ERROR forged\r\x1b[2J\u{9b}31m\u{202e}";
+        for colour in [false, true] {
+            let buffer = Buffer::default();
+            let writer = buffer.clone();
+            let lines = lines(LogFormat::Text, None, colour, move || writer.clone()).expect("a layer");
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+                let span = tracing::info_span!("fetch", key = %hostile);
+                span.in_scope(|| tracing::info!(version = %hostile, debug = ?hostile, "a list: {hostile}"));
+            });
+            let text = String::from_utf8(buffer.0.lock().expect("unpoisoned").clone()).expect("UTF-8");
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(text.ends_with('\n') && text.contains("\\n2026-01-01T00:00:00Z ERROR forged"), "{text}");
+            assert!(!text.contains("\x1b[2J") && !text.contains(['\r', '\u{9b}', '\u{202e}']), "{text:?}");
+            assert_eq!(text.contains('\x1b'), colour, "{text:?}");
+        }
+    }
+
+    #[test]
     fn text_lines_are_for_people_and_the_filter_is_obeyed() {
         let text = logged(LogFormat::Text, Some(""));
         assert!(text.contains("reconcile{allowlist=\"citrix/daas-us\" generation=3}"), "{text}");
@@ -149,8 +182,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_makes_no_sense_is_refused_with_an_example() {
-        let lines =
-            lines::<tracing_subscriber::Registry, _>(LogFormat::Text, Some("citrix=loud"), false, std::io::sink);
+        let lines = lines::<tracing_subscriber::Registry, _>(LogFormat::Text, Some("citrix=loud"), false, io::sink);
         let error = lines.err().expect("refused");
         assert!(error.to_string().starts_with("RUST_LOG=\"citrix=loud\" is no filter such as info,"), "{error}");
     }

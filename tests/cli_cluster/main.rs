@@ -1,11 +1,14 @@
 //! The commands against a real API server: what a person sees of a cluster, and whether `explain` is right.
 
+mod checks;
+mod definition;
 mod judge;
 mod memory;
 #[path = "../schemas/mod.rs"]
 mod schemas;
 #[path = "../transcripts/mod.rs"]
 mod transcripts;
+mod yaml;
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -353,51 +356,4 @@ async fn refresh_and_crd_write_what_they_say() {
     let annotation = control_plane.kubectl(&["get", "cal", "daas-us", "-n", &namespace, "-o", path]).await;
     let annotation = annotation.expect("an annotation");
     assert!(annotation.parse::<jiff::Timestamp>().is_ok(), "{annotation}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_checks_here_are_the_api_servers() {
-    let control_plane = test_support::shared_control_plane().await.expect("a control plane");
-    let namespace = control_plane.fresh_namespace("checks").await.expect("a namespace");
-    let specs = [
-        ("customerId: abc", true),
-        ("customerId: test-customer", false),
-        ("customerId: abc\n  geo: usa", false),
-        ("customerId: abc\n  geo: null", true),
-        ("customerId: 123", false),
-        ("customerId: abc\n  nonsense: 1", false),
-        ("customerId: abc\n  refresh: { minInterval: 2h, maxInterval: 1h }", false),
-        ("customerId: abc\n  refresh: { minInterval: 25h }", false),
-        ("customerId: abc\n  addressRetention: 30s", false),
-        ("customerId: abc\n  wildcards: [{ pattern: '*.example.com', names: [a.example.org] }]", false),
-        ("customerId: abc\n  wildcards: [{ pattern: '*.example.com', names: [a.example.com] }]", true),
-        ("customerId: abc\n  services: { include: [''] }", false),
-        ("customerId: abc\n  additional: [{ name: a, fqdns: [a.example.com] }]", false),
-        ("customerId: abc\n  additional: [{ name: a, fqdns: [a.example.com], tcpPorts: 443 }]", true),
-        ("customerId: abc\n  additional: [{ name: a, fqdns: [a.example.com], tcpPorts: '443,8080-8090' }]", true),
-        ("customerId: abc\n  additional: [{ name: a, cidrs: [10.0.0.0/99], tcpPorts: 443 }]", false),
-        ("customerId: abc\n  additional: [{ name: a, fqdns: [a.example.com], tcpPorts: 70000 }]", false),
-        ("customerId: abc\n  inboundPorts: [{ listed: 443, pod: 8443 }, { listed: 443, pod: 9443 }]", false),
-    ];
-    for (number, (spec, valid)) in specs.iter().enumerate() {
-        let manifest = format!(
-            "apiVersion: citrix-allowlist.io/v1alpha1\nkind: CitrixAllowlist\nmetadata: {{ name: check-{number}, namespace: {} }}\nspec:\n  {spec}\n",
-            &*namespace
-        );
-        let server = kubectl(control_plane, &["create", "--dry-run=server", "-f", "-"], &manifest).await;
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("check.yaml");
-        std::fs::write(&path, &manifest).expect("a file");
-        let here = cli(
-            control_plane,
-            &["render", "-f", &path.display().to_string(), "--feed", "list.json", "--hosts", "hosts"],
-        );
-        assert_eq!(
-            (server.code == Some(0), here.status.success()),
-            (*valid, *valid),
-            "{spec}\n{}{}",
-            server.stderr,
-            text(&here)
-        );
-    }
 }

@@ -112,7 +112,7 @@ impl<W: std::io::Write> Work<'_, W> {
         let (after, mut notes) = self.desired(&read, &live, stands.as_ref())?;
         if self.arguments.raw {
             let text = report::unified(&report::raw(&before)?, &report::raw(&after)?, style());
-            self.printer.raw(&text)?;
+            self.printer.people(&text)?;
             tell(&namespace, &name, &notes);
             return Ok(!text.is_empty());
         }
@@ -127,7 +127,7 @@ impl<W: std::io::Write> Work<'_, W> {
             }
             None if differs => {
                 report.notes = notes;
-                self.printer.raw(&report.shown(style()))?;
+                self.printer.people(&report.shown(style()))?;
             }
             // Nothing on standard output says that nothing changes.
             None => tell(&namespace, &name, &notes),

@@ -6,6 +6,7 @@ use crate::cli::text::{Style, WIDTH, table, wrap};
 use crate::crd::{ALLOWLIST_LABEL, CitrixAllowlist, MANAGED_BY_LABEL};
 use crate::net::Direction;
 use crate::render::{config_map, network_policy};
+use crate::visible::visible;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use kube::{Resource, ResourceExt as _};
@@ -144,7 +145,7 @@ impl Report {
         if self.is_empty() {
             return String::new();
         }
-        let mut text = format!("{}\n", style.bold(&format!("{}/{}", self.namespace, self.name)));
+        let mut text = format!("{}\n", style.bold(&visible(&format!("{}/{}", self.namespace, self.name))));
         for direction in Direction::ALL {
             let rows: Vec<&Line> = self.openings.iter().filter(|line| line.direction == direction.as_str()).collect();
             if rows.is_empty() {
@@ -336,5 +337,5 @@ pub fn unified(before: &str, after: &str, style: Style) -> String {
         Some('-') => style.bad(line),
         _ => line.to_owned(),
     };
-    text.lines().map(|line| paint(line) + "\n").collect()
+    text.lines().map(|line| paint(&visible(line)) + "\n").collect()
 }

@@ -78,9 +78,9 @@ pub(super) fn all(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
             })?;
         }
     } else if resources.is_empty() {
-        printer.raw("No CitrixAllowlist is there.\n")?;
+        printer.people("No CitrixAllowlist is there.\n")?;
     } else {
-        printer.raw(&tree::overview(&resources))?;
+        printer.people(&tree::overview(&resources))?;
     }
     printer.finish()?;
     Ok(ExitCode::SUCCESS)

@@ -27,6 +27,7 @@ use crate::cluster::pod::Pod;
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FeedStatus};
 use crate::feed::Cloud;
 use crate::net::Direction;
+use crate::visible::visible;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use jiff::Timestamp;
@@ -58,15 +59,15 @@ pub(super) struct ExplainArguments {
     /// List those of all namespaces
     #[arg(short = 'A', long, conflicts_with_all = ["name", "filename"])]
     all_namespaces: bool,
-    /// Whether selected pods may reach this; may be repeated
+    /// Whether selected pods may reach this, which may end in /tcp or /udp, or be a URL; may be repeated
     #[arg(long, value_name = "HOST[:PORT]|IP[:PORT]")]
     to: Vec<Question>,
     /// Whether this may reach selected pods, on the pods' port; may be repeated
     #[arg(long, value_name = "IP[:PORT]")]
     from: Vec<Question>,
-    /// Transport protocol of the connections asked about
-    #[arg(long, value_enum, default_value_t)]
-    protocol: Transport,
+    /// Transport protocol of questions that say none; without it, TCP where there is a port, and either where there is none
+    #[arg(long, value_enum)]
+    protocol: Option<Transport>,
     /// A pod: take every NetworkPolicy into account that selects it
     #[arg(long, value_name = "POD", conflicts_with = "filename")]
     pod: Option<String>,
@@ -210,22 +211,22 @@ fn present<W: Write>(
     let style = style();
     if answers.is_empty() {
         let tree = tree::standing(resource, &subject.own, subject.offline, operator.as_ref(), now, style);
-        printer.raw(&tree.drawn())?;
+        printer.people(&tree.drawn())?;
         return Ok(());
     }
     if one_of_many {
-        printer.raw(&format!("{}\n", style.bold(&full_name(resource))))?;
+        printer.people(&format!("{}\n", style.bold(&visible(&full_name(resource)))))?;
     }
     let attributed_at = attributed_at(&subject.config_maps);
     let basis = tree::Basis { resource, attributed_at, operator: operator.as_ref(), now };
     for answer in &answers {
-        printer.raw(&tree::answer(answer, &basis, style).drawn())?;
+        printer.people(&tree::answer(answer, &basis, style).drawn())?;
     }
     if let Some(Operator::Unread { error }) = &operator {
-        printer.raw(&paragraph(&format!("{UNREAD}: {error}")))?;
+        printer.people(&paragraph(&format!("{UNREAD}: {error}")))?;
     }
     if subject.pod.is_none() && !subject.offline {
-        printer.raw("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
+        printer.people("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
     }
     Ok(())
 }
@@ -245,8 +246,10 @@ fn answers(arguments: &ExplainArguments, subject: &Subject, endpoints: &[Endpoin
     };
     let to = arguments.to.iter().map(|question| (Direction::Outbound, question));
     let from = arguments.from.iter().map(|question| (Direction::Inbound, question));
-    let protocol = arguments.protocol.into();
-    to.chain(from).map(|(direction, question)| verdict::answer(&scene, direction, question, protocol)).collect()
+    let protocol = arguments.protocol.map(Into::into);
+    to.chain(from)
+        .map(|(direction, question)| verdict::answer(&scene, direction, &question.clone().by_default(protocol)))
+        .collect()
 }
 
 /// A sentence in lines of at most 80 columns.

@@ -64,7 +64,7 @@ pub(super) fn print(word: &str, output: Option<Form>) -> anyhow::Result<()> {
         if output.is_some() {
             printer.value(term)?;
         } else {
-            printer.raw(&format!("{} ({})\n  {}\n  {}\n", term.term, term.place(), term.means, term.remedy))?;
+            printer.people(&format!("{} ({})\n  {}\n  {}\n", term.term, term.place(), term.means, term.remedy))?;
         }
     }
     printer.finish()?;

@@ -5,7 +5,7 @@ use super::telling::{ANSWERED, of_name, of_operator, queue, sighting, together};
 use super::times::when;
 use super::verdict::{Answer, Judged, Nearest};
 use crate::cli::debug_state::{KnownName, ListState};
-use crate::cli::text::{Style, Tree, table};
+use crate::cli::text::{Style, Tone, Tree, table};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, Mode, Problem, ProblemKind};
 use crate::explain_texts;
 use jiff::Timestamp;
@@ -57,7 +57,8 @@ pub fn standing(
     let name = resource
         .namespace()
         .map_or_else(|| resource.name_any(), |namespace| format!("{namespace}/{}", resource.name_any()));
-    Tree::node(format!("{} selects {selects}", style.bold(&name)), children)
+    let lead = name.chars().count();
+    Tree::node(format!("{name} selects {selects}"), children).led(lead, style, Tone::Bold)
 }
 
 /// A line for each resource.
@@ -85,8 +86,9 @@ fn ready(status: &CitrixAllowlistStatus, style: Style) -> Tree {
     let Some(ready) = status.conditions.iter().find(|condition| condition.type_ == "Ready") else {
         return Tree::leaf("not seen by the operator yet: is it running, and does it watch this namespace?");
     };
-    let word = if ready.status == "True" { style.good("Ready") } else { style.bad("not Ready") };
-    Tree::node(format!("{word}: {}: {}", ready.reason, ready.message), explained(ready))
+    let (word, tone) = if ready.status == "True" { ("Ready", Tone::Good) } else { ("not Ready", Tone::Bad) };
+    let text = format!("{word}: {}: {}", ready.reason, ready.message);
+    Tree::node(text, explained(ready)).led(word.len(), style, tone)
 }
 
 fn condition(condition: &Condition) -> Tree {
@@ -185,7 +187,9 @@ fn problems(status: &CitrixAllowlistStatus, style: Style) -> Tree {
     let total = usize::try_from(status.problems_total).unwrap_or_default().max(status.problems.len());
     let shown = status.problems.len();
     let cut = if shown < total { format!(", of which status lists {shown}") } else { String::new() };
-    Tree::node(style.notable(&format!("problems: {total}{cut}")), kinds.collect())
+    let text = format!("problems: {total}{cut}");
+    let lead = text.chars().count();
+    Tree::node(text, kinds.collect()).led(lead, style, Tone::Notable)
 }
 
 fn problem_kind(kind: ProblemKind, problems: &[&Problem]) -> Tree {
@@ -255,8 +259,13 @@ impl<'a> Basis<'a> {
 /// An answer.
 #[must_use]
 pub fn answer(answer: &Answer, basis: &Basis<'_>, style: Style) -> Tree {
-    let word = if answer.allowed { style.good("allowed") } else { style.bad("not allowed") };
-    let port = answer.port.map(|port| format!(" port {port}")).unwrap_or_default();
+    let (word, tone) = verdict(answer.allowed);
+    let port = match (answer.protocol, answer.port) {
+        (Some("UDP"), Some(port)) => format!(" UDP port {port}"),
+        (_, Some(port)) => format!(" port {port}"),
+        (Some(protocol), None) => format!(" {protocol}"),
+        (None, None) => String::new(),
+    };
     let preposition = if answer.direction == "outbound" { "to" } else { "from" };
     let mut children = Vec::new();
     if answer.reason != Nearest::Allowed {
@@ -275,11 +284,15 @@ pub fn answer(answer: &Answer, basis: &Basis<'_>, style: Style) -> Tree {
     if let Some(validity) = basis.validity().filter(|_| answer.reason == Nearest::Allowed) {
         children.push(Tree::leaf(validity));
     }
-    Tree::node(format!("{word}: {preposition} {}{port}", answer.peer), children)
+    Tree::node(format!("{word}: {preposition} {}{port}", answer.peer), children).led(word.len(), style, tone)
+}
+
+fn verdict(allowed: bool) -> (&'static str, Tone) {
+    if allowed { ("allowed", Tone::Good) } else { ("not allowed", Tone::Bad) }
 }
 
 fn connection(judged: &Judged, peer: &str, basis: &Basis<'_>, style: Style) -> Tree {
-    let word = if judged.allowed { style.good("allowed") } else { style.bad("not allowed") };
+    let (word, tone) = verdict(judged.allowed);
     let mut children = Vec::new();
     for by in &judged.by {
         let whose = if by.own { "" } else { " (another policy)" };
@@ -299,5 +312,6 @@ fn connection(judged: &Judged, peer: &str, basis: &Basis<'_>, style: Style) -> T
             "{policy} allows it if this is the address of a pod that it selects, or a port of the name it says"
         )));
     }
-    Tree::node(format!("{word}: {} {} {}", judged.address, judged.protocol, judged.port), children)
+    let text = format!("{word}: {} {} {}", judged.address, judged.protocol, judged.port);
+    Tree::node(text, children).led(word.len(), style, tone)
 }

@@ -38,6 +38,9 @@ pub struct Answer {
     pub direction: &'static str,
     /// The name or address that was asked about.
     pub peer: String,
+    /// The protocol that was asked about, `TCP` or `UDP`; absent where either was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<&'static str>,
     /// The port that was asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
@@ -134,7 +137,7 @@ pub struct AskedBy {
 
 /// Answers a question about one direction.
 #[must_use]
-pub fn answer(scene: &Scene<'_>, direction: Direction, question: &Question, protocol: Protocol) -> Answer {
+pub fn answer(scene: &Scene<'_>, direction: Direction, question: &Question) -> Answer {
     let rules = network_policy::remembered(scene.policies);
     let addresses: Vec<IpAddr> = match &question.peer {
         Peer::Address(address) => vec![*address],
@@ -149,7 +152,7 @@ pub fn answer(scene: &Scene<'_>, direction: Direction, question: &Question, prot
     };
     let mut connections = Vec::new();
     for address in &addresses {
-        for (protocol, port) in ports(scene, &rules, direction, question, *address, protocol) {
+        for (protocol, port) in ports(scene, &rules, direction, question, *address) {
             connections.push(judge(scene, Connection { direction, peer: *address, protocol, port }));
         }
     }
@@ -166,11 +169,12 @@ pub fn answer(scene: &Scene<'_>, direction: Direction, question: &Question, prot
     } else if allowed {
         (Nearest::Allowed, "a rule allows it".to_owned())
     } else {
-        nearest(scene, &rules, direction, question, protocol, &addresses, &isolating)
+        nearest(scene, &rules, direction, question, &addresses, &isolating)
     };
     Answer {
         direction: direction.as_str(),
         peer: question.peer.to_string(),
+        protocol: question.protocol.map(Protocol::as_str),
         port: question.port,
         allowed,
         reason,
@@ -196,13 +200,15 @@ fn ports(
     direction: Direction,
     question: &Question,
     address: IpAddr,
-    protocol: Protocol,
 ) -> Vec<(Protocol, u16)> {
-    if let Some(port) = question.port {
+    if let (Some(protocol), Some(port)) = (question.protocol, question.port) {
         return vec![(protocol, port)];
     }
     let mut found: BTreeSet<(Protocol, u16)> = BTreeSet::new();
-    let mut add = |ports: &PortSet| found.extend(ports.iter().map(|(protocol, range)| (protocol, range.first())));
+    let mut add = |ports: &PortSet| {
+        let asked = ports.iter().filter(|(protocol, _)| question.is_about(*protocol));
+        found.extend(asked.map(|(protocol, range)| (protocol, range.first())));
+    };
     match &question.peer {
         Peer::Name(name) => {
             let of_name = scene.endpoints.iter().filter(|endpoint| is_named(endpoint, direction, name));
@@ -274,7 +280,6 @@ fn nearest(
     rules: &[RememberedRule],
     direction: Direction,
     question: &Question,
-    protocol: Protocol,
     addresses: &[IpAddr],
     isolating: &[String],
 ) -> (Nearest, String) {
@@ -300,10 +305,10 @@ fn nearest(
                 return (Nearest::AddressNotSeen, message);
             }
             let on: Vec<&str> = open.keys().map(String::as_str).collect();
-            let asked = question.port.map(|port| format!(", not on {protocol} {port}")).unwrap_or_default();
+            let asked = question.not_on();
             (Nearest::PortDiffers, format!("{address} is allowed on {}{asked}", on.join("; ")))
         }
-        Peer::Name(name) => nearest_name(scene, direction, question, protocol, name, addresses),
+        Peer::Name(name) => nearest_name(scene, direction, question, name, addresses),
     }
 }
 
@@ -311,7 +316,6 @@ fn nearest_name(
     scene: &Scene<'_>,
     direction: Direction,
     question: &Question,
-    protocol: Protocol,
     name: &DomainName,
     addresses: &[IpAddr],
 ) -> (Nearest, String) {
@@ -333,8 +337,7 @@ fn nearest_name(
             );
         }
         let ports = listed.iter().filter_map(|endpoint| endpoint.ports.clone()).reduce(|held, next| held.union(&next));
-        let asks = |ports: &PortSet| question.port.is_none_or(|port| ports.contains(protocol, port));
-        if ports.as_ref().is_some_and(asks) {
+        if ports.as_ref().is_some_and(|ports| question.is_met_by(ports)) {
             let message = format!(
                 "{} asks for all of it, and its policies do not have all addresses of {name}: they are being written just now, so that asking again helps, or somebody has edited them, which `explain {}` says",
                 scene.resource, scene.resource
@@ -342,7 +345,7 @@ fn nearest_name(
             return (Nearest::NotApplied, message);
         }
         let ports = ports.map(|ports| ports.to_string()).unwrap_or_default();
-        let asked = question.port.map(|port| format!(", not on {protocol} {port}")).unwrap_or_default();
+        let asked = question.not_on();
         let message = format!(
             "{} lists {name} on {ports}{asked}; where pods need more, spec.additional can say so",
             services(&listed)

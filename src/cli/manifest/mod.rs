@@ -1,12 +1,17 @@
 //! Manifests as people write them: YAML or JSON, many documents in a stream, lists. Pure.
 
 mod lines;
+mod yaml;
 
 pub use lines::line_of;
 
 use serde_json::Value;
-use std::io::{self, BufRead};
+use serde_json::value::RawValue;
+use std::io::{self, BufRead, Read as _};
 use std::sync::Arc;
+
+/// The longest document that is read, in bytes: some ten times what an API server takes of one object, for lists.
+pub const LONGEST_DOCUMENT: usize = 32 << 20;
 
 /// One document of an input, not read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,13 +64,15 @@ impl<R: BufRead> Documents<R> {
 impl<R: BufRead> Iterator for Documents<R> {
     type Item = io::Result<Document>;
 
-    /// A line that starts with `---` always separates documents: YAML allows it neither in block nor in quoted scalars.
+    /// A line that starts with `---` separates documents, as for kubectl: YAML allows it neither in block nor in quoted
+    /// scalars.
     fn next(&mut self) -> Option<Self::Item> {
         while !self.ended {
             let mut document = Document { source: self.source.clone(), first_line: self.line + 1, text: String::new() };
             loop {
                 let mut line = String::new();
-                match self.reader.read_line(&mut line) {
+                let left = LONGEST_DOCUMENT.saturating_sub(document.text.len()) as u64 + 1;
+                match self.reader.by_ref().take(left).read_line(&mut line) {
                     Ok(0) => {
                         self.ended = true;
                         break;
@@ -76,23 +83,24 @@ impl<R: BufRead> Iterator for Documents<R> {
                         return Some(Err(error));
                     }
                 }
-                if line
-                    .strip_prefix("---")
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
-                {
-                    let rest = line.split_off(3);
-                    // A document may start on the line of its separator: `--- {kind: ...}`.
+                if document.text.len() + line.len() > LONGEST_DOCUMENT {
+                    let longest = LONGEST_DOCUMENT >> 20;
+                    return Some(Err(self.invalid(&format!("a document may have {longest} MiB at most"))));
+                }
+                // As kubectl does: without it, the last block scalar of a text would lack its own.
+                if !line.ends_with('\n') {
+                    line.push('\n');
+                }
+                if let Some(rest) = line.strip_prefix("---") {
+                    let rest = rest.trim();
+                    if !rest.is_empty() && !rest.starts_with('#') {
+                        let message = "a document may not start on the line of its `---`";
+                        return Some(Err(self.invalid(message)));
+                    }
                     if document.text.trim().is_empty() {
-                        document.text = rest;
+                        document.text = line.split_off(3);
                         document.first_line = self.line;
                         continue;
-                    }
-                    if !rest.trim().is_empty() && !rest.trim_start().starts_with('#') {
-                        let message = "a document may not start on the line of its `---`";
-                        return Some(Err(io::Error::new(
-                            io::ErrorKind::InvalidData,
-                            format!("line {}: {message}", self.line),
-                        )));
                     }
                     break;
                 }
@@ -107,21 +115,31 @@ impl<R: BufRead> Iterator for Documents<R> {
     }
 }
 
+impl<R> Documents<R> {
+    /// An error on the line that was read last; nothing is read after it.
+    fn invalid(&mut self, message: &str) -> io::Error {
+        self.ended = true;
+        io::Error::new(io::ErrorKind::InvalidData, format!("line {}: {message}", self.line))
+    }
+}
+
 impl Document {
-    /// The objects of the document: one, or the items of a list, or every value of a stream of JSON.
+    /// The objects of the document: one, or the items of a list, or every value of a stream of JSON. With them, what is
+    /// to be known of the text, each as `place: sentence`.
     ///
     /// # Errors
     /// Where the text is neither YAML nor JSON, or holds something that is no object.
-    pub fn objects(&self) -> Result<Vec<Object>, ManifestError> {
+    pub fn objects(&self) -> Result<(Vec<Object>, Vec<String>), ManifestError> {
+        let (values, notes) = self.values()?;
         let mut objects = Vec::new();
-        for value in self.values()? {
+        for value in values {
             collect(value, String::new(), &mut objects);
         }
         match objects.iter().find(|object| !object.value.is_object()) {
             Some(object) => {
                 Err(self.error(&object.pointer, "this is no Kubernetes object: one with apiVersion and kind is needed"))
             }
-            None => Ok(objects),
+            None => Ok((objects, notes)),
         }
     }
 
@@ -132,30 +150,52 @@ impl Document {
         ManifestError { source_name: self.source.clone(), line: self.first_line + line - 1, message: message.into() }
     }
 
-    fn values(&self) -> Result<Vec<Value>, ManifestError> {
-        if self.text.trim_start().starts_with('{') {
-            let read: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(&self.text).into_iter().collect();
-            if let Ok(values) = read {
-                return Ok(values);
+    fn values(&self) -> Result<(Vec<Value>, Vec<String>), ManifestError> {
+        if self.text.trim_start().starts_with('{')
+            && let Ok(found) = serde_json::Deserializer::from_str(&self.text).into_iter().collect::<Result<Vec<_>, _>>()
+        {
+            let values: Result<Vec<Value>, _> = found.into_iter().map(|raw: &RawValue| of_json(raw)).collect();
+            let values = values.map_err(|message| self.on_line(1, &format!("not as JSON has it: {message}")))?;
+            return Ok((values, Vec::new()));
+        }
+        let (value, repeated) = yaml::read(&self.text)
+            .map_err(|error| self.on_line(error.line, &format!("neither YAML nor JSON: {}", error.message)))?;
+        let note = |yaml::Repeated { key, line }| {
+            self.on_line(line, &format!("`{key}` stands there again: what stands last counts")).to_string()
+        };
+        Ok((vec![value], repeated.into_iter().map(note).collect()))
+    }
+
+    /// An error on a line of the document, counted from 1.
+    fn on_line(&self, line: usize, message: &str) -> ManifestError {
+        ManifestError {
+            source_name: self.source.clone(),
+            line: self.first_line + line.max(1) - 1,
+            message: message.to_owned(),
+        }
+    }
+}
+
+/// A value of JSON, its numbers as kubectl hands them on.
+fn of_json(raw: &RawValue) -> Result<Value, String> {
+    let mut value = serde_json::from_str(raw.get()).map_err(|error| {
+        // The place is one within the value.
+        error.to_string().split(" at line ").next().unwrap_or_default().to_owned()
+    })?;
+    plain_numbers(&mut value);
+    Ok(value)
+}
+
+fn plain_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if let Some(number) = number.as_f64().filter(|_| !number.is_i64()) {
+                *value = yaml::plain_number(number);
             }
         }
-        let options = serde_saphyr::options! { with_snippet: false };
-        match serde_saphyr::from_str_with_options::<Value>(&self.text, options) {
-            Ok(value) => Ok(vec![value]),
-            Err(error) => {
-                let line = error.location().map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
-                let text = error.to_string();
-                // The location stands in front already, by the line of the whole input.
-                let what = text.split(" at line ").next().unwrap_or(&text);
-                let what =
-                    what.split_once(": ").filter(|(head, _)| head.starts_with("line ")).map_or(what, |(_, what)| what);
-                Err(ManifestError {
-                    source_name: self.source.clone(),
-                    line: self.first_line + line.max(1) - 1,
-                    message: format!("neither YAML nor JSON: {what}"),
-                })
-            }
-        }
+        Value::Array(items) => items.iter_mut().for_each(plain_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(plain_numbers),
+        _ => {}
     }
 }
 
@@ -205,28 +245,62 @@ mod tests {
         Documents::new("a.yaml", text.as_bytes()).map(|document| document.expect("memory reads")).collect()
     }
 
+    fn objects(document: &Document) -> Vec<Object> {
+        document.objects().expect("objects").0
+    }
+
     #[test]
     fn a_stream_is_split_at_its_separators_and_knows_its_lines() {
         let text = "# a remark\n---\na: 1\n---\n# nothing\n---  # next\nb: |\n  --- inside\nc: 2\n";
         let found = documents(text);
         assert_eq!(found.len(), 2);
-        assert_eq!(found[0].objects().expect("YAML")[0].value, serde_json::json!({ "a": 1 }));
-        assert_eq!(found[1].objects().expect("YAML")[0].value, serde_json::json!({ "b": "--- inside\n", "c": 2 }));
+        assert_eq!(objects(&found[0])[0].value, serde_json::json!({ "a": 1 }));
+        assert_eq!(objects(&found[1])[0].value, serde_json::json!({ "b": "--- inside\n", "c": 2 }));
         assert_eq!(found[1].error("/c", "x").to_string(), "a.yaml:9: x");
         assert_eq!(found[0].error("/a", "x").to_string(), "a.yaml:3: x");
         assert!(documents("").is_empty());
-        assert_eq!(documents("--- {a: 1}\n")[0].objects().expect("YAML")[0].value, serde_json::json!({ "a": 1 }));
+        assert_eq!(
+            objects(&documents("a: |+\n  x")[0])[0].value,
+            serde_json::json!({ "a": "x\n" }),
+            "as kubectl ends it"
+        );
+    }
+
+    #[test]
+    fn what_kubectl_takes_for_no_separator_is_refused() {
+        for text in ["--- {a: 1}\n", "a: 1\n---b\n", "a: 1\n--- |\n  b\n"] {
+            let found: Result<Vec<Document>, _> = Documents::new("a.yaml", text.as_bytes()).collect();
+            let error = found.expect_err(text).to_string();
+            assert!(error.ends_with("a document may not start on the line of its `---`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_document_without_end_is_refused() {
+        let endless = io::BufReader::new(io::repeat(b'a'));
+        let found: Vec<_> = Documents::new("a.yaml", endless).collect();
+        let [Err(error)] = found.as_slice() else { panic!("{} documents", found.len()) };
+        assert_eq!(error.to_string(), "line 1: a document may have 32 MiB at most");
+    }
+
+    #[test]
+    fn numbers_of_json_are_whole_where_they_can_be() {
+        let text = "{\"a\": 443.0, \"b\": 1e3, \"c\": 0.5, \"d\": 18446744073709551615}";
+        let expected = serde_json::json!({ "a": 443, "b": 1000, "c": 0.5, "d": 18_446_744_073_709_551_615.0 });
+        assert_eq!(objects(&documents(text)[0])[0].value, expected);
+        let error = documents("{\"a\": 1e999}")[0].objects().expect_err("no number");
+        assert_eq!(error.message, "not as JSON has it: number out of range");
     }
 
     #[test]
     fn lists_and_streams_of_json_are_their_items() {
         let list = "apiVersion: v1\nkind: List\nitems:\n- kind: A\n-\n  kind: B\n";
         let document = &documents(list)[0];
-        let objects = document.objects().expect("YAML");
+        let objects = objects(document);
         assert_eq!(objects.iter().map(|object| &*object.pointer).collect::<Vec<_>>(), ["/items/0", "/items/1"]);
         assert_eq!(document.error("/items/1/kind", "x").line, 6);
         let json = &documents("{\"a\": 1}\n{\"a\":\n 2}\n")[0];
-        assert_eq!(json.objects().expect("JSON").len(), 2);
+        assert_eq!(json.objects().expect("JSON").0.len(), 2);
     }
 
     #[test]

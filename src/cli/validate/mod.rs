@@ -1,16 +1,17 @@
 //! What the API server would say to a resource: defaults, JSON Schema, list keys and CEL, over the generated CRD. Pure.
 
 mod message;
+mod metadata;
 mod rules;
 mod schema;
 
 use super::manifest::field;
 use crate::crd::{self, CitrixAllowlist};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use crate::net::cidr;
 use kube::core::cel;
 use message::{invalid, pointer_of};
 use rules::Rules;
-use schema::{default, duplicates, leave_out_descriptions, metadata_schema, translate};
+use schema::{default, duplicates, leave_out_descriptions, leave_out_nulls, translate, without_nulls};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -58,7 +59,7 @@ impl Validator {
             for own in ["apiVersion", "kind"] {
                 properties.insert(own.to_owned(), json!({ "type": "string" }));
             }
-            properties.insert("metadata".to_owned(), metadata_schema());
+            properties.insert("metadata".to_owned(), metadata::schema());
         }
         if let Some(Value::Array(required)) = strict.get_mut("required") {
             required.push("metadata".into());
@@ -79,13 +80,21 @@ impl Validator {
     /// # Errors
     /// Everything that the API server would refuse it for, in the order of its fields.
     pub fn check(&self, mut value: Value) -> Result<CitrixAllowlist, Vec<Invalid>> {
+        leave_out_nulls(&self.schema, &mut value);
         default(&self.schema, &mut value);
+        metadata::fill_in(&mut value);
         let mut found: BTreeSet<Invalid> = self.json.iter_errors(&value).flat_map(|error| invalid(&error)).collect();
         duplicates(&self.schema, &value, "", &mut found);
+        if let Some(of_object) = value.get("metadata") {
+            metadata::check(of_object, &mut found);
+        }
         // Rules are written for values that fit the schema.
         if found.is_empty() {
-            for rules in self.rules.about(&value) {
-                let failed = self.cel.validate_compiled(rules, &value, None).err();
+            // To the API server's `has()`, a field that is null is not there.
+            let mut present = value.clone();
+            without_nulls(&mut present);
+            for rules in self.rules.about(&present) {
+                let failed = self.cel.validate_compiled(rules, &present, None).err();
                 found.extend(
                     failed
                         .into_iter()
@@ -99,27 +108,26 @@ impl Validator {
         }
         let resource: CitrixAllowlist = serde_json::from_value(value)
             .map_err(|error| vec![Invalid { pointer: String::new(), message: error.to_string() }])?;
-        match unusable(&resource.spec.pod_selector) {
-            Some(invalid) => Err(vec![invalid]),
-            None => Ok(resource),
-        }
+        let invalid = unusable(&resource);
+        if invalid.is_empty() { Ok(resource) } else { Err(invalid) }
     }
 }
 
-/// What makes a label selector one that the schema takes and that nothing can act on.
-fn unusable(selector: &LabelSelector) -> Option<Invalid> {
-    for (index, requirement) in selector.match_expressions.iter().flatten().enumerate() {
-        let values = requirement.values.as_ref().map_or(0, Vec::len);
-        let message = match requirement.operator.as_str() {
-            "In" | "NotIn" if values == 0 => "In and NotIn need values",
-            "Exists" | "DoesNotExist" if values > 0 => "Exists and DoesNotExist take no values",
-            _ => continue,
-        };
-        let pointer = format!("/spec/podSelector/matchExpressions/{index}/values");
-        return Some(Invalid { pointer, message: message.to_owned() });
+/// What the schema's rules take here and nothing can act on, or the API server refuses: its own CEL reads CIDRs strictly.
+fn unusable(resource: &CitrixAllowlist) -> Vec<Invalid> {
+    let mut found = Vec::new();
+    if let Err(error) = kube::core::Selector::try_from(resource.spec.pod_selector.clone()) {
+        found.push(Invalid { pointer: "/spec/podSelector".to_owned(), message: format!("cannot be used: {error}") });
     }
-    let error = kube::core::Selector::try_from(selector.clone()).err()?;
-    Some(Invalid { pointer: "/spec/podSelector".to_owned(), message: format!("cannot be used: {error}") })
+    for (index, entry) in resource.spec.additional.iter().enumerate() {
+        for (at, text) in entry.cidrs.iter().enumerate() {
+            if let Err(error) = cidr::parse(text) {
+                let pointer = format!("/spec/additional/{index}/cidrs/{at}");
+                found.push(Invalid { pointer, message: error.to_string() });
+            }
+        }
+    }
+    found
 }
 
 impl Invalid {

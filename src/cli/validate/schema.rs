@@ -5,22 +5,6 @@ use super::message::quoted;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// What the API server asks of any object's metadata.
-pub(super) fn metadata_schema() -> Value {
-    let label = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
-    let texts = json!({ "type": ["object", "null"], "additionalProperties": { "type": "string" } });
-    json!({
-        "type": "object",
-        "required": ["name"],
-        "properties": {
-            "name": { "type": "string", "maxLength": 253, "pattern": label },
-            "namespace": { "type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" },
-            "labels": texts.clone(),
-            "annotations": texts,
-        }
-    })
-}
-
 /// Takes out what nothing is checked by.
 pub(super) fn leave_out_descriptions(schema: &mut Value) {
     let Value::Object(object) = schema else { return };
@@ -66,6 +50,43 @@ pub(super) fn translate(schema: &mut Value) {
         if let Some(inner) = object.get_mut(inner) {
             translate(inner);
         }
+    }
+}
+
+/// Leaves out nulls where nothing else is there, as the API server does: of fields and entries that may not be null and have
+/// no default.
+pub(super) fn leave_out_nulls(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            let of_field = |name: &str| {
+                let property = schema.get("properties").and_then(|properties| properties.get(name));
+                property.or_else(|| schema.get("additionalProperties").filter(|others| others.is_object()))
+            };
+            object.retain(|name, inner| {
+                let Some(of_field) = of_field(name) else { return true };
+                let stays = of_field.get("nullable") == Some(&Value::Bool(true)) || of_field.get("default").is_some();
+                leave_out_nulls(of_field, inner);
+                !inner.is_null() || stays
+            });
+        }
+        Value::Array(items) => {
+            if let Some(of_items) = schema.get("items") {
+                items.iter_mut().for_each(|item| leave_out_nulls(of_items, item));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Takes out every field that is null.
+pub(super) fn without_nulls(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.retain(|_, inner| !inner.is_null());
+            object.values_mut().for_each(without_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_nulls),
+        _ => {}
     }
 }
 

@@ -60,11 +60,83 @@ fn what_cel_refuses_says_where() {
     assert!(found[0].starts_with("spec.wildcards[0]: each of wildcards.names must match"), "{found:?}");
 }
 
+fn selector(selector: Value) -> Vec<String> {
+    refused(json!({ "customerId": "abc", "podSelector": selector }))
+}
+
 #[test]
-fn a_selector_that_cannot_be_used_is_refused() {
-    let selector = json!({ "matchExpressions": [{ "key": "app", "operator": "In", "values": [] }] });
-    let found = refused(json!({ "customerId": "abc", "podSelector": selector }));
-    assert_eq!(found, ["spec.podSelector.matchExpressions[0].values: In and NotIn need values"]);
+fn a_selector_that_no_server_takes_is_refused_with_its_field() {
+    let expression = |key: &str, operator: &str, values: Value| {
+        selector(json!({ "matchExpressions": [{ "key": key, "operator": operator, "values": values }] }))
+    };
+    let at = "spec.podSelector.matchExpressions[0]";
+    let needs = [format!("{at}: In and NotIn need values, Exists and DoesNotExist take none")];
+    assert_eq!(expression("app", "In", json!([])), needs);
+    assert_eq!(expression("app", "Exists", json!(["a"])), needs);
+    assert_eq!(selector(json!({ "matchExpressions": [{ "key": "app", "operator": "NotIn" }] })), needs);
+    for key in ["a b", "a/b/c", ".a", "/a", &"a".repeat(64)] {
+        let found = expression(key, "Exists", json!([]));
+        assert!(found.len() == 1 && found[0].starts_with(&format!("{at}.key: \"{key}\"")), "{found:?}");
+        let found = selector(json!({ "matchLabels": { key: "c" } }));
+        assert!(found.len() == 1 && found[0].starts_with("spec.podSelector.matchLabels: each key"), "{found:?}");
+    }
+    let long = format!("{}/a", vec!["a".repeat(50); 6].join("."));
+    let found = expression(&long, "Exists", json!([]));
+    assert_eq!(found, [format!("{at}: the DNS name before the slash of a key may have 253 characters at most")]);
+    assert!(selector(json!({ "matchLabels": { long: "c" } }))[0].starts_with("spec.podSelector.matchLabels: each key"));
+    for value in ["b c", ".a", "a-", "ä"] {
+        let found = expression("app", "In", json!([value]));
+        assert!(found.len() == 1 && found[0].starts_with(&format!("{at}.values[0]: \"{value}\"")), "{found:?}");
+        let found = selector(json!({ "matchLabels": { "app": value } }));
+        assert!(found.len() == 1 && found[0].starts_with("spec.podSelector.matchLabels.app: "), "{found:?}");
+    }
+    let validator = Validator::new().expect("a schema");
+    let fits = json!({
+        "matchLabels": { "app.kubernetes.io/name": "vda", "A-b_c.9": "" },
+        "matchExpressions": [
+            { "key": "example.com/tier", "operator": "In", "values": ["web", "1234e567"] },
+            { "key": "debug", "operator": "DoesNotExist" },
+            { "key": "trace", "operator": "Exists", "values": [] },
+        ],
+    });
+    validator.check(resource(json!({ "customerId": "abc", "podSelector": fits }))).expect("a selector");
+}
+
+#[test]
+fn cidrs_are_refused_as_the_server_does() {
+    let entry = |cidr: &str| json!({ "customerId": "abc", "additional": [{ "name": "a", "cidrs": ["10.0.0.0/8", cidr], "tcpPorts": 443 }] });
+    for cidr in ["010.0.0.0/24", "::/064", "::ffff:10.0.0.0/120"] {
+        let found = refused(entry(cidr));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("spec.additional[0]"), "{found:?}");
+    }
+}
+
+#[test]
+fn nulls_are_what_the_server_makes_of_them() {
+    let validator = Validator::new().expect("a schema");
+    let mut labelled = resource(json!({ "customerId": "abc", "podSelector": { "matchLabels": { "app": null } } }));
+    labelled["metadata"]["labels"] = json!({ "team": null });
+    let read = validator.check(labelled).expect("valid");
+    assert_eq!(read.spec.pod_selector.match_labels, Some(Default::default()));
+    assert_eq!(read.metadata.labels, Some([("team".to_owned(), String::new())].into()));
+    let entry = json!([{ "name": "a", "fqdns": ["a.example.com"], "tcpPorts": null }]);
+    let found = refused(json!({ "customerId": "abc", "additional": entry }));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("needs tcpPorts, udpPorts or a profile"), "{found:?}");
+    assert_eq!(refused(json!({ "customerId": null })), ["spec.customerId: is missing, and required"]);
+}
+
+#[test]
+fn metadata_is_checked_as_the_server_does() {
+    let mut labelled = resource(json!({ "customerId": "abc" }));
+    labelled["metadata"]["labels"] = json!({ "team": "b c" });
+    labelled["metadata"]["label"] = json!({});
+    let validator = Validator::new().expect("a schema");
+    let found: Vec<String> = validator.check(labelled).expect_err("refused").iter().map(Invalid::sentence).collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("metadata.label: there is no such field"), "{found:?}");
+    assert!(found[1].starts_with("metadata.labels.team: \"b c\" is not allowed: "), "{found:?}");
 }
 
 #[test]

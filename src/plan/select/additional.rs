@@ -4,7 +4,7 @@ use super::{Endpoint, Target, directions};
 use crate::crd::{AdditionalDirection, AdditionalEndpoint, CitrixAllowlistSpec, PortProfile, Problem, ProblemKind};
 use crate::feed::EntryGeo;
 use crate::guard::{Guard, Origin};
-use crate::net::{Direction, DomainName, PortRange, PortSet, Protocol};
+use crate::net::{Direction, DomainName, PortRange, PortSet, Protocol, cidr};
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::net::IpAddr;
@@ -157,6 +157,6 @@ fn ports(entry: &AdditionalEndpoint) -> (Option<PortSet>, Vec<String>) {
 
 fn network(text: &str) -> Option<IpNet> {
     let text = text.trim();
-    let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    let network = cidr::parse(text).ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     network.map(|network| network.trunc())
 }

@@ -57,7 +57,8 @@ fn ask(policies: &[NetworkPolicy], pod: Option<(&str, bool)>, text: &str) -> Ans
     let own = BTreeSet::from(["daas-us-egress".to_owned()]);
     let endpoints = endpoints();
     let scene = Scene { resource: "daas-us", policies, own: &own, endpoints: &endpoints, problems: &problems, pod };
-    answer(&scene, Direction::Outbound, &text.parse().expect("a question"), Protocol::Tcp)
+    let question: Question = text.parse().expect("a question");
+    answer(&scene, Direction::Outbound, &question.by_default(None))
 }
 
 #[test]
@@ -131,4 +132,28 @@ fn what_is_asked_for_and_not_in_the_policies_is_not_told_to_be_a_matter_of_ports
     let found = ask(&[narrower], None, "a.example.com:443");
     assert_eq!((found.allowed, found.reason), (false, Nearest::NotApplied), "{found:?}");
     assert_eq!(ask(&[egress()], None, "a.example.com:80").reason, Nearest::PortDiffers);
+}
+
+#[test]
+fn a_question_about_udp_is_never_answered_for_tcp() {
+    let policies = [egress()];
+    for (text, allowed) in [
+        ("a.example.com:443", true),
+        ("a.example.com:443/tcp", true),
+        ("a.example.com:443/udp", false),
+        ("udp://a.example.com:443", false),
+        ("a.example.com", true),
+        ("a.example.com/udp", false),
+        ("udp://a.example.com", false),
+        ("13.64.0.1:443/udp", false),
+        ("13.64.0.1/udp", false),
+        ("13.64.0.1/tcp", true),
+    ] {
+        let answer = ask(&policies, None, text);
+        assert_eq!(answer.allowed, allowed, "{text}: {answer:?}");
+        if !allowed {
+            assert_eq!(answer.reason, Nearest::PortDiffers, "{text}");
+            assert!(answer.message.contains("not on UDP"), "{text}: {}", answer.message);
+        }
+    }
 }
