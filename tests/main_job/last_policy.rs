@@ -37,6 +37,11 @@ fn good(direction: &str) -> Document {
     list("Gateway Service", direction, networks())
 }
 
+/// Publishes a list, as of now: the version grows.
+fn publish(stage: &Stage, document: Document) {
+    stage.standin.edit(Cloud::Global, |held| held.services = document.services);
+}
+
 async fn stage_with(document: Document) -> Stage {
     Stage::with(StandinConfig { global: document, ..StandinConfig::unlimited() }).await
 }
@@ -82,7 +87,7 @@ async fn no_change_of_the_list_takes_the_last_policy_away() {
     let policies = stage.watch_policies().await;
     let before = policies.now();
     for (what, document) in changes() {
-        stage.standin.publish(Cloud::Global, document);
+        publish(&stage, document);
         let message = fetched_until(&stage, "LastPolicyKept").await;
         assert!(message.contains("gw-egress stays as it was applied"), "{what}: {message}");
         assert_eq!(generations(&policies.now()), generations(&before), "{what}");
@@ -91,7 +96,7 @@ async fn no_change_of_the_list_takes_the_last_policy_away() {
         assert!(told.message.contains("to let it go, delete the resource, set mode: Audit"), "{what}: {told:?}");
         let metric = r#"citrix_allowlist_conditions{type="Ready",status="False",reason="LastPolicyKept"}"#;
         assert_eq!(operator.metric(metric).await.expect("metrics"), Some(1.0), "{what}");
-        stage.standin.publish(Cloud::Global, good("outbound"));
+        publish(&stage, good("outbound"));
         fetched_until(&stage, "Applied").await;
         assert_eq!(generations(&policies.now()), generations(&before), "{what}, and back");
     }
@@ -105,7 +110,7 @@ async fn what_is_kept_stays_over_a_restart_and_other_edits_and_goes_when_the_use
     stage.ready("gw").await;
     let policies = stage.watch_policies().await;
     let before = generations(&policies.now());
-    stage.standin.publish(Cloud::Global, list("NetScaler Gateway", "outbound", networks()));
+    publish(&stage, list("NetScaler Gateway", "outbound", networks()));
     fetched_until(&stage, "LastPolicyKept").await;
 
     stop(operator).await;
@@ -182,14 +187,14 @@ async fn one_direction_is_kept_while_the_other_is_followed() {
     let ingress = |now: &Objects<k8s_openapi::api::networking::v1::NetworkPolicy>| now[INGRESS].metadata.generation;
     let before = ingress(&policies.now());
     // As a list does that names what it once had by address: the rest of it is as it was.
-    stage.standin.publish(Cloud::Global, both(json!([{ "geo": "us", "fqdns": ["*.cloud.com"] }])));
+    publish(&stage, both(json!([{ "geo": "us", "fqdns": ["*.cloud.com"] }])));
     let message = fetched_until(&stage, "LastPolicyKept").await;
     assert!(message.starts_with("ingress: ") && message.contains("gw-ingress stays"), "{message}");
     assert_eq!(ingress(&policies.now()), before);
     // The other direction is followed meanwhile.
     let mut more = both(json!([{ "geo": "us", "fqdns": ["*.cloud.com"] }]));
     more.services[0].endpoints[0].ips.push("20.192.7.0/24".to_owned());
-    stage.standin.publish(Cloud::Global, more);
+    publish(&stage, more);
     stage.annotate("gw", REFRESH_ANNOTATION, "more").await;
     let added = "20.192.7.0/24".parse().expect("a network");
     policies.until("more outbound", |now| crate::common::cidrs(&now[EGRESS]).contains(&added)).await;
@@ -211,7 +216,7 @@ async fn a_policy_that_version_0_1_0_left_is_kept_and_goes_by_the_users_word() {
     let policies = stage.watch_policies().await;
     let older = Patch::Merge(json!({ "metadata": { "annotations": { SELECTION_ANNOTATION: null } } }));
     stage.policies().patch(EGRESS, &PatchParams::default(), &older).await.expect("patched");
-    stage.standin.publish(Cloud::Global, list("NetScaler Gateway", "outbound", networks()));
+    publish(&stage, list("NetScaler Gateway", "outbound", networks()));
     // Its saved list is gone: the first list that this version sees does not have the service.
     for map in stage.config_maps().list(&ListParams::default()).await.expect("ConfigMaps").items {
         if map.name_any() != "gw-cidrs" {
