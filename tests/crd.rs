@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use citrix_allowlist::crd::{self, CitrixAllowlist};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionSpec,
@@ -370,6 +372,13 @@ async fn kubectl_explains_every_field() {
         .map(|(path, _)| path)
         .collect();
     assert!(speechless.is_empty(), "without a description: {speechless:?}");
+    // The API server serves a definition first, and publishes its schema, which kubectl reads, a moment later.
+    common::eventually(Duration::from_secs(60), async || {
+        let index = server.cluster.kubectl(&["get", "--raw", "/openapi/v3"]).await.expect("the published schemas");
+        index.contains("apis/citrix-allowlist.io/v1alpha1").then_some(())
+    })
+    .await
+    .expect("the schema is published");
     let told = server.cluster.kubectl(&["explain", "cal", "--recursive"]).await.expect("an explanation");
     for (path, _) in &all {
         let name = path.rsplit('.').next().unwrap_or_default();
