@@ -100,7 +100,7 @@ impl Watched<'_> {
         self.lock().map(|mut inner| inner.observe(key, observed)).unwrap_or_default()
     }
 
-    /// Takes in a deletion of the object with this uid; an object made anew since then stays.
+    /// Takes in a deletion of the object with this uid; an object made again since then stays.
     pub fn forget(&self, key: &ObjectKey, uid: &str) -> Vec<Subscriber> {
         self.lock().map(|mut inner| inner.forget(key, uid)).unwrap_or_default()
     }
@@ -159,7 +159,7 @@ impl OwnedObjects {
         self.listed.subscribe()
     }
 
-    /// Takes in that our own write deleted the object with this uid; an object made anew since then stays.
+    /// Takes in that our own write deleted the object with this uid; an object made again since then stays.
     pub fn forget(&self, key: &ObjectKey, uid: &str) -> Vec<Subscriber> {
         self.lock().forget(key, uid)
     }

@@ -1,7 +1,7 @@
 //! The `CitrixAllowlist`s as the cluster holds them, and which of them changed in what their users ask for.
 //!
-//! A resource can be read from the moment it arrives, not from the end of a list on. So nobody who is told of a change
-//! looks for it in vain, and a list that is still under way hides nothing.
+//! A resource can be read from the moment it arrives, not from the end of a list on. So nobody who hears of a change
+//! looks for it in vain, and a list that still arrives hides nothing.
 
 use super::scope::Scope;
 use super::watch::{PAGE, Sourced, events};

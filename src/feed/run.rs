@@ -365,7 +365,7 @@ impl Table {
             }
         }
         if unanswered {
-            // Asked for while the request was under way: its answer may be older than the wish.
+            // Asked for while the request ran: its answer may be older than the wish.
             entry.ask_by(entry.anchor());
         }
     }

@@ -18,7 +18,7 @@ use std::str::FromStr;
 const SCHEME: &str = "v1-";
 
 /// A digest of what a user selects for one direction: the same in every process and every version. It is compared and
-/// never trusted: whoever may change a policy's annotation may delete the policy too.
+/// never trusted: who may change a policy's annotation may delete the policy too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SelectionDigest(u64);
 

@@ -1,4 +1,4 @@
-//! Faults between the operator and its cluster: for each, what is kept, what is said, and how it recovers.
+//! Faults between the operator, its cluster and the vendor: for each, what is kept, what is said, and how it recovers.
 
 mod answers;
 #[path = "../common/mod.rs"]
@@ -10,3 +10,4 @@ mod outages;
 mod rights;
 mod soak;
 mod trial;
+mod vendor;

@@ -1,6 +1,6 @@
 //! The faults, each a test and a row of docs/reliability.md: one list makes both.
 
-use super::{answers, leaders, objects, outages, rights};
+use super::{answers, leaders, objects, outages, rights, vendor};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -227,13 +227,18 @@ faults! {
         "Another takes over; the sleeper wakes, writes nothing and stands by",
         "As when it dies"
     }
+    vendor::list_matches_nothing within 20 s {
+        "The vendor's list has nothing any more for a spec that did not change: here it spells its regions otherwise",
+        "The last policy of a direction goes only by the user's word: it stays as it was applied; `Ready=False`, `LastPolicyKept`, naming the policy and what lets it go",
+        "The next list that has something for the spec, or the user's word"
+    }
 }
 
 const HEAD: &str = "# Reliability
 
-What goes wrong between the operator and its cluster, what stays meanwhile, what is said, and how it recovers. Each row is
-a test of the same name in `tests/faults/`, on a real control plane, most of them through a proxy that answers in the API
-server's place. The operator has the rights that the chart gives it, and no others. `make test` runs them all.
+What goes wrong between the operator, its cluster and the vendor, what stays meanwhile, what is said, and how it recovers.
+Each row is a test of the same name in `tests/faults/`, on a real control plane, most of them through a proxy that answers in
+the API server's place. The operator has the rights that the chart gives it, and no others. `make test` runs them all.
 
 Every test ends with the same checks:
 

@@ -14,7 +14,7 @@ use kube::Resource;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Who holds our fields of an object now, where it is not the operator: whoever changes a field takes it from its
+/// Who holds our fields of an object now, where it is not the operator: who changes a field takes it from its
 /// former holder, so a field still held by the operator is as the operator wrote it.
 fn edited_by(metadata: &ObjectMeta, section: &str, owned: impl Fn(&str) -> bool) -> Option<Arc<str>> {
     let mut holders: HashMap<&str, Vec<&str>> = HashMap::new();
@@ -35,7 +35,7 @@ fn edited_by(metadata: &ObjectMeta, section: &str, owned: impl Fn(&str) -> bool)
     strangers.first().map(|manager| Arc::from(*manager))
 }
 
-/// Whether managed fields show the operator as a holder of a field. Whoever may write an object may also clear them:
+/// Whether managed fields show the operator as a holder of a field. Who may write an object may also clear them:
 /// then nobody is known to have written it, which is not to say that the operator did.
 fn holds(metadata: &ObjectMeta, section: &str, field: &str) -> bool {
     let path = format!("f:{field}");
@@ -122,7 +122,7 @@ pub fn fold_known_config_map(map: &ConfigMap) -> Observed {
 }
 
 /// Folds the answer to a write of ours, which brings the object's metadata: what it says is taken to be what was sent,
-/// until the watch shows it. Whoever forces a write holds every field of it.
+/// until the watch shows it. Who forces a write holds every field of it.
 #[must_use]
 pub fn fold_answer(metadata: &ObjectMeta, sent: &Desired) -> Observed {
     let selection = selection_of(metadata);

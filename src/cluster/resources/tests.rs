@@ -24,7 +24,7 @@ fn unreadable(namespace: &str, name: &str) -> DeserializeGuard<CitrixAllowlist> 
 
 type Given = (Option<String>, Result<Event<DeserializeGuard<CitrixAllowlist>>, watcher::Error>);
 
-/// What each event in turn changes; after each, whoever is told to have changed can be read.
+/// What each event in turn changes; after each, what is said to have changed can be read.
 fn told(store: &Arc<ResourceStore>, namespaces: &[Option<&str>], events: Vec<Given>) -> Vec<Vec<ResourceChange>> {
     let namespaces = namespaces.iter().map(|namespace| namespace.map(str::to_owned));
     let mut changes = Box::pin(changes(futures::stream::iter(events), namespaces, Arc::clone(store)));

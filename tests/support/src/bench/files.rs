@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const BESIDE: &str = "bench-results";
 
 /// The folder of a report in the workspace `root`: `out` where it is given, else `docs`, where this operator's own report is
-/// a page. A report with another operator beside it belongs to whoever measured: among the pages it would be one that no
+/// a page. A report with another operator beside it belongs to who measured: among the pages it would be one that no
 /// index names.
 #[must_use]
 pub fn folder(report: &Report, out: Option<PathBuf>, root: &Path) -> PathBuf {
