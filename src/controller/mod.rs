@@ -3,10 +3,12 @@
 mod activation;
 mod apply;
 mod backoff;
+mod carry_out;
 mod contention;
 mod decisions;
 mod ending;
 mod failure;
+mod memory;
 mod queue;
 mod reconcile;
 mod running;
