@@ -46,6 +46,8 @@ struct Seen {
     strangers: usize,
     relists: usize,
     violations: Vec<String>,
+    /// What came in which order, for a failure's message.
+    history: Vec<String>,
 }
 
 /// The recorder; dropped, it stops.
@@ -126,6 +128,7 @@ impl Recorder {
     pub fn may_be_absent(&self, may: bool) {
         let (mut truth, mut seen) = (lock(&self.truth), lock(&self.seen));
         truth.may_be_absent = may;
+        seen.history.push(format!("may be absent: {may}"));
         seen.removed &= may;
     }
 
@@ -155,9 +158,10 @@ impl Recorder {
         let seen = lock(&self.seen);
         assert!(
             seen.violations.is_empty(),
-            "{} violations, first: {:#?}",
+            "{} violations, first: {:#?}, after {:#?}",
             seen.violations.len(),
-            &seen.violations[..seen.violations.len().min(3)]
+            &seen.violations[..seen.violations.len().min(3)],
+            seen.history
         );
         Tally { versions: seen.versions, strangers: seen.strangers, relists: seen.relists }
     }
@@ -174,6 +178,8 @@ impl Seen {
         self.count(&policy);
         let name = policy.name_any();
         let version = policy.metadata.resource_version.clone().unwrap_or_default();
+        let (opens, strangers) = (openings(&policy).len(), is_strangers(&policy));
+        self.history.push(format!("{name} at {version} opens {opens}, a stranger's: {strangers}"));
         self.policies.insert(name.clone(), policy);
         self.check(&format!("with {name} at version {version}"), truth);
     }
