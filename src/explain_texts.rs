@@ -109,6 +109,10 @@ pub const fn reason(reason: Reason) -> Text {
             "A list that lost more than half of the last one is held back until a second fetch confirms it.",
             "Nothing, or `refresh` to have it confirmed now.",
         ),
+        Reason::FeedGrew => text(
+            "A list that holds over a hundred times as much as the last one, or whose networks in sum are more than one address in 256, is held back until a second fetch confirms it.",
+            "Compare what the message says with what Citrix publishes; `refresh` has it confirmed now.",
+        ),
         Reason::FeedExpired => text(
             "The list in use is past the time that the vendor vouches for; it stays in use.",
             "See why fetches bring no newer one: the message of FeedCurrent says.",

@@ -27,6 +27,8 @@ pub enum Reason {
     RateLimited,
     /// A list that lost more than half of the last one is held back for one more fetch.
     FeedShrank,
+    /// A list that opens very much more than the last one is held back for one more fetch.
+    FeedGrew,
     /// The list in use is past its `validUntil`.
     FeedExpired,
     /// Every name has been answered.
@@ -55,7 +57,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Applied,
         Self::Audit,
         Self::Suspended,
@@ -67,6 +69,7 @@ impl Reason {
         Self::FeedMalformed,
         Self::RateLimited,
         Self::FeedShrank,
+        Self::FeedGrew,
         Self::FeedExpired,
         Self::Resolved,
         Self::Unresolved,
@@ -96,6 +99,7 @@ impl Reason {
                 | Self::FeedRejected
                 | Self::FeedMalformed
                 | Self::FeedShrank
+                | Self::FeedGrew
                 | Self::FeedExpired
                 | Self::RateLimited
         )
@@ -116,6 +120,7 @@ impl Reason {
             Self::FeedMalformed => "FeedMalformed",
             Self::RateLimited => "RateLimited",
             Self::FeedShrank => "FeedShrank",
+            Self::FeedGrew => "FeedGrew",
             Self::FeedExpired => "FeedExpired",
             Self::Resolved => "Resolved",
             Self::Unresolved => "Unresolved",

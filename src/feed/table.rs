@@ -8,7 +8,7 @@ use super::observer::FeedObserver;
 use super::request::{Cloud, FeedKey, FeedRequest};
 use super::schedule::Bounds;
 use super::settings::{FeedSettings, TEMPLATE_CUSTOMER};
-use super::store::{ListStore, SavedHost, SavedRequests, decompress};
+use super::store::{ListStore, SavedBegun, SavedHost, SavedRequests, decompress};
 use super::view::{FeedSnapshot, FeedView};
 use crate::clock::Clock;
 use crate::reason::Reason;
@@ -351,7 +351,14 @@ impl Table {
                 .filter(|until| *until > now)
                 .and_then(|until| wall.saturating_add(until.saturating_duration_since(now)).ok()),
         };
-        SavedRequests { hosts: self.hosts.iter().map(|(name, host)| (name.clone(), saved(host))).collect() }
+        let begun = self.entries.iter().filter_map(|(key, entry)| {
+            let at = entry.begun.filter(|_| entry.in_flight)?;
+            Some(SavedBegun::new(key, at, entry.interrupted.saturating_add(1)))
+        });
+        SavedRequests {
+            hosts: self.hosts.iter().map(|(name, host)| (name.clone(), saved(host))).collect(),
+            begun: begun.collect(),
+        }
     }
 }
 
