@@ -94,7 +94,7 @@ fn read_service(
         directions,
         ports: ports::set(ranges, &scope, problems),
         required: required(service.get("required"), says_required, &scope, problems),
-        notes: super::shown(service.get("notes")).map(Arc::from),
+        notes: super::remark(service.get("notes")).map(Arc::from),
     };
     let endpoints = service.get("endpoints");
     if matches!(endpoints, None | Some(Value::Null)) {

@@ -224,10 +224,14 @@ fn text(value: Option<&Value>) -> Option<String> {
     }
 }
 
-/// A text that is passed on to people, in status and in ConfigMaps: in one line, and nothing in it acts on what shows it.
+/// A text that is passed on to people, in status and in ConfigMaps: nothing in it acts on what shows it.
 fn shown(value: Option<&Value>) -> Option<String> {
-    let line = text(value)?.replace(['\n', '\r', '\t'], " ");
-    Some(visible(&line).into_owned())
+    text(value).map(|text| visible(&text).into_owned())
+}
+
+/// The same of a remark, which may have several lines: they become one.
+fn remark(value: Option<&Value>) -> Option<String> {
+    text(value).map(|text| visible(&text.replace(['\n', '\r', '\t'], " ")).into_owned())
 }
 
 /// A value as a problem quotes it: texts without quotes, long ones cut by the problem itself.

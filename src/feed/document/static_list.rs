@@ -36,7 +36,7 @@ pub(super) fn read(root: &Map<String, Value>, reading: &Reading<'_>) -> Result<D
             directions: &[Direction::Outbound],
             ports: reading.static_list.ports.clone(),
             required: None,
-            notes: super::shown(product.get("LatestChangeLog")).map(Arc::from),
+            notes: super::remark(product.get("LatestChangeLog")).map(Arc::from),
         };
         let (certificates, others): (Vec<Value>, Vec<Value>) =
             listed.iter().cloned().partition(|item| certificates::are_checked_at(item, reading));
