@@ -8,8 +8,8 @@ mod contention;
 mod decisions;
 mod ending;
 mod failure;
-mod memory;
 mod queue;
+mod recall;
 mod reconcile;
 mod running;
 mod state;
@@ -29,6 +29,7 @@ use crate::cluster::resources::ResourceStore;
 use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
 use crate::guard::{Guard, GuardSettings};
+use crate::memory::Pressure;
 use crate::names::Names;
 use crate::net::Direction;
 use crate::render::Limits;
@@ -64,6 +65,8 @@ pub struct Settings {
     pub guard: GuardSettings,
     /// How many reconciles run at a time.
     pub concurrency: usize,
+    /// Whether the process is close to its memory limit.
+    pub pressure: Pressure,
 }
 
 /// The operator's own pod.

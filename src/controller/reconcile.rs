@@ -4,8 +4,8 @@ use super::activation;
 use super::apply::Rendered;
 use super::ending::{Progress, feed_findings, report};
 use super::failure::Mender;
-use super::memory;
 use super::queue::Again;
+use super::recall;
 use super::state::{Shrunk, State, ToldLater};
 use super::subject::Subject;
 use super::surroundings;
@@ -14,6 +14,7 @@ use crate::cluster::key::{Kind, ObjectKey};
 use crate::crd::{CitrixAllowlist, Mode, Problem, ProblemKind};
 use crate::feed::{Allowlist, FeedRequest};
 use crate::guard::Origin;
+use crate::memory;
 use crate::plan::keep::Selected;
 use crate::plan::{self, Inherited};
 use crate::reason::Reason;
@@ -108,7 +109,10 @@ fn is_provisional(subject: &Subject<'_>, state: &State, progress: &Progress) -> 
 /// How a reconcile that did not fail is counted.
 fn outcome(progress: &Progress) -> &'static str {
     match progress.findings.outcome {
-        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } | Outcome::NothingUsable(_) => "waiting",
+        Outcome::WaitingForFeed
+        | Outcome::WaitingForNames { .. }
+        | Outcome::WaitingForMemory(_)
+        | Outcome::NothingUsable(_) => "waiting",
         Outcome::Suspended
         | Outcome::Audit(_)
         | Outcome::Protected(_)
@@ -139,6 +143,12 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         Err(error) => return ended.refused(error),
     }
     let observed = context.owned.of(subject.who(), &subject.identity.uid);
+    let is_known = state.believed.is_some() || observed.keys().any(|key| key.kind == Kind::Policy);
+    if let Some(wait) = activation::memory(is_known, &context.settings.pressure) {
+        ended.again = Some(memory::LOOK_AGAIN);
+        ended.findings.problems.push(Problem::new(ProblemKind::Limit, "memory of the operator", None, &wait));
+        return ended.with(Outcome::WaitingForMemory(wait));
+    }
     let (guard, facts) = context.surroundings();
 
     let station = debug_span!("feed").entered();
@@ -167,8 +177,8 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     let selection = context.decisions.selection(spec, &allowlist, &guard);
     drop(station);
 
-    memory::remember(subject, context, state, &selection, &facts);
-    if let Err(error) = memory::recall(subject, context, state, &selection, &facts).await {
+    recall::remember(subject, context, state, &selection, &facts);
+    if let Err(error) = recall::recall(subject, context, state, &selection, &facts).await {
         return ended.refused(error);
     }
     let station = debug_span!("names").entered();

@@ -229,13 +229,11 @@ impl Seen {
 
     fn lose(&mut self, name: &str, truth: &Truth) {
         self.policies.remove(name);
-        let lacking = self.lacking(truth);
-        match (lacking.first(), truth.may_be_absent) {
-            (Some(_), true) => self.incomplete = true,
-            (Some(opening), false) => {
-                self.violations.push(format!("{name} was deleted, and nothing else holds {opening:?}"))
-            }
-            (None, _) => {}
+        self.history.push(format!("{name} is gone, as it may: {}", truth.may_be_absent));
+        if truth.may_be_absent {
+            self.removed = true;
+        } else if let Some(opening) = self.lacking(truth).first() {
+            self.violations.push(format!("{name} was deleted, and nothing else holds {opening:?}"));
         }
     }
 
