@@ -86,6 +86,10 @@ pub const fn reason(reason: Reason) -> Text {
             "The first policy would isolate pods, and waits until DNS has answered for every name.",
             "Wait; where it lasts, see whether the operator reaches the DNS servers that pods ask.",
         ),
+        Reason::WaitingForMemory => text(
+            "The operator is close to its memory limit, and takes up no new resource until it is not; what is applied is kept current.",
+            "Raise the memory limit of the operator's container, or delete what fills it: many names, many addresses, long retention.",
+        ),
         Reason::Fetched => {
             text("The newest fetch brought a usable list, or confirmed the one that is held.", "Nothing.")
         }

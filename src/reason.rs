@@ -15,6 +15,8 @@ pub enum Reason {
     WaitingForFeed,
     /// The first policy waits for the first answers of DNS.
     WaitingForNames,
+    /// The operator is close to its memory limit: the first policy of a new resource waits until it is not.
+    WaitingForMemory,
     /// The newest fetch brought a usable list, or confirmed the one held.
     Fetched,
     /// The API could not be reached, or failed; the last good list stays.
@@ -57,12 +59,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Applied,
         Self::Audit,
         Self::Suspended,
         Self::WaitingForFeed,
         Self::WaitingForNames,
+        Self::WaitingForMemory,
         Self::Fetched,
         Self::FeedUnavailable,
         Self::FeedRejected,
@@ -114,6 +117,7 @@ impl Reason {
             Self::Suspended => "Suspended",
             Self::WaitingForFeed => "WaitingForFeed",
             Self::WaitingForNames => "WaitingForNames",
+            Self::WaitingForMemory => "WaitingForMemory",
             Self::Fetched => "Fetched",
             Self::FeedUnavailable => "FeedUnavailable",
             Self::FeedRejected => "FeedRejected",

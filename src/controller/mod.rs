@@ -27,6 +27,7 @@ use crate::cluster::resources::ResourceStore;
 use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
 use crate::guard::{Guard, GuardSettings};
+use crate::memory::Pressure;
 use crate::names::Names;
 use crate::net::Direction;
 use crate::render::Limits;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub guard: GuardSettings,
     /// How many reconciles run at a time.
     pub concurrency: usize,
+    /// Whether the process is close to its memory limit.
+    pub pressure: Pressure,
 }
 
 /// The operator's own pod.

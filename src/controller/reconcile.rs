@@ -15,6 +15,7 @@ use crate::crd::{CitrixAllowlist, Mode, Problem, ProblemKind};
 use crate::facts::ClusterFacts;
 use crate::feed::{Allowlist, FeedRequest};
 use crate::guard::Origin;
+use crate::memory;
 use crate::names::{AnsweredTime, Memory};
 use crate::net::cidr::{canonical_set, covers};
 use crate::plan::keep::Selected;
@@ -113,7 +114,10 @@ fn is_provisional(subject: &Subject<'_>, state: &State, progress: &Progress) -> 
 /// How a reconcile that did not fail is counted.
 fn outcome(progress: &Progress) -> &'static str {
     match progress.findings.outcome {
-        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } | Outcome::NothingUsable(_) => "waiting",
+        Outcome::WaitingForFeed
+        | Outcome::WaitingForNames { .. }
+        | Outcome::WaitingForMemory(_)
+        | Outcome::NothingUsable(_) => "waiting",
         Outcome::Suspended
         | Outcome::Audit(_)
         | Outcome::Protected(_)
@@ -144,6 +148,12 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         Err(error) => return ended.refused(error),
     }
     let observed = context.owned.of(subject.who(), &subject.identity.uid);
+    let is_known = state.believed.is_some() || observed.keys().any(|key| key.kind == Kind::Policy);
+    if let Some(wait) = activation::memory(is_known, &context.settings.pressure) {
+        ended.again = Some(memory::LOOK_AGAIN);
+        ended.findings.problems.push(Problem::new(ProblemKind::Limit, "memory of the operator", None, &wait));
+        return ended.with(Outcome::WaitingForMemory(wait));
+    }
     let (guard, facts) = context.surroundings();
 
     let station = debug_span!("feed").entered();

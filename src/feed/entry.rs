@@ -100,7 +100,7 @@ pub(super) struct Entry {
     /// About when the first fetch is, for an entry that has had none.
     pub(super) estimate: Option<Timestamp>,
     pub(super) in_flight: bool,
-    /// When the request under way was begun.
+    /// When the request that is not answered yet was begun.
     pub(super) begun: Option<Timestamp>,
     /// How many requests in a row were begun by processes that ended before they completed.
     pub(super) interrupted: u32,

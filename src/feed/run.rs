@@ -12,6 +12,7 @@ use super::schedule::Outcome;
 use super::store::{SavedList, SavedState, compress};
 use super::table::{Feeds, Subscription, Table};
 use super::validators::Validators;
+use crate::memory::LARGE_LIST;
 use crate::reason::Reason;
 use failures::{answer_to, failed};
 use futures::StreamExt;
@@ -269,6 +270,13 @@ impl Feeds {
         validators: Validators,
         content_type: Option<&str>,
     ) -> Answer {
+        if let Some(pressure) = self.0.pressure.get()
+            && pressure.is_high()
+            && body.len() > LARGE_LIST
+        {
+            let detail = pressure.in_words(&format!("a list of {} bytes", body.len()));
+            return failed(Reason::FeedUnavailable, detail, Outcome::Failed);
+        }
         match self.0.read(key, None, body) {
             Ok(document) => {
                 let allowlist = document.received_at(self.0.clock.now());
