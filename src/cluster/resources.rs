@@ -1,11 +1,12 @@
-//! The `CitrixAllowlist`s as the cluster holds them, and which of them changed in what their users ask for.
+//! The `CitrixAllowlist`s as the cluster holds them, and which of them changed in what their users ask for, or in what is
+//! said of them by somebody other than the operator.
 //!
 //! A resource can be read from the moment it arrives, not from the end of a list on. So nobody who hears of a change
 //! looks for it in vain, and a list that still arrives hides nothing.
 
 use super::scope::Scope;
 use super::watch::{PAGE, Sourced, events};
-use crate::crd::{CitrixAllowlist, REFRESH_ANNOTATION};
+use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, REFRESH_ANNOTATION};
 use crate::subscriber::Subscriber;
 use futures::{Stream, StreamExt as _};
 use kube::core::DeserializeGuard;
@@ -18,8 +19,15 @@ use tokio::sync::watch;
 /// Every resource as it was last seen.
 #[derive(Debug)]
 pub struct ResourceStore {
-    known: RwLock<HashMap<Subscriber, Arc<CitrixAllowlist>>>,
+    known: RwLock<HashMap<Subscriber, Known>>,
     listed: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct Known {
+    resource: Arc<CitrixAllowlist>,
+    /// The status that this process is about to write, or wrote, last.
+    said: Option<Arc<CitrixAllowlistStatus>>,
 }
 
 impl Default for ResourceStore {
@@ -32,7 +40,8 @@ impl ResourceStore {
     /// The resource of that namespace and name.
     #[must_use]
     pub fn get(&self, who: &Subscriber) -> Option<Arc<CitrixAllowlist>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).get(who).cloned()
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(who).map(|known| Arc::clone(&known.resource))
     }
 
     /// Which resources there are, in no order.
@@ -52,10 +61,26 @@ impl ResourceStore {
         let who = subscriber_of(&resource);
         let resource = Arc::new(resource);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let before = known.insert(who.clone(), Arc::clone(&resource));
-        drop(known);
-        let changed = before.is_none_or(|before| Asked::of(&before) != Asked::of(&resource));
+        let changed = match known.get_mut(&who) {
+            Some(known) => {
+                let before = std::mem::replace(&mut known.resource, Arc::clone(&resource));
+                let forged = before.status != resource.status && known.is_forged();
+                forged || Asked::of(&before) != Asked::of(&resource)
+            }
+            None => {
+                known.insert(who.clone(), Known { resource, said: None });
+                true
+            }
+        };
         changed.then_some(ResourceChange::Changed(who)).into_iter().collect()
+    }
+
+    /// This status is about to be written: where another appears, it is somebody else's, and the resource is looked at again.
+    pub fn say(&self, who: &Subscriber, status: Arc<CitrixAllowlistStatus>) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get_mut(who) {
+            known.said = Some(status);
+        }
     }
 
     /// Every namespace has been listed once.
@@ -69,10 +94,18 @@ impl ResourceStore {
     }
 }
 
+impl Known {
+    /// Whether the status is another than this process wrote. Before its first, it is a former leader's.
+    fn is_forged(&self) -> bool {
+        let (said, shown) = (self.said.as_deref(), self.resource.status.as_ref());
+        said.is_some() && said != shown
+    }
+}
+
 /// What a change of a resource means to the tables and the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResourceChange {
-    /// It is new, or its spec or a request of its user changed.
+    /// It is new, or its spec, a request of its user or, by somebody else's hand, its status changed.
     Changed(Subscriber),
     /// It is gone.
     Gone(Subscriber),

@@ -153,13 +153,17 @@ pub(super) async fn report(
     };
     let findings = progress.findings.clone();
     let transaction = findings.feed.as_ref().and_then(|feed| feed.status.transaction_id.clone());
-    let next = status::status(previous.as_deref(), findings, context.clock.now());
+    // What this process said last, where it has said something: who forges a status does not become its source.
+    let base = state.written.as_ref().map(|written| Arc::clone(&written.status)).or_else(|| previous.clone());
+    let next = status::status(base.as_deref(), findings, context.clock.now());
     context.metrics.resource(subject.who(), &next);
     let mut notes = Vec::new();
     if previous.as_deref() != Some(&next) {
+        let next = Arc::new(next);
+        context.resources.say(subject.who(), Arc::clone(&next));
         let got = context.reporter.write(resource, version.as_deref(), &next).await?;
-        notes = status::notes(previous.as_deref(), &next, transaction.as_deref());
-        state.written = Some(Written { seen, got, status: Arc::new(next) });
+        notes = status::notes(base.as_deref(), &next, transaction.as_deref());
+        state.written = Some(Written { seen, got, status: next });
     }
     notes.extend(progress.told.take().map(|message| Note { warning: false, reason: Reason::Applied, message }));
     for note in notes {

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const POLICY: &str = "daas-us-egress";
 const MAP: &str = "daas-us-cidrs";
@@ -120,4 +120,29 @@ async fn a_war_over_an_object_is_reported_and_not_fought() {
         managers.contains(&"a-stubborn-tool".to_owned()) && managers.contains(&FIELD_MANAGER.to_owned()),
         "{managers:?}"
     );
+}
+
+/// A forged or wiped status stood for up to a day: until the list, an answer or the spec changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_or_wiped_status_is_written_again() {
+    let stage = Stage::set().await;
+    let _operator = stage.operator().await;
+    stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
+    stage.ready("daas-us").await;
+    let before = stage.status("daas-us").await;
+    let forged = json!({ "conditions": [{ "type": "Ready", "status": "False", "reason": "Forged", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z" }], "summary": null });
+    for status in [json!(null), forged, json!({ "observedGeneration": 7 })] {
+        let patch = Patch::Merge(json!({ "status": status }));
+        stage.resources().patch_status("daas-us", &PatchParams::default(), &patch).await.expect("patched");
+        let mut now = stage.status("daas-us").await;
+        for _ in 0..100 {
+            if now == before {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            now = stage.status("daas-us").await;
+        }
+        assert_eq!(now, before, "{status}");
+    }
 }

@@ -116,6 +116,26 @@ fn what_vanished_while_a_watch_was_down_is_gone_and_what_cannot_be_read_stays_as
     assert_eq!(store.all(), [Subscriber::new("web", "breaks")]);
 }
 
+#[test]
+fn a_status_that_is_not_ours_is_told_and_our_own_is_not() {
+    let store = ResourceStore::default();
+    let of = |policies: &str| {
+        let DeserializeGuard(resource) = object("web", "a", 1);
+        let status = CitrixAllowlistStatus { policies: vec![policies.to_owned()], ..CitrixAllowlistStatus::default() };
+        CitrixAllowlist { status: Some(status), ..resource.expect("a resource") }
+    };
+    assert_eq!(store.insert(of("a former leader's")), changed("a"));
+    assert_eq!(store.insert(of("of a former leader too")), vec![], "this process has said nothing yet");
+    let who = Subscriber::new("web", "a");
+    store.say(&who, Arc::new(of("ours").status.expect("a status")));
+    assert_eq!(store.insert(of("ours")), vec![]);
+    assert_eq!(store.insert(of("forged")), changed("a"));
+    let wiped = CitrixAllowlist { status: None, ..of("") };
+    assert_eq!(store.insert(wiped.clone()), changed("a"));
+    assert_eq!(store.insert(wiped), vec![], "it does not change");
+    assert_eq!(store.insert(of("ours")), vec![]);
+}
+
 proptest! {
     /// Over lists that break off and begin again, each resource's newest generation is told once it can be read, and
     /// the store ends as the cluster is.
