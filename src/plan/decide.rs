@@ -269,7 +269,7 @@ fn find<'a>(
             match guard.check_address(*address, Origin::Vendor) {
                 Ok(()) => allowed.push(*address),
                 // Where the cluster's ranges became known after the answer was believed.
-                Err(refusal) => plan.problems.push(refused(name, service, *address, &refusal.reason)),
+                Err(refusal) => plan.problems.push(refused(name, service, *address, &refusal.reason, guard)),
             }
         }
         allowed.sort_unstable();
@@ -286,6 +286,9 @@ fn find<'a>(
         }
         plan.names_resolved += usize::from(in_use);
         report(plan, name, service, known.map(Arc::as_ref), !allowed.is_empty(), in_use);
+        let refusals = known.iter().flat_map(|known| &known.refused);
+        let told = refusals.map(|refusal| refused(name, service, refusal.address, &refusal.reason, guard));
+        plan.problems.extend(told);
     }
     distinct.sort_unstable_by_key(|address| cidr::order(&IpNet::from(*address)));
     distinct.dedup();
@@ -335,13 +338,12 @@ fn report(
             format!("{} addresses are left out: the name has more than is held of one", known.evicted),
         );
     }
-    for refusal in &known.refused {
-        plan.problems.push(refused(name, service, refusal.address, &refusal.reason));
-    }
 }
 
-fn refused(name: &DomainName, service: &str, address: IpAddr, reason: &str) -> Problem {
-    let message = format!("the answer {address} is not opened: {reason}; --allow-private-cidr opens what is meant");
+fn refused(name: &DomainName, service: &str, address: IpAddr, reason: &str, guard: &Guard) -> Problem {
+    // A flag is named only where it would help.
+    let advice = if guard.could_be_opened(address) { "; --allow-private-cidr opens what is meant" } else { "" };
+    let message = format!("the answer {address} is not opened: {reason}{advice}");
     Problem::new(ProblemKind::Refused, name.as_str(), Some(service), message)
 }
 

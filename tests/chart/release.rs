@@ -121,7 +121,9 @@ fn movable(workflow: &str) -> Vec<String> {
     let named = uses(&serde_saphyr::from_str(workflow).unwrap());
     let is_pinned = |action: &str| {
         let (name, commit) = action.split_once('@').unwrap_or((action, ""));
-        name.split('/').count() >= 2 && commit.len() == 40 && commit.bytes().all(|byte| b"0123456789abcdef".contains(&byte))
+        name.split('/').count() >= 2
+            && commit.len() == 40
+            && commit.bytes().all(|byte| b"0123456789abcdef".contains(&byte))
     };
     let has_tag = |action: &str| {
         let tag = workflow.lines().find_map(|line| line.split_once(&format!("uses: {action} # v")));
