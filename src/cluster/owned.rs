@@ -51,7 +51,15 @@ pub struct Owner {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Memory {
     /// What a policy allows.
-    Rules(Vec<(Direction, PortSet, Vec<IpNet>)>),
+    Rules {
+        /// Its rules.
+        rules: Vec<(Direction, PortSet, Vec<IpNet>)>,
+        /// Networks of its direction's policies that only the user asked for, where managed fields show that to be the
+        /// operator's word.
+        users: Vec<IpNet>,
+        /// What the spec selected when that was written.
+        selection: Option<SelectionDigest>,
+    },
     /// Which addresses were whose, as a ConfigMap has it.
     Attribution {
         /// By name.

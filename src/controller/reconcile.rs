@@ -281,18 +281,28 @@ fn permitted(subject: &Subject<'_>, context: &Context) -> Result<(), Outcome> {
 
 /// Takes over, once, what the resource's objects remember from before this process led: addresses that a ConfigMap
 /// attributes to a name still wanted, and that a policy of ours allows, count as seen now, for this resource. What
-/// policies allow beyond that stays for one retention where nothing tells whose it was.
+/// policies allow beyond that stays for one retention where nothing tells whose it was, but for what the spec alone asked
+/// for before it was edited.
 fn remember(subject: &Subject<'_>, context: &Context, state: &mut State, selection: &Selection, facts: &ClusterFacts) {
     if std::mem::replace(&mut state.remembered, true) {
         return;
     }
     let Some(memories) = context.owned.take_memory(subject.who(), &subject.identity.uid) else { return };
+    let selected = Selected::by(&subject.resource.spec);
     let mut rules = Vec::new();
     let mut attributed: BTreeMap<_, Vec<std::net::IpAddr>> = BTreeMap::new();
     let mut given = BTreeSet::new();
     for memory in memories {
         match &*memory {
-            owned::Memory::Rules(of_policy) => rules.extend(of_policy.iter().cloned()),
+            owned::Memory::Rules { rules: of_policy, users, selection } => {
+                rules.extend(of_policy.iter().cloned());
+                // The spec was edited since: what only the user asked for is theirs to take out, whoever lost the
+                // ConfigMap that would tell which of it is still asked for.
+                let is_as_it_was = |direction| *selection == Some(selected.direction(direction));
+                if !of_policy.iter().all(|(direction, ..)| is_as_it_was(*direction)) {
+                    given.extend(users.iter().copied());
+                }
+            }
             owned::Memory::Attribution { names, networks } => {
                 attributed.extend(names.clone());
                 given.extend(networks.iter().copied());
