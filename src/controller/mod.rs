@@ -3,6 +3,7 @@
 mod activation;
 mod apply;
 mod backoff;
+mod conflicts;
 mod contention;
 mod decisions;
 mod ending;

@@ -7,6 +7,7 @@ use crate::crd::{ADDITIONAL_ANNOTATION, CitrixAllowlist, FIELD_MANAGER, SELECTIO
 use crate::net::Direction;
 use crate::plan::keep::SelectionDigest;
 use crate::render::{config_map, network_policy};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -132,6 +133,16 @@ pub fn fold_answer(metadata: &ObjectMeta, sent: &Desired) -> Observed {
     Observed { assumed: true, selection, ..fold(metadata, sent.digest_with(metadata), None) }
 }
 
+/// When something last wrote an object under the operator's own name: the API server moves an entry's time only where its
+/// manager writes, and not where another takes a field away.
+fn written_at(metadata: &ObjectMeta) -> Option<Timestamp> {
+    let entries = metadata.managed_fields.iter().flatten();
+    entries
+        .filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
+        .filter_map(|entry| Some(entry.time.as_ref()?.0))
+        .max()
+}
+
 fn fold(metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str>>) -> Observed {
     Observed {
         uid: metadata.uid.as_deref().unwrap_or_default().into(),
@@ -140,6 +151,7 @@ fn fold(metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str
         digest,
         memory: None,
         edited_by,
+        written_at: written_at(metadata),
         selection: None,
         assumed: false,
     }
