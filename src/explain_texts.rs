@@ -86,6 +86,10 @@ pub const fn reason(reason: Reason) -> Text {
             "The first policy would isolate pods, and waits until DNS has answered for every name.",
             "Wait; where it lasts, see whether the operator reaches the DNS servers that pods ask.",
         ),
+        Reason::WaitingForMemory => text(
+            "The operator is close to its memory limit, and takes up no new resource until it is not; what is applied is kept current.",
+            "Raise the memory limit of the operator's container, or delete what fills it: many names, many addresses, long retention.",
+        ),
         Reason::Fetched => {
             text("The newest fetch brought a usable list, or confirmed the one that is held.", "Nothing.")
         }
@@ -108,6 +112,10 @@ pub const fn reason(reason: Reason) -> Text {
         Reason::FeedShrank => text(
             "A list that lost more than half of the last one is held back until a second fetch confirms it.",
             "Nothing, or `refresh` to have it confirmed now.",
+        ),
+        Reason::FeedGrew => text(
+            "A list that holds over a hundred times as much as the last one, or whose networks in sum are more than one address in 256, is held back until a second fetch confirms it.",
+            "Compare what the message says with what Citrix publishes; `refresh` has it confirmed now.",
         ),
         Reason::FeedExpired => text(
             "The list in use is past the time that the vendor vouches for; it stays in use.",

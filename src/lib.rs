@@ -17,6 +17,7 @@ pub mod explain_texts;
 pub mod facts;
 pub mod feed;
 pub mod guard;
+pub mod memory;
 pub mod names;
 pub mod net;
 pub mod plan;

@@ -15,6 +15,8 @@ pub enum Reason {
     WaitingForFeed,
     /// The first policy waits for the first answers of DNS.
     WaitingForNames,
+    /// The operator is close to its memory limit: the first policy of a new resource waits until it is not.
+    WaitingForMemory,
     /// The newest fetch brought a usable list, or confirmed the one held.
     Fetched,
     /// The API could not be reached, or failed; the last good list stays.
@@ -27,6 +29,8 @@ pub enum Reason {
     RateLimited,
     /// A list that lost more than half of the last one is held back for one more fetch.
     FeedShrank,
+    /// A list that opens very much more than the last one is held back for one more fetch.
+    FeedGrew,
     /// The list in use is past its `validUntil`.
     FeedExpired,
     /// Every name has been answered.
@@ -55,18 +59,20 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Applied,
         Self::Audit,
         Self::Suspended,
         Self::WaitingForFeed,
         Self::WaitingForNames,
+        Self::WaitingForMemory,
         Self::Fetched,
         Self::FeedUnavailable,
         Self::FeedRejected,
         Self::FeedMalformed,
         Self::RateLimited,
         Self::FeedShrank,
+        Self::FeedGrew,
         Self::FeedExpired,
         Self::Resolved,
         Self::Unresolved,
@@ -96,6 +102,7 @@ impl Reason {
                 | Self::FeedRejected
                 | Self::FeedMalformed
                 | Self::FeedShrank
+                | Self::FeedGrew
                 | Self::FeedExpired
                 | Self::RateLimited
         )
@@ -110,12 +117,14 @@ impl Reason {
             Self::Suspended => "Suspended",
             Self::WaitingForFeed => "WaitingForFeed",
             Self::WaitingForNames => "WaitingForNames",
+            Self::WaitingForMemory => "WaitingForMemory",
             Self::Fetched => "Fetched",
             Self::FeedUnavailable => "FeedUnavailable",
             Self::FeedRejected => "FeedRejected",
             Self::FeedMalformed => "FeedMalformed",
             Self::RateLimited => "RateLimited",
             Self::FeedShrank => "FeedShrank",
+            Self::FeedGrew => "FeedGrew",
             Self::FeedExpired => "FeedExpired",
             Self::Resolved => "Resolved",
             Self::Unresolved => "Unresolved",

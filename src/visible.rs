@@ -16,22 +16,50 @@ pub fn visible_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |character| character != '\n' && is_active(character))
 }
 
-fn escaped(text: &str, is_active: impl Fn(char) -> bool) -> Cow<'_, str> {
-    if !text.chars().any(&is_active) {
+/// JSON as it may be shown: what acts stands there by an escape that JSON knows, so that it says the same as before. It is
+/// within texts only; the ends of lines between values stay.
+#[must_use]
+pub fn visible_json(json: &str) -> Cow<'_, str> {
+    let acts = |character: char| !character.is_ascii_whitespace() && is_active(character);
+    replaced(json, acts, |character, escaped| {
+        let mut units = [0; 2];
+        for unit in character.encode_utf16(&mut units) {
+            escaped.push_str(&format!("\\u{unit:04x}"));
+        }
+    })
+}
+
+/// YAML as it may be shown: the same, by escapes that YAML knows in double quotes. Elsewhere they stand as they are, and what
+/// acted is lost.
+#[must_use]
+pub fn visible_yaml(yaml: &str) -> Cow<'_, str> {
+    let acts = |character: char| !matches!(character, '\n' | '\t') && is_active(character);
+    replaced(yaml, acts, |character, escaped| match u32::from(character) {
+        code @ ..0x100 => escaped.push_str(&format!("\\x{code:02x}")),
+        code @ ..0x1_0000 => escaped.push_str(&format!("\\u{code:04x}")),
+        code => escaped.push_str(&format!("\\U{code:08x}")),
+    })
+}
+
+fn replaced(text: &str, acts: impl Fn(char) -> bool, replace: impl Fn(char, &mut String)) -> Cow<'_, str> {
+    if !text.chars().any(&acts) {
         return Cow::Borrowed(text);
     }
-    let mut escaped = String::with_capacity(text.len() + 16);
+    let mut replaced = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        match character {
-            _ if !is_active(character) => escaped.push(character),
-            '\n' => escaped.push_str("\\n"),
-            '\r' => escaped.push_str("\\r"),
-            '\t' => escaped.push_str("\\t"),
-            '\0'..='\x7f' => escaped.push_str(&format!("\\x{:02x}", u32::from(character))),
-            _ => escaped.extend(character.escape_unicode()),
-        }
+        if acts(character) { replace(character, &mut replaced) } else { replaced.push(character) }
     }
-    Cow::Owned(escaped)
+    Cow::Owned(replaced)
+}
+
+fn escaped(text: &str, is_active: impl Fn(char) -> bool) -> Cow<'_, str> {
+    replaced(text, is_active, |character, escaped| match character {
+        '\n' => escaped.push_str("\\n"),
+        '\r' => escaped.push_str("\\r"),
+        '\t' => escaped.push_str("\\t"),
+        '\0'..='\x7f' => escaped.push_str(&format!("\\x{:02x}", u32::from(character))),
+        _ => escaped.extend(character.escape_unicode()),
+    })
 }
 
 /// Whether a character does something other than stand there.
@@ -61,5 +89,46 @@ mod tests {
             "\\u{9b}31m\\u{85}\\u{202e}evil\\u{2066}\\u{200b}\\u{2028}"
         );
         assert_eq!(visible_lines("a\r\nb\u{1b}\n"), "a\\r\nb\\x1b\n");
+    }
+
+    /// Every character that the issue of attacks names, and what else acts or hides.
+    const ACTIVE: [char; 21] = [
+        '\0',
+        '\u{7}',
+        '\u{1b}',
+        '\u{7f}',
+        '\u{85}',
+        '\u{9b}',
+        '\u{9d}',
+        '\u{61c}',
+        '\u{200b}',
+        '\u{200e}',
+        '\u{200f}',
+        '\u{202a}',
+        '\u{202b}',
+        '\u{202d}',
+        '\u{202e}',
+        '\u{2028}',
+        '\u{2066}',
+        '\u{2069}',
+        '\u{feff}',
+        '\u{fff9}',
+        '\u{e0001}',
+    ];
+
+    #[test]
+    fn json_and_yaml_say_the_same_and_nothing_in_them_acts() {
+        let hostile: String = ACTIVE.iter().collect();
+        let value = serde_json::json!({ "a": format!("x{hostile}y"), "b": [hostile] });
+        let json = serde_json::to_string_pretty(&value).expect("JSON");
+        let shown = visible_json(&json);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).expect("JSON"), value);
+        let yaml = serde_saphyr::to_string(&value).expect("YAML");
+        let shown_yaml = visible_yaml(&yaml);
+        assert_eq!(serde_saphyr::from_str::<serde_json::Value>(&shown_yaml).expect("YAML"), value);
+        for text in [&*shown, &shown_yaml, &visible_lines(&json), &visible(&hostile)] {
+            assert!(!text.contains(ACTIVE), "{text:?}");
+        }
+        assert!(matches!(visible_json("{\n  \"a\": \"é\"\n}"), Cow::Borrowed(_)));
     }
 }

@@ -315,10 +315,14 @@ fn a_hostile_list_cannot_act_on_a_terminal() {
     let path = folder.path().join("cr.yaml");
     std::fs::write(&path, RESOURCE).expect("a file");
     let path = path.display().to_string();
-    let commands: [&[&str]; 3] = [
+    let commands: [&[&str]; 7] = [
         &["render", "-f", &path, "--summary"],
         &["explain", "-f", &path],
         &["explain", "-f", &path, "--to", "20.1.1.1:443"],
+        &["render", "-f", &path],
+        &["render", "-f", &path, "-o", "json"],
+        &["explain", "-f", &path, "-o", "yaml"],
+        &["explain", "-f", &path, "-o", "json"],
     ];
     for command in commands {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_citrix-allowlist"))
@@ -329,10 +333,31 @@ fn a_hostile_list_cannot_act_on_a_terminal() {
             .expect("the program runs");
         let text = printed(&output);
         assert!(output.status.success(), "{command:?}: {text}");
-        let acts = |character: char| character.is_control() && character != '\n';
         assert!(!text.chars().any(acts), "{command:?}: {text:?}");
-        assert!(text.contains("\\x1b[2J\\x1b[31mDaaS\\x1b[0m\\rHidden"), "{command:?}: {text}");
+        // Machines read the escape as a text, in which its backslash is escaped once more, or twice within a text of JSON.
+        let once = text.replace("\\\\", "\\").replace("\\\\", "\\");
+        assert!(once.contains("\\x1b[2J\\x1b[31mDaaS\\x1b[0m\\rHidden"), "{command:?}: {text}");
         assert!(!text.lines().any(|line| line.starts_with("b.example.net")), "{command:?}: {text}");
+    }
+}
+
+/// Whether a character does something on a terminal, or turns the direction of writing.
+fn acts(character: char) -> bool {
+    let turns =
+        matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || (character.is_control() && character != '\n')
+}
+
+/// Formerly a tenant's filter reached the administrator's terminal as it was, and could clear the screen or print a green "allowed".
+#[test]
+fn a_filter_that_would_act_on_a_terminal_is_refused_and_shown_escaped() {
+    for hostile in ["\\u001b[2J\\u001b[32mallowed", "\\u202edewolla", "a\\u009b31m"] {
+        let resource =
+            RESOURCE.replace("testcustomer}", &format!("testcustomer, services: {{include: [\"{hostile}\"]}}}}"));
+        let output = piped(&["render", "--summary", "-f", "-"], &resource);
+        let text = printed(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("services.include") && !text.chars().any(acts), "{text:?}");
     }
 }
 

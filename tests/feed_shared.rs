@@ -9,6 +9,7 @@ use citrix_allowlist::feed::{
     Cloud, CompletedFetch, FeedKey, FeedObserver, FeedRequest, FeedSettings, FeedView, Feeds, Fetch, Format, ListStore,
     MemoryStore, NoObserver, Validators,
 };
+use citrix_allowlist::memory::{Pressure, Usage};
 use citrix_allowlist::reason::Reason;
 use citrix_allowlist::subscriber::{Subscriber, Waker};
 use futures::future::BoxFuture;
@@ -377,6 +378,85 @@ async fn a_shrunk_list_is_believed_at_the_second_fetch() {
     let believed = process.view(&me);
     assert_eq!(believed.allowlist.expect("the new list").entries[0].names.len(), 3);
     assert_eq!((believed.confirmations, believed.problems.len(), client.count()), (2, 0, 3));
+}
+
+/// Formerly each start asked at once for the answer that had ended the process: six times in 195 s.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_ends_with_each_answer_does_not_ask_at_each_start() {
+    let client = Recorder::new(daily);
+    let (clock, store) = (Clock::simulated(epoch()), Arc::new(MemoryStore::default()));
+    let me = who("citrix", "me");
+    let began = || client.count();
+    // The process ends while the answer arrives, and is started again ten seconds later.
+    for _ in 0..90 {
+        let process = Process::start(FeedSettings::default(), clock, store.clone(), client.clone());
+        process.feeds.watch(&me, request("acme"));
+        process.feeds.refresh(&me, "now");
+        let before = began();
+        for _ in 0..200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if began() > before {
+                break;
+            }
+        }
+    }
+    assert!((5..=8).contains(&began()), "{} in a quarter of an hour: 15 s, 30 s, 1, 2, 4 minutes apart", began());
+    let [begun] = &store.saved().requests.begun[..] else { panic!("one fetch is begun") };
+    assert_eq!(usize::try_from(begun.times), Ok(began()));
+
+    let process = Process::start(FeedSettings::default(), clock, store.clone(), client.clone());
+    process.feeds.watch(&me, request("acme"));
+    pass(1).await;
+    let message = process.view(&me).message;
+    assert!(message.starts_with("the first list has not arrived yet; the fetch of 2026-06-01T"), "{message}");
+    pass(910).await;
+    assert_eq!(process.view(&me).reason, Reason::Fetched);
+    pass(1).await;
+    drop(process);
+    let sent = began();
+    let process = Process::start(FeedSettings::default(), clock, store.clone(), client.clone());
+    process.feeds.watch(&me, request("acme"));
+    pass(60).await;
+    assert_eq!(
+        (process.view(&me).reason, began()),
+        (Reason::Fetched, sent),
+        "the saved list says that its fetch completed"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_takes_back_the_note_that_a_fetch_was_begun() {
+    let client = Recorder::new(|_, _| unavailable());
+    let store = Arc::new(MemoryStore::default());
+    let process = Process::start(FeedSettings::default(), Clock::simulated(epoch()), store.clone(), client.clone());
+    process.feeds.watch(&who("citrix", "me"), request("acme"));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(store.saved().requests.begun.len(), 1);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(store.saved().requests.begun, []);
+}
+
+/// Formerly a list was read however little memory was left for it.
+#[tokio::test(start_paused = true)]
+async fn a_large_list_waits_while_memory_is_short_and_others_do_not() {
+    let client = Recorder::new(|request, _| {
+        names(if customer_of(request) == "large" { 8000 } else { 10 }, "2026-06-02T00:00:00Z")
+    });
+    let process = Process::simple(&client);
+    let pressure = Pressure::default();
+    pressure.note(Some(Usage { used: 90 << 20, limit: 100 << 20 }));
+    process.feeds.put_off_under(pressure.clone());
+    let (large, small) = (who("a", "large"), who("a", "small"));
+    process.feeds.watch(&large, request("large"));
+    process.feeds.watch(&small, request("small"));
+    pass(2).await;
+    assert_eq!(process.view(&small).reason, Reason::Fetched);
+    let waits = process.view(&large);
+    assert_eq!((waits.reason, waits.allowlist.is_none()), (Reason::FeedUnavailable, true));
+    assert!(waits.message.contains("waits: the operator is close to its memory limit of 100 MiB"), "{}", waits.message);
+    pressure.note(Some(Usage { used: 10 << 20, limit: 100 << 20 }));
+    pass(60).await;
+    assert_eq!(process.view(&large).reason, Reason::Fetched);
 }
 
 #[tokio::test(start_paused = true)]

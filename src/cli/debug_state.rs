@@ -4,8 +4,10 @@ use crate::crd::{CitrixAllowlistSpec, DirectionChoice, GeoChoice};
 use crate::feed::request::{direction_text, geo_text};
 use crate::feed::{Cloud, FeedSnapshot};
 use crate::names::{NameState, NamesSnapshot};
+use crate::visible::visible;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 /// The version of what is served: it changes where a reader of the old one would be misled.
@@ -125,6 +127,27 @@ impl DebugState {
             lists: lists.iter().map(list).collect(),
             names: names.names.iter().map(name).collect(),
         }
+    }
+
+    /// The same without anything that acts on a terminal: a version, an error or a pod that answers in the operator's place may
+    /// say what it likes.
+    #[must_use]
+    pub fn made_visible(mut self) -> Self {
+        let show = |text: &mut String| {
+            if let Cow::Owned(shown) = visible(text) {
+                *text = shown;
+            }
+        };
+        for list in &mut self.lists {
+            let optional = [&mut list.customer, &mut list.geo, &mut list.direction, &mut list.version];
+            optional.into_iter().chain([&mut list.valid_until, &mut list.next_fetch]).flatten().for_each(show);
+            [&mut list.key, &mut list.cloud, &mut list.reason].into_iter().for_each(show);
+        }
+        for name in &mut self.names {
+            [&mut name.name, &mut name.state].into_iter().chain(&mut name.error).for_each(show);
+            name.addresses.iter_mut().flat_map(|known| &mut known.refused).for_each(show);
+        }
+        self
     }
 
     /// The list that a resource follows.

@@ -2,7 +2,7 @@
 //! operator's own pod, since it concerns no one resource.
 
 use crate::cluster::report::StatusWriter;
-use crate::feed::{CompletedFetch, FeedObserver};
+use crate::feed::{CompletedFetch, FeedKey, FeedObserver};
 use crate::reason::Reason;
 use crate::status::Note;
 use crate::telemetry::Metrics;
@@ -50,6 +50,10 @@ impl FeedObserver for FeedReports {
 
     fn host_paused(&self, host: &str, pause: Duration) {
         FeedObserver::host_paused(&*self.metrics, host, pause);
+    }
+
+    fn fetch_interrupted(&self, feed: &FeedKey, message: &str) {
+        FeedObserver::fetch_interrupted(&*self.metrics, feed, message);
     }
 
     fn store_warning(&self, message: &str) {

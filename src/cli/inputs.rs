@@ -10,6 +10,10 @@ pub(super) type Input = (String, Box<dyn BufRead>);
 
 /// The most files that one folder may hold, those in folders within counted.
 const MOST_FILES: usize = 10_000;
+/// The most that one folder may hold of whatever kind, what lies in folders within counted.
+const MOST_ENTRIES: usize = 100_000;
+/// The most bytes that the files of one folder may have together: 10,000 resources have some 10 MB.
+const MOST_BYTES: u64 = 256 << 20;
 /// How deep folders may lie in each other.
 const MOST_LEVELS: usize = 32;
 
@@ -24,29 +28,59 @@ pub(super) fn listed(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             inputs.push(path.clone());
             continue;
         }
-        let mut found = Vec::new();
+        let mut found = Found::default();
         walk(path, 1, &mut found)?;
-        match found.len() {
-            0 => bail!("-f {}: the folder holds no .yaml, .yml or .json", path.display()),
-            1..=MOST_FILES => inputs.append(&mut found),
-            _ => bail!("-f {}: the folder holds more than the {MOST_FILES} files that are read", path.display()),
+        if let Some(beyond) = found.beyond() {
+            bail!("-f {}: the folder holds more than the {beyond} that are read", path.display());
         }
+        if found.files.is_empty() {
+            bail!("-f {}: the folder holds no .yaml, .yml or .json", path.display());
+        }
+        inputs.append(&mut found.files);
     }
     Ok(inputs)
 }
 
-fn walk(folder: &Path, level: usize, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+/// What a folder holds, as far as it was walked through.
+#[derive(Default)]
+struct Found {
+    files: Vec<PathBuf>,
+    entries: usize,
+    bytes: u64,
+}
+
+impl Found {
+    /// The bound that is passed, where one is.
+    fn beyond(&self) -> Option<String> {
+        if self.files.len() > MOST_FILES {
+            Some(format!("{MOST_FILES} files"))
+        } else if self.entries > MOST_ENTRIES {
+            Some(format!("{MOST_ENTRIES} entries"))
+        } else if self.bytes > MOST_BYTES {
+            Some(format!("{} MiB", MOST_BYTES >> 20))
+        } else {
+            None
+        }
+    }
+}
+
+fn walk(folder: &Path, level: usize, found: &mut Found) -> anyhow::Result<()> {
     let cannot = || format!("-f {}: the folder cannot be read", folder.display());
     if level > MOST_LEVELS {
         bail!("-f {}: folders lie in each other deeper than the {MOST_LEVELS} levels that are read", folder.display());
     }
-    let entries: Result<Vec<_>, _> = std::fs::read_dir(folder).with_context(cannot)?.collect();
+    let left = MOST_ENTRIES.saturating_sub(found.entries) + 1;
+    let entries: Result<Vec<_>, _> = std::fs::read_dir(folder).with_context(cannot)?.take(left).collect();
     let mut entries = entries.with_context(cannot)?;
+    found.entries += entries.len();
     entries.sort_unstable_by_key(DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
         let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        if is_hidden || found.len() > MOST_FILES {
+        if found.beyond().is_some() {
+            return Ok(());
+        }
+        if is_hidden {
             continue;
         }
         if entry.file_type().with_context(cannot)?.is_dir() {
@@ -61,7 +95,10 @@ fn walk(folder: &Path, level: usize, found: &mut Vec<PathBuf>) -> anyhow::Result
             Ok(metadata) if is_manifest && !metadata.is_file() => {
                 bail!("-f {}: it is no file, and cannot be read as one", path.display());
             }
-            _ if is_manifest => found.push(path),
+            metadata if is_manifest => {
+                found.bytes = found.bytes.saturating_add(metadata.map_or(0, |metadata| metadata.len()));
+                found.files.push(path);
+            }
             _ => {}
         }
     }
@@ -131,5 +168,35 @@ mod tests {
         std::fs::create_dir_all(folder.path().join(deep)).expect("folders");
         let error = listed(&[folder.path().to_owned()]).expect_err("too deep").to_string();
         assert!(error.ends_with("folders lie in each other deeper than the 32 levels that are read"), "{error}");
+
+        let folder = tempfile::tempdir().expect("a folder");
+        for number in 0..3 {
+            // Sparse: it has its length and takes no room.
+            let file = File::create(folder.path().join(format!("{number}.yaml"))).expect("a file");
+            file.set_len(100 << 20).expect("a length");
+        }
+        let error = listed(&[folder.path().to_owned()]).expect_err("too large").to_string();
+        assert!(error.ends_with("the folder holds more than the 256 MiB that are read"), "{error}");
+    }
+
+    /// Formerly a link to the folder itself listed each file 41 times, two such links ended in 400 MB, and a FIFO was waited
+    /// for without end.
+    #[cfg(unix)]
+    #[test]
+    fn links_in_circles_and_what_is_no_file_end_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("cr.yaml"), "").expect("a file");
+        for name in ["a", "b", "c.yaml"] {
+            std::os::unix::fs::symlink(".", folder.path().join(name)).expect("a link");
+        }
+        assert_eq!(listed(&[folder.path().to_owned()]).expect("inputs"), [folder.path().join("cr.yaml")]);
+        let fifo = folder.path().join("x.yaml");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo is there");
+        assert!(made.success());
+        let error = listed(&[folder.path().to_owned()]).expect_err("no file").to_string();
+        assert_eq!(error, format!("-f {}: it is no file, and cannot be read as one", fifo.display()));
+        std::fs::remove_file(&fifo).expect("it goes");
+        std::os::unix::fs::symlink("/dev/zero", &fifo).expect("a link");
+        assert!(listed(&[folder.path().to_owned()]).is_err(), "it never ends");
     }
 }

@@ -1,11 +1,13 @@
 //! Where output goes, and in which form.
 
 use super::text::{Style, line};
+use crate::visible::{visible, visible_json, visible_yaml};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_saphyr::DoubleQuoted;
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _, Write};
 
@@ -34,8 +36,8 @@ impl<W: Write> Printer<W> {
 
     pub fn value(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         match self.form {
-            Form::Yaml => write!(self.out, "---\n{}", yaml(value)?),
-            Form::Json => writeln!(self.out, "{}", serde_json::to_string_pretty(value)?),
+            Form::Yaml => write!(self.out, "---\n{}", visible_yaml(&yaml(value)?)),
+            Form::Json => writeln!(self.out, "{}", visible_json(&serde_json::to_string_pretty(value)?)),
         }
         .context(UNWRITTEN)
     }
@@ -48,9 +50,11 @@ impl<W: Write> Printer<W> {
         }
     }
 
-    /// A YAML document word for word. Lines at its end that are empty are part of a block scalar that keeps them.
+    /// A YAML document word for word; on a terminal what acts is escaped, which comments may hold. Lines at its end that are empty are part of a block scalar that keeps them.
     pub fn text(&mut self, text: &str) -> anyhow::Result<()> {
         let text = text.trim_start_matches('\n');
+        let shown = if io::stdout().is_terminal() { visible_yaml(text) } else { Cow::Borrowed(text) };
+        let text = &*shown;
         write!(self.out, "---\n{text}").context(UNWRITTEN)?;
         if text.ends_with('\n') { Ok(()) } else { writeln!(self.out).context(UNWRITTEN) }
     }
@@ -131,7 +135,7 @@ impl Progress {
 
     pub fn say(&mut self, text: &str) {
         if self.watched {
-            let _ = write!(io::stderr(), "\r\x1b[K{text}");
+            let _ = write!(io::stderr(), "\r\x1b[K{}", visible(text));
             self.shown = true;
         }
     }

@@ -21,6 +21,7 @@ use crate::controller::{self, Context, Inputs, OwnPod, Settings};
 use crate::facts::ClusterFacts;
 use crate::feed::{ClientSettings, Feeds, HttpClient};
 use crate::guard::Guard;
+use crate::memory::{Pressure, cgroup};
 use crate::names::servers::{nameservers, servers_to_ask};
 use crate::names::{HickoryLookup, Names, NamesSettings};
 use crate::server::{Content, Health, Server};
@@ -86,6 +87,10 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     let store = SavedLists::new(client.clone(), &namespace, leadership.clone());
     let (reports, warnings) = FeedReports::new(Arc::clone(&metrics));
     let feeds = feeds(&arguments.feed, clock, waker.clone(), store, reports)?;
+    // What is lost by a kill is everybody's: so load is shed before.
+    let pressure = Pressure::default();
+    pressure.note(cgroup::read());
+    feeds.put_off_under(pressure.clone());
     let names = names(&arguments, clock, waker.clone(), guard, &metrics)?;
 
     let owned = Arc::new(OwnedObjects::default());
@@ -115,6 +120,7 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         own_pod,
         guard: arguments.guard.settings(),
         concurrency: arguments.cluster.concurrency.into(),
+        pressure: pressure.clone(),
     };
     let resources = Arc::new(ResourceStore::default());
     let context = Context::new(
@@ -143,7 +149,7 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         health: health.clone(),
         metrics: Arc::new({
             let (metrics, feeds, names) = (Arc::clone(&metrics), feeds.clone(), names.clone());
-            let leadership = leadership.clone();
+            let (leadership, pressure) = (leadership.clone(), pressure.clone());
             move || {
                 let (mut lists, mut known) = (feeds.snapshot(), names.snapshot());
                 if !leadership.is_leading() {
@@ -153,6 +159,7 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
                 }
                 metrics.feeds_are(&lists, clock.now());
                 metrics.names_are(&known);
+                metrics.memory_is(&pressure);
                 metrics.render()
             }
         }),
@@ -167,6 +174,7 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     };
     let server = tokio::spawn(server.run(content, serving.clone()));
     helpers.spawn(ask_servers(names.clone(), facts.receiver(), resolv_conf, arguments.names.dns_server.clone()));
+    helpers.spawn(cgroup::watch(pressure));
     helpers.spawn(warnings.publish(reporter, reference));
     helpers.spawn(tell_readiness(health.clone(), "resources", resources.listed()));
     helpers.spawn(tell_readiness(health.clone(), "objects", owned.listed()));

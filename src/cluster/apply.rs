@@ -1,6 +1,7 @@
 //! Carries out writes, each under the one field manager and each only while this process leads.
 
 mod heritage;
+mod reading;
 
 use super::changes::{Change, Precondition};
 use super::client::{CallError, deadline};
@@ -314,7 +315,7 @@ trait Owned:
     /// An object with this metadata that says this.
     fn sent<'a>(metadata: &'a ObjectMeta, body: &'a Body) -> Sent<'a>;
 
-    /// Folds an object that another resource left, with what it remembers.
+    /// Folds an object with what it remembers.
     fn fold_inherited(object: &Self) -> Observed;
 }
 

@@ -64,8 +64,8 @@ impl From<&Observed> for Precondition {
 /// The writes of one reconcile in their order, and the foreign edits they undo.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
-    /// Policies first, then ConfigMaps; among each, creations, then updates, then deletions: a CIDR that moves between
-    /// objects is in its new one before it leaves its old one, because objects split and join whole.
+    /// Policies first, then ConfigMaps; among each, creations, then updates, then deletions. Where several policies are
+    /// updated, [`super::moves`] puts them in order.
     pub writes: Vec<Change>,
     /// Objects of ours that a foreign field manager changed, with its name.
     pub foreign_edits: Vec<(ObjectKey, Arc<str>)>,
@@ -75,26 +75,26 @@ pub struct Changes {
 
 /// Decides the writes that turn `observed` into `desired`: none where they are equal.
 #[must_use]
-pub fn decide(desired: Vec<(ObjectKey, Desired)>, observed: &BTreeMap<ObjectKey, Observed>) -> Changes {
+pub fn decide(desired: &[(ObjectKey, Desired)], observed: &BTreeMap<ObjectKey, Observed>) -> Changes {
     let mut changes = Changes::default();
-    let wanted: BTreeMap<ObjectKey, Desired> = desired.into_iter().collect();
+    let wanted: BTreeMap<&ObjectKey, &Desired> = desired.iter().map(|(key, object)| (key, object)).collect();
     for key in observed.keys().filter(|key| !wanted.contains_key(*key)) {
         changes.writes.push(Change::Delete(key.clone(), Precondition::from(&observed[key])));
     }
     for (key, object) in wanted {
         let digest = object.digest();
-        let held = observed.get(&key);
+        let held = observed.get(key);
         if held.is_some_and(|held| held.digest == digest) {
             continue;
         }
         changes.digests.extend(digest.map(|digest| (key.clone(), digest)));
         match held {
-            None => changes.writes.push(Change::Create(key, object)),
+            None => changes.writes.push(Change::Create(key.clone(), object.clone())),
             Some(held) => {
                 if let Some(manager) = &held.edited_by {
                     changes.foreign_edits.push((key.clone(), Arc::clone(manager)));
                 }
-                changes.writes.push(Change::Update(key, object, Precondition::from(held)));
+                changes.writes.push(Change::Update(key.clone(), object.clone(), Precondition::from(held)));
             }
         }
     }

@@ -149,6 +149,7 @@ const fn action(reason: Reason) -> &'static str {
         | Reason::FeedRejected
         | Reason::FeedMalformed
         | Reason::FeedShrank
+        | Reason::FeedGrew
         | Reason::FeedExpired
         | Reason::RateLimited
         | Reason::SavedListIgnored

@@ -8,6 +8,7 @@ pub mod events;
 pub mod facts;
 pub mod key;
 pub mod lease;
+pub mod moves;
 pub mod owned;
 pub mod pod;
 pub mod pods;

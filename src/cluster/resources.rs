@@ -155,8 +155,7 @@ fn changes(
 fn take_in(store: &ResourceStore, DeserializeGuard(read): DeserializeGuard<CitrixAllowlist>) -> Vec<ResourceChange> {
     match read {
         Ok(mut resource) => {
-            // The managers' history of a resource is never read, and weighs as much as its spec.
-            resource.metadata.managed_fields = None;
+            strip(&mut resource);
             store.insert(resource)
         }
         Err(invalid) => {
@@ -166,6 +165,15 @@ fn take_in(store: &ResourceStore, DeserializeGuard(read): DeserializeGuard<Citri
             tracing::error!(namespace, name, error = invalid.error, "a CitrixAllowlist cannot be read: left as it is");
             Vec::new()
         }
+    }
+}
+
+/// Takes away what is never read: the managers' history, which weighs as much as the spec, and all annotations but one. A
+/// tenant may write 256 KiB of them on each resource, and `kubectl apply` keeps a copy of the whole resource there.
+fn strip(resource: &mut CitrixAllowlist) {
+    resource.metadata.managed_fields = None;
+    if let Some(annotations) = &mut resource.metadata.annotations {
+        annotations.retain(|name, _| name == REFRESH_ANNOTATION);
     }
 }
 

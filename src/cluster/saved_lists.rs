@@ -103,7 +103,10 @@ impl ListStore for SavedLists {
             }
             for config_map in self.list(REQUESTS).await? {
                 match read_requests(&config_map) {
-                    Ok(requests) => saved.requests.hosts.extend(requests.hosts),
+                    Ok(requests) => {
+                        saved.requests.hosts.extend(requests.hosts);
+                        saved.requests.begun.extend(requests.begun);
+                    }
                     Err(error) => saved.warnings.push(ignored(&config_map, &error)),
                 }
             }
@@ -249,6 +252,7 @@ mod tests {
     use crate::crd::{DirectionChoice, GeoChoice};
     use crate::feed::Cloud;
     use crate::feed::document::Form;
+    use crate::feed::store::SavedBegun;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldsV1;
 
     fn list() -> SavedList {
@@ -352,6 +356,8 @@ mod tests {
             not_before: Some("2026-06-01T00:01:00Z".parse().expect("a time")),
         };
         requests.hosts.insert("https://api.example".into(), host);
+        requests.begun.push(SavedBegun::new(&list().key, "2026-06-01T00:00:01Z".parse().expect("a time"), 3));
+        assert_eq!(requests.begun[0].key(), Some(list().key));
         let object = requests_object(&requests).expect("an object");
         assert_eq!(read_requests(&object), Ok(requests));
     }

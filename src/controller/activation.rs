@@ -4,6 +4,7 @@
 //! had a definitive answer; for names that fail in passing it waits so long and no longer; and where no name has been
 //! answered at all, it waits on.
 
+use crate::memory::Pressure;
 use crate::names::Addresses;
 use crate::net::Direction;
 use crate::plan::{Absence, Plan};
@@ -29,6 +30,13 @@ pub fn first_policies(plan: &Plan, applied: PreviousLayout) -> Vec<Direction> {
     };
     let asked = |direction: &Direction| plan.direction(*direction).is_some() || plan.absence(*direction).is_some();
     Direction::ALL.into_iter().filter(asked).filter(is_first).collect()
+}
+
+/// Whether a resource that this process has not taken up yet, and that has no policy, has to wait for memory: in what words. What
+/// has a policy is always kept current, and a resource that was taken up goes on: its names are held already.
+#[must_use]
+pub fn memory(is_known: bool, pressure: &Pressure) -> Option<String> {
+    (!is_known && pressure.is_high()).then(|| pressure.in_words("the first policy"))
 }
 
 /// Whether first policies in these directions have to wait: for names without a definitive answer, so long and no

@@ -1,13 +1,15 @@
 //! The station that writes: from rendered objects to an outcome.
 
+use super::carry_out::write;
 use super::conflicts::{UNNAMED, altered, contested, who_undid};
 use super::contention::{Interference, Verdict};
 use super::state::{Left, State};
 use super::subject::Subject;
 use super::{Context, Error};
-use crate::cluster::apply::{Done, WriteError};
-use crate::cluster::changes::{self, Change, Changes, Precondition};
+use crate::cluster::apply::WriteError;
+use crate::cluster::changes::{self, Change, Changes};
 use crate::cluster::key::{Kind, ObjectKey};
+use crate::cluster::moves::Moving;
 use crate::cluster::owned::Observed;
 use crate::cluster::prepared::Desired;
 use crate::crd::{FIELD_MANAGER, Mode, Problem, ProblemKind, WouldApply};
@@ -19,7 +21,7 @@ use crate::plan::{Absence, Plan};
 use crate::render::PreviousLayout;
 use crate::status::{Kept, Outcome};
 use ipnet::IpNet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,17 +76,21 @@ pub(super) async fn apply(
         objects.retain(|(key, _)| key.kind != Kind::Policy);
     }
     let observed = context.owned.of(subject.who(), &subject.identity.uid);
-    let mut changes = changes::decide(objects, &observed);
+    let mut changes = changes::decide(&objects, &observed);
     let kept = if audit { Vec::new() } else { keep_last(plan, subject, selected, &observed, state, &mut changes) };
+    let before = std::mem::take(&mut state.kept);
+    state.kept =
+        kept.iter().map(|kept| (kept.direction, before.get(&kept.direction).copied().unwrap_or_default())).collect();
     find_undone(state, &observed, &mut changes);
-    let left = leave_contested(context, state, &mut changes);
+    let (left, put_off) = leave_contested(context, state, &mut changes);
     let activates = !audit && !observed.keys().any(|key| key.kind == Kind::Policy);
     let is_policy = |change: &Change| change.key().kind == Kind::Policy;
     let later = left.is_none() && changes.writes.iter().any(is_policy) && context.turns.are_wanted_for_policies();
     if later {
         changes.writes.retain(is_policy);
     }
-    let ineffective = match carry_out(subject, context, activates, &changes).await {
+    let moving = Moving { owner: &subject.who().name, desired: &objects, put_off: &put_off };
+    let ineffective = match write(subject, context, activates, &moving, &mut changes).await {
         Ok(ineffective) => ineffective,
         Err(error) => return failed(error),
     };
@@ -187,70 +193,25 @@ fn remember_written(state: &mut State, context: &Context, changes: &Changes) {
     }
 }
 
-/// Takes out the writes to objects that somebody keeps changing; returns when to look again.
-fn leave_contested(context: &Context, state: &mut State, changes: &mut Changes) -> Option<Instant> {
+/// Takes out the writes to objects that somebody keeps changing; returns when to look again, and which they are.
+fn leave_contested(
+    context: &Context,
+    state: &mut State,
+    changes: &mut Changes,
+) -> (Option<Instant>, BTreeSet<ObjectKey>) {
     let now = context.clock.instant();
-    let mut again = None;
+    let (mut again, mut put_off) = (None, BTreeSet::new());
     for (key, manager) in std::mem::take(&mut changes.foreign_edits) {
         let missing = changes.writes.iter().any(|change| matches!(change, Change::Create(of, _) if *of == key));
         let what = if missing { Interference::Deleted } else { Interference::Edited };
         if let Verdict::Leave(until) = state.contention.found(&key, &manager, what, now) {
             changes.writes.retain(|change| *change.key() != key);
             again = Some(again.map_or(until, |held: Instant| held.min(until)));
+            put_off.insert(key.clone());
         }
         changes.foreign_edits.push((key, manager));
     }
-    again
-}
-
-/// Carries the writes out in their order. Where a resource has several first policies, they are dry-run together before
-/// any is written, and taken back together where one is refused after all: both directions appear, or none. Returns the
-/// objects that differ still.
-async fn carry_out(
-    subject: &Subject<'_>,
-    context: &Context,
-    activates: bool,
-    changes: &Changes,
-) -> Result<Vec<ObjectKey>, WriteError> {
-    let first: Vec<_> = changes.writes.iter().filter_map(first_policy).collect();
-    if activates && first.len() > 1 {
-        let asked = first.into_iter().map(|(key, desired)| context.writer.dry_run(key, desired));
-        futures::future::try_join_all(asked).await?;
-    }
-    let (mut written, mut ineffective) = (Vec::new(), Vec::new());
-    for change in &changes.writes {
-        match context.writer.carry_out(&subject.identity, change).await {
-            Ok(Done::Created) if change.key().kind == Kind::Policy => written.push(change.key().clone()),
-            Ok(Done::Ineffective) => ineffective.push(change.key().clone()),
-            // One that was there already, unseen by the watch, isolated its pods before: it stays.
-            Ok(_) => {}
-            Err(error) => {
-                let of_policy = change.key().kind == Kind::Policy;
-                if activates && of_policy && !matches!(error, WriteError::NotLeading) {
-                    take_back(subject, context, &written).await;
-                }
-                return Err(error);
-            }
-        }
-    }
-    Ok(ineffective)
-}
-
-fn first_policy(change: &Change) -> Option<(&ObjectKey, &Desired)> {
-    match change {
-        Change::Create(key, desired) if key.kind == Kind::Policy => Some((key, desired)),
-        _ => None,
-    }
-}
-
-async fn take_back(subject: &Subject<'_>, context: &Context, written: &[ObjectKey]) {
-    for key in written {
-        let Some(observed) = context.owned.get(key) else { continue };
-        let change = Change::Delete(key.clone(), Precondition::from(&observed));
-        if let Err(error) = context.writer.carry_out(&subject.identity, &change).await {
-            tracing::warn!(object = %key.name, %error, "a first policy could not be taken back; it is completed on the next try");
-        }
-    }
+    (again, put_off)
 }
 
 /// How it ends where a write was not carried out.

@@ -3,12 +3,14 @@
 mod activation;
 mod apply;
 mod backoff;
+mod carry_out;
 mod conflicts;
 mod contention;
 mod decisions;
 mod ending;
 mod failure;
 mod queue;
+mod recall;
 mod reconcile;
 mod running;
 mod state;
@@ -28,6 +30,7 @@ use crate::cluster::resources::ResourceStore;
 use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
 use crate::guard::{Guard, GuardSettings};
+use crate::memory::Pressure;
 use crate::names::Names;
 use crate::net::Direction;
 use crate::render::Limits;
@@ -63,6 +66,8 @@ pub struct Settings {
     pub guard: GuardSettings,
     /// How many reconciles run at a time.
     pub concurrency: usize,
+    /// Whether the process is close to its memory limit.
+    pub pressure: Pressure,
 }
 
 /// The operator's own pod.

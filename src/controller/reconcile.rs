@@ -5,27 +5,23 @@ use super::apply::Rendered;
 use super::ending::{Progress, feed_findings, report};
 use super::failure::Mender;
 use super::queue::Again;
+use super::recall;
 use super::state::{Shrunk, State, ToldLater};
 use super::subject::Subject;
 use super::surroundings;
 use super::{Context, Error, OwnPod};
 use crate::cluster::key::{Kind, ObjectKey};
-use crate::cluster::owned;
 use crate::crd::{CitrixAllowlist, Mode, Problem, ProblemKind};
-use crate::facts::ClusterFacts;
 use crate::feed::{Allowlist, FeedRequest};
 use crate::guard::Origin;
-use crate::names::{AnsweredTime, Memory};
-use crate::net::cidr::{canonical_set, covers};
+use crate::memory;
 use crate::plan::keep::Selected;
-use crate::plan::{self, Inherited, Selection, Target};
+use crate::plan::{self, Inherited};
 use crate::reason::Reason;
 use crate::render;
 use crate::status::Outcome;
-use ipnet::IpNet;
 use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt as _};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{Instrument as _, debug_span};
@@ -113,7 +109,10 @@ fn is_provisional(subject: &Subject<'_>, state: &State, progress: &Progress) -> 
 /// How a reconcile that did not fail is counted.
 fn outcome(progress: &Progress) -> &'static str {
     match progress.findings.outcome {
-        Outcome::WaitingForFeed | Outcome::WaitingForNames { .. } | Outcome::NothingUsable(_) => "waiting",
+        Outcome::WaitingForFeed
+        | Outcome::WaitingForNames { .. }
+        | Outcome::WaitingForMemory(_)
+        | Outcome::NothingUsable(_) => "waiting",
         Outcome::Suspended
         | Outcome::Audit(_)
         | Outcome::Protected(_)
@@ -144,6 +143,12 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         Err(error) => return ended.refused(error),
     }
     let observed = context.owned.of(subject.who(), &subject.identity.uid);
+    let is_known = state.believed.is_some() || observed.keys().any(|key| key.kind == Kind::Policy);
+    if let Some(wait) = activation::memory(is_known, &context.settings.pressure) {
+        ended.again = Some(memory::LOOK_AGAIN);
+        ended.findings.problems.push(Problem::new(ProblemKind::Limit, "memory of the operator", None, &wait));
+        return ended.with(Outcome::WaitingForMemory(wait));
+    }
     let (guard, facts) = context.surroundings();
 
     let station = debug_span!("feed").entered();
@@ -172,8 +177,11 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     let selection = context.decisions.selection(spec, &allowlist, &guard);
     drop(station);
 
+    recall::remember(subject, context, state, &selection, &facts);
+    if let Err(error) = recall::recall(subject, context, state, &selection, &facts).await {
+        return ended.refused(error);
+    }
     let station = debug_span!("names").entered();
-    remember(subject, context, state, &selection, &facts);
     let retention = spec.address_retention.duration();
     let known = context.names.watch(subject.who(), &selection.names, retention);
 
@@ -276,63 +284,6 @@ fn permitted(subject: &Subject<'_>, context: &Context) -> Result<(), Outcome> {
             Err(Outcome::Unavailable("the operator's own labels are not known yet".to_owned()))
         }
         _ => Ok(()),
-    }
-}
-
-/// Takes over, once, what the resource's objects remember from before this process led: addresses that a ConfigMap
-/// attributes to a name still wanted, and that a policy of ours allows, count as seen now, for this resource. What
-/// policies allow beyond that stays for one retention where nothing tells whose it was, but for what the spec alone asked
-/// for before it was edited.
-fn remember(subject: &Subject<'_>, context: &Context, state: &mut State, selection: &Selection, facts: &ClusterFacts) {
-    if std::mem::replace(&mut state.remembered, true) {
-        return;
-    }
-    let Some(memories) = context.owned.take_memory(subject.who(), &subject.identity.uid) else { return };
-    let selected = Selected::by(&subject.resource.spec);
-    let mut rules = Vec::new();
-    let mut attributed: BTreeMap<_, Vec<std::net::IpAddr>> = BTreeMap::new();
-    let mut given = BTreeSet::new();
-    for memory in memories {
-        match &*memory {
-            owned::Memory::Rules { rules: of_policy, users, selection } => {
-                rules.extend(of_policy.iter().cloned());
-                // The spec was edited since: what only the user asked for is theirs to take out, whoever lost the
-                // ConfigMap that would tell which of it is still asked for.
-                let is_as_it_was = |direction| *selection == Some(selected.direction(direction));
-                if !of_policy.iter().all(|(direction, ..)| is_as_it_was(*direction)) {
-                    given.extend(users.iter().copied());
-                }
-            }
-            owned::Memory::Attribution { names, networks } => {
-                attributed.extend(names.clone());
-                given.extend(networks.iter().copied());
-            }
-        }
-    }
-    let nat64 = facts.nat64_prefix.and_then(plan::Nat64::new);
-    let applied = canonical_set(rules.iter().flat_map(|(_, _, networks)| networks.iter().copied()));
-    let allowed = |address: &std::net::IpAddr| {
-        let translated = match (address, nat64) {
-            (std::net::IpAddr::V4(address), Some(nat64)) => Some(IpNet::V6(nat64.embed((*address).into()))),
-            _ => None,
-        };
-        let forms = [Some(IpNet::from(*address)), translated];
-        forms.iter().flatten().any(|form| covers(&applied, form))
-    };
-    state.memory = Memory::new(selection.names.iter().filter_map(|name| {
-        let known: Vec<_> = attributed.get(name)?.iter().copied().filter(allowed).collect();
-        (!known.is_empty()).then(|| (name.clone(), known))
-    }));
-    // What belonged to a name or an entry no longer wanted was published, or edited, away: it is not inherited.
-    let listed = selection.endpoints.iter().filter_map(|endpoint| match &endpoint.target {
-        Target::Network(network) => Some(*network),
-        Target::Name(_) => None,
-    });
-    let addresses = attributed.values().flatten().map(|address| IpNet::from(*address));
-    let explained = addresses.chain(given).chain(listed);
-    let inherited = Inherited::unexplained(&rules, explained, nat64);
-    if !inherited.is_empty() {
-        state.inherited = Some((inherited, AnsweredTime::default()));
     }
 }
 

@@ -128,6 +128,8 @@ where
                 () = work.restore() => {}
                 () = stop.cancelled() => break,
             }
+            // That the cluster is known may be heard of before what is known of it: nothing is decided on less.
+            work.learn(facts.borrow_and_update().clone());
             while requests.lock().await.try_recv().is_ok() {}
             term = Some(Term::begin(Arc::clone(&work), Arc::clone(&requests)));
             for who in work.resources() {

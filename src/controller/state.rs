@@ -46,6 +46,9 @@ pub struct State {
     /// What its spec selected when this process first found that a direction has nothing to allow, for policies that do
     /// not say what was selected when they were written: those of 0.1.0.
     pub first_selected: BTreeMap<Direction, SelectionDigest>,
+    /// The directions whose last policies were kept when it was last applied; and whether what they remember has been taken
+    /// over since the list had something for them again.
+    pub kept: BTreeMap<Direction, bool>,
     /// Foreign edits of its objects.
     pub contention: Contention,
     /// Set where policies were written and ConfigMaps and status wait for the policies of others.

@@ -194,11 +194,18 @@ pub enum CloudChoice {
 pub struct Services {
     /// Names of services to allow, `*` standing for any characters and `?` for one; every service where empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 128)))]
+    // No character that acts on a terminal or hides: a tenant would write on the screen of whoever asks why nothing matches.
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 128), regex(pattern = r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$"))
+    )]
     pub include: Vec<String>,
     /// Names of services to leave out, with the same wildcards; wins over `include`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 128)))]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 128), regex(pattern = r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$"))
+    )]
     pub exclude: Vec<String>,
     /// Whether only entries that the vendor marks as required are allowed.
     pub required_only: bool,

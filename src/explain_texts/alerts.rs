@@ -34,11 +34,13 @@ pub enum Alert {
     AnswersRefused,
     /// New addresses are opened late.
     RulesLate,
+    /// Load is shed.
+    MemoryShort,
 }
 
 impl Alert {
     /// Every alert, in the order of the rules.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoLeader,
         Self::PoliciesNotApplied,
         Self::NotReady,
@@ -53,6 +55,7 @@ impl Alert {
         Self::NamesUnresolved,
         Self::AnswersRefused,
         Self::RulesLate,
+        Self::MemoryShort,
     ];
 
     /// The alert's name in Prometheus.
@@ -73,6 +76,7 @@ impl Alert {
             Self::NamesUnresolved => "CitrixAllowlistNamesUnresolved",
             Self::AnswersRefused => "CitrixAllowlistAnswersRefused",
             Self::RulesLate => "CitrixAllowlistRulesLate",
+            Self::MemoryShort => "CitrixAllowlistMemoryShort",
         }
     }
 }
@@ -138,6 +142,10 @@ pub const fn alert(alert: Alert) -> Text {
         Alert::AnswersRefused => text(
             "DNS, the list or a spec named an address that is never opened on their word; it was not opened.",
             "Where it is meant, such as a private link, open the range with --allow-private-cidr; else find out who answers so.",
+        ),
+        Alert::MemoryShort => text(
+            "For five minutes, the operator has been close to its memory limit: first policies of new resources and large lists wait.",
+            "Raise the container's memory limit, or delete what fills it; what is applied is kept current meanwhile.",
         ),
         Alert::RulesLate => text(
             "One in ten new addresses was allowed more than 15 seconds after DNS first gave it.",

@@ -1,7 +1,10 @@
 //! What is known under one key, and how an answer changes it. Pure.
 
+mod restored;
+
 use super::allowlist::Allowlist;
 use super::document::Form;
+use super::growth;
 use super::older;
 use super::schedule::{Bounds, Completed, Outcome};
 use super::shrink::{self, Verdict};
@@ -13,6 +16,8 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+pub(super) use restored::Restored;
 
 /// A list together with the document that it was read from.
 #[derive(Clone, Debug)]
@@ -95,6 +100,10 @@ pub(super) struct Entry {
     /// About when the first fetch is, for an entry that has had none.
     pub(super) estimate: Option<Timestamp>,
     pub(super) in_flight: bool,
+    /// When the request that is not answered yet was begun.
+    pub(super) begun: Option<Timestamp>,
+    /// How many requests in a row were begun by processes that ended before they completed.
+    pub(super) interrupted: u32,
     /// Where the host says that the document is now, and how many times it has said so in a row.
     pub(super) moved: Option<(String, u32)>,
     /// Lists of single customers, where one document serves them all.
@@ -137,33 +146,12 @@ impl Entry {
             urgent: None,
             estimate,
             in_flight: false,
+            begun: None,
+            interrupted: 0,
             moved: None,
             rendered: BTreeMap::new(),
             unneeded_since: Some(now),
         }
-    }
-
-    /// Takes over a list that was saved.
-    pub(super) fn restore(&mut self, restored: Restored, arrival: &Arrival) {
-        let passed = Duration::try_from(arrival.at.duration_since(restored.fetched_at)).unwrap_or(Duration::ZERO);
-        let valid_until = restored.believed.allowlist.valid_until;
-        self.last = Some(Completed {
-            outcome: Outcome::Usable { valid_until, changed: false },
-            at: restored.fetched_at,
-            stale_answers: restored.stale_answers,
-            failures: 0,
-        });
-        (self.anchor, self.passed, self.fraction) = (arrival.instant, passed, arrival.fraction);
-        self.confirmations = restored.confirmations;
-        self.fetched_at = Some(restored.fetched_at);
-        self.transaction_id.clone_from(&arrival.transaction_id);
-        self.standing = usable_standing(&restored.believed.allowlist, restored.fetched_at);
-        self.believed = Some(restored.believed);
-        self.previous = restored.previous;
-        self.held_back = None;
-        self.older_since = restored.older_since;
-        self.from_elsewhere = restored.from_elsewhere;
-        self.rendered.clear();
     }
 
     /// Takes an answer in; says whether the list in use says something else now.
@@ -171,6 +159,7 @@ impl Entry {
         self.transaction_id.clone_from(&arrival.transaction_id);
         self.urgent = None;
         self.moved = None;
+        (self.begun, self.interrupted) = (None, 0);
         let (outcome, changed) = match answer {
             Answer::List(list) => self.take_list(list, arrival),
             Answer::NotModified => match self.believed.clone() {
@@ -189,7 +178,7 @@ impl Entry {
 
     fn take_list(&mut self, list: Held, arrival: &Arrival) -> (Outcome, bool) {
         let Some(believed) = self.believed.clone() else {
-            return (self.believe(list, 1, arrival), true);
+            return self.believe_or_hold_back(list, arrival);
         };
         if let Some(outcome) = self.keep_newer(&believed.allowlist, &list.allowlist, arrival) {
             return (outcome, false);
@@ -199,10 +188,7 @@ impl Entry {
         }
         let held_back = self.held_back.as_ref().map(|held| &*held.allowlist);
         match shrink::judge(&believed.allowlist, held_back, &list.allowlist) {
-            Verdict::Believe => {
-                let confirmations = if held_back.is_some_and(|held| held.digest() == list.digest) { 2 } else { 1 };
-                (self.believe(list, confirmations, arrival), true)
-            }
+            Verdict::Believe => self.believe_or_hold_back(list, arrival),
             Verdict::HoldBack { lost, of } => {
                 let message = format!(
                     "the newest list drops {lost} of {of} names, wildcards and networks: it is held back until the next \
@@ -219,6 +205,25 @@ impl Entry {
                 (self.fail(Reason::FeedMalformed, "the newest list holds nothing, where the last one was full"), false)
             }
         }
+    }
+
+    /// Believes a list that nothing else speaks against, unless it opens so much more that it waits for a second opinion.
+    fn believe_or_hold_back(&mut self, list: Held, arrival: &Arrival) -> (Outcome, bool) {
+        let in_use = self.believed.as_ref().map(|held| &*held.allowlist);
+        let held_back = self.held_back.as_ref().map(|held| &*held.allowlist);
+        let Some(growth) = growth::judge(in_use, held_back, &list.allowlist) else {
+            let is_confirmed = self.held_back.as_ref().is_some_and(|held| held.digest == list.digest);
+            return (self.believe(list, if is_confirmed { 2 } else { 1 }, arrival), true);
+        };
+        let meanwhile = match in_use {
+            None => "no policy is written from it before".to_owned(),
+            Some(_) => format!("the list of {} stays in use", moment(self.fetched_at)),
+        };
+        let message = format!("{growth}: it is held back until the next fetch says the same; {meanwhile}");
+        let problem = Problem::new(ProblemKind::Limit, "the list", None, &message);
+        self.standing = Standing { reason: Reason::FeedGrew, message, current: false, problems: vec![problem] };
+        self.held_back = Some(list);
+        (Outcome::HeldBack, false)
     }
 
     /// Keeps the list in use where the answer is an older one; `None` where its age does not stand in the way.
@@ -303,7 +308,9 @@ impl Entry {
                 if by_wall { now } else { self.anchor + wait.saturating_sub(self.passed) }
             }
         };
-        self.urgent.map_or(due, |urgent| due.min(urgent))
+        // What may have ended the process is not hurried.
+        let is_interrupted = self.last.is_some_and(|last| last.outcome == Outcome::Interrupted);
+        self.urgent.filter(|_| !is_interrupted).map_or(due, |urgent| due.min(urgent))
     }
 
     /// About when the next request is, without jitter.
@@ -336,18 +343,6 @@ impl Entry {
         }
         held.validators.clone()
     }
-}
-
-/// A saved list, read.
-#[derive(Clone, Debug)]
-pub(super) struct Restored {
-    pub(super) believed: Held,
-    pub(super) previous: Option<Held>,
-    pub(super) fetched_at: Timestamp,
-    pub(super) confirmations: u32,
-    pub(super) stale_answers: u32,
-    pub(super) older_since: Option<Timestamp>,
-    pub(super) from_elsewhere: bool,
 }
 
 fn usable_standing(list: &Allowlist, at: Timestamp) -> Standing {

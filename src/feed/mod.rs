@@ -1,12 +1,12 @@
 //! The vendor's list: fetched politely, read in every form, never lost.
 //!
 //! ```text
-//! watch ─▶ table ─▶ limiter ─▶ client ─▶ document ─▶ entry (older, shrink, schedule) ─▶ view
+//! watch ─▶ table ─▶ limiter ─▶ client ─▶ document ─▶ entry (older, shrink, growth, schedule) ─▶ view
 //!            ▲                                          │
 //!            └───────────── store ◀─────────────────────┘
 //! ```
 //!
-//! [`document`], [`schedule`], [`limiter`], [`shrink`], [`older`] and the entries are pure; [`client`] sends one request; the
+//! [`document`], [`schedule`], [`limiter`], [`shrink`], [`growth`], [`older`] and the entries are pure; [`client`] sends one request; the
 //! table and what drives it keep one entry per list, however many resources need it.
 
 mod allowlist;
@@ -14,6 +14,7 @@ pub mod client;
 mod directory;
 pub mod document;
 mod entry;
+pub mod growth;
 pub mod limiter;
 mod observer;
 pub mod older;

@@ -9,8 +9,8 @@ use std::time::Duration;
 pub struct CompletedFetch<'a> {
     /// The entry it was for.
     pub key: &'a FeedKey,
-    /// What came of it: `Fetched`, `FeedExpired`, `FeedShrank`, `FeedUnavailable`, `FeedRejected`, `FeedMalformed` or
-    /// `RateLimited`.
+    /// What came of it: `Fetched`, `FeedExpired`, `FeedShrank`, `FeedGrew`, `FeedUnavailable`, `FeedRejected`,
+    /// `FeedMalformed` or `RateLimited`.
     pub reason: Reason,
     /// What came of it, in words.
     pub message: &'a str,
@@ -32,6 +32,9 @@ pub trait FeedObserver: Send + Sync {
 
     /// The API asked for a pause of a whole host.
     fn host_paused(&self, _host: &str, _pause: Duration) {}
+
+    /// A process before this one began a fetch that never completed, in words.
+    fn fetch_interrupted(&self, _key: &FeedKey, _message: &str) {}
 
     /// What is saved in the cluster could not be read or written; the words say what was done instead.
     fn store_warning(&self, _message: &str) {}

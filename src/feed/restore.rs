@@ -103,6 +103,17 @@ impl Feeds {
             }
             table.wake(&list.key, &shared.waker);
         }
+        for begun in saved.requests.begun {
+            let Some(key) = begun.key() else { continue };
+            let host = origin(&shared.settings.url(&key));
+            let entry = table.entries.entry(key.clone()).or_insert_with(|| Entry::new(host, unbound, now, Some(wall)));
+            let arrival =
+                Arrival { at: wall, instant: now, transaction_id: None, fraction: fastrand::f64(), from_api: true };
+            if let Some(said) = entry.interrupt(begun.at, begun.times, &arrival) {
+                shared.observer.fetch_interrupted(&key, &said);
+                table.wake(&key, &shared.waker);
+            }
+        }
         drop(guard);
         for warning in warnings {
             shared.observer.store_warning(&warning);

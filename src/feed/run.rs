@@ -1,5 +1,7 @@
 //! Drives the table: sends what is due and may be sent, and takes the answers in.
 
+mod failures;
+
 use super::client::{FetchError, FetchRequest, Fetched};
 use super::document::Form;
 use super::entry::{Answer, Arrival, Held};
@@ -10,7 +12,9 @@ use super::schedule::Outcome;
 use super::store::{SavedList, SavedState, compress};
 use super::table::{Feeds, Subscription, Table};
 use super::validators::Validators;
+use crate::memory::LARGE_LIST;
 use crate::reason::Reason;
+use failures::{answer_to, failed};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -91,6 +95,7 @@ impl Feeds {
         let mut table = self.0.lock();
         for entry in table.entries.values_mut() {
             entry.in_flight = false;
+            entry.begun = None;
         }
         for host in table.hosts.values_mut() {
             host.limiter.abandon(now);
@@ -144,6 +149,7 @@ impl Feeds {
                 shared.observer.limiter_waited(&name, now.saturating_duration_since(candidate.due));
                 let Some(entry) = table.entries.get_mut(&key) else { continue };
                 entry.in_flight = true;
+                entry.begun = Some(wall);
                 for who in &entry.subscribers {
                     if let Some(subscription) = table.subscriptions.get_mut(who) {
                         subscription.refresh.sent.clone_from(&subscription.refresh.asked);
@@ -168,13 +174,19 @@ impl Feeds {
     /// One request, from the note that it is sent to the note of what it brought.
     async fn perform(&self, started: Started) {
         let shared = &*self.0;
-        // Noted before it is sent: a process that dies in between must not send more than the rate when it is back.
+        // Noted before it is sent: a process that dies in between must not send more than the rate when it is back, and where it
+        // dies of the answer, the next one must not ask for it at once.
         self.save_requests().await;
         let begun = shared.clock.instant();
         let result = shared.client.fetch(started.request.clone()).await;
         let took = shared.clock.instant().saturating_duration_since(begun);
-        if let Some(save) = self.finish(started, result, took) {
-            self.save(save).await;
+        let is_saved = match self.finish(started, result, took) {
+            Some(save) => self.save(save).await,
+            None => false,
+        };
+        // A list that is saved says by itself that its fetch has completed; else the note that it was begun is taken back.
+        if !is_saved {
+            self.save_requests().await;
         }
     }
 
@@ -258,6 +270,13 @@ impl Feeds {
         validators: Validators,
         content_type: Option<&str>,
     ) -> Answer {
+        if let Some(pressure) = self.0.pressure.get()
+            && pressure.is_high()
+            && body.len() > LARGE_LIST
+        {
+            let detail = pressure.in_words(&format!("a list of {} bytes", body.len()));
+            return failed(Reason::FeedUnavailable, detail, Outcome::Failed);
+        }
         match self.0.read(key, None, body) {
             Ok(document) => {
                 let allowlist = document.received_at(self.0.clock.now());
@@ -295,10 +314,13 @@ impl Feeds {
         Some(SavedList { key: key.clone(), state, document: believed.document.clone(), previous })
     }
 
-    async fn save(&self, list: SavedList) {
+    /// Says whether it is saved.
+    async fn save(&self, list: SavedList) -> bool {
         let key = list.key.clone();
         let saving = tokio::time::timeout(STORE_TIMEOUT, self.0.store.save(list)).await;
+        let is_saved = matches!(saving, Ok(Ok(())));
         self.warn(saving, &format!("the list of {key} is not saved: a restart fetches it again"));
+        is_saved
     }
 
     async fn save_requests(&self) {
@@ -382,28 +404,5 @@ async fn ends(leading: &mut watch::Receiver<bool>) {
     // Nobody left to change it: it stays as it is.
     if leading.wait_for(|leading| !leading).await.is_err() {
         std::future::pending::<()>().await;
-    }
-}
-
-fn failed(reason: Reason, detail: String, outcome: Outcome) -> Answer {
-    Answer::Failed { reason, detail, outcome }
-}
-
-fn answer_to(error: &FetchError) -> Answer {
-    let detail = error.to_string();
-    match error {
-        FetchError::Rejected { .. } => {
-            let advice = "check spec.customerId, spec.cloud and the operator's URLs; asked again when the spec changes, \
-                          or in an hour";
-            failed(Reason::FeedRejected, format!("{detail}: {advice}"), Outcome::Rejected)
-        }
-        FetchError::RateLimited { retry_after } => {
-            failed(Reason::RateLimited, detail, Outcome::Paused { retry_after: *retry_after })
-        }
-        FetchError::Unavailable { retry_after: Some(pause), .. } => {
-            failed(Reason::FeedUnavailable, detail, Outcome::Paused { retry_after: Some(*pause) })
-        }
-        FetchError::Unavailable { retry_after: None, .. } => failed(Reason::FeedUnavailable, detail, Outcome::Failed),
-        FetchError::Malformed { .. } => failed(Reason::FeedMalformed, detail, Outcome::Failed),
     }
 }

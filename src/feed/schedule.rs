@@ -9,6 +9,9 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(10);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15 * 60);
 /// The pause after a 429 that does not say how long: the vendor counts by the minute.
 const FIRST_RATE_PAUSE: Duration = Duration::from_secs(60);
+/// The pause after a fetch that was begun and never completed, and doubles with each further one: what ended the process may
+/// have been its answer. At most [`LONGEST_BACKOFF`]. Not drawn at random: what ends the process must not come soon again.
+const FIRST_INTERRUPTED_PAUSE: Duration = Duration::from_secs(15);
 /// The longest that a `Retry-After` is obeyed: a mistaken one must not end all fetching.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// The pause after a request that the API refuses, which only the user or the vendor can mend.
@@ -72,6 +75,8 @@ pub enum Outcome {
     },
     /// The API refuses the request: 400, 404.
     Rejected,
+    /// The process ended before the request completed.
+    Interrupted,
 }
 
 /// The last completed request, and how it continues what was before it.
@@ -99,7 +104,9 @@ impl Completed {
                 (if fresh { 0 } else { stale.saturating_add(1) }, 0)
             }
             Outcome::HeldBack => (0, 0),
-            Outcome::Failed | Outcome::Paused { .. } | Outcome::Rejected => (stale, failures.saturating_add(1)),
+            Outcome::Failed | Outcome::Paused { .. } | Outcome::Rejected | Outcome::Interrupted => {
+                (stale, failures.saturating_add(1))
+            }
         };
         Self { outcome, at, stale_answers, failures }
     }
@@ -124,6 +131,10 @@ impl Completed {
             }
             Outcome::Paused { retry_after } => Delay::later(self.pause(retry_after)),
             Outcome::Rejected => Delay::later(REJECTED_PAUSE),
+            Outcome::Interrupted => {
+                let pause = doubled(FIRST_INTERRUPTED_PAUSE, self.failures.saturating_sub(1));
+                Delay::later(pause.min(LONGEST_BACKOFF))
+            }
         }
     }
 

@@ -44,6 +44,44 @@ pub struct Saved {
 pub struct SavedRequests {
     /// By host, as `scheme://host:port`.
     pub hosts: BTreeMap<String, SavedHost>,
+    /// Fetches that were begun and have not completed: what ended the process may have been their answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub begun: Vec<SavedBegun>,
+}
+
+/// A fetch that was begun, noted before it is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SavedBegun {
+    /// The cloud it asks.
+    pub cloud: Cloud,
+    /// The form asked for: `json`, `zscaler` or `static`.
+    pub form: String,
+    /// The customer; none where one document serves every customer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+    /// The geo and direction asked for, where the form needs them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<(GeoChoice, DirectionChoice)>,
+    /// When it was begun.
+    pub at: Timestamp,
+    /// How many fetches of the list in a row, this one included, were begun and did not complete.
+    pub times: u32,
+}
+
+impl SavedBegun {
+    /// The note of a fetch.
+    #[must_use]
+    pub fn new(key: &FeedKey, at: Timestamp, times: u32) -> Self {
+        let (form, customer) = (key.form.as_str().to_owned(), key.customer.as_deref().map(str::to_owned));
+        Self { cloud: key.cloud, form, customer, scope: key.scope, at, times }
+    }
+
+    /// The key of the list; `None` where the form is none the program knows.
+    #[must_use]
+    pub fn key(&self) -> Option<FeedKey> {
+        key(self.cloud, &self.form, self.customer.as_deref(), self.scope)
+    }
 }
 
 /// What was sent to one host.
@@ -110,10 +148,18 @@ impl SavedState {
     /// The key of the list that this is about; `None` where the form is none the program knows.
     #[must_use]
     pub fn key(&self) -> Option<FeedKey> {
-        let form = [Form::Json, Form::Zscaler, Form::StaticList].into_iter().find(|form| form.as_str() == self.form)?;
-        let customer = self.customer.as_deref().map(Arc::from);
-        Some(FeedKey { cloud: self.cloud, form, customer, scope: self.scope })
+        key(self.cloud, &self.form, self.customer.as_deref(), self.scope)
     }
+}
+
+fn key(
+    cloud: Cloud,
+    form: &str,
+    customer: Option<&str>,
+    scope: Option<(GeoChoice, DirectionChoice)>,
+) -> Option<FeedKey> {
+    let form = [Form::Json, Form::Zscaler, Form::StaticList].into_iter().find(|known| known.as_str() == form)?;
+    Some(FeedKey { cloud, form, customer: customer.map(Arc::from), scope })
 }
 
 /// Compresses a document.

@@ -8,14 +8,15 @@ use super::observer::FeedObserver;
 use super::request::{Cloud, FeedKey, FeedRequest};
 use super::schedule::Bounds;
 use super::settings::{FeedSettings, TEMPLATE_CUSTOMER};
-use super::store::{ListStore, SavedHost, SavedRequests, decompress};
+use super::store::{ListStore, SavedBegun, SavedHost, SavedRequests, decompress};
 use super::view::{FeedSnapshot, FeedView};
 use crate::clock::Clock;
+use crate::memory::Pressure;
 use crate::reason::Reason;
 use crate::subscriber::{Subscriber, Waker};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     pub(super) observer: Arc<dyn FeedObserver>,
     pub(super) table: Mutex<Table>,
     pub(super) changed: Notify,
+    /// Whether memory is short, where somebody watches it.
+    pub(super) pressure: OnceLock<Pressure>,
     /// Held while requests are written to the store, so that an older state never overwrites a newer one.
     pub(super) saving: tokio::sync::Mutex<()>,
 }
@@ -93,8 +96,14 @@ impl Feeds {
             observer,
             table: Mutex::default(),
             changed: Notify::new(),
+            pressure: OnceLock::new(),
             saving: tokio::sync::Mutex::default(),
         }))
+    }
+
+    /// Puts large lists off while memory is short. Only the first call counts.
+    pub fn put_off_under(&self, pressure: Pressure) {
+        let _ = self.0.pressure.set(pressure);
     }
 
     /// Subscribes a resource, in place of what it asked for before, and says what is known now. Never blocks.
@@ -351,7 +360,14 @@ impl Table {
                 .filter(|until| *until > now)
                 .and_then(|until| wall.saturating_add(until.saturating_duration_since(now)).ok()),
         };
-        SavedRequests { hosts: self.hosts.iter().map(|(name, host)| (name.clone(), saved(host))).collect() }
+        let begun = self.entries.iter().filter_map(|(key, entry)| {
+            let at = entry.begun.filter(|_| entry.in_flight)?;
+            Some(SavedBegun::new(key, at, entry.interrupted.saturating_add(1)))
+        });
+        SavedRequests {
+            hosts: self.hosts.iter().map(|(name, host)| (name.clone(), saved(host))).collect(),
+            begun: begun.collect(),
+        }
     }
 }
 

@@ -75,6 +75,13 @@ pub fn canonical_set(networks: impl IntoIterator<Item = IpNet>) -> Vec<IpNet> {
     merged
 }
 
+/// How many addresses a network has; all of IPv6 counts as one less.
+#[must_use]
+pub fn addresses(network: &IpNet) -> u128 {
+    let bits = network.max_prefix_len() - network.prefix_len();
+    1u128.checked_shl(bits.into()).unwrap_or(u128::MAX)
+}
+
 /// Whether `network` lies within one of the networks of a canonical set.
 #[must_use]
 pub fn covers(canonical: &[IpNet], network: &IpNet) -> bool {

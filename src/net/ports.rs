@@ -181,6 +181,27 @@ impl PortSet {
         if ranges.is_empty() { None } else { Some(ranges.join(",")) }
     }
 
+    /// What this set allows and `other` does not; `None` where that is nothing.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Option<Self> {
+        let mut left: Vec<(Protocol, PortRange)> = self.ranges.clone();
+        for (protocol, taken) in other.iter() {
+            let mut rest = Vec::with_capacity(left.len() + 1);
+            for (held, range) in left {
+                if held != protocol || taken.last < range.first || range.last < taken.first {
+                    rest.push((held, range));
+                    continue;
+                }
+                let below =
+                    PortRange::new(range.first, taken.first.saturating_sub(1)).filter(|_| range.first < taken.first);
+                let above = taken.last.checked_add(1).and_then(|next| PortRange::new(next, range.last));
+                rest.extend([below, above].into_iter().flatten().map(|range| (held, range)));
+            }
+            left = rest;
+        }
+        Self::new(left)
+    }
+
     /// All that either set allows.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
@@ -280,6 +301,13 @@ mod tests {
                 }
             }
             prop_assert_eq!(ours.is_superset(&theirs), contained);
+            let beyond = ours.difference(&theirs);
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                for port in 1..90 {
+                    let alone = ours.contains(protocol, port) && !theirs.contains(protocol, port);
+                    prop_assert_eq!(beyond.as_ref().is_some_and(|beyond| beyond.contains(protocol, port)), alone);
+                }
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::numbered;
 use super::placement::{Part, PartRule};
-use crate::net::{Direction, PortRange, PortSet, Protocol, cidr};
+use crate::net::{Direction, PortRange, PortSet, Protocol, canonical_set, cidr};
 use crate::plan::{DnsPeer, DnsRule, RememberedRule};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
@@ -164,16 +164,36 @@ fn dns_rule(rule: &DnsRule) -> NetworkPolicyEgressRule {
 /// passed over: selectors, named ports, exceptions, rules for everybody. So are the rules for DNS.
 #[must_use]
 pub fn remembered(policies: &[NetworkPolicy]) -> Vec<RememberedRule> {
-    let mut rules = Vec::new();
-    for spec in policies.iter().filter_map(|policy| policy.spec.as_ref()) {
-        for rule in spec.egress.iter().flatten() {
-            rules.extend(read(Direction::Outbound, rule.ports.as_deref(), rule.to.as_deref()));
-        }
-        for rule in spec.ingress.iter().flatten() {
-            rules.extend(read(Direction::Inbound, rule.ports.as_deref(), rule.from.as_deref()));
+    policies.iter().filter_map(|policy| policy.spec.as_ref()).flat_map(rules).collect()
+}
+
+/// What one policy allows, as [`remembered`] reads it.
+#[must_use]
+pub fn rules(spec: &NetworkPolicySpec) -> Vec<RememberedRule> {
+    let egress = spec.egress.iter().flatten();
+    let ingress = spec.ingress.iter().flatten();
+    let egress = egress.filter_map(|rule| read(Direction::Outbound, rule.ports.as_deref(), rule.to.as_deref()));
+    let ingress = ingress.filter_map(|rule| read(Direction::Inbound, rule.ports.as_deref(), rule.from.as_deref()));
+    egress.chain(ingress).collect()
+}
+
+/// A policy that allows these rules too. Rules of a direction that it does not govern are passed over.
+#[must_use]
+pub fn widened(mut spec: NetworkPolicySpec, more: &[RememberedRule]) -> NetworkPolicySpec {
+    for (direction, allowed, networks) in more {
+        let rule = PartRule { ports: allowed.clone(), networks: canonical_set(networks.iter().copied()) };
+        match direction {
+            Direction::Outbound => {
+                let rule = NetworkPolicyEgressRule { ports: ports(&rule.ports), to: peers(&rule) };
+                spec.egress.iter_mut().for_each(|rules| rules.push(rule.clone()));
+            }
+            Direction::Inbound => {
+                let rule = NetworkPolicyIngressRule { from: peers(&rule), ports: ports(&rule.ports) };
+                spec.ingress.iter_mut().for_each(|rules| rules.push(rule.clone()));
+            }
         }
     }
-    rules
+    spec
 }
 
 fn read(

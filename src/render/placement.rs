@@ -30,8 +30,8 @@ const PEER_BYTES: usize = 68;
 const PORT_BYTES: usize = 50;
 /// Bytes of a rule around its ports and peers.
 const RULE_BYTES: usize = 32;
-/// From this bound on peers, neighbours of a /27 (or a /123) stay together, to be merged; one such holds at most 63
-/// distinct networks. Wider stretches would merge more, but fill objects so unevenly that more are needed.
+/// From this bound on peers, neighbours of a /27 (or a /123) stay together, to be merged; one such holds at most 16
+/// merged networks. Wider stretches would merge more, but fill objects so unevenly that more are needed.
 const NEIGHBOURS_FROM: usize = 128;
 
 /// Neighbouring networks with the same ports, which are placed together.
@@ -78,7 +78,7 @@ pub(super) fn place(rules: &[Rule], limits: &Limits, fixed: usize, previous: usi
     if size.within(if previous > 1 { bound.half() } else { bound }) {
         return vec![Part { index: 0, rules: whole }];
     }
-    let chunks = chunks(rules, bound.peers);
+    let chunks = chunks(&whole, bound.peers);
     let fits = |buckets: usize, bound: Size| {
         if buckets == 1 { size.within(bound) } else { largest(rules, &chunks, buckets, bound) }
     };
@@ -128,17 +128,15 @@ fn rule_bytes(ports: &PortSet) -> usize {
     RULE_BYTES + ports.len() * PORT_BYTES
 }
 
-/// The rules' networks in chunks, each merged for itself, rule by rule.
-fn chunks(rules: &[Rule], most_peers: usize) -> Vec<Chunk> {
+/// The rules' networks in chunks, rule by rule. They are merged already, so that the same addresses are placed alike
+/// however the list spells them; and a network that grows out of its stretch stays where its first address is.
+fn chunks(rules: &[PartRule], most_peers: usize) -> Vec<Chunk> {
     let (ipv4, ipv6) = if most_peers >= NEIGHBOURS_FROM { (27, 123) } else { (32, 128) };
     let mut chunks: Vec<Chunk> = Vec::new();
     for (number, rule) in rules.iter().enumerate() {
         let mut previous = None;
-        for network in rule.peers.iter() {
-            let length = match network {
-                IpNet::V4(_) => network.prefix_len().min(ipv4),
-                IpNet::V6(_) => network.prefix_len().min(ipv6),
-            };
+        for network in &rule.networks {
+            let length = if matches!(network, IpNet::V4(_)) { ipv4 } else { ipv6 };
             let around = IpNet::new(network.addr(), length).unwrap_or(*network).trunc();
             match chunks.last_mut() {
                 Some(chunk) if previous == Some((number, around)) => chunk.networks.push(*network),
@@ -146,9 +144,6 @@ fn chunks(rules: &[Rule], most_peers: usize) -> Vec<Chunk> {
             }
             previous = Some((number, around));
         }
-    }
-    for chunk in chunks.iter_mut().filter(|chunk| chunk.networks.len() > 1) {
-        chunk.networks = canonical_set(chunk.networks.iter().copied());
     }
     chunks
 }

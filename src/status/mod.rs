@@ -13,6 +13,7 @@ pub use kept::Kept;
 use crate::crd::{CitrixAllowlistStatus, FeedStatus, Problem, Summary, WouldApply};
 use crate::net::Direction;
 use crate::reason::Reason;
+use crate::visible::visible;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -34,6 +35,8 @@ pub enum Outcome {
         /// Whether no name at all has been answered.
         none_answered: bool,
     },
+    /// The first policy waits until the operator is no longer close to its memory limit, as this says.
+    WaitingForMemory(String),
     /// Nothing of this direction can be opened, by the vendor's failure or DNS's: a first policy would cut everything, and
     /// one that is there stays.
     NothingUsable(Direction),
@@ -180,7 +183,8 @@ fn course(findings: &Findings) -> Course {
     match &findings.outcome {
         Outcome::Applied | Outcome::Audit(_) | Outcome::Suspended if !rejected => Course::Settled,
         Outcome::WaitingForFeed if !rejected => Course::Reconciling,
-        Outcome::WaitingForNames { .. } | Outcome::NothingUsable(_) | Outcome::Unavailable(_) => Course::Reconciling,
+        Outcome::WaitingForNames { .. } | Outcome::WaitingForMemory(_) => Course::Reconciling,
+        Outcome::NothingUsable(_) | Outcome::Unavailable(_) => Course::Reconciling,
         // The vendor or DNS may mend a failure by itself. What the list no longer has waits for somebody.
         Outcome::LastPolicyKept(kept) if kept.iter().all(|kept| kept.absence.is_failure()) => Course::Reconciling,
         _ => Course::Stalled,
@@ -257,6 +261,7 @@ fn readiness(findings: &Findings) -> (Truth, Reason, String) {
             let message = kept.iter().map(Kept::sentence).collect::<Vec<_>>().join("; ");
             (Truth::False, Reason::LastPolicyKept, format!("{message}; see problems for what lets it go"))
         }
+        Outcome::WaitingForMemory(message) => (Truth::False, Reason::WaitingForMemory, message.clone()),
         Outcome::InvalidSpec(message) => (Truth::False, Reason::InvalidSpec, message.clone()),
         Outcome::Protected(message) => (Truth::False, Reason::Protected, message.clone()),
         Outcome::Conflict(message) => (Truth::False, Reason::Conflict, message.clone()),
@@ -330,7 +335,7 @@ impl Conditions<'_> {
             type_: type_.to_owned(),
             status: status.to_owned(),
             reason: reason.as_str().to_owned(),
-            message: cut(message),
+            message: cut(visible(&message).into_owned()),
             observed_generation: Some(self.generation),
             last_transition_time: unmoved.map_or(now, |held| held.last_transition_time.clone()),
         });

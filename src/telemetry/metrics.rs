@@ -7,6 +7,7 @@ use super::reference::{self, MetricDoc, MetricKind, PREFIX};
 use super::resources::Resources;
 use crate::crd::CitrixAllowlistStatus;
 use crate::feed::FeedSnapshot;
+use crate::memory::Pressure;
 use crate::names::{NameState, NamesSnapshot};
 use crate::subscriber::Subscriber;
 use jiff::Timestamp;
@@ -55,6 +56,9 @@ pub struct Metrics {
     dns_refused: Family<Labels<1>, Counter>,
     names: Family<Labels<1>, Gauge>,
     addresses: Gauge,
+    memory_used: Gauge,
+    memory_limit: Gauge,
+    memory_short: Gauge,
     predicted_miss: Histogram,
     /// The labels of the lists last seen, so that they can be forgotten.
     feeds: Mutex<BTreeSet<Labels<2>>>,
@@ -154,6 +158,9 @@ impl Metrics {
             dns_refused: register(all, &reference::DNS_REFUSED, Family::default()),
             names: register(all, &reference::NAMES, Family::default()),
             addresses: register(all, &reference::ADDRESSES, Gauge::default()),
+            memory_used: register(all, &reference::MEMORY_USED, Gauge::default()),
+            memory_limit: register(all, &reference::MEMORY_LIMIT, Gauge::default()),
+            memory_short: register(all, &reference::MEMORY_SHORT, Gauge::default()),
             predicted_miss: register(all, &reference::PREDICTED_MISS, miss_buckets()),
             feeds: Mutex::default(),
             servers: Mutex::default(),
@@ -175,7 +182,7 @@ impl Metrics {
         reference::ALL.to_vec()
     }
 
-    /// What a scrape gets. Call [`Self::feeds_are`] and [`Self::names_are`] before.
+    /// What a scrape gets. Call [`Self::feeds_are`], [`Self::names_are`] and [`Self::memory_is`] before.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -319,6 +326,15 @@ impl Metrics {
             }
             keep
         });
+    }
+
+    /// The container's memory, as it was read last.
+    pub fn memory_is(&self, pressure: &Pressure) {
+        let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let (used, limit) = pressure.usage().map_or((0, 0), |usage| (usage.used, usage.limit));
+        self.memory_used.set(bytes(used));
+        self.memory_limit.set(bytes(limit));
+        self.memory_short.set(i64::from(pressure.is_high()));
     }
 
     /// An address had been answered for `wait` before policies allowed it: who was told it in between was refused.

@@ -2,7 +2,7 @@
 
 use super::Metrics;
 use crate::cluster::apply::WriteObserver;
-use crate::feed::{CompletedFetch, FeedObserver};
+use crate::feed::{CompletedFetch, FeedKey, FeedObserver};
 use crate::names::{Family, NamesObserver, RefusedAddress};
 use crate::net::DomainName;
 use crate::reason::Reason;
@@ -32,6 +32,10 @@ impl FeedObserver for Metrics {
 
     fn host_paused(&self, host: &str, pause: Duration) {
         tracing::warn!(host, seconds = pause.as_secs(), "the API asks for a pause");
+    }
+
+    fn fetch_interrupted(&self, feed: &FeedKey, message: &str) {
+        tracing::warn!(%feed, "{message}");
     }
 
     fn store_warning(&self, message: &str) {

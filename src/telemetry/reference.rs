@@ -79,5 +79,8 @@ metrics! {
     DNS_REFUSED = Counter "dns_refused_answers_total" ["server"] "Addresses in answers that may not be opened";
     NAMES = Gauge "names" ["state"] "Names that are asked for, by what DNS says: waiting, answered, absent, failing, or stale: failing for longer than --max-stale";
     ADDRESSES = Gauge "addresses" [] "Addresses held for these names, retained ones included";
+    MEMORY_USED = Gauge "memory_used_bytes" [] "Memory that the container uses and that cannot be taken back from it; 0 where no limit is known";
+    MEMORY_LIMIT = Gauge "memory_limit_bytes" [] "The most memory that the container may use; 0 where no limit is known";
+    MEMORY_SHORT = Gauge "memory_short" [] "1 while first policies of new resources and large lists wait, since the container is close to its memory limit";
     PREDICTED_MISS = Histogram "predicted_miss_seconds" [] "How long an address had been answered before policies allowed it";
 }

@@ -132,8 +132,8 @@ fn movable(workflow: &str) -> Vec<String> {
     named.into_iter().filter(|action| !(action.starts_with("./") || is_pinned(action) && has_tag(action))).collect()
 }
 
-/// Every action was named by a tag, as `actions/checkout@v6`, in jobs that sign under the release's identity: whoever
-/// moved one such tag signed releases.
+/// Every action was named by a tag, as `actions/checkout@v6`, in jobs that sign under the release's identity: who moved
+/// one such tag signed releases.
 #[test]
 fn workflows_name_every_action_by_its_commit() {
     let workflow = |uses: &str| format!("jobs:\n  job:\n    steps:\n      - uses: {uses}\n");
@@ -163,7 +163,7 @@ fn workflows_name_every_action_by_its_commit() {
     assert!(renovate.contains("helpers:pinGitHubActionDigests") && renovate.contains("docker:pinDigests"));
 }
 
-/// A tag could be pushed onto any commit, and whoever could push one could publish.
+/// A tag could be pushed onto any commit, and who could push one could publish.
 #[test]
 fn what_publishes_waits_for_a_person_and_comes_from_main() {
     let text = std::fs::read_to_string(workspace_root().join(".github/workflows/release.yaml")).unwrap();

@@ -14,6 +14,7 @@ use citrix_allowlist::crd::CitrixAllowlist;
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::feed::{FeedSettings, Feeds, Fetch, MemoryStore};
 use citrix_allowlist::guard::{Guard, GuardSettings};
+use citrix_allowlist::memory::Pressure;
 use citrix_allowlist::names::{Lookup, Names, NamesSettings};
 use citrix_allowlist::render::Limits;
 use citrix_allowlist::server::Health;
@@ -134,6 +135,7 @@ impl Doubles {
             own_pod: watch::channel(OwnPod::None).1,
             guard: GuardSettings::default(),
             concurrency: 8,
+            pressure: Pressure::default(),
         };
         let resources = Arc::new(ResourceStore::default());
         let context = Context::new(

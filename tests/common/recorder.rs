@@ -37,10 +37,17 @@ struct Truth {
 #[derive(Debug, Default)]
 struct Seen {
     policies: BTreeMap<String, NetworkPolicy>,
+    /// Whether the first are not all there yet.
+    incomplete: bool,
+    /// Whether a test removed some and has not said since that they are back. Meanwhile the operator may act on what it
+    /// knew: what it moves to a policy that the test removes is lost by the test's doing.
+    removed: bool,
     versions: usize,
     strangers: usize,
     relists: usize,
     violations: Vec<String>,
+    /// What came in which order, for a failure's message.
+    history: Vec<String>,
 }
 
 /// The recorder; dropped, it stops.
@@ -79,12 +86,13 @@ impl Recorder {
     /// Starts to watch the policies of a namespace.
     pub fn start(client: Client, namespace: &str) -> Self {
         let truth = Arc::new(Mutex::new(Truth { may_be_absent: true, ..Truth::default() }));
-        let seen = Arc::new(Mutex::new(Seen::default()));
+        // The first policies come one after the other.
+        let seen = Arc::new(Mutex::new(Seen { incomplete: true, ..Seen::default() }));
         let api = Api::<NetworkPolicy>::namespaced(client, namespace);
         let (of_truth, of_seen) = (Arc::clone(&truth), Arc::clone(&seen));
         let task = tokio::spawn(async move {
             let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).backoff(Soon));
-            let mut listed = BTreeSet::new();
+            let mut listed = BTreeMap::new();
             while let Some(event) = events.next().await {
                 let Ok(event) = event else { continue };
                 let (truth, mut seen) = (lock(&of_truth), lock(&of_seen));
@@ -93,17 +101,9 @@ impl Recorder {
                         listed.clear();
                         seen.relists += 1;
                     }
-                    Event::InitApply(policy) => {
-                        listed.insert(policy.name_any());
-                        seen.take(policy, &truth);
-                    }
-                    Event::InitDone => {
-                        let gone: Vec<String> =
-                            seen.policies.keys().filter(|name| !listed.contains(*name)).cloned().collect();
-                        for name in gone {
-                            seen.lose(&name, &truth);
-                        }
-                    }
+                    Event::InitApply(policy) => drop(listed.insert(policy.name_any(), policy)),
+                    // A list is of one moment: its policies count together.
+                    Event::InitDone => seen.replace(std::mem::take(&mut listed), &truth),
                     Event::Apply(policy) => seen.take(policy, &truth),
                     Event::Delete(policy) => seen.lose(&policy.name_any(), &truth),
                 }
@@ -126,7 +126,10 @@ impl Recorder {
 
     /// From here on policies are there, until a test says otherwise.
     pub fn may_be_absent(&self, may: bool) {
-        lock(&self.truth).may_be_absent = may;
+        let (mut truth, mut seen) = (lock(&self.truth), lock(&self.seen));
+        truth.may_be_absent = may;
+        seen.history.push(format!("may be absent: {may}"));
+        seen.removed &= may;
     }
 
     /// Whether the policies, as last seen, open exactly the newest. What an answer rotated away from may stay.
@@ -155,9 +158,10 @@ impl Recorder {
         let seen = lock(&self.seen);
         assert!(
             seen.violations.is_empty(),
-            "{} violations, first: {:#?}",
+            "{} violations, first: {:#?}, after {:#?}",
             seen.violations.len(),
-            &seen.violations[..seen.violations.len().min(3)]
+            &seen.violations[..seen.violations.len().min(3)],
+            seen.history
         );
         Tally { versions: seen.versions, strangers: seen.strangers, relists: seen.relists }
     }
@@ -171,42 +175,72 @@ impl Drop for Recorder {
 
 impl Seen {
     fn take(&mut self, policy: NetworkPolicy, truth: &Truth) {
-        self.versions += 1;
-        let stranger = is_strangers(&policy);
-        let version = policy.metadata.resource_version.clone().unwrap_or_default();
+        self.count(&policy);
         let name = policy.name_any();
+        let version = policy.metadata.resource_version.clone().unwrap_or_default();
+        let (opens, strangers) = (openings(&policy).len(), is_strangers(&policy));
+        self.history.push(format!("{name} at {version} opens {opens}, a stranger's: {strangers}"));
         self.policies.insert(name.clone(), policy);
-        if stranger {
-            self.strangers += 1;
-            return;
+        self.check(&format!("with {name} at version {version}"), truth);
+    }
+
+    fn replace(&mut self, policies: BTreeMap<String, NetworkPolicy>, truth: &Truth) {
+        policies.values().for_each(|policy| self.count(policy));
+        let before = std::mem::replace(&mut self.policies, policies);
+        let gone: Vec<&String> = before.keys().filter(|name| !self.policies.contains_key(*name)).collect();
+        if !self.policies.is_empty() || before.is_empty() {
+            self.removed |= truth.may_be_absent && !gone.is_empty();
+            return self.check("after a list", truth);
         }
+        before.into_keys().for_each(|name| self.lose(&name, truth));
+    }
+
+    fn count(&mut self, policy: &NetworkPolicy) {
+        self.versions += 1;
+        self.strangers += usize::from(is_strangers(policy));
+    }
+
+    /// Holds what is there against what may be.
+    fn check(&mut self, when: &str, truth: &Truth) {
         let all: Vec<NetworkPolicy> = self.policies.values().cloned().collect();
-        if all.iter().any(is_strangers) {
+        if all.is_empty() || all.iter().any(is_strangers) {
             return;
         }
-        for opening in truth.floor.iter().flatten() {
-            if !allows(&all, *opening) {
-                self.violations
-                    .push(format!("{name} at version {version} is narrower than the last good: {opening:?}"));
-            }
+        let lacking = self.lacking(truth);
+        self.incomplete &= !lacking.is_empty();
+        if !self.incomplete && !self.removed {
+            self.violations.extend(
+                lacking
+                    .into_iter()
+                    .map(|opening| format!("{when}, policies are narrower than the last good: {opening:?}")),
+            );
         }
         for opening in all.iter().flat_map(openings) {
             if !truth.ceiling.contains(&opening) {
-                self.violations.push(format!("{name} at version {version} is wider than the list: {opening:?}"));
+                self.violations.push(format!("{when}, policies are wider than the list: {opening:?}"));
             }
         }
         for policy in &all {
             if let Some(why) = opens_everything(policy) {
-                self.violations.push(format!("{name} at version {version} {why}"));
+                self.violations.push(format!("{when}, a policy {why}"));
             }
         }
     }
 
     fn lose(&mut self, name: &str, truth: &Truth) {
         self.policies.remove(name);
-        if !truth.may_be_absent {
-            self.violations.push(format!("{name} was deleted"));
+        self.history.push(format!("{name} is gone, as it may: {}", truth.may_be_absent));
+        if truth.may_be_absent {
+            self.removed = true;
+        } else if let Some(opening) = self.lacking(truth).first() {
+            self.violations.push(format!("{name} was deleted, and nothing else holds {opening:?}"));
         }
+    }
+
+    /// What no policy holds of what no version may lack.
+    fn lacking(&self, truth: &Truth) -> Vec<Opening> {
+        let all: Vec<NetworkPolicy> = self.policies.values().cloned().collect();
+        truth.floor.iter().flatten().filter(|opening| !allows(&all, **opening)).copied().collect()
     }
 }
 

@@ -2,6 +2,7 @@
 //! each step opens is told to the recorder before anybody can know it.
 
 use super::recorder::{Opening, Recorder};
+use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use test_support::dns::DnsServer;
@@ -12,6 +13,13 @@ const PORT: u16 = 443;
 /// A network that the list gives by address, in every step.
 const NETWORK: ([Ipv4Addr; 2], &str) =
     ([Ipv4Addr::new(13, 107, 6, 152), Ipv4Addr::new(13, 107, 6, 153)], "13.107.6.152/31");
+
+/// Of a stretch of addresses, every second is in each step; the others come and go, so that networks merge and split, and
+/// addresses that stay stand now in one policy, now in another.
+const STRETCH: Ipv4Addr = Ipv4Addr::new(20, 80, 0, 0);
+const STRETCH_LENGTH: u32 = 128;
+/// With so many peers at most in a policy, the steps spread over one to four policies.
+pub const MOST_PEERS: usize = 30;
 
 /// The vendor and DNS.
 pub struct World {
@@ -34,7 +42,11 @@ impl World {
     /// What the newest step opens.
     pub fn openings(&self) -> BTreeSet<Opening> {
         let step = self.step;
-        let addresses = NETWORK.0.into_iter().chain(steady(step)).chain([passing(step)]);
+        let stretch = networks(step).into_iter().flat_map(|network| {
+            let network: Ipv4Net = network.parse().expect("a network");
+            (u32::from(network.network())..=u32::from(network.broadcast())).map(Ipv4Addr::from)
+        });
+        let addresses = NETWORK.0.into_iter().chain(steady(step)).chain([passing(step)]).chain(stretch);
         addresses.map(|address| (address, PORT)).collect()
     }
 
@@ -67,6 +79,19 @@ fn steady(step: u8) -> impl Iterator<Item = Ipv4Addr> {
     (0..=step).map(|index| Ipv4Addr::new(20, 64, index, 11))
 }
 
+/// What the step has of the stretch: all of it, every second address, or half of it and every second of the rest.
+fn networks(step: u8) -> Vec<String> {
+    let start = u32::from(STRETCH);
+    let every_second = |from: u32| {
+        (from..STRETCH_LENGTH).step_by(2).map(move |offset| format!("{}/32", Ipv4Addr::from(start + offset)))
+    };
+    match step % 3 {
+        0 => vec![format!("{STRETCH}/25")],
+        1 => every_second(0).collect(),
+        _ => std::iter::once(format!("{STRETCH}/26")).chain(every_second(STRETCH_LENGTH / 2)).collect(),
+    }
+}
+
 fn passing(step: u8) -> Ipv4Addr {
     Ipv4Addr::new(52, 160, step, 21)
 }
@@ -85,6 +110,7 @@ fn document(step: u8) -> Document {
                 ..Endpoint::default()
             },
             Endpoint { geo: Some("us".to_owned()), ips: vec![NETWORK.1.to_owned()], ..Endpoint::default() },
+            Endpoint { geo: Some("us".to_owned()), ips: networks(step), ..Endpoint::default() },
         ],
         tcp_ports: Some(PORT.to_string()),
         required: Some(true),

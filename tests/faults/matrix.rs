@@ -192,6 +192,11 @@ faults! {
         "The policy before it stays; `Ready=False`, `ApplyFailed`, `Stalled`, with the denial's words",
         "The next try after the back-off"
     }
+    objects::one_of_several_denied within 60 s {
+        "Admission denies one of several policies, while addresses move between them",
+        "An address that stays allowed stays in one of the policies: each gains before another loses; `Ready=False`, `ApplyFailed`, `Stalled`",
+        "The next try after the back-off, or a change of the list or the spec"
+    }
     objects::admission_alters within 90 s {
         "Admission makes something else of our policies",
         "It is written again, once a minute at most; `Ready=False`, `Conflict`, naming it",

@@ -5,7 +5,7 @@ use super::matrix::Row;
 use super::trial::{Closed, RESOURCE, Trial, seconds};
 use citrix_allowlist::reason::Reason;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 use std::time::Duration;
 use test_support::operator::{Operator, OperatorConfig};
@@ -119,8 +119,8 @@ pub async fn quota(row: &Row) -> Closed {
     trial.close(row).await
 }
 
-pub async fn admission_denies(row: &Row) -> Closed {
-    let mut trial = Trial::begin().await;
+/// Has admission refuse writes of the namespace's policies for which a CEL expression is false; returns by which name.
+async fn deny(trial: &Trial, expression: &str) -> String {
     let namespace = trial.namespace.name().to_owned();
     let name = format!("deny-{namespace}");
     let policy = json!({
@@ -129,7 +129,7 @@ pub async fn admission_denies(row: &Row) -> Closed {
             "failurePolicy": "Fail",
             "matchConstraints": { "resourceRules": [{ "apiGroups": ["networking.k8s.io"], "apiVersions": ["v1"],
                 "operations": ["CREATE", "UPDATE"], "resources": ["networkpolicies"] }] },
-            "validations": [{ "expression": "false", "message": "policies here are the platform team's" }],
+            "validations": [{ "expression": expression, "message": "policies here are the platform team's" }],
         },
     });
     let binding = json!({
@@ -139,13 +139,43 @@ pub async fn admission_denies(row: &Row) -> Closed {
     });
     trial.cluster.apply(&policy.to_string()).await.expect("an admission policy");
     trial.cluster.apply(&binding.to_string()).await.expect("a binding");
-    changes_are_refused(&trial, Duration::from_secs(20)).await;
+    name
+}
+
+async fn permit(trial: &Trial, name: &str) {
+    trial.cluster.kubectl(&["delete", "validatingadmissionpolicybinding", name]).await.expect("deleted");
+    trial.cluster.kubectl(&["delete", "validatingadmissionpolicy", name]).await.expect("deleted");
+}
+
+pub async fn admission_denies(row: &Row) -> Closed {
+    let mut trial = Trial::begin().await;
+    let name = deny(&trial, "false").await;
+    changes_are_refused(&trial, EGRESS, Duration::from_secs(20)).await;
     trial.fault();
     trial.advance().await;
     let message = trial.says("Ready", "False", Reason::ApplyFailed.as_str()).await;
     assert!(message.contains("the platform team's"), "{message}");
-    trial.cluster.kubectl(&["delete", "validatingadmissionpolicybinding", &name]).await.expect("deleted");
-    trial.cluster.kubectl(&["delete", "validatingadmissionpolicy", &name]).await.expect("deleted");
+    permit(&trial, &name).await;
+    trial.close(row).await
+}
+
+/// Of 66 addresses that were allowed before and after, 57 were in no policy for as long as the second write was denied.
+pub async fn one_of_several_denied(row: &Row) -> Closed {
+    let mut trial = Trial::begin().await;
+    trial.advance().await;
+    trial.right(Duration::from_secs(30)).await;
+    let policies = trial.policies().list(&ListParams::default()).await.expect("policies").items;
+    assert!(policies.len() > 3, "{}", policies.len());
+    let denied = &policies[1].metadata.name.clone().expect("a name");
+    let name = deny(&trial, &format!("object.metadata.name != '{denied}'")).await;
+    changes_are_refused(&trial, denied, Duration::from_secs(20)).await;
+    trial.fault();
+    for _ in 0..3 {
+        trial.advance().await;
+        trial.says("Ready", "False", Reason::ApplyFailed.as_str()).await;
+        seconds(2).await;
+    }
+    permit(&trial, &name).await;
     trial.close(row).await
 }
 
@@ -204,11 +234,11 @@ pub async fn admission_alters(row: &Row) -> Closed {
 }
 
 /// Waits until admission refuses changes of the policy, which takes effect some time after it was asked to.
-async fn changes_are_refused(trial: &Trial, within: Duration) {
+async fn changes_are_refused(trial: &Trial, policy: &str, within: Duration) {
     let in_force = eventually(within, async || {
         let label = Patch::Merge(json!({ "metadata": { "labels": { "probe": "x" } } }));
         let dry = PatchParams { dry_run: true, ..PatchParams::default() };
-        trial.policies().patch(EGRESS, &dry, &label).await.is_err().then_some(())
+        trial.policies().patch(policy, &dry, &label).await.is_err().then_some(())
     });
     in_force.await.expect("it is in force");
 }
@@ -219,7 +249,7 @@ pub async fn webhook_denies(row: &Row) -> Closed {
     let name = format!("deny-{namespace}");
     let webhook = Webhook::denying("policies here are the platform team's").await.expect("a webhook");
     trial.cluster.apply(&webhook.configuration(&name, &namespace).to_string()).await.expect("its configuration");
-    changes_are_refused(&trial, Duration::from_secs(30)).await;
+    changes_are_refused(&trial, EGRESS, Duration::from_secs(30)).await;
     trial.fault();
     trial.advance().await;
     let message = trial.says("Ready", "False", Reason::ApplyFailed.as_str()).await;

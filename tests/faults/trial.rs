@@ -1,7 +1,7 @@
 //! A fault's trial: the whole way set up, a fault on it, and the checks that every trial ends with.
 
 use super::common::recorder::Recorder;
-use super::common::world::World;
+use super::common::world::{MOST_PEERS, World};
 use super::common::{BINARY, eventually};
 use super::matrix::Row;
 use citrix_allowlist::crd::{CitrixAllowlist, REFRESH_ANNOTATION};
@@ -124,6 +124,7 @@ impl Trial {
             .flag("min-refresh", "1s")
             .flag("dns-server", world.dns.addr())
             .flag("dns-min-ttl", "1s")
+            .flag("max-peers-per-policy", MOST_PEERS)
             .flag("watch-namespace", namespace.name())
             .variable("POD_NAMESPACE", namespace.name())
             .variable("RUST_LOG", "info,citrix_allowlist=debug");
@@ -245,6 +246,12 @@ impl Trial {
     /// The logs of all operators.
     pub fn logs(&self) -> String {
         self.operators.iter().map(Operator::log).collect::<Vec<_>>().join("\n---\n")
+    }
+
+    /// Waits until the log holds this: it follows what it tells by a moment.
+    pub async fn logged(&self, words: &str) {
+        let told = eventually(Duration::from_secs(20), async || self.logs().contains(words).then_some(()));
+        assert!(told.await.is_some(), "`{words}` is not in the log:\n{}", self.logs());
     }
 
     /// Waits until policies and ConfigMap are exactly what the newest list and answers say, and the resource is ready.

@@ -248,3 +248,23 @@ fn problems_of_the_list_concern_only_those_who_ask_for_that_part() {
     let services: Vec<_> = case.select().problems.into_iter().filter_map(|problem| problem.service).collect();
     assert_eq!(services, ["DaaS", "Workspace"]);
 }
+
+/// Formerly 28 CIDRs of a tenant opened 86.7 % of IPv4, where the guard refuses `0.0.0.0/0`.
+#[test]
+fn the_cidrs_of_additional_open_a_quarter_of_all_addresses_at_most() {
+    let all: Vec<String> =
+        (1..=223u8).filter(|first| ![127, 169].contains(first)).map(|first| format!("{first}.0.0.0/8")).collect();
+    let entries: Vec<Value> = all
+        .chunks(60)
+        .enumerate()
+        .map(|(number, cidrs)| json!({ "name": format!("part{number}"), "cidrs": cidrs, "tcpPorts": "443" }))
+        .collect();
+    let selection = select(json!({ "additional": entries }));
+    let opened = selection.endpoints.iter().filter(|endpoint| matches!(endpoint.target, Target::Network(_))).count();
+    assert_eq!(opened, 64, "each is 1 in 256");
+    let beyond: Vec<String> =
+        shown(&selection.problems).into_iter().filter(|problem| problem.starts_with("Limit ")).collect();
+    assert_eq!(beyond.len(), all.len() - 64);
+    let first = "Limit 65.0.0.0/8: this CIDR of additional is not opened: with it the outbound CIDRs would be more than 1 in 4 of all addresses; name what is needed";
+    assert!(beyond.iter().any(|problem| problem == first), "{beyond:?}");
+}

@@ -11,8 +11,8 @@ use test_support::operator::Operator;
 use test_support::standin::{Cloud, Fault, Injection, Validity};
 
 /// Alerts that cannot fire within a test of seconds, or not together with the others: there is one leader, no wake is lost, nothing is
-/// half an hour late, the limit of requests is out of reach, and DNS answers most questions. All their series have to be there.
-const QUIET: [&str; 7] = [
+/// half an hour late, the limit of requests is out of reach, DNS answers most questions, and memory is plenty. All their series have to be there.
+const QUIET: [&str; 8] = [
     "CitrixAllowlistNoLeader",
     "CitrixAllowlistNotReconciled",
     "CitrixAllowlistReconcileFailing",
@@ -20,6 +20,7 @@ const QUIET: [&str; 7] = [
     "CitrixAllowlistRateLimitNear",
     "CitrixAllowlistDnsFailing",
     "CitrixAllowlistRulesLate",
+    "CitrixAllowlistMemoryShort",
 ];
 
 /// How long every query may take to have a result, once what it tells has happened.

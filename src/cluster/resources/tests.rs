@@ -49,6 +49,25 @@ fn gone(name: &str) -> Vec<ResourceChange> {
     vec![ResourceChange::Gone(Subscriber::new("web", name))]
 }
 
+/// Formerly all of them were kept: 256 KiB for each resource, and some 900 suspended resources filled 256 MiB.
+#[test]
+fn of_a_resources_metadata_only_what_is_read_is_kept() {
+    let mut guarded = object("web", "a", 1);
+    let resource = guarded.0.as_mut().expect("a resource");
+    let annotations = [
+        ("kubectl.kubernetes.io/last-applied-configuration", "x".repeat(200_000)),
+        ("somebody.example/note", "y".repeat(50_000)),
+        (REFRESH_ANNOTATION, "now".to_owned()),
+    ];
+    resource.metadata.annotations = Some(annotations.map(|(name, value)| (name.to_owned(), value)).into());
+    resource.metadata.managed_fields = Some(vec![Default::default()]);
+    let store = Arc::new(ResourceStore::default());
+    told(&store, &[None], vec![(None, Ok(Event::Apply(guarded)))]);
+    let kept = store.get(&Subscriber::new("web", "a")).expect("it is kept");
+    assert_eq!(kept.annotations(), &BTreeMap::from([(REFRESH_ANNOTATION.to_owned(), "now".to_owned())]));
+    assert_eq!(kept.metadata.managed_fields, None);
+}
+
 #[test]
 fn what_a_list_brings_can_be_read_before_the_list_ends_and_it_is_complete_after_the_last_namespace() {
     let store = Arc::new(ResourceStore::default());

@@ -20,6 +20,9 @@ struct Notebook {
     looks: Mutex<HashMap<Subscriber, (Moment, i64)>>,
     /// How many terms began.
     terms: AtomicU64,
+    facts: Mutex<Arc<ClusterFacts>>,
+    /// What was known of the cluster each time that all resources were requested.
+    known: Mutex<Vec<Arc<ClusterFacts>>>,
 }
 
 impl Notebook {
@@ -30,6 +33,8 @@ impl Notebook {
 
 impl Work for Notebook {
     fn resources(&self) -> Vec<Subscriber> {
+        let facts = Arc::clone(&self.facts.lock().expect("a lock"));
+        self.known.lock().expect("a lock").push(facts);
         self.store.all()
     }
 
@@ -62,7 +67,8 @@ impl Work for Notebook {
         Vec::new()
     }
 
-    fn learn(&self, _facts: Arc<ClusterFacts>) -> bool {
+    fn learn(&self, facts: Arc<ClusterFacts>) -> bool {
+        *self.facts.lock().expect("a lock") = facts;
         true
     }
 
@@ -106,6 +112,8 @@ impl World {
             moments: AtomicU64::new(1),
             looks: Mutex::default(),
             terms: AtomicU64::new(0),
+            facts: Mutex::default(),
+            known: Mutex::default(),
         });
         let (changes, mut changed) = unbounded_channel();
         let (wake, woken) = unbounded_channel();
@@ -183,6 +191,27 @@ impl World {
             .collect();
         lost.sort();
         lost
+    }
+}
+
+/// What the cluster is was published, and then that all of it is known; the loop heard the second first now and then, and
+/// a restart wrote policies for a cluster without Services and pods.
+#[tokio::test(start_paused = true)]
+async fn no_term_decides_on_less_than_what_is_known_of_the_cluster() {
+    for _ in 0..64 {
+        let mut world = World::new();
+        world.change(1);
+        world.lead(true);
+        world.notebook.store.complete();
+        world.notebook.owned.send_replace(true);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let found = ClusterFacts { nat64_prefix: "64:ff9b::/96".parse().ok(), ..ClusterFacts::default() };
+        world.facts.send_replace(Arc::new(found.clone()));
+        world.facts_complete.send_replace(true);
+        let notebook = Arc::clone(&world.notebook);
+        assert_eq!(world.settle().await, []);
+        let known = notebook.known.lock().expect("a lock");
+        assert!(!known.is_empty() && known.iter().all(|known| **known == found), "{known:?}");
     }
 }
 

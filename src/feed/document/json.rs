@@ -16,7 +16,7 @@ pub(super) fn read(
 ) -> Result<Document, DocumentError> {
     let mut problems = Problems::default();
     let meta = root.get("meta");
-    let version = super::text(meta.and_then(|meta| meta.get("version")));
+    let version = super::shown(meta.and_then(|meta| meta.get("version")));
     let version = version.map(|version| version.chars().take(super::LONGEST_VERSION).collect());
     let valid_until = match meta.and_then(|meta| meta.get("validUntil")) {
         None | Some(Value::Null) => None,
@@ -62,7 +62,7 @@ fn read_service(
     problems: &mut Problems,
 ) {
     let Some(service) = super::service_object(index, service, problems) else { return };
-    let name = super::text(service.get("name"));
+    let name = super::shown(service.get("name"));
     let mut scope = Scope { service: name.as_deref(), direction: None, geo: EntryGeo::All };
     if name.is_none() {
         problems.malformed(&scope, &format!("services[{index}]"), "the service has no name: no filter can name it");
@@ -94,7 +94,7 @@ fn read_service(
         directions,
         ports: ports::set(ranges, &scope, problems),
         required: required(service.get("required"), says_required, &scope, problems),
-        notes: super::text(service.get("notes")).map(Arc::from),
+        notes: super::remark(service.get("notes")).map(Arc::from),
     };
     let endpoints = service.get("endpoints");
     if matches!(endpoints, None | Some(Value::Null)) {

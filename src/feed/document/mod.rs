@@ -4,6 +4,7 @@
 //! exactly is brought into one spelling; what cannot is a problem on that one entry, never a failure of the list.
 
 mod addresses;
+mod budget;
 mod certificates;
 mod encoding;
 mod json;
@@ -12,12 +13,14 @@ mod ports;
 mod static_list;
 mod zscaler;
 
+pub use budget::MOST_MEMORY;
 pub(super) use json::timestamp;
 pub use json::to_json;
 
 use super::allowlist::{Allowlist, EntryGeo, ListProblem};
 use crate::crd::{DirectionChoice, GeoChoice, Problem, ProblemKind};
 use crate::net::{Direction, PortSet};
+use crate::visible::visible;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -25,10 +28,10 @@ use std::time::Duration;
 /// The most problems that one list reports: a document of nothing else must not fill the memory with them.
 pub const MOST_LIST_PROBLEMS: usize = 1000;
 
-/// The most names, wildcards and networks that one list holds, each counted for every region and direction: some
-/// hundred times as many as the longest list known. What holds more is no list of this vendor's, and would fill the
-/// memory: a document of 4 MiB can name a hundred thousand targets for each of as many regions.
-pub const MOST_TARGETS: usize = 100_000;
+/// The most names, wildcards and networks that one list holds, each counted for every region and direction: some thirty
+/// times as many as the longest list known, which has 293. What holds more is no list of this vendor's, and would fill the
+/// memory and the DNS servers: a document of 4 MiB can name a hundred thousand targets for each of as many regions.
+pub const MOST_TARGETS: usize = 10_000;
 /// The most regions of one endpoint; the vendor has four.
 const MOST_REGIONS: usize = 64;
 /// The longest version that is kept, in characters; the vendor's is a time. It stands in every status.
@@ -145,6 +148,12 @@ pub enum DocumentError {
         "it is no list: an object with a `services` array, or one of products with `AllowList`, is needed; this is {0}"
     )]
     NotAList(String),
+    /// It would take more memory than any list of the vendor's.
+    #[error(
+        "it would take more than {} MiB of memory, fifty times what the longest list known takes: it is no list",
+        MOST_MEMORY >> 20
+    )]
+    TooHeavy,
     /// It holds more than any list of the vendor's.
     #[error("it holds more than {MOST_TARGETS} names and networks, each counted for every region and direction")]
     TooLong,
@@ -153,13 +162,17 @@ pub enum DocumentError {
     NothingUsable(usize, String),
 }
 
-/// Reads a document of any form.
+/// Reads a document of any form. What it would take in memory is counted before anything is built of it.
 ///
 /// # Errors
 /// Where the whole is no list. A list without any service is one: whether it may replace a fuller one is decided where
 /// that one is known.
 pub fn parse(bytes: &[u8], reading: &Reading<'_>) -> Result<Document, DocumentError> {
     let text = encoding::utf8(bytes)?;
+    budget::weigh(&text).map_err(|error| match error {
+        budget::Overweight::Memory => DocumentError::TooHeavy,
+        budget::Overweight::NotJson(why) => DocumentError::NotJson(why),
+    })?;
     let root: Value = serde_json::from_slice(&text).map_err(|error| DocumentError::NotJson(error.to_string()))?;
     let Value::Object(root) = root else {
         return Err(DocumentError::NotAList(kind_of(&root).to_owned()));
@@ -209,6 +222,16 @@ fn text(value: Option<&Value>) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }
+}
+
+/// A text that is passed on to people, in status and in ConfigMaps: nothing in it acts on what shows it.
+fn shown(value: Option<&Value>) -> Option<String> {
+    text(value).map(|text| visible(&text).into_owned())
+}
+
+/// The same of a remark, which may have several lines: they become one.
+fn remark(value: Option<&Value>) -> Option<String> {
+    text(value).map(|text| visible(&text.replace(['\n', '\r', '\t'], " ")).into_owned())
 }
 
 /// A value as a problem quotes it: texts without quotes, long ones cut by the problem itself.

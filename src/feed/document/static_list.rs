@@ -4,6 +4,7 @@ use super::json::{Common, ListedEndpoint};
 use super::{Document, DocumentError, Form, Problems, Reading, Scope, certificates};
 use crate::feed::allowlist::{Allowlist, EntryGeo};
 use crate::net::Direction;
+use crate::visible::visible;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ pub(super) fn read(root: &Map<String, Value>, reading: &Reading<'_>) -> Result<D
     let mut problems = Problems::default();
     let mut entries = Vec::new();
     for (name, product) in root {
+        let name = &*visible(name);
         let scope = Scope { service: Some(name), direction: Some(Direction::Outbound), geo: EntryGeo::All };
         let listed = match product.get("AllowList") {
             Some(Value::Array(names)) => names.as_slice(),
@@ -30,11 +32,11 @@ pub(super) fn read(root: &Map<String, Value>, reading: &Reading<'_>) -> Result<D
             }
         };
         let common = Common {
-            service: name.as_str().into(),
+            service: name.into(),
             directions: &[Direction::Outbound],
             ports: reading.static_list.ports.clone(),
             required: None,
-            notes: super::text(product.get("LatestChangeLog")).map(Arc::from),
+            notes: super::remark(product.get("LatestChangeLog")).map(Arc::from),
         };
         let (certificates, others): (Vec<Value>, Vec<Value>) =
             listed.iter().cloned().partition(|item| certificates::are_checked_at(item, reading));

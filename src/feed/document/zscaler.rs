@@ -86,8 +86,8 @@ fn read_service(
     problems: &mut Problems,
 ) {
     let Some(service) = super::service_object(index, service, problems) else { return };
-    let id = super::text(service.get("id")).unwrap_or_default();
-    let label = super::text(service.get("name")).unwrap_or_default();
+    let id = super::shown(service.get("id")).unwrap_or_default();
+    let label = super::shown(service.get("name")).unwrap_or_default();
     // The name keeps the vendor's capitals and parts regions that hold a hyphen; the id is the same with hyphens.
     let said = Said::from_words(&label).or_else(|| Said::from_id(&id));
     let whole = if label.is_empty() { id } else { label };

@@ -141,4 +141,61 @@ fn a_restored_list_is_due_when_it_was() {
     assert_eq!(entry.standing.reason, Reason::Fetched);
 }
 
+/// Formerly a list whose answer filled the memory was asked for at each start: six times in 195 s.
+#[test]
+fn a_fetch_that_ended_the_process_is_put_off_for_twice_as_long_each_time() {
+    let start = Instant::now();
+    for (times, seconds) in [(1, 15), (2, 30), (4, 120), (40, 900)] {
+        let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
+        let said = entry.interrupt(epoch(), times, &arrival(start, 5)).expect("it is told");
+        assert!(said.contains(&format!("{times} times in a row")), "{said}");
+        assert!(
+            entry.standing.message.starts_with("the first list has not arrived yet; the fetch of 2026-06-01T00:00:00Z")
+        );
+        entry.ask_by(start);
+        let due = entry.due(FLOOR, start + Duration::from_secs(5), arrival(start, 5).at);
+        assert_eq!(due, start + Duration::from_secs(seconds), "it counts from when it was begun, and is not hurried");
+        assert!(entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 2000)));
+        assert_eq!((entry.interrupted, entry.last.map(|last| last.failures)), (0, Some(0)));
+    }
+    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
+    entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 10));
+    assert_eq!(entry.interrupt(epoch(), 1, &arrival(start, 20)), None, "the list has come since");
+}
+
+/// Formerly whatever a list held more than the last one was opened at once.
+#[test]
+fn a_list_that_grows_a_hundredfold_waits_for_the_next_fetch() {
+    let start = Instant::now();
+    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
+    let many: Vec<String> = (0..401).map(|number| format!("n{number}.example.net")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).chain(FULL).collect();
+    entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 0));
+    assert!(!entry.take(Answer::List(held(&many, 7200)), &arrival(start, 3600)));
+    assert_eq!((entry.standing.reason, entry.standing.current), (Reason::FeedGrew, false));
+    assert_eq!(
+        entry.standing.message,
+        "the newest list holds 405 names and wildcards where 4 are in use, over 100 times as many: it is held back until the \
+         next fetch says the same; the list of 2026-06-01T00:00:00Z stays in use"
+    );
+    assert_eq!(entry.standing.problems.iter().map(|problem| problem.kind).collect::<Vec<_>>(), [ProblemKind::Limit]);
+    assert_eq!(entry.next_fetch(), Some(epoch() + SignedDuration::from_secs(3900)));
+    assert!(entry.take(Answer::List(held(&many, 7200)), &arrival(start, 3900)));
+    assert_eq!((entry.confirmations, entry.standing.reason), (2, Reason::Fetched));
+    assert!(entry.previous.is_none() && entry.held_back.is_none());
+}
+
+#[test]
+fn a_first_list_that_opens_a_part_of_the_internet_waits_for_the_next_fetch() {
+    let start = Instant::now();
+    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
+    let wide = held(&["20.0.0.0/8", "40.0.0.0/8"], 3600);
+    assert!(!entry.take(Answer::List(wide.clone()), &arrival(start, 0)));
+    assert!(entry.believed.is_none() && entry.validators(epoch()).is_empty());
+    assert_eq!(entry.standing.reason, Reason::FeedGrew);
+    assert!(entry.standing.message.ends_with("no policy is written from it before"), "{}", entry.standing.message);
+    assert!(entry.take(Answer::List(wide), &arrival(start, 300)));
+    assert_eq!((entry.confirmations, entry.standing.reason), (2, Reason::Fetched));
+}
+
 mod older;

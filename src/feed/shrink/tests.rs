@@ -54,3 +54,13 @@ fn nothing_never_replaces_something() {
     assert_eq!(judge(&nothing, None, &nothing), Verdict::Believe);
     assert_eq!(judge(&nothing, None, &full), Verdict::Believe);
 }
+
+#[test]
+fn networks_that_are_spelled_otherwise_are_no_loss() {
+    let (halves, whole) = (["20.1.0.0/25", "20.1.0.128/25", "20.1.4.0/24"], ["20.1.0.0/24", "20.1.4.0/24"]);
+    assert_eq!(judge(&list(&halves), None, &list(&whole)), Verdict::Believe);
+    assert_eq!(judge(&list(&whole), None, &list(&halves)), Verdict::Believe);
+    assert_eq!(judge(&list(&halves), None, &list(&["20.1.0.0/16"])), Verdict::Believe);
+    assert_eq!(judge(&list(&whole), None, &list(&halves[..1])), Verdict::HoldBack { lost: 2, of: 2 });
+    assert_eq!(judge(&list(&whole), None, &in_geo("eu", &halves)), Verdict::HoldBack { lost: 2, of: 2 });
+}

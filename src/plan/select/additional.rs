@@ -1,5 +1,6 @@
 //! The user's own endpoints.
 
+use super::opened::{Opened, PART};
 use super::{Endpoint, Target, directions};
 use crate::crd::{AdditionalDirection, AdditionalEndpoint, CitrixAllowlistSpec, PortProfile, Problem, ProblemKind};
 use crate::feed::EntryGeo;
@@ -59,6 +60,7 @@ pub(super) fn add(
     endpoints: &mut Vec<Endpoint>,
     problems: &mut Vec<Problem>,
 ) {
+    let mut opened = Opened::default();
     for entry in &spec.additional {
         let problem = |kind: ProblemKind, subject: &str, message: &str| {
             Problem::new(kind, subject, Some(entry.name.as_str()), message)
@@ -126,7 +128,13 @@ pub(super) fn add(
                 continue;
             };
             match guard.check_network(network, Origin::User) {
-                Ok(()) => push(Target::Network(network)),
+                Ok(()) if opened.open(direction, network) => push(Target::Network(network)),
+                Ok(()) => {
+                    let message = format!(
+                        "this CIDR of additional is not opened: with it the {direction} CIDRs would be more than 1 in {PART} of all addresses; name what is needed"
+                    );
+                    problems.push(problem(ProblemKind::Limit, text, &message));
+                }
                 Err(refusal) => {
                     let message = format!("this CIDR of additional is not opened: {refusal}");
                     problems.push(problem(ProblemKind::Refused, text, &message));
@@ -173,7 +181,7 @@ mod tests {
     use crate::facts::ClusterFacts;
     use crate::guard::GuardSettings;
 
-    /// Every name of a tenant was asked for, and what was asked reached whoever owns its zone.
+    /// Every name of a tenant was asked for, and what was asked reached the owner of its zone.
     #[test]
     fn names_outside_the_administrators_domains_are_told_and_not_asked_for() {
         let spec: CitrixAllowlistSpec = serde_json::from_value(serde_json::json!({

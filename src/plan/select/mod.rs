@@ -3,6 +3,7 @@
 mod additional;
 mod filter;
 mod inbound_ports;
+mod opened;
 mod unsaid;
 mod wildcards;
 

@@ -1,0 +1,66 @@
+//! What a process before this one left of a list, or of a fetch, taken into the entry. Pure.
+
+use super::{Arrival, Entry, Held, moment, usable_standing};
+use crate::feed::schedule::{Completed, Outcome};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// A saved list, read.
+#[derive(Clone, Debug)]
+pub(in crate::feed) struct Restored {
+    pub(in crate::feed) believed: Held,
+    pub(in crate::feed) previous: Option<Held>,
+    pub(in crate::feed) fetched_at: Timestamp,
+    pub(in crate::feed) confirmations: u32,
+    pub(in crate::feed) stale_answers: u32,
+    pub(in crate::feed) older_since: Option<Timestamp>,
+    pub(in crate::feed) from_elsewhere: bool,
+}
+
+impl Entry {
+    /// Takes over a list that was saved.
+    pub(in crate::feed) fn restore(&mut self, restored: Restored, arrival: &Arrival) {
+        let passed = Duration::try_from(arrival.at.duration_since(restored.fetched_at)).unwrap_or(Duration::ZERO);
+        let valid_until = restored.believed.allowlist.valid_until;
+        self.last = Some(Completed {
+            outcome: Outcome::Usable { valid_until, changed: false },
+            at: restored.fetched_at,
+            stale_answers: restored.stale_answers,
+            failures: 0,
+        });
+        (self.anchor, self.passed, self.fraction) = (arrival.instant, passed, arrival.fraction);
+        self.confirmations = restored.confirmations;
+        self.fetched_at = Some(restored.fetched_at);
+        self.transaction_id.clone_from(&arrival.transaction_id);
+        self.standing = usable_standing(&restored.believed.allowlist, restored.fetched_at);
+        self.believed = Some(restored.believed);
+        self.previous = restored.previous;
+        self.held_back = None;
+        self.older_since = restored.older_since;
+        self.from_elsewhere = restored.from_elsewhere;
+        self.rendered.clear();
+    }
+
+    /// Takes over that a fetch was begun, for the `times`-th time in a row, and never completed: the next one waits. Says so in
+    /// words; nothing where the list has come since.
+    pub(in crate::feed) fn interrupt(&mut self, begun: Timestamp, times: u32, arrival: &Arrival) -> Option<String> {
+        if self.fetched_at.is_some_and(|fetched| fetched >= begun) || self.in_flight {
+            return None;
+        }
+        let (stale_answers, at) = (self.last.map_or(0, |last| last.stale_answers), arrival.at.min(begun));
+        self.interrupted = times;
+        self.last = Some(Completed { outcome: Outcome::Interrupted, at, stale_answers, failures: times });
+        let passed = Duration::try_from(arrival.at.duration_since(at)).unwrap_or(Duration::ZERO);
+        (self.anchor, self.passed, self.fraction) = (arrival.instant, passed, arrival.fraction);
+        let said = format!(
+            "the fetch of {} was begun and the process ended before it completed, {times} times in a row: the list is asked for \
+             again at {}",
+            moment(Some(begun)),
+            moment(self.next_fetch())
+        );
+        if self.believed.is_none() {
+            self.standing.message = format!("the first list has not arrived yet; {said}");
+        }
+        Some(said)
+    }
+}

@@ -1,0 +1,72 @@
+//! How much of all addresses the networks under `additional` open in sum. Pure.
+
+use crate::net::{Direction, cidr};
+use ipnet::{IpNet, Ipv6Net};
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+
+/// Which part of IPv4, and of 2000::/3, the networks of one direction may open in sum: a quarter. The guard refuses `0.0.0.0/0`, and
+/// 28 networks beside the ranges that are never opened say nearly the same. All that the large clouds publish is under a tenth.
+pub(super) const PART: u128 = 4;
+/// All addresses of IPv4.
+const IPV4: u128 = 1 << 32;
+/// All that IANA has given out for global unicast so far.
+const IPV6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
+
+/// What has been opened so far.
+#[derive(Debug, Default)]
+pub(super) struct Opened(BTreeMap<(Direction, bool), Family>);
+
+/// The networks of one direction and family: disjoint and in order, with how many addresses they have.
+#[derive(Debug, Default)]
+struct Family {
+    networks: Vec<IpNet>,
+    sum: u128,
+}
+
+impl Opened {
+    /// Opens a network, where the sum stays within its bound; says whether it does.
+    pub(super) fn open(&mut self, direction: Direction, network: IpNet) -> bool {
+        let is_ipv4 = matches!(network, IpNet::V4(_));
+        let most = if is_ipv4 { IPV4 / PART } else { cidr::addresses(&IpNet::V6(IPV6)) / PART };
+        let family = self.0.entry((direction, is_ipv4)).or_default();
+        if cidr::covers(&family.networks, &network) {
+            return true;
+        }
+        let within = family.networks.iter().filter(|known| network.contains(*known)).map(cidr::addresses);
+        let added = cidr::addresses(&network).saturating_sub(within.sum());
+        let sum = family.sum.saturating_add(added);
+        if sum > most {
+            return false;
+        }
+        family.sum = sum;
+        family.networks.retain(|known| !network.contains(known));
+        let at = family.networks.partition_point(|known| known < &network);
+        family.networks.insert(at, network);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opens(opened: &mut Opened, direction: Direction, text: &str) -> bool {
+        opened.open(direction, text.parse().expect("a network"))
+    }
+
+    #[test]
+    fn a_quarter_in_sum_for_each_direction_and_family() {
+        let mut opened = Opened::default();
+        for text in ["32.0.0.0/4", "48.0.0.0/4", "64.0.0.0/4", "80.0.0.0/5", "88.0.0.0/5"] {
+            assert!(opens(&mut opened, Direction::Outbound, text), "{text}");
+        }
+        assert!(!opens(&mut opened, Direction::Outbound, "20.1.2.3/32"), "a quarter is full");
+        assert!(opens(&mut opened, Direction::Outbound, "80.0.0.0/4"), "two halves of it are open already");
+        assert!(opens(&mut opened, Direction::Outbound, "33.1.0.0/16"), "it is open already");
+        assert!(opens(&mut opened, Direction::Inbound, "20.1.2.3/32"));
+        assert!(opens(&mut opened, Direction::Outbound, "2000::/5"));
+        assert!(!opens(&mut opened, Direction::Outbound, "2800::/32"));
+        assert!(!opens(&mut opened, Direction::Inbound, "2000::/3"));
+    }
+}

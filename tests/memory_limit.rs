@@ -1,0 +1,177 @@
+//! The operator in a real memory cgroup, of the chart's size: version 1 or 2, whichever the machine has. Needs root; left out
+//! elsewhere.
+
+mod common;
+
+use citrix_allowlist::crd::REFRESH_ANNOTATION;
+use citrix_allowlist::memory::SHED_FROM;
+use common::{Stage, eventually, holds};
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use test_support::left_out;
+use test_support::operator::Operator;
+use test_support::standin::{Fault, Injection};
+
+/// The chart's default, `resources.limits.memory: 256Mi`.
+const LIMIT: u64 = 256 << 20;
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A group of this test's own, gone with it.
+struct Group(PathBuf);
+
+impl Group {
+    /// A group limited to [`LIMIT`]; `None`, and the test is told to be left out, where the machine lets it make none.
+    fn for_test(test: &str) -> Option<Self> {
+        let name = format!("citrix-allowlist-{}-{}", test.len(), std::process::id());
+        for (mount, limit) in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")] {
+            let folder = Path::new(mount).join(&name);
+            if fs::create_dir(&folder).is_err() {
+                continue;
+            }
+            let group = Self(folder);
+            if fs::write(group.0.join(limit), LIMIT.to_string()).is_ok() {
+                return Some(group);
+            }
+        }
+        left_out(test, "no memory cgroup can be made: root and a memory controller are needed");
+        None
+    }
+
+    fn take_in(&self, process: u32) {
+        fs::write(self.0.join("cgroup.procs"), process.to_string()).expect("a process of the group");
+    }
+
+    /// The most that was used at a time, in bytes, where the kernel counts it.
+    fn peak(&self) -> Option<u64> {
+        let files = ["memory.max_usage_in_bytes", "memory.peak"].into_iter();
+        let texts = files.filter_map(|file| fs::read_to_string(self.0.join(file)).ok());
+        texts.filter_map(|text| text.trim().parse().ok()).next()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The processes of the group have been killed; the kernel may need a moment to see them go.
+        for _ in 0..50 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Something in the group that holds so much memory until it is dropped.
+struct Filler(Child);
+
+impl Filler {
+    fn new(group: &Group, bytes: u64) -> Self {
+        // `tail` keeps a line for as long as it does not end. Nothing begins before the shell is in the group.
+        let script = format!("read go; (head -c {bytes} /dev/zero; sleep 300) | tail -n 1 >/dev/null");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).stdin(Stdio::piped()).process_group(0);
+        let mut child = shell.spawn().expect("a shell");
+        group.take_in(child.id());
+        drop(child.stdin.take());
+        Self(child)
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", self.0.id())]).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// An operator in the group.
+async fn limited(stage: &Stage, group: &Group) -> Operator {
+    let mut operator = stage.operator().await;
+    group.take_in(operator.process().program_id().expect("it runs"));
+    operator
+}
+
+async fn figure(operator: &Operator, name: &str) -> f64 {
+    let name = format!("citrix_allowlist_memory_{name}");
+    operator.metric(&name).await.expect("metrics").expect("a figure")
+}
+
+async fn becomes(operator: &Operator, name: &str, wanted: impl Fn(f64) -> bool) {
+    let found = eventually(PATIENCE, async || wanted(figure(operator, name).await).then_some(())).await;
+    assert!(found.is_some(), "{name} is {}", figure(operator, name).await);
+}
+
+/// Formerly memory had no bound: one tenant's resource had both replicas killed again and again, and another tenant's change was
+/// followed after up to 151 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn close_to_the_limit_new_resources_wait_and_what_is_applied_is_followed() {
+    let Some(group) = Group::for_test("close_to_the_limit_new_resources_wait_and_what_is_applied_is_followed") else {
+        return;
+    };
+    let stage = Stage::set().await;
+    let operator = limited(&stage, &group).await;
+    stage.apply("applied", "{ customerId: testcustomer }").await;
+    stage.ready("applied").await;
+    becomes(&operator, "limit_bytes", |limit| limit == 268_435_456.0).await;
+    assert_eq!(figure(&operator, "short").await, 0.0);
+
+    let filled = LIMIT * (SHED_FROM + 6) / 100;
+    let used = figure(&operator, "used_bytes").await;
+    let filler = Filler::new(&group, filled - used as u64);
+    becomes(&operator, "short", |short| short == 1.0).await;
+    stage.apply("new", "{ customerId: testcustomer }").await;
+    let message = stage.reason("new", "Ready", "WaitingForMemory").await;
+    assert!(
+        message.starts_with("the first policy waits: the operator is close to its memory limit of 256 MiB"),
+        "{message}"
+    );
+    assert_eq!(stage.status("new").await.problems.len(), 1, "and a problem says so");
+    let address = "20.99.1.1".parse().expect("an address");
+    stage.dns.set_addresses("testcustomer.xendesktop.net", &[address], 5);
+    let policies = stage.watch_policies().await;
+    policies.until("another's change is followed", |policies| holds(&policies["applied-egress"], address)).await;
+    assert!(!policies.now().contains_key("new-egress"));
+    assert!(operator.log().contains("close to the memory limit"), "it is told");
+
+    drop(filler);
+    stage.ready("new").await;
+    assert_eq!(figure(&operator, "short").await, 0.0);
+}
+
+/// Formerly 8,196 bytes of gzip took 436 MiB, and a list of 90,000 names 494 MiB: in a cgroup of 256 MiB the operator was killed a
+/// second or two after each fetch.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_answers_in_the_vendors_place_ends_nothing() {
+    let Some(group) = Group::for_test("what_answers_in_the_vendors_place_ends_nothing") else { return };
+    let stage = Stage::set().await;
+    let mut operator = limited(&stage, &group).await;
+    stage.apply("applied", "{ customerId: testcustomer }").await;
+    stage.ready("applied").await;
+    let process = operator.process().program_id().expect("it runs");
+
+    let mut bomb = "{\"services\":[".to_owned();
+    while bomb.len() < (4 << 20) - 64 {
+        bomb.push_str("{\"a\":{\"\":0}},");
+    }
+    bomb.push_str("{}]}");
+    let names: Vec<String> = (0..90_000).map(|number| format!("n{number}.example.com")).collect();
+    let service = serde_json::json!({ "name": "S", "direction": "outbound", "tcpPorts": "443", "endpoints": [{ "fqdns": names }] });
+    let names = serde_json::json!({ "services": [service] }).to_string();
+    for (token, body, why) in [("1", bomb, "16 MiB of memory"), ("2", names, "10000 names")] {
+        stage.standin.clear_faults();
+        let content_type = "application/json".to_owned();
+        stage.standin.inject(Injection::always(Fault::Answer { status: 200, content_type, body }));
+        stage.annotate("applied", REFRESH_ANNOTATION, token).await;
+        stage.says("applied", "FeedCurrent", why).await;
+        assert_eq!(operator.process().program_id().expect("it runs"), process);
+    }
+    if let Some(peak) = group.peak() {
+        println!("at most {} MiB", peak >> 20);
+        assert!(peak < LIMIT / 2, "at most {} MiB", peak >> 20);
+    }
+    stage.ready("applied").await;
+}
