@@ -52,6 +52,11 @@ pub const PLATFORM_ADDRESSES: &[PlatformAddress] = &[
         "https://docs.cloud-init.io/en/latest/reference/datasources/scaleway.html",
     ),
     v4(
+        [169, 254, 0, 23],
+        "instance metadata of Tencent Cloud",
+        "https://github.com/DataDog/datadog-agent/blob/main/pkg/util/cloudproviders/tencent/tencent.go",
+    ),
+    v4(
         [168, 63, 129, 16],
         "Azure's wire server and host agent",
         "https://learn.microsoft.com/en-us/azure/virtual-network/what-is-ip-address-168-63-129-16",
@@ -100,7 +105,7 @@ pub const PLATFORM_ADDRESSES: &[PlatformAddress] = &[
     v6(
         [0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200],
         "instance metadata of Alibaba Cloud",
-        "https://www.alibabacloud.com/help/en/ecs/user-guide/view-instance-metadata",
+        "https://github.com/canonical/cloud-init/blob/main/tests/unittests/sources/test_aliyun.py",
     ),
     v6(
         [0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe],
