@@ -5,13 +5,14 @@
 #
 # Each platform is built on a machine of its own kind, and the results are put under one tag (see
 # .github/workflows/release.yaml): ring brings C and assembly, which a cross compiler would have to know too.
-# The same commit gives the same binary: everything is pinned, no path of the builder is left in it, and what has a time
-# has the commit's (SOURCE_DATE_EPOCH).
+# The same commit in the same image of Rust gives the same binary: nothing is installed beside what that image brings
+# (certificate authorities, a C compiler and musl), no path of the builder is left in it, and what has a time has the
+# commit's (SOURCE_DATE_EPOCH). A release resolves the image's digest, builds in that, checks the provenance for it and
+# writes it down (deploy/release/base-image.sh); a tag alone can be moved.
 
 ARG RUST_IMAGE=docker.io/library/rust:1.95.0-alpine
 
 FROM ${RUST_IMAGE} AS build
-RUN apk add --no-cache musl-dev ca-certificates
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY tests/support tests/support
@@ -32,13 +33,15 @@ FROM scratch
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
+ARG RUST_IMAGE
 LABEL org.opencontainers.image.title="citrix-allowlist-operator" \
       org.opencontainers.image.description="Keeps Kubernetes NetworkPolicies equal to Citrix's Connectivity AllowList" \
       org.opencontainers.image.source="https://github.com/citrix-allowlist/citrix-allowlist-operator" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.created="${CREATED}"
+      org.opencontainers.image.created="${CREATED}" \
+      citrix-allowlist.io/built-in="${RUST_IMAGE}"
 COPY --from=build /rootfs/ /
 # A number, so that runAsNonRoot can be checked.
 USER 65532:65532

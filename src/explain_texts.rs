@@ -41,8 +41,8 @@ pub const fn problem(kind: ProblemKind) -> Text {
             "Ask the cluster's DNS for the name; where it is gone for good, the vendor's list is ahead or behind.",
         ),
         ProblemKind::Refused => text(
-            "An address or network lies in a range that is never opened on the vendor's or DNS's word.",
-            "Where it is meant, such as a private link, the operator's --allow-private-cidr opens the range.",
+            "An address or network lies in a range that is never opened on the vendor's or DNS's word, or a name of additional outside the domains that the administrator allows.",
+            "Where it is meant, such as a private link, the operator's --allow-private-cidr opens the range, but for what clouds answer on, which nothing opens; --additional-suffix allows a domain.",
         ),
         ProblemKind::Malformed => text(
             "A part of the list or of the spec cannot be understood; the rest is used.",

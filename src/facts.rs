@@ -11,6 +11,10 @@ pub struct ClusterFacts {
     pub service_networks: Vec<IpNet>,
     /// Ranges of pods: nodes' `podCIDRs`, or by flag.
     pub pod_networks: Vec<IpNet>,
+    /// Public addresses of nodes, of every type in their status, sorted: private ones are refused whosever they are.
+    pub node_addresses: Vec<IpAddr>,
+    /// Public addresses of the API server, sorted: the endpoints of the Service `kubernetes`, and the one it is asked at.
+    pub api_servers: Vec<IpAddr>,
     /// The prefix under which IPv6-only pods reach IPv4 addresses, where the cluster has one.
     pub nat64_prefix: Option<Ipv6Net>,
     /// The DNS servers that pods are given.

@@ -1,10 +1,15 @@
 //! Which addresses and networks may be opened. Pure.
 //!
 //! A lie in an answer, or a mistake in a list, would open a hole into the node, the cloud's metadata service or the
-//! cluster itself: nothing of these ranges passes unless the cluster's administrator opened it on purpose.
+//! cluster itself: nothing of these ranges passes unless the cluster's administrator opened it on purpose, and nothing
+//! at all that clouds answer on ([`platform`]).
+
+pub mod platform;
 
 use crate::facts::ClusterFacts;
+use crate::net::DomainName;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -19,11 +24,19 @@ pub struct GuardSettings {
     pub shortest_ipv4_prefix: u8,
     /// The shortest IPv6 prefix that a listed network may have (`--shortest-ipv6-prefix`).
     pub shortest_ipv6_prefix: u8,
+    /// What names under `additional` have to end in, as whole labels (`--additional-suffix`); empty: anything.
+    pub additional_suffixes: Vec<DomainName>,
 }
 
 impl Default for GuardSettings {
     fn default() -> Self {
-        Self { allow_private: Vec::new(), deny: Vec::new(), shortest_ipv4_prefix: 8, shortest_ipv6_prefix: 16 }
+        Self {
+            allow_private: Vec::new(),
+            deny: Vec::new(),
+            shortest_ipv4_prefix: 8,
+            shortest_ipv6_prefix: 16,
+            additional_suffixes: Vec::new(),
+        }
     }
 }
 
@@ -41,6 +54,8 @@ pub enum Origin {
 pub struct Guard {
     settings: GuardSettings,
     cluster: Vec<(IpNet, &'static str)>,
+    /// Single addresses of the cluster itself, with what each is of: nodes, the API server.
+    machines: BTreeMap<IpAddr, &'static str>,
     /// The prefixes under which IPv6 addresses stand for IPv4 ones: the well-known one, and the cluster's own.
     nat64: Vec<Ipv6Net>,
     /// All of IPv4 that anything may speak against, merged and in order: what lies outside need not be held against each.
@@ -137,8 +152,16 @@ impl Guard {
         let pods = facts.pod_networks.iter().map(|network| (*network, "pod"));
         let nat64 = [NAT64_WELL_KNOWN].into_iter().chain(facts.nat64_prefix).collect();
         let cluster: Vec<(IpNet, &'static str)> = services.chain(pods).collect();
+        let nodes = facts.node_addresses.iter().map(|address| (*address, "node's address"));
+        let api_servers = facts.api_servers.iter().map(|address| (*address, "API server's address"));
+        let machines: BTreeMap<IpAddr, &'static str> = nodes.chain(api_servers).collect();
         let special = SPECIAL.iter().map(|(special, ..)| *special);
-        let known = special.chain(cluster.iter().map(|(range, _)| *range)).chain(settings.deny.iter().copied());
+        let single =
+            platform::PLATFORM_ADDRESSES.iter().map(|platform| platform.address).chain(machines.keys().copied());
+        let known = special
+            .chain(cluster.iter().map(|(range, _)| *range))
+            .chain(settings.deny.iter().copied())
+            .chain(single.map(IpNet::from));
         let of_ipv4: Vec<Ipv4Net> = known
             .filter_map(|range| match range {
                 IpNet::V4(range) => Some(range.trunc()),
@@ -147,7 +170,7 @@ impl Guard {
             .collect();
         let mut doubtful = Ipv4Net::aggregate(&of_ipv4);
         doubtful.sort_unstable();
-        Self { settings, cluster, nat64, doubtful }
+        Self { settings, cluster, machines, nat64, doubtful }
     }
 
     /// Whether nothing can speak against any address of a network.
@@ -200,6 +223,12 @@ impl Guard {
                 return refused(format!("wider than the NAT64 prefix {prefix}"));
             }
         }
+        if let Some(platform) = platform::within(network) {
+            return refused(format!(
+                "the cloud's own address {} ({}), which nothing opens",
+                platform.address, platform.what
+            ));
+        }
         let opened = self.settings.allow_private.iter().any(|allowed| allowed.contains(&network));
         for (special, severity, what) in SPECIAL {
             let passes = match origin {
@@ -222,7 +251,44 @@ impl Guard {
         {
             return refused(format!("the cluster's own {whose} range {range}"));
         }
+        if origin == Origin::Vendor
+            && !opened
+            && let Some((address, whose)) = self.machines.range(network.network()..=network.broadcast()).next()
+        {
+            return refused(format!("the cluster's own {whose} {address}"));
+        }
         Ok(())
+    }
+
+    /// Whether `--allow-private-cidr` could open an address that is refused: neither what clouds answer on nor what
+    /// `--deny-cidr` names.
+    #[must_use]
+    pub fn could_be_opened(&self, address: IpAddr) -> bool {
+        let network = IpNet::from(address);
+        let judged = match network {
+            IpNet::V6(network) => self.nat64.iter().find_map(|prefix| embedded(*prefix, network)).map(IpNet::V4),
+            IpNet::V4(_) => None,
+        };
+        [Some(network), judged].into_iter().flatten().all(|form| {
+            platform::within(form).is_none() && !self.settings.deny.iter().any(|denied| overlaps(denied, &form))
+        })
+    }
+
+    /// Whether a name under `additional` may be asked for.
+    ///
+    /// # Errors
+    /// The suffixes that names are held to.
+    pub fn check_additional_name(&self, name: &DomainName) -> Result<(), Refusal> {
+        let suffixes = &self.settings.additional_suffixes;
+        let is_under = |suffix: &DomainName| {
+            let rest = name.as_str().strip_suffix(suffix.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        if suffixes.is_empty() || suffixes.iter().any(is_under) {
+            return Ok(());
+        }
+        let listed: Vec<&str> = suffixes.iter().map(DomainName::as_str).collect();
+        Err(Refusal { reason: format!("under none of --additional-suffix {}", listed.join(", ")) })
     }
 
     /// Judges addresses of a NAT64 prefix as the IPv4 addresses they stand for.
@@ -234,24 +300,41 @@ impl Guard {
     }
 }
 
+/// Whether an address is nobody's special one: what is not is refused already, whosever it is.
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
+    let network = IpNet::from(address);
+    let is_global = matches!(network, IpNet::V4(_)) || GLOBAL_UNICAST.contains(&network);
+    is_global && !SPECIAL.iter().any(|(special, ..)| special.contains(&network)) && !platform::is_platform(address)
+}
+
 /// The IPv4 network that `network` stands for under `prefix` (RFC 6052, section 2.2): the 32 bits after the prefix,
 /// without bits 64 to 71. None for a prefix of another length than the RFC's, and for a network of more than one
 /// address where these bits do not come last.
 fn embedded(prefix: Ipv6Net, network: Ipv6Net) -> Option<Ipv4Net> {
-    let octets = network.addr().octets();
+    if !prefix.contains(&network) {
+        return None;
+    }
     let start = match prefix.prefix_len() {
         length @ (32 | 40 | 48 | 56 | 64 | 96) => usize::from(length / 8),
         _ => return None,
     };
-    let length = match (start, network.prefix_len()) {
-        (12, length) => length - 96,
-        (_, 128) => 32,
-        _ => return None,
-    };
-    let mut bits = octets.into_iter().enumerate().skip(start).filter(|(index, _)| *index != 8);
-    let mut next = || bits.next().map(|(_, octet)| octet);
-    let address = Ipv4Addr::new(next()?, next()?, next()?, next()?);
-    Ipv4Net::new(address, length).ok()
+    match (start, network.prefix_len()) {
+        (12, _) | (_, 128) => embedded_at(start, network),
+        _ => None,
+    }
+}
+
+/// The IPv4 network that the octets of `network` from `start` on hold, without octet 8: as long as what the network fixes
+/// of them. None where the octets end before the address does.
+fn embedded_at(start: usize, network: Ipv6Net) -> Option<Ipv4Net> {
+    let places: Vec<usize> = (start..16).filter(|octet| *octet != 8).take(4).collect();
+    let octets = network.addr().octets();
+    let held: Vec<u8> = places.iter().filter_map(|place| octets.get(*place).copied()).collect();
+    let address = Ipv4Addr::from(<[u8; 4]>::try_from(held).ok()?);
+    let fixed =
+        places.iter().map(|place| usize::from(network.prefix_len()).saturating_sub(place * 8).min(8)).sum::<usize>();
+    Ipv4Net::new(address, u8::try_from(fixed).ok()?).ok().map(|network| network.trunc())
 }
 
 #[cfg(test)]

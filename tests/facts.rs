@@ -72,8 +72,8 @@ fn expected(endpoints: &[&str], pod_networks: &[&str]) -> ClusterFacts {
     ClusterFacts {
         service_networks: ["10.96.0.0/16", "fd00:10:96::/112"].map(|text| text.parse().expect("a CIDR")).to_vec(),
         pod_networks: pod_networks.iter().map(|text| text.parse().expect("a CIDR")).collect(),
-        nat64_prefix: None,
         dns: vec![DnsServer { address: "10.96.0.10".parse().expect("an address"), service: Some(service) }],
+        ..ClusterFacts::default()
     }
 }
 
@@ -111,6 +111,18 @@ async fn facts_follow_the_cluster_and_stop_at_what_is_forbidden() {
     let both = ["20.0.0.1:5353", "20.0.0.2:5353"];
     assert_eq!(*facts.current(), expected(&both, &["10.244.0.0/24", "fd00:244::/64"]));
     assert_eq!(facts.current().families(), (true, true));
+
+    // A node's public addresses are the cluster's own, and its private ones are refused anyway.
+    let status = json!({"status": {"addresses": [
+        {"type": "InternalIP", "address": "10.0.0.7"}, {"type": "ExternalIP", "address": "20.7.7.7"},
+        {"type": "ExternalIP", "address": "2603:1030::7"}, {"type": "Hostname", "address": "one"},
+    ]}});
+    nodes.patch_status("one", &PatchParams::default(), &Patch::Merge(&status)).await.expect("its status");
+    let machine = ["20.7.7.7", "2603:1030::7"].map(|text| text.parse().expect("an address")).to_vec();
+    let listed = expected(&both, &["10.244.0.0/24", "fd00:244::/64"]);
+    becomes(&facts, &ClusterFacts { node_addresses: machine, ..listed }).await;
+    let none = json!({"status": {"addresses": null}});
+    nodes.patch_status("one", &PatchParams::default(), &Patch::Merge(&none)).await.expect("its status");
 
     nodes.create(&parameters, &node("two", &["10.244.1.0/24"])).await.expect("a node");
     becomes(&facts, &expected(&both, &["10.244.0.0/23", "fd00:244::/64"])).await;
@@ -169,6 +181,6 @@ async fn refusals_are_not_repeated_in_a_loop() {
     let facts = Facts::start(Client::try_from(config).expect("a client"), settings());
     assert!(facts.ready().await);
     tokio::time::sleep(Duration::from_secs(3)).await;
-    // The nameserver's Service, the two well-known ones, ServiceCIDRs and nodes: once each.
-    assert_eq!(requests.load(Ordering::Relaxed), 5);
+    // The nameserver's Service, the two well-known ones, ServiceCIDRs, nodes and the API server's endpoints: once each.
+    assert_eq!(requests.load(Ordering::Relaxed), 6);
 }

@@ -6,7 +6,7 @@ use common::watched::generations;
 use common::{Stage, cidrs, holds};
 use ipnet::IpNet;
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -127,6 +127,37 @@ async fn what_others_wrote_does_not_come_true_even_while_dns_is_down() {
     let _again = stage.operator().await;
     policies.until("it is gone", |now| !holds(&now[POLICY], open)).await;
     assert!(policies.since(started).iter().all(|now| now.contains_key(POLICY)), "and the policy stands all the while");
+}
+
+/// Both stayed for a whole `addressRetention`, 189 hours at 168h, with `Ready=True Applied` and not a word of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_user_took_out_while_it_was_down_goes_at_once_though_the_config_map_is_lost() {
+    let stage = Stage::with(valid()).await;
+    let own: IpAddr = "20.66.7.7".parse().expect("an address");
+    stage.dns.set("own.example.com", Behaviour::addresses(&[own], 5));
+    let operator = stage.operator().await;
+    let additional = "[{ name: own, tcpPorts: 443, cidrs: [20.8.0.0/16], fqdns: [own.example.com] }]";
+    stage.apply("daas-us", &format!("{{ customerId: testcustomer, geo: us, additional: {additional} }}")).await;
+    stage.ready("daas-us").await;
+    let policies = stage.watch_policies().await;
+    let named: IpAddr = "20.8.1.1".parse().expect("an address");
+    policies.until("what the user names", |now| holds(&now[POLICY], named) && holds(&now[POLICY], own)).await;
+    let listed: Vec<IpNet> = cidrs(&policies.now()[POLICY])
+        .into_iter()
+        .filter(|network| !network.contains(&named) && !network.contains(&own))
+        .collect();
+    kill(operator).await;
+    stage.config_maps().delete("daas-us-cidrs", &DeleteParams::default()).await.expect("deleted");
+    stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
+    let started = Instant::now();
+
+    let _again = stage.operator().await;
+    policies.until("it is gone", |now| !holds(&now[POLICY], named) && !holds(&now[POLICY], own)).await;
+    stage.ready("daas-us").await;
+    for now in policies.since(started) {
+        let missing = listed.iter().filter(|network| !holds(&now[POLICY], network.network())).count();
+        assert_eq!(missing, 0, "and nothing else goes with it");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,6 +91,7 @@ pub(super) async fn surroundings(connected: &Connected, arguments: &SurroundingA
         service_networks: arguments.service_cidr.clone(),
         pod_networks: arguments.pod_cidr.clone(),
         nat64_prefix: arguments.nat64_prefix,
+        api_server: connected.api_server,
     };
     let facts = Facts::start(connected.client.clone(), settings);
     // What may not be read is left as the flags have it, as the operator does.

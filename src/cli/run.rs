@@ -62,7 +62,7 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     metrics.limited_to(arguments.feed.requests_per_minute);
     let server = Server::bind(arguments.process.listen).await?;
-    let Connected { client, namespace, in_cluster } = connect(&ConnectOptions::default()).await?;
+    let Connected { client, namespace, in_cluster, api_server } = connect(&ConnectOptions::default()).await?;
     let namespace = std::env::var("POD_NAMESPACE").unwrap_or(namespace);
 
     // The Lease is released only after the last write: its task stops by a token of its own.
@@ -142,7 +142,7 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     // Outside a cluster the machine's resolv.conf is not what pods are given.
     let resolv_conf =
         if in_cluster { nameservers(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default()) } else { vec![] };
-    let facts = Facts::start(client.clone(), facts_settings(&arguments, resolv_conf.clone()));
+    let facts = Facts::start(client.clone(), facts_settings(&arguments, resolv_conf.clone(), api_server));
     let health = Health::new(clock, PATIENCE, ["resources", "objects", "cluster facts"]);
     let serving = CancellationToken::new();
     let content = Content {
@@ -251,12 +251,13 @@ async fn tell_readiness(health: Health, what: &'static str, mut synced: watch::R
     }
 }
 
-fn facts_settings(arguments: &RunArguments, nameservers: Vec<IpAddr>) -> FactsSettings {
+fn facts_settings(arguments: &RunArguments, nameservers: Vec<IpAddr>, api_server: Option<IpAddr>) -> FactsSettings {
     FactsSettings {
         nameservers,
         service_networks: arguments.cluster.service_cidr.clone(),
         pod_networks: arguments.cluster.pod_cidr.clone(),
         nat64_prefix: arguments.cluster.nat64_prefix,
+        api_server,
     }
 }
 

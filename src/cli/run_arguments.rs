@@ -4,7 +4,7 @@ use crate::crd::Period;
 use crate::feed::document::StaticListDefaults;
 use crate::feed::{Cloud, FeedSettings, Format};
 use crate::guard::GuardSettings;
-use crate::net::{PortRange, PortSet, Protocol};
+use crate::net::{DomainName, PortRange, PortSet, Protocol};
 use crate::render::Limits;
 use crate::render::budget::Cni;
 use crate::telemetry::LogFormat;
@@ -107,6 +107,9 @@ pub(super) struct GuardArguments {
     /// Shortest prefix of a listed IPv6 network
     #[arg(long, env = "CITRIX_ALLOWLIST_SHORTEST_IPV6_PREFIX", default_value = "16", value_parser = clap::value_parser!(u8).range(1..=128))]
     pub shortest_ipv6_prefix: u8,
+    /// Domains that names under `additional` have to be in, instead of any: corp.example.com for it and all below it
+    #[arg(long, env = "CITRIX_ALLOWLIST_ADDITIONAL_SUFFIX", value_name = "DOMAIN", value_parser = suffix, value_delimiter = ',')]
+    pub additional_suffix: Vec<DomainName>,
 }
 
 #[derive(Debug, Args)]
@@ -212,6 +215,7 @@ impl GuardArguments {
             deny: self.deny_cidr.clone(),
             shortest_ipv4_prefix: self.shortest_ipv4_prefix,
             shortest_ipv6_prefix: self.shortest_ipv6_prefix,
+            additional_suffixes: self.additional_suffix.clone(),
         }
     }
 }
@@ -257,6 +261,11 @@ pub(super) fn tcp_ports(text: &str) -> Result<PortSet, String> {
 
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     text.parse().map_err(|_| format!("`{text}` is no network: one such as 10.96.0.0/12 or fd00::/8 is allowed"))
+}
+
+fn suffix(text: &str) -> Result<DomainName, String> {
+    DomainName::parse(text.trim_start_matches("*.").trim_start_matches('.'))
+        .map_err(|error| format!("`{text}` is no domain such as corp.example.com: {error}"))
 }
 
 pub(super) fn prefix(text: &str) -> Result<Ipv6Net, String> {
@@ -312,6 +321,7 @@ mod tests {
         refused("static-list-ports", "0", "1 to 65535");
         refused("allow-private-cidr", "10.0.0.0/40", "invalid");
         refused("cni", "flannel", "cilium");
+        refused("additional-suffix", "a b", "corp.example.com");
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl SurroundingArguments {
             service_networks: self.service_cidr.clone(),
             pod_networks: self.pod_cidr.clone(),
             nat64_prefix: self.nat64_prefix,
-            dns: Vec::new(),
+            ..ClusterFacts::default()
         };
         Surroundings {
             guard: Guard::new(self.guard.settings(), &facts),

@@ -46,6 +46,8 @@ pub struct Connected {
     pub namespace: String,
     /// Whether the client speaks as a pod of the cluster, with its service account.
     pub in_cluster: bool,
+    /// Where the API server is asked, where that is an address and not a name.
+    pub api_server: Option<std::net::IpAddr>,
 }
 
 /// Why there is no way to the API server. All of them are the user's to mend.
@@ -101,8 +103,11 @@ pub async fn connect(options: &ConnectOptions) -> Result<Connected, ClientError>
     }
     bound(&mut config);
     let namespace = config.default_namespace.clone();
+    // IPv6 stands in brackets there.
+    let host = config.cluster_url.host().map(|host| host.trim_matches(['[', ']']));
+    let api_server = host.and_then(|host| host.parse().ok());
     let client = Client::try_from(config).map_err(ClientError::Setup)?;
-    Ok(Connected { client, namespace, in_cluster })
+    Ok(Connected { client, namespace, in_cluster, api_server })
 }
 
 /// Bounds what kube leaves open: it retries 15 times up to 1,000 s apart, and waits for an answer for ever.

@@ -5,7 +5,7 @@
 //! take away, and which must not make the operator write for ever.
 
 use super::key::Kind;
-use crate::crd::{ALLOWLIST_LABEL, MANAGED_BY_LABEL, SELECTION_ANNOTATION};
+use crate::crd::{ADDITIONAL_ANNOTATION, ALLOWLIST_LABEL, MANAGED_BY_LABEL, SELECTION_ANNOTATION};
 use crate::net::Direction;
 use crate::render::config_map;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -66,6 +66,7 @@ struct OwnedMetadata<'a> {
     allowlist: Option<&'a str>,
     owner: Option<&'a OwnerReference>,
     selection: Option<&'a str>,
+    additional: Option<&'a str>,
 }
 
 impl<'a> OwnedMetadata<'a> {
@@ -73,11 +74,13 @@ impl<'a> OwnedMetadata<'a> {
         let label = |key| metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
         // On anything but a policy it would be somebody's own.
         let annotations = metadata.annotations.as_ref().filter(|_| kind == Kind::Policy);
+        let annotation = |key| annotations.and_then(|annotations| annotations.get(key)).map(String::as_str);
         Self {
             managed_by: label(MANAGED_BY_LABEL),
             allowlist: label(ALLOWLIST_LABEL),
             owner: controller_of(metadata),
-            selection: annotations.and_then(|annotations| annotations.get(SELECTION_ANNOTATION)).map(String::as_str),
+            selection: annotation(SELECTION_ANNOTATION),
+            additional: annotation(ADDITIONAL_ANNOTATION),
         }
     }
 }

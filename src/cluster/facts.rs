@@ -1,7 +1,10 @@
-//! Finds out what the cluster is, and keeps watching: its DNS, and the ranges of its Services and pods.
+//! Finds out what the cluster is, and keeps watching: its DNS, the ranges of its Services and pods, the addresses of its
+//! nodes and of its API server.
 //!
 //! Watched is only what is concerned: the Services at the pods' nameservers and the two well-known ones, each by a
-//! field selector, their EndpointSlices by label, the few ServiceCIDRs, and of nodes nothing but `podCIDRs` is kept.
+//! field selector, their EndpointSlices and the API server's by label, the few ServiceCIDRs, and of nodes nothing but
+//! `podCIDRs` and public addresses is kept. What cannot be listed stays as it was known; what never could be is said in
+//! the log, and not refused in answers.
 
 mod follow;
 mod picture;
@@ -18,10 +21,11 @@ use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::api::ObjectMeta;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource, ResourceExt as _};
-use picture::{Answer, Picture, Place, SeenService, SeenSlice, ServiceKey};
+use picture::{Answer, Picture, Place, SeenService, SeenSlice, ServiceKey, public};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -100,7 +104,15 @@ enum News {
     Services(Place, Report<(ServiceKey, SeenService)>),
     Slices(ServiceKey, Report<SeenSlice>),
     ServiceNetworks(Report<Vec<IpNet>>),
-    PodNetworks(Report<Vec<IpNet>>),
+    Nodes(Report<SeenNode>),
+    ApiServers(Report<Vec<IpAddr>>),
+}
+
+/// What matters of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct SeenNode {
+    pod_networks: Vec<IpNet>,
+    addresses: Vec<IpAddr>,
 }
 
 struct Watching {
@@ -126,9 +138,8 @@ impl Watching {
         if self.picture.settings.service_networks.is_empty() {
             self.follow_service_networks();
         }
-        if self.picture.settings.pod_networks.is_empty() {
-            self.follow_nodes();
-        }
+        self.follow_nodes();
+        self.follow_api_servers();
         while let Some(news) = self.news.recv().await {
             self.see(news);
             let end = Instant::now() + LONGEST_GATHERING;
@@ -166,7 +177,29 @@ impl Watching {
                 }
             }
             News::ServiceNetworks(report) => take(&mut self.picture.service_networks, report, union),
-            News::PodNetworks(report) => take(&mut self.picture.pod_networks, report, union),
+            News::Nodes(report) => self.see_nodes(report),
+            News::ApiServers(report) => {
+                take(&mut self.picture.api_servers, report, |slices| public(slices.into_values().flatten()));
+            }
+        }
+    }
+
+    fn see_nodes(&mut self, report: Report<SeenNode>) {
+        let picture = &mut self.picture;
+        match report {
+            Report::Now(nodes) => {
+                picture.node_addresses =
+                    Answer::Known(public(nodes.values().flat_map(|node| node.addresses.iter().copied())));
+                // What the administrator says of pods' ranges stands.
+                if picture.settings.pod_networks.is_empty() {
+                    let networks = nodes.into_values().flat_map(|node| node.pod_networks);
+                    picture.pod_networks = Answer::Known(canonical_set(networks));
+                }
+            }
+            Report::Refused => {
+                picture.node_addresses.fail();
+                picture.pod_networks.fail();
+            }
         }
     }
 
@@ -229,12 +262,27 @@ impl Watching {
         let keep = |node: &NodeNetworks| {
             let spec = &node.spec;
             let cidrs = spec.pod_cidrs.iter().chain(spec.pod_cidr.iter().filter(|_| spec.pod_cidrs.is_empty()));
-            (node.name_any(), parse(cidrs))
+            // Names among them are nothing that an answer could hold.
+            let addresses = node.status.addresses.iter().filter_map(|listed| listed.address.parse().ok());
+            (node.name_any(), SeenNode { pod_networks: parse(cidrs), addresses: public(addresses) })
         };
-        let report = move |report| send(&sender, News::PodNetworks(report));
-        let what = "nodes (else give --pod-cidr)".to_owned();
+        let report = move |report| send(&sender, News::Nodes(report));
+        let what = "nodes, whose addresses are then not refused in answers (--pod-cidr gives pods' ranges, --deny-cidr denies nodes' addresses)";
         let config = Config::default().page_size(PAGE);
-        self.tasks.spawn(follow(Api::all(self.client.clone()), config, what, keep, report));
+        self.tasks.spawn(follow(Api::all(self.client.clone()), config, what.to_owned(), keep, report));
+    }
+
+    fn follow_api_servers(&mut self) {
+        let sender = self.sender.clone();
+        let keep = |slice: &EndpointSlice| {
+            let addresses = slice.endpoints.iter().flatten().flat_map(|endpoint| &endpoint.addresses);
+            (slice.name_any(), public(addresses.filter_map(|address| address.parse().ok())))
+        };
+        let report = move |report| send(&sender, News::ApiServers(report));
+        let what = "EndpointSlices of the Service kubernetes, whose addresses are then not refused in answers";
+        let config = Config::default().labels("kubernetes.io/service-name=kubernetes");
+        let api = Api::<EndpointSlice>::namespaced(self.client.clone(), "default");
+        self.tasks.spawn(follow(api, config, what.to_owned(), keep, report));
     }
 }
 
@@ -262,12 +310,26 @@ fn key_of(metadata: &ObjectMeta) -> ServiceKey {
     (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
 }
 
-/// A Node of which only the pods' ranges are read: the rest, images and conditions, is most of it.
+/// A Node of which only the pods' ranges and its addresses are read: the rest, images and conditions, is most of it.
 #[derive(Clone, Debug, Deserialize)]
 struct NodeNetworks {
     metadata: ObjectMeta,
     #[serde(default)]
     spec: NodeSpec,
+    #[serde(default)]
+    status: NodeStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct NodeStatus {
+    #[serde(default)]
+    addresses: Vec<NodeAddress>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct NodeAddress {
+    #[serde(default)]
+    address: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

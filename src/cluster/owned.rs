@@ -11,6 +11,7 @@ use crate::plan::keep::SelectionDigest;
 use crate::shared::Shared;
 use crate::subscriber::Subscriber;
 use ipnet::IpNet;
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -32,6 +33,8 @@ pub struct Observed {
     pub memory: Option<Arc<Memory>>,
     /// The field manager that changed our fields last, where it is not the operator.
     pub edited_by: Option<Arc<str>>,
+    /// When something last wrote it under the operator's own field manager, to the second.
+    pub written_at: Option<Timestamp>,
     /// Of a policy: what the spec selected when it was last written, where that is known to be the operator's word.
     pub selection: Option<SelectionDigest>,
     /// Whether that is what was sent, and not yet what the watch shows: the answer to a write brings metadata only.
@@ -51,7 +54,15 @@ pub struct Owner {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Memory {
     /// What a policy allows.
-    Rules(Vec<(Direction, PortSet, Vec<IpNet>)>),
+    Rules {
+        /// Its rules.
+        rules: Vec<(Direction, PortSet, Vec<IpNet>)>,
+        /// Networks of its direction's policies that only the user asked for, where managed fields show that to be the
+        /// operator's word.
+        users: Vec<IpNet>,
+        /// What the spec selected when that was written.
+        selection: Option<SelectionDigest>,
+    },
     /// Which addresses were whose, as a ConfigMap has it.
     Attribution {
         /// By name.

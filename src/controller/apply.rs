@@ -1,8 +1,9 @@
 //! The station that writes: from rendered objects to an outcome.
 
 use super::carry_out::write;
+use super::conflicts::{UNNAMED, altered, contested, who_undid};
 use super::contention::{Interference, Verdict};
-use super::state::State;
+use super::state::{Left, State};
 use super::subject::Subject;
 use super::{Context, Error};
 use crate::cluster::apply::WriteError;
@@ -11,7 +12,7 @@ use crate::cluster::key::{Kind, ObjectKey};
 use crate::cluster::moves::Moving;
 use crate::cluster::owned::Observed;
 use crate::cluster::prepared::Desired;
-use crate::crd::{Mode, Problem, ProblemKind, WouldApply};
+use crate::crd::{FIELD_MANAGER, Mode, Problem, ProblemKind, WouldApply};
 use crate::feed::Allowlist;
 use crate::names::Addresses;
 use crate::net::{Direction, cidr};
@@ -41,9 +42,6 @@ pub(super) struct Rendered<'a> {
     pub allowlist: &'a Arc<Allowlist>,
     pub addresses: &'a Addresses,
 }
-
-/// Stands for a field manager that left no name behind.
-const UNNAMED: &str = "";
 
 /// How the station ended.
 pub(super) struct Ended {
@@ -83,7 +81,7 @@ pub(super) async fn apply(
     let before = std::mem::take(&mut state.kept);
     state.kept =
         kept.iter().map(|kept| (kept.direction, before.get(&kept.direction).copied().unwrap_or_default())).collect();
-    find_undone(state, &mut changes);
+    find_undone(state, &observed, &mut changes);
     let (left, put_off) = leave_contested(context, state, &mut changes);
     let activates = !audit && !observed.keys().any(|key| key.kind == Kind::Policy);
     let is_policy = |change: &Change| change.key().kind == Kind::Policy;
@@ -96,7 +94,7 @@ pub(super) async fn apply(
         Ok(ineffective) => ineffective,
         Err(error) => return failed(error),
     };
-    remember_written(state, &changes);
+    remember_written(state, context, &changes);
     context.names.allowed(addresses);
     let told = tell_applied(subject, context, state, Applied { plan, kept: &kept, changes: &changes, allowlist });
     let mut problems = Vec::new();
@@ -168,22 +166,29 @@ fn keep_last(
 }
 
 /// A deletion, or a field that was cut out, leaves no field manager behind. It shows by what is to be written: the same
-/// as the last time.
-fn find_undone(state: &State, changes: &mut Changes) {
+/// as the last time. Nor does a second operator, which writes under the same name: that shows by when it did.
+fn find_undone(state: &State, observed: &BTreeMap<ObjectKey, Observed>, changes: &mut Changes) {
     for change in &changes.writes {
         let undone = changes.digests.get(change.key()).copied();
+        let left = state.left.get(change.key());
         let told = changes.foreign_edits.iter().any(|(key, _)| key == change.key());
-        if !told && undone.is_some() && undone == state.left.get(change.key()).copied() {
-            changes.foreign_edits.push((change.key().clone(), UNNAMED.into()));
+        if !told && undone.is_some() && undone == left.map(|left| left.digest) {
+            let manager = who_undid(left, observed.get(change.key()));
+            changes.foreign_edits.push((change.key().clone(), manager.into()));
         }
     }
 }
 
-fn remember_written(state: &mut State, changes: &Changes) {
+fn remember_written(state: &mut State, context: &Context, changes: &Changes) {
     for change in &changes.writes {
         match changes.digests.get(change.key()) {
-            Some(digest) => drop(state.left.insert(change.key().clone(), *digest)),
-            None => drop(state.left.remove(change.key())),
+            Some(digest) => {
+                let at = context.owned.get(change.key()).and_then(|observed| observed.written_at);
+                state.left.insert(change.key().clone(), Left { digest: *digest, at });
+            }
+            None => {
+                state.left.remove(change.key());
+            }
         }
     }
 }
@@ -207,27 +212,6 @@ fn leave_contested(
         changes.foreign_edits.push((key, manager));
     }
     (again, put_off)
-}
-
-fn altered(key: &ObjectKey) -> Problem {
-    let (kind, name) = (key.kind.as_str(), &key.name);
-    let message = format!(
-        "{kind} {name} stays other than it is written: look for an admission webhook or policy that alters it, and exempt it"
-    );
-    Problem::new(ProblemKind::Conflict, &**name, None, message)
-}
-
-fn contested(key: &ObjectKey, manager: &str) -> Problem {
-    let (kind, name) = (key.kind.as_str(), &key.name);
-    let message = match manager {
-        UNNAMED => format!(
-            "somebody keeps deleting {kind} {name}, or fields of it; look for a controller, a pipeline or admission that does, and stop it"
-        ),
-        manager => format!(
-            "the field manager {manager} keeps changing {kind} {name}; stop it, or take the object out of its reach"
-        ),
-    };
-    Problem::new(ProblemKind::Conflict, &*key.name, None, message)
 }
 
 /// How it ends where a write was not carried out.
@@ -288,6 +272,9 @@ fn tell_applied(
     let opened = opened(subject, plan, changes);
     let cause = match changes.foreign_edits.first() {
         Some((_, manager)) if &**manager == UNNAMED => "somebody deleted an object, or fields of it".to_owned(),
+        Some((_, manager)) if &**manager == FIELD_MANAGER => {
+            "something else wrote an object under the operator's own name".to_owned()
+        }
         Some((_, manager)) => format!("{manager} changed an object"),
         None if !opened.is_empty() => "the spec no longer asks for it".to_owned(),
         None if before.is_none() => "first seen by this process".to_owned(),

@@ -4,6 +4,7 @@ mod activation;
 mod apply;
 mod backoff;
 mod carry_out;
+mod conflicts;
 mod contention;
 mod decisions;
 mod ending;

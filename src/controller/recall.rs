@@ -10,6 +10,7 @@ use crate::facts::ClusterFacts;
 use crate::names::{AnsweredTime, Memory};
 use crate::net::Direction;
 use crate::net::cidr::{canonical_set, covers};
+use crate::plan::keep::Selected;
 use crate::plan::{self, Inherited, Selection, Target};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,8 @@ use std::sync::Arc;
 
 /// Takes over, once, what the resource's objects remember from before this process led: addresses that a ConfigMap
 /// attributes to a name still wanted, and that a policy of ours allows, count as seen now, for this resource. What
-/// policies allow beyond that stays for one retention where nothing tells whose it was.
+/// policies allow beyond that stays for one retention where nothing tells whose it was, but for what the spec alone asked
+/// for before it was edited.
 pub(super) fn remember(
     subject: &Subject<'_>,
     context: &Context,
@@ -30,7 +32,7 @@ pub(super) fn remember(
         return;
     }
     let Some(memories) = context.owned.take_memory(subject.who(), &subject.identity.uid) else { return };
-    take_over(&memories, state, selection, facts);
+    take_over(&memories, Selected::by(&subject.resource.spec), state, selection, facts);
 }
 
 /// Takes over again what the resource's objects remember where the last policy of a direction was kept, and the list has
@@ -55,19 +57,33 @@ pub(super) async fn recall(
     }
     if back {
         let memories = context.writer.memories(&subject.identity).await?;
-        take_over(&memories, state, selection, facts);
+        take_over(&memories, Selected::by(&subject.resource.spec), state, selection, facts);
         state.kept.iter_mut().for_each(|(direction, recalled)| *recalled = is_selected(direction));
     }
     Ok(())
 }
 
-fn take_over(memories: &[Arc<owned::Memory>], state: &mut State, selection: &Selection, facts: &ClusterFacts) {
+fn take_over(
+    memories: &[Arc<owned::Memory>],
+    selected: Selected,
+    state: &mut State,
+    selection: &Selection,
+    facts: &ClusterFacts,
+) {
     let mut rules = Vec::new();
     let mut attributed: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
     let mut given = BTreeSet::new();
     for memory in memories {
         match &**memory {
-            owned::Memory::Rules(of_policy) => rules.extend(of_policy.iter().cloned()),
+            owned::Memory::Rules { rules: of_policy, users, selection: written_for } => {
+                rules.extend(of_policy.iter().cloned());
+                // The spec was edited since: what only the user asked for is theirs to take out, even where the ConfigMap
+                // is lost that would tell which of it is still asked for.
+                let is_as_it_was = |direction| *written_for == Some(selected.direction(direction));
+                if !of_policy.iter().all(|(direction, ..)| is_as_it_was(*direction)) {
+                    given.extend(users.iter().copied());
+                }
+            }
             owned::Memory::Attribution { names, networks } => {
                 attributed.extend(names.clone());
                 given.extend(networks.iter().copied());

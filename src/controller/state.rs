@@ -11,6 +11,7 @@ use crate::plan::Inherited;
 use crate::plan::keep::SelectionDigest;
 use crate::subscriber::Subscriber;
 use ipnet::IpNet;
+use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -41,7 +42,7 @@ pub struct State {
     /// What was allowed when it was last applied, to tell what changed.
     pub allowed: Option<Arc<[(Direction, IpNet)]>>,
     /// What its objects were when they were last written. One that is to be written the same again was undone.
-    pub left: BTreeMap<ObjectKey, Digest>,
+    pub left: BTreeMap<ObjectKey, Left>,
     /// What its spec selected when this process first found that a direction has nothing to allow, for policies that do
     /// not say what was selected when they were written: those of 0.1.0.
     pub first_selected: BTreeMap<Direction, SelectionDigest>,
@@ -54,6 +55,15 @@ pub struct State {
     pub told_later: Option<ToldLater>,
     /// The status last written: the version it was decided on, the version it got, and what it says.
     pub written: Option<Written>,
+}
+
+/// What an object was when it was last written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// What it says.
+    pub digest: Digest,
+    /// When the API server took it, to the second; `None` where that is not known.
+    pub at: Option<Timestamp>,
 }
 
 /// What is to be told of policies that were written.

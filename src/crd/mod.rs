@@ -20,6 +20,9 @@ pub const ALLOWLIST_LABEL: &str = "citrix-allowlist.io/allowlist";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// On each policy: a digest of what the spec selected when the policy was last written. It changes only with the spec.
 pub const SELECTION_ANNOTATION: &str = "citrix-allowlist.io/selection";
+/// On the first policy of a direction: networks in that direction's policies that only the user asked for, by `additional`
+/// or `wildcards`. A restart that has lost the ConfigMap knows by it what an edited spec no longer names.
+pub const ADDITIONAL_ANNOTATION: &str = "citrix-allowlist.io/additional";
 /// On an object that is not the operator's: `"true"` hands it over.
 pub const ADOPT_ANNOTATION: &str = "citrix-allowlist.io/adopt";
 /// On a `CitrixAllowlist`: any new value asks for a fetch now, within the rate limit.

@@ -268,7 +268,8 @@ pub struct AdditionalEndpoint {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 3, max = 253), regex(pattern = r"^[a-zA-Z0-9_][a-zA-Z0-9_.-]*$")))]
     pub fqdns: Vec<String>,
-    /// CIDRs; private ones are yours to name here. Loopback, link-local and whole-address-space ones are never opened.
+    /// CIDRs; private ones are yours to name here. Loopback, link-local and whole-address-space ones are never opened, nor
+    /// any that holds an address that clouds answer on, such as a metadata service's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(min = 3, max = 49)))]
     pub cidrs: Vec<String>,

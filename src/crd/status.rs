@@ -90,6 +90,15 @@ pub struct Summary {
     pub cidrs: i64,
     /// NetworkPolicies.
     pub policies: i64,
+    /// CIDRs that policies allowed before the operator started and that neither the list nor DNS nor the spec explains:
+    /// they stay until DNS has answered for `addressRetention`. Absent where there is none.
+    #[serde(skip_serializing_if = "is_none")]
+    pub inherited: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+const fn is_none(count: &i64) -> bool {
+    *count == 0
 }
 
 /// What Enforce would change.

@@ -9,6 +9,8 @@ fn facts() -> ClusterFacts {
     ClusterFacts {
         service_networks: vec![net("34.118.224.0/20"), net("10.96.0.0/12"), net("2600:1901:8100::/108")],
         pod_networks: vec![net("45.1.0.0/16"), net("fd00:1::/48")],
+        node_addresses: vec![net("20.7.7.7").addr(), net("2603:1030::7").addr()],
+        api_servers: vec![net("20.8.8.8").addr()],
         nat64_prefix: Some("2001:67c:2960:6464::/96".parse().expect("a prefix")),
         ..ClusterFacts::default()
     }
@@ -22,6 +24,8 @@ fn guard() -> Guard {
     };
     Guard::new(settings, &facts())
 }
+
+const METADATA: &str = "the cloud's own address 169.254.169.254 (instance metadata of AWS, Azure, Google Cloud, Oracle Cloud, IBM Cloud, DigitalOcean, Hetzner, Huawei Cloud, OpenStack and others), which nothing opens";
 
 /// What is said of a network: to the vendor's lists and answers, and to a user's own entry. Empty where it passes.
 fn verdicts(text: &str) -> (String, String) {
@@ -93,7 +97,9 @@ fn just_beyond_each_range_is_open() {
 fn each_refusal_names_its_range() {
     let table = [
         ("127.0.0.1", "loopback (127.0.0.0/8)"),
-        ("169.254.169.254", "link-local (169.254.0.0/16)"),
+        ("169.254.1.1", "link-local (169.254.0.0/16)"),
+        ("169.254.64.0/18", "link-local (169.254.0.0/16)"),
+        ("169.254.169.254", METADATA),
         ("100.64.0.1", "shared by carrier-grade NAT (100.64.0.0/10)"),
         ("224.0.0.251", "multicast (224.0.0.0/4)"),
         ("255.255.255.255", "reserved (240.0.0.0/4)"),
@@ -112,11 +118,16 @@ fn each_refusal_names_its_range() {
         ("20.0.0.0/8", "denied by --deny-cidr 20.9.0.0/16"),
         ("34.118.224.10", "the cluster's own Service range 34.118.224.0/20"),
         ("45.1.2.3", "the cluster's own pod range 45.1.0.0/16"),
+        ("20.7.7.7", "the cluster's own node's address 20.7.7.7"),
+        ("20.7.0.0/16", "the cluster's own node's address 20.7.7.7"),
+        ("2603:1030::/32", "the cluster's own node's address 2603:1030::7"),
+        ("64:ff9b::1407:707", "the cluster's own node's address 20.7.7.7"),
+        ("20.8.8.8", "the cluster's own API server's address 20.8.8.8"),
         ("2600:1901:8100::a", "the cluster's own Service range 2600:1901:8100::/108"),
         ("64:ff9b::7f00:1", "loopback (127.0.0.0/8)"),
-        ("64:ff9b::a9fe:a9fe", "link-local (169.254.0.0/16)"),
+        ("64:ff9b::a9fe:a9fe", METADATA),
         ("64:ff9b::2d01:203", "the cluster's own pod range 45.1.0.0/16"),
-        ("2001:67c:2960:6464::a9fe:a9fe", "link-local (169.254.0.0/16)"),
+        ("2001:67c:2960:6464::a9fe:a9fe", METADATA),
         ("2001:67c:2960:6464::1409:101", "denied by --deny-cidr 20.9.0.0/16"),
         ("64:ff9b::/32", "wider than the NAT64 prefix 64:ff9b::/96"),
         ("2001:67c::/32", "wider than the NAT64 prefix 2001:67c:2960:6464::/96"),
@@ -150,7 +161,7 @@ fn nat64_prefixes_of_every_length_of_the_rfc_are_read() {
     for (prefix, address) in table {
         let facts = ClusterFacts { nat64_prefix: prefix.parse().ok(), ..ClusterFacts::default() };
         let refusal = Guard::new(GuardSettings::default(), &facts).check_network(net(address), Origin::Vendor);
-        assert_eq!(refusal.map_err(|refusal| refusal.reason), Err("link-local (169.254.0.0/16)".into()), "{prefix}");
+        assert_eq!(refusal.map_err(|refusal| refusal.reason), Err(METADATA.into()), "{prefix}");
     }
     let facts = ClusterFacts { nat64_prefix: "2a00:db8::/33".parse().ok(), ..ClusterFacts::default() };
     assert!(Guard::new(GuardSettings::default(), &facts).check_network(net("2a00:db8::1"), Origin::Vendor).is_err());
@@ -168,10 +179,62 @@ fn the_administrator_opens_private_ranges_to_answers() {
     assert_eq!(verdicts("10.21.0.1").0, "private (10.0.0.0/8)");
 }
 
+/// A node's own public addresses and the API server's passed as any other public address: kubelets and NodePorts were a
+/// lie in DNS away.
+#[test]
+fn machines_of_the_cluster_are_opened_by_the_flag_alone_and_by_their_owner() {
+    for machine in ["20.7.7.7", "2603:1030::7", "20.8.8.8"] {
+        let (vendor, user) = verdicts(machine);
+        assert!(vendor.starts_with("the cluster's own "), "{vendor}");
+        assert_eq!(user, "", "as the cluster's Services and pods, which a user may name");
+        let settings = GuardSettings { allow_private: vec![net(machine)], ..GuardSettings::default() };
+        assert_eq!(Guard::new(settings, &facts()).check_network(net(machine), Origin::Vendor), Ok(()));
+    }
+    assert_eq!(verdicts("20.7.7.8").0, "", "and nobody else");
+}
+
+#[test]
+fn advice_is_given_only_where_a_flag_helps() {
+    let guard = guard();
+    for (address, helps) in [
+        ("10.1.1.1", true),
+        ("20.7.7.7", true),
+        ("34.118.224.10", true),
+        ("169.254.1.1", true),
+        ("20.9.1.1", false),
+        ("64:ff9b::1409:101", false),
+        ("169.254.169.254", false),
+        ("64:ff9b::a9fe:a9fe", false),
+        ("168.63.129.16", false),
+    ] {
+        assert_eq!(guard.could_be_opened(net(address).addr()), helps, "{address}");
+    }
+}
+
+/// Any name could be asked for: `additional` was a way out by DNS for pods that have none.
+#[test]
+fn names_of_users_are_held_to_the_administrators_domains() {
+    let domain = |text: &str| DomainName::parse(text).expect("a name");
+    let settings = GuardSettings {
+        additional_suffixes: vec![domain("corp.example.com"), domain("example.org")],
+        ..GuardSettings::default()
+    };
+    let guard = Guard::new(settings, &ClusterFacts::default());
+    for name in ["corp.example.com", "idp.corp.example.com", "a.b.example.org"] {
+        assert_eq!(guard.check_additional_name(&domain(name)), Ok(()), "{name}");
+    }
+    for name in ["example.com", "notcorp.example.com", "corp.example.com.evil.net", "secret.tunnel.net"] {
+        let refusal = guard.check_additional_name(&domain(name)).expect_err(name);
+        assert_eq!(refusal.reason, "under none of --additional-suffix corp.example.com, example.org");
+    }
+    let open = Guard::new(GuardSettings::default(), &ClusterFacts::default());
+    assert_eq!(open.check_additional_name(&domain("anything.example.net")), Ok(()));
+}
+
 #[test]
 fn a_user_may_name_private_ranges_but_never_everything() {
     assert_eq!(verdicts("192.168.0.0/16").1, "");
-    assert_eq!(verdicts("96.0.0.0/3").1, "loopback (127.0.0.0/8)");
+    assert_eq!(verdicts("112.0.0.0/4").1, "loopback (127.0.0.0/8)");
     assert_eq!(verdicts("0.0.0.0/0").1, "denied by --deny-cidr 20.9.0.0/16");
     let open = Guard::new(GuardSettings::default(), &ClusterFacts::default());
     for everything in ["0.0.0.0/0", "::/0"] {
@@ -192,6 +255,7 @@ fn is_special(address: Ipv4Addr) -> bool {
         || address.is_multicast()
         || address.is_broadcast()
         || address.is_documentation()
+        || address == Ipv4Addr::new(168, 63, 129, 16)
         || a == 0
         || a >= 240
         || (a == 100 && (64..128).contains(&b))

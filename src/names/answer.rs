@@ -1,7 +1,7 @@
 //! What one server's reply to one question says. Pure.
 
 use crate::net::DomainName;
-use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::op::{Message, OpCode, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -149,8 +149,11 @@ pub fn failure_of(code: ResponseCode) -> Failure {
 /// chain. Records of any other owner are ignored: nobody asked for them.
 ///
 /// # Errors
-/// A code other than NOERROR and NXDOMAIN, a truncated reply, a CNAME loop or a chain too long, a referral.
+/// An opcode other than QUERY, a code other than NOERROR and NXDOMAIN, a truncated reply, a CNAME loop or a chain too long, a referral.
 pub fn read(message: &Message, name: &Name, family: Family) -> Outcome {
+    if message.metadata.op_code != OpCode::Query {
+        return Err(Failure::Malformed("no answer to a question: another kind of message (opcode)"));
+    }
     if message.metadata.truncation {
         return Err(Failure::Malformed("a truncated answer, over TCP too"));
     }

@@ -2,14 +2,14 @@
 
 use super::dns;
 use super::families::Families;
-use super::inherited::Inherited;
+use super::inherited::{Inherited, subtract};
 use super::rules::{self, DirectionPlan};
 use super::select::{Endpoint, Selection, Target, WildcardUse, directions};
 use crate::crd::{CitrixAllowlistSpec, DnsEgress, Problem, ProblemKind};
 use crate::facts::ClusterFacts;
 use crate::guard::{Guard, Origin};
 use crate::names::{Addresses, NameAddresses, NameState};
-use crate::net::{Direction, DomainName, PortRange, PortSet, Protocol, cidr};
+use crate::net::{Direction, DomainName, PortRange, PortSet, Protocol, canonical_set, cidr};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -59,6 +59,8 @@ pub struct Plan {
     pub names_resolved: usize,
     /// Distinct addresses in use that names gave.
     pub addresses: usize,
+    /// Networks that applied policies allowed before a restart, that nothing explains, and that stay for now.
+    pub inherited: usize,
     /// Distinct wildcards that nothing in the spec stands in for.
     pub wildcards: usize,
     /// Whether one of these is of an entry that the vendor calls required.
@@ -156,9 +158,11 @@ pub fn decide(inputs: &Inputs) -> Plan {
     let mut left_out: BTreeMap<Direction, usize> = BTreeMap::new();
     let mut asked: BTreeMap<Direction, PortSet> = BTreeMap::new();
     let mut demands: BTreeMap<Direction, Vec<(IpNet, &PortSet)>> = BTreeMap::new();
+    let mut asked_by: BTreeMap<Direction, (Vec<IpNet>, Vec<IpNet>)> = BTreeMap::new();
     for endpoint in &selection.endpoints {
         let direction = endpoint.direction;
         let demanded = demands.entry(direction).or_default();
+        let before = demanded.len();
         let (addresses, in_use) = match &endpoint.target {
             Target::Name(name) => {
                 let found = found.get(&(direction, name)).cloned().unwrap_or_default();
@@ -183,6 +187,11 @@ pub fn decide(inputs: &Inputs) -> Plan {
                 (Arc::default(), written.is_some())
             }
         };
+        let asked = asked_by.entry(direction).or_default();
+        // A name that stands in for a wildcard is mostly the user's.
+        let by_user = endpoint.origin == Origin::User || endpoint.stands_in_for.is_some();
+        let of_whom = if by_user { &mut asked.0 } else { &mut asked.1 };
+        of_whom.extend(demanded.iter().skip(before).map(|(network, _)| *network));
         plan.records.push(EndpointRecord { endpoint: endpoint.clone(), addresses, in_use });
     }
     for (direction, count) in left_out {
@@ -202,7 +211,12 @@ pub fn decide(inputs: &Inputs) -> Plan {
             (Direction::Outbound, DnsEgress::Auto) => dns::rules(facts, families),
             _ => Vec::new(),
         };
-        let decided = DirectionPlan::new(rules, dns);
+        let (by_user, by_vendor) = asked_by.remove(&direction).unwrap_or_default();
+        // With what is inherited: whose that was is not known.
+        let others = by_vendor.into_iter().chain(remembered.iter().map(|(network, _)| *network));
+        let users = subtract(by_user, &canonical_set(others));
+        let decided = DirectionPlan::new(rules, dns).map(|decided| decided.with_users(users));
+        plan.inherited += remembered.len();
         if decided.is_none() {
             let absence = absence(selection, direction);
             plan.problems.push(absent(direction, absence));
@@ -269,7 +283,7 @@ fn find<'a>(
             match guard.check_address(*address, Origin::Vendor) {
                 Ok(()) => allowed.push(*address),
                 // Where the cluster's ranges became known after the answer was believed.
-                Err(refusal) => plan.problems.push(refused(name, service, *address, &refusal.reason)),
+                Err(refusal) => plan.problems.push(refused(name, service, *address, &refusal.reason, guard)),
             }
         }
         allowed.sort_unstable();
@@ -286,6 +300,9 @@ fn find<'a>(
         }
         plan.names_resolved += usize::from(in_use);
         report(plan, name, service, known.map(Arc::as_ref), !allowed.is_empty(), in_use);
+        let refusals = known.iter().flat_map(|known| &known.refused);
+        let told = refusals.map(|refusal| refused(name, service, refusal.address, &refusal.reason, guard));
+        plan.problems.extend(told);
     }
     distinct.sort_unstable_by_key(|address| cidr::order(&IpNet::from(*address)));
     distinct.dedup();
@@ -335,13 +352,12 @@ fn report(
             format!("{} addresses are left out: the name has more than is held of one", known.evicted),
         );
     }
-    for refusal in &known.refused {
-        plan.problems.push(refused(name, service, refusal.address, &refusal.reason));
-    }
 }
 
-fn refused(name: &DomainName, service: &str, address: IpAddr, reason: &str) -> Problem {
-    let message = format!("the answer {address} is not opened: {reason}; --allow-private-cidr opens what is meant");
+fn refused(name: &DomainName, service: &str, address: IpAddr, reason: &str, guard: &Guard) -> Problem {
+    // A flag is named only where it would help.
+    let advice = if guard.could_be_opened(address) { "; --allow-private-cidr opens what is meant" } else { "" };
+    let message = format!("the answer {address} is not opened: {reason}{advice}");
     Problem::new(ProblemKind::Refused, name.as_str(), Some(service), message)
 }
 

@@ -2,6 +2,7 @@
 
 use super::families::Families;
 use crate::facts::{ClusterFacts, DnsServer, DnsService};
+use crate::guard::platform::is_platform;
 use crate::net::{PortRange, PortSet, Protocol};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,7 +54,10 @@ pub enum DnsPeer {
 pub(super) fn rules(facts: &ClusterFacts, families: Families) -> Vec<DnsRule> {
     let mut by_ports: BTreeMap<PortSet, BTreeSet<DnsPeer>> = BTreeMap::new();
     let mut allow = |ports: &[u16], peer: DnsPeer| {
-        if let Some(ports) = both_protocols(ports) {
+        // Some clouds answer DNS where they hand out the machine's identity: there on the port of DNS alone.
+        let only_dns = matches!(&peer, DnsPeer::Network(network) if is_platform(network.addr()));
+        let ports: Vec<u16> = ports.iter().copied().filter(|port| !only_dns || *port == DNS_PORT).collect();
+        if let Some(ports) = both_protocols(&ports) {
             by_ports.entry(ports).or_default().insert(peer);
         }
     };
@@ -171,10 +175,24 @@ mod tests {
         );
     }
 
+    /// An endpoint of a Service without a selector was allowed on whatever port it said.
+    #[test]
+    fn a_clouds_own_address_is_allowed_on_the_port_of_dns_alone() {
+        let mut service = service("10.96.0.10", &[53]);
+        let inner = service.service.as_mut().expect("a service");
+        inner.selector.clear();
+        inner.endpoints = ["169.254.169.254:80", "168.63.129.16:53", "168.63.129.16:32526"]
+            .map(|text| text.parse().expect("a socket"))
+            .to_vec();
+        let facts = ClusterFacts { dns: vec![service], ..Default::default() };
+        assert_eq!(shown(&facts), ["TCP 53; UDP 53: 10.96.0.10/32 168.63.129.16/32 169.254.20.10/32"]);
+    }
+
     #[test]
     fn clouds_own_resolvers_are_allowed_where_pods_are_given_them() {
         let only = |address: &str| shown(&ClusterFacts { dns: vec![server(address)], ..Default::default() });
         assert_eq!(only("169.254.169.254"), ["TCP 53; UDP 53: 169.254.169.254/32"]);
+        assert_eq!(only("168.63.129.16"), ["TCP 53; UDP 53: 168.63.129.16/32"]);
         assert_eq!(only("169.254.10.10"), ["TCP 53; UDP 53: 169.254.10.10/32 169.254.10.11/32"]);
     }
 }

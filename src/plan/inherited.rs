@@ -91,7 +91,7 @@ impl Inherited {
 }
 
 /// Addresses of `networks` outside the canonical set `explained`, as a canonical set.
-fn subtract(networks: impl IntoIterator<Item = IpNet>, explained: &[IpNet]) -> Vec<IpNet> {
+pub(super) fn subtract(networks: impl IntoIterator<Item = IpNet>, explained: &[IpNet]) -> Vec<IpNet> {
     let mut left = Vec::new();
     let mut undecided = canonical_set(networks);
     while let Some(network) = undecided.pop() {

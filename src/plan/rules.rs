@@ -48,6 +48,7 @@ pub struct Rule {
 pub struct DirectionPlan {
     rules: Vec<Rule>,
     dns: Vec<DnsRule>,
+    users: Vec<IpNet>,
 }
 
 impl DirectionPlan {
@@ -55,7 +56,19 @@ impl DirectionPlan {
     /// but DNS would cut everything.
     #[must_use]
     pub fn new(rules: Vec<Rule>, dns: Vec<DnsRule>) -> Option<Self> {
-        if rules.is_empty() { None } else { Some(Self { rules, dns }) }
+        if rules.is_empty() { None } else { Some(Self { rules, dns, users: Vec::new() }) }
+    }
+
+    /// The same, with the networks that only the user asked for.
+    #[must_use]
+    pub fn with_users(self, users: Vec<IpNet>) -> Self {
+        Self { users, ..self }
+    }
+
+    /// Networks that only the user asked for, as a canonical set: they are among those of the rules.
+    #[must_use]
+    pub fn users(&self) -> &[IpNet] {
+        &self.users
     }
 
     /// The rules in the order of their ports; each has ports of its own.

@@ -8,8 +8,8 @@ pub mod network_policy;
 mod placement;
 
 use crate::crd::{
-    ALLOWLIST_LABEL, CitrixAllowlist, CitrixAllowlistSpec, FIELD_MANAGER, MANAGED_BY_LABEL, Problem,
-    SELECTION_ANNOTATION, Summary,
+    ADDITIONAL_ANNOTATION, ALLOWLIST_LABEL, CitrixAllowlist, CitrixAllowlistSpec, FIELD_MANAGER, MANAGED_BY_LABEL,
+    Problem, SELECTION_ANNOTATION, Summary,
 };
 use crate::net::{Direction, canonical_set};
 use crate::plan::Plan;
@@ -142,6 +142,7 @@ impl Figures {
             addresses: count(plan.addresses),
             cidrs: count(self.cidrs),
             policies: count(self.policies),
+            inherited: count(plan.inherited),
         }
     }
 }
@@ -232,7 +233,13 @@ pub fn content(pod_selector: &LabelSelector, plan: &Plan, limits: &Limits, previ
             }
         }
         problems.extend(budget::overruns(direction, &parts, limits));
-        content.policies.extend(network_policy::policies(pod_selector, direction, parts, decided.dns()));
+        content.policies.extend(network_policy::policies(
+            pod_selector,
+            direction,
+            parts,
+            decided.dns(),
+            decided.users(),
+        ));
     }
     distinct.sort_unstable();
     distinct.dedup();
@@ -271,14 +278,14 @@ pub fn metadata(owner: &Owner, name: String) -> ObjectMeta {
     }
 }
 
-/// What every policy carries: what every object does, and what the spec selected when it was written.
+/// What every policy carries: what every object does, and what the spec selected when it was written; the first of a
+/// direction also what only the user asked for.
 #[must_use]
 pub fn policy_metadata(owner: &Owner, policy: &PolicyContent) -> ObjectMeta {
     let selected = owner.selected.direction(policy.direction()).to_string();
-    ObjectMeta {
-        annotations: Some(BTreeMap::from([(SELECTION_ANNOTATION.to_owned(), selected)])),
-        ..metadata(owner, owner.policy(&policy.suffix))
-    }
+    let users = policy.users().map(|users| (ADDITIONAL_ANNOTATION.to_owned(), users.to_owned()));
+    let selection = std::iter::once((SELECTION_ANNOTATION.to_owned(), selected));
+    ObjectMeta { annotations: Some(selection.chain(users).collect()), ..metadata(owner, owner.policy(&policy.suffix)) }
 }
 
 /// `base`, `base-2`, `base-3`, ...: the name of the object with the given number, counted from 0.

@@ -40,6 +40,7 @@ pub struct PolicyContent {
     pod_selector: LabelSelector,
     dns: Vec<DnsRule>,
     rules: Vec<PartRule>,
+    users: Option<String>,
 }
 
 /// The policies of one direction, one for each part. The rules for DNS stand in the first.
@@ -48,6 +49,7 @@ pub(super) fn policies(
     direction: Direction,
     parts: Vec<Part>,
     dns: &[DnsRule],
+    users: &[IpNet],
 ) -> impl Iterator<Item = PolicyContent> {
     parts.into_iter().enumerate().map(move |(position, part)| PolicyContent {
         suffix: policy_name("", direction, part.index),
@@ -55,7 +57,28 @@ pub(super) fn policies(
         pod_selector: pod_selector.clone(),
         dns: if position == 0 && direction == Direction::Outbound { dns.to_vec() } else { Vec::new() },
         rules: part.rules,
+        users: (position == 0).then(|| listed(users)).flatten(),
     })
+}
+
+/// The most bytes of what one annotation lists: the API server takes 256 KiB of all annotations of an object. All 4,096
+/// CIDRs that a spec can name fit in, as IPv4.
+const LONGEST_LIST: usize = 100_000;
+
+/// Networks as an annotation lists them; `None` where there is none. What is beyond the bound is left out.
+fn listed(networks: &[IpNet]) -> Option<String> {
+    let mut text = String::new();
+    for network in networks {
+        let next = network.to_string();
+        if text.len() + next.len() >= LONGEST_LIST {
+            break;
+        }
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(&next);
+    }
+    (!text.is_empty()).then_some(text)
 }
 
 impl PolicyContent {
@@ -63,6 +86,12 @@ impl PolicyContent {
     #[must_use]
     pub const fn direction(&self) -> Direction {
         self.direction
+    }
+
+    /// Networks of its direction's policies that only the user asked for, as its annotation lists them.
+    #[must_use]
+    pub fn users(&self) -> Option<&str> {
+        self.users.as_deref()
     }
 
     /// It as Kubernetes reads it.

@@ -203,13 +203,27 @@ impl From<bool> for Truth {
     }
 }
 
+/// What policies allow still of before a start, for the end of a sentence. It is no failure, and Ready all the same: nothing
+/// is cut, and it ends by itself.
+fn inherited(findings: &Findings) -> String {
+    match findings.summary.as_ref().map_or(0, |summary| summary.inherited) {
+        0 => String::new(),
+        count => format!(
+            "; {count} {} from before the operator's start that nothing explains {} until DNS has answered for addressRetention",
+            plural(usize::try_from(count).unwrap_or(usize::MAX), "CIDR", "CIDRs"),
+            plural(usize::try_from(count).unwrap_or(usize::MAX), "stays", "stay"),
+        ),
+    }
+}
+
 fn readiness(findings: &Findings) -> (Truth, Reason, String) {
     let feed = findings.feed.as_ref();
     match &findings.outcome {
         Outcome::Applied => {
             let version = feed.and_then(|feed| feed.status.version.as_deref()).unwrap_or("without a version");
             let count = findings.policies.len();
-            let message = format!("{count} {} applied, from list {version}", plural(count, "policy", "policies"));
+            let policies = plural(count, "policy", "policies");
+            let message = format!("{count} {policies} applied, from list {version}{}", inherited(findings));
             (Truth::True, Reason::Applied, message)
         }
         Outcome::Audit(would_apply) => {

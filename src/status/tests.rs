@@ -31,6 +31,26 @@ fn said(status: &CitrixAllowlistStatus) -> Vec<(&str, &str, &str)> {
     status.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str())).collect()
 }
 
+/// What a restart had inherited was counted nowhere, and Ready said `applied` without a word of it.
+#[test]
+fn what_is_inherited_is_counted_and_told_while_it_lasts() {
+    let with = |inherited: i64| {
+        let mut found = findings(Outcome::Applied);
+        found.summary = Some(Summary { inherited, ..Summary::default() });
+        let status = status(None, found, at("2026-06-01T00:00:00Z"));
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").cloned().expect("Ready");
+        let counted = serde_json::to_value(&status).expect("JSON")["summary"]["inherited"].clone();
+        (ready.status, ready.reason, ready.message, counted)
+    };
+    let (truth, reason, message, counted) = with(2);
+    assert_eq!((&*truth, &*reason, counted), ("True", "Applied", serde_json::json!(2)));
+    let told = "2 CIDRs from before the operator's start that nothing explains stay until DNS has answered for addressRetention";
+    assert!(message.ends_with(told), "{message}");
+    assert!(with(1).2.contains("1 CIDR from before the operator's start that nothing explains stays"));
+    let (truth, _, message, counted) = with(0);
+    assert!(truth == "True" && !message.contains("before") && counted.is_null(), "{message}");
+}
+
 #[test]
 fn applied_is_ready_and_settled() {
     let status = status(None, findings(Outcome::Applied), at("2026-06-01T00:00:00.4Z"));

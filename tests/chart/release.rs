@@ -84,10 +84,127 @@ fn what_the_release_workflow_takes_for_granted_of_other_files_is_so() {
     assert!(read("Dockerfile").contains(&format!("rust:{channel}-alpine")));
 }
 
+/// The workflows, by their file names.
+fn workflows() -> Vec<(String, String)> {
+    let folder = std::fs::read_dir(workspace_root().join(".github/workflows")).unwrap();
+    let mut found: Vec<(String, String)> = folder
+        .map(|file| file.unwrap())
+        .map(|file| (file.file_name().into_string().unwrap(), std::fs::read_to_string(file.path()).unwrap()))
+        .collect();
+    found.sort();
+    found
+}
+
 #[test]
 fn workflows_pass_actionlint() {
-    let output = run(Command::new(test_support::tool("actionlint").unwrap())
-        .current_dir(workspace_root())
-        .args([".github/workflows/ci.yaml", ".github/workflows/release.yaml"]));
+    let files: Vec<String> = workflows().into_iter().map(|(name, _)| format!(".github/workflows/{name}")).collect();
+    let actionlint = test_support::tool("actionlint").unwrap();
+    let output = run(Command::new(actionlint).current_dir(workspace_root()).args(&files));
     assert!(output.success, "{}{}", output.stdout, output.stderr);
 }
+
+/// Every action that a workflow uses, wherever in it.
+fn uses(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(fields) => {
+            let own = fields.get("uses").and_then(Value::as_str).map(str::to_owned);
+            own.into_iter().chain(fields.values().flat_map(uses)).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(uses).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The lines that name an action in a way that somebody else can make another action of: anything but a whole commit,
+/// with the tag it was taken from in a comment, for people and for Renovate.
+fn movable(workflow: &str) -> Vec<String> {
+    let named = uses(&serde_saphyr::from_str(workflow).unwrap());
+    let is_pinned = |action: &str| {
+        let (name, commit) = action.split_once('@').unwrap_or((action, ""));
+        name.split('/').count() >= 2
+            && commit.len() == 40
+            && commit.bytes().all(|byte| b"0123456789abcdef".contains(&byte))
+    };
+    let has_tag = |action: &str| {
+        let tag = workflow.lines().find_map(|line| line.split_once(&format!("uses: {action} # v")));
+        tag.is_some_and(|(_, version)| version.split('.').count() == 3 && !version.contains(' '))
+    };
+    named.into_iter().filter(|action| !(action.starts_with("./") || is_pinned(action) && has_tag(action))).collect()
+}
+
+/// Every action was named by a tag, as `actions/checkout@v6`, in jobs that sign under the release's identity: who moved
+/// one such tag signed releases.
+#[test]
+fn workflows_name_every_action_by_its_commit() {
+    let workflow = |uses: &str| format!("jobs:\n  job:\n    steps:\n      - uses: {uses}\n");
+    let commit = "d23441a48e516b6c34aea4fa41551a30e30af803";
+    for moves in [
+        "actions/checkout@v6".to_owned(),
+        "actions/checkout@main # v6.1.0".to_owned(),
+        "actions/checkout".to_owned(),
+        format!("actions/checkout@{} # v6.1.0", &commit[..12]),
+        format!("actions/checkout@{commit}"),
+        format!("actions/checkout@{commit} # v6"),
+        "docker://alpine:3".to_owned(),
+    ] {
+        assert_eq!(movable(&workflow(&moves)).len(), 1, "{moves}");
+    }
+    for stays in [format!("actions/checkout@{commit} # v6.1.0"), "./.github/actions/own".to_owned()] {
+        assert_eq!(movable(&workflow(&stays)), Vec::<String>::new(), "{stays}");
+    }
+    let mut actions = 0;
+    for (name, text) in workflows() {
+        assert_eq!(movable(&text), Vec::<String>::new(), "{name}");
+        actions += uses(&serde_saphyr::from_str(&text).unwrap()).len();
+    }
+    assert!(actions > 10, "{actions} actions were found");
+    // Renovate moves them on, with their tags.
+    let renovate = std::fs::read_to_string(workspace_root().join("renovate.json")).unwrap();
+    assert!(renovate.contains("helpers:pinGitHubActionDigests") && renovate.contains("docker:pinDigests"));
+}
+
+/// A tag could be pushed onto any commit, and who could push one could publish.
+#[test]
+fn what_publishes_waits_for_a_person_and_comes_from_main() {
+    let text = std::fs::read_to_string(workspace_root().join(".github/workflows/release.yaml")).unwrap();
+    let workflow: Value = serde_saphyr::from_str(&text).unwrap();
+    let jobs = workflow["jobs"].as_object().unwrap();
+    for (name, job) in jobs {
+        let writes = job["permissions"].as_object().is_some_and(|given| given.values().any(|right| right == "write"));
+        assert_eq!(writes, job["environment"] == "release", "{name}");
+        let needs: Vec<&str> = job["needs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let waits = name == "agree" || job["needs"] == "agree" || needs.contains(&"agree");
+        assert!(waits, "{name} begins before the tag was looked at");
+    }
+    let steps = jobs["agree"]["steps"].as_array().unwrap();
+    assert_eq!(steps[0]["with"]["fetch-depth"], 0, "main is not fetched");
+    assert_eq!(steps[1]["run"], "deploy/release/on-main.sh \"$GITHUB_SHA\"");
+}
+
+#[test]
+fn a_commit_beside_main_is_no_release() {
+    let folder = tempfile::tempdir().unwrap();
+    let git = |arguments: &[&str]| {
+        let identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"];
+        let output = run(Command::new("git").current_dir(folder.path()).args(identity).args(arguments));
+        output.success().trim().to_owned()
+    };
+    git(&["init", "--quiet", "--initial-branch=main"]);
+    let commit = |message: &str| {
+        git(&["commit", "--quiet", "--allow-empty", "--message", message]);
+        git(&["rev-parse", "HEAD"])
+    };
+    let (first, second) = (commit("first"), commit("second"));
+    git(&["switch", "--quiet", "--create", "beside", &first]);
+    let beside = commit("beside");
+    let check = |commit: &str, main: &str| {
+        let script = workspace_root().join("deploy/release/on-main.sh");
+        run(Command::new(script).current_dir(folder.path()).args([commit, main]))
+    };
+    check(&first, "main").success();
+    check(&second, "main").success();
+    assert!(check(&beside, "main").failure().contains("is not on main"));
+    assert!(check(&first, "origin/main").failure().contains("origin/main is not known here"));
+}
+
+mod base_image;

@@ -66,13 +66,55 @@ async fn tenants_write_what_their_namespace_lets_them() {
         }
         json!({"matchExpressions": [expression]})
     };
+    let every = |key: &str| json!({"matchExpressions": [{"key": key, "operator": "Exists"}]});
+    let wildcards = |names: usize| {
+        let name = |index: usize| format!("account{index}.blob.core.windows.net");
+        let (first, rest): (Vec<usize>, Vec<usize>) = (0..names).partition(|index| *index < 60);
+        let entry = |pattern: &str, indices: Vec<usize>| json!({"pattern": pattern, "names": indices.into_iter().map(name).collect::<Vec<_>>()});
+        json!([entry("*.blob.core.windows.net", first), entry("*.core.windows.net", rest)])
+    };
     for (namespace, spec, expected) in [
         ("tenant", json!({"customerId": "acme", "podSelector": narrow}), None),
         ("tenant", json!({"customerId": "acme2", "podSelector": narrow}), None),
         ("tenant", json!({"customerId": "other", "podSelector": narrow}), Some("acme, acme2")),
         ("tenant", json!({"customerId": "acme"}), Some("spec.podSelector")),
         ("tenant", json!({"customerId": "acme", "podSelector": expressions("In")}), None),
-        ("tenant", json!({"customerId": "acme", "podSelector": expressions("Exists")}), None),
+        // Passed, and selected every pod that has the label, or every pod of a Deployment, of a release, of a zone.
+        ("tenant", json!({"customerId": "acme", "podSelector": expressions("Exists")}), Some("spec.podSelector")),
+        ("tenant", json!({"customerId": "acme", "podSelector": every("pod-template-hash")}), Some("spec.podSelector")),
+        (
+            "tenant",
+            json!({"customerId": "acme", "podSelector": every("controller-revision-hash")}),
+            Some("spec.podSelector"),
+        ),
+        (
+            "tenant",
+            json!({"customerId": "acme", "podSelector": {"matchLabels": {"app.kubernetes.io/managed-by": "Helm"}}}),
+            Some("spec.podSelector"),
+        ),
+        (
+            "tenant",
+            json!({"customerId": "acme", "podSelector": {"matchExpressions": [
+                {"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["a", "b"]},
+                {"key": "app", "operator": "NotIn", "values": ["nothing"]}]}}),
+            Some("spec.podSelector"),
+        ),
+        // Beside a label that tells workloads apart they only narrow.
+        (
+            "tenant",
+            json!({"customerId": "acme", "podSelector": {"matchLabels": {"app": "vda"}, "matchExpressions": [
+                {"key": "pod-template-hash", "operator": "Exists"}]}}),
+            None,
+        ),
+        ("trusted", json!({"customerId": "acme", "podSelector": every("pod-template-hash")}), None),
+        // 4,096 names of anybody's storage accounts passed where `additional` was forbidden.
+        ("tenant", json!({"customerId": "acme", "podSelector": narrow, "wildcards": wildcards(64)}), None),
+        (
+            "tenant",
+            json!({"customerId": "acme", "podSelector": narrow, "wildcards": wildcards(65)}),
+            Some("spec.wildcards may hold at most 64 names"),
+        ),
+        ("trusted", json!({"customerId": "acme", "wildcards": wildcards(65)}), None),
         ("tenant", json!({"customerId": "acme", "podSelector": expressions("NotIn")}), Some("spec.podSelector")),
         ("tenant", json!({"customerId": "acme", "podSelector": expressions("DoesNotExist")}), Some("spec.podSelector")),
         (

@@ -205,7 +205,7 @@ async fn of_three_replicas_one_lies_and_no_lie_is_opened() {
     stage.ready("truth").await;
     let policies = stage.watch_policies().await;
     policies.until("the union", |now| holds_all(now, &pool)).await;
-    problem(&stage, NAME, "169.254.169.254 is not opened: link-local").await;
+    problem(&stage, NAME, "169.254.169.254 is not opened: the cloud's own address").await;
     let opened: Vec<_> = lies.iter().filter(|lie| holds(&policies.now()[POLICY], **lie)).collect();
     assert!(opened.is_empty(), "{opened:?}");
 

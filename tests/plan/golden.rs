@@ -105,6 +105,7 @@ fn ipv6_only_with_and_without_a_translator() {
         pod_networks: vec!["fd00:10:244::/56".parse().expect("a network")],
         nat64_prefix: None,
         dns: vec![DnsServer { address: "fd00:10:96::a".parse().expect("an address"), service: Some(service) }],
+        ..ClusterFacts::default()
     };
     compare("ipv6-only.yaml", &case);
     case.facts.nat64_prefix = Some("64:ff9b::/96".parse().expect("a prefix"));

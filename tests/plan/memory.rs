@@ -158,3 +158,25 @@ fn memory_knows_addresses_behind_a_translator() {
     let nat64 = facts.nat64_prefix.and_then(Nat64::new);
     assert!(Inherited::unexplained(&held, known.chain([listed]), nat64).is_empty(), "every form is explained");
 }
+
+#[test]
+fn what_only_the_user_asks_for_stands_on_the_first_policy() {
+    let additional = json!([{
+        "name": "own", "tcpPorts": 443, "cidrs": ["20.8.0.0/16", "13.107.6.152/31"], "fqdns": ["own.example.com", "a.example.com"],
+    }]);
+    let answers: Vec<(&str, &[&str])> =
+        ANSWERS.iter().copied().chain([("own.example.com", &["52.9.9.9"][..])]).collect();
+    let said = |spec: Value| -> Vec<Option<String>> {
+        let policies = Case::new(spec, &document(), &answers).objects().policies;
+        let annotation = |policy: &k8s_openapi::api::networking::v1::NetworkPolicy| {
+            policy.metadata.annotations.as_ref()?.get("citrix-allowlist.io/additional").cloned()
+        };
+        policies.iter().map(annotation).collect()
+    };
+    // What the list gives too is not the user's to take out.
+    assert_eq!(
+        said(json!({ "additional": additional, "direction": "all" })),
+        [Some("20.8.0.0/16,52.9.9.9/32".into()), None]
+    );
+    assert_eq!(said(json!({})), [None]);
+}

@@ -113,6 +113,7 @@ imagePullSecrets:
   "dns-server" $v.dns.servers
   "allow-private-cidr" $v.guard.allowPrivateCidrs
   "deny-cidr" $v.guard.denyCidrs
+  "additional-suffix" $v.guard.additionalSuffixes
   "service-cidr" $v.cluster.serviceCidrs
   "pod-cidr" $v.cluster.podCidrs
   "watch-namespace" $v.watchNamespaces

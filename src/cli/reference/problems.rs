@@ -50,8 +50,9 @@ const fn detail(kind: ProblemKind) -> &'static str {
              stays."
         }
         ProblemKind::Refused => {
-            "Loopback, link-local, multicast, private ranges, the cluster's own, what `--deny-cidr` names, or a network that \
-             is too wide. Where it is not meant, find out who answers so."
+            "Loopback, link-local, multicast, private ranges, the cluster's own, what clouds answer on, what `--deny-cidr` \
+             names, or a network that is too wide. Of `additional` also a name outside `--additional-suffix`. Where it is not \
+             meant, find out who answers so."
         }
         ProblemKind::Malformed => "It is left out rather than guessed. `status.feed.transactionId` is the id to give.",
         ProblemKind::FeedShrank => {

@@ -1,6 +1,7 @@
 //! What was seen of the cluster, put together. Pure.
 
 use crate::facts::{ClusterFacts, DnsServer, DnsService};
+use crate::guard::is_public;
 use crate::net::canonical_set;
 use ipnet::{IpNet, Ipv6Net};
 use k8s_openapi::api::core::v1::Service;
@@ -24,6 +25,8 @@ pub struct FactsSettings {
     pub pod_networks: Vec<IpNet>,
     /// The cluster's NAT64 prefix (`--nat64-prefix`).
     pub nat64_prefix: Option<Ipv6Net>,
+    /// The address at which this process asks the API server, where its configuration names one by address.
+    pub api_server: Option<IpAddr>,
 }
 
 impl FactsSettings {
@@ -146,6 +149,15 @@ pub(super) struct Picture {
     pub slices: BTreeMap<ServiceKey, Answer<BTreeMap<String, SeenSlice>>>,
     pub service_networks: Answer<Vec<IpNet>>,
     pub pod_networks: Answer<Vec<IpNet>>,
+    pub node_addresses: Answer<Vec<IpAddr>>,
+    pub api_servers: Answer<Vec<IpAddr>>,
+}
+
+/// The distinct public ones of addresses, in order: the others are refused whosever they are, and a private node that
+/// comes or goes then changes nothing.
+pub(super) fn public(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let public: BTreeSet<IpAddr> = addresses.into_iter().filter(|address| is_public(*address)).collect();
+    public.into_iter().collect()
 }
 
 impl Picture {
@@ -161,6 +173,8 @@ impl Picture {
             slices: BTreeMap::new(),
             service_networks: given(&settings.service_networks),
             pod_networks: given(&settings.pod_networks),
+            node_addresses: Answer::Pending,
+            api_servers: Answer::Pending,
             settings,
         }
     }
@@ -208,6 +222,8 @@ impl Picture {
         self.services.values().all(|answer| !answer.is_pending())
             && !self.service_networks.is_pending()
             && !self.pod_networks.is_pending()
+            && !self.node_addresses.is_pending()
+            && !self.api_servers.is_pending()
             && self.wanted().iter().all(endpoints)
     }
 
@@ -234,6 +250,10 @@ impl Picture {
         ClusterFacts {
             service_networks: self.service_networks.known().cloned().unwrap_or_default(),
             pod_networks: self.pod_networks.known().cloned().unwrap_or_default(),
+            node_addresses: self.node_addresses.known().cloned().unwrap_or_default(),
+            api_servers: public(
+                self.api_servers.known().into_iter().flatten().copied().chain(self.settings.api_server),
+            ),
             nat64_prefix: self.settings.nat64_prefix,
             dns: dns.collect(),
         }

@@ -3,10 +3,11 @@
 use super::{Memory, Observed, Owner};
 use crate::cluster::digest::{self, Digest};
 use crate::cluster::prepared::Desired;
-use crate::crd::{CitrixAllowlist, FIELD_MANAGER, SELECTION_ANNOTATION};
+use crate::crd::{ADDITIONAL_ANNOTATION, CitrixAllowlist, FIELD_MANAGER, SELECTION_ANNOTATION};
 use crate::net::Direction;
 use crate::plan::keep::SelectionDigest;
 use crate::render::{config_map, network_policy};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -48,9 +49,9 @@ fn selection_of(metadata: &ObjectMeta) -> Option<SelectionDigest> {
     metadata.annotations.as_ref()?.get(SELECTION_ANNOTATION)?.parse().ok()
 }
 
-/// Whether managed fields show that annotation to be the operator's: that of somebody else would let a policy go.
-fn holds_selection(metadata: &ObjectMeta) -> bool {
-    let path = format!("f:{SELECTION_ANNOTATION}");
+/// Whether managed fields show an annotation to be the operator's: that of somebody else would let a policy go.
+fn holds_annotation(metadata: &ObjectMeta, key: &str) -> bool {
+    let path = format!("f:{key}");
     let ours = metadata.managed_fields.iter().flatten().filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
     ours.filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:metadata")?.get("f:annotations"))
         .any(|annotations| annotations.get(&path).is_some())
@@ -80,7 +81,10 @@ pub fn fold_policy(policy: &NetworkPolicy) -> Observed {
     let memory = Direction::ALL.into_iter().any(ours).then(|| {
         let mut rules = network_policy::remembered(std::slice::from_ref(policy));
         rules.retain(|(direction, ..)| ours(*direction));
-        Arc::new(Memory::Rules(rules))
+        let listed = policy.metadata.annotations.as_ref().and_then(|held| held.get(ADDITIONAL_ANNOTATION));
+        let listed = listed.filter(|_| holds_annotation(&policy.metadata, ADDITIONAL_ANNOTATION));
+        let users = listed.into_iter().flat_map(|text| text.split(',')).filter_map(|text| text.parse().ok()).collect();
+        Arc::new(Memory::Rules { rules, users, selection: observed.selection })
     });
     Observed { memory, ..observed }
 }
@@ -98,7 +102,7 @@ pub fn fold_known_policy(policy: &NetworkPolicy) -> Observed {
         "ingress" => governs(policy, Direction::Inbound),
         _ => true,
     });
-    let selection = selection_of(&policy.metadata).filter(|_| holds_selection(&policy.metadata));
+    let selection = selection_of(&policy.metadata).filter(|_| holds_annotation(&policy.metadata, SELECTION_ANNOTATION));
     Observed { selection, ..fold(&policy.metadata, digest::of_policy(policy), edited_by) }
 }
 
@@ -129,6 +133,16 @@ pub fn fold_answer(metadata: &ObjectMeta, sent: &Desired) -> Observed {
     Observed { assumed: true, selection, ..fold(metadata, sent.digest_with(metadata), None) }
 }
 
+/// When something last wrote an object under the operator's own name: the API server moves an entry's time only where its
+/// manager writes, and not where another takes a field away.
+fn written_at(metadata: &ObjectMeta) -> Option<Timestamp> {
+    let entries = metadata.managed_fields.iter().flatten();
+    entries
+        .filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
+        .filter_map(|entry| Some(entry.time.as_ref()?.0))
+        .max()
+}
+
 fn fold(metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str>>) -> Observed {
     Observed {
         uid: metadata.uid.as_deref().unwrap_or_default().into(),
@@ -137,6 +151,7 @@ fn fold(metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str
         digest,
         memory: None,
         edited_by,
+        written_at: written_at(metadata),
         selection: None,
         assumed: false,
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::cluster::prepared::{Body, Desired};
-use crate::crd::FIELD_MANAGER;
+use crate::crd::{ADDITIONAL_ANNOTATION, FIELD_MANAGER, SELECTION_ANNOTATION};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
@@ -28,7 +28,7 @@ fn policy(managed_fields: Value, more: Value) -> NetworkPolicy {
 
 fn remembered(policy: &NetworkPolicy) -> Vec<String> {
     match fold_policy(policy).memory.as_deref() {
-        Some(Memory::Rules(rules)) => {
+        Some(Memory::Rules { rules, .. }) => {
             rules.iter().map(|(direction, ports, networks)| format!("{direction} {ports} {networks:?}")).collect()
         }
         _ => Vec::new(),
@@ -111,4 +111,27 @@ fn what_was_sent_counts_until_the_watch_shows_what_is() {
     assert_eq!(owned.observe(key.clone(), other.clone()), [kitsune]);
     assert_eq!(owned.observe(key.clone(), answer), []);
     assert_eq!(owned.get(&key), Some(other));
+}
+
+/// Nothing in a policy said what of it was the user's own: what they took out while the operator was away, and the
+/// ConfigMap with it, stayed for a whole retention.
+#[test]
+fn what_only_the_user_asked_for_is_remembered_where_it_is_the_operators_word() {
+    let digest = "v1-0123456789abcdef";
+    let held = |fields: Value| {
+        let mut policy = policy(json!([ours(), managed(FIELD_MANAGER, json!({ "f:metadata": fields }))]), json!({}));
+        let listed = "20.8.0.0/16,nonsense,2603:1030::/64".to_owned();
+        policy.metadata.annotations = Some(
+            [(ADDITIONAL_ANNOTATION.to_owned(), listed), (SELECTION_ANNOTATION.to_owned(), digest.to_owned())].into(),
+        );
+        match fold_policy(&policy).memory.as_deref() {
+            Some(Memory::Rules { users, selection, .. }) => (users.len(), selection.is_some()),
+            memory => panic!("{memory:?}"),
+        }
+    };
+    let path = |key: &str| format!("f:{key}");
+    let both = json!({ "f:annotations": { path(ADDITIONAL_ANNOTATION): {}, path(SELECTION_ANNOTATION): {} } });
+    assert_eq!(held(both), (2, true));
+    assert_eq!(held(json!({ "f:annotations": { path(SELECTION_ANNOTATION): {} } })), (0, true));
+    assert_eq!(held(json!({})), (0, false), "somebody else's word");
 }

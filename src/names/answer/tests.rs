@@ -1,5 +1,5 @@
 use super::*;
-use hickory_proto::op::{MessageType, OpCode};
+use hickory_proto::op::MessageType;
 use hickory_proto::rr::Record;
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, SOA};
 use proptest::prelude::*;
@@ -54,6 +54,17 @@ fn addresses_of_the_asked_family_with_the_least_ttl() {
     let v6 = read(&message, &wire("host.example.com"), Family::V6);
     assert!(matches!(v6, Ok(Answer::Addresses { addresses, .. }) if addresses.len() == 1));
     assert_eq!(v4(&reply(vec![a("host.example.com", 1, 0)], vec![])), found(&[1], 0), "TTL 0 is legal");
+}
+
+/// A message of opcode 15 was read as an answer.
+#[test]
+fn only_a_reply_to_a_query_is_an_answer() {
+    let mut message = reply(vec![a("host.example.com", 1, 60)], vec![]);
+    assert_eq!(v4(&message), found(&[1], 60));
+    for code in [OpCode::Status, OpCode::Notify, OpCode::Update, OpCode::Unknown(15)] {
+        message.metadata.op_code = code;
+        assert!(matches!(v4(&message), Err(Failure::Malformed(_))), "{code:?}");
+    }
 }
 
 #[test]

@@ -109,7 +109,13 @@ pub(super) fn add(
         };
         for text in &entry.fqdns {
             match DomainName::parse(text) {
-                Ok(name) => push(Target::Name(name)),
+                Ok(name) => match guard.check_additional_name(&name) {
+                    Ok(()) => push(Target::Name(name)),
+                    Err(refusal) => {
+                        let message = format!("this name of additional is not asked for: {refusal}");
+                        problems.push(problem(ProblemKind::Refused, text, &message));
+                    }
+                },
                 Err(error) => {
                     problems.push(problem(ProblemKind::Malformed, text, &format!("additional.fqdns: {error}")))
                 }
@@ -167,4 +173,30 @@ fn network(text: &str) -> Option<IpNet> {
     let text = text.trim();
     let network = cidr::parse(text).ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     network.map(|network| network.trunc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::ClusterFacts;
+    use crate::guard::GuardSettings;
+
+    /// Every name of a tenant was asked for, and what was asked reached the owner of its zone.
+    #[test]
+    fn names_outside_the_administrators_domains_are_told_and_not_asked_for() {
+        let spec: CitrixAllowlistSpec = serde_json::from_value(serde_json::json!({
+            "customerId": "acme",
+            "additional": [{ "name": "idp", "tcpPorts": 443, "fqdns": ["idp.corp.example.com", "secret.tunnel.example.net"] }],
+        }))
+        .expect("a spec");
+        let suffix = DomainName::parse("corp.example.com").expect("a name");
+        let settings = GuardSettings { additional_suffixes: vec![suffix], ..GuardSettings::default() };
+        let guard = Guard::new(settings, &ClusterFacts::default());
+        let (mut endpoints, mut problems) = (Vec::new(), Vec::new());
+        add(&spec, &guard, &mut endpoints, &mut problems);
+        let targets: Vec<Target> = endpoints.into_iter().map(|endpoint| endpoint.target).collect();
+        assert_eq!(targets, [Target::Name(DomainName::parse("idp.corp.example.com").expect("a name"))]);
+        let message = "this name of additional is not asked for: under none of --additional-suffix corp.example.com";
+        assert_eq!(problems, [Problem::new(ProblemKind::Refused, "secret.tunnel.example.net", Some("idp"), message)]);
+    }
 }

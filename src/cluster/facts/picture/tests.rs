@@ -51,6 +51,8 @@ fn picture(nameservers: &[&str], services: &[(ServiceKey, SeenService)]) -> Pict
     }
     picture.service_networks = Answer::Known(Vec::new());
     picture.pod_networks = Answer::Unavailable;
+    picture.node_addresses = Answer::Unavailable;
+    picture.api_servers = Answer::Unavailable;
     picture
 }
 
@@ -139,6 +141,9 @@ fn a_picture_is_complete_when_every_question_was_answered_or_refused() {
     picture.service_networks.fail();
     assert!(!picture.is_complete());
     picture.pod_networks.fail();
+    picture.node_addresses.fail();
+    assert!(!picture.is_complete());
+    picture.api_servers.fail();
     assert!(picture.is_complete());
     assert_eq!(picture.facts(), ClusterFacts::default());
     // What is known outlives a later failure.
@@ -160,4 +165,19 @@ fn what_the_administrator_says_is_not_asked_for() {
     assert_eq!(facts.service_networks, networks(&["10.96.0.0/12"]));
     assert_eq!(facts.pod_networks, networks(&["10.244.0.0/23"]));
     assert_eq!(facts.nat64_prefix, "64:ff9b::/96".parse().ok());
+}
+
+/// Nodes' own public addresses passed, and so did the API server's.
+#[test]
+fn machines_of_the_cluster_are_kept_by_their_public_addresses_and_outlive_a_failure() {
+    let mut picture = picture(&[], &[]);
+    picture.settings.api_server = Some(addresses(&["20.9.9.9"])[0]);
+    picture.node_addresses = Answer::Known(public(addresses(&["20.1.1.2", "10.0.0.1", "20.1.1.1", "2603:1030::5"])));
+    picture.api_servers = Answer::Known(public(addresses(&["20.8.8.8", "10.0.0.1", "fd00::1"])));
+    let seen = |picture: &Picture| (picture.facts().node_addresses, picture.facts().api_servers);
+    let expected = (addresses(&["20.1.1.1", "20.1.1.2", "2603:1030::5"]), addresses(&["20.8.8.8", "20.9.9.9"]));
+    assert_eq!(seen(&picture), expected);
+    picture.node_addresses.fail();
+    picture.api_servers.fail();
+    assert_eq!(seen(&picture), expected);
 }
