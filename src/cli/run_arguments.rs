@@ -81,7 +81,7 @@ pub(super) struct NameArguments {
     /// Shortest time between two questions for a name
     #[arg(long, env = "CITRIX_ALLOWLIST_DNS_MIN_TTL", value_parser = period, default_value = "5s")]
     pub dns_min_ttl: Duration,
-    /// Longest time between two questions for a name
+    /// Longest time between two questions for a name, and the longest TTL that an address is held for
     #[arg(long, env = "CITRIX_ALLOWLIST_DNS_MAX_TTL", value_parser = period, default_value = "1h")]
     pub dns_max_ttl: Duration,
     /// How long a name may fail before it is reported as stale; its addresses stay

@@ -1,6 +1,7 @@
 //! What is held of one name, and for how long. Pure: `now` is an argument.
 //!
-//! An address is held from its first answer until it has been missing for a whole retention. Missing is measured on a
+//! An address is held from its first answer until it has been missing for a whole retention, and for its TTL, of which
+//! no more is believed than the longest time between two questions. Missing is measured on a
 //! clock of its own, one per family, that runs only between definitive answers: it starts with the first answer that
 //! lacks the address, stands still from a failure to the next answer, and so neither a silent server nor a sleeping
 //! process ever takes an address away. NXDOMAIN and an empty answer are answers that lack every address.
@@ -73,7 +74,7 @@ pub struct Sighting {
     pub first_seen: Instant,
     /// When it was last answered.
     pub last_seen: Instant,
-    /// The TTL it was last answered with, of at most seven days.
+    /// The TTL it was last answered with, no longer than the longest time between two questions.
     pub ttl: Duration,
     /// Why the guard refuses it, where it does.
     pub refused: Option<Arc<str>>,
@@ -197,7 +198,9 @@ impl Held {
             if let Some(reason) = &refused {
                 refusals.push(RefusedAddress { address: *address, server, reason: reason.clone() });
             }
-            self.see(*address, server, ttl.min(LONGEST_TTL), refused, round, now);
+            // A TTL is the word of whoever gave the answer: one lie with a long one must not be held for longer than
+            // questions are apart.
+            self.see(*address, server, ttl.min(bounds.max_ttl), refused, round, now);
         }
         self.evict(bounds.addresses);
         self.settle_early();

@@ -44,7 +44,7 @@ pub struct AddressSnapshot {
     pub first_seen: Duration,
     /// How long ago it was last answered.
     pub last_seen: Duration,
-    /// The TTL it was last answered with.
+    /// The TTL it was last answered with, of at most `--dns-max-ttl`.
     pub ttl: Duration,
     /// For how long it has been missing from answers, failures left out; none where the newest answer has it.
     pub missing: Option<Duration>,
