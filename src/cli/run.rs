@@ -280,6 +280,7 @@ fn names(
         min_ttl: arguments.names.dns_min_ttl,
         max_ttl: arguments.names.dns_max_ttl,
         max_stale: arguments.names.max_stale,
+        questions_per_second: arguments.names.dns_questions_per_second.get(),
         ..NamesSettings::new(guard)
     };
     let lookup = HickoryLookup::new(settings.timeout).context("DNS cannot be set up")?;

@@ -84,6 +84,9 @@ pub(super) struct NameArguments {
     /// Longest time between two questions for a name, and the longest TTL that an address is held for
     #[arg(long, env = "CITRIX_ALLOWLIST_DNS_MAX_TTL", value_parser = period, default_value = "1h")]
     pub dns_max_ttl: Duration,
+    /// Questions that one DNS server gets in a second
+    #[arg(long, env = "CITRIX_ALLOWLIST_DNS_QUESTIONS_PER_SECOND", default_value = "1000")]
+    pub dns_questions_per_second: NonZeroU32,
     /// How long a name may fail before it is reported as stale; its addresses stay
     #[arg(long, env = "CITRIX_ALLOWLIST_MAX_STALE", value_parser = period, default_value = "168h")]
     pub max_stale: Duration,

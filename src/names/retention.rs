@@ -10,12 +10,12 @@
 //!
 //! Removal is not done here and there but in sweeps, see [`sweep_interval`].
 
+mod sightings;
 mod standing;
 
 use super::NamesSettings;
 use super::addresses::{NameAddresses, NameState, RefusedAddress};
 use super::answer::{Answer, Failure, Family};
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -179,7 +179,6 @@ impl Held {
         now: Instant,
     ) -> Vec<RefusedAddress> {
         let held = self.family(family);
-        let round = held.rounds;
         if let Some(before) = held.clock_at {
             held.clock += now.saturating_duration_since(before);
         }
@@ -192,50 +191,22 @@ impl Held {
         };
         held.round.ttl = Some(held.round.ttl.map_or(ttl, |least| least.min(ttl)));
         held.round.has_addresses |= addresses.is_some();
-        let mut refusals = Vec::new();
-        for address in addresses.into_iter().flatten() {
-            let refused = judge(*address);
-            if let Some(reason) = &refused {
-                refusals.push(RefusedAddress { address: *address, server, reason: reason.clone() });
-            }
-            // A TTL is the word of whoever gave the answer: one lie with a long one must not be held for longer than
-            // questions are apart.
-            self.see(*address, server, ttl.min(bounds.max_ttl), refused, round, now);
-        }
+        let refusals = addresses.map(|addresses| self.see_all(family, server, addresses, ttl, judge, bounds, now));
         self.evict(bounds.addresses);
         self.settle_early();
-        refusals
+        refusals.unwrap_or_default()
     }
 
-    fn see(
-        &mut self,
-        address: IpAddr,
-        server: SocketAddr,
-        ttl: Duration,
-        refused: Option<Arc<str>>,
-        round: u64,
-        now: Instant,
-    ) {
-        let seen = self.sightings.entry(address).or_insert(Sighting {
-            server,
-            first_seen: now,
-            last_seen: now,
-            ttl,
-            refused: None,
-            round,
-            missing_since: None,
-            allowed: false,
-        });
-        // Of several servers that answer in one round the first stays the one that said it, and the longest TTL counts.
-        if seen.round != round {
-            seen.server = server;
-            seen.ttl = ttl;
-        }
-        seen.ttl = seen.ttl.max(ttl);
-        seen.round = round;
-        seen.last_seen = now;
-        seen.missing_since = None;
-        seen.refused = refused;
+    /// Whether the newest round that asked for a family has brought a definitive answer.
+    #[must_use]
+    pub fn is_answered(&self, family: Family) -> bool {
+        self.families[family as usize].round.answered
+    }
+
+    /// Whether the newest round that asked for a family has brought a failure.
+    #[must_use]
+    pub fn is_failed(&self, family: Family) -> bool {
+        self.families[family as usize].round.failure.is_some()
     }
 
     /// A server failed to answer. Nothing is taken away.
@@ -312,36 +283,6 @@ impl Held {
             sighting.refused = judge(*address);
         }
         self.evict(bounds.addresses);
-    }
-
-    /// Keeps to the bounds: the least recently answered go first, counted in rounds of their family, and of those
-    /// answered together the newest, so that a name with too many addresses keeps the same ones from question to
-    /// question. Of refused addresses the newest go:
-    /// a server that tells another lie with each answer must not have each reported.
-    fn evict(&mut self, most: usize) {
-        for (refused, most) in [(false, most), (true, MOST_REFUSED)] {
-            if self.sightings.len() <= most {
-                continue;
-            }
-            let mut candidates: Vec<_> = self
-                .sightings
-                .iter()
-                .filter(|(_, sighting)| sighting.refused.is_some() == refused)
-                .map(|(address, sighting)| {
-                    let rounds = self.families[Family::of(*address) as usize].rounds;
-                    let ago = if refused { 0 } else { rounds.saturating_sub(sighting.round) };
-                    (Reverse(ago), Reverse(sighting.first_seen), Reverse(*address))
-                })
-                .collect();
-            let excess = candidates.len().saturating_sub(most);
-            candidates.sort_unstable();
-            for (_, _, Reverse(address)) in candidates.into_iter().take(excess) {
-                self.sightings.remove(&address);
-                if !refused {
-                    self.family(Family::of(address)).round.evicted.insert(address);
-                }
-            }
-        }
     }
 
     /// Takes note that policies allow `addresses` now, and gives for each that is new to them how long it had been

@@ -95,6 +95,12 @@ impl ServerHealth {
         }
     }
 
+    /// Whether it has failed so many questions in a row, and answered none for `silence`.
+    pub(super) fn is_silent(&self, failures: u64, silence: Duration, now: Instant) -> bool {
+        let answered = self.last_answer.map(|answer| now.saturating_duration_since(answer));
+        self.failing >= failures && answered.is_none_or(|ago| ago >= silence)
+    }
+
     pub(super) fn snapshot(&self, server: SocketAddr, now: Instant) -> ServerSnapshot {
         ServerSnapshot {
             server,

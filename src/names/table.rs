@@ -3,10 +3,15 @@
 
 mod rounds;
 
-pub(super) use rounds::{Report, Round};
+use rounds::Asking;
+pub(super) use rounds::Report;
+#[cfg(test)]
+pub(super) use rounds::Round;
 
 use super::NamesSettings;
 use super::addresses::{Addresses, NameAddresses, NameState};
+use super::answer::Family;
+use super::places::Places;
 use super::retention::{Bounds, Held};
 use super::schedule::{Agenda, Group};
 use super::snapshot::ServerHealth;
@@ -30,16 +35,23 @@ pub(super) struct Entry {
     pub(super) view: Arc<NameAddresses>,
     groups: BTreeSet<GroupId>,
     pub(super) retention: Duration,
-    /// The round under way, and how many of its answers are still out.
-    asking: Option<(u64, usize)>,
+    /// The round under way.
+    asking: Option<Asking>,
     /// Whether to ask again as soon as that round is over.
     again: bool,
+    /// What timed out when it was last asked, and of whom.
+    silent: Vec<(SocketAddr, Family)>,
 }
 
 pub(super) struct Table {
     bounds: Bounds,
     guard: Guard,
     servers: Arc<[SocketAddr]>,
+    timeout: Duration,
+    questions_per_second: u32,
+    places: BTreeMap<SocketAddr, Places>,
+    /// How many rounds are under way for each namespace.
+    rounds: BTreeMap<Arc<str>, usize>,
     pub(super) health: BTreeMap<SocketAddr, ServerHealth>,
     pub(super) names: HashMap<DomainName, Entry>,
     groups: HashMap<GroupId, Group>,
@@ -60,6 +72,10 @@ impl Table {
             bounds,
             guard: settings.guard.clone(),
             servers: Arc::default(),
+            timeout: settings.timeout,
+            questions_per_second: settings.questions_per_second,
+            places: BTreeMap::new(),
+            rounds: BTreeMap::new(),
             health: BTreeMap::new(),
             names: HashMap::new(),
             groups: HashMap::new(),
@@ -133,6 +149,7 @@ impl Table {
                     names: wanted.clone(),
                     retention,
                     subscribers: BTreeSet::new(),
+                    namespaces: BTreeMap::new(),
                     seen: None,
                     waiting,
                     woken: None,
@@ -142,8 +159,8 @@ impl Table {
                 id
             }
         };
-        if let Some(group) = self.groups.get_mut(&id) {
-            group.subscribers.insert(who.clone());
+        if self.groups.get_mut(&id).is_some_and(|group| group.add(who)) {
+            self.change_lines(id);
         }
         self.group_of_subscriber.insert(who.clone(), id);
         id
@@ -151,7 +168,7 @@ impl Table {
 
     fn leave(&mut self, who: &Subscriber, id: GroupId) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        group.subscribers.remove(who);
+        group.remove(who);
         if !group.subscribers.is_empty() {
             return;
         }
@@ -172,7 +189,9 @@ impl Table {
     }
 
     fn forget(&mut self, name: &DomainName) {
-        self.names.remove(name);
+        if let Some(asking) = self.names.remove(name).and_then(|entry| entry.asking) {
+            self.round_over(&asking);
+        }
         self.questions.remove(name);
         self.sweeps.remove(name);
     }
@@ -199,10 +218,13 @@ impl Table {
         let added = servers.iter().any(|server| !self.servers.contains(server));
         let none_before = self.servers.is_empty();
         self.health.retain(|server, _| servers.contains(server));
+        self.places.retain(|server, _| servers.contains(server));
         for server in &servers {
             self.health.entry(*server).or_default();
+            self.places.entry(*server).or_insert_with(|| Places::new(*server, self.questions_per_second));
         }
         self.servers = servers.into();
+        self.give_up_those_gone(now);
         if !added {
             return;
         }
@@ -271,7 +293,8 @@ impl Table {
     /// When `tick` or, where questions are asked, `due` has something to do.
     pub(super) fn next_moment(&self, asking: bool) -> Option<Instant> {
         let questions = if asking { self.questions.first() } else { None };
-        [questions, self.sweeps.first(), self.wakes.first()].into_iter().flatten().min()
+        let places = self.places.values().filter(|_| asking).filter_map(Places::next_moment).min();
+        [questions, places, self.sweeps.first(), self.wakes.first()].into_iter().flatten().min()
     }
 
     pub(super) fn allowed(&mut self, addresses: &Addresses, now: Instant) -> Vec<(DomainName, Duration)> {
@@ -286,6 +309,13 @@ impl Table {
         waits
     }
 
+    /// How long until a name is asked again; `None` while it is being asked.
+    pub(super) fn next_question(&self, name: &DomainName, now: Instant) -> Option<Duration> {
+        let asking = self.names.get(name).is_some_and(|entry| entry.asking.is_some());
+        let next = self.questions.get(name).filter(|_| !asking);
+        next.map(|next| next.saturating_duration_since(now))
+    }
+
     pub(super) fn servers(&self) -> Arc<[SocketAddr]> {
         self.servers.clone()
     }
@@ -295,7 +325,15 @@ impl Entry {
     fn new() -> Self {
         let held = Held::new();
         let view = Arc::new(held.view());
-        Self { held, view, groups: BTreeSet::new(), retention: Duration::ZERO, asking: None, again: false }
+        Self {
+            held,
+            view,
+            groups: BTreeSet::new(),
+            retention: Duration::ZERO,
+            asking: None,
+            again: false,
+            silent: Vec::new(),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The table as a whole, on a paused clock, with scripted servers.
 
+use super::table::Round;
 use super::*;
 use crate::facts::ClusterFacts;
 use crate::guard::GuardSettings;
@@ -203,7 +204,7 @@ async fn a_thousand_resources_over_two_hundred_names_cost_one_question_each() {
     assert_eq!(woken.len(), 1000, "each once");
     assert_eq!(woken.into_iter().collect::<BTreeSet<_>>().len(), 1000);
     assert_eq!(rig.servers.questions(), BTreeMap::from([(server(1), 400), (server(2), 400)]));
-    assert!(rig.servers.most_in_flight.load(Ordering::SeqCst) <= 2 * IN_FLIGHT_PER_SERVER);
+    assert!(rig.servers.most_in_flight.load(Ordering::SeqCst) <= 2 * places::IN_FLIGHT_PER_SERVER);
     let start = Instant::now();
     let shared = rig.watch(0, &wanted(&texts));
     for number in 1..1000 {
@@ -522,3 +523,4 @@ async fn the_run_ends_with_its_leader() {
 }
 
 mod families;
+mod tenants;

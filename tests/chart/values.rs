@@ -106,6 +106,7 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ("feed.existingConfigMap", json!("documents"), "+- --feed-dir=/etc/citrix-allowlist/feed"),
         ("dns.servers", json!(["192.0.2.53:5353"]), "+- --dns-server=192.0.2.53:5353"),
         ("dns.minTtl", json!("6s"), "+- --dns-min-ttl=6s"),
+        ("dns.questionsPerSecond", json!(50), "+- --dns-questions-per-second=50"),
         ("dns.maxTtl", json!("2h"), "+- --dns-max-ttl=2h"),
         ("dns.maxStale", json!("100h"), "+- --max-stale=100h"),
         ("dns.firstPolicyWait", json!("1m"), "+- --first-policy-wait=1m"),

@@ -103,6 +103,7 @@ imagePullSecrets:
 {{- end }}
 {{- range $flag, $value := dict
   "requests-per-minute" $v.feed.requestsPerMinute
+  "dns-questions-per-second" $v.dns.questionsPerSecond
   "max-peers-per-policy" $v.cluster.maxPeersPerPolicy
   "shortest-ipv4-prefix" $v.guard.shortestIpv4Prefix
   "shortest-ipv6-prefix" $v.guard.shortestIpv6Prefix
