@@ -6,6 +6,7 @@
 
 mod addresses;
 pub mod answer;
+pub mod bound;
 pub mod lookup;
 mod memory;
 pub mod places;
@@ -13,9 +14,10 @@ pub mod retention;
 pub mod schedule;
 pub mod servers;
 mod snapshot;
+pub mod stretch;
 mod table;
 
-pub use addresses::{Addresses, NameAddresses, NameState, RefusedAddress};
+pub use addresses::{Addresses, NameAddresses, NameState, Reached, RefusedAddress};
 pub use answer::{Answer, Failure, Family, Outcome};
 pub use lookup::{HickoryLookup, Lookup};
 pub use memory::{AnsweredTime, Memory};
@@ -25,6 +27,7 @@ use crate::clock::Clock;
 use crate::guard::Guard;
 use crate::net::DomainName;
 use crate::subscriber::{Subscriber, Waker};
+use bound::Bound;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use places::Question;
@@ -46,6 +49,10 @@ pub struct NamesSettings {
     pub max_stale: Duration,
     /// How many addresses a name may have.
     pub addresses_per_name: usize,
+    /// How many names there may be (`--max-names-per-resource`, ...).
+    pub names: Bound,
+    /// How many addresses there may be of all names (`--max-addresses-per-resource`, ...).
+    pub addresses: Bound,
     /// How long one server has for one question, retransmissions and TCP included, from when it is sent.
     pub timeout: Duration,
     /// How many questions one server is asked in a second (`--dns-questions-per-second`).
@@ -65,6 +72,8 @@ impl NamesSettings {
             max_ttl: Duration::from_secs(3600),
             max_stale: Duration::from_secs(168 * 3600),
             addresses_per_name: 1000,
+            names: Bound { resource: 4096, namespace: 5000, process: 20_000 },
+            addresses: Bound { resource: 10_000, namespace: 20_000, process: 80_000 },
             timeout: Duration::from_secs(2),
             questions_per_second: 1000,
             guard,
@@ -80,6 +89,10 @@ pub trait NamesObserver: Send + Sync {
 
     /// An answer held an address that may not be allowed.
     fn refused(&self, _name: &DomainName, _refused: &RefusedAddress) {}
+
+    /// Names began to be asked notably less often than their TTLs say, by this factor at most, or where it is small again,
+    /// no longer are: a server's questions a second are used up.
+    fn stretched(&self, _factor: f64) {}
 
     /// An address had been answered for `wait` before policies allowed it: whoever was told it in between was refused.
     fn predicted_miss(&self, _name: &DomainName, _wait: Duration) {}
@@ -139,12 +152,24 @@ impl Names {
     /// Where several subscribers want one name, the longest retention wins. Subscribers that want the same names for
     /// the same time share one map, so that the second and the thousandth cost nearly nothing.
     pub fn watch(&self, who: &Subscriber, wanted: &Arc<BTreeSet<DomainName>>, retention: Duration) -> Arc<Addresses> {
-        self.change(|table, now| table.watch(who, wanted, retention, now))
+        self.watch_applied(who, wanted, retention, &|_| false)
+    }
+
+    /// The same, where names that were `applied` before this process was come before others. Names that there is no room
+    /// for are not asked: they stand as [`NameState::LeftOut`], and `who` is woken to try again when others have left.
+    pub fn watch_applied(
+        &self,
+        who: &Subscriber,
+        wanted: &Arc<BTreeSet<DomainName>>,
+        retention: Duration,
+        applied: &dyn Fn(&DomainName) -> bool,
+    ) -> Arc<Addresses> {
+        self.change(|table, now| table.watch(who, wanted, retention, applied, now))
     }
 
     /// Forgets `who`, and each name that nobody else wants.
     pub fn unwatch(&self, who: &Subscriber) {
-        self.change(|table, _| table.unwatch(who));
+        self.change(|table, now| table.unwatch(who, now));
     }
 
     /// Says who is asked from now on. A server that is new is asked for every name within a second.
@@ -200,8 +225,11 @@ impl Names {
             })
             .collect();
         names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let servers = table.health.iter().map(|(server, health)| health.snapshot(*server, now)).collect();
-        NamesSnapshot { names, servers }
+        let servers =
+            table.health.iter().map(|(server, health)| health.snapshot(*server, table.waiting(*server), now)).collect();
+        let (names_left_out, addresses_left_out) = table.left_out();
+        let stretch = table.greatest_stretch();
+        NamesSnapshot { names, servers, names_left_out, addresses_left_out, stretch }
     }
 
     /// Asks, keeps and wakes, for as long as it is polled. Questions are asked only while `leading` says so; when it
@@ -231,12 +259,15 @@ impl Names {
     /// Does what is due, wakes whom it concerns, and returns the questions to ask and the moment of the next step.
     fn step(&self, is_leading: bool) -> (Vec<Question>, Option<Instant>) {
         let now = self.0.clock.instant();
-        let (questions, woken, next) = {
+        let (questions, woken, next, news) = {
             let mut table = self.table();
             let questions = if is_leading { table.questions_due(now) } else { Vec::new() };
             let woken = table.tick(now);
-            (questions, woken, table.next_moment(is_leading))
+            (questions, woken, table.next_moment(is_leading), table.take_news())
         };
+        if let Some(factor) = news {
+            self.0.observer.stretched(factor);
+        }
         for subscriber in &woken {
             self.0.waker.wake(subscriber);
         }

@@ -14,8 +14,9 @@ mod sightings;
 mod standing;
 
 use super::NamesSettings;
-use super::addresses::{NameAddresses, NameState, RefusedAddress};
+use super::addresses::{NameAddresses, NameState, Reached, RefusedAddress};
 use super::answer::{Answer, Failure, Family};
+use super::bound::{Bound, Full, Level};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -39,6 +40,14 @@ pub struct Bounds {
     pub max_stale: Duration,
     /// How many addresses a name may have.
     pub addresses: usize,
+    /// How many names there may be.
+    pub names: Bound,
+    /// How many addresses there may be of all names.
+    pub addresses_in_all: Bound,
+    /// How many new addresses there is room for now, and which bound has no more.
+    pub room: (usize, Level),
+    /// By what factor questions are further apart than TTLs say.
+    pub stretch: f64,
 }
 
 impl Bounds {
@@ -52,7 +61,23 @@ impl Bounds {
             max_ttl: settings.max_ttl.clamp(min_ttl, LONGEST_TTL),
             max_stale: settings.max_stale,
             addresses: settings.addresses_per_name.max(1),
+            names: settings.names,
+            addresses_in_all: settings.addresses,
+            room: (usize::MAX, Level::Process),
+            stretch: 1.0,
         }
+    }
+
+    /// The same, with questions further apart by a factor of 1 or more.
+    #[must_use]
+    pub fn stretched(&self, factor: f64) -> Self {
+        Self { stretch: factor.max(1.0), ..*self }
+    }
+
+    /// The same, with room for so many new addresses.
+    #[must_use]
+    pub fn with_room(&self, room: usize, level: Level) -> Self {
+        Self { room: (room, level), ..*self }
     }
 }
 
@@ -115,6 +140,7 @@ struct FamilyRound {
     ttl: Option<Duration>,
     failure: Option<(SocketAddr, Failure)>,
     evicted: BTreeSet<IpAddr>,
+    left_out: Option<Full>,
 }
 
 /// Everything held of one name.
@@ -127,6 +153,8 @@ pub struct Held {
     /// When the first question ended, answered or not.
     first_round_at: Option<Instant>,
     evicted: usize,
+    left_out: Option<Full>,
+    late: bool,
 }
 
 /// Judges an address: why it is refused, or nothing.
@@ -149,6 +177,8 @@ impl Held {
             ever_answered: false,
             first_round_at: None,
             evicted: 0,
+            left_out: None,
+            late: false,
         }
     }
 
@@ -232,6 +262,7 @@ impl Held {
             }
         }
         self.evicted = self.families.iter().map(|family| family.round.evicted.len()).sum();
+        self.left_out = self.families.iter().find_map(|family| family.round.left_out);
         self.settle(bounds, now);
         self.schedule(bounds, random, now);
         self.next_question(now)
@@ -318,7 +349,25 @@ impl Held {
                 }
             }
         }
-        NameAddresses { addresses, state: self.state.clone(), refused, evicted: self.evicted }
+        let reached = Reached { left_out: self.left_out, late: self.late };
+        NameAddresses { addresses, state: self.state.clone(), refused, evicted: self.evicted, reached }
+    }
+
+    /// Says whether the name is asked notably later than its TTL says.
+    pub const fn set_late(&mut self, late: bool) {
+        self.late = late;
+    }
+
+    /// How many addresses are held, refused ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sightings.len()
+    }
+
+    /// Whether no address is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sightings.is_empty()
     }
 
     /// Each address held, refused ones included, with what is known of it.

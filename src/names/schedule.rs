@@ -93,6 +93,8 @@ pub struct Group {
     pub names: Arc<BTreeSet<DomainName>>,
     /// For how long addresses are to be retained.
     pub retention: Duration,
+    /// How many addresses are held of these names.
+    pub addresses: usize,
     /// Who they are.
     pub subscribers: BTreeSet<Subscriber>,
     /// In which namespaces they are, and how many in each.
@@ -116,17 +118,18 @@ impl Group {
         *count == 1
     }
 
-    /// `who` wants something else now, or nothing.
-    pub fn remove(&mut self, who: &Subscriber) {
+    /// `who` wants something else now, or nothing. Says whether nobody else of its namespace wants these.
+    pub fn remove(&mut self, who: &Subscriber) -> bool {
         if !self.subscribers.remove(who) {
-            return;
+            return false;
         }
-        if let Some(count) = self.namespaces.get_mut(&who.namespace) {
-            *count -= 1;
-            if *count == 0 {
-                self.namespaces.remove(&who.namespace);
-            }
+        let Some(count) = self.namespaces.get_mut(&who.namespace) else { return false };
+        *count -= 1;
+        let is_last = *count == 0;
+        if is_last {
+            self.namespaces.remove(&who.namespace);
         }
+        is_last
     }
 
     /// When to wake for a change that happens now: at once, but not within [`COALESCE`] of the last time; while first

@@ -14,6 +14,12 @@ pub struct NamesSnapshot {
     pub names: Vec<NameSnapshot>,
     /// Every server asked.
     pub servers: Vec<ServerSnapshot>,
+    /// Names that there is no room for, over all resources, by [`Level`](super::bound::Level).
+    pub names_left_out: [usize; 3],
+    /// Names of which new addresses are left out, by the bound that has no room for them.
+    pub addresses_left_out: [usize; 3],
+    /// By what factor names are asked less often than their TTLs say, at most; 1 where none is, 0 in an empty snapshot.
+    pub stretch: f64,
 }
 
 /// One name at one moment.
@@ -67,6 +73,8 @@ pub struct ServerSnapshot {
     pub last_answer: Option<Duration>,
     /// Its last failure.
     pub error: Option<String>,
+    /// How many questions wait for a place.
+    pub waiting: usize,
 }
 
 /// How a server has done so far.
@@ -101,7 +109,7 @@ impl ServerHealth {
         self.failing >= failures && answered.is_none_or(|ago| ago >= silence)
     }
 
-    pub(super) fn snapshot(&self, server: SocketAddr, now: Instant) -> ServerSnapshot {
+    pub(super) fn snapshot(&self, server: SocketAddr, waiting: usize, now: Instant) -> ServerSnapshot {
         ServerSnapshot {
             server,
             answered: self.answered,
@@ -109,6 +117,7 @@ impl ServerHealth {
             failing: self.failing,
             last_answer: self.last_answer.map(|answer| now.saturating_duration_since(answer)),
             error: self.error.clone(),
+            waiting,
         }
     }
 }

@@ -1,8 +1,12 @@
 //! The shared table: an entry per name, whoever wants it. Pure: `now` is an argument, and all that happens outside is
 //! reported to it.
 
+mod late;
+mod room;
 mod rounds;
 
+use late::Stretch;
+use room::{Admitted, Shortage, Space};
 use rounds::Asking;
 pub(super) use rounds::Report;
 #[cfg(test)]
@@ -35,6 +39,8 @@ pub(super) struct Entry {
     pub(super) view: Arc<NameAddresses>,
     groups: BTreeSet<GroupId>,
     pub(super) retention: Duration,
+    /// How many addresses it was last counted with.
+    counted: usize,
     /// The round under way.
     asking: Option<Asking>,
     /// Whether to ask again as soon as that round is over.
@@ -60,6 +66,12 @@ pub(super) struct Table {
     pub(super) questions: Agenda<DomainName>,
     sweeps: Agenda<DomainName>,
     wakes: Agenda<GroupId>,
+    /// What each namespace has.
+    spaces: HashMap<Arc<str>, Space>,
+    /// How many addresses are held in all.
+    addresses: usize,
+    shortage: Shortage,
+    stretch: Stretch,
     epoch: Instant,
     next_number: u64,
     random: fastrand::Rng,
@@ -84,6 +96,10 @@ impl Table {
             questions: Agenda::default(),
             sweeps: Agenda::default(),
             wakes: Agenda::default(),
+            spaces: HashMap::new(),
+            addresses: 0,
+            shortage: Shortage::default(),
+            stretch: Stretch::default(),
             epoch: now,
             next_number: 0,
             random: fastrand::Rng::new(),
@@ -95,31 +111,42 @@ impl Table {
         self.next_number
     }
 
-    /// Subscribes `who` to `wanted`, instead of what it wanted before, and gives what is known.
+    /// Subscribes `who` to what there is room for of `wanted`, instead of what it wanted before, and gives what is known.
+    /// Names that were `applied` before this process was come before others.
     pub(super) fn watch(
         &mut self,
         who: &Subscriber,
         wanted: &Arc<BTreeSet<DomainName>>,
         retention: Duration,
+        applied: &dyn Fn(&DomainName) -> bool,
         now: Instant,
     ) -> Arc<Addresses> {
         let before = self.group_of_subscriber.get(who).copied();
-        let unchanged = before.filter(|id| {
-            self.groups.get(id).is_some_and(|group| {
-                group.retention == retention && (Arc::ptr_eq(&group.names, wanted) || group.names == *wanted)
-            })
-        });
-        let id = match unchanged {
+        if let Some(id) = before.filter(|id| self.is_of(*id, wanted, retention)) {
+            self.note_shortage(who, &[]);
+            return self.seen_by(id);
+        }
+        let Admitted { names, left_out } = self.admit(who, wanted, before, applied);
+        let id = match before.filter(|id| self.is_of(*id, &names, retention)) {
             Some(id) => id,
             None => {
-                let id = self.join(who, wanted, retention, now);
+                let id = self.join(who, &names, retention, now);
                 if let Some(before) = before {
-                    self.leave(who, before);
+                    self.leave(who, before, now);
                 }
                 id
             }
         };
-        self.seen_by(id)
+        self.note_shortage(who, &left_out);
+        let known = self.seen_by(id);
+        self.with_left_out(&known, left_out)
+    }
+
+    /// Whether a group is that of these names and this retention.
+    fn is_of(&self, id: GroupId, names: &Arc<BTreeSet<DomainName>>, retention: Duration) -> bool {
+        self.groups.get(&id).is_some_and(|group| {
+            group.retention == retention && (Arc::ptr_eq(&group.names, names) || group.names == *names)
+        })
     }
 
     fn join(
@@ -134,13 +161,14 @@ impl Table {
             Some(id) => *id,
             None => {
                 let id = self.number();
-                let mut waiting = 0;
+                let (mut waiting, mut addresses) = (0, 0);
                 for name in wanted.iter() {
                     let entry = self.names.entry(name.clone()).or_insert_with(Entry::new);
                     let wanted_by_nobody = entry.groups.is_empty();
                     entry.groups.insert(id);
                     entry.retention = entry.retention.max(retention);
                     waiting += usize::from(entry.view.state == NameState::Waiting);
+                    addresses += entry.counted;
                     if wanted_by_nobody {
                         self.questions.set(name.clone(), now);
                     }
@@ -148,6 +176,7 @@ impl Table {
                 let group = Group {
                     names: wanted.clone(),
                     retention,
+                    addresses,
                     subscribers: BTreeSet::new(),
                     namespaces: BTreeMap::new(),
                     seen: None,
@@ -160,16 +189,22 @@ impl Table {
             }
         };
         if self.groups.get_mut(&id).is_some_and(|group| group.add(who)) {
+            self.enter(&who.namespace, wanted);
             self.change_lines(id);
         }
         self.group_of_subscriber.insert(who.clone(), id);
         id
     }
 
-    fn leave(&mut self, who: &Subscriber, id: GroupId) {
+    fn leave(&mut self, who: &Subscriber, id: GroupId, now: Instant) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        group.remove(who);
-        if !group.subscribers.is_empty() {
+        let is_last_here = group.remove(who);
+        let is_last = group.subscribers.is_empty();
+        let names = Arc::clone(&group.names);
+        if is_last_here {
+            self.exit(&who.namespace, &names, now);
+        }
+        if !is_last {
             return;
         }
         let Some(group) = self.groups.remove(&id) else { return };
@@ -189,16 +224,20 @@ impl Table {
     }
 
     fn forget(&mut self, name: &DomainName) {
-        if let Some(asking) = self.names.remove(name).and_then(|entry| entry.asking) {
-            self.round_over(&asking);
+        if let Some(entry) = self.names.remove(name) {
+            self.addresses = self.addresses.saturating_sub(entry.counted);
+            if let Some(asking) = entry.asking {
+                self.round_over(&asking);
+            }
         }
         self.questions.remove(name);
         self.sweeps.remove(name);
     }
 
-    pub(super) fn unwatch(&mut self, who: &Subscriber) {
+    pub(super) fn unwatch(&mut self, who: &Subscriber, now: Instant) {
+        self.note_shortage(who, &[]);
         if let Some(id) = self.group_of_subscriber.remove(who) {
-            self.leave(who, id);
+            self.leave(who, id, now);
         }
     }
 
@@ -256,6 +295,7 @@ impl Table {
 
     /// Compares what is held with what is shown; where it differs, those who see it will be woken.
     fn changed(&mut self, name: &DomainName, now: Instant) {
+        self.count_addresses(name);
         let Some(entry) = self.names.get_mut(name) else { return };
         let view = entry.held.view();
         if view == *entry.view {
@@ -280,7 +320,7 @@ impl Table {
                 self.changed(&name, now);
             }
         }
-        let mut woken = Vec::new();
+        let mut woken: Vec<Subscriber> = self.try_again(now).into_iter().collect();
         while let Some(id) = self.wakes.pop_due(now) {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.woken = Some(now);
@@ -294,7 +334,7 @@ impl Table {
     pub(super) fn next_moment(&self, asking: bool) -> Option<Instant> {
         let questions = if asking { self.questions.first() } else { None };
         let places = self.places.values().filter(|_| asking).filter_map(Places::next_moment).min();
-        [questions, places, self.sweeps.first(), self.wakes.first()].into_iter().flatten().min()
+        [questions, places, self.next_try(), self.sweeps.first(), self.wakes.first()].into_iter().flatten().min()
     }
 
     pub(super) fn allowed(&mut self, addresses: &Addresses, now: Instant) -> Vec<(DomainName, Duration)> {
@@ -330,6 +370,7 @@ impl Entry {
             view,
             groups: BTreeSet::new(),
             retention: Duration::ZERO,
+            counted: 0,
             asking: None,
             again: false,
             silent: Vec::new(),

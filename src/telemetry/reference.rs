@@ -79,5 +79,9 @@ metrics! {
     DNS_REFUSED = Counter "dns_refused_answers_total" ["server"] "Addresses in answers that may not be opened";
     NAMES = Gauge "names" ["state"] "Names that are asked for, by what DNS says: waiting, answered, absent, failing, or stale: failing for longer than --max-stale";
     ADDRESSES = Gauge "addresses" [] "Addresses held for these names, retained ones included";
+    NAMES_LEFT_OUT = Gauge "names_left_out" ["bound"] "Names that are not asked, over all CitrixAllowlists, by the bound that has no room for them: of the resource, the namespace or the process";
+    ADDRESSES_LEFT_OUT = Gauge "names_with_addresses_left_out" ["bound"] "Names of which new addresses are left out, by the bound that has no room for them: of the resource, the namespace or the process";
+    DNS_STRETCH = Gauge "dns_stretch" [] "By what factor names are asked less often than their TTLs say since --dns-questions-per-second is reached, at most; 1 where none is";
+    DNS_WAITING = Gauge "dns_waiting_questions" ["server"] "Questions that wait for a place among those that a DNS server is asked at once";
     PREDICTED_MISS = Histogram "predicted_miss_seconds" [] "How long an address had been answered before policies allowed it";
 }

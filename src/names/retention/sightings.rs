@@ -39,7 +39,15 @@ impl Held {
     ) -> Vec<RefusedAddress> {
         let round = self.family(family).rounds;
         let mut refusals = Vec::new();
+        let (mut room, level) = bounds.room;
         for address in addresses {
+            if !self.sightings.contains_key(address) {
+                if room == 0 {
+                    self.family(family).round.left_out = Some(bounds.addresses_in_all.full(level));
+                    continue;
+                }
+                room -= 1;
+            }
             let refused = judge(*address);
             if let Some(reason) = &refused {
                 refusals.push(RefusedAddress { address: *address, server, reason: reason.clone() });

@@ -7,6 +7,10 @@ const BOUNDS: Bounds = Bounds {
     max_ttl: Duration::from_secs(3600),
     max_stale: Duration::from_secs(168 * 3600),
     addresses: 1000,
+    names: Bound { resource: 1000, namespace: 1000, process: 1000 },
+    addresses_in_all: Bound { resource: 1000, namespace: 1000, process: 1000 },
+    room: (usize::MAX, Level::Process),
+    stretch: 1.0,
 };
 const RETENTION: Duration = Duration::from_secs(600);
 

@@ -79,6 +79,7 @@ impl Table {
 
     /// The questions to ask now: rounds that are due join the lines of each server, and whoever's turn it is gets a place.
     pub(in crate::names) fn questions_due(&mut self, now: Instant) -> Vec<Question> {
+        self.stretch(now);
         for round in self.due(now) {
             let Round { name, number, families, servers, namespace, silent } = round;
             for server in servers.iter() {
@@ -96,6 +97,11 @@ impl Table {
             questions.extend(std::iter::from_fn(|| places.next(|name| names.contains_key(name), now)));
         }
         questions
+    }
+
+    /// How many questions wait for a place at a server.
+    pub(in crate::names) fn waiting(&self, server: SocketAddr) -> usize {
+        self.places.get(&server).map_or(0, Places::waiting)
     }
 
     /// A question that had a place is over.
@@ -202,6 +208,8 @@ impl Table {
         if let Some(health) = self.health.get_mut(&report.server) {
             health.note(&report.outcome, now);
         }
+        let (room, level) = self.room_for_addresses(&report.name);
+        let bounds = self.bounds.with_room(room, level);
         let Some(entry) = self.names.get_mut(&report.name) else { return Vec::new() };
         let asked = (report.server, report.family);
         entry.silent.retain(|silent| *silent != asked);
@@ -217,12 +225,8 @@ impl Table {
         let guard = &self.guard;
         let judge = |address| judge(guard, address);
         let refused = match (&report.outcome, awaited) {
-            (Ok(answer), Some(_)) => {
-                entry.held.answered(report.family, report.server, answer, &judge, &self.bounds, now)
-            }
-            (Ok(answer), None) => {
-                entry.held.answered_late(report.family, report.server, answer, &judge, &self.bounds, now)
-            }
+            (Ok(answer), Some(_)) => entry.held.answered(report.family, report.server, answer, &judge, &bounds, now),
+            (Ok(answer), None) => entry.held.answered_late(report.family, report.server, answer, &judge, &bounds, now),
             (Err(failure), Some(_)) => {
                 entry.held.failed(report.family, report.server, Failure::clone(failure));
                 Vec::new()
@@ -238,9 +242,11 @@ impl Table {
     }
 
     fn finish(&mut self, name: &DomainName, now: Instant) {
+        let Some(factor) = self.names.get(name).map(|entry| self.factor(entry)) else { return };
+        let bounds = self.bounds.stretched(factor);
         let Some(entry) = self.names.get_mut(name) else { return };
         let asking = entry.asking.take();
-        entry.held.finish(&self.bounds, self.random.f64(), now);
+        entry.held.finish(&bounds, self.random.f64(), now);
         if entry.again {
             entry.held.ask_at_once();
         }
