@@ -89,7 +89,13 @@ impl Workload {
             let mut addresses: Vec<IpAddr> =
                 (0..ADDRESSES).map(|number| address(index * ADDRESSES + number).into()).collect();
             addresses.sort_unstable();
-            let known = NameAddresses { addresses, state: NameState::Answered, refused: Vec::new(), evicted: 0 };
+            let known = NameAddresses {
+                addresses,
+                state: NameState::Answered,
+                refused: Vec::new(),
+                evicted: 0,
+                reached: citrix_allowlist::names::Reached::default(),
+            };
             (name.clone(), Arc::new(known))
         });
         let addresses = Addresses { by_name: by_name.collect() };

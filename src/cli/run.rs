@@ -23,7 +23,7 @@ use crate::feed::{ClientSettings, Feeds, HttpClient};
 use crate::guard::Guard;
 use crate::memory::{Pressure, cgroup};
 use crate::names::servers::{nameservers, servers_to_ask};
-use crate::names::{HickoryLookup, Names, NamesSettings};
+use crate::names::{HickoryLookup, Names};
 use crate::server::{Content, Health, Server};
 use crate::subscriber::Waker;
 use crate::telemetry::{Metrics, Traces, logging};
@@ -285,12 +285,7 @@ fn names(
     guard: Guard,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Names> {
-    let settings = NamesSettings {
-        min_ttl: arguments.names.dns_min_ttl,
-        max_ttl: arguments.names.dns_max_ttl,
-        max_stale: arguments.names.max_stale,
-        ..NamesSettings::new(guard)
-    };
+    let settings = arguments.names.settings(guard);
     let lookup = HickoryLookup::new(settings.timeout).context("DNS cannot be set up")?;
     Ok(Names::new(&settings, clock, waker, Arc::new(lookup), Arc::<Metrics>::clone(metrics)))
 }

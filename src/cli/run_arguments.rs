@@ -3,7 +3,9 @@
 use crate::crd::Period;
 use crate::feed::document::StaticListDefaults;
 use crate::feed::{Cloud, FeedSettings, Format};
-use crate::guard::GuardSettings;
+use crate::guard::{Guard, GuardSettings};
+use crate::names::NamesSettings;
+use crate::names::bound::Bound;
 use crate::net::{DomainName, PortRange, PortSet, Protocol};
 use crate::render::Limits;
 use crate::render::budget::Cni;
@@ -81,9 +83,30 @@ pub(super) struct NameArguments {
     /// Shortest time between two questions for a name
     #[arg(long, env = "CITRIX_ALLOWLIST_DNS_MIN_TTL", value_parser = period, default_value = "5s")]
     pub dns_min_ttl: Duration,
-    /// Longest time between two questions for a name
+    /// Longest time between two questions for a name, and the longest TTL that an address is held for
     #[arg(long, env = "CITRIX_ALLOWLIST_DNS_MAX_TTL", value_parser = period, default_value = "1h")]
     pub dns_max_ttl: Duration,
+    /// Questions that one DNS server gets in a second
+    #[arg(long, env = "CITRIX_ALLOWLIST_DNS_QUESTIONS_PER_SECOND", default_value = "1000")]
+    pub dns_questions_per_second: NonZeroU32,
+    /// Most names of one resource; what is beyond a bound is left out, the newest first, and told as Limit
+    #[arg(long, env = "CITRIX_ALLOWLIST_MAX_NAMES_PER_RESOURCE", value_name = "N", default_value = "4096")]
+    pub max_names_per_resource: NonZeroU32,
+    /// Most names of one namespace, what its resources share counted once
+    #[arg(long, env = "CITRIX_ALLOWLIST_MAX_NAMES_PER_NAMESPACE", value_name = "N", default_value = "5000")]
+    pub max_names_per_namespace: NonZeroU32,
+    /// Most names in all, a quarter kept for namespaces with little
+    #[arg(long, env = "CITRIX_ALLOWLIST_MAX_NAMES", value_name = "N", default_value = "20000")]
+    pub max_names: NonZeroU32,
+    /// Most addresses of the names of one resource; those that come later are left out
+    #[arg(long, env = "CITRIX_ALLOWLIST_MAX_ADDRESSES_PER_RESOURCE", value_name = "N", default_value = "10000")]
+    pub max_addresses_per_resource: NonZeroU32,
+    /// Most addresses of the names of one namespace
+    #[arg(long, env = "CITRIX_ALLOWLIST_MAX_ADDRESSES_PER_NAMESPACE", value_name = "N", default_value = "20000")]
+    pub max_addresses_per_namespace: NonZeroU32,
+    /// Most addresses of names in all, a quarter kept for namespaces with little
+    #[arg(long, env = "CITRIX_ALLOWLIST_MAX_ADDRESSES", value_name = "N", default_value = "80000")]
+    pub max_addresses: NonZeroU32,
     /// How long a name may fail before it is reported as stale; its addresses stay
     #[arg(long, env = "CITRIX_ALLOWLIST_MAX_STALE", value_parser = period, default_value = "168h")]
     pub max_stale: Duration,
@@ -208,6 +231,30 @@ impl FeedArguments {
     }
 }
 
+impl NameArguments {
+    /// How names are resolved, with what may be believed.
+    pub fn settings(&self, guard: Guard) -> NamesSettings {
+        let size = |number: NonZeroU32| usize::try_from(number.get()).unwrap_or(usize::MAX);
+        NamesSettings {
+            min_ttl: self.dns_min_ttl,
+            max_ttl: self.dns_max_ttl,
+            max_stale: self.max_stale,
+            questions_per_second: self.dns_questions_per_second.get(),
+            names: Bound {
+                resource: size(self.max_names_per_resource),
+                namespace: size(self.max_names_per_namespace),
+                process: size(self.max_names),
+            },
+            addresses: Bound {
+                resource: size(self.max_addresses_per_resource),
+                namespace: size(self.max_addresses_per_namespace),
+                process: size(self.max_addresses),
+            },
+            ..NamesSettings::new(guard)
+        }
+    }
+}
+
 impl GuardArguments {
     pub fn settings(&self) -> GuardSettings {
         GuardSettings {
@@ -286,6 +333,7 @@ pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::ClusterFacts;
     use clap::Parser;
 
     #[derive(Debug, Parser)]
@@ -305,6 +353,11 @@ mod tests {
         assert_eq!(run.feed.settings(), FeedSettings::default());
         assert_eq!(run.guard.settings(), GuardSettings::default());
         assert_eq!(run.cluster.limits(), Limits::default());
+        let guard = Guard::new(GuardSettings::default(), &ClusterFacts::default());
+        let (names, default) = (run.names.settings(guard.clone()), NamesSettings::new(guard));
+        assert_eq!((names.min_ttl, names.max_ttl), (default.min_ttl, default.max_ttl));
+        assert_eq!((names.names, names.addresses), (default.names, default.addresses));
+        assert_eq!((names.max_stale, names.questions_per_second), (default.max_stale, default.questions_per_second));
     }
 
     #[test]

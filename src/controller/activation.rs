@@ -5,7 +5,7 @@
 //! answered at all, it waits on.
 
 use crate::memory::Pressure;
-use crate::names::Addresses;
+use crate::names::{Addresses, NameState};
 use crate::net::Direction;
 use crate::plan::{Absence, Plan};
 use crate::render::PreviousLayout;
@@ -54,7 +54,8 @@ pub fn hold(
     if first.is_empty() {
         return None;
     }
-    let total = addresses.by_name.len();
+    // What is left out is not waited for, and is no answer either.
+    let total = addresses.by_name.values().filter(|name| !matches!(name.state, NameState::LeftOut(_))).count();
     let waiting = addresses.by_name.values().filter(|name| !name.state.is_definitive()).count();
     let none_answered = waiting == total;
     // A wait beyond the clock's end is one that is never over.
@@ -70,7 +71,7 @@ pub fn hold(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::{NameAddresses, NameState};
+    use crate::names::NameAddresses;
     use crate::net::DomainName;
     use std::sync::Arc;
 
@@ -79,7 +80,13 @@ mod tests {
     fn known(states: &[NameState]) -> Addresses {
         let by_name = states.iter().enumerate().map(|(index, state)| {
             let name = DomainName::parse(&format!("name{index}.example.com")).expect("a name");
-            let known = NameAddresses { addresses: vec![], state: state.clone(), refused: vec![], evicted: 0 };
+            let known = NameAddresses {
+                addresses: vec![],
+                state: state.clone(),
+                refused: vec![],
+                evicted: 0,
+                reached: crate::names::Reached::default(),
+            };
             (name, Arc::new(known))
         });
         Addresses { by_name: by_name.collect() }

@@ -15,6 +15,8 @@ use crate::crd::{CitrixAllowlist, Mode, Problem, ProblemKind};
 use crate::feed::{Allowlist, FeedRequest};
 use crate::guard::Origin;
 use crate::memory;
+use crate::names::NameState;
+use crate::net::DomainName;
 use crate::plan::keep::Selected;
 use crate::plan::{self, Inherited};
 use crate::reason::Reason;
@@ -183,12 +185,15 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     }
     let station = debug_span!("names").entered();
     let retention = spec.address_retention.duration();
-    let known = context.names.watch(subject.who(), &selection.names, retention);
+    let applied = |name: &DomainName| state.memory.knows(name);
+    let known = context.names.watch_applied(subject.who(), &selection.names, retention, &applied);
 
     let now = context.clock.instant();
     let believable = |address| guard.check_address(address, Origin::Vendor).is_ok();
     let addresses = state.memory.join(&known, retention, believable, now);
-    let answers = known.by_name.values().all(|name| name.state.is_settled());
+    // What is left out is not asked: it holds nobody's time.
+    let is_left_out = |state: &NameState| matches!(state, NameState::LeftOut(_));
+    let answers = known.by_name.values().all(|name| name.state.is_settled() || is_left_out(&name.state));
     let passed = state.inherited.as_mut().map(|(_, missing)| missing.look(answers, now));
     if passed.is_some_and(|passed| passed >= retention) {
         state.inherited = None;

@@ -1,5 +1,6 @@
 //! What is known of names at one moment: what `names` hands to `plan`. Pure.
 
+use super::bound::Full;
 use crate::net::DomainName;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +24,17 @@ pub struct NameAddresses {
     pub refused: Vec<RefusedAddress>,
     /// How many addresses the newest round of answers cost because the name has more than the bound allows.
     pub evicted: usize,
+    /// What else a bound costs.
+    pub reached: Reached,
+}
+
+/// What bounds cost one name, beside those on its own addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Which bound has no room for new addresses of the newest answers.
+    pub left_out: Option<Full>,
+    /// Whether it is asked notably less often than its TTL says, since a server's questions a second are used up.
+    pub late: bool,
 }
 
 /// Where a name stands.
@@ -44,10 +56,12 @@ pub enum NameState {
         /// One in both families: unless the other has addresses and this one has failed three times.
         ever_answered: bool,
     },
+    /// It is not asked: there is no room for it, by this bound. What is remembered of it stays.
+    LeftOut(Full),
 }
 
 impl NameState {
-    /// Every word of [`Self::label`].
+    /// Every word of [`Self::label`] for names that are asked.
     pub const LABELS: [&'static str; 5] = ["waiting", "answered", "absent", "failing", "stale"];
 
     /// Where the name stands, in one word.
@@ -59,6 +73,7 @@ impl NameState {
             Self::Absent => "absent",
             Self::Failing { stale: true, .. } => "stale",
             Self::Failing { stale: false, .. } => "failing",
+            Self::LeftOut(_) => "left-out",
         }
     }
 
@@ -75,12 +90,13 @@ impl NameState {
         matches!(self, Self::Answered | Self::Absent | Self::Failing { stale: true, .. })
     }
 
-    /// Whether the name has had a definitive answer (records, NXDOMAIN or NODATA) to the newest or an earlier question.
+    /// Whether nobody need wait for the name: it has had a definitive answer (records, NXDOMAIN or NODATA) to the newest or an
+    /// earlier question, or gets none since it is left out.
     #[must_use]
     pub const fn is_definitive(&self) -> bool {
         match self {
             Self::Waiting => false,
-            Self::Answered | Self::Absent => true,
+            Self::Answered | Self::Absent | Self::LeftOut(_) => true,
             Self::Failing { ever_answered, .. } => *ever_answered,
         }
     }

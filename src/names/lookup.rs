@@ -41,7 +41,7 @@ impl HickoryLookup {
     pub fn new(timeout: Duration) -> Result<Self, NetError> {
         let mut options = ResolverOpts::default();
         options.timeout = timeout;
-        options.max_active_requests = super::IN_FLIGHT_PER_SERVER;
+        options.max_active_requests = super::places::IN_FLIGHT_PER_SERVER;
         let context = Arc::new(PoolContext::new(options, TlsConfig::new()?));
         Ok(Self { context, pools: Mutex::new(HashMap::new()) })
     }

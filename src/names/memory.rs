@@ -99,6 +99,12 @@ impl Memory {
         Arc::new(joined)
     }
 
+    /// Whether something is remembered of a name.
+    #[must_use]
+    pub fn knows(&self, name: &DomainName) -> bool {
+        self.names.contains_key(name)
+    }
+
     /// How long after the last [`Self::join`] something remembered is over by itself; `None` where nothing is.
     #[must_use]
     pub fn left(&self, retention: Duration) -> Option<Duration> {
@@ -121,7 +127,13 @@ mod tests {
     }
 
     fn known(state: NameState, addresses: &[IpAddr]) -> Arc<Addresses> {
-        let known = NameAddresses { addresses: addresses.to_vec(), state, refused: vec![], evicted: 0 };
+        let known = NameAddresses {
+            addresses: addresses.to_vec(),
+            state,
+            refused: vec![],
+            evicted: 0,
+            reached: crate::names::Reached::default(),
+        };
         Arc::new(Addresses { by_name: BTreeMap::from([(name(), Arc::new(known))]) })
     }
 

@@ -6,15 +6,18 @@
 
 mod addresses;
 pub mod answer;
+pub mod bound;
 pub mod lookup;
 mod memory;
+pub mod places;
 pub mod retention;
 pub mod schedule;
 pub mod servers;
 mod snapshot;
+pub mod stretch;
 mod table;
 
-pub use addresses::{Addresses, NameAddresses, NameState, RefusedAddress};
+pub use addresses::{Addresses, NameAddresses, NameState, Reached, RefusedAddress};
 pub use answer::{Answer, Failure, Family, Outcome};
 pub use lookup::{HickoryLookup, Lookup};
 pub use memory::{AnsweredTime, Memory};
@@ -24,17 +27,16 @@ use crate::clock::Clock;
 use crate::guard::Guard;
 use crate::net::DomainName;
 use crate::subscriber::{Subscriber, Waker};
+use bound::Bound;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use std::collections::{BTreeSet, HashMap};
+use places::Question;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use table::{Report, Round, Table};
-use tokio::sync::{Notify, Semaphore, watch};
-
-/// How many questions one server is given at once. More, and what its socket's buffer cannot take has to be sent again.
-pub(crate) const IN_FLIGHT_PER_SERVER: usize = 64;
+use table::{Report, Table};
+use tokio::sync::{Notify, watch};
 
 /// How names are resolved.
 #[derive(Clone, Debug)]
@@ -47,15 +49,22 @@ pub struct NamesSettings {
     pub max_stale: Duration,
     /// How many addresses a name may have.
     pub addresses_per_name: usize,
-    /// How long one server has for one question, retransmissions and TCP included.
+    /// How many names there may be (`--max-names-per-resource`, ...).
+    pub names: Bound,
+    /// How many addresses there may be of all names (`--max-addresses-per-resource`, ...).
+    pub addresses: Bound,
+    /// How long one server has for one question, retransmissions and TCP included, from when it is sent.
     pub timeout: Duration,
+    /// How many questions one server is asked in a second (`--dns-questions-per-second`).
+    pub questions_per_second: u32,
     /// What may be believed until [`Names::set_guard`] is called.
     pub guard: Guard,
 }
 
 impl NamesSettings {
     /// The defaults, with `guard`: TTLs between 5 s, where CoreDNS has its own floor, and 1 h; stale after a week;
-    /// 1,000 addresses a name; 2 s a question, which leaves UDP several tries at losses of a third.
+    /// 1,000 addresses a name; 2 s a question, which leaves UDP several tries at losses of a third; 1,000 questions a
+    /// second, twice what the names of one such list ask at the floor of 5 s.
     #[must_use]
     pub const fn new(guard: Guard) -> Self {
         Self {
@@ -63,7 +72,10 @@ impl NamesSettings {
             max_ttl: Duration::from_secs(3600),
             max_stale: Duration::from_secs(168 * 3600),
             addresses_per_name: 1000,
+            names: Bound { resource: 4096, namespace: 5000, process: 20_000 },
+            addresses: Bound { resource: 10_000, namespace: 20_000, process: 80_000 },
             timeout: Duration::from_secs(2),
+            questions_per_second: 1000,
             guard,
         }
     }
@@ -78,6 +90,10 @@ pub trait NamesObserver: Send + Sync {
     /// An answer held an address that may not be allowed.
     fn refused(&self, _name: &DomainName, _refused: &RefusedAddress) {}
 
+    /// Names began to be asked notably less often than their TTLs say, by this factor at most, or where it is small again,
+    /// no longer are: a server's questions a second are used up.
+    fn stretched(&self, _factor: f64) {}
+
     /// An address had been answered for `wait` before policies allowed it: whoever was told it in between was refused.
     fn predicted_miss(&self, _name: &DomainName, _wait: Duration) {}
 }
@@ -90,7 +106,6 @@ pub struct Names(Arc<Inner>);
 
 struct Inner {
     table: Mutex<Table>,
-    permits: Mutex<HashMap<SocketAddr, Arc<Semaphore>>>,
     timeout: Duration,
     clock: Clock,
     waker: Waker,
@@ -111,7 +126,6 @@ impl Names {
     ) -> Self {
         Self(Arc::new(Inner {
             table: Mutex::new(Table::new(settings, clock.instant())),
-            permits: Mutex::default(),
             timeout: settings.timeout,
             clock,
             waker,
@@ -138,12 +152,24 @@ impl Names {
     /// Where several subscribers want one name, the longest retention wins. Subscribers that want the same names for
     /// the same time share one map, so that the second and the thousandth cost nearly nothing.
     pub fn watch(&self, who: &Subscriber, wanted: &Arc<BTreeSet<DomainName>>, retention: Duration) -> Arc<Addresses> {
-        self.change(|table, now| table.watch(who, wanted, retention, now))
+        self.watch_applied(who, wanted, retention, &|_| false)
+    }
+
+    /// The same, where names that were `applied` before this process was come before others. Names that there is no room
+    /// for are not asked: they stand as [`NameState::LeftOut`], and `who` is woken to try again when others have left.
+    pub fn watch_applied(
+        &self,
+        who: &Subscriber,
+        wanted: &Arc<BTreeSet<DomainName>>,
+        retention: Duration,
+        applied: &dyn Fn(&DomainName) -> bool,
+    ) -> Arc<Addresses> {
+        self.change(|table, now| table.watch(who, wanted, retention, applied, now))
     }
 
     /// Forgets `who`, and each name that nobody else wants.
     pub fn unwatch(&self, who: &Subscriber) {
-        self.change(|table, _| table.unwatch(who));
+        self.change(|table, now| table.unwatch(who, now));
     }
 
     /// Says who is asked from now on. A server that is new is asked for every name within a second.
@@ -153,7 +179,6 @@ impl Names {
             table.servers()
         });
         self.0.resolver.retain(&servers);
-        self.0.permits.lock().unwrap_or_else(PoisonError::into_inner).retain(|server, _| servers.contains(server));
     }
 
     /// Says what may be believed from now on. Everything held is judged again, and whom that concerns is woken.
@@ -183,7 +208,7 @@ impl Names {
                 state: entry.view.state.clone(),
                 retention: entry.retention,
                 evicted: entry.view.evicted,
-                next_question: table.questions.get(name).map(|next| next.saturating_duration_since(now)),
+                next_question: table.next_question(name, now),
                 addresses: entry
                     .held
                     .sightings()
@@ -200,8 +225,11 @@ impl Names {
             })
             .collect();
         names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let servers = table.health.iter().map(|(server, health)| health.snapshot(*server, now)).collect();
-        NamesSnapshot { names, servers }
+        let servers =
+            table.health.iter().map(|(server, health)| health.snapshot(*server, table.waiting(*server), now)).collect();
+        let (names_left_out, addresses_left_out) = table.left_out();
+        let stretch = table.greatest_stretch();
+        NamesSnapshot { names, servers, names_left_out, addresses_left_out, stretch }
     }
 
     /// Asks, keeps and wakes, for as long as it is polled. Questions are asked only while `leading` says so; when it
@@ -217,66 +245,58 @@ impl Names {
                 questions.clear();
                 self.table().resume(self.0.clock.instant());
             }
-            let (rounds, next) = self.step(is_leading);
-            for round in rounds {
-                for server in round.servers.iter() {
-                    questions.extend(round.families.iter().map(|family| self.ask(&round, *server, *family)));
-                }
-            }
+            let (due, next) = self.step(is_leading);
+            questions.extend(due.into_iter().map(|question| self.ask(question)));
             tokio::select! {
                 changed = leading.changed() => if changed.is_err() { return },
                 () = self.0.earlier.notified() => {}
                 () = sleep_until(next) => {}
-                Some(report) = questions.next() => self.report(&report),
+                Some((question, outcome)) = questions.next() => self.report(question, outcome),
             }
         }
     }
 
-    /// Does what is due, wakes whom it concerns, and returns the rounds to ask and the moment of the next step.
-    fn step(&self, is_leading: bool) -> (Vec<Round>, Option<Instant>) {
+    /// Does what is due, wakes whom it concerns, and returns the questions to ask and the moment of the next step.
+    fn step(&self, is_leading: bool) -> (Vec<Question>, Option<Instant>) {
         let now = self.0.clock.instant();
-        let (rounds, woken, next) = {
+        let (questions, woken, next, news) = {
             let mut table = self.table();
-            let rounds = if is_leading { table.due(now) } else { Vec::new() };
+            let questions = if is_leading { table.questions_due(now) } else { Vec::new() };
             let woken = table.tick(now);
-            (rounds, woken, table.next_moment(is_leading))
+            (questions, woken, table.next_moment(is_leading), table.take_news())
         };
+        if let Some(factor) = news {
+            self.0.observer.stretched(factor);
+        }
         for subscriber in &woken {
             self.0.waker.wake(subscriber);
         }
-        (rounds, next)
+        (questions, next)
     }
 
-    fn report(&self, report: &Report) {
-        let refused = self.table().report(report, self.0.clock.instant());
+    fn report(&self, question: Question, outcome: Outcome) {
+        let refused = {
+            let mut table = self.table();
+            table.leave_place(&question);
+            let Question { server, name, family, number, .. } = question.clone();
+            table.report(&Report { name, number, server, family, outcome }, self.0.clock.instant())
+        };
         for address in &refused {
-            self.0.observer.refused(&report.name, address);
+            self.0.observer.refused(&question.name, address);
         }
     }
 
-    /// One question to one server. It waits for a place among those in flight no longer than the question itself may
-    /// take, so that a silent server holds up nothing but its own part.
-    fn ask(&self, round: &Round, server: SocketAddr, family: Family) -> impl Future<Output = Report> + use<> {
+    /// One question to one server.
+    fn ask(&self, question: Question) -> impl Future<Output = (Question, Outcome)> + use<> {
         let inner = self.0.clone();
-        let (name, number) = (round.name.clone(), round.number);
-        let permits = {
-            let mut permits = inner.permits.lock().unwrap_or_else(PoisonError::into_inner);
-            permits.entry(server).or_insert_with(|| Arc::new(Semaphore::new(IN_FLIGHT_PER_SERVER))).clone()
-        };
         async move {
-            let permit = tokio::time::timeout(inner.timeout, permits.acquire()).await;
             let asked = inner.clock.instant();
-            let outcome = match permit {
-                Ok(Ok(_permit)) => {
-                    let answer = inner.resolver.ask(server, &name, family);
-                    tokio::time::timeout(inner.timeout, answer).await.unwrap_or(Err(Failure::Timeout))
-                }
-                _ => Err(Failure::Timeout),
-            };
+            let answer = inner.resolver.ask(question.server, &question.name, question.family);
+            let outcome = tokio::time::timeout(inner.timeout, answer).await.unwrap_or(Err(Failure::Timeout));
             let latency = inner.clock.instant().saturating_duration_since(asked);
             let result = outcome.as_ref().map_or_else(Failure::label, Answer::label);
-            inner.observer.asked(server, family, result, latency);
-            Report { name, number, server, family, outcome }
+            inner.observer.asked(question.server, question.family, result, latency);
+            (question, outcome)
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is held of one name, and for how long. Pure: `now` is an argument.
 //!
-//! An address is held from its first answer until it has been missing for a whole retention. Missing is measured on a
+//! An address is held from its first answer until it has been missing for a whole retention, and for its TTL, of which
+//! no more is believed than the longest time between two questions. Missing is measured on a
 //! clock of its own, one per family, that runs only between definitive answers: it starts with the first answer that
 //! lacks the address, stands still from a failure to the next answer, and so neither a silent server nor a sleeping
 //! process ever takes an address away. NXDOMAIN and an empty answer are answers that lack every address.
@@ -9,12 +10,13 @@
 //!
 //! Removal is not done here and there but in sweeps, see [`sweep_interval`].
 
+mod sightings;
 mod standing;
 
 use super::NamesSettings;
-use super::addresses::{NameAddresses, NameState, RefusedAddress};
+use super::addresses::{NameAddresses, NameState, Reached, RefusedAddress};
 use super::answer::{Answer, Failure, Family};
-use std::cmp::Reverse;
+use super::bound::{Bound, Full, Level};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -38,6 +40,14 @@ pub struct Bounds {
     pub max_stale: Duration,
     /// How many addresses a name may have.
     pub addresses: usize,
+    /// How many names there may be.
+    pub names: Bound,
+    /// How many addresses there may be of all names.
+    pub addresses_in_all: Bound,
+    /// How many new addresses there is room for now, and which bound has no more.
+    pub room: (usize, Level),
+    /// By what factor questions are further apart than TTLs say.
+    pub stretch: f64,
 }
 
 impl Bounds {
@@ -51,7 +61,23 @@ impl Bounds {
             max_ttl: settings.max_ttl.clamp(min_ttl, LONGEST_TTL),
             max_stale: settings.max_stale,
             addresses: settings.addresses_per_name.max(1),
+            names: settings.names,
+            addresses_in_all: settings.addresses,
+            room: (usize::MAX, Level::Process),
+            stretch: 1.0,
         }
+    }
+
+    /// The same, with questions further apart by a factor of 1 or more.
+    #[must_use]
+    pub fn stretched(&self, factor: f64) -> Self {
+        Self { stretch: factor.max(1.0), ..*self }
+    }
+
+    /// The same, with room for so many new addresses.
+    #[must_use]
+    pub fn with_room(&self, room: usize, level: Level) -> Self {
+        Self { room: (room, level), ..*self }
     }
 }
 
@@ -73,7 +99,7 @@ pub struct Sighting {
     pub first_seen: Instant,
     /// When it was last answered.
     pub last_seen: Instant,
-    /// The TTL it was last answered with, of at most seven days.
+    /// The TTL it was last answered with, no longer than the longest time between two questions.
     pub ttl: Duration,
     /// Why the guard refuses it, where it does.
     pub refused: Option<Arc<str>>,
@@ -114,6 +140,7 @@ struct FamilyRound {
     ttl: Option<Duration>,
     failure: Option<(SocketAddr, Failure)>,
     evicted: BTreeSet<IpAddr>,
+    left_out: Option<Full>,
 }
 
 /// Everything held of one name.
@@ -126,6 +153,8 @@ pub struct Held {
     /// When the first question ended, answered or not.
     first_round_at: Option<Instant>,
     evicted: usize,
+    left_out: Option<Full>,
+    late: bool,
 }
 
 /// Judges an address: why it is refused, or nothing.
@@ -148,6 +177,8 @@ impl Held {
             ever_answered: false,
             first_round_at: None,
             evicted: 0,
+            left_out: None,
+            late: false,
         }
     }
 
@@ -178,7 +209,6 @@ impl Held {
         now: Instant,
     ) -> Vec<RefusedAddress> {
         let held = self.family(family);
-        let round = held.rounds;
         if let Some(before) = held.clock_at {
             held.clock += now.saturating_duration_since(before);
         }
@@ -191,48 +221,22 @@ impl Held {
         };
         held.round.ttl = Some(held.round.ttl.map_or(ttl, |least| least.min(ttl)));
         held.round.has_addresses |= addresses.is_some();
-        let mut refusals = Vec::new();
-        for address in addresses.into_iter().flatten() {
-            let refused = judge(*address);
-            if let Some(reason) = &refused {
-                refusals.push(RefusedAddress { address: *address, server, reason: reason.clone() });
-            }
-            self.see(*address, server, ttl.min(LONGEST_TTL), refused, round, now);
-        }
+        let refusals = addresses.map(|addresses| self.see_all(family, server, addresses, ttl, judge, bounds, now));
         self.evict(bounds.addresses);
         self.settle_early();
-        refusals
+        refusals.unwrap_or_default()
     }
 
-    fn see(
-        &mut self,
-        address: IpAddr,
-        server: SocketAddr,
-        ttl: Duration,
-        refused: Option<Arc<str>>,
-        round: u64,
-        now: Instant,
-    ) {
-        let seen = self.sightings.entry(address).or_insert(Sighting {
-            server,
-            first_seen: now,
-            last_seen: now,
-            ttl,
-            refused: None,
-            round,
-            missing_since: None,
-            allowed: false,
-        });
-        // Of several servers that answer in one round the first stays the one that said it, and the longest TTL counts.
-        if seen.round != round {
-            seen.server = server;
-            seen.ttl = ttl;
-        }
-        seen.ttl = seen.ttl.max(ttl);
-        seen.round = round;
-        seen.last_seen = now;
-        seen.missing_since = None;
-        seen.refused = refused;
+    /// Whether the newest round that asked for a family has brought a definitive answer.
+    #[must_use]
+    pub fn is_answered(&self, family: Family) -> bool {
+        self.families[family as usize].round.answered
+    }
+
+    /// Whether the newest round that asked for a family has brought a failure.
+    #[must_use]
+    pub fn is_failed(&self, family: Family) -> bool {
+        self.families[family as usize].round.failure.is_some()
     }
 
     /// A server failed to answer. Nothing is taken away.
@@ -258,6 +262,7 @@ impl Held {
             }
         }
         self.evicted = self.families.iter().map(|family| family.round.evicted.len()).sum();
+        self.left_out = self.families.iter().find_map(|family| family.round.left_out);
         self.settle(bounds, now);
         self.schedule(bounds, random, now);
         self.next_question(now)
@@ -311,36 +316,6 @@ impl Held {
         self.evict(bounds.addresses);
     }
 
-    /// Keeps to the bounds: the least recently answered go first, counted in rounds of their family, and of those
-    /// answered together the newest, so that a name with too many addresses keeps the same ones from question to
-    /// question. Of refused addresses the newest go:
-    /// a server that tells another lie with each answer must not have each reported.
-    fn evict(&mut self, most: usize) {
-        for (refused, most) in [(false, most), (true, MOST_REFUSED)] {
-            if self.sightings.len() <= most {
-                continue;
-            }
-            let mut candidates: Vec<_> = self
-                .sightings
-                .iter()
-                .filter(|(_, sighting)| sighting.refused.is_some() == refused)
-                .map(|(address, sighting)| {
-                    let rounds = self.families[Family::of(*address) as usize].rounds;
-                    let ago = if refused { 0 } else { rounds.saturating_sub(sighting.round) };
-                    (Reverse(ago), Reverse(sighting.first_seen), Reverse(*address))
-                })
-                .collect();
-            let excess = candidates.len().saturating_sub(most);
-            candidates.sort_unstable();
-            for (_, _, Reverse(address)) in candidates.into_iter().take(excess) {
-                self.sightings.remove(&address);
-                if !refused {
-                    self.family(Family::of(address)).round.evicted.insert(address);
-                }
-            }
-        }
-    }
-
     /// Takes note that policies allow `addresses` now, and gives for each that is new to them how long it had been
     /// answered before.
     pub fn allowed(&mut self, addresses: &[IpAddr], now: Instant) -> Vec<Duration> {
@@ -374,7 +349,25 @@ impl Held {
                 }
             }
         }
-        NameAddresses { addresses, state: self.state.clone(), refused, evicted: self.evicted }
+        let reached = Reached { left_out: self.left_out, late: self.late };
+        NameAddresses { addresses, state: self.state.clone(), refused, evicted: self.evicted, reached }
+    }
+
+    /// Says whether the name is asked notably later than its TTL says.
+    pub const fn set_late(&mut self, late: bool) {
+        self.late = late;
+    }
+
+    /// How many addresses are held, refused ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sightings.len()
+    }
+
+    /// Whether no address is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sightings.is_empty()
     }
 
     /// Each address held, refused ones included, with what is known of it.

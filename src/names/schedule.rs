@@ -93,8 +93,12 @@ pub struct Group {
     pub names: Arc<BTreeSet<DomainName>>,
     /// For how long addresses are to be retained.
     pub retention: Duration,
+    /// How many addresses are held of these names.
+    pub addresses: usize,
     /// Who they are.
     pub subscribers: BTreeSet<Subscriber>,
+    /// In which namespaces they are, and how many in each.
+    pub namespaces: BTreeMap<Arc<str>, usize>,
     /// What they see, while nothing has changed since it was put together.
     pub seen: Option<Arc<Addresses>>,
     /// How many of the names have had no answer and no failure yet.
@@ -104,6 +108,30 @@ pub struct Group {
 }
 
 impl Group {
+    /// `who` wants the same. Says whether nobody of its namespace did before.
+    pub fn add(&mut self, who: &Subscriber) -> bool {
+        if !self.subscribers.insert(who.clone()) {
+            return false;
+        }
+        let count = self.namespaces.entry(Arc::clone(&who.namespace)).or_default();
+        *count += 1;
+        *count == 1
+    }
+
+    /// `who` wants something else now, or nothing. Says whether nobody else of its namespace wants these.
+    pub fn remove(&mut self, who: &Subscriber) -> bool {
+        if !self.subscribers.remove(who) {
+            return false;
+        }
+        let Some(count) = self.namespaces.get_mut(&who.namespace) else { return false };
+        *count -= 1;
+        let is_last = *count == 0;
+        if is_last {
+            self.namespaces.remove(&who.namespace);
+        }
+        is_last
+    }
+
     /// When to wake for a change that happens now: at once, but not within [`COALESCE`] of the last time; while first
     /// answers are still missing, when the last has come or after [`COALESCE`].
     #[must_use]

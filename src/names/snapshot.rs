@@ -14,6 +14,12 @@ pub struct NamesSnapshot {
     pub names: Vec<NameSnapshot>,
     /// Every server asked.
     pub servers: Vec<ServerSnapshot>,
+    /// Names that there is no room for, over all resources, by [`Level`](super::bound::Level).
+    pub names_left_out: [usize; 3],
+    /// Names of which new addresses are left out, by the bound that has no room for them.
+    pub addresses_left_out: [usize; 3],
+    /// By what factor names are asked less often than their TTLs say, at most; 1 where none is, 0 in an empty snapshot.
+    pub stretch: f64,
 }
 
 /// One name at one moment.
@@ -44,7 +50,7 @@ pub struct AddressSnapshot {
     pub first_seen: Duration,
     /// How long ago it was last answered.
     pub last_seen: Duration,
-    /// The TTL it was last answered with.
+    /// The TTL it was last answered with, of at most `--dns-max-ttl`.
     pub ttl: Duration,
     /// For how long it has been missing from answers, failures left out; none where the newest answer has it.
     pub missing: Option<Duration>,
@@ -67,6 +73,8 @@ pub struct ServerSnapshot {
     pub last_answer: Option<Duration>,
     /// Its last failure.
     pub error: Option<String>,
+    /// How many questions wait for a place.
+    pub waiting: usize,
 }
 
 /// How a server has done so far.
@@ -95,7 +103,13 @@ impl ServerHealth {
         }
     }
 
-    pub(super) fn snapshot(&self, server: SocketAddr, now: Instant) -> ServerSnapshot {
+    /// Whether it has failed so many questions in a row, and answered none for `silence`.
+    pub(super) fn is_silent(&self, failures: u64, silence: Duration, now: Instant) -> bool {
+        let answered = self.last_answer.map(|answer| now.saturating_duration_since(answer));
+        self.failing >= failures && answered.is_none_or(|ago| ago >= silence)
+    }
+
+    pub(super) fn snapshot(&self, server: SocketAddr, waiting: usize, now: Instant) -> ServerSnapshot {
         ServerSnapshot {
             server,
             answered: self.answered,
@@ -103,6 +117,7 @@ impl ServerHealth {
             failing: self.failing,
             last_answer: self.last_answer.map(|answer| now.saturating_duration_since(answer)),
             error: self.error.clone(),
+            waiting,
         }
     }
 }

@@ -1,12 +1,21 @@
 //! The shared table: an entry per name, whoever wants it. Pure: `now` is an argument, and all that happens outside is
 //! reported to it.
 
+mod late;
+mod room;
 mod rounds;
 
-pub(super) use rounds::{Report, Round};
+use late::Stretch;
+use room::{Admitted, Shortage, Space};
+use rounds::Asking;
+pub(super) use rounds::Report;
+#[cfg(test)]
+pub(super) use rounds::Round;
 
 use super::NamesSettings;
 use super::addresses::{Addresses, NameAddresses, NameState};
+use super::answer::Family;
+use super::places::Places;
 use super::retention::{Bounds, Held};
 use super::schedule::{Agenda, Group};
 use super::snapshot::ServerHealth;
@@ -30,16 +39,25 @@ pub(super) struct Entry {
     pub(super) view: Arc<NameAddresses>,
     groups: BTreeSet<GroupId>,
     pub(super) retention: Duration,
-    /// The round under way, and how many of its answers are still out.
-    asking: Option<(u64, usize)>,
+    /// How many addresses it was last counted with.
+    counted: usize,
+    /// The round under way.
+    asking: Option<Asking>,
     /// Whether to ask again as soon as that round is over.
     again: bool,
+    /// What timed out when it was last asked, and of whom.
+    silent: Vec<(SocketAddr, Family)>,
 }
 
 pub(super) struct Table {
     bounds: Bounds,
     guard: Guard,
     servers: Arc<[SocketAddr]>,
+    timeout: Duration,
+    questions_per_second: u32,
+    places: BTreeMap<SocketAddr, Places>,
+    /// How many rounds are under way for each namespace.
+    rounds: BTreeMap<Arc<str>, usize>,
     pub(super) health: BTreeMap<SocketAddr, ServerHealth>,
     pub(super) names: HashMap<DomainName, Entry>,
     groups: HashMap<GroupId, Group>,
@@ -48,6 +66,12 @@ pub(super) struct Table {
     pub(super) questions: Agenda<DomainName>,
     sweeps: Agenda<DomainName>,
     wakes: Agenda<GroupId>,
+    /// What each namespace has.
+    spaces: HashMap<Arc<str>, Space>,
+    /// How many addresses are held in all.
+    addresses: usize,
+    shortage: Shortage,
+    stretch: Stretch,
     epoch: Instant,
     next_number: u64,
     random: fastrand::Rng,
@@ -60,6 +84,10 @@ impl Table {
             bounds,
             guard: settings.guard.clone(),
             servers: Arc::default(),
+            timeout: settings.timeout,
+            questions_per_second: settings.questions_per_second,
+            places: BTreeMap::new(),
+            rounds: BTreeMap::new(),
             health: BTreeMap::new(),
             names: HashMap::new(),
             groups: HashMap::new(),
@@ -68,6 +96,10 @@ impl Table {
             questions: Agenda::default(),
             sweeps: Agenda::default(),
             wakes: Agenda::default(),
+            spaces: HashMap::new(),
+            addresses: 0,
+            shortage: Shortage::default(),
+            stretch: Stretch::default(),
             epoch: now,
             next_number: 0,
             random: fastrand::Rng::new(),
@@ -79,31 +111,42 @@ impl Table {
         self.next_number
     }
 
-    /// Subscribes `who` to `wanted`, instead of what it wanted before, and gives what is known.
+    /// Subscribes `who` to what there is room for of `wanted`, instead of what it wanted before, and gives what is known.
+    /// Names that were `applied` before this process was come before others.
     pub(super) fn watch(
         &mut self,
         who: &Subscriber,
         wanted: &Arc<BTreeSet<DomainName>>,
         retention: Duration,
+        applied: &dyn Fn(&DomainName) -> bool,
         now: Instant,
     ) -> Arc<Addresses> {
         let before = self.group_of_subscriber.get(who).copied();
-        let unchanged = before.filter(|id| {
-            self.groups.get(id).is_some_and(|group| {
-                group.retention == retention && (Arc::ptr_eq(&group.names, wanted) || group.names == *wanted)
-            })
-        });
-        let id = match unchanged {
+        if let Some(id) = before.filter(|id| self.is_of(*id, wanted, retention)) {
+            self.note_shortage(who, &[]);
+            return self.seen_by(id);
+        }
+        let Admitted { names, left_out } = self.admit(who, wanted, before, applied);
+        let id = match before.filter(|id| self.is_of(*id, &names, retention)) {
             Some(id) => id,
             None => {
-                let id = self.join(who, wanted, retention, now);
+                let id = self.join(who, &names, retention, now);
                 if let Some(before) = before {
-                    self.leave(who, before);
+                    self.leave(who, before, now);
                 }
                 id
             }
         };
-        self.seen_by(id)
+        self.note_shortage(who, &left_out);
+        let known = self.seen_by(id);
+        self.with_left_out(&known, left_out)
+    }
+
+    /// Whether a group is that of these names and this retention.
+    fn is_of(&self, id: GroupId, names: &Arc<BTreeSet<DomainName>>, retention: Duration) -> bool {
+        self.groups.get(&id).is_some_and(|group| {
+            group.retention == retention && (Arc::ptr_eq(&group.names, names) || group.names == *names)
+        })
     }
 
     fn join(
@@ -118,13 +161,14 @@ impl Table {
             Some(id) => *id,
             None => {
                 let id = self.number();
-                let mut waiting = 0;
+                let (mut waiting, mut addresses) = (0, 0);
                 for name in wanted.iter() {
                     let entry = self.names.entry(name.clone()).or_insert_with(Entry::new);
                     let wanted_by_nobody = entry.groups.is_empty();
                     entry.groups.insert(id);
                     entry.retention = entry.retention.max(retention);
                     waiting += usize::from(entry.view.state == NameState::Waiting);
+                    addresses += entry.counted;
                     if wanted_by_nobody {
                         self.questions.set(name.clone(), now);
                     }
@@ -132,7 +176,9 @@ impl Table {
                 let group = Group {
                     names: wanted.clone(),
                     retention,
+                    addresses,
                     subscribers: BTreeSet::new(),
+                    namespaces: BTreeMap::new(),
                     seen: None,
                     waiting,
                     woken: None,
@@ -142,17 +188,23 @@ impl Table {
                 id
             }
         };
-        if let Some(group) = self.groups.get_mut(&id) {
-            group.subscribers.insert(who.clone());
+        if self.groups.get_mut(&id).is_some_and(|group| group.add(who)) {
+            self.enter(&who.namespace, wanted);
+            self.change_lines(id);
         }
         self.group_of_subscriber.insert(who.clone(), id);
         id
     }
 
-    fn leave(&mut self, who: &Subscriber, id: GroupId) {
+    fn leave(&mut self, who: &Subscriber, id: GroupId, now: Instant) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        group.subscribers.remove(who);
-        if !group.subscribers.is_empty() {
+        let is_last_here = group.remove(who);
+        let is_last = group.subscribers.is_empty();
+        let names = Arc::clone(&group.names);
+        if is_last_here {
+            self.exit(&who.namespace, &names, now);
+        }
+        if !is_last {
             return;
         }
         let Some(group) = self.groups.remove(&id) else { return };
@@ -172,14 +224,20 @@ impl Table {
     }
 
     fn forget(&mut self, name: &DomainName) {
-        self.names.remove(name);
+        if let Some(entry) = self.names.remove(name) {
+            self.addresses = self.addresses.saturating_sub(entry.counted);
+            if let Some(asking) = entry.asking {
+                self.round_over(&asking);
+            }
+        }
         self.questions.remove(name);
         self.sweeps.remove(name);
     }
 
-    pub(super) fn unwatch(&mut self, who: &Subscriber) {
+    pub(super) fn unwatch(&mut self, who: &Subscriber, now: Instant) {
+        self.note_shortage(who, &[]);
         if let Some(id) = self.group_of_subscriber.remove(who) {
-            self.leave(who, id);
+            self.leave(who, id, now);
         }
     }
 
@@ -199,10 +257,13 @@ impl Table {
         let added = servers.iter().any(|server| !self.servers.contains(server));
         let none_before = self.servers.is_empty();
         self.health.retain(|server, _| servers.contains(server));
+        self.places.retain(|server, _| servers.contains(server));
         for server in &servers {
             self.health.entry(*server).or_default();
+            self.places.entry(*server).or_insert_with(|| Places::new(*server, self.questions_per_second));
         }
         self.servers = servers.into();
+        self.give_up_those_gone(now);
         if !added {
             return;
         }
@@ -234,6 +295,7 @@ impl Table {
 
     /// Compares what is held with what is shown; where it differs, those who see it will be woken.
     fn changed(&mut self, name: &DomainName, now: Instant) {
+        self.count_addresses(name);
         let Some(entry) = self.names.get_mut(name) else { return };
         let view = entry.held.view();
         if view == *entry.view {
@@ -258,7 +320,7 @@ impl Table {
                 self.changed(&name, now);
             }
         }
-        let mut woken = Vec::new();
+        let mut woken: Vec<Subscriber> = self.try_again(now).into_iter().collect();
         while let Some(id) = self.wakes.pop_due(now) {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.woken = Some(now);
@@ -271,7 +333,8 @@ impl Table {
     /// When `tick` or, where questions are asked, `due` has something to do.
     pub(super) fn next_moment(&self, asking: bool) -> Option<Instant> {
         let questions = if asking { self.questions.first() } else { None };
-        [questions, self.sweeps.first(), self.wakes.first()].into_iter().flatten().min()
+        let places = self.places.values().filter(|_| asking).filter_map(Places::next_moment).min();
+        [questions, places, self.next_try(), self.sweeps.first(), self.wakes.first()].into_iter().flatten().min()
     }
 
     pub(super) fn allowed(&mut self, addresses: &Addresses, now: Instant) -> Vec<(DomainName, Duration)> {
@@ -286,6 +349,13 @@ impl Table {
         waits
     }
 
+    /// How long until a name is asked again; `None` while it is being asked.
+    pub(super) fn next_question(&self, name: &DomainName, now: Instant) -> Option<Duration> {
+        let asking = self.names.get(name).is_some_and(|entry| entry.asking.is_some());
+        let next = self.questions.get(name).filter(|_| !asking);
+        next.map(|next| next.saturating_duration_since(now))
+    }
+
     pub(super) fn servers(&self) -> Arc<[SocketAddr]> {
         self.servers.clone()
     }
@@ -295,7 +365,16 @@ impl Entry {
     fn new() -> Self {
         let held = Held::new();
         let view = Arc::new(held.view());
-        Self { held, view, groups: BTreeSet::new(), retention: Duration::ZERO, asking: None, again: false }
+        Self {
+            held,
+            view,
+            groups: BTreeSet::new(),
+            retention: Duration::ZERO,
+            counted: 0,
+            asking: None,
+            again: false,
+            silent: Vec::new(),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The table as a whole, on a paused clock, with scripted servers.
 
+use super::table::Round;
 use super::*;
 use crate::facts::ClusterFacts;
 use crate::guard::GuardSettings;
@@ -87,6 +88,7 @@ impl Lookup for Scripted {
 struct Counting {
     refused: AtomicUsize,
     misses: Mutex<Vec<Duration>>,
+    stretched: Mutex<Vec<f64>>,
     results: Mutex<BTreeMap<&'static str, usize>>,
 }
 
@@ -97,6 +99,10 @@ impl NamesObserver for Counting {
 
     fn refused(&self, _: &DomainName, _: &RefusedAddress) {
         self.refused.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn stretched(&self, factor: f64) {
+        self.stretched.lock().expect("no panic").push(factor);
     }
 
     fn predicted_miss(&self, _: &DomainName, wait: Duration) {
@@ -157,11 +163,14 @@ fn guard() -> Guard {
 
 impl Rig {
     fn new(servers: &[u8], lookup: Arc<Scripted>) -> Self {
+        Self::with(&NamesSettings::new(guard()), servers, lookup)
+    }
+
+    fn with(settings: &NamesSettings, servers: &[u8], lookup: Arc<Scripted>) -> Self {
         let (sender, wakes) = mpsc::unbounded_channel();
         let observer = Arc::new(Counting::default());
         let clock = Clock::simulated(Timestamp::UNIX_EPOCH);
-        let settings = NamesSettings::new(guard());
-        let names = Names::new(&settings, clock, Waker::new(sender), lookup.clone(), observer.clone());
+        let names = Names::new(settings, clock, Waker::new(sender), lookup.clone(), observer.clone());
         names.set_servers(servers.iter().map(|last| server(*last)).collect());
         let (leading, leads) = watch::channel(true);
         let running = names.clone();
@@ -203,7 +212,7 @@ async fn a_thousand_resources_over_two_hundred_names_cost_one_question_each() {
     assert_eq!(woken.len(), 1000, "each once");
     assert_eq!(woken.into_iter().collect::<BTreeSet<_>>().len(), 1000);
     assert_eq!(rig.servers.questions(), BTreeMap::from([(server(1), 400), (server(2), 400)]));
-    assert!(rig.servers.most_in_flight.load(Ordering::SeqCst) <= 2 * IN_FLIGHT_PER_SERVER);
+    assert!(rig.servers.most_in_flight.load(Ordering::SeqCst) <= 2 * places::IN_FLIGHT_PER_SERVER);
     let start = Instant::now();
     let shared = rig.watch(0, &wanted(&texts));
     for number in 1..1000 {
@@ -257,7 +266,7 @@ fn a_change_wakes_at_once_and_those_that_follow_within_the_window_together() {
     let mut table = Table::new(&NamesSettings::new(guard()), start);
     let texts = ["a.example.com", "b.example.com", "c.example.com", "d.example.com"];
     table.set_servers(vec![server(1)], start);
-    table.watch(&who(0), &wanted(&texts), HOUR, start);
+    table.watch(&who(0), &wanted(&texts), HOUR, &|_| false, start);
     let report = |table: &mut Table, round: &Round, family, outcome, at| {
         let report = Report { name: round.name.clone(), number: round.number, server: server(1), family, outcome };
         table.report(&report, start + at);
@@ -522,3 +531,4 @@ async fn the_run_ends_with_its_leader() {
 }
 
 mod families;
+mod tenants;

@@ -1,5 +1,6 @@
 //! What a selection means once DNS has answered.
 
+use super::bounds;
 use super::dns;
 use super::families::Families;
 use super::inherited::{Inherited, subtract};
@@ -154,6 +155,7 @@ pub fn decide(inputs: &Inputs) -> Plan {
         required_wildcard_unhonoured: selection.required_wildcard_unhonoured,
         ..Plan::default()
     };
+    plan.problems.extend(bounds::problems(&selection.names, addresses));
     let found = find(&mut plan, selection, addresses, families, guard);
     let mut left_out: BTreeMap<Direction, usize> = BTreeMap::new();
     let mut asked: BTreeMap<Direction, PortSet> = BTreeMap::new();

@@ -3,6 +3,7 @@
 //! Two steps, since names are resolved between them: [`select`] says what a spec wants of a list, [`decide`] what that
 //! means once DNS has answered.
 
+mod bounds;
 mod decide;
 mod dns;
 mod families;

@@ -8,6 +8,7 @@ use super::resources::Resources;
 use crate::crd::CitrixAllowlistStatus;
 use crate::feed::FeedSnapshot;
 use crate::memory::Pressure;
+use crate::names::bound::Level;
 use crate::names::{NameState, NamesSnapshot};
 use crate::subscriber::Subscriber;
 use jiff::Timestamp;
@@ -59,6 +60,10 @@ pub struct Metrics {
     memory_used: Gauge,
     memory_limit: Gauge,
     memory_short: Gauge,
+    names_left_out: Family<Labels<1>, Gauge>,
+    addresses_left_out: Family<Labels<1>, Gauge>,
+    dns_stretch: Seconds,
+    dns_waiting: Family<Labels<1>, Gauge>,
     predicted_miss: Histogram,
     /// The labels of the lists last seen, so that they can be forgotten.
     feeds: Mutex<BTreeSet<Labels<2>>>,
@@ -161,6 +166,10 @@ impl Metrics {
             memory_used: register(all, &reference::MEMORY_USED, Gauge::default()),
             memory_limit: register(all, &reference::MEMORY_LIMIT, Gauge::default()),
             memory_short: register(all, &reference::MEMORY_SHORT, Gauge::default()),
+            names_left_out: register(all, &reference::NAMES_LEFT_OUT, Family::default()),
+            addresses_left_out: register(all, &reference::ADDRESSES_LEFT_OUT, Family::default()),
+            dns_stretch: register(all, &reference::DNS_STRETCH, Seconds::default()),
+            dns_waiting: register(all, &reference::DNS_WAITING, Family::default()),
             predicted_miss: register(all, &reference::PREDICTED_MISS, miss_buckets()),
             feeds: Mutex::default(),
             servers: Mutex::default(),
@@ -313,6 +322,18 @@ impl Metrics {
             let so = names.names.iter().filter(|name| name.state.label() == state).count();
             self.names.get_or_create(&label(&reference::NAMES, [state.into()])).set(count(so));
         }
+        for level in Level::ALL {
+            let (bound, index) = (level.as_str(), level as usize);
+            let left_out = label(&reference::NAMES_LEFT_OUT, [bound.into()]);
+            self.names_left_out.get_or_create(&left_out).set(count(names.names_left_out[index]));
+            let left_out = label(&reference::ADDRESSES_LEFT_OUT, [bound.into()]);
+            self.addresses_left_out.get_or_create(&left_out).set(count(names.addresses_left_out[index]));
+        }
+        self.dns_stretch.set(names.stretch.max(1.0));
+        for server in &names.servers {
+            let label = label(&reference::DNS_WAITING, [server.server.to_string().into()]);
+            self.dns_waiting.get_or_create(&label).set(count(server.waiting));
+        }
         let current: BTreeSet<SocketAddr> = names.servers.iter().map(|server| server.server).collect();
         lock(&self.servers).retain(|server, results| {
             let keep = current.contains(server);
@@ -322,6 +343,7 @@ impl Metrics {
                     self.dns_questions.remove(&label(&reference::DNS_QUESTIONS, [server.clone(), (*result).into()]));
                 }
                 self.dns_duration.remove(&label(&reference::DNS_DURATION, [server.clone()]));
+                self.dns_waiting.remove(&label(&reference::DNS_WAITING, [server.clone()]));
                 self.dns_refused.remove(&label(&reference::DNS_REFUSED, [server]));
             }
             keep

@@ -54,6 +54,17 @@ impl NamesObserver for Metrics {
         self.dns_refused(*server);
     }
 
+    fn stretched(&self, factor: f64) {
+        if crate::names::stretch::is_late(factor, true) {
+            tracing::warn!(
+                factor,
+                "names want more questions than --dns-questions-per-second: those of who wants most are asked less often"
+            );
+        } else {
+            tracing::info!("names are asked as often again as their TTLs say");
+        }
+    }
+
     fn predicted_miss(&self, _name: &DomainName, wait: Duration) {
         Self::predicted_miss(self, wait);
     }

@@ -76,7 +76,13 @@ pub fn list(document: &Value) -> Allowlist {
 pub fn answered(addresses: &[&str]) -> NameAddresses {
     let mut addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().expect("an address")).collect();
     addresses.sort_unstable();
-    NameAddresses { addresses, state: NameState::Answered, refused: Vec::new(), evicted: 0 }
+    NameAddresses {
+        addresses,
+        state: NameState::Answered,
+        refused: Vec::new(),
+        evicted: 0,
+        reached: citrix_allowlist::names::Reached::default(),
+    }
 }
 
 pub fn answers(by_name: &[(&str, &[&str])]) -> Addresses {

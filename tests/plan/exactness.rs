@@ -65,7 +65,13 @@ fn addresses() -> impl Strategy<Value = Addresses> {
             let mut addresses: Vec<IpAddr> = places.into_iter().map(|(place, ipv6)| address(place, ipv6)).collect();
             addresses.sort_unstable();
             let state = if addresses.is_empty() { NameState::Absent } else { NameState::Answered };
-            let known = NameAddresses { addresses, state, refused: Vec::new(), evicted: 0 };
+            let known = NameAddresses {
+                addresses,
+                state,
+                refused: Vec::new(),
+                evicted: 0,
+                reached: citrix_allowlist::names::Reached::default(),
+            };
             (name(&format!("name{number}.example.com")), Arc::new(known))
         });
         Addresses { by_name: by_name.collect() }

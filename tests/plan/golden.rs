@@ -61,7 +61,13 @@ fn made_up(case: &Case) -> Addresses {
             let host = u16::from_be_bytes([b, c]);
             addresses.push(IpAddr::V6(Ipv6Addr::new(0x2603, 0x1030, u16::from(a), 0, 0, 0, 0, host)));
         }
-        let known = NameAddresses { addresses, state: NameState::Answered, refused: Vec::new(), evicted: 0 };
+        let known = NameAddresses {
+            addresses,
+            state: NameState::Answered,
+            refused: Vec::new(),
+            evicted: 0,
+            reached: citrix_allowlist::names::Reached::default(),
+        };
         (name.clone(), Arc::new(known))
     });
     Addresses { by_name: by_name.collect() }

@@ -103,6 +103,13 @@ imagePullSecrets:
 {{- end }}
 {{- range $flag, $value := dict
   "requests-per-minute" $v.feed.requestsPerMinute
+  "dns-questions-per-second" $v.dns.questionsPerSecond
+  "max-names-per-resource" $v.bounds.namesPerResource
+  "max-names-per-namespace" $v.bounds.namesPerNamespace
+  "max-names" $v.bounds.names
+  "max-addresses-per-resource" $v.bounds.addressesPerResource
+  "max-addresses-per-namespace" $v.bounds.addressesPerNamespace
+  "max-addresses" $v.bounds.addresses
   "max-peers-per-policy" $v.cluster.maxPeersPerPolicy
   "shortest-ipv4-prefix" $v.guard.shortestIpv4Prefix
   "shortest-ipv6-prefix" $v.guard.shortestIpv6Prefix

@@ -231,6 +231,7 @@ fn judged(heard: &[Heard], guard: &Guard) -> NameAddresses {
         state,
         refused: refused.into_iter().collect(),
         evicted: 0,
+        reached: crate::names::Reached::default(),
     }
 }
 

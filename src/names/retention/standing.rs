@@ -79,19 +79,34 @@ impl Held {
             if !family.asked || (!family.round.answered && self.given_up(index)) {
                 continue;
             }
-            let wait = if family.round.answered {
-                family.round.ttl.unwrap_or_default().max(bounds.min_ttl)
-            } else {
-                back_off(family.failures)
-            };
+            let wait = with_jitter(self.wait(index, bounds), random).mul_f64(bounds.stretch);
             // The same random number for both: families with one TTL stay together.
-            self.families[index].due = Some(now + with_jitter(wait.min(bounds.max_ttl), random));
+            self.families[index].due = Some(now + wait);
         }
         for index in [0, 1] {
             if !self.families[index].round.answered && self.given_up(index) {
                 self.families[index].due = self.families[1 - index].due;
             }
         }
+    }
+
+    /// How long after its newest round a family is to be asked again.
+    fn wait(&self, index: usize, bounds: &Bounds) -> Duration {
+        let family = &self.families[index];
+        let wait = if family.round.answered {
+            family.round.ttl.unwrap_or_default().max(bounds.min_ttl)
+        } else {
+            back_off(family.failures)
+        };
+        wait.min(bounds.max_ttl)
+    }
+
+    /// How many questions a second the name wants, by the TTLs of its newest answers. A first question comes once, and
+    /// counts for nothing.
+    #[must_use]
+    pub fn questions_per_second(&self, bounds: &Bounds) -> f64 {
+        let asked = |index: &usize| self.families[*index].round.answered || self.families[*index].failures > 0;
+        [0, 1].into_iter().filter(asked).map(|index| self.wait(index, bounds).as_secs_f64().recip()).sum()
     }
 
     /// How long until a family is to be asked.

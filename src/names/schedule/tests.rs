@@ -32,7 +32,9 @@ fn a_group_is_woken_at_once_then_after_the_window_and_a_first_batch_when_it_is_c
     let mut group = Group {
         names: Arc::default(),
         retention: ms(1),
+        addresses: 0,
         subscribers: BTreeSet::new(),
+        namespaces: BTreeMap::new(),
         seen: None,
         waiting: 0,
         woken: None,

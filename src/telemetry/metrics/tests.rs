@@ -75,8 +75,10 @@ fn names(servers: &[u8]) -> NamesSnapshot {
         failing: 0,
         last_answer: None,
         error: None,
+        waiting: 4,
     };
-    NamesSnapshot { names: vec![name], servers: servers.iter().map(server).collect() }
+    let servers = servers.iter().map(server).collect();
+    NamesSnapshot { names: vec![name], servers, names_left_out: [0, 3, 0], addresses_left_out: [0, 0, 1], stretch: 2.5 }
 }
 
 /// Metrics in which everything has happened once.

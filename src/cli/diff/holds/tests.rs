@@ -40,7 +40,16 @@ fn work(resource: &CitrixAllowlist, names: &[&str]) -> Worked {
     let answer = |name: &DomainName| {
         let addresses = if name.as_str().starts_with('x') { vec![] } else { vec![IpAddr::from([13, 64, 0, 1])] };
         let state = if addresses.is_empty() { NameState::Absent } else { NameState::Answered };
-        (name.clone(), Arc::new(NameAddresses { addresses, state, refused: vec![], evicted: 0 }))
+        (
+            name.clone(),
+            Arc::new(NameAddresses {
+                addresses,
+                state,
+                refused: vec![],
+                evicted: 0,
+                reached: crate::names::Reached::default(),
+            }),
+        )
     };
     let addresses = Addresses { by_name: selection.names.iter().map(answer).collect() };
     let computed = pipeline::compute(resource, &selection, &addresses, &surroundings, []).expect("objects");

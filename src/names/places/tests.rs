@@ -1,0 +1,164 @@
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+fn server() -> SocketAddr {
+    SocketAddr::from(([10, 128, 0, 1], 53))
+}
+
+fn question(namespace: &str, number: u64, silent: bool) -> Question {
+    let name = DomainName::parse(&format!("{namespace}-{number}.example.com")).expect("a name");
+    Question { server: server(), name, family: Family::V4, number, namespace: namespace.into(), silent }
+}
+
+fn all(_: &DomainName) -> bool {
+    true
+}
+
+fn fill(places: &mut Places, namespace: &str, numbers: std::ops::Range<u64>, silent: bool) {
+    for number in numbers {
+        places.join(&question(namespace, number, silent));
+    }
+}
+
+fn drain(places: &mut Places, now: Instant) -> Vec<Question> {
+    std::iter::from_fn(|| places.next(all, now)).collect()
+}
+
+fn count(questions: &[Question], namespace: &str) -> usize {
+    questions.iter().filter(|question| &*question.namespace == namespace).count()
+}
+
+#[test]
+fn places_go_round_the_namespaces_and_each_keeps_its_own_order() {
+    let now = Instant::now();
+    let mut places = Places::new(server(), 1000);
+    fill(&mut places, "hostile", 0..4000, false);
+    fill(&mut places, "quiet", 0..3, false);
+    let first: Vec<Question> = drain(&mut places, now).into_iter().take(8).collect();
+    let order: Vec<(&str, u64)> = first.iter().map(|question| (&*question.namespace, question.number)).collect();
+    let expected = [("hostile", 0), ("quiet", 0), ("hostile", 1), ("quiet", 1), ("hostile", 2), ("quiet", 2)];
+    assert_eq!(order[..6], expected);
+    assert_eq!(order[6..], [("hostile", 3), ("hostile", 4)], "and who is alone in line goes on");
+}
+
+#[test]
+fn a_quarter_of_the_places_is_free_for_who_comes_next() {
+    let now = Instant::now();
+    let mut places = Places::new(server(), 1000);
+    fill(&mut places, "hostile", 0..4000, false);
+    assert_eq!(drain(&mut places, now).len(), 48);
+    assert_eq!(places.next_moment(), None, "no time frees a place");
+    fill(&mut places, "quiet", 0..20, false);
+    let others = drain(&mut places, now);
+    assert_eq!((count(&others, "hostile"), others.len()), (0, 16));
+    places.leave(&others[0]);
+    assert_eq!(drain(&mut places, now)[0].namespace, "quiet".into(), "the hostile hold their share");
+}
+
+#[test]
+fn silent_questions_hold_a_small_share_and_get_it_whatever_else_waits() {
+    let now = Instant::now();
+    let mut places = Places::new(server(), 1000);
+    fill(&mut places, "hostile", 0..4000, true);
+    fill(&mut places, "quiet", 0..20, false);
+    let first = drain(&mut places, now);
+    assert_eq!((count(&first, "hostile"), count(&first, "quiet")), (8, 20));
+    fill(&mut places, "quiet", 200..201, true);
+    let silent = first.iter().find(|question| question.silent).expect("one");
+    places.leave(silent);
+    let next = drain(&mut places, now);
+    assert_eq!((next.len(), next[0].number), (1, 200), "in turn here too");
+}
+
+#[test]
+fn a_question_waits_once_and_answers_the_newest_round() {
+    let now = Instant::now();
+    let mut places = Places::new(server(), 1000);
+    let mut asked = question("quiet", 1, false);
+    places.join(&asked);
+    asked.number = 7;
+    places.join(&asked);
+    assert_eq!(places.waiting(), 1);
+    assert_eq!(drain(&mut places, now), [asked.clone()]);
+    places.leave(&asked);
+    fill(&mut places, "busy", 0..3000, false);
+    let shared = question("busy", 2999, false);
+    places.change_line(&(shared.name.clone(), shared.family), &"quiet".into());
+    drain(&mut places, now).iter().for_each(|question| places.leave(question));
+    assert_eq!(places.held.get("quiet"), None);
+    assert!(!places.waiting.contains_key(&(shared.name, shared.family)), "it went by the other line");
+    while let Some(question) = places.next(|_| false, now) {
+        places.leave(&question);
+    }
+    fill(&mut places, "gone", 0..5, false);
+    assert_eq!((places.next(|_| false, now), places.waiting()), (None, 0), "what nobody wants is struck out");
+}
+
+#[test]
+fn no_second_has_more_questions_than_it_may() {
+    let start = Instant::now();
+    let mut places = Places::new(server(), 20);
+    fill(&mut places, "hostile", 0..500, false);
+    let mut moments = Vec::new();
+    let mut now = start;
+    while moments.len() < 200 {
+        for question in drain(&mut places, now) {
+            moments.push(now.saturating_duration_since(start));
+            places.leave(&question);
+        }
+        let next = places.next_moment().expect("the budget alone is in the way");
+        assert!(next > now, "it is not asked again and again at one moment");
+        now = next;
+    }
+    let last = moments.last().expect("some").as_secs_f64();
+    assert!((8.9..9.1).contains(&last), "a second's worth at once and 180 in nine seconds: {last}");
+    now += Duration::from_secs(100);
+    assert_eq!(drain(&mut places, now).len(), 20, "a quiet time saves no more than a second's worth");
+}
+
+proptest! {
+    #[test]
+    fn no_bound_is_ever_passed_and_nobody_is_forgotten(
+        steps in prop::collection::vec((0u8..4, 0u64..40, any::<bool>(), 0u8..4), 1..400),
+    ) {
+        let mut now = Instant::now();
+        let mut places = Places::new(server(), 30);
+        let mut held: Vec<Question> = Vec::new();
+        let mut waits: BTreeSet<DomainName> = BTreeSet::new();
+        for (namespace, number, silent, action) in steps {
+            let asked = question(&format!("n{namespace}"), number, silent);
+            match action {
+                0 | 1 => {
+                    places.join(&asked);
+                    waits.insert(asked.name);
+                }
+                2 if !held.is_empty() => places.leave(&held.swap_remove(number as usize % held.len())),
+                _ => now += Duration::from_millis(number * 10),
+            }
+            while let Some(next) = places.next(all, now) {
+                prop_assert!(waits.remove(&next.name), "asked without being wanted: {}", next.name);
+                held.push(next);
+            }
+            prop_assert!(held.len() <= IN_FLIGHT_PER_SERVER);
+            prop_assert!(held.iter().filter(|question| question.silent).count() <= MOST_SILENT);
+            for namespace in ["n0", "n1", "n2", "n3"] {
+                prop_assert!(count(&held, namespace) <= MOST_PER_NAMESPACE);
+            }
+            prop_assert_eq!(places.waiting(), waits.len());
+        }
+        // Whatever waits is asked in the end, where questions under way end.
+        for _ in 0..10_000 {
+            if waits.is_empty() {
+                break;
+            }
+            held.drain(..).for_each(|question| places.leave(&question));
+            now = places.next_moment().unwrap_or(now).max(now);
+            while let Some(next) = places.next(all, now) {
+                waits.remove(&next.name);
+                held.push(next);
+            }
+        }
+        prop_assert!(waits.is_empty());
+    }
+}

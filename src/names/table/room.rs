@@ -1,0 +1,272 @@
+//! Who has how much of the table, and what there is no room for. Pure.
+
+use super::{GroupId, Table};
+use crate::names::addresses::{Addresses, NameAddresses, NameState, Reached};
+use crate::names::bound::{Level, Taken};
+use crate::net::DomainName;
+use crate::subscriber::Subscriber;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How far apart those who had no room are asked to try again, the first to come first.
+const TRY_AGAIN: Duration = Duration::from_millis(200);
+
+/// What one namespace has of the table.
+#[derive(Debug, Default)]
+pub(super) struct Space {
+    /// Its names, each with the number of groups that want it there.
+    names: HashMap<DomainName, u32>,
+    /// The addresses held of them.
+    addresses: usize,
+}
+
+impl Space {
+    /// How many names it has.
+    pub(super) fn names(&self) -> usize {
+        self.names.len()
+    }
+}
+
+/// Who was left without some names.
+#[derive(Debug)]
+struct Short {
+    came: u64,
+    left_out: [usize; 3],
+}
+
+/// All that is left out.
+#[derive(Debug, Default)]
+pub(super) struct Shortage {
+    by_subscriber: BTreeMap<Subscriber, Short>,
+    /// When the next is to try again, after which there may be room; `None` while nothing has left.
+    next: Option<Instant>,
+    /// Who has tried since something left.
+    tried: u64,
+}
+
+/// What a resource gets of what it wants.
+pub(super) struct Admitted {
+    pub(super) names: Arc<BTreeSet<DomainName>>,
+    pub(super) left_out: Vec<(DomainName, Level)>,
+}
+
+impl Table {
+    /// What there is room for of `wanted`: what the resource has already, then what was `applied` before this process was,
+    /// then the others in their order.
+    pub(super) fn admit(
+        &self,
+        who: &Subscriber,
+        wanted: &Arc<BTreeSet<DomainName>>,
+        before: Option<GroupId>,
+        applied: &dyn Fn(&DomainName) -> bool,
+    ) -> Admitted {
+        let group = before.and_then(|id| self.groups.get(&id));
+        let has = |name: &DomainName| group.is_some_and(|group| group.names.contains(name));
+        let space = self.spaces.get(&who.namespace);
+        let in_space = |name: &DomainName| space.and_then(|space| space.names.get(name)).copied().unwrap_or_default();
+        let mut taken =
+            Taken { resource: 0, namespace: space.map_or(0, |space| space.names.len()), process: self.names.len() };
+        // What it has and wants no longer makes room for what it wants instead.
+        if let Some(group) = group {
+            let alone = group.subscribers.len() == 1;
+            let alone_here = group.namespaces.get(&who.namespace) == Some(&1);
+            for name in group.names.iter() {
+                if wanted.contains(name) {
+                    taken.resource += 1;
+                    continue;
+                }
+                taken.namespace -= usize::from(alone_here && in_space(name) == 1);
+                let wanted_by_one = self.names.get(name).is_some_and(|entry| entry.groups.len() == 1);
+                taken.process -= usize::from(alone && wanted_by_one);
+            }
+        }
+        let mut names: BTreeSet<DomainName> = wanted.iter().filter(|name| has(name)).cloned().collect();
+        let mut left_out = Vec::new();
+        for first in [true, false] {
+            for name in wanted.iter().filter(|name| !has(name) && applied(name) == first) {
+                let (new_here, new) = (in_space(name) == 0, !self.names.contains_key(name));
+                // What the namespace, or anybody, has already costs no more there.
+                let asked = Taken {
+                    namespace: if new_here { taken.namespace } else { 0 },
+                    process: if new { taken.process } else { 0 },
+                    ..taken
+                };
+                match self.bounds.names.room(asked, first) {
+                    (0, level) => left_out.push((name.clone(), level)),
+                    _ => {
+                        taken.resource += 1;
+                        taken.namespace += usize::from(new_here);
+                        taken.process += usize::from(new);
+                        names.insert(name.clone());
+                    }
+                }
+            }
+        }
+        let names = if left_out.is_empty() { Arc::clone(wanted) } else { Arc::new(names) };
+        Admitted { names, left_out }
+    }
+
+    /// That what is counted along the way is what is there, and within the bounds.
+    #[cfg(test)]
+    pub(in crate::names) fn check_counts(&self) {
+        let held: usize = self.names.values().map(|entry| entry.held.len()).sum();
+        assert_eq!(self.addresses, held);
+        assert!(self.names.len() <= self.bounds.names.process && held <= self.bounds.addresses_in_all.process);
+        for group in self.groups.values() {
+            let held: usize = group.names.iter().map(|name| self.names[name].held.len()).sum();
+            assert_eq!(group.addresses, held);
+            assert!(group.names.len() <= self.bounds.names.resource);
+        }
+        let wanting: BTreeSet<&Arc<str>> = self.groups.values().flat_map(|group| group.namespaces.keys()).collect();
+        for namespace in wanting {
+            let groups = self.groups.values().filter(|group| group.namespaces.contains_key(namespace));
+            let names: BTreeSet<&DomainName> = groups.flat_map(|group| group.names.iter()).collect();
+            let held: usize = names.iter().map(|name| self.names[*name].held.len()).sum();
+            let space = self.spaces.get(namespace);
+            assert_eq!(space.map_or(0, |space| space.names.len()), names.len());
+            assert_eq!(space.map_or(0, |space| space.addresses), held);
+            assert!(names.len() <= self.bounds.names.namespace);
+        }
+    }
+
+    /// Takes note of what a resource was left without.
+    pub(super) fn note_shortage(&mut self, who: &Subscriber, left_out: &[(DomainName, Level)]) {
+        if left_out.is_empty() {
+            self.shortage.by_subscriber.remove(who);
+            return;
+        }
+        let mut counts = [0; 3];
+        for (_, level) in left_out {
+            counts[*level as usize] += 1;
+        }
+        let came = self.number();
+        let short = self.shortage.by_subscriber.entry(who.clone()).or_insert(Short { came, left_out: counts });
+        short.left_out = counts;
+    }
+
+    /// What is known, and that some names are left out.
+    pub(super) fn with_left_out(&self, known: &Arc<Addresses>, left_out: Vec<(DomainName, Level)>) -> Arc<Addresses> {
+        if left_out.is_empty() {
+            return Arc::clone(known);
+        }
+        let nothing = Level::ALL.map(|level| {
+            let state = NameState::LeftOut(self.bounds.names.full(level));
+            Arc::new(NameAddresses {
+                addresses: vec![],
+                state,
+                refused: vec![],
+                evicted: 0,
+                reached: Reached::default(),
+            })
+        });
+        let mut all = Addresses::clone(known);
+        all.by_name.extend(left_out.into_iter().map(|(name, level)| (name, Arc::clone(&nothing[level as usize]))));
+        Arc::new(all)
+    }
+
+    /// A namespace wants the names of a group from now on.
+    pub(super) fn enter(&mut self, namespace: &Arc<str>, names: &BTreeSet<DomainName>) {
+        let space = self.spaces.entry(Arc::clone(namespace)).or_default();
+        for name in names {
+            let uses = space.names.entry(name.clone()).or_default();
+            *uses += 1;
+            if *uses == 1 {
+                space.addresses += self.names.get(name).map_or(0, |entry| entry.counted);
+            }
+        }
+    }
+
+    /// A namespace wants the names of a group no longer.
+    pub(super) fn exit(&mut self, namespace: &Arc<str>, names: &BTreeSet<DomainName>, now: Instant) {
+        let Some(space) = self.spaces.get_mut(namespace) else { return };
+        for name in names {
+            let Some(uses) = space.names.get_mut(name) else { continue };
+            *uses -= 1;
+            if *uses == 0 {
+                space.names.remove(name);
+                let counted = self.names.get(name).map_or(0, |entry| entry.counted);
+                space.addresses = space.addresses.saturating_sub(counted);
+            }
+        }
+        if space.names.is_empty() {
+            self.spaces.remove(namespace);
+        }
+        if !self.shortage.by_subscriber.is_empty() {
+            self.shortage.tried = 0;
+            self.shortage.next.get_or_insert(now + TRY_AGAIN);
+        }
+    }
+
+    /// Counts the addresses held of a name again.
+    pub(super) fn count_addresses(&mut self, name: &DomainName) {
+        let Some(entry) = self.names.get_mut(name) else { return };
+        let (before, after) = (entry.counted, entry.held.len());
+        if before == after {
+            return;
+        }
+        entry.counted = after;
+        self.addresses = (self.addresses + after).saturating_sub(before);
+        let mut namespaces: BTreeSet<&Arc<str>> = BTreeSet::new();
+        for id in &entry.groups {
+            let Some(group) = self.groups.get_mut(id) else { continue };
+            group.addresses = (group.addresses + after).saturating_sub(before);
+        }
+        for id in &entry.groups {
+            namespaces.extend(self.groups.get(id).into_iter().flat_map(|group| group.namespaces.keys()));
+        }
+        for namespace in namespaces {
+            if let Some(space) = self.spaces.get_mut(namespace) {
+                space.addresses = (space.addresses + after).saturating_sub(before);
+            }
+        }
+    }
+
+    /// How many more addresses a name may have, and what bounds it: as many as any resource that wants it has room for.
+    pub(super) fn room_for_addresses(&self, name: &DomainName) -> (usize, Level) {
+        let groups = self.names.get(name).into_iter().flat_map(|entry| &entry.groups);
+        let mut most = (0, Level::Process);
+        for group in groups.filter_map(|id| self.groups.get(id)) {
+            for namespace in group.namespaces.keys() {
+                let of_space = self.spaces.get(namespace).map_or(0, |space| space.addresses);
+                let taken = Taken { resource: group.addresses, namespace: of_space, process: self.addresses };
+                most = most.max(self.bounds.addresses_in_all.room(taken, false));
+            }
+        }
+        most
+    }
+
+    /// Who is to try again now, since something has left: one at a time, the first to come first.
+    pub(super) fn try_again(&mut self, now: Instant) -> Option<Subscriber> {
+        if self.shortage.next.is_none_or(|next| next > now) {
+            return None;
+        }
+        let waiting = self.shortage.by_subscriber.iter().filter(|(_, short)| {
+            short.came > self.shortage.tried && short.left_out[1..].iter().any(|left_out| *left_out > 0)
+        });
+        let next = waiting.min_by_key(|(_, short)| short.came).map(|(who, short)| (who.clone(), short.came));
+        self.shortage.next = next.as_ref().map(|_| now + TRY_AGAIN);
+        let (who, came) = next?;
+        self.shortage.tried = came;
+        Some(who)
+    }
+
+    pub(super) const fn next_try(&self) -> Option<Instant> {
+        self.shortage.next
+    }
+
+    /// How many names are left out, by the bound that has no room for them, and how many names have addresses left out.
+    pub(in crate::names) fn left_out(&self) -> ([usize; 3], [usize; 3]) {
+        let mut names = [0; 3];
+        for short in self.shortage.by_subscriber.values() {
+            for (sum, count) in names.iter_mut().zip(short.left_out) {
+                *sum += count;
+            }
+        }
+        let mut addresses = [0; 3];
+        for full in self.names.values().filter_map(|entry| entry.view.reached.left_out) {
+            addresses[full.level as usize] += 1;
+        }
+        (names, addresses)
+    }
+}
