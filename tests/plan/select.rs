@@ -252,8 +252,11 @@ fn problems_of_the_list_concern_only_those_who_ask_for_that_part() {
 /// Formerly 28 CIDRs of a tenant opened 86.7 % of IPv4, where the guard refuses `0.0.0.0/0`.
 #[test]
 fn the_cidrs_of_additional_open_a_quarter_of_all_addresses_at_most() {
-    let all: Vec<String> =
-        (1..=223u8).filter(|first| ![127, 169].contains(first)).map(|first| format!("{first}.0.0.0/8")).collect();
+    // Without those that hold a range or an address that is never opened.
+    let all: Vec<String> = (1..=223u8)
+        .filter(|first| ![100, 127, 168, 169, 192].contains(first))
+        .map(|first| format!("{first}.0.0.0/8"))
+        .collect();
     let entries: Vec<Value> = all
         .chunks(60)
         .enumerate()
