@@ -1,10 +1,13 @@
-//! One question to one server, over hickory: UDP with its retransmissions, and TCP where the answer is truncated.
+//! One question to one server, over hickory: UDP with its retransmissions, and TCP where the answer is truncated. Names are
+//! asked in random case where the server repeats it.
 
 use super::answer::{self, Failure, Family, Outcome};
+use super::spelling::{self, Spelling};
 use crate::net::DomainName;
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use hickory_proto::op::{DnsRequestOptions, Query, ResponseCode};
+use hickory_proto::op::{DnsRequestOptions, DnsResponse, Query, ResponseCode};
+use hickory_proto::rr::Name;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, xfer::DnsHandle};
@@ -31,6 +34,7 @@ type Pool = NameServerPool<TokioRuntimeProvider>;
 pub struct HickoryLookup {
     context: Arc<PoolContext>,
     pools: Mutex<HashMap<SocketAddr, Pool>>,
+    spellings: Arc<Mutex<HashMap<SocketAddr, Spelling>>>,
 }
 
 impl HickoryLookup {
@@ -43,7 +47,7 @@ impl HickoryLookup {
         options.timeout = timeout;
         options.max_active_requests = super::places::IN_FLIGHT_PER_SERVER;
         let context = Arc::new(PoolContext::new(options, TlsConfig::new()?));
-        Ok(Self { context, pools: Mutex::new(HashMap::new()) })
+        Ok(Self { context, pools: Mutex::default(), spellings: Arc::default() })
     }
 
     fn pool(&self, server: SocketAddr) -> Pool {
@@ -68,10 +72,21 @@ impl Lookup for HickoryLookup {
     fn ask(&self, server: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, Outcome> {
         let pool = self.pool(server);
         let name = answer::absolute(name);
+        let spellings = Arc::clone(&self.spellings);
         Box::pin(async move {
             let name = name?;
-            let query = Query::query(name.clone(), family.record_type());
+            let sent = of_server(&spellings, server).spell(&name);
+            let query = Query::query(sent.clone(), family.record_type());
             let reply = pool.lookup(query, DnsRequestOptions::default()).next().await;
+            if let Some(echo) = reply.as_ref().and_then(|reply| echo(reply, &sent)) {
+                let (after, believed) = of_server(&spellings, server).after(echo);
+                spellings.lock().unwrap_or_else(PoisonError::into_inner).insert(server, after);
+                if !believed {
+                    return Err(Failure::Malformed(
+                        "a reply that spells the question otherwise, as a forged one would",
+                    ));
+                }
+            }
             match reply {
                 Some(Ok(response)) => answer::read(&response, &name, family),
                 Some(Err(error)) => read_error(&error),
@@ -83,6 +98,22 @@ impl Lookup for HickoryLookup {
     fn retain(&self, servers: &[SocketAddr]) {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|server, _| servers.contains(server));
+        let mut spellings = self.spellings.lock().unwrap_or_else(PoisonError::into_inner);
+        spellings.retain(|server, _| servers.contains(server));
+    }
+}
+
+fn of_server(spellings: &Mutex<HashMap<SocketAddr, Spelling>>, server: SocketAddr) -> Spelling {
+    spellings.lock().unwrap_or_else(PoisonError::into_inner).get(&server).copied().unwrap_or_default()
+}
+
+/// How the question stands in a reply; `None` where there is none that could tell.
+fn echo(reply: &Result<DnsResponse, NetError>, sent: &Name) -> Option<spelling::Echo> {
+    match reply {
+        Ok(response) => Some(spelling::echo(sent, response.queries.first().map(Query::name))),
+        Err(NetError::Dns(DnsError::NoRecordsFound(empty))) => Some(spelling::echo(sent, Some(empty.query.name()))),
+        Err(NetError::Dns(DnsError::ResponseCode(_))) => Some(spelling::Echo::Silent),
+        Err(_) => None,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod retention;
 pub mod schedule;
 pub mod servers;
 mod snapshot;
+pub mod spelling;
 pub mod stretch;
 mod table;
 

@@ -1,0 +1,114 @@
+//! The case of letters in a question's name, which a server repeats in its answer: some bits more that a forged answer has
+//! to guess (draft-vixie-dnsext-dns0x20). Pure but for the random numbers, which are hickory's.
+
+use hickory_proto::rr::Name;
+
+/// How many questions in random case a server may fail before it is asked in lower case.
+const FAILURES: u32 = 3;
+
+/// What is known of how one server spells the names of questions in its answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spelling {
+    /// Nothing yet; so many questions in random case have failed.
+    #[default]
+    Unknown,
+    /// It failed so many questions in random case, and has answered none.
+    Failing(u32),
+    /// It repeats them as they were asked.
+    Kept,
+    /// It does not, or fails what is not in lower case: it is asked in lower case.
+    Lost,
+}
+
+/// What a question in random case came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// The answer repeats the question to the letter.
+    Same,
+    /// The answer spells the question otherwise.
+    Other,
+    /// A failure, or an answer without a question.
+    Silent,
+}
+
+impl Spelling {
+    /// How to spell `name` in a question to the server.
+    #[must_use]
+    pub fn spell(self, name: &Name) -> Name {
+        let mut spelled = name.clone();
+        if self != Self::Lost {
+            spelled.randomize_label_case();
+        }
+        spelled
+    }
+
+    /// What is known after one more question, and whether its answer may be believed: a server that has once kept the case
+    /// does not lose it, so that an answer in another comes from somebody else.
+    #[must_use]
+    pub const fn after(self, echo: Echo) -> (Self, bool) {
+        match (self, echo) {
+            (Self::Lost, _) => (Self::Lost, true),
+            (Self::Kept, Echo::Other) => (Self::Kept, false),
+            (Self::Kept, _) | (_, Echo::Same) => (Self::Kept, true),
+            (_, Echo::Other) => (Self::Lost, true),
+            (Self::Unknown, Echo::Silent) => (Self::Failing(1), true),
+            (Self::Failing(failures), Echo::Silent) if failures + 1 >= FAILURES => (Self::Lost, true),
+            (Self::Failing(failures), Echo::Silent) => (Self::Failing(failures + 1), true),
+        }
+    }
+}
+
+/// How the question that was `sent` stands in an answer.
+#[must_use]
+pub fn echo(sent: &Name, answered: Option<&Name>) -> Echo {
+    match answered {
+        Some(answered) if answered.eq_case(sent) => Echo::Same,
+        Some(answered) if answered == sent => Echo::Other,
+        // A question that is none, or another: hickory has refused the latter already.
+        _ => Echo::Silent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).expect("a name")
+    }
+
+    #[test]
+    fn a_server_that_keeps_the_case_is_believed_in_no_other() {
+        let (known, believed) = Spelling::default().after(Echo::Same);
+        assert_eq!((known, believed), (Spelling::Kept, true));
+        assert_eq!(known.after(Echo::Other), (Spelling::Kept, false), "a forged answer");
+        assert_eq!(known.after(Echo::Silent), (Spelling::Kept, true), "silence says nothing");
+    }
+
+    #[test]
+    fn a_server_that_loses_the_case_or_fails_on_it_is_asked_in_lower_case() {
+        assert_eq!(Spelling::default().after(Echo::Other), (Spelling::Lost, true));
+        let failed = |known: Spelling| known.after(Echo::Silent).0;
+        let twice = failed(failed(Spelling::default()));
+        assert_eq!(twice, Spelling::Failing(2));
+        assert_eq!(twice.after(Echo::Same).0, Spelling::Kept);
+        assert_eq!(failed(twice), Spelling::Lost);
+        assert_eq!(Spelling::Lost.after(Echo::Other), (Spelling::Lost, true));
+        let asked = name("names-of-servers.example.com.");
+        assert!(Spelling::Lost.spell(&asked).eq_case(&asked));
+    }
+
+    #[test]
+    fn a_name_in_random_case_is_the_same_name_in_other_letters() {
+        let asked = name("a-name-with-many-letters-in-it.citrixworkspacesapi.example.com.");
+        let spelled: Vec<Name> = (0..20).map(|_| Spelling::Unknown.spell(&asked)).collect();
+        assert!(spelled.iter().all(|spelled| *spelled == asked));
+        assert!(spelled.iter().any(|spelled| !spelled.eq_case(&asked)));
+        assert_eq!(echo(&asked, Some(&asked)), Echo::Same);
+        assert_eq!(
+            echo(&asked, Some(&name("A-name-with-many-letters-in-it.citrixworkspacesapi.example.com."))),
+            Echo::Other
+        );
+        assert_eq!(echo(&asked, None), Echo::Silent);
+    }
+}
