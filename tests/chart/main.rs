@@ -3,6 +3,7 @@
 
 mod argocd;
 mod cluster;
+mod confined;
 mod definition;
 mod gitops;
 mod helm;
