@@ -8,6 +8,7 @@ mod definition;
 mod gitops;
 mod helm;
 mod helm_test;
+mod hooks;
 mod image;
 mod install;
 mod lint;
