@@ -54,10 +54,12 @@ awk -v table="$fresh/table" '
 rm "$fresh/table"
 
 # 3. A kustomize base, a file for each kind, and everything in one file. What only Helm runs (hooks, tests) is left out, and
-# labels that say Helm manages an object would be untrue. Without its namespace a base can be put into any.
+# labels that say Helm manages an object would be untrue. Without its namespace a base can be put into any: so the policy of
+# the operator's account holds for an account of its name in any namespace.
 "$helm" template citrix-allowlist-operator "$chart" --namespace "$namespace" --no-hooks --skip-tests \
     --kube-version 1.31.0 --set crds.upgrade=false |
-    sed -e '/^ *helm\.sh\/chart:/d' -e '/^ *app\.kubernetes\.io\/managed-by: Helm$/d' -e '/^# Source:/d' >"$fresh/all"
+    sed -e "s/username == 'system:serviceaccount:$namespace:\\(.*\\)'\$/username.matches('^system:serviceaccount:[^:]+:\\1\$')/" \
+        -e '/^ *helm\.sh\/chart:/d' -e '/^ *app\.kubernetes\.io\/managed-by: Helm$/d' -e '/^# Source:/d' >"$fresh/all"
 
 cat >"$fresh/deploy/kustomize/namespace.yaml" <<YAML
 $note

@@ -1,8 +1,12 @@
-//! HTTP on `--listen`: whether the process lives and is ready, its metrics, and its tables for `explain`.
+//! HTTP on `--listen` and `--probe-listen`: whether the process lives and is ready, its metrics, and its tables for
+//! `explain`.
 
+mod connections;
 mod health;
+mod state;
 
 pub use health::Health;
+pub use state::{Access, Authorizer, Pieces, StateSource, TOKEN_HEADER};
 
 use crate::telemetry::metrics::CONTENT_TYPE;
 use axum::Router;
@@ -10,38 +14,40 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use connections::{Bounds, Connections, Ticket};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use state::StateRoom;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// How long a client may take over a request's head, and how long a connection may idle between two requests.
-const HEAD_LIMIT: Duration = Duration::from_secs(30);
+/// How long a client may take over a request's head.
+const HEAD_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long one connection may live: nothing here is asked for longer.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
+/// How long a connection may live, from its start to its answer's last byte: it serves one request. `explain` waits for
+/// five seconds, a scraper for ten.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(30);
 
 /// How large a request's head may be, in bytes, and how many header fields it may have.
 const HEAD_BYTES: usize = 16 * 1024;
 const HEAD_FIELDS: usize = 64;
 
-/// How many connections are served at once; more wait until one ends.
-const CONNECTIONS: usize = 256;
+/// Connections to `--listen`: a scraper, the API server's proxy and a person have one or two each.
+const CONNECTIONS: Bounds = Bounds { total: 256, each_peer: 8 };
 
-/// How long requests in hand may take when the process ends.
+/// Connections to `--probe-listen`: a kubelet has two at a time.
+const PROBES: Bounds = Bounds { total: 64, each_peer: 8 };
+
+/// How long open requests may take when the process ends.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// Gives the process's tables as JSON.
-pub type StateSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
 /// Gives the process's metrics in OpenMetrics' text form: brings them up to date, and renders them.
 pub type TextSource = Arc<dyn Fn() -> String + Send + Sync>;
@@ -55,12 +61,16 @@ pub struct Content {
     pub metrics: TextSource,
     /// For `/debug/state`.
     pub state: StateSource,
+    /// Who may read `/debug/state`; `None` lets everybody.
+    pub authorizer: Option<Arc<dyn Authorizer>>,
 }
 
 /// Why nothing is served.
 #[derive(Debug, Error)]
-#[error("--listen {address}: {reason}")]
+#[error("{flag} {address}: {reason}")]
 pub struct ServerError {
+    /// The flag that says where to listen.
+    pub flag: &'static str,
     /// Where it was to listen.
     pub address: SocketAddr,
     /// What speaks against it.
@@ -75,12 +85,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on an address; port 0 is any free one.
+    /// Listens on the address that `flag` names; port 0 is any free one.
     ///
     /// # Errors
     /// Where the address is not this machine's, or its port is taken.
-    pub async fn bind(address: SocketAddr) -> Result<Self, ServerError> {
-        let failed = |reason| ServerError { address, reason };
+    pub async fn bind(flag: &'static str, address: SocketAddr) -> Result<Self, ServerError> {
+        let failed = |reason| ServerError { flag, address, reason };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address })
@@ -92,23 +102,40 @@ impl Server {
         self.address
     }
 
-    /// Answers until `stop`, then finishes what is in hand, for two seconds at most. Nothing outlives it.
+    /// Answers everything until `stop`, then finishes the open requests, for two seconds at most. Nothing outlives it.
     pub async fn run(self, content: Content, stop: CancellationToken) {
-        let router = router(content);
-        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        let room = StateRoom::new(content.state, content.authorizer);
+        let state = Router::new().route("/debug/state", get(state::answer)).with_state(room);
+        let metrics = Router::new().route("/metrics", get(metrics)).with_state(content.metrics);
+        self.serve(probes(content.health).merge(metrics).merge(state), CONNECTIONS, stop).await;
+    }
+
+    /// Answers `/livez` and `/readyz` alone, as [`Self::run`] does. Its connections are its own: whatever others do to the
+    /// port of [`Self::run`], the kubelet's probes are answered.
+    pub async fn run_probes(self, health: Health, stop: CancellationToken) {
+        self.serve(probes(health), PROBES, stop).await;
+    }
+
+    async fn serve(self, router: Router, bounds: Bounds, stop: CancellationToken) {
+        let admission = Admission(Arc::new(Mutex::new(Connections::new(bounds))));
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 Some(_) = connections.join_next() => continue,
-                accepted = self.accept(&permits) => accepted,
+                accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, permit)) => {
-                    let serving = serve(stream, router.clone(), stop.clone());
+                Ok((stream, peer)) => {
+                    let admitted = admission.lock().admit(peer.ip());
+                    let place = Place { admission: admission.clone(), ticket: admitted.ticket };
+                    let serving = answer(stream, router.clone(), stop.clone());
                     connections.spawn(async move {
-                        serving.await;
-                        drop(permit);
+                        tokio::select! {
+                            () = admitted.ended.cancelled() => {}
+                            () = serving => {}
+                        }
+                        drop(place);
                     });
                 }
                 Err(error) => {
@@ -124,17 +151,36 @@ impl Server {
             connections.shutdown().await;
         }
     }
+}
 
-    async fn accept(&self, permits: &Arc<Semaphore>) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-        let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, _) = self.listener.accept().await?;
-        Ok((stream, permit))
+/// The connections that there are, shared with each of them.
+#[derive(Clone)]
+struct Admission(Arc<Mutex<Connections>>);
+
+impl Admission {
+    fn lock(&self) -> MutexGuard<'_, Connections> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn serve(stream: TcpStream, router: Router, stop: CancellationToken) {
+/// A connection's place, given back however the connection ends.
+struct Place {
+    admission: Admission,
+    ticket: Ticket,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.admission.lock().leave(self.ticket);
+    }
+}
+
+/// Answers one request. A second one on the same connection is nothing that anybody here needs, and a connection that idles
+/// between two is one that an attacker would hold.
+async fn answer(stream: TcpStream, router: Router, stop: CancellationToken) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        .keep_alive(false)
         .header_read_timeout(HEAD_LIMIT)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEAD_FIELDS)
@@ -154,13 +200,8 @@ async fn serve(stream: TcpStream, router: Router, stop: CancellationToken) {
     }
 }
 
-fn router(content: Content) -> Router {
-    Router::new()
-        .route("/livez", get(live))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/debug/state", get(state))
-        .with_state(content)
+fn probes(health: Health) -> Router {
+    Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(health)
 }
 
 fn verdict(verdict: Result<(), String>) -> Response {
@@ -170,20 +211,16 @@ fn verdict(verdict: Result<(), String>) -> Response {
     }
 }
 
-async fn live(State(content): State<Content>) -> Response {
-    verdict(content.health.live())
+async fn live(State(health): State<Health>) -> Response {
+    verdict(health.live())
 }
 
-async fn ready(State(content): State<Content>) -> Response {
-    verdict(content.health.ready())
+async fn ready(State(health): State<Health>) -> Response {
+    verdict(health.ready())
 }
 
-async fn metrics(State(content): State<Content>) -> Response {
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], (content.metrics)()).into_response()
-}
-
-async fn state(State(content): State<Content>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], (content.state)().to_string()).into_response()
+async fn metrics(State(metrics): State<TextSource>) -> Response {
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics()).into_response()
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use crate::crd::{CitrixAllowlistSpec, DirectionChoice, GeoChoice};
 use crate::feed::request::{direction_text, geo_text};
 use crate::feed::{Cloud, FeedSnapshot};
-use crate::names::{NameState, NamesSnapshot};
+use crate::names::{NameSnapshot, NameState};
+use crate::server::Pieces;
 use crate::visible::visible;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -117,18 +118,29 @@ pub struct KnownAddress {
     pub refused: Option<String>,
 }
 
-impl DebugState {
-    /// What the tables say.
-    #[must_use]
-    pub fn of(leading: bool, lists: &[FeedSnapshot], names: &NamesSnapshot) -> Self {
-        Self {
-            version: VERSION,
-            leading,
-            lists: lists.iter().map(list).collect(),
-            names: names.names.iter().map(name).collect(),
-        }
-    }
+/// What the tables say as the JSON of a [`DebugState`], a piece for each list and each name. A name is looked at when its
+/// piece is asked for.
+pub fn pieces(
+    leading: bool,
+    lists: Vec<FeedSnapshot>,
+    names: impl Iterator<Item = NameSnapshot> + Send + 'static,
+) -> Pieces {
+    let head = format!(r#"{{"version":{VERSION},"leading":{leading},"lists":["#);
+    let lists = lists.into_iter().enumerate().map(|(index, snapshot)| item(index, &list(&snapshot)));
+    let names = names.enumerate().map(|(index, snapshot)| item(index, &name(&snapshot)));
+    let text = |text: &str| std::iter::once(text.as_bytes().to_vec());
+    Box::new(text(&head).chain(lists).chain(text(r#"],"names":["#)).chain(names).chain(text("]}")))
+}
 
+/// An item of a list in JSON, with what parts it from the one before.
+fn item(index: usize, item: &impl Serialize) -> Vec<u8> {
+    let mut piece = if index == 0 { vec![] } else { vec![b','] };
+    // Numbers and texts: nothing in it fails to become JSON.
+    let _ = serde_json::to_writer(&mut piece, item);
+    piece
+}
+
+impl DebugState {
     /// The same without anything that acts on a terminal: a version, an error or a pod that answers in the operator's place may
     /// say what it likes.
     #[must_use]
@@ -188,7 +200,7 @@ fn list(list: &FeedSnapshot) -> ListState {
     }
 }
 
-fn name(name: &crate::names::NameSnapshot) -> KnownName {
+fn name(name: &NameSnapshot) -> KnownName {
     KnownName {
         name: name.name.to_string(),
         state: name.state.label().to_owned(),
@@ -212,5 +224,48 @@ fn name(name: &crate::names::NameSnapshot) -> KnownName {
                 refused: held.refused.as_deref().map(str::to_owned),
             })
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn known(name: &str) -> NameSnapshot {
+        NameSnapshot {
+            name: name.parse().expect("a name"),
+            state: NameState::Waiting,
+            retention: Duration::from_secs(3600),
+            evicted: 0,
+            next_question: None,
+            addresses: vec![],
+        }
+    }
+
+    fn read(pieces: Pieces) -> DebugState {
+        serde_json::from_slice(&pieces.flatten().collect::<Vec<u8>>()).expect("the JSON of a state")
+    }
+
+    #[test]
+    fn the_pieces_are_the_json_of_the_state() {
+        let empty = read(pieces(false, vec![], std::iter::empty()));
+        assert_eq!(empty, DebugState { version: VERSION, ..DebugState::default() });
+        let state = read(pieces(true, vec![], ["a.example.com", "b.example.com"].map(known).into_iter()));
+        assert!(state.leading);
+        let names: Vec<&str> = state.names.iter().map(|known| &*known.name).collect();
+        assert_eq!(names, ["a.example.com", "b.example.com"]);
+    }
+
+    /// Formerly the whole answer was made for each reader before the first byte of it was sent: 9.6 MB for a table of 4,096
+    /// names.
+    #[test]
+    fn a_name_is_looked_at_when_its_piece_is_asked_for() {
+        let (asked, was_asked) = std::sync::mpsc::channel();
+        let names = std::iter::from_fn(move || asked.send(()).ok().map(|()| known("a.example.com")));
+        let mut pieces = pieces(true, vec![], names);
+        let first: Vec<u8> = pieces.by_ref().take(3).flatten().collect();
+        assert!(first.ends_with(br#"addresses":[]}"#), "{}", String::from_utf8_lossy(&first));
+        assert_eq!(was_asked.try_iter().count(), 1);
     }
 }

@@ -1,12 +1,16 @@
 //! The way to the operator's own memory: its `/debug/state`, by address, or through the API server to the pod that leads.
 
 use super::debug_state::{DebugState, VERSION};
-use crate::cluster::client::{CallError, describe};
+use crate::cluster::access::{AUDIENCE, reader_of};
+use crate::cluster::client::{CallError, deadline, describe};
 use crate::cluster::lease;
 use crate::cluster::pod::Pod;
+use crate::server::TOKEN_HEADER;
 use clap::Args;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, ListParams};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -24,6 +28,10 @@ const POD_LABELS: &str = "app.kubernetes.io/component=operator,app.kubernetes.io
 const PORT_NAME: &str = "http";
 /// What is asked for.
 const PATH: &str = "/debug/state";
+/// The operator's own ServiceAccount where nothing says otherwise: the chart's and the plain manifests'.
+const USUAL_ACCOUNT: &str = "citrix-allowlist-operator";
+/// How long a token is good for, in seconds: the API server gives none for less.
+const TOKEN_SECONDS: i64 = 600;
 /// The most pods that are asked: replicas of a few operators.
 const MOST_PODS: usize = 6;
 
@@ -37,6 +45,9 @@ pub(super) struct OperatorArguments {
     /// Namespace that the operator runs in, instead of looking for it
     #[arg(long, value_name = "NS")]
     pub operator_namespace: Option<String>,
+    /// ServiceAccount whose token is shown to the operator where it asks for one, instead of its pod's with `-explain` behind
+    #[arg(long, value_name = "NAME")]
+    pub operator_reader: Option<String>,
 }
 
 /// Where somebody says that the operator serves its memory.
@@ -82,10 +93,10 @@ pub(super) async fn read(
 ) -> Result<Found, String> {
     let reading = async {
         match &arguments.operator {
-            Some(Address::Url(url)) => by_address(url).await,
+            Some(Address::Url(url)) => by_address(client, url, arguments).await,
             Some(Address::Nowhere) => Err("--operator is none".to_owned()),
             None => {
-                let read = through_the_api_server(client, arguments.operator_namespace.as_deref(), wanted).await;
+                let read = through_the_api_server(client, arguments, wanted).await;
                 read.map_err(|error| format!("{error}; --operator URL names another way to it, such as a port-forward"))
             }
         }
@@ -94,17 +105,55 @@ pub(super) async fn read(
     read.unwrap_or_else(|_| Err(format!("no answer within {} s; --operator none does without", LIMIT.as_secs())))
 }
 
-async fn by_address(url: &str) -> Result<Found, String> {
+async fn by_address(cluster: &Client, url: &str, arguments: &OperatorArguments) -> Result<Found, String> {
     // An operator stands in the user's own network, or behind a port-forward: no proxy is on the way.
     let client = reqwest::Client::builder().no_proxy().timeout(CALL_LIMIT).build().map_err(|error| reason(&error))?;
     let failed = |error: reqwest::Error| format!("{url}{PATH}: {}", reason(&error));
-    let answer = client.get(format!("{url}{PATH}")).send().await.map_err(failed)?;
-    let answer = answer.error_for_status().map_err(|error| match error.status() {
-        Some(status) => format!("{url}{PATH} answers {status}"),
-        None => failed(error),
-    })?;
+    let request = || client.get(format!("{url}{PATH}"));
+    let mut answer = request().send().await.map_err(failed)?;
+    if answer.status() == reqwest::StatusCode::UNAUTHORIZED {
+        let namespace = arguments.operator_namespace.as_deref().unwrap_or(USUAL_NAMESPACE);
+        let reader = arguments.operator_reader.clone().unwrap_or_else(|| reader_of(USUAL_ACCOUNT));
+        let token = token(cluster, namespace, &reader).await?;
+        answer = request().header(TOKEN_HEADER, token).send().await.map_err(failed)?;
+    }
+    let status = answer.status();
     let text = answer.text().await.map_err(failed)?;
+    if !status.is_success() {
+        let said = refusal(&text).map(|said| format!(": {said}")).unwrap_or_default();
+        return Err(format!("{url}{PATH} answers {status}{said}"));
+    }
     Ok(Found { source: url.to_owned(), state: parsed(&text).map_err(|error| format!("{url}{PATH}: {error}"))? })
+}
+
+/// What an operator says against it, in a line: anybody may stand behind an address, and a page of theirs is no reason.
+fn refusal(text: &str) -> Option<String> {
+    let line = text.trim();
+    let plain = !line.is_empty() && line.len() <= 300 && line.chars().all(|character| (' '..='~').contains(&character));
+    (plain && !line.starts_with('<')).then(|| line.to_owned())
+}
+
+/// A token that says to the operator, and to nobody else, that the person may read its memory: of the account that has
+/// this right and no other. Who asks for it needs the right to.
+async fn token(client: &Client, namespace: &str, reader: &str) -> Result<String, String> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    let spec = TokenRequestSpec {
+        audiences: Some(vec![AUDIENCE.to_owned()]),
+        expiration_seconds: Some(TOKEN_SECONDS),
+        bound_object_ref: None,
+    };
+    let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+    let parameters = PostParams::default();
+    let asked = accounts.create_token_request(reader, &parameters, &request);
+    let failed = |why: String| {
+        format!(
+            "the operator asks for a token, and none is given: {why}; it takes the right to create serviceaccounts/token of \
+             {reader} in namespace {namespace}"
+        )
+    };
+    let answer = deadline(CALL_LIMIT, asked).await.map_err(|error| failed(error.to_string()))?;
+    let token = answer.status.and_then(|status| status.token).filter(|token| !token.is_empty());
+    token.ok_or_else(|| failed("the answer holds none".to_owned()))
 }
 
 /// An error's innermost cause: what stands around it names the same address again.
@@ -131,13 +180,14 @@ fn parsed(text: &str) -> Result<DebugState, String> {
 
 async fn through_the_api_server(
     client: &Client,
-    namespace: Option<&str>,
+    arguments: &OperatorArguments,
     wanted: impl Fn(&DebugState) -> bool,
 ) -> Result<Found, String> {
     let mut standby = None;
     let mut failure = None;
-    for (namespace, pod) in pods(client, namespace).await?.into_iter().take(MOST_PODS) {
-        match of_pod(client, &namespace, &pod).await {
+    let found = pods(client, arguments.operator_namespace.as_deref()).await?;
+    for (namespace, pod) in found.into_iter().take(MOST_PODS) {
+        match of_pod(client, &namespace, &pod, arguments.operator_reader.as_deref()).await {
             Ok(found) if found.state.leading && wanted(&found.state) => return Ok(found),
             Ok(found) if found.state.leading => {
                 failure.get_or_insert(format!("{} does not know the resource", found.source));
@@ -211,27 +261,39 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    Ok(crate::cluster::client::deadline(CALL_LIMIT, api.list(parameters)).await?.items)
+    Ok(deadline(CALL_LIMIT, api.list(parameters)).await?.items)
 }
 
-async fn of_pod(client: &Client, namespace: &str, pod: &str) -> Result<Found, String> {
+async fn of_pod(client: &Client, namespace: &str, pod: &str, reader: Option<&str>) -> Result<Found, String> {
     let source = format!("pod {namespace}/{pod}");
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let port = match crate::cluster::client::deadline(CALL_LIMIT, api.get(pod)).await {
-        Ok(found) => port(&found),
+    let (port, account) = match deadline(CALL_LIMIT, api.get(pod)).await {
+        Ok(found) => (port(&found), found.spec.service_account_name),
         // Whoever may not read the pod may still be let through to it: the API server takes its first port then.
-        Err(error) if error.is_forbidden() => None,
+        Err(error) if error.is_forbidden() => (None, None),
         Err(error) => return Err(format!("{source}: {error}")),
     };
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
     let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}{port}/proxy{PATH}");
-    let request = hyper::Request::get(path).body(Vec::new()).map_err(|error| format!("{source}: {error}"))?;
-    let answer = tokio::time::timeout(CALL_LIMIT, client.request_text(request)).await;
-    let text = match answer {
-        Ok(Ok(text)) => text,
-        Ok(Err(error)) => return Err(format!("{source}: {}", describe(&error))),
-        Err(_) => return Err(format!("{source}: no answer within {} s", CALL_LIMIT.as_secs())),
+    let ask = async |token: Option<&str>| {
+        let mut request = hyper::Request::get(&path);
+        if let Some(token) = token {
+            request = request.header(TOKEN_HEADER, token);
+        }
+        let request = request.body(Vec::new()).map_err(|error| format!("{source}: {error}"))?;
+        match tokio::time::timeout(CALL_LIMIT, client.request_text(request)).await {
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(format!("{source}: no answer within {} s", CALL_LIMIT.as_secs())),
+        }
     };
+    let mut answer = ask(None).await?;
+    if matches!(&answer, Err(kube::Error::Api(status)) if status.code == 401) {
+        let usual = || reader_of(account.as_deref().unwrap_or(USUAL_ACCOUNT));
+        let reader = reader.map_or_else(usual, str::to_owned);
+        let token = token(client, namespace, &reader).await.map_err(|error| format!("{source}: {error}"))?;
+        answer = ask(Some(&token)).await?;
+    }
+    let text = answer.map_err(|error| format!("{source}: {}", describe(&error)))?;
     let state = parsed(&text).map_err(|error| format!("{source}: {error}"))?;
     Ok(Found { source, state })
 }

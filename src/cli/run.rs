@@ -1,9 +1,10 @@
 //! `run`: the controller, put together from its rooms.
 
-use super::debug_state::DebugState;
+use super::debug_state::pieces;
 use super::feed_reports::FeedReports;
 use super::run_arguments::{FeedArguments, RunArguments};
 use crate::clock::Clock;
+use crate::cluster::access::Reviews;
 use crate::cluster::apply::Writer;
 use crate::cluster::client::{ConnectOptions, Connected, connect, deadline};
 use crate::cluster::facts::{Facts, FactsSettings};
@@ -24,7 +25,7 @@ use crate::guard::Guard;
 use crate::memory::{Pressure, cgroup};
 use crate::names::servers::{nameservers, servers_to_ask};
 use crate::names::{HickoryLookup, Names};
-use crate::server::{Content, Health, Server};
+use crate::server::{Authorizer, Content, Health, Server};
 use crate::subscriber::Waker;
 use crate::telemetry::{Metrics, Traces, logging};
 use anyhow::Context as _;
@@ -61,7 +62,11 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     let clock = Clock::System;
     let metrics = Arc::new(Metrics::default());
     metrics.limited_to(arguments.feed.requests_per_minute);
-    let server = Server::bind(arguments.process.listen).await?;
+    let server = Server::bind("--listen", arguments.process.listen).await?;
+    let probe_server = match arguments.process.probe_listen {
+        Some(address) => Some(Server::bind("--probe-listen", address).await?),
+        None => None,
+    };
     let Connected { client, namespace, in_cluster, api_server } = connect(&ConnectOptions::default()).await?;
     let namespace = std::env::var("POD_NAMESPACE").unwrap_or(namespace);
 
@@ -166,12 +171,17 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
         state: Arc::new({
             let (feeds, names, leadership) = (feeds.clone(), names.clone(), leadership.clone());
             move || {
-                let state = DebugState::of(leadership.is_leading(), &feeds.snapshot(), &names.snapshot());
-                // Numbers and texts: nothing in it fails to become JSON.
-                serde_json::to_value(state).unwrap_or_default()
+                let names = names.clone();
+                let known = names.held().into_iter().filter_map(move |name| names.known(&name));
+                pieces(leadership.is_leading(), feeds.snapshot(), known)
             }
         }),
+        authorizer: arguments
+            .process
+            .authorize_debug_state
+            .then(|| Arc::new(Reviews::new(client.clone(), namespace.clone())) as Arc<dyn Authorizer>),
     };
+    let probes = probe_server.map(|probes| tokio::spawn(probes.run_probes(health.clone(), serving.clone())));
     let server = tokio::spawn(server.run(content, serving.clone()));
     helpers.spawn(ask_servers(names.clone(), facts.receiver(), resolv_conf, arguments.names.dns_server.clone()));
     helpers.spawn(cgroup::watch(pressure));
@@ -220,6 +230,9 @@ async fn serve(arguments: RunArguments) -> anyhow::Result<()> {
     }
     serving.cancel();
     let _ = server.await;
+    if let Some(probes) = probes {
+        let _ = probes.await;
+    }
     if let Some(traces) = traces {
         traces.flush().await;
     }

@@ -176,6 +176,12 @@ pub(super) struct ProcessArguments {
     /// Address of /livez, /readyz, /metrics, and /debug/state that `explain` reads
     #[arg(long, value_parser = listening, env = "CITRIX_ALLOWLIST_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Address of /livez and /readyz with connections of their own, so that nothing on --listen keeps a probe waiting
+    #[arg(long, value_parser = listening, env = "CITRIX_ALLOWLIST_PROBE_LISTEN", value_name = "ADDR")]
+    pub probe_listen: Option<SocketAddr>,
+    /// Serve /debug/state only to the bearer of a token who may get debugstates.citrix-allowlist.io in the operator's namespace
+    #[arg(long, env = "CITRIX_ALLOWLIST_AUTHORIZE_DEBUG_STATE", action = ArgAction::SetTrue)]
+    pub authorize_debug_state: bool,
     /// Form of log lines
     #[arg(long, env = "CITRIX_ALLOWLIST_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

@@ -1,5 +1,6 @@
 //! The cluster: what is there, what is written, who may write. The only room with a Kubernetes client.
 
+pub mod access;
 pub mod apply;
 pub mod changes;
 pub mod client;

@@ -26,6 +26,9 @@ pub struct PodSpec {
     /// Whether it is on its node's network, which policies do not concern.
     #[serde(default)]
     pub host_network: bool,
+    /// The ServiceAccount that it acts as.
+    #[serde(default)]
+    pub service_account_name: Option<String>,
     /// Its containers.
     #[serde(default)]
     pub containers: Vec<Container>,

@@ -201,36 +201,31 @@ impl Names {
     pub fn snapshot(&self) -> NamesSnapshot {
         let now = self.0.clock.instant();
         let table = self.table();
-        let mut names: Vec<NameSnapshot> = table
-            .names
-            .iter()
-            .map(|(name, entry)| NameSnapshot {
-                name: name.clone(),
-                state: entry.view.state.clone(),
-                retention: entry.retention,
-                evicted: entry.view.evicted,
-                next_question: table.next_question(name, now),
-                addresses: entry
-                    .held
-                    .sightings()
-                    .map(|(address, seen)| AddressSnapshot {
-                        address,
-                        server: seen.server,
-                        first_seen: now.saturating_duration_since(seen.first_seen),
-                        last_seen: now.saturating_duration_since(seen.last_seen),
-                        ttl: seen.ttl,
-                        missing: entry.held.missing(address, seen),
-                        refused: seen.refused.clone(),
-                    })
-                    .collect(),
-            })
-            .collect();
+        let mut names: Vec<NameSnapshot> =
+            table.names.iter().map(|(name, entry)| table.snapshot(name, entry, now)).collect();
         names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let servers =
             table.health.iter().map(|(server, health)| health.snapshot(*server, table.waiting(*server), now)).collect();
         let (names_left_out, addresses_left_out) = table.left_out();
         let stretch = table.greatest_stretch();
         NamesSnapshot { names, servers, names_left_out, addresses_left_out, stretch }
+    }
+
+    /// Every name held, sorted.
+    #[must_use]
+    pub fn held(&self) -> Vec<DomainName> {
+        let mut names: Vec<DomainName> = self.table().names.keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// What is known of one name at this moment; none where it is held no longer. The whole table is read so without a copy
+    /// of it.
+    #[must_use]
+    pub fn known(&self, name: &DomainName) -> Option<NameSnapshot> {
+        let now = self.0.clock.instant();
+        let table = self.table();
+        table.names.get_key_value(name).map(|(name, entry)| table.snapshot(name, entry, now))
     }
 
     /// Asks, keeps and wakes, for as long as it is polled. Questions are asked only while `leading` says so; when it

@@ -16,9 +16,9 @@ use super::NamesSettings;
 use super::addresses::{Addresses, NameAddresses, NameState};
 use super::answer::Family;
 use super::places::Places;
-use super::retention::{Bounds, Held};
+use super::retention::{Bounds, Held, Sighting};
 use super::schedule::{Agenda, Group};
-use super::snapshot::ServerHealth;
+use super::snapshot::{AddressSnapshot, NameSnapshot, ServerHealth};
 use crate::guard::{Guard, Origin};
 use crate::net::DomainName;
 use crate::subscriber::Subscriber;
@@ -103,6 +103,27 @@ impl Table {
             epoch: now,
             next_number: 0,
             random: fastrand::Rng::new(),
+        }
+    }
+
+    /// What is known of a name.
+    pub(super) fn snapshot(&self, name: &DomainName, entry: &Entry, now: Instant) -> NameSnapshot {
+        let address = |(address, seen): (IpAddr, &Sighting)| AddressSnapshot {
+            address,
+            server: seen.server,
+            first_seen: now.saturating_duration_since(seen.first_seen),
+            last_seen: now.saturating_duration_since(seen.last_seen),
+            ttl: seen.ttl,
+            missing: entry.held.missing(address, seen),
+            refused: seen.refused.clone(),
+        };
+        NameSnapshot {
+            name: name.clone(),
+            state: entry.view.state.clone(),
+            retention: entry.retention,
+            evicted: entry.view.evicted,
+            next_question: self.next_question(name, now),
+            addresses: entry.held.sightings().map(address).collect(),
         }
     }
 

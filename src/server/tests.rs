@@ -1,12 +1,15 @@
 use super::*;
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
 struct Running {
     address: SocketAddr,
+    probes: SocketAddr,
     health: Health,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -14,24 +17,42 @@ struct Running {
 }
 
 async fn running(patience: Duration, state: StateSource) -> Running {
+    running_for(patience, state, None).await
+}
+
+async fn running_for(patience: Duration, state: StateSource, authorizer: Option<Arc<dyn Authorizer>>) -> Running {
     let health = Health::new(Clock::System, patience, ["resources", "facts"]);
     let metrics = Arc::new(Metrics::new());
     let scraped = metrics.clone();
-    let content = Content { health: health.clone(), metrics: Arc::new(move || scraped.render()), state };
-    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
-    let (address, stop) = (server.address(), CancellationToken::new());
+    let content = Content { health: health.clone(), metrics: Arc::new(move || scraped.render()), state, authorizer };
+    let bound = async || Server::bind("--listen", SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
+    let (server, probe_server, stop) = (bound().await, bound().await, CancellationToken::new());
+    let (address, probes) = (server.address(), probe_server.address());
+    tokio::spawn(probe_server.run_probes(health.clone(), stop.clone()));
     let task = tokio::spawn(server.run(content, stop.clone()));
-    Running { address, health, metrics, stop, task }
+    Running { address, probes, health, metrics, stop, task }
 }
 
 fn nothing() -> StateSource {
-    Arc::new(|| serde_json::Value::Null)
+    of("null")
+}
+
+fn of(text: &'static str) -> StateSource {
+    Arc::new(move || Box::new(std::iter::once(text.as_bytes().to_vec())))
 }
 
 async fn get(running: &Running, path: &str) -> (u16, String, String) {
+    get_from(running.address, path, None).await
+}
+
+async fn get_from(address: SocketAddr, path: &str, token: Option<&str>) -> (u16, String, String) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-    let answer = client.get(format!("http://{}{path}", running.address)).send().await.expect("an answer");
+    let mut request = client.get(format!("http://{address}{path}"));
+    if let Some(token) = token {
+        request = request.header(TOKEN_HEADER, token);
+    }
+    let answer = request.send().await.expect("an answer");
     let kind = answer.headers().get("content-type").map(|kind| kind.to_str().expect("text").to_owned());
     (answer.status().as_u16(), kind.unwrap_or_default(), answer.text().await.expect("a body"))
 }
@@ -71,8 +92,7 @@ async fn live_ends_with_the_heartbeat_and_comes_back_with_it() {
 
 #[tokio::test]
 async fn metrics_and_tables_come_in_their_media_types() {
-    let state: StateSource = Arc::new(|| serde_json::json!({"names": ["accounts.citrixcloud.jp"]}));
-    let running = running(Duration::from_secs(60), state).await;
+    let running = running(Duration::from_secs(60), of(r#"{"names":["accounts.citrixcloud.jp"]}"#)).await;
     running.metrics.leading(true);
     let (status, kind, text) = get(&running, "/metrics").await;
     assert_eq!((status, kind.as_str()), (200, CONTENT_TYPE));
@@ -105,7 +125,7 @@ async fn stopping_finishes_what_is_in_hand_and_waits_for_nobody_else() {
     let slow: StateSource = Arc::new(move || {
         let _ = entered.send(());
         std::thread::sleep(Duration::from_millis(300));
-        serde_json::json!("finished")
+        Box::new(std::iter::once(br#""finished""#.to_vec()))
     });
     let running = Arc::new(running(Duration::from_secs(60), slow).await);
     let asking = running.clone();
@@ -125,6 +145,142 @@ async fn stopping_finishes_what_is_in_hand_and_waits_for_nobody_else() {
 #[tokio::test]
 async fn a_taken_port_is_named() {
     let running = running(Duration::from_secs(60), nothing()).await;
-    let error = Server::bind(running.address).await.expect_err("taken").to_string();
+    let error = Server::bind("--listen", running.address).await.expect_err("taken").to_string();
     assert!(error.starts_with(&format!("--listen {}: ", running.address)), "{error}");
+}
+
+/// Connects from an address of its own of this machine, as another pod does.
+async fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::from((source, 0))).expect("an address");
+    socket.connect(to).await.expect("a connection")
+}
+
+/// Formerly 300 connections that send nothing took the 256 places of a port that the probes stood in line at: `/livez` failed
+/// ten of ten times in 90 s, and six failures are a restart.
+#[tokio::test]
+async fn three_hundred_idle_connections_keep_no_probe_waiting() {
+    let running = running(Duration::from_secs(60), nothing()).await;
+    let mut idle = Vec::new();
+    for number in 1..=300_u16 {
+        let [high, low] = number.to_be_bytes();
+        idle.push(connect_from([127, 1, high, low], running.address).await);
+    }
+    let second = Duration::from_secs(1);
+    for address in [running.probes, running.address] {
+        let probed = tokio::time::timeout(second, get_from(address, "/livez", None)).await;
+        assert_eq!(probed.expect("an answer within a second").0, 200, "{address}");
+    }
+    drop(idle);
+}
+
+/// Formerly a connection kept its place for 30 s without a word.
+#[tokio::test]
+async fn a_head_that_does_not_come_ends_its_connection() {
+    let running = running(Duration::from_secs(60), nothing()).await;
+    for sent in ["", "GET /livez HT"] {
+        let mut idle = TcpStream::connect(running.address).await.expect("a connection");
+        idle.write_all(sent.as_bytes()).await.expect("sent");
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(6), idle.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "still open after {sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_port_of_probes_serves_nothing_else() {
+    let running = running(Duration::from_secs(60), nothing()).await;
+    assert_eq!(get_from(running.probes, "/livez", None).await.0, 200);
+    assert_eq!(get_from(running.probes, "/readyz", None).await.2, "waiting for facts, resources\n");
+    for path in ["/metrics", "/debug/state", "/"] {
+        assert_eq!(get_from(running.probes, path, None).await.0, 404, "{path}");
+    }
+}
+
+/// Tables that have no end, and how many answers and pieces of them were made.
+fn endless() -> (StateSource, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let (answers, pieces) = (Arc::<AtomicUsize>::default(), Arc::default());
+    let (begun, made): (Arc<AtomicUsize>, Arc<AtomicUsize>) = (Arc::clone(&answers), Arc::clone(&pieces));
+    let source: StateSource = Arc::new(move || {
+        begun.fetch_add(1, SeqCst);
+        let made = Arc::clone(&made);
+        Box::new(std::iter::repeat_with(move || {
+            made.fetch_add(1, SeqCst);
+            vec![b' '; 64 * 1024]
+        }))
+    });
+    (source, answers, pieces)
+}
+
+/// Formerly each of 100 readers that do not read was an answer of 9.6 MB in memory: 710 MiB.
+#[tokio::test]
+async fn of_a_hundred_readers_that_do_not_read_one_is_answered() {
+    let (source, answers, pieces) = endless();
+    let running = running(Duration::from_secs(60), source).await;
+    let mut readers = Vec::new();
+    for number in 0..100 {
+        let mut reader = connect_from([127, 2, 0, number + 1], running.address).await;
+        reader.write_all(b"GET /debug/state HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+        readers.push(reader);
+    }
+    let (mut answered, mut refused) = (0, 0);
+    for reader in &mut readers {
+        let mut head = [0; 12];
+        reader.read_exact(&mut head).await.expect("an answer");
+        match &head {
+            b"HTTP/1.1 200" => answered += 1,
+            b"HTTP/1.1 503" => refused += 1,
+            other => panic!("{}", String::from_utf8_lossy(other)),
+        }
+    }
+    assert_eq!((answered, refused), (1, 99));
+    assert_eq!(answers.load(SeqCst), 1, "answers begun");
+    // What was made of it waits in the sockets' buffers, of some megabytes at most, and in no memory of the process.
+    let made = pieces.load(SeqCst);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(pieces.load(SeqCst), made, "it goes on being made for who does not read");
+    assert!(made < 1000, "{made} pieces");
+    // The place is free when that reader goes.
+    drop(readers);
+    let mut next = TcpStream::connect(running.address).await.expect("a connection");
+    next.write_all(b"GET /debug/state HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+    let mut head = [0; 12];
+    next.read_exact(&mut head).await.expect("an answer");
+    assert_eq!(&head, b"HTTP/1.1 200");
+}
+
+/// Knows one token, and one that may not.
+struct Door;
+
+impl Authorizer for Door {
+    fn judge<'a>(&'a self, token: Option<&'a str>) -> futures::future::BoxFuture<'a, Access> {
+        let access = match token {
+            Some("good") => Access::Granted,
+            Some("other") => Access::Denied("other may not".to_owned()),
+            Some("late") => Access::Undecided("nobody answers".to_owned()),
+            Some(_) => Access::Unknown("who?".to_owned()),
+            None => Access::Unknown("a token is needed".to_owned()),
+        };
+        Box::pin(std::future::ready(access))
+    }
+}
+
+/// Formerly everybody who reached the port read every namespace's customer ids and names.
+#[tokio::test]
+async fn who_may_not_read_the_tables_is_refused_with_the_reason() {
+    let running = running_for(Duration::from_secs(60), of("{}"), Some(Arc::new(Door))).await;
+    for (token, expected) in [
+        (None, (401, "a token is needed\n")),
+        (Some("forged"), (401, "who?\n")),
+        (Some("other"), (403, "other may not\n")),
+        (Some("late"), (503, "nobody answers\n")),
+        (Some("good"), (200, "{}")),
+    ] {
+        let (status, _, text) = get_from(running.address, "/debug/state", token).await;
+        assert_eq!((status, text.as_str()), expected, "{token:?}");
+    }
+    // What dashboards and probes read needs no token.
+    for path in ["/metrics", "/livez"] {
+        assert_eq!(get(&running, path).await.0, 200, "{path}");
+    }
 }

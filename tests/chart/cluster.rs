@@ -154,8 +154,11 @@ pub async fn start_the_operator(cluster: &Cluster) -> Operator {
     let mut config = OperatorConfig::new(env!("CARGO_BIN_EXE_citrix-allowlist"), kubeconfig);
     let arguments = container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
     // Pods have addresses of their own; here operators share one.
-    config.arguments =
-        arguments.skip(1).filter(|argument| !argument.starts_with("--listen=")).map(str::to_owned).collect();
+    config.arguments = arguments
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--listen=") && !argument.starts_with("--probe-listen="))
+        .map(str::to_owned)
+        .collect();
     for variable in container["env"].as_array().unwrap() {
         let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
             Some("metadata.namespace") => RELEASE.to_owned(),

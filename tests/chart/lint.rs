@@ -78,7 +78,7 @@ const NOT_DONE: [(&str, &str, &str); 6] = [
     (
         "pod-networkpolicy",
         "Deployment,Job",
-        "networkPolicy.enabled makes one; off by default, since it has to know the cluster's addresses",
+        "by default one bounds who reaches them; networkPolicy.egress has to know the cluster's addresses",
     ),
     ("pod-networkpolicy", "Pod", "what helm test runs lives for seconds, and listens on nothing"),
     ("deployment-replicas", "Deployment", "replicas: 1 is somebody's choice"),

@@ -3,10 +3,12 @@
 
 mod argocd;
 mod cluster;
+mod confined;
 mod definition;
 mod gitops;
 mod helm;
 mod helm_test;
+mod hooks;
 mod image;
 mod install;
 mod lint;

@@ -38,7 +38,7 @@ fn address(text: &str) -> Peer {
 async fn the_operators_own_policy_lets_through_what_it_needs_and_nothing_else() {
     let block = |cidr: &str| json!([{"ipBlock": {"cidr": cidr}}]);
     let values = json!({"networkPolicy": {
-        "enabled": true,
+        "egress": true,
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
         "dns": {"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}]},
         "apiServer": {"to": block("192.0.2.1/32")},
@@ -70,8 +70,11 @@ async fn the_operators_own_policy_lets_through_what_it_needs_and_nothing_else() 
             (hook, world.clone(), 443, tcp, false),
             (prometheus.clone(), operator.clone(), 8080, tcp, true),
             (prometheus, operator.clone(), 9090, tcp, false),
-            (other, operator.clone(), 8080, tcp, false),
-            (world, operator.clone(), 8080, tcp, false),
+            (other.clone(), operator.clone(), 8080, tcp, false),
+            (world.clone(), operator.clone(), 8080, tcp, false),
+            // The port of probes is everybody's: a CNI may take the kubelet for one of these.
+            (other, operator.clone(), 8081, tcp, true),
+            (world, operator.clone(), 8081, tcp, true),
             // `helm test` gets in where metrics are for somebody only; but for the pod that is to be cut off.
             (readiness, operator.clone(), 8080, tcp, true),
             (enforcement, operator, 8080, tcp, false),
@@ -80,9 +83,51 @@ async fn the_operators_own_policy_lets_through_what_it_needs_and_nothing_else() 
     .await;
 }
 
+/// Formerly there was no policy unless asked for: any pod of the cluster could keep the port busy, and read /debug/state.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_default_the_port_is_its_own_namespaces_and_nothing_that_leaves_is_bounded() {
+    let rendered = objects(&template("helm", &json!({}), &[]).success());
+    let operator = pod(&rendered, "Deployment", "");
+    let (readiness, enforcement) = (pod(&rendered, "Pod", "-readiness"), pod(&rendered, "Pod", "-enforcement"));
+    let (world, other) = (address("198.51.100.9"), Peer::pod("elsewhere", []));
+    let tcp = Protocol::Tcp;
+    judged(
+        &rendered,
+        vec![
+            (readiness, operator.clone(), 8080, tcp, true),
+            (enforcement.clone(), operator.clone(), 8080, tcp, false),
+            (enforcement, world.clone(), 443, tcp, false),
+            (operator.clone(), world.clone(), 443, tcp, true),
+            (Peer::pod("citrix", [("app", "prometheus")]), operator.clone(), 8080, tcp, true),
+            (other.clone(), operator.clone(), 8080, tcp, false),
+            (world.clone(), operator.clone(), 8080, tcp, false),
+            (other, operator.clone(), 8081, tcp, true),
+            (world, operator, 8081, tcp, true),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_named_for_explain_gets_in_beside_the_own_namespace() {
+    let from = json!([{"ipBlock": {"cidr": "192.0.2.1/32"}}]);
+    let rendered = objects(&template("helm", &json!({"networkPolicy": {"explainFrom": from}}), &[]).success());
+    let operator = pod(&rendered, "Deployment", "");
+    let tcp = Protocol::Tcp;
+    judged(
+        &rendered,
+        vec![
+            (address("192.0.2.1"), operator.clone(), 8080, tcp, true),
+            (address("192.0.2.2"), operator.clone(), 8080, tcp, false),
+            (Peer::pod("citrix", []), operator, 8080, tcp, true),
+        ],
+    )
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_policy_of_its_own_only_one_test_is_cut_off() {
-    let rendered = objects(&template("helm", &json!({}), &[]).success());
+    let rendered = objects(&template("helm", &json!({"networkPolicy": {"enabled": false}}), &[]).success());
     let operator = pod(&rendered, "Deployment", "");
     let (readiness, enforcement) = (pod(&rendered, "Pod", "-readiness"), pod(&rendered, "Pod", "-enforcement"));
     let world = address("198.51.100.9");

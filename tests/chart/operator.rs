@@ -72,7 +72,16 @@ impl Cluster {
         let rendered = objects(&template("helm", values, &["--no-hooks"]).success());
         let list = json!({"apiVersion": "v1", "kind": "List", "items": rendered}).to_string();
         self.control_plane.apply(&list).await.unwrap();
-        rendered
+        // What others may do is no right of the operator's.
+        let bound: Vec<&Value> = rendered.iter().filter(|object| object["subjects"][0]["name"] == ACCOUNT).collect();
+        let others = |object: &Value| {
+            object.get("rules").is_some()
+                && !bound.iter().any(|binding| {
+                    binding["roleRef"]["kind"] == object["kind"]
+                        && binding["roleRef"]["name"] == object["metadata"]["name"]
+                })
+        };
+        rendered.iter().filter(|object| !others(object)).cloned().collect()
     }
 
     /// The container of the Deployment, run here: the kubelet's part of its environment is filled in.
@@ -86,7 +95,9 @@ impl Cluster {
             container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap().to_owned());
         assert_eq!(arguments.next().as_deref(), Some("run"));
         // The port of a pod's own address; here several share one address.
-        config.arguments = arguments.filter(|argument| !argument.starts_with("--listen=")).collect();
+        config.arguments = arguments
+            .filter(|argument| !argument.starts_with("--listen=") && !argument.starts_with("--probe-listen="))
+            .collect();
         for variable in container["env"].as_array().unwrap() {
             let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
                 Some("metadata.namespace") => "citrix",
@@ -148,6 +159,23 @@ async fn life(cluster: &Cluster, rendered: &[Value]) {
         Err(error) => panic!("refused: {:#?}\n{error}", refused(&cluster.requests())),
     };
     let kubectl = async |arguments: &[&str]| cluster.control_plane.kubectl(arguments).await.unwrap();
+    // Its tables are for who shows a token of the account that may read them, and for no other.
+    let token = async |account: &str, audience: &str| {
+        kubectl(&["-n", "citrix", "create", "token", account, "--audience", audience]).await.trim().to_owned()
+    };
+    let (reader, audience) = (format!("{ACCOUNT}-explain"), "citrix-allowlist-operator");
+    for (token, expected) in [
+        (String::new(), 401),
+        ("forged".to_owned(), 401),
+        (token(&reader, "https://kubernetes.default.svc").await, 401),
+        (token(ACCOUNT, audience).await, 403),
+        (token(&reader, audience).await, 200),
+    ] {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = client.get(format!("{}/debug/state", operator.url())).header("x-citrix-allowlist-token", token);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), expected, "{}", answer.text().await.unwrap());
+    }
     let get = async |arguments: &[&str]| kubectl(&[&["-n", "tenant", "get"], arguments].concat()).await;
     eventually("it is ready", cluster, &operator, async || {
         get(&["cal/daas-us", "-o", "jsonpath={.status.conditions[?(@.type=='Ready')].status}"]).await == "True"
@@ -255,7 +283,9 @@ async fn confined_to_a_namespace_it_works_with_roles_alone() {
         "cluster": {"serviceCidrs": ["10.96.0.0/16"], "podCidrs": ["10.244.0.0/16"]},
     }));
     let rendered = cluster.install(&values).await;
-    assert!(!rendered.iter().any(|object| object["kind"] == "ClusterRole"));
+    // But for the reviews of tokens, which no Role can grant.
+    let cluster_roles: Vec<&Value> = rendered.iter().filter(|object| object["kind"] == "ClusterRole").collect();
+    assert!(cluster_roles.iter().all(|role| role["metadata"]["name"].as_str().unwrap().ends_with("-tokens")));
     life(&cluster, &rendered).await;
     let requests = cluster.requests();
     // It looks for the cluster's DNS, and does without (docs/install.md says what that means).

@@ -51,12 +51,14 @@ fn needs(path: &str) -> Vec<(&'static str, Value)> {
         "proxy.noProxy" => vec![("proxy.https", json!("http://proxy:3128"))],
         "metrics.dashboard.enabled" | "metrics.serviceMonitor.enabled" => Vec::new(),
         "metrics.podMonitor.enabled" | "metrics.prometheusRule.enabled" => Vec::new(),
-        "networkPolicy.enabled" | "tenantPolicy.enabled" => Vec::new(),
+        "tenantPolicy.enabled" => Vec::new(),
+        "networkPolicy.enabled" | "networkPolicy.egress" => Vec::new(),
+        "networkPolicy.metricsFrom" | "networkPolicy.explainFrom" => Vec::new(),
         _ if path.starts_with("metrics.serviceMonitor.") => vec![("metrics.serviceMonitor.enabled", json!(true))],
         _ if path.starts_with("metrics.podMonitor.") => vec![("metrics.podMonitor.enabled", json!(true))],
         _ if path.starts_with("metrics.prometheusRule.") => vec![("metrics.prometheusRule.enabled", json!(true))],
         _ if path.starts_with("metrics.dashboard.") => vec![("metrics.dashboard.enabled", json!(true))],
-        _ if path.starts_with("networkPolicy.") => vec![("networkPolicy.enabled", json!(true))],
+        _ if path.starts_with("networkPolicy.") => vec![("networkPolicy.egress", json!(true))],
         _ if path.starts_with("tenantPolicy.") => vec![("tenantPolicy.enabled", json!(true))],
         _ => Vec::new(),
     }
@@ -175,11 +177,15 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ("crds.upgrade", json!(false), "-kind: Job"),
         ("crds.hook", json!("pre-install,pre-upgrade"), "+helm.sh/hook: pre-install,pre-upgrade"),
         ("listenAddress", json!("[::]"), "+- --listen=[::]:8080"),
+        ("probePort", json!(9091), "+- --probe-listen=0.0.0.0:9091"),
         ("service.port", json!(9090), "+- --listen=0.0.0.0:9090"),
         ("service.enabled", json!(false), "-kind: Service"),
         ("service.annotations", json!({"scrape": "yes"}), "+scrape: \"yes\""),
-        ("networkPolicy.enabled", json!(true), "+- ports:"),
+        ("debugState.authorize", json!(false), "-- --authorize-debug-state"),
+        ("networkPolicy.enabled", json!(false), "-kind: NetworkPolicy"),
         ("networkPolicy.metricsFrom", peer.clone(), "+cidr: 203.0.113.7/32"),
+        ("networkPolicy.explainFrom", peer.clone(), "+cidr: 203.0.113.7/32"),
+        ("networkPolicy.egress", json!(true), "+policyTypes: [Ingress, Egress]"),
         ("networkPolicy.dns.to", peer.clone(), "+cidr: 203.0.113.7/32"),
         ("networkPolicy.dns.ports", json!([1053]), "+port: 1053"),
         ("networkPolicy.apiServer.to", peer.clone(), "+cidr: 203.0.113.7/32"),
@@ -187,6 +193,8 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ("networkPolicy.feed.to", peer, "+cidr: 203.0.113.7/32"),
         ("networkPolicy.feed.ports", json!([3128]), "+port: 3128"),
         ("networkPolicy.extraEgress", json!([{"ports": [{"port": 4317, "protocol": "TCP"}]}]), "+- port: 4317"),
+        ("operatorPolicy.enabled", json!(false), "-kind: ValidatingAdmissionPolicyBinding"),
+        ("operatorPolicy.validationActions", json!(["Warn", "Audit"]), "+- Warn"),
         ("tenantPolicy.enabled", json!(true), "+kind: ValidatingAdmissionPolicyBinding"),
         ("tenantPolicy.forbidAdditional", json!(false), "-size(object.spec.?additional"),
         ("tenantPolicy.maxWildcardNames", json!(7), "+message: spec.wildcards may hold at most 7 names"),
@@ -289,6 +297,7 @@ fn mistakes_are_refused_with_their_place() {
         (json!({"networkPolicy": {"dns": {"ports": []}}}), "ports"),
         (json!({"tenantPolicy": {"validationActions": []}}), "validationActions"),
         (json!({"leaderElection": false}), "leaderElection"),
+        (json!({"probePort": 8080}), "two ports"),
         (json!({"extraCa": {"configMap": "a", "secret": "b"}}), "not both"),
         (json!({"service": {"enabled": false}, "metrics": {"serviceMonitor": {"enabled": true}}}), "service.enabled"),
         (
@@ -397,13 +406,22 @@ fn the_kept_resources_and_the_others_are_told_apart() {
 
 #[test]
 fn with_watched_namespaces_nothing_is_granted_elsewhere() {
-    let given =
+    let mut given =
         json!({"watchNamespaces": ["tenant-a", "tenant-b"], "rbac": {"aggregate": false}, "crds": {"upgrade": false}});
+    let namespaces = |rendered: &[Value]| -> Vec<String> {
+        let roles = rendered.iter().filter(|object| object["kind"] == "Role");
+        roles.map(|role| role["metadata"]["namespace"].as_str().unwrap().to_owned()).collect()
+    };
+    // But for whose token it is that asks for /debug/state, which no Role can grant.
+    let rendered = objects(&template("helm", &given, &[]).success());
+    let rules = &object(&rendered, "ClusterRole", "")["rules"];
+    let reviews = json!([{"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}]);
+    assert_eq!(rules, &reviews);
+    assert_eq!(namespaces(&rendered), ["tenant-a", "tenant-b", "citrix", "citrix"]);
+    put(&mut given, "debugState.authorize", json!(false));
     let rendered = objects(&template("helm", &given, &[]).success());
     assert!(rendered.iter().all(|object| object["kind"] != "ClusterRole" && object["kind"] != "ClusterRoleBinding"));
-    let roles = rendered.iter().filter(|object| object["kind"] == "Role");
-    let namespaces: Vec<&str> = roles.map(|role| role["metadata"]["namespace"].as_str().unwrap()).collect();
-    assert_eq!(namespaces, ["tenant-a", "tenant-b", "citrix"]);
+    assert_eq!(namespaces(&rendered), ["tenant-a", "tenant-b", "citrix"]);
 }
 
 #[test]
@@ -416,7 +434,7 @@ fn a_namespaced_role_grants_what_the_cluster_role_grants_but_for_the_cluster_its
     let role = role.unwrap()["rules"].as_array().unwrap();
     assert_eq!(cluster[..role.len()], role[..]);
     let rest: Vec<&str> = cluster[role.len()..].iter().map(|rule| rule["resources"][0].as_str().unwrap()).collect();
-    assert_eq!(rest, ["services", "endpointslices", "nodes", "servicecidrs"]);
+    assert_eq!(rest, ["services", "endpointslices", "nodes", "servicecidrs", "tokenreviews"]);
 }
 
 #[test]

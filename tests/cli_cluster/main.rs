@@ -261,6 +261,7 @@ impl Operator {
             .flag("watch-namespace", namespace)
             .flag("feed-dir", folder.path().display())
             .flag("dns-server", dns.addr())
+            .switch("authorize-debug-state")
             .variable("POD_NAMESPACE", home)
             .variable("POD_NAME", pod)
             .listening_on(address);

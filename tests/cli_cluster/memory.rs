@@ -103,6 +103,31 @@ async fn explain_reads_the_operators_memory_through_the_api_server() {
     account(control_plane, &home).await;
     let operator = Operator::start_as_pod(control_plane, &namespace, &list, dns, (&home, POD, address)).await;
     let port = operator.process.port();
+    // What the chart makes for readers.
+    let reader = format!(
+        "
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{ name: citrix-allowlist-operator, namespace: {home} }}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{ name: citrix-allowlist-operator-explain, namespace: {home} }}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{ name: nobody, namespace: {home} }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{ name: memory, namespace: {home} }}
+rules: [{{ apiGroups: [citrix-allowlist.io], resources: [debugstates], verbs: [get] }}]
+---
+{}",
+        binding(&home, "memory", &home, "citrix-allowlist-operator-explain"),
+        home = &*home,
+    );
+    kubectl(control_plane, &["apply", "-f", "-"], &reader).await.success().expect("accounts");
     // A sidecar's port comes first, as a service mesh has it.
     let pod = format!(
         "
@@ -113,6 +138,7 @@ metadata:
   namespace: {}
   labels: {{ app.kubernetes.io/name: citrix-allowlist-operator, app.kubernetes.io/component: operator }}
 spec:
+  serviceAccountName: citrix-allowlist-operator
   containers:
   - {{ name: mesh, image: mesh, ports: [{{ containerPort: 1 }}] }}
   - {{ name: operator, image: operator, ports: [{{ name: http, containerPort: {port} }}] }}
@@ -140,6 +166,7 @@ spec:
         ("HOME_OF_IT", home.to_string()),
         ("ON_CALL", somebody("on-call", None).await),
         ("NO_PROXYING", somebody("no-proxying", Some("pods/proxy")).await),
+        ("NO_TOKENS", somebody("no-tokens", Some("serviceaccounts/token")).await),
         ("NO_LEASES", somebody("no-leases", Some("leases")).await),
         ("NO_PODS", somebody("no-pods", Some("pods")).await),
     ];

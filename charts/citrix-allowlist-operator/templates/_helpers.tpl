@@ -84,6 +84,15 @@ imagePullSecrets:
 {{- define "citrix-allowlist.args" -}}
 {{- $v := .Values }}
 {{- $args := list "run" (printf "--listen=%s:%v" $v.listenAddress (int $v.service.port)) (printf "--log-format=%s" $v.log.format) }}
+{{- if $v.probePort }}
+{{- if eq (int $v.probePort) (int $v.service.port) }}
+{{- fail "probePort and service.port are two ports" }}
+{{- end }}
+{{- $args = append $args (printf "--probe-listen=%s:%v" $v.listenAddress (int $v.probePort)) }}
+{{- end }}
+{{- if ($v.debugState | default dict).authorize }}
+{{- $args = append $args "--authorize-debug-state" }}
+{{- end }}
 {{- range $flag, $value := dict
   "global-url" $v.feed.globalUrl
   "japan-url" $v.feed.japanUrl
@@ -215,4 +224,12 @@ secret:
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
+{{- end }}
+
+{{- /* Who bears a token that is shown to the operator: no Role can grant it. */}}
+{{- define "citrix-allowlist.tokenRule" -}}
+# Who bears a token that asks for /debug/state.
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
 {{- end }}

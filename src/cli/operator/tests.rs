@@ -27,7 +27,11 @@ async fn serving(answer: fn(&str) -> (u16, String)) -> (String, Arc<Mutex<Vec<St
                     }
                 }
                 let text = String::from_utf8_lossy(&request).into_owned();
-                let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
+                let mut path = text.split(' ').nth(1).unwrap_or_default().to_owned();
+                // Of the headers, the token is what an answer may depend on.
+                if let Some((_, rest)) = text.split_once("x-citrix-allowlist-token: ") {
+                    path = format!("{path} with {}", rest.lines().next().unwrap_or_default());
+                }
                 log.lock().expect("a lock").push(path.clone());
                 let (status, body) = answer(&path);
                 let head = format!(
@@ -58,6 +62,7 @@ fn arguments(operator: Option<&str>, namespace: Option<&str>) -> OperatorArgumen
     OperatorArguments {
         operator: operator.map(|text| text.parse().expect("an address")),
         operator_namespace: namespace.map(str::to_owned),
+        operator_reader: None,
     }
 }
 
@@ -176,6 +181,76 @@ async fn an_address_is_asked_directly_and_says_what_is_wrong_with_it() {
     assert!(missing.starts_with(&format!("{server}/missing/debug/state answers 404")), "{missing}");
     let closed = ask("http://127.0.0.1:1").await.expect_err("no memory");
     assert!(closed.starts_with("http://127.0.0.1:1/debug/state: ") && closed.contains("refused"), "{closed}");
+}
+
+const TOKEN: &str = r#"{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","metadata":{},"spec":{"audiences":[]},"status":{"token":"short-lived","expirationTimestamp":"2099-01-01T00:00:00Z"}}"#;
+
+#[tokio::test]
+async fn an_operator_that_asks_for_a_token_is_shown_one_of_the_account_that_may_read() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (server, asked) = serving(|path| match path {
+        path if path.contains("/namespaces/ops/leases?") => (200, lease("ops", "operator-1_3f2a")),
+        "/api/v1/namespaces/ops/pods/operator-1" => {
+            let pod = pod(8080).replace(r#""spec":{"#, r#""spec":{"serviceAccountName":"acts-as","#);
+            (200, pod)
+        }
+        "/api/v1/namespaces/ops/pods/operator-1:8080/proxy/debug/state" => (401, "a token is needed".to_owned()),
+        "/api/v1/namespaces/ops/pods/operator-1:8080/proxy/debug/state with short-lived" => (200, STATE.to_owned()),
+        path if path.starts_with("/api/v1/namespaces/ops/serviceaccounts/acts-as-explain/token") => {
+            (201, TOKEN.to_owned())
+        }
+        path if path.contains("/citrix-allowlist-operator-explain/token") => (201, TOKEN.to_owned()),
+        "/debug/state" => (401, "a token is needed".to_owned()),
+        "/debug/state with short-lived" => (200, STATE.to_owned()),
+        other => forbidden(other),
+    })
+    .await;
+    let client = client(&server).await;
+    let found = read(&client, &arguments(None, Some("ops")), |_| true).await.expect("read");
+    assert_eq!(found.source, "pod ops/operator-1");
+    let paths = asked.lock().expect("a lock").clone();
+    assert!(!paths.iter().any(|path| path.contains("/token") && path.contains(" with ")), "{paths:?}");
+    let found = read(&client, &arguments(Some(&server), Some("ops")), |_| true).await.expect("read");
+    assert_eq!(found.source, server);
+}
+
+#[tokio::test]
+async fn who_may_not_have_a_token_reads_which_right_is_missing() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (server, _) = serving(|path| match path {
+        path if path.contains("/namespaces/ops/leases?") => (200, lease("ops", "operator-1_3f2a")),
+        "/api/v1/namespaces/ops/pods/operator-1" => (200, pod(8080)),
+        path if path.ends_with("/debug/state") => (401, "a token is needed".to_owned()),
+        path if path.ends_with("/debug/state with short-lived") => (403, "reader may not get it".to_owned()),
+        path if path.starts_with("/api/v1/namespaces/ops/serviceaccounts/citrix-allowlist-operator-explain/token") => {
+            forbidden("serviceaccounts/token")
+        }
+        path if path.contains("/serviceaccounts/given/token") => (201, TOKEN.to_owned()),
+        other => (404, other.to_owned()),
+    })
+    .await;
+    let client = client(&server).await;
+    let missing = "the operator asks for a token, and none is given: serviceaccounts/token is forbidden (403); it takes the \
+                   right to create serviceaccounts/token of citrix-allowlist-operator-explain in namespace ops";
+    let why = read(&client, &arguments(None, Some("ops")), |_| true).await.expect_err("no token");
+    assert!(why.starts_with(&format!("pod ops/operator-1: {missing}; ")), "{why}");
+    let why = read(&client, &arguments(Some(&server), Some("ops")), |_| true).await.expect_err("no token");
+    assert_eq!(why, missing);
+    // With a token that is not enough, the operator's own word counts.
+    let given =
+        |operator| OperatorArguments { operator_reader: Some("given".to_owned()), ..arguments(operator, Some("ops")) };
+    let why = read(&client, &given(None), |_| true).await.expect_err("no right");
+    assert!(why.starts_with("pod ops/operator-1: reader may not get it (403)"), "{why}");
+    let why = read(&client, &given(Some(&server)), |_| true).await.expect_err("no right");
+    assert_eq!(why, format!("{server}/debug/state answers 403 Forbidden: reader may not get it"));
+}
+
+#[test]
+fn a_stranger_behind_an_address_writes_nothing_on_the_screen() {
+    assert_eq!(refusal(" who?\n"), Some("who?".to_owned()));
+    for text in ["", "\u{1b}[2Jallowed", "two\nlines", "<html>", "\u{202e}allowed"] {
+        assert_eq!(refusal(text), None, "{text:?}");
+    }
 }
 
 #[test]

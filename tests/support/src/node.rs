@@ -219,11 +219,16 @@ impl Kubelet {
             let mounts = container.volume_mounts.iter().flatten().filter(|mount| mount.name == volume.name);
             mounted.extend(mounts.map(|mount| (mount.mount_path.clone(), folder.display().to_string())));
         }
-        let port = free_port()?;
+        // Pods have an address each; here all share one. Probes go where the pod has them go.
+        let (listening, probed) = (free_port()?, free_port()?);
+        let probes_apart = container.args.iter().flatten().any(|argument| argument.starts_with("--probe-listen="));
+        let port = if probes_apart { probed } else { listening };
         let arguments = container.args.iter().flatten().map(|argument| {
             if argument.starts_with("--listen=") {
-                // Pods have an address each; here all share one.
-                return format!("--listen=127.0.0.1:{port}");
+                return format!("--listen=127.0.0.1:{listening}");
+            }
+            if argument.starts_with("--probe-listen=") {
+                return format!("--probe-listen=127.0.0.1:{probed}");
             }
             let mount = mounted.iter().find(|(path, _)| argument.contains(path.as_str()));
             mount.map_or_else(|| argument.clone(), |(path, folder)| argument.replace(path.as_str(), folder))

@@ -1,4 +1,4 @@
-//! The operator's rights as the chart gives them: its ServiceAccount and its roles, put on a control plane, and a verb
+//! The operator's rights as the chart gives them: its ServiceAccount, its roles and the policy that confines it, put on a control plane, and a verb
 //! taken out of them for a while.
 
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -14,7 +15,15 @@ use crate::control_plane::ControlPlane;
 use crate::tools::{tool, workspace_root};
 
 /// What of the chart this is about.
-const KINDS: [&str; 5] = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+const KINDS: [&str; 7] = [
+    "ServiceAccount",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Role",
+    "RoleBinding",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+];
 /// How long roles may take to be in force: the API server watches its own.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(60);
 /// The release's name, which names of objects begin with.
@@ -45,14 +54,34 @@ impl ChartRights {
             }
         }
         apply(cluster, &objects).await?;
-        let account = objects.iter().find(|object| object["kind"] == "ServiceAccount").context("an account")?;
-        let account = account["metadata"]["name"].as_str().context("its name")?;
+        let mut accounts = objects.iter().filter(|object| object["kind"] == "ServiceAccount");
+        let mut names = accounts.by_ref().filter_map(|account| account["metadata"]["name"].as_str());
+        // The other one's tokens are for readers of the operator's tables.
+        let account = names.find(|name| !name.ends_with("-explain")).context("an account")?;
         let kubeconfig = cluster.kubeconfig_for_service_account(namespace, account).await?;
         let client = cluster.client_for(&kubeconfig).await?;
         let rights = Self { namespace: namespace.to_owned(), objects, kubeconfig, client };
         rights.wait_for("citrixallowlists", "list", true).await?;
         rights.wait_for("leases", "create", true).await?;
+        rights.wait_for_the_policy().await?;
         Ok(rights)
+    }
+
+    /// Waits until the policy of the account is enforced, where the values make one.
+    async fn wait_for_the_policy(&self) -> anyhow::Result<()> {
+        if !self.objects.iter().any(|object| object["kind"] == "ValidatingAdmissionPolicyBinding") {
+            return Ok(());
+        }
+        let api = Api::<ConfigMap>::namespaced(self.client.clone(), &self.namespace);
+        let forbidden: ConfigMap =
+            serde_json::from_value(json!({ "metadata": { "name": "nothing-of-the-operators" } }))?;
+        let parameters = PostParams { dry_run: true, ..PostParams::default() };
+        let deadline = Instant::now() + IN_FORCE_WITHIN;
+        while api.create(&parameters, &forbidden).await.is_ok() {
+            ensure!(Instant::now() < deadline, "the policy of the account is not in force within {IN_FORCE_WITHIN:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     /// Who has these rights.
