@@ -75,7 +75,7 @@ impl ResourceStore {
         changed.then_some(ResourceChange::Changed(who)).into_iter().collect()
     }
 
-    /// This status is about to be written: where another appears, it is somebody else's, and the resource is looked at again.
+    /// This status is about to be written: where another appears, it is not ours, and the resource is looked at again.
     pub fn say(&self, who: &Subscriber, status: Arc<CitrixAllowlistStatus>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.get_mut(who) {
@@ -105,7 +105,7 @@ impl Known {
 /// What a change of a resource means to the tables and the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResourceChange {
-    /// It is new, or its spec, a request of its user or, by somebody else's hand, its status changed.
+    /// It is new, or its spec, a request of its user or its status changed, and not by us.
     Changed(Subscriber),
     /// It is gone.
     Gone(Subscriber),

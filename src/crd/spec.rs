@@ -194,7 +194,7 @@ pub enum CloudChoice {
 pub struct Services {
     /// Names of services to allow, `*` standing for any characters and `?` for one; every service where empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    // No character that acts on a terminal or hides: a tenant would write on the screen of whoever asks why nothing matches.
+    // No character that acts on a terminal or hides: a tenant would write on the screen of the person who asks why nothing matches.
     #[schemars(
         length(max = 64),
         inner(length(min = 1, max = 128), regex(pattern = r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$"))

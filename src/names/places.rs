@@ -1,6 +1,6 @@
-//! Who is asked next at one server: its places for questions under way, shared by namespaces in turn. Pure.
+//! Who is asked next at one server: its places for open questions, shared by namespaces in turn. Pure.
 //!
-//! Whoever may create a resource may name thousands of names that nobody answers, and each holds a place for the whole
+//! Who may create a resource may name thousands of names that nobody answers, and each holds a place for the whole
 //! time of a question. So each namespace has a line of its own, and places go round the lines; no namespace holds all of
 //! them; and questions that timed out when they were last asked wait in lines beside, which have a small share. A
 //! question waits as long as it takes: that is no failure of the name.

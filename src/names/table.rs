@@ -41,7 +41,7 @@ pub(super) struct Entry {
     pub(super) retention: Duration,
     /// How many addresses it was last counted with.
     counted: usize,
-    /// The round under way.
+    /// The open round.
     asking: Option<Asking>,
     /// Whether to ask again as soon as that round is over.
     again: bool,
@@ -56,7 +56,7 @@ pub(super) struct Table {
     timeout: Duration,
     questions_per_second: u32,
     places: BTreeMap<SocketAddr, Places>,
-    /// How many rounds are under way for each namespace.
+    /// How many rounds are open for each namespace.
     rounds: BTreeMap<Arc<str>, usize>,
     pub(super) health: BTreeMap<SocketAddr, ServerHealth>,
     pub(super) names: HashMap<DomainName, Entry>,

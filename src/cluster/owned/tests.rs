@@ -133,5 +133,5 @@ fn what_only_the_user_asked_for_is_remembered_where_it_is_the_operators_word() {
     let both = json!({ "f:annotations": { path(ADDITIONAL_ANNOTATION): {}, path(SELECTION_ANNOTATION): {} } });
     assert_eq!(held(both), (2, true));
     assert_eq!(held(json!({ "f:annotations": { path(SELECTION_ANNOTATION): {} } })), (0, true));
-    assert_eq!(held(json!({})), (0, false), "somebody else's word");
+    assert_eq!(held(json!({})), (0, false), "another manager's word");
 }

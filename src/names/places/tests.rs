@@ -147,7 +147,7 @@ proptest! {
             }
             prop_assert_eq!(places.waiting(), waits.len());
         }
-        // Whatever waits is asked in the end, where questions under way end.
+        // Whatever waits is asked in the end, where open questions end.
         for _ in 0..10_000 {
             if waits.is_empty() {
                 break;

@@ -52,7 +52,7 @@ impl Held {
             if let Some(reason) = &refused {
                 refusals.push(RefusedAddress { address: *address, server, reason: reason.clone() });
             }
-            // A TTL is the word of whoever gave the answer: one lie with a long one must not be held for longer than
+            // A TTL is the word of who gave the answer: one lie with a long one must not be held for longer than
             // questions are apart.
             self.see(*address, server, ttl.min(bounds.max_ttl), refused, round, now);
         }

@@ -29,13 +29,13 @@ pub struct Round {
     pub families: Vec<Family>,
     /// Who is to be asked.
     pub servers: Arc<[SocketAddr]>,
-    /// In whose line it waits: of the namespaces that want the name the one with the fewest rounds under way.
+    /// In whose line it waits: of the namespaces that want the name the one with the fewest open rounds.
     pub namespace: Arc<str>,
     /// What of it timed out when it was last asked, and of whom.
     pub silent: Vec<(SocketAddr, Family)>,
 }
 
-/// A round under way.
+/// An open round.
 #[derive(Debug)]
 pub(super) struct Asking {
     number: u64,
@@ -60,7 +60,7 @@ pub struct Report {
 }
 
 impl Table {
-    /// Asking starts, or starts again: rounds that were under way are lost, and time that passed unasked says nothing.
+    /// Asking starts, or starts again: rounds that were open are lost, and time that passed unasked says nothing.
     pub(in crate::names) fn resume(&mut self, now: Instant) {
         self.rounds.clear();
         for (server, places) in &mut self.places {
@@ -77,7 +77,7 @@ impl Table {
         }
     }
 
-    /// The questions to ask now: rounds that are due join the lines of each server, and whoever's turn it is gets a place.
+    /// The questions to ask now: rounds that are due join the lines of each server, and the one whose turn it is gets a place.
     pub(in crate::names) fn questions_due(&mut self, now: Instant) -> Vec<Question> {
         self.stretch(now);
         for round in self.due(now) {
@@ -149,7 +149,7 @@ impl Table {
         rounds
     }
 
-    /// In whose line a name waits: of the namespaces that want it the one with the fewest rounds under way, so that who
+    /// In whose line a name waits: of the namespaces that want it the one with the fewest open rounds, so that who
     /// shares a name with somebody who names thousands waits as if alone.
     fn line_of(&self, name: &DomainName) -> Arc<str> {
         let groups = self.names.get(name).into_iter().flat_map(|entry| &entry.groups);
@@ -262,7 +262,7 @@ impl Table {
     }
 }
 
-/// One round less is under way for `namespace`.
+/// One round less is open for `namespace`.
 fn less(rounds: &mut BTreeMap<Arc<str>, usize>, namespace: &Arc<str>) {
     let Some(count) = rounds.get_mut(namespace) else { return };
     *count -= 1;
