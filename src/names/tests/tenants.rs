@@ -49,7 +49,9 @@ async fn silent_names_of_one_namespace_delay_no_other() {
         let last = newest.load(Ordering::SeqCst) as u8;
         (ms(5), if family == Family::V4 { has(&[last], 5) } else { nothing(5) })
     };
-    let mut rig = Rig::new(&[1, 2], Scripted::new(script));
+    // Without the bounds on names, which would leave most of them out.
+    let all = Bound { resource: 30_000, namespace: 30_000, process: 60_000 };
+    let mut rig = Rig::with(&bounded(all, all), &[1, 2], Scripted::new(script));
     let changing = "changes.example.com";
     assert!(until_seen(&mut rig, &quiet(0), changing, ip(1), ms(300)).await.is_some());
     for number in 0..5 {
