@@ -33,13 +33,17 @@ test-oldest: ## Run the tests of CRD, main job, chart and upgrades on the oldest
 	$(call heading,Tests on the oldest Kubernetes)
 	@CITRIX_ALLOWLIST_TEST_KUBERNETES=oldest tests/run-tests.sh crd control_plane main_job chart
 
-soak: ## Run the long tests: SOAK_MINUTES (3) of seeded disturbances, and two minutes behind an erratic CoreDNS
+soak: ## Run the long tests: SOAK_MINUTES (3, 20 with LONG=1) of seeded disturbances, two minutes behind an erratic CoreDNS; LONG=1 adds attacks at full length
 	$(call heading,Programs that the tests stand on: built where missing)
 	@tests/build-tools.sh test
 	$(call heading,Disturbances: SOAK_MINUTES and SOAK_SEED choose how long and which schedule)
-	@cargo test --workspace --locked --test faults soak -- --ignored --nocapture
+	@SOAK_MINUTES=$(or $(SOAK_MINUTES),$(if $(LONG),20,3)) cargo test --workspace --locked --test faults soak -- --ignored --nocapture
 	$(call heading,Two minutes behind an erratic CoreDNS)
 	@CITRIX_ALLOWLIST_SOAK=1 cargo test --workspace --locked --test dns_truths coredns -- --nocapture
+ifneq ($(LONG),)
+	$(call heading,Attacks of tenants on names and DNS$(,) at full length)
+	@LONG=1 cargo test --locked --lib names::tests::tenants -- --nocapture
+endif
 
 check: ## Check format, lints, generated files, licences and sources of dependencies
 	$(call heading,Format: cargo fmt --all --check)
