@@ -43,6 +43,7 @@ soak: ## Run the long tests: SOAK_MINUTES (3, 20 with LONG=1) of seeded disturba
 ifneq ($(LONG),)
 	$(call heading,Attacks of tenants on names and DNS$(,) at full length)
 	@LONG=1 cargo test --locked --lib names::tests::tenants -- --nocapture
+	@LONG=1 cargo test --workspace --locked --test main_job tenants -- --nocapture
 endif
 
 check: ## Check format, lints, generated files, licences and sources of dependencies

@@ -14,3 +14,4 @@ mod modes;
 mod owners;
 mod quiet;
 mod repair;
+mod tenants;
