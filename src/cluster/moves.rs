@@ -12,7 +12,7 @@ use super::key::{Kind, ObjectKey};
 use super::prepared::{Body, Desired};
 use crate::net::{Direction, PortSet};
 use crate::plan::RememberedRule;
-use crate::render::{PreviousLayout, network_policy};
+use crate::render::{self, network_policy};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,9 +96,7 @@ impl Moving<'_> {
     }
 
     fn direction(&self, key: &ObjectKey) -> Option<Direction> {
-        let layout = PreviousLayout::of([&*key.name], self.owner);
-        let of = |direction: &Direction| key.kind == Kind::Policy && layout.direction(*direction) > 0;
-        Direction::ALL.into_iter().find(of)
+        if key.kind == Kind::Policy { render::direction_of(&key.name, self.owner) } else { None }
     }
 
     /// What policies lose that others gain.

@@ -18,7 +18,7 @@ use crate::names::Addresses;
 use crate::net::{Direction, cidr};
 use crate::plan::keep::{self, Selected};
 use crate::plan::{Absence, Plan};
-use crate::render::PreviousLayout;
+use crate::render;
 use crate::status::{Kept, Outcome};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -149,8 +149,7 @@ fn keep_last(
     for direction in Direction::ALL {
         let Some(absence) = plan.absence(direction) else { continue };
         let is_of_direction = |key: &ObjectKey| {
-            let layout = PreviousLayout::of([&*key.name], &subject.who().name);
-            key.kind == Kind::Policy && layout.direction(direction) > 0
+            key.kind == Kind::Policy && render::direction_of(&key.name, &subject.who().name) == Some(direction)
         };
         let (now, policies): (_, Vec<_>) =
             (selected.direction(direction), observed.iter().filter(|(key, _)| is_of_direction(key)).collect());
@@ -306,13 +305,9 @@ fn tell_applied(
 /// The policies that were deleted with no other of their direction left.
 fn opened(subject: &Subject<'_>, plan: &Plan, changes: &Changes) -> Vec<String> {
     let is_last = |key: &ObjectKey| {
-        let layout = PreviousLayout::of([&*key.name], &subject.who().name);
-        let of = |direction: &Direction| layout.direction(*direction) > 0;
         let gone = subject.mode() == Mode::Audit;
-        Direction::ALL
-            .iter()
-            .filter(|direction| of(direction))
-            .any(|direction| gone || plan.direction(*direction).is_none())
+        render::direction_of(&key.name, &subject.who().name)
+            .is_some_and(|direction| gone || plan.direction(direction).is_none())
     };
     let deleted = changes.writes.iter().filter_map(|change| match change {
         Change::Delete(key, _) if key.kind == Kind::Policy && is_last(key) => Some(key.name.to_string()),

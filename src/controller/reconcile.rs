@@ -253,8 +253,8 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     if hold.is_some() {
         // One direction is applied already and is kept right; the other appears when it may.
         let waits = |key: &ObjectKey| {
-            let layout = render::PreviousLayout::of([&*key.name], &owner.name);
-            key.kind == Kind::Policy && first.iter().any(|direction| layout.direction(*direction) > 0)
+            let of = render::direction_of(&key.name, &owner.name);
+            key.kind == Kind::Policy && of.is_some_and(|direction| first.contains(&direction))
         };
         objects.retain(|(key, _)| !waits(key));
     }

@@ -102,6 +102,13 @@ impl PreviousLayout {
     }
 }
 
+/// The direction of an owner's policy, by its name; `None` where it is the name of none.
+#[must_use]
+pub fn direction_of(policy: &str, owner: &str) -> Option<Direction> {
+    let layout = PreviousLayout::of([policy], owner);
+    Direction::ALL.into_iter().find(|direction| layout.direction(*direction) > 0)
+}
+
 /// Everything that is kept in the cluster for one `CitrixAllowlist`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Objects {

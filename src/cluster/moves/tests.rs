@@ -5,7 +5,7 @@ use crate::cluster::prepared::Prepared;
 use crate::net::{PortRange, Protocol};
 use crate::plan::keep::Selected;
 use crate::plan::{DirectionPlan, Peers, Plan, Rule};
-use crate::render::{self, Limits, Owner};
+use crate::render::{self, Limits, Owner, PreviousLayout};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use proptest::prelude::*;
