@@ -61,14 +61,34 @@ impl From<&Observed> for Precondition {
     }
 }
 
+/// What somebody did to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Interference {
+    /// Changed it.
+    Edited,
+    /// Deleted it.
+    Deleted,
+}
+
+/// An object of ours that somebody else changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignEdit {
+    /// The object.
+    pub key: ObjectKey,
+    /// The field manager that did.
+    pub manager: Arc<str>,
+    /// What it did.
+    pub what: Interference,
+}
+
 /// The writes of one reconcile in their order, and the foreign edits they undo.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// Policies first, then ConfigMaps; among each, creations, then updates, then deletions. Where several policies are
     /// updated, [`super::moves`] puts them in order.
     pub writes: Vec<Change>,
-    /// Objects of ours that a foreign field manager changed, with its name.
-    pub foreign_edits: Vec<(ObjectKey, Arc<str>)>,
+    /// What others did to objects of ours.
+    pub foreign_edits: Vec<ForeignEdit>,
     /// Of what is to be written, the digests.
     pub digests: BTreeMap<ObjectKey, Digest>,
 }
@@ -92,7 +112,8 @@ pub fn decide(desired: &[(ObjectKey, Desired)], observed: &BTreeMap<ObjectKey, O
             None => changes.writes.push(Change::Create(key.clone(), object.clone())),
             Some(held) => {
                 if let Some(manager) = &held.edited_by {
-                    changes.foreign_edits.push((key.clone(), Arc::clone(manager)));
+                    let (manager, what) = (Arc::clone(manager), Interference::Edited);
+                    changes.foreign_edits.push(ForeignEdit { key: key.clone(), manager, what });
                 }
                 changes.writes.push(Change::Update(key.clone(), object.clone(), Precondition::from(held)));
             }

@@ -2,12 +2,12 @@
 
 use super::carry_out::write;
 use super::conflicts::{UNNAMED, altered, contested, who_undid};
-use super::contention::{Interference, Verdict};
-use super::state::{Left, State};
+use super::contention::Verdict;
+use super::state::State;
 use super::subject::Subject;
 use super::{Context, Error};
 use crate::cluster::apply::WriteError;
-use crate::cluster::changes::{self, Change, Changes};
+use crate::cluster::changes::{self, Change, Changes, ForeignEdit, Interference};
 use crate::cluster::key::{Kind, ObjectKey};
 use crate::cluster::moves::Moving;
 use crate::cluster::owned::Observed;
@@ -90,11 +90,10 @@ pub(super) async fn apply(
         changes.writes.retain(is_policy);
     }
     let moving = Moving { owner: &subject.who().name, desired: &objects, put_off: &put_off };
-    let ineffective = match write(subject, context, activates, &moving, &mut changes).await {
+    let ineffective = match write(subject, context, state, activates, &moving, &mut changes).await {
         Ok(ineffective) => ineffective,
         Err(error) => return failed(error),
     };
-    remember_written(state, context, &changes);
     context.names.allowed(addresses);
     let told = tell_applied(subject, context, state, Applied { plan, kept: &kept, changes: &changes, allowlist });
     let mut problems = Vec::new();
@@ -118,7 +117,8 @@ pub(super) async fn apply(
     }
     if let Some(again) = left {
         let now = context.clock.instant();
-        let contested: Vec<_> = state.contention.contested(now).map(|(key, manager)| contested(key, manager)).collect();
+        let contested: Vec<_> =
+            state.contention.contested(now).into_iter().map(|(key, manager)| contested(key, manager)).collect();
         let left = Some(again.saturating_duration_since(now));
         ended.again = [ended.again, left].into_iter().flatten().min();
         let message = contested.first().map(|problem| problem.message.clone()).unwrap_or_default();
@@ -164,30 +164,22 @@ fn keep_last(
     all
 }
 
-/// A deletion, or a field that was cut out, leaves no field manager behind. It shows by what is to be written: the same
-/// as the last time. Nor does a second operator, which writes under the same name: that shows by when it did.
+/// Finds the edits that leave no field manager behind: a deletion, or a field that was cut out. They show by what is to be
+/// written: the same as the last time. Nor does a second operator, which writes under the same name: that shows by when
+/// it did.
 fn find_undone(state: &State, observed: &BTreeMap<ObjectKey, Observed>, changes: &mut Changes) {
     for change in &changes.writes {
-        let undone = changes.digests.get(change.key()).copied();
-        let left = state.left.get(change.key());
-        let told = changes.foreign_edits.iter().any(|(key, _)| key == change.key());
+        let key = change.key();
+        let undone = changes.digests.get(key).copied();
+        let left = state.left.get(key);
+        let told = changes.foreign_edits.iter().any(|edit| edit.key == *key);
         if !told && undone.is_some() && undone == left.map(|left| left.digest) {
-            let manager = who_undid(left, observed.get(change.key()));
-            changes.foreign_edits.push((change.key().clone(), manager.into()));
-        }
-    }
-}
-
-fn remember_written(state: &mut State, context: &Context, changes: &Changes) {
-    for change in &changes.writes {
-        match changes.digests.get(change.key()) {
-            Some(digest) => {
-                let at = context.owned.get(change.key()).and_then(|observed| observed.written_at);
-                state.left.insert(change.key().clone(), Left { digest: *digest, at });
-            }
-            None => {
-                state.left.remove(change.key());
-            }
+            let what = match change {
+                Change::Create(..) => Interference::Deleted,
+                Change::Update(..) | Change::Delete(..) => Interference::Edited,
+            };
+            let manager = who_undid(left, observed.get(key)).into();
+            changes.foreign_edits.push(ForeignEdit { key: key.clone(), manager, what });
         }
     }
 }
@@ -200,15 +192,12 @@ fn leave_contested(
 ) -> (Option<Instant>, BTreeSet<ObjectKey>) {
     let now = context.clock.instant();
     let (mut again, mut put_off) = (None, BTreeSet::new());
-    for (key, manager) in std::mem::take(&mut changes.foreign_edits) {
-        let missing = changes.writes.iter().any(|change| matches!(change, Change::Create(of, _) if *of == key));
-        let what = if missing { Interference::Deleted } else { Interference::Edited };
-        if let Verdict::Leave(until) = state.contention.found(&key, &manager, what, now) {
-            changes.writes.retain(|change| *change.key() != key);
+    for edit in &changes.foreign_edits {
+        if let Verdict::Leave(until) = state.contention.found(edit, now) {
+            changes.writes.retain(|change| *change.key() != edit.key);
             again = Some(again.map_or(until, |held: Instant| held.min(until)));
-            put_off.insert(key.clone());
+            put_off.insert(edit.key.clone());
         }
-        changes.foreign_edits.push((key, manager));
     }
     (again, put_off)
 }
@@ -269,12 +258,12 @@ fn tell_applied(
     }
     let (added, removed) = (beyond(&now, known), beyond(known, &now));
     let opened = opened(subject, plan, changes);
-    let cause = match changes.foreign_edits.first() {
-        Some((_, manager)) if &**manager == UNNAMED => "somebody deleted an object, or fields of it".to_owned(),
-        Some((_, manager)) if &**manager == FIELD_MANAGER => {
+    let cause = match changes.foreign_edits.first().map(|edit| &edit.manager) {
+        Some(manager) if &**manager == UNNAMED => "somebody deleted an object, or fields of it".to_owned(),
+        Some(manager) if &**manager == FIELD_MANAGER => {
             "something else wrote an object under the operator's own name".to_owned()
         }
-        Some((_, manager)) => format!("{manager} changed an object"),
+        Some(manager) => format!("{manager} changed an object"),
         None if !opened.is_empty() => "the spec no longer asks for it".to_owned(),
         None if before.is_none() => "first seen by this process".to_owned(),
         None if added.is_empty() && removed.is_empty() => "an object was missing or differed".to_owned(),

@@ -1,6 +1,7 @@
-//! Carries a reconcile's writes out.
+//! Carries a reconcile's writes out, and remembers of each how it ended.
 
 use super::Context;
+use super::state::{Left, State};
 use super::subject::Subject;
 use crate::cluster::apply::{Done, WriteError};
 use crate::cluster::changes::{Change, Changes, Precondition};
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 pub(super) async fn write(
     subject: &Subject<'_>,
     context: &Context,
+    state: &mut State,
     activates: bool,
     moving: &Moving<'_>,
     changes: &mut Changes,
@@ -21,7 +23,7 @@ pub(super) async fn write(
     let to_read = moving.to_read(&changes.writes);
     let held = context.writer.policies(&to_read).await?;
     changes.writes = moving.in_order(std::mem::take(&mut changes.writes), &held);
-    carry_out(subject, context, activates, changes).await
+    carry_out(subject, context, state, activates, changes).await
 }
 
 /// Carries the writes out in their order. Where a resource has several first policies, they are dry-run together before
@@ -30,6 +32,7 @@ pub(super) async fn write(
 async fn carry_out(
     subject: &Subject<'_>,
     context: &Context,
+    state: &mut State,
     activates: bool,
     changes: &Changes,
 ) -> Result<Vec<ObjectKey>, WriteError> {
@@ -42,7 +45,10 @@ async fn carry_out(
     let mut widened: BTreeMap<ObjectKey, Option<Digest>> = BTreeMap::new();
     for change in &changes.writes {
         let again = again(context, &mut widened, change)?;
-        match context.writer.carry_out(&subject.identity, again.as_ref().unwrap_or(change)).await {
+        let change = again.as_ref().unwrap_or(change);
+        let result = context.writer.carry_out(&subject.identity, change).await;
+        remember(context, state, changes, change, &result);
+        match result {
             Ok(Done::Created) if change.key().kind == Kind::Policy => written.push(change.key().clone()),
             Ok(Done::Ineffective) => ineffective.push(change.key().clone()),
             // One that was there already, unseen by the watch, isolated its pods before: it stays.
@@ -50,7 +56,7 @@ async fn carry_out(
             Err(error) => {
                 let of_policy = change.key().kind == Kind::Policy;
                 if activates && of_policy && !matches!(error, WriteError::NotLeading) {
-                    take_back(subject, context, &written).await;
+                    take_back(subject, context, state, &written).await;
                 }
                 return Err(error);
             }
@@ -66,8 +72,38 @@ fn first_policy(change: &Change) -> Option<(&ObjectKey, &Desired)> {
     }
 }
 
-async fn take_back(subject: &Subject<'_>, context: &Context, written: &[ObjectKey]) {
+/// Remembers what a write left, at once and whatever becomes of the others: an object that is not known to be as it was
+/// left would be taken for one that somebody undid.
+fn remember(
+    context: &Context,
+    state: &mut State,
+    changes: &Changes,
+    change: &Change,
+    result: &Result<Done, WriteError>,
+) {
+    let key = change.key();
+    let digest = match (result, change) {
+        (Ok(_), Change::Create(_, desired) | Change::Update(_, desired, _)) => desired.digest(),
+        (Ok(_), Change::Delete(..)) => None,
+        // It may have been carried out all the same.
+        (Err(WriteError::Unavailable { .. }), _) => None,
+        (Err(_), _) => return,
+    };
+    let at = context.owned.get(key).and_then(|observed| observed.written_at);
+    match digest {
+        Some(digest) => drop(state.left.insert(key.clone(), Left { digest, at })),
+        None => drop(state.left.remove(key)),
+    }
+    if result.is_ok()
+        && let Some(edit) = changes.foreign_edits.iter().find(|edit| edit.key == *key)
+    {
+        state.contention.undone(edit, context.clock.instant());
+    }
+}
+
+async fn take_back(subject: &Subject<'_>, context: &Context, state: &mut State, written: &[ObjectKey]) {
     for key in written {
+        state.left.remove(key);
         let Some(observed) = context.owned.get(key) else { continue };
         let change = Change::Delete(key.clone(), Precondition::from(&observed));
         if let Err(error) = context.writer.carry_out(&subject.identity, &change).await {

@@ -1,5 +1,6 @@
 //! Somebody else keeps changing what is ours: undone a few times, then backed off from and reported. Pure.
 
+use crate::cluster::changes::{ForeignEdit, Interference};
 use crate::cluster::key::ObjectKey;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,24 +17,16 @@ const FIRST_PAUSE: Duration = Duration::from_secs(30);
 /// in two seconds is no hot loop.
 const LONGEST_ABSENCE: Duration = Duration::from_secs(2);
 
-/// What somebody did to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interference {
-    /// Changed it.
-    Edited,
-    /// Deleted it.
-    Deleted,
-}
-
 /// Foreign edits of one resource's objects.
 #[derive(Clone, Debug, Default)]
 pub struct Contention {
-    edits: BTreeMap<ObjectKey, Edits>,
+    edits: BTreeMap<(ObjectKey, Interference), Edits>,
 }
 
 #[derive(Clone, Debug)]
 struct Edits {
     manager: Arc<str>,
+    /// How many were undone in a row.
     count: u32,
     last: Instant,
     /// Whether the newest edit was left as it is.
@@ -51,24 +44,32 @@ pub enum Verdict {
 }
 
 impl Contention {
-    /// Says what to do about an interference by `manager` that was found now. To be asked once for each time it would be
-    /// undone.
-    pub fn found(&mut self, key: &ObjectKey, manager: &Arc<str>, what: Interference, now: Instant) -> Verdict {
-        let longest = match what {
+    /// Says what to do about an edit that was found now.
+    pub fn found(&mut self, edit: &ForeignEdit, now: Instant) -> Verdict {
+        let longest = match edit.what {
             Interference::Edited => FORGOTTEN_AFTER,
             Interference::Deleted => LONGEST_ABSENCE,
         };
-        let fresh = Edits { manager: Arc::clone(manager), count: 0, last: now, stands: false, paused_until: None };
-        let edits = self.edits.entry(key.clone()).or_insert(fresh);
+        let Some(edits) = self.edits.get_mut(&(edit.key.clone(), edit.what)) else { return Verdict::Undo };
         let paused = edits.paused_until.map(|until| until.min(edits.last + longest));
-        if let Some(until) = paused.filter(|until| now < *until) {
-            edits.stands = true;
-            return Verdict::Leave(until);
+        match paused.filter(|until| now < *until) {
+            Some(until) => {
+                edits.stands = true;
+                Verdict::Leave(until)
+            }
+            None => Verdict::Undo,
         }
+    }
+
+    /// Counts an edit that was undone now. One whose undoing failed is none: the API server's trouble is no quarrel.
+    pub fn undone(&mut self, edit: &ForeignEdit, now: Instant) {
+        let manager = Arc::clone(&edit.manager);
+        let fresh = Edits { manager, count: 0, last: now, stands: false, paused_until: None };
+        let edits = self.edits.entry((edit.key.clone(), edit.what)).or_insert(fresh);
         if now.duration_since(edits.last) > FORGOTTEN_AFTER {
             edits.count = 0;
         }
-        edits.manager = Arc::clone(manager);
+        edits.manager = Arc::clone(&edit.manager);
         edits.last = now;
         edits.stands = false;
         edits.count += 1;
@@ -77,15 +78,18 @@ impl Contention {
             .count
             .checked_sub(UNDONE_AT_ONCE)
             .map(|beyond| now + FIRST_PAUSE.saturating_mul(1 << beyond.min(5)).min(FORGOTTEN_AFTER));
-        Verdict::Undo
     }
 
     /// Objects that somebody keeps changing, with who does, as long as it lasts.
-    pub fn contested(&self, now: Instant) -> impl Iterator<Item = (&ObjectKey, &Arc<str>)> {
+    pub fn contested(&self, now: Instant) -> BTreeMap<&ObjectKey, &Arc<str>> {
         let lasting = move |edits: &Edits| {
             (edits.stands || edits.count > UNDONE_AT_ONCE) && now.duration_since(edits.last) <= FORGOTTEN_AFTER
         };
-        self.edits.iter().filter(move |(_, edits)| lasting(edits)).map(|(key, edits)| (key, &edits.manager))
+        self.edits
+            .iter()
+            .filter(move |(_, edits)| lasting(edits))
+            .map(|((key, _), edits)| (key, &edits.manager))
+            .collect()
     }
 }
 
@@ -94,43 +98,79 @@ mod tests {
     use super::*;
     use crate::cluster::key::Kind;
 
+    fn edit(what: Interference) -> ForeignEdit {
+        let key = ObjectKey { kind: Kind::Policy, namespace: "web".into(), name: "a-egress".into() };
+        ForeignEdit { key, manager: "kubectl-edit".into(), what }
+    }
+
+    /// Finds an edit, and undoes it where that is the verdict.
+    fn meet(contention: &mut Contention, edit: &ForeignEdit, now: Instant) -> Verdict {
+        let verdict = contention.found(edit, now);
+        if verdict == Verdict::Undo {
+            contention.undone(edit, now);
+        }
+        verdict
+    }
+
     #[test]
     fn a_slip_is_undone_and_a_war_is_not_fought() {
-        let key = ObjectKey { kind: Kind::Policy, namespace: "web".into(), name: "a-egress".into() };
-        let manager: Arc<str> = "kubectl-edit".into();
+        let edit = edit(Interference::Edited);
         let mut contention = Contention::default();
         let mut now = Instant::now();
-        for edit in 1..=UNDONE_AT_ONCE {
-            assert_eq!(contention.found(&key, &manager, Interference::Edited, now), Verdict::Undo, "edit {edit}");
-            assert_eq!(contention.contested(now).count(), 0, "a slip is nobody's business");
+        for number in 1..=UNDONE_AT_ONCE {
+            assert_eq!(meet(&mut contention, &edit, now), Verdict::Undo, "edit {number}");
+            assert_eq!(contention.contested(now).len(), 0, "a slip is nobody's business");
         }
-        assert!(matches!(contention.found(&key, &manager, Interference::Edited, now), Verdict::Leave(_)));
-        assert_eq!(contention.contested(now).count(), 1, "what is left as it is has to be told");
+        assert!(matches!(meet(&mut contention, &edit, now), Verdict::Leave(_)));
+        assert_eq!(contention.contested(now).len(), 1, "what is left as it is has to be told");
         let mut undone = 0;
         for _ in 0..600 {
-            undone += u32::from(contention.found(&key, &manager, Interference::Edited, now) == Verdict::Undo);
+            undone += u32::from(meet(&mut contention, &edit, now) == Verdict::Undo);
             now += Duration::from_secs(1);
         }
         assert!((3..=5).contains(&undone), "undone {undone} times in ten minutes of an edit every second");
-        assert_eq!(contention.contested(now).map(|(key, _)| &*key.name).collect::<Vec<_>>(), ["a-egress"]);
+        assert_eq!(contention.contested(now).keys().map(|key| &*key.name).collect::<Vec<_>>(), ["a-egress"]);
         let later = now + FORGOTTEN_AFTER * 2;
-        assert_eq!(contention.contested(later).count(), 0);
-        assert_eq!(contention.found(&key, &manager, Interference::Edited, later), Verdict::Undo);
+        assert_eq!(contention.contested(later).len(), 0);
+        assert_eq!(meet(&mut contention, &edit, later), Verdict::Undo);
     }
 
     #[test]
     fn what_keeps_being_deleted_is_never_missed_for_long() {
-        let key = ObjectKey { kind: Kind::Policy, namespace: "web".into(), name: "a-egress".into() };
-        let manager: Arc<str> = "somebody".into();
+        let edit = edit(Interference::Deleted);
         let mut contention = Contention::default();
         let mut now = Instant::now();
         for _ in 0..100 {
-            if let Verdict::Leave(until) = contention.found(&key, &manager, Interference::Deleted, now) {
+            if let Verdict::Leave(until) = meet(&mut contention, &edit, now) {
                 assert!(until - now <= LONGEST_ABSENCE);
                 now = until;
-                assert_eq!(contention.found(&key, &manager, Interference::Deleted, now), Verdict::Undo);
+                assert_eq!(meet(&mut contention, &edit, now), Verdict::Undo);
             }
         }
-        assert_eq!(contention.contested(now).count(), 1, "and it is told");
+        assert_eq!(contention.contested(now).len(), 1, "and it is told");
+    }
+
+    /// An API server that fails for a while had an edit left as it was for ten minutes.
+    #[test]
+    fn an_edit_whose_undoing_fails_is_no_quarrel() {
+        let edit = edit(Interference::Edited);
+        let mut contention = Contention::default();
+        let mut now = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(contention.found(&edit, now), Verdict::Undo);
+            now += Duration::from_secs(1);
+        }
+        assert_eq!(contention.contested(now).len(), 0);
+    }
+
+    /// A policy that was deleted four times in ten minutes had its first edit stand for minutes.
+    #[test]
+    fn deletions_do_not_let_an_edit_stand() {
+        let mut contention = Contention::default();
+        let now = Instant::now();
+        for _ in 0..10 {
+            contention.undone(&edit(Interference::Deleted), now);
+        }
+        assert_eq!(contention.found(&edit(Interference::Edited), now), Verdict::Undo);
     }
 }

@@ -8,6 +8,9 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use std::time::{Duration, Instant};
+use test_support::fault_proxy::{ApiFault, FaultProxy, Verb, Which};
+use test_support::operator::Operator;
+use test_support::standin::StandinConfig;
 
 const POLICY: &str = "daas-us-egress";
 const MAP: &str = "daas-us-cidrs";
@@ -120,6 +123,42 @@ async fn a_war_over_an_object_is_reported_and_not_fought() {
         managers.contains(&"a-stubborn-tool".to_owned()) && managers.contains(&FIELD_MANAGER.to_owned()),
         "{managers:?}"
     );
+}
+
+/// What the operator had written itself, in a reconcile whose later write failed, was taken for somebody's edit when the
+/// rules became again what they had been: after the fourth time they stayed behind the list for up to ten minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_failed_makes_nobody_an_editor() {
+    let document = serde_json::from_value(json!({
+        "meta": { "version": "2026-06-01T00:00:00Z", "validUntil": "2099-06-04T12:00:00Z" },
+        "services": [{
+            "name": "DaaS", "direction": "outbound", "tcpPorts": "443", "required": true,
+            "endpoints": [{ "geo": "us", "ips": ["20.192.0.0/24"] }, { "geo": "eu", "ips": ["20.194.0.0/24"] }],
+        }],
+    }));
+    let config = StandinConfig { global: document.expect("a document"), ..StandinConfig::unlimited() };
+    let stage = Stage::with(config).await;
+    let proxy = FaultProxy::start(stage.cluster.kubeconfig_path()).await.expect("a proxy");
+    let mut config = stage.operator_config();
+    config.kubeconfig = proxy.kubeconfig().to_owned();
+    let operator = Operator::start(&config).await.expect("an operator");
+    stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
+    stage.ready("daas-us").await;
+    let policies = stage.watch_policies().await;
+    let of_us = policies.now()[POLICY].spec.clone();
+    for _ in 0..6 {
+        let maps = Which::of(&[Verb::Patch, Verb::Create], &["configmaps"]);
+        proxy.inject(maps, ApiFault::status(500, "InternalError", "it hurts"));
+        stage.patch("daas-us", json!({ "geo": "eu" })).await;
+        policies.until("the rules of eu", |now| now[POLICY].spec != of_us).await;
+        stage.reason("daas-us", "Ready", "ApplyFailed").await;
+        proxy.heal();
+        stage.ready("daas-us").await;
+        stage.patch("daas-us", json!({ "geo": "us" })).await;
+        policies.until("the rules of us", |now| now[POLICY].spec == of_us).await;
+        stage.ready("daas-us").await;
+    }
+    assert!(!operator.log().contains("own name"), "{}", operator.log());
 }
 
 /// A forged or wiped status stood for up to a day: until the list, an answer or the spec changed.
