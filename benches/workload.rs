@@ -156,7 +156,7 @@ impl Workload {
 
     /// One owner's objects made ready, and what they are compared with the cluster by.
     pub fn compare(&self) {
-        use citrix_allowlist::cluster::prepared::Prepared;
+        use citrix_allowlist::objects::prepared::Prepared;
         let selected = Selected::by(&self.spec);
         let owner = Owner { namespace: "web".into(), name: "daas".into(), uid: Some("1".into()), selected };
         for (_, desired) in Prepared::of(self.content.clone(), None).desired(&"web".into(), &owner) {

@@ -20,6 +20,7 @@ pub mod guard;
 pub mod memory;
 pub mod names;
 pub mod net;
+pub mod objects;
 pub mod plan;
 pub mod reason;
 pub mod render;

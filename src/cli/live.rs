@@ -6,8 +6,7 @@ use crate::cluster::client::{CALL_TIMEOUT, CallError, Connected, deadline};
 use crate::cluster::facts::{Facts, FactsSettings};
 use crate::crd::ALLOWLIST_LABEL;
 use crate::guard::Guard;
-use crate::render::PreviousLayout;
-use crate::render::config_map::config_map_name;
+use crate::objects::key::{Kind, ObjectKey, Role};
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -33,6 +32,18 @@ pub(super) struct Live {
     pub foreign: BTreeSet<(&'static str, String)>,
 }
 
+impl Live {
+    /// The keys of its policies.
+    pub fn policy_keys(&self) -> Vec<ObjectKey> {
+        self.policies.iter().map(policy_key).collect()
+    }
+}
+
+/// The key of a policy.
+pub(super) fn policy_key(policy: &NetworkPolicy) -> ObjectKey {
+    ObjectKey::new(Kind::Policy, policy.namespace().unwrap_or_default(), policy.name_any())
+}
+
 /// Reads what a cluster holds for the resource of a name.
 pub(super) async fn of(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Live> {
     let policies: Vec<NetworkPolicy> = list(client, namespace, ListParams::default().limit(PAGE)).await?;
@@ -43,10 +54,10 @@ pub(super) async fn of(client: &Client, namespace: &str, name: &str) -> anyhow::
     live.config_maps = config_maps.into_iter().filter(|map| is_owned(map, name)).collect();
     let needed = |policy: &&NetworkPolicy| {
         let own_name = policy.name_any();
-        PreviousLayout::of([own_name.as_str()], name) != PreviousLayout::default()
+        matches!(Role::of_name(&own_name), Some((owner, Role::Policy { .. })) if owner == name)
     };
     live.foreign.extend(live.other_policies.iter().filter(needed).map(|policy| ("NetworkPolicy", policy.name_any())));
-    let first = config_map_name(name, 0);
+    let first = Role::Export { part: 1 }.object_name(name);
     if live.config_maps.is_empty() {
         let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
         let found = deadline(CALL_TIMEOUT, api.get_opt(&first)).await.context("ConfigMap cannot be read")?;

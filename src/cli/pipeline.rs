@@ -5,6 +5,7 @@ use crate::facts::ClusterFacts;
 use crate::feed::Allowlist;
 use crate::guard::Guard;
 use crate::names::{Addresses, NameState};
+use crate::objects::key::ObjectKey;
 use crate::plan::keep::Selected;
 use crate::plan::{self, Inherited, Plan, Selection};
 use crate::render::{self, Limits, Objects, Owner, PreviousLayout};
@@ -63,16 +64,16 @@ pub fn select(
     Ok(plan::select(&resource.spec, allowlist, &surroundings.guard))
 }
 
-/// What the controller would apply once names are answered. `applied` names the policies there are already.
+/// What the controller would apply once names are answered. `applied` are the policies that are there already.
 ///
 /// # Errors
 /// Where the controller would wait for DNS.
-pub fn compute<'a>(
+pub fn compute(
     resource: &CitrixAllowlist,
     selection: &Selection,
     addresses: &Addresses,
     surroundings: &Surroundings,
-    applied: impl IntoIterator<Item = &'a str>,
+    applied: &[ObjectKey],
 ) -> Result<Computed, Refusal> {
     let mut failing = addresses.by_name.values().filter_map(|known| match &known.state {
         NameState::Failing { error, ever_answered: false, .. } => Some(error.to_string()),
@@ -97,7 +98,7 @@ pub fn compute<'a>(
         uid: resource.uid(),
         selected: Selected::by(&resource.spec),
     };
-    let layout = PreviousLayout::of(applied, &owner.name);
+    let layout = PreviousLayout::of(applied);
     let mut objects = render::objects(&owner, &resource.spec, &plan, &surroundings.limits, &layout);
     if resource.namespace().is_none() {
         // Left to whatever applies them, as the resource leaves it.

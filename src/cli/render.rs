@@ -11,6 +11,7 @@ use super::surroundings::SurroundingArguments;
 use crate::crd::CitrixAllowlist;
 use crate::feed::Allowlist;
 use crate::net::DomainName;
+use crate::objects::key::ObjectKey;
 use anyhow::Context as _;
 use clap::Args;
 use std::fmt::Write as _;
@@ -197,13 +198,12 @@ pub(super) fn compute(
     sources: &mut Sources,
     surroundings: &Surroundings,
     known: &Known,
-    applied: &[String],
+    applied: &[ObjectKey],
 ) -> anyhow::Result<Worked> {
     let place = || format!("{place}: {}", full_name(resource));
     let allowlist = sources.allowlist(&resource.spec).with_context(place)?;
     let selection = pipeline::select(resource, &allowlist, surroundings).with_context(place)?;
     let answered = sources.addresses(&selection.names, known, &surroundings.guard).with_context(place)?;
-    let applied = applied.iter().map(String::as_str);
     let unanswered = answered.addresses.by_name.iter().filter(|(_, known)| !known.state.is_definitive());
     let unanswered = unanswered.map(|(name, _)| name.clone()).collect();
     let computed = pipeline::compute(resource, &selection, &answered.addresses, surroundings, applied);

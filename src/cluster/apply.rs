@@ -3,13 +3,14 @@
 mod heritage;
 mod reading;
 
-use super::changes::{Change, Precondition};
 use super::client::{CallError, deadline};
-use super::key::{Kind, ObjectKey};
 use super::lease::Leadership;
-use super::owned::{self, Observed, OwnedObjects};
-use super::prepared::{Body, Desired};
+use super::owned::OwnedObjects;
 use crate::crd::{ADOPT_ANNOTATION, FIELD_MANAGER};
+use crate::objects::changes::{Change, Precondition};
+use crate::objects::key::{Kind, ObjectKey};
+use crate::objects::observed::{self, Observed};
+use crate::objects::prepared::{Body, Desired};
 use crate::subscriber::Subscriber;
 use http::header::{ACCEPT, HeaderValue};
 use k8s_openapi::NamespaceResourceScope;
@@ -210,7 +211,7 @@ impl Writer {
     ) -> Result<Done, WriteError> {
         match self.post::<K>(key, desired, false).await {
             Ok(created) => {
-                self.owned.observe(key.clone(), owned::fold_answer(&created, desired));
+                self.owned.observe(key.clone(), observed::fold_answer(&created, desired));
                 Ok(Done::Created)
             }
             Err(WriteError::Changed(_)) => self.take_over::<K>(owner, key, desired).await.map(|()| Done::Changed),
@@ -229,9 +230,9 @@ impl Writer {
         let Some(found) = self.call(key, self.api::<K>(key).get_metadata_opt(&key.name)).await? else {
             return Err(WriteError::Changed(key.clone()));
         };
-        let ours = owned::owner_of(found.meta()).is_some_and(|controller| controller.uid == owner.uid);
+        let ours = observed::owner_of(found.meta()).is_some_and(|controller| controller.uid == owner.uid);
         let handed_over = found.annotations().get(ADOPT_ANNOTATION).is_some_and(|value| value == "true");
-        let free = super::digest::controller_of(found.meta()).is_none();
+        let free = crate::objects::digest::controller_of(found.meta()).is_none();
         if found.meta().deletion_timestamp.is_some() {
             return Err(WriteError::Changed(key.clone()));
         }
@@ -257,7 +258,7 @@ impl Writer {
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(K::sent(&metadata, &desired.body));
         let applied = self.call(key, self.api::<K>(key).patch_metadata(&key.name, &parameters, &patch)).await?;
-        let answer = owned::fold_answer(&applied.metadata, desired);
+        let answer = observed::fold_answer(&applied.metadata, desired);
         // An apply that changes nothing leaves the version as it is; decided on was that the object differs.
         let done = if answer.resource_version == was.resource_version { Done::Ineffective } else { Done::Changed };
         self.owned.observe(key.clone(), answer);
@@ -325,7 +326,7 @@ impl Owned for NetworkPolicy {
     }
 
     fn fold_inherited(object: &Self) -> Observed {
-        owned::fold_policy(object)
+        observed::fold_policy(object)
     }
 }
 
@@ -335,7 +336,7 @@ impl Owned for ConfigMap {
     }
 
     fn fold_inherited(object: &Self) -> Observed {
-        owned::fold_config_map(object)
+        observed::fold_config_map(object)
     }
 }
 

@@ -2,18 +2,13 @@
 
 pub mod access;
 pub mod apply;
-pub mod changes;
 pub mod client;
-pub mod digest;
 pub mod events;
 pub mod facts;
-pub mod key;
 pub mod lease;
-pub mod moves;
 pub mod owned;
 pub mod pod;
 pub mod pods;
-pub mod prepared;
 pub mod proxy;
 pub mod report;
 pub mod resources;

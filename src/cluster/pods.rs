@@ -100,7 +100,7 @@ impl PodLister {
     pub async fn others_policies(&self, namespace: &str, uid: &str) -> Result<Vec<NetworkPolicy>, ListError> {
         let mut others = Vec::new();
         self.list(namespace, ListParams::default(), |mut policy: NetworkPolicy| {
-            if super::digest::controller_of(&policy.metadata).is_some_and(|controller| controller.uid == uid) {
+            if crate::objects::digest::controller_of(&policy.metadata).is_some_and(|controller| controller.uid == uid) {
                 return;
             }
             policy.metadata.managed_fields = None;

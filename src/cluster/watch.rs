@@ -1,9 +1,10 @@
 //! The watch over what the operator keeps. It runs on standbys too, so that a new leader starts from a warm cache.
 
-use super::key::{Kind, ObjectKey};
-use super::owned::{self, Observed, OwnedObjects};
+use super::owned::OwnedObjects;
 use super::scope::Scope;
 use crate::crd::{FIELD_MANAGER, MANAGED_BY_LABEL};
+use crate::objects::key::{Kind, ObjectKey};
+use crate::objects::observed::{self, Observed};
 use crate::subscriber::Waker;
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
@@ -57,7 +58,9 @@ async fn follow_owned(client: &Client, scope: &Scope, owned: &OwnedObjects, wake
         (
             Kind::Policy,
             namespace,
-            event.map(|event| fold(event, owned.objects(), Kind::Policy, owned::fold_policy, owned::fold_known_policy)),
+            event.map(|event| {
+                fold(event, owned.objects(), Kind::Policy, observed::fold_policy, observed::fold_known_policy)
+            }),
         )
     });
     let maps = events::<ConfigMap>(client, scope, &config).map(|(namespace, event)| {
@@ -65,7 +68,13 @@ async fn follow_owned(client: &Client, scope: &Scope, owned: &OwnedObjects, wake
             Kind::ConfigMap,
             namespace,
             event.map(|event| {
-                fold(event, owned.objects(), Kind::ConfigMap, owned::fold_config_map, owned::fold_known_config_map)
+                fold(
+                    event,
+                    owned.objects(),
+                    Kind::ConfigMap,
+                    observed::fold_config_map,
+                    observed::fold_known_config_map,
+                )
             }),
         )
     });
@@ -124,11 +133,7 @@ fn fold<K: ResourceExt>(
     with_memory: impl Fn(&K) -> Observed,
     without: impl Fn(&K) -> Observed,
 ) -> Folded {
-    let key = |object: &K| ObjectKey {
-        kind,
-        namespace: object.namespace().unwrap_or_default().into(),
-        name: object.name_any().into(),
-    };
+    let key = |object: &K| ObjectKey::new(kind, object.namespace().unwrap_or_default(), object.name_any());
     let news = |key: &ObjectKey, object: &K| match owned.knows(key, object.meta()) {
         true => None,
         false if owned.has_remembered(object.meta()) => Some(without(object)),

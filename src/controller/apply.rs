@@ -7,18 +7,17 @@ use super::state::State;
 use super::subject::Subject;
 use super::{Context, Error};
 use crate::cluster::apply::WriteError;
-use crate::cluster::changes::{self, Change, Changes, ForeignEdit, Interference};
-use crate::cluster::key::{Kind, ObjectKey};
-use crate::cluster::moves::Moving;
-use crate::cluster::owned::Observed;
-use crate::cluster::prepared::Desired;
 use crate::crd::{FIELD_MANAGER, Mode, Problem, ProblemKind, WouldApply};
 use crate::feed::Allowlist;
 use crate::names::Addresses;
 use crate::net::{Direction, cidr};
+use crate::objects::changes::{self, Change, Changes, ForeignEdit, Interference};
+use crate::objects::key::{Kind, ObjectKey};
+use crate::objects::moves::Moving;
+use crate::objects::observed::Observed;
+use crate::objects::prepared::Desired;
 use crate::plan::keep::{self, Selected};
 use crate::plan::{Absence, Plan};
-use crate::render;
 use crate::status::{Kept, Outcome};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,7 +76,7 @@ pub(super) async fn apply(
     }
     let observed = context.owned.of(subject.who(), &subject.identity.uid);
     let mut changes = changes::decide(&objects, &observed);
-    let kept = if audit { Vec::new() } else { keep_last(plan, subject, selected, &observed, state, &mut changes) };
+    let kept = if audit { Vec::new() } else { keep_last(plan, selected, &observed, state, &mut changes) };
     let before = std::mem::take(&mut state.kept);
     state.kept =
         kept.iter().map(|kept| (kept.direction, before.get(&kept.direction).copied().unwrap_or_default())).collect();
@@ -89,7 +88,7 @@ pub(super) async fn apply(
     if later {
         changes.writes.retain(is_policy);
     }
-    let moving = Moving { owner: &subject.who().name, desired: &objects, put_off: &put_off };
+    let moving = Moving { desired: &objects, put_off: &put_off };
     let ineffective = match write(subject, context, state, activates, &moving, &mut changes).await {
         Ok(ineffective) => ineffective,
         Err(error) => return failed(error),
@@ -139,7 +138,6 @@ fn nothing_allowed(plan: &Plan) -> Outcome {
 /// same stays with them.
 fn keep_last(
     plan: &Plan,
-    subject: &Subject<'_>,
     selected: Selected,
     observed: &BTreeMap<ObjectKey, Observed>,
     state: &mut State,
@@ -148,9 +146,7 @@ fn keep_last(
     let mut all = Vec::new();
     for direction in Direction::ALL {
         let Some(absence) = plan.absence(direction) else { continue };
-        let is_of_direction = |key: &ObjectKey| {
-            key.kind == Kind::Policy && render::direction_of(&key.name, &subject.who().name) == Some(direction)
-        };
+        let is_of_direction = |key: &ObjectKey| key.direction() == Some(direction);
         let (now, policies): (_, Vec<_>) =
             (selected.direction(direction), observed.iter().filter(|(key, _)| is_of_direction(key)).collect());
         let first = state.first_selected.entry(direction).or_insert(now);
@@ -295,8 +291,7 @@ fn tell_applied(
 fn opened(subject: &Subject<'_>, plan: &Plan, changes: &Changes) -> Vec<String> {
     let is_last = |key: &ObjectKey| {
         let gone = subject.mode() == Mode::Audit;
-        render::direction_of(&key.name, &subject.who().name)
-            .is_some_and(|direction| gone || plan.direction(direction).is_none())
+        key.direction().is_some_and(|direction| gone || plan.direction(direction).is_none())
     };
     let deleted = changes.writes.iter().filter_map(|change| match change {
         Change::Delete(key, _) if key.kind == Kind::Policy && is_last(key) => Some(key.name.to_string()),

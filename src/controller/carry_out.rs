@@ -4,11 +4,11 @@ use super::Context;
 use super::state::{Left, State};
 use super::subject::Subject;
 use crate::cluster::apply::{Done, WriteError};
-use crate::cluster::changes::{Change, Changes, Precondition};
-use crate::cluster::digest::Digest;
-use crate::cluster::key::{Kind, ObjectKey};
-use crate::cluster::moves::Moving;
-use crate::cluster::prepared::Desired;
+use crate::objects::changes::{Change, Changes, Precondition};
+use crate::objects::digest::Digest;
+use crate::objects::key::{Kind, ObjectKey};
+use crate::objects::moves::Moving;
+use crate::objects::prepared::Desired;
 use std::collections::BTreeMap;
 
 /// Puts the writes in order and carries them out. Returns the objects that differ still.

@@ -1,9 +1,9 @@
 //! Whose doing a conflict is, as far as the cluster tells, and how it is said. Pure.
 
 use super::state::Left;
-use crate::cluster::key::ObjectKey;
-use crate::cluster::owned::Observed;
 use crate::crd::{FIELD_MANAGER, Problem, ProblemKind};
+use crate::objects::key::ObjectKey;
+use crate::objects::observed::Observed;
 
 /// Stands for a field manager that left no name behind.
 pub(super) const UNNAMED: &str = "";
@@ -46,10 +46,10 @@ pub(super) fn contested(key: &ObjectKey, manager: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::digest::Digest;
-    use crate::cluster::key::Kind;
-    use crate::cluster::owned::fold_policy;
     use crate::crd::FIELD_MANAGER;
+    use crate::objects::digest::Digest;
+    use crate::objects::key::Kind;
+    use crate::objects::observed::fold_policy;
     use serde_json::{Value, json};
 
     fn observed(managers: Value) -> Observed {
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(who_undid(Some(&left), Some(&cut)), UNNAMED);
         assert_eq!(who_undid(Some(&left), None), UNNAMED, "deleted");
         assert_eq!(who_undid(Some(&Left { at: None, ..left }), Some(&second)), UNNAMED, "not known");
-        let key = ObjectKey { kind: Kind::Policy, namespace: "web".into(), name: "daas-egress".into() };
+        let key = ObjectKey::new(Kind::Policy, "web", "daas-egress");
         let told = |manager| contested(&key, manager).message;
         assert!(told(FIELD_MANAGER).contains("most likely a second operator"), "{}", told(FIELD_MANAGER));
         assert!(told(UNNAMED).starts_with("somebody keeps deleting") && told(UNNAMED).contains("a second operator"));

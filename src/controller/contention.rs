@@ -1,7 +1,7 @@
 //! Somebody else keeps changing what is ours: undone a few times, then backed off from and reported. Pure.
 
-use crate::cluster::changes::{ForeignEdit, Interference};
-use crate::cluster::key::ObjectKey;
+use crate::objects::changes::{ForeignEdit, Interference};
+use crate::objects::key::ObjectKey;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -96,10 +96,10 @@ impl Contention {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::key::Kind;
+    use crate::objects::key::Kind;
 
     fn edit(what: Interference) -> ForeignEdit {
-        let key = ObjectKey { kind: Kind::Policy, namespace: "web".into(), name: "a-egress".into() };
+        let key = ObjectKey::new(Kind::Policy, "web", "a-egress");
         ForeignEdit { key, manager: "kubectl-edit".into(), what }
     }
 

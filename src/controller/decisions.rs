@@ -2,12 +2,12 @@
 //! names and their pods alone. Each station's last few results are kept with what they were made from; whoever comes
 //! with the same takes the result, and nothing is looked up by anything weaker than equality.
 
-use crate::cluster::prepared::Prepared;
 use crate::crd::CitrixAllowlistSpec;
 use crate::facts::ClusterFacts;
 use crate::feed::Allowlist;
 use crate::guard::Guard;
 use crate::names::Addresses;
+use crate::objects::prepared::Prepared;
 use crate::plan::{self, Inherited, Plan, Selection};
 use crate::render::{self, Limits, PreviousLayout};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;

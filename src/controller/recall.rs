@@ -5,11 +5,11 @@ use super::Context;
 use super::state::State;
 use super::subject::Subject;
 use crate::cluster::apply::WriteError;
-use crate::cluster::owned;
 use crate::facts::ClusterFacts;
 use crate::names::{AnsweredTime, Memory};
 use crate::net::Direction;
 use crate::net::cidr::{canonical_set, covers};
+use crate::objects::observed;
 use crate::plan::keep::Selected;
 use crate::plan::{self, Inherited, Selection, Target};
 use ipnet::IpNet;
@@ -64,7 +64,7 @@ pub(super) async fn recall(
 }
 
 fn take_over(
-    memories: &[Arc<owned::Memory>],
+    memories: &[Arc<observed::Memory>],
     selected: Selected,
     state: &mut State,
     selection: &Selection,
@@ -75,7 +75,7 @@ fn take_over(
     let mut given = BTreeSet::new();
     for memory in memories {
         match &**memory {
-            owned::Memory::Rules { rules: of_policy, users, selection: written_for } => {
+            observed::Memory::Rules { rules: of_policy, users, selection: written_for } => {
                 rules.extend(of_policy.iter().cloned());
                 // The spec was edited since: what only the user asked for is theirs to take out, even where the ConfigMap
                 // is lost that would tell which of it is still asked for.
@@ -84,7 +84,7 @@ fn take_over(
                     given.extend(users.iter().copied());
                 }
             }
-            owned::Memory::Attribution { names, networks } => {
+            observed::Memory::Attribution { names, networks } => {
                 attributed.extend(names.clone());
                 given.extend(networks.iter().copied());
             }

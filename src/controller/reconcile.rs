@@ -10,13 +10,13 @@ use super::state::{Shrunk, State, ToldLater};
 use super::subject::Subject;
 use super::surroundings;
 use super::{Context, Error, OwnPod};
-use crate::cluster::key::{Kind, ObjectKey};
 use crate::crd::{CitrixAllowlist, Mode, Problem, ProblemKind};
 use crate::feed::{Allowlist, FeedRequest};
 use crate::guard::Origin;
 use crate::memory;
 use crate::names::NameState;
 use crate::net::DomainName;
+use crate::objects::key::{Kind, ObjectKey};
 use crate::plan::keep::Selected;
 use crate::plan::{self, Inherited};
 use crate::reason::Reason;
@@ -222,8 +222,7 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
         uid: Some(subject.identity.uid.to_string()),
         selected: Selected::by(spec),
     };
-    let applied = observed.keys().filter(|key| key.kind == Kind::Policy).map(|key| &*key.name);
-    let layout = render::PreviousLayout::of(applied, &owner.name);
+    let layout = render::PreviousLayout::of(observed.keys());
     let first = match subject.mode() {
         Mode::Enforce => activation::first_policies(&plan, layout),
         // Audit has no policies to remember addresses by: it waits once in each process, so that after a restart its
@@ -252,10 +251,7 @@ async fn advance(subject: &Subject<'_>, context: &Context, state: &mut State) ->
     ended.rendered(subject, &plan, &remarks);
     if hold.is_some() {
         // One direction is applied already and is kept right; the other appears when it may.
-        let waits = |key: &ObjectKey| {
-            let of = render::direction_of(&key.name, &owner.name);
-            key.kind == Kind::Policy && of.is_some_and(|direction| first.contains(&direction))
-        };
+        let waits = |key: &ObjectKey| key.direction().is_some_and(|direction| first.contains(&direction));
         objects.retain(|(key, _)| !waits(key));
     }
     let would_apply = (subject.mode() == Mode::Audit).then(|| pods.would_apply(subject, &objects, remarks.figures));

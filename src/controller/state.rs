@@ -1,12 +1,12 @@
 //! What the controller keeps of a resource between its reconciles. Everything in it can be lost: the cluster remembers.
 
 use super::contention::Contention;
-use crate::cluster::digest::Digest;
-use crate::cluster::key::ObjectKey;
 use crate::crd::CitrixAllowlistStatus;
 use crate::feed::{Allowlist, FeedView};
 use crate::names::{AnsweredTime, Memory};
 use crate::net::Direction;
+use crate::objects::digest::Digest;
+use crate::objects::key::ObjectKey;
 use crate::plan::Inherited;
 use crate::plan::keep::SelectionDigest;
 use crate::subscriber::Subscriber;

@@ -2,11 +2,11 @@
 
 use super::Context;
 use super::subject::Subject;
-use crate::cluster::key::{Kind, ObjectKey};
 use crate::cluster::pods::{ListError, SelectedPods};
-use crate::cluster::prepared::Desired;
 use crate::crd::{DirectionChoice, Mode, Problem, ProblemKind, WouldApply};
 use crate::net::{Direction, Protocol};
+use crate::objects::key::{Kind, ObjectKey};
+use crate::objects::prepared::Desired;
 use crate::render::{Figures, PreviousLayout, isolation};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use std::collections::BTreeSet;
@@ -64,7 +64,7 @@ impl Surroundings {
     pub fn would_apply(&self, subject: &Subject<'_>, desired: &[(ObjectKey, Desired)], figures: Figures) -> WouldApply {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let policies = || desired.iter().filter(|(key, _)| key.kind == Kind::Policy).map(|(key, _)| &*key.name);
-        let layout = PreviousLayout::of(policies(), &subject.who().name);
+        let layout = PreviousLayout::of(desired.iter().map(|(key, _)| key));
         let directions: Vec<Direction> =
             Direction::ALL.into_iter().filter(|direction| layout.direction(*direction) > 0).collect();
         let pods = self.selected.as_ref().map_or(&[][..], |selected| &selected.pods);

@@ -3,9 +3,9 @@
 
 mod endpoints;
 
-use super::numbered;
 use crate::crd::{Problem, ProblemKind};
 use crate::net::{Direction, DomainName, cidr};
+use crate::objects::key::Role;
 use crate::plan::Plan;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -27,12 +27,6 @@ pub fn is_owned_key(key: &str) -> bool {
         key.strip_prefix(direction.object_suffix()).is_some_and(|rest| matches!(rest, ".cidrs" | ".fqdns"))
     };
     key == ENDPOINTS_KEY || Direction::ALL.into_iter().any(list)
-}
-
-/// The name of the ConfigMap with the given number, counted from 0.
-#[must_use]
-pub fn config_map_name(owner: &str, index: usize) -> String {
-    numbered(format!("{owner}-cidrs"), index)
 }
 
 /// The lists of the ConfigMap: a line for each CIDR or name.
@@ -93,7 +87,7 @@ pub(super) fn config_maps(plan: &Plan, lists: &Lists, bytes: usize) -> (Vec<BTre
 /// What is said of a ConfigMap whose `endpoints.json` is shortened.
 pub(super) fn shortened(owner: &str) -> Problem {
     let message = "endpoints.json is shortened to fit into a ConfigMap, and says how; the lists beside it are whole";
-    Problem::new(ProblemKind::Limit, config_map_name(owner, 0), None, message)
+    Problem::new(ProblemKind::Limit, Role::Export { part: 1 }.object_name(owner), None, message)
 }
 
 /// The addresses that a ConfigMap attributes to names. Tolerant: what cannot be read is passed over, since it is memory

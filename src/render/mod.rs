@@ -12,6 +12,7 @@ use crate::crd::{
     Problem, SELECTION_ANNOTATION, Summary,
 };
 use crate::net::{Direction, canonical_set};
+use crate::objects::key::{ObjectKey, Role};
 use crate::plan::Plan;
 use crate::plan::keep::Selected;
 use budget::Cni;
@@ -33,14 +34,6 @@ pub struct Owner {
     pub uid: Option<String>,
     /// What its spec selects.
     pub selected: Selected,
-}
-
-impl Owner {
-    /// The name of its policy whose content adds this to the owner's name.
-    #[must_use]
-    pub fn policy(&self, suffix: &str) -> String {
-        format!("{}{suffix}", self.name)
-    }
 }
 
 /// Bounds on objects.
@@ -71,22 +64,16 @@ pub struct PreviousLayout {
 }
 
 impl PreviousLayout {
-    /// The layout that the names of an owner's objects show. Other names count for nothing.
-    pub fn of<'a>(objects: impl IntoIterator<Item = &'a str>, owner: &str) -> Self {
+    /// The layout that objects show.
+    pub fn of<'a>(objects: impl IntoIterator<Item = &'a ObjectKey>) -> Self {
         let mut layout = Self::default();
-        for object in objects {
-            let Some(rest) = object.strip_prefix(owner).and_then(|rest| rest.strip_prefix('-')) else { continue };
-            for direction in Direction::ALL {
-                let number = match rest.strip_prefix(direction.object_suffix()) {
-                    Some("") => Some(1),
-                    Some(number) => number.strip_prefix('-').and_then(|number| number.parse().ok()),
-                    None => None,
-                };
-                let held = match direction {
-                    Direction::Outbound => &mut layout.outbound,
-                    Direction::Inbound => &mut layout.inbound,
-                };
-                *held = (*held).max(number.unwrap_or(0));
+        for key in objects {
+            match key.role {
+                Some(Role::Policy { direction: Direction::Outbound, part }) => {
+                    layout.outbound = layout.outbound.max(part)
+                }
+                Some(Role::Policy { direction: Direction::Inbound, part }) => layout.inbound = layout.inbound.max(part),
+                Some(Role::Export { .. }) | None => {}
             }
         }
         layout
@@ -100,13 +87,6 @@ impl PreviousLayout {
             Direction::Inbound => self.inbound,
         }
     }
-}
-
-/// The direction of an owner's policy, by its name; `None` where it is the name of none.
-#[must_use]
-pub fn direction_of(policy: &str, owner: &str) -> Option<Direction> {
-    let layout = PreviousLayout::of([policy], owner);
-    Direction::ALL.into_iter().find(|direction| layout.direction(*direction) > 0)
 }
 
 /// Everything that is kept in the cluster for one `CitrixAllowlist`.
@@ -206,7 +186,7 @@ impl Content {
             spec: Some(policy.spec()),
         };
         let config_map = |(index, data): (usize, &BTreeMap<String, String>)| ConfigMap {
-            metadata: metadata(owner, config_map::config_map_name(&owner.name, index)),
+            metadata: metadata(owner, Role::Export { part: index + 1 }),
             data: Some(data.clone()),
             ..ConfigMap::default()
         };
@@ -271,10 +251,10 @@ pub fn owner_reference(name: &str, uid: &str) -> OwnerReference {
 
 /// What every object carries: name, labels, and the owner that takes it along when it goes.
 #[must_use]
-pub fn metadata(owner: &Owner, name: String) -> ObjectMeta {
+pub fn metadata(owner: &Owner, role: Role) -> ObjectMeta {
     let reference = owner.uid.as_ref().map(|uid| owner_reference(&owner.name, uid));
     ObjectMeta {
-        name: Some(name),
+        name: Some(role.object_name(&owner.name)),
         namespace: Some(owner.namespace.clone()),
         labels: Some(BTreeMap::from([
             (MANAGED_BY_LABEL.to_owned(), FIELD_MANAGER.to_owned()),
@@ -292,10 +272,5 @@ pub fn policy_metadata(owner: &Owner, policy: &PolicyContent) -> ObjectMeta {
     let selected = owner.selected.direction(policy.direction()).to_string();
     let users = policy.users().map(|users| (ADDITIONAL_ANNOTATION.to_owned(), users.to_owned()));
     let selection = std::iter::once((SELECTION_ANNOTATION.to_owned(), selected));
-    ObjectMeta { annotations: Some(selection.chain(users).collect()), ..metadata(owner, owner.policy(&policy.suffix)) }
-}
-
-/// `base`, `base-2`, `base-3`, ...: the name of the object with the given number, counted from 0.
-fn numbered(base: String, index: usize) -> String {
-    if index == 0 { base } else { format!("{base}-{}", index + 1) }
+    ObjectMeta { annotations: Some(selection.chain(users).collect()), ..metadata(owner, policy.role()) }
 }

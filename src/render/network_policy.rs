@@ -1,8 +1,8 @@
 //! `networking.k8s.io/v1 NetworkPolicy`: the engine every cluster has.
 
-use super::numbered;
 use super::placement::{Part, PartRule};
 use crate::net::{Direction, PortRange, PortSet, Protocol, canonical_set, cidr};
+use crate::objects::key::Role;
 use crate::plan::{DnsPeer, DnsRule, RememberedRule};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
@@ -18,12 +18,6 @@ const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 /// Metadata, managed fields and punctuation of an object, in bytes, generously.
 const FRAME_BYTES: usize = 4096;
 
-/// The name of a direction's policy with the given number, counted from 0.
-#[must_use]
-pub fn policy_name(owner: &str, direction: Direction, index: usize) -> String {
-    numbered(format!("{owner}-{}", direction.object_suffix()), index)
-}
-
 /// Bytes that every policy takes beside its rules.
 pub(super) fn fixed_bytes(pod_selector: &LabelSelector, dns: &[DnsRule]) -> usize {
     let selector = serde_json::to_vec(pod_selector).map_or(0, |text| text.len());
@@ -34,9 +28,9 @@ pub(super) fn fixed_bytes(pod_selector: &LabelSelector, dns: &[DnsRule]) -> usiz
 /// What one policy says, whosever it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyContent {
-    /// What its name adds to its owner's.
-    pub suffix: String,
     direction: Direction,
+    /// Its number among those of its direction, from 1.
+    part: usize,
     pod_selector: LabelSelector,
     dns: Vec<DnsRule>,
     rules: Vec<PartRule>,
@@ -52,8 +46,8 @@ pub(super) fn policies(
     users: &[IpNet],
 ) -> impl Iterator<Item = PolicyContent> {
     parts.into_iter().enumerate().map(move |(position, part)| PolicyContent {
-        suffix: policy_name("", direction, part.index),
         direction,
+        part: part.index + 1,
         pod_selector: pod_selector.clone(),
         dns: if position == 0 && direction == Direction::Outbound { dns.to_vec() } else { Vec::new() },
         rules: part.rules,
@@ -86,6 +80,12 @@ impl PolicyContent {
     #[must_use]
     pub const fn direction(&self) -> Direction {
         self.direction
+    }
+
+    /// What its object is for.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        Role::Policy { direction: self.direction, part: self.part }
     }
 
     /// Networks of its direction's policies that only the user asked for, as its annotation lists them.

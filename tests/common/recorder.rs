@@ -1,9 +1,9 @@
 //! Watches every version of every policy of a namespace and holds each against what was ever published: none may be
 //! narrower than the last good, nor wider than the lists and the answers.
 
-use citrix_allowlist::cluster::owned::fold_policy;
 use citrix_allowlist::crd::FIELD_MANAGER;
 use citrix_allowlist::net::{Direction, Protocol};
+use citrix_allowlist::objects::observed::fold_policy;
 use citrix_allowlist::render::evaluate::{Connection, evaluate};
 use futures::StreamExt;
 use k8s_openapi::api::networking::v1::NetworkPolicy;

@@ -6,6 +6,7 @@ use citrix_allowlist::feed::{Allowlist, Entry, EntryGeo};
 use citrix_allowlist::guard::{Guard, GuardSettings};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState};
 use citrix_allowlist::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
+use citrix_allowlist::objects::key::{Kind, ObjectKey};
 use citrix_allowlist::plan::keep::Selected;
 use citrix_allowlist::plan::{self, Inherited, Plan, Selection};
 use citrix_allowlist::render::evaluate::{Connection, evaluate};
@@ -138,6 +139,13 @@ impl Case {
     pub fn objects(&self) -> Objects {
         objects(&owner(), &self.spec, &self.plan(), &self.limits, &self.previous)
     }
+}
+
+/// The layout that objects show.
+pub fn layout_of(objects: &Objects) -> PreviousLayout {
+    let names = objects.policies.iter().filter_map(|policy| policy.metadata.name.as_deref());
+    let keys: Vec<ObjectKey> = names.map(|name| ObjectKey::new(Kind::Policy, "web", name)).collect();
+    PreviousLayout::of(&keys)
 }
 
 pub fn owner() -> Owner {

@@ -3,7 +3,7 @@
 
 use crate::exactness;
 use crate::stillness;
-use citrix_allowlist::cluster::digest;
+use citrix_allowlist::objects::digest;
 use citrix_allowlist::render::Objects;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;

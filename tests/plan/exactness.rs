@@ -1,6 +1,6 @@
 //! The objects allow exactly what list, spec and answers ask for: judged packet by packet against the inputs themselves.
 
-use crate::builders::{Case, allows, name, spec};
+use crate::builders::{Case, allows, layout_of, name, spec};
 use citrix_allowlist::crd::GeoChoice;
 use citrix_allowlist::feed::{Allowlist, Entry, EntryGeo};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState};
@@ -208,9 +208,8 @@ proptest! {
         ipv6: bool,
     ) {
         let before = case.objects();
-        let names: Vec<&str> = before.policies.iter().filter_map(|policy| policy.metadata.name.as_deref()).collect();
         let mut changed = case;
-        changed.previous = PreviousLayout::of(names, "tokyo");
+        changed.previous = layout_of(&before);
         // Laid out anew from what is there, so that the one change is the address.
         let before = changed.objects();
         let known = changed.addresses.by_name.get_mut(&name(&format!("name{which}.example.com"))).expect("known");

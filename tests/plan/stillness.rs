@@ -1,7 +1,8 @@
 //! Many peers: objects stay within their bounds, and stand still when one address comes or goes.
 
-use crate::builders::{Case, allows, answers, name, owner, shown};
+use crate::builders::{Case, allows, answers, layout_of, name, owner, shown};
 use citrix_allowlist::net::{Direction, Protocol};
+use citrix_allowlist::objects::key::{Kind, ObjectKey};
 use citrix_allowlist::render::{Limits, Objects, PreviousLayout, objects};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
@@ -58,7 +59,7 @@ fn touched(before: &Objects, after: &Objects) -> usize {
 }
 
 fn laid_out(case: &mut Case, objects: &Objects) {
-    case.previous = PreviousLayout::of(by_name(objects).into_keys(), "tokyo");
+    case.previous = layout_of(objects);
 }
 
 #[test]
@@ -156,9 +157,10 @@ fn dense_neighbours_merge_within_an_object() {
 
 #[test]
 fn a_layout_is_read_from_names_alone() {
-    let names = ["tokyo-egress", "tokyo-egress-7", "tokyo-ingress", "tokyo-cidrs", "tokyo-egress-x", "osaka-egress-9"];
-    assert_eq!(PreviousLayout::of(names, "tokyo"), PreviousLayout { outbound: 7, inbound: 1 });
-    assert_eq!(PreviousLayout::of([], "tokyo"), PreviousLayout::default());
+    let names = ["tokyo-egress", "tokyo-egress-7", "tokyo-ingress", "tokyo-cidrs", "tokyo-egress-x"];
+    let keys = names.map(|name| ObjectKey::new(Kind::Policy, "web", name));
+    assert_eq!(PreviousLayout::of(&keys), PreviousLayout { outbound: 7, inbound: 1 });
+    assert_eq!(PreviousLayout::of([]), PreviousLayout::default());
 }
 
 #[test]

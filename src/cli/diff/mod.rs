@@ -151,10 +151,10 @@ impl<W: std::io::Write> Work<'_, W> {
             addresses: live.config_maps.iter().flat_map(config_map::remembered).collect(),
             ask_again: self.arguments.resolve || self.sources.has_saved_answers(),
         };
-        let applied: Vec<String> = live.policies.iter().map(ResourceExt::name_any).collect();
+        let applied = live.policy_keys();
         let worked = render::compute(resource, &read.place, &mut self.sources, &self.surroundings, &known, &applied)?;
         let endpoints = endpoints(&live.config_maps);
-        let layout = PreviousLayout::of(applied.iter().map(String::as_str), &resource.name_any());
+        let layout = PreviousLayout::of(&applied);
         let kept = kept(resource, live, stands, &worked.computed);
         let standing = Standing { resource: stands, endpoints: &endpoints, applied: layout, kept: &kept };
         let notes = holds::notes(resource, &standing, &worked);
@@ -219,7 +219,7 @@ fn kept(resource: &CitrixAllowlist, live: &Live, stands: Option<&CitrixAllowlist
     }
     let of = |direction| {
         let absence = computed.plan.absence(direction)?;
-        let is_of_direction = |policy: &&NetworkPolicy| direction_of(policy, resource) == Some(direction);
+        let is_of_direction = |policy: &&NetworkPolicy| live::policy_key(policy).direction() == Some(direction);
         let policies: Vec<&NetworkPolicy> = live.policies.iter().filter(is_of_direction).collect();
         // Those of 0.1.0 do not say what was selected: what the cluster's resource selects, most likely.
         let first = stands.map(|stands| SelectionDigest::of(&stands.spec, direction));
@@ -232,11 +232,6 @@ fn kept(resource: &CitrixAllowlist, live: &Live, stands: Option<&CitrixAllowlist
         (keeps && !policies.is_empty()).then_some(Kept { direction, absence, policies })
     };
     Direction::ALL.into_iter().filter_map(of).collect()
-}
-
-fn direction_of(policy: &NetworkPolicy, resource: &CitrixAllowlist) -> Option<Direction> {
-    let layout = PreviousLayout::of([policy.name_any().as_str()], &resource.name_any());
-    Direction::ALL.into_iter().find(|direction| layout.direction(*direction) > 0)
 }
 
 /// What is applied beside the policies that stay. The ConfigMaps stay with those.

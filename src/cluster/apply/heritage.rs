@@ -2,9 +2,9 @@
 //! removed and installed again, a backup restored, a resource deleted and made anew at once.
 
 use super::{Owned, OwnerIdentity, WriteError, Writer};
-use crate::cluster::key::{Kind, ObjectKey};
-use crate::cluster::owned;
 use crate::crd::{CitrixAllowlist, FIELD_MANAGER};
+use crate::objects::key::{Kind, ObjectKey};
+use crate::objects::observed;
 use crate::render;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -54,7 +54,7 @@ impl Writer {
             return Ok(());
         };
         // Somebody else may have made it its own since it was seen.
-        let forerunner = owned::owner_of(found.meta()).filter(|controller| controller.name == owner.subscriber.name);
+        let forerunner = observed::owner_of(found.meta()).filter(|controller| controller.name == owner.subscriber.name);
         let Some(forerunner) = forerunner.map(|controller| controller.uid) else {
             return Err(WriteError::Changed(key.clone()));
         };

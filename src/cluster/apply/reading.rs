@@ -1,8 +1,8 @@
 //! What objects of a resource say, where that is needed: nothing but their digests is held.
 
 use super::{Owned, OwnerIdentity, WriteError, Writer};
-use crate::cluster::key::{Kind, ObjectKey};
-use crate::cluster::owned::Memory;
+use crate::objects::key::{Kind, ObjectKey};
+use crate::objects::observed::Memory;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use std::collections::BTreeMap;

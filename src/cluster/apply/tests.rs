@@ -52,7 +52,7 @@ async fn writer(create: (u16, Value)) -> Writer {
 
 async fn create(writer: &Writer) -> Result<Done, WriteError> {
     let owner = named("kitsune", UID);
-    let key = ObjectKey { kind: Kind::Policy, namespace: "den".into(), name: "kitsune-egress".into() };
+    let key = ObjectKey::new(Kind::Policy, "den", "kitsune-egress");
     let policy: NetworkPolicy = serde_json::from_value(policy()).expect("a policy");
     let body = Body::of_policy(&policy.spec.expect("a spec"));
     let desired = Desired { metadata: policy.metadata, body };
@@ -96,9 +96,9 @@ async fn heritage(living: &str, controller: &str) -> (Writer, ObjectKey, Arc<std
         (200, body)
     })
     .await;
-    let key = ObjectKey { kind: Kind::Policy, namespace: "den".into(), name: "kitsune-egress".into() };
+    let key = ObjectKey::new(Kind::Policy, "den", "kitsune-egress");
     let left: NetworkPolicy = serde_json::from_value(left).expect("a policy");
-    writer.owned.observe(key.clone(), owned::fold_policy(&left));
+    writer.owned.observe(key.clone(), observed::fold_policy(&left));
     (writer, key, patches)
 }
 

@@ -1,6 +1,7 @@
 use super::*;
-use crate::cluster::prepared::{Body, Desired};
 use crate::crd::{ADDITIONAL_ANNOTATION, FIELD_MANAGER, SELECTION_ANNOTATION};
+use crate::objects::observed::{fold_answer, fold_config_map, fold_known_policy, fold_policy};
+use crate::objects::prepared::{Body, Desired};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
@@ -88,7 +89,7 @@ fn of_kitsune(version: &str, cidr: &str) -> NetworkPolicy {
 #[test]
 fn what_was_sent_counts_until_the_watch_shows_what_is() {
     let (sent, altered) = (of_kitsune("7", "20.1.2.3/32"), of_kitsune("7", "66.6.6.0/24"));
-    let key = ObjectKey { kind: Kind::Policy, namespace: "den".into(), name: "kitsune-egress".into() };
+    let key = ObjectKey::new(Kind::Policy, "den", "kitsune-egress");
     let body = Body::of_policy(sent.spec.as_ref().expect("a spec"));
     let desired = Desired { metadata: sent.metadata.clone(), body };
     let answer = fold_answer(&sent.metadata, &desired);

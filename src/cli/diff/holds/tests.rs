@@ -52,7 +52,7 @@ fn work(resource: &CitrixAllowlist, names: &[&str]) -> Worked {
         )
     };
     let addresses = Addresses { by_name: selection.names.iter().map(answer).collect() };
-    let computed = pipeline::compute(resource, &selection, &addresses, &surroundings, []).expect("objects");
+    let computed = pipeline::compute(resource, &selection, &addresses, &surroundings, &[]).expect("objects");
     Worked { allowlist, computed, unanswered: vec![], missing: vec![] }
 }
 
@@ -68,7 +68,7 @@ fn endpoints(names: &[&str]) -> Vec<Endpoint> {
 }
 
 fn applied() -> PreviousLayout {
-    PreviousLayout::of(["daas-us-egress"], "daas-us")
+    PreviousLayout { outbound: 1, inbound: 0 }
 }
 
 fn found(names: &[&str], unchanged: bool, held: &[&str]) -> Vec<String> {

@@ -2,9 +2,9 @@
 //! resources whose objects say the same: a thousand mostly do, and only their metadata is each one's own. Pure.
 
 use super::digest::{self, Digest};
-use super::key::{Kind, ObjectKey};
+use super::key::{Kind, ObjectKey, Role};
 use crate::render::network_policy::PolicyContent;
-use crate::render::{self, Content, Owner, Remarks, config_map};
+use crate::render::{self, Content, Owner, Remarks};
 use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 use kube::core::ObjectMeta;
 use serde::Serialize;
@@ -116,17 +116,18 @@ impl Prepared {
     /// The objects of an owner that say this: the policies in their order, and after them the ConfigMaps.
     #[must_use]
     pub fn desired(&self, namespace: &Arc<str>, owner: &Owner) -> Vec<(ObjectKey, Desired)> {
-        let object = |kind, metadata: ObjectMeta, body: &Arc<Body>| {
-            let name = metadata.name.as_deref().unwrap_or_default().into();
-            (ObjectKey { kind, namespace: Arc::clone(namespace), name }, Desired { metadata, body: Arc::clone(body) })
+        let object = |role, metadata: ObjectMeta, body: &Arc<Body>| {
+            let (kind, name) = (body.kind, metadata.name.as_deref().unwrap_or_default().into());
+            let key = ObjectKey { kind, namespace: Arc::clone(namespace), name, role: Some(role) };
+            (key, Desired { metadata, body: Arc::clone(body) })
         };
         let policies = self
             .policies
             .iter()
-            .map(|(policy, body)| object(Kind::Policy, render::policy_metadata(owner, policy), body));
+            .map(|(policy, body)| object(policy.role(), render::policy_metadata(owner, policy), body));
         let maps = self.config_maps.iter().enumerate().map(|(index, body)| {
-            let name = config_map::config_map_name(&owner.name, index);
-            object(Kind::ConfigMap, render::metadata(owner, name), body)
+            let role = Role::Export { part: index + 1 };
+            object(role, render::metadata(owner, role), body)
         });
         policies.chain(maps).collect()
     }
@@ -135,8 +136,8 @@ impl Prepared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::owned;
     use crate::net::{PortRange, PortSet, Protocol};
+    use crate::objects::observed;
     use crate::plan::keep::Selected;
     use crate::plan::{DirectionPlan, Peers, Plan, Rule};
     use crate::render::{Limits, PreviousLayout};
@@ -173,13 +174,13 @@ mod tests {
             assert_eq!((key.kind, Some(&*key.name)), (Kind::Policy, policy.metadata.name.as_deref()));
             assert_eq!(desired.metadata, policy.metadata);
             assert_eq!(desired.body.json().get(), serde_json::to_string(&policy.spec).expect("JSON"));
-            assert_eq!(desired.digest(), owned::fold_policy(policy).digest);
+            assert_eq!(desired.digest(), observed::fold_policy(policy).digest);
         }
         for ((key, desired), map) in maps.iter().zip(&whole.config_maps) {
             assert_eq!((key.kind, Some(&*key.name)), (Kind::ConfigMap, map.metadata.name.as_deref()));
             assert_eq!(desired.metadata, map.metadata);
             assert_eq!(desired.body.json().get(), serde_json::to_string(&map.data).expect("JSON"));
-            assert_eq!(desired.digest(), owned::fold_config_map(map).digest);
+            assert_eq!(desired.digest(), observed::fold_config_map(map).digest);
         }
     }
 

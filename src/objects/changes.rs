@@ -2,7 +2,7 @@
 
 use super::digest::Digest;
 use super::key::ObjectKey;
-use super::owned::Observed;
+use super::observed::Observed;
 use super::prepared::Desired;
 use kube::core::ObjectMeta;
 use std::collections::BTreeMap;

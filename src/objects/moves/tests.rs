@@ -1,8 +1,8 @@
 use super::*;
-use crate::cluster::changes::{self, Change};
-use crate::cluster::owned::{self, Observed};
-use crate::cluster::prepared::Prepared;
 use crate::net::{PortRange, Protocol};
+use crate::objects::changes::{self, Change};
+use crate::objects::observed::{self, Observed};
+use crate::objects::prepared::Prepared;
 use crate::plan::keep::Selected;
 use crate::plan::{DirectionPlan, Peers, Plan, Rule};
 use crate::render::{self, Limits, Owner, PreviousLayout};
@@ -49,7 +49,7 @@ struct Cluster {
 
 impl Cluster {
     fn observed(&self) -> BTreeMap<ObjectKey, Observed> {
-        self.policies.iter().map(|(key, policy)| (key.clone(), owned::fold_policy(policy))).collect()
+        self.policies.iter().map(|(key, policy)| (key.clone(), observed::fold_policy(policy))).collect()
     }
 
     fn carry_out(&mut self, change: &Change) {
@@ -85,7 +85,7 @@ fn allowed<'a>(specs: impl Iterator<Item = &'a NetworkPolicySpec>) -> BTreeSet<(
 fn desired(networks: &Networks, most_peers: usize, cluster: &Cluster) -> Vec<(ObjectKey, Desired)> {
     let plan = Plan { outbound: DirectionPlan::new(rules(networks), Vec::new()), ..Plan::default() };
     let limits = Limits { peers: most_peers, ..Limits::default() };
-    let before = PreviousLayout::of(cluster.policies.keys().map(|key| &*key.name), "daas");
+    let before = PreviousLayout::of(cluster.policies.keys());
     let content = render::content(&LabelSelector::default(), &plan, &limits, &before);
     let all = Prepared::of(content, None).desired(&"web".into(), &owner());
     all.into_iter().filter(|(key, _)| key.kind == Kind::Policy).collect()
@@ -99,7 +99,7 @@ fn writes(cluster: &Cluster, desired: &[(ObjectKey, Desired)], put_off: Option<u
         writes.retain(|change| *change.key() != key);
         left.insert(key);
     }
-    let moving = Moving { owner: "daas", desired, put_off: &left };
+    let moving = Moving { desired, put_off: &left };
     let held = moving.to_read(&writes);
     let held = held.into_iter().filter_map(|key| {
         let spec = cluster.policies.get(&key)?.spec.clone()?;
@@ -185,7 +185,7 @@ fn one_policy_of_a_direction_that_changes_is_written_without_being_read() {
     for networks in [vec![(0, 32, false)], vec![(0, 32, false), (9, 32, true)]] {
         let desired = desired(&networks, 100, &cluster);
         let writes = changes::decide(&desired, &cluster.observed()).writes;
-        let moving = Moving { owner: "daas", desired: &desired, put_off: &BTreeSet::new() };
+        let moving = Moving { desired: &desired, put_off: &BTreeSet::new() };
         assert_eq!((writes.len(), moving.to_read(&writes)), (1, vec![]));
         writes.iter().for_each(|change| cluster.carry_out(change));
     }

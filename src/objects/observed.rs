@@ -1,19 +1,74 @@
-//! A whole object, folded to what decisions need of it. Pure.
+//! An object as the cluster holds it, folded to what decisions need of it. Pure.
 
-use super::{Memory, Observed, Owner};
-use crate::cluster::digest::{self, Digest};
-use crate::cluster::prepared::Desired;
+use super::digest::{self, Digest};
+use super::prepared::Desired;
 use crate::crd::{ADDITIONAL_ANNOTATION, CitrixAllowlist, FIELD_MANAGER, SELECTION_ANNOTATION};
-use crate::net::Direction;
+use crate::net::{Direction, DomainName, PortSet};
 use crate::plan::keep::SelectionDigest;
 use crate::render::{config_map, network_policy};
+use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
+
+/// One object as the cluster holds it, folded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    /// Its uid: an object of the same name made anew is another one.
+    pub uid: Arc<str>,
+    /// The version a write must be decided on.
+    pub resource_version: Arc<str>,
+    /// Name and uid of the `CitrixAllowlist` that controls it, if one does.
+    pub owner: Option<Owner>,
+    /// Of the fields the operator owns.
+    pub digest: Option<Digest>,
+    /// What it remembers, until that is taken over into the tables.
+    pub memory: Option<Arc<Memory>>,
+    /// The field manager that changed our fields last, where it is not the operator.
+    pub edited_by: Option<Arc<str>>,
+    /// When something last wrote it under the operator's own field manager, to the second.
+    pub written_at: Option<Timestamp>,
+    /// Of a policy: what the spec selected when it was last written, where that is known to be the operator's word.
+    pub selection: Option<SelectionDigest>,
+    /// Whether that is what was sent, and not yet what the watch shows: the answer to a write brings metadata only.
+    pub assumed: bool,
+}
+
+/// The `CitrixAllowlist` that controls an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its uid.
+    pub uid: Arc<str>,
+}
+
+/// What an object remembers across a restart, before the guard has seen it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Memory {
+    /// What a policy allows.
+    Rules {
+        /// Its rules.
+        rules: Vec<(Direction, PortSet, Vec<IpNet>)>,
+        /// Networks of its direction's policies that only the user asked for, where managed fields show that to be the
+        /// operator's word.
+        users: Vec<IpNet>,
+        /// What the spec selected when that was written.
+        selection: Option<SelectionDigest>,
+    },
+    /// Which addresses were whose, as a ConfigMap has it.
+    Attribution {
+        /// By name.
+        names: BTreeMap<DomainName, Vec<IpAddr>>,
+        /// Networks that the list or the spec gave.
+        networks: BTreeSet<IpNet>,
+    },
+}
 
 /// Who holds our fields of an object now, where it is not the operator: who changes a field takes it from its
 /// former holder, so a field still held by the operator is as the operator wrote it.

@@ -12,7 +12,7 @@ use super::key::{Kind, ObjectKey};
 use super::prepared::{Body, Desired};
 use crate::net::{Direction, PortSet};
 use crate::plan::RememberedRule;
-use crate::render::{self, network_policy};
+use crate::render::network_policy;
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,8 +21,6 @@ use sweep::Moved;
 /// What the policies of a resource are and shall be.
 #[derive(Debug)]
 pub struct Moving<'a> {
-    /// The resource's name, which its policies' names start with.
-    pub owner: &'a str,
     /// What the resource's policies shall be, those that stay as they are among them.
     pub desired: &'a [(ObjectKey, Desired)],
     /// Policies that differ and are not to be written now, since somebody keeps changing them.
@@ -36,7 +34,7 @@ impl Moving<'_> {
     pub fn to_read(&self, writes: &[Change]) -> Vec<ObjectKey> {
         let mut all = Vec::new();
         for direction in Direction::ALL {
-            let of_direction = |key: &&ObjectKey| self.direction(key) == Some(direction);
+            let of_direction = |key: &&ObjectKey| key.direction() == Some(direction);
             let put_off: Vec<&ObjectKey> = self.put_off.iter().filter(of_direction).collect();
             let losing = writes.iter().filter_map(|change| match change {
                 Change::Update(key, ..) => Some(key),
@@ -93,10 +91,6 @@ impl Moving<'_> {
         }
         ordered.extend(last);
         ordered
-    }
-
-    fn direction(&self, key: &ObjectKey) -> Option<Direction> {
-        if key.kind == Kind::Policy { render::direction_of(&key.name, self.owner) } else { None }
     }
 
     /// What policies lose that others gain.

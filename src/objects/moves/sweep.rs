@@ -1,7 +1,7 @@
 //! What moves from which policy to which: address by address and port by port. Pure.
 
-use crate::cluster::key::ObjectKey;
 use crate::net::{Direction, PortSet};
+use crate::objects::key::ObjectKey;
 use crate::plan::RememberedRule;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,8 @@
+//! What the operator keeps in a cluster: the objects it wants, the objects there are, and the writes between. Pure.
+
+pub mod changes;
+pub mod digest;
+pub mod key;
+pub mod moves;
+pub mod observed;
+pub mod prepared;
