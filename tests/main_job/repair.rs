@@ -151,11 +151,13 @@ async fn a_write_that_failed_makes_nobody_an_editor() {
         proxy.inject(maps, ApiFault::status(500, "InternalError", "it hurts"));
         stage.patch("daas-us", json!({ "geo": "eu" })).await;
         policies.until("the rules of eu", |now| now[POLICY].spec != of_us).await;
+        stage.observed("daas-us").await;
         stage.reason("daas-us", "Ready", "ApplyFailed").await;
         proxy.heal();
         stage.ready("daas-us").await;
         stage.patch("daas-us", json!({ "geo": "us" })).await;
         policies.until("the rules of us", |now| now[POLICY].spec == of_us).await;
+        stage.observed("daas-us").await;
         stage.ready("daas-us").await;
     }
     assert!(!operator.log().contains("own name"), "{}", operator.log());
