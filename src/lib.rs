@@ -21,6 +21,7 @@ pub mod memory;
 pub mod names;
 pub mod net;
 pub mod objects;
+pub mod pipeline;
 pub mod plan;
 pub mod reason;
 pub mod render;

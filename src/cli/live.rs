@@ -1,20 +1,23 @@
 //! What a cluster holds for a resource.
 
-use super::pipeline::Surroundings;
-use super::surroundings::SurroundingArguments;
+use super::assumptions::AssumptionArguments;
+use super::preview::Assumptions;
 use crate::cluster::client::{CALL_TIMEOUT, CallError, Connected, deadline};
 use crate::cluster::facts::{Facts, FactsSettings};
 use crate::crd::ALLOWLIST_LABEL;
 use crate::guard::Guard;
 use crate::objects::key::{Kind, ObjectKey, Role};
+use crate::objects::observed::{Observed, fold_known_config_map, fold_known_policy};
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, ListParams};
+use kube::core::ObjectMeta;
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::sync::Arc;
 
 /// Objects in one page of a list.
 const PAGE: u32 = 200;
@@ -33,15 +36,18 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// The keys of its policies.
-    pub fn policy_keys(&self) -> Vec<ObjectKey> {
-        self.policies.iter().map(policy_key).collect()
+    /// Its objects as the controller sees them.
+    pub fn objects(&self) -> BTreeMap<ObjectKey, Observed> {
+        let key = |kind, metadata: &ObjectMeta| {
+            let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
+            ObjectKey::new(kind, namespace.unwrap_or_default(), name.unwrap_or_default())
+        };
+        let policies = self.policies.iter();
+        let policies = policies.map(|policy| (key(Kind::Policy, &policy.metadata), fold_known_policy(policy)));
+        let maps = self.config_maps.iter();
+        let maps = maps.map(|map| (key(Kind::ConfigMap, &map.metadata), fold_known_config_map(map)));
+        policies.chain(maps).collect()
     }
-}
-
-/// The key of a policy.
-pub(super) fn policy_key(policy: &NetworkPolicy) -> ObjectKey {
-    ObjectKey::new(Kind::Policy, policy.namespace().unwrap_or_default(), policy.name_any())
 }
 
 /// Reads what a cluster holds for the resource of a name.
@@ -95,8 +101,7 @@ where
 }
 
 /// What the flags say, and for the rest what the cluster shows.
-pub(super) async fn surroundings(connected: &Connected, arguments: &SurroundingArguments) -> Surroundings {
-    let mut surroundings = arguments.surroundings();
+pub(super) async fn assumptions(connected: &Connected, arguments: &AssumptionArguments) -> Assumptions {
     let settings = FactsSettings {
         nameservers: Vec::new(),
         service_networks: arguments.service_cidr.clone(),
@@ -107,7 +112,7 @@ pub(super) async fn surroundings(connected: &Connected, arguments: &SurroundingA
     let facts = Facts::start(connected.client.clone(), settings);
     // What may not be read is left as the flags have it, as the operator does.
     facts.ready().await;
-    surroundings.facts = (*facts.current()).clone();
-    surroundings.guard = Guard::new(arguments.guard.settings(), &surroundings.facts);
-    surroundings
+    let facts = facts.current();
+    let guard = Arc::new(Guard::new(arguments.guard.settings(), &facts));
+    Assumptions { facts, guard, ..arguments.assumptions() }
 }

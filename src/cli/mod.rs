@@ -1,5 +1,6 @@
 //! The command line: one file for each command.
 
+mod assumptions;
 mod completions;
 mod connection;
 mod crd;
@@ -15,7 +16,7 @@ mod live;
 mod manifest;
 mod operator;
 mod output;
-mod pipeline;
+mod preview;
 mod probe;
 mod reference;
 mod refresh;
@@ -25,7 +26,6 @@ mod run;
 mod run_arguments;
 mod sources;
 mod summary;
-mod surroundings;
 mod text;
 mod validate;
 mod version;

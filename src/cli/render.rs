@@ -1,24 +1,29 @@
 //! `render`: what the controller would apply, without a cluster.
 
+use super::assumptions::AssumptionArguments;
 use super::items::{self, Checks, Item, NOTHING_OF_OURS, Read, full_name};
 use super::manifest::Document;
 use super::output::{Form, Printer, tell};
-use super::pipeline::{self, Computed, Surroundings};
+use super::preview::{self, Assumptions, Preview};
 use super::resource_list;
 use super::sources::{Known, SourceArguments, Sources};
 use super::summary;
-use super::surroundings::SurroundingArguments;
 use crate::crd::CitrixAllowlist;
 use crate::feed::Allowlist;
 use crate::net::DomainName;
 use crate::objects::key::ObjectKey;
+use crate::objects::observed::Observed;
+use crate::pipeline::Carry;
+use crate::plan;
 use anyhow::Context as _;
 use clap::Args;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 #[derive(Debug, Args)]
 pub(super) struct RenderArguments {
@@ -37,11 +42,11 @@ pub(super) struct RenderArguments {
     #[command(flatten)]
     sources: SourceArguments,
     #[command(flatten)]
-    surroundings: SurroundingArguments,
+    assumptions: AssumptionArguments,
 }
 
 pub(super) fn run(arguments: &RenderArguments, form_was_given: bool) -> anyhow::Result<ExitCode> {
-    let surroundings = arguments.surroundings.surroundings();
+    let assumptions = arguments.assumptions.assumptions();
     let mut work = Work {
         sources: Sources::new(&arguments.sources, &arguments.filename)?,
         checks: Checks::default(),
@@ -49,7 +54,7 @@ pub(super) fn run(arguments: &RenderArguments, form_was_given: bool) -> anyhow::
     };
     let mut ours = 0;
     for document in items::documents(&arguments.filename)? {
-        ours += work.document(&document?, arguments, form_was_given, &surroundings)?;
+        ours += work.document(&document?, arguments, form_was_given, &assumptions)?;
     }
     work.printer.finish()?;
     if ours == 0 && !arguments.pass_through {
@@ -71,13 +76,13 @@ impl<W: io::Write> Work<W> {
         document: &Document,
         arguments: &RenderArguments,
         form_was_given: bool,
-        surroundings: &Surroundings,
+        assumptions: &Assumptions,
     ) -> anyhow::Result<usize> {
         let items = self.checks.read(document)?;
         if let [Item::Other(value)] = &*items
             && resource_list::is_one(value)
         {
-            return self.resource_list(document, value, surroundings);
+            return self.resource_list(document, value, assumptions);
         }
         let others = items.iter().filter(|item| matches!(item, Item::Other(_))).count();
         // A document of nothing else goes through letter by letter, its remarks and its spelling kept.
@@ -88,7 +93,7 @@ impl<W: io::Write> Work<W> {
         let ours = items.len() - others;
         for item in items {
             match item {
-                Item::Ours(read) => self.resource(&read, arguments, form_was_given, surroundings)?,
+                Item::Ours(read) => self.resource(&read, arguments, form_was_given, assumptions)?,
                 Item::Other(value) if arguments.pass_through => self.printer.object(&value)?,
                 Item::Other(_) => {}
             }
@@ -101,23 +106,29 @@ impl<W: io::Write> Work<W> {
         read: &Read,
         arguments: &RenderArguments,
         form_was_given: bool,
-        surroundings: &Surroundings,
+        assumptions: &Assumptions,
     ) -> anyhow::Result<()> {
-        let Worked { allowlist, computed, .. } =
-            compute(&read.resource, &read.place, &mut self.sources, surroundings, &Known::default(), &[])?;
+        let Worked { allowlist, preview, .. } = compute(
+            &read.resource,
+            &read.place,
+            &mut self.sources,
+            assumptions,
+            &Known::default(),
+            &Existing::default(),
+        )?;
         if arguments.summary {
-            let summary = summary::Summary::of(&read.resource, &allowlist, &computed);
+            let summary = summary::Summary::of(&read.resource, &allowlist, &preview);
             return if form_was_given {
                 self.printer.value(&summary)
             } else {
                 self.printer.people(&summary.shown(super::output::style()))
             };
         }
-        note(read, &computed);
+        note(read, &preview);
         if read.resource.spec.suspend {
             return Ok(());
         }
-        let objects = computed.applied(read.resource.spec.mode);
+        let objects = preview.applied(read.resource.spec.mode);
         for policy in &objects.policies {
             self.printer.value(policy)?;
         }
@@ -132,7 +143,7 @@ impl<W: io::Write> Work<W> {
         &mut self,
         document: &Document,
         given: &serde_json::Value,
-        surroundings: &Surroundings,
+        assumptions: &Assumptions,
     ) -> anyhow::Result<usize> {
         let mut answer = resource_list::Answer::default();
         let mut ours = 0;
@@ -142,10 +153,11 @@ impl<W: io::Write> Work<W> {
                 Item::Ours(read) => {
                     ours += 1;
                     let (resource, known) = (&read.resource, Known::default());
-                    let worked = compute(resource, &read.place, &mut self.sources, surroundings, &known, &[])?;
+                    let worked =
+                        compute(resource, &read.place, &mut self.sources, assumptions, &known, &Existing::default())?;
                     fit_to_replace(&read, &worked)?;
-                    note(&read, &worked.computed);
-                    answer.add(resource, &worked.computed)?;
+                    note(&read, &worked.preview);
+                    answer.add(resource, &worked.preview)?;
                 }
             }
         }
@@ -169,7 +181,7 @@ fn fit_to_replace(read: &Read, worked: &Worked) -> anyhow::Result<()> {
             "{name}: {count} {names} got no answer, {first} for one: the list would lose addresses that are in use; try again, or see --dns-server and --hosts"
         );
     }
-    if let Some((direction, absence)) = worked.computed.plan.absences.first() {
+    if let Some((direction, absence)) = worked.preview.plan.absences.first() {
         let why = match absence.is_failure() {
             true => "by the vendor's failure or DNS's",
             false => "since the spec matches nothing of the list",
@@ -183,12 +195,21 @@ fn fit_to_replace(read: &Read, worked: &Worked) -> anyhow::Result<()> {
 
 /// What came of a resource.
 pub(super) struct Worked {
-    pub allowlist: Allowlist,
-    pub computed: Computed,
+    pub allowlist: Arc<Allowlist>,
+    pub preview: Preview,
     /// Names that no server has answered, so that nothing is known of them but that.
     pub unanswered: Vec<DomainName>,
     /// Addresses that stand, and that the newest answers do not have.
     pub missing: Vec<(DomainName, IpAddr)>,
+}
+
+/// What is there already for a resource.
+#[derive(Debug, Default)]
+pub(super) struct Existing {
+    /// Its objects.
+    pub objects: BTreeMap<ObjectKey, Observed>,
+    /// What a reconcile before this one would hand on.
+    pub carry: Carry,
 }
 
 /// The way from a resource to its objects, as the controller goes it.
@@ -196,43 +217,46 @@ pub(super) fn compute(
     resource: &CitrixAllowlist,
     place: &str,
     sources: &mut Sources,
-    surroundings: &Surroundings,
+    assumptions: &Assumptions,
     known: &Known,
-    applied: &[ObjectKey],
+    existing: &Existing,
 ) -> anyhow::Result<Worked> {
     let place = || format!("{place}: {}", full_name(resource));
-    let allowlist = sources.allowlist(&resource.spec).with_context(place)?;
-    let selection = pipeline::select(resource, &allowlist, surroundings).with_context(place)?;
-    let answered = sources.addresses(&selection.names, known, &surroundings.guard).with_context(place)?;
+    let request = preview::request(resource, assumptions).with_context(place)?;
+    let allowlist = Arc::new(sources.allowlist(&resource.spec).with_context(place)?);
+    let selection = Arc::new(plan::select(request.choices.spec(), &allowlist, &assumptions.guard));
+    let answered = sources.addresses(&selection.names, known, &assumptions.guard).with_context(place)?;
     let unanswered = answered.addresses.by_name.iter().filter(|(_, known)| !known.state.is_definitive());
     let unanswered = unanswered.map(|(name, _)| name.clone()).collect();
-    let computed = pipeline::compute(resource, &selection, &answered.addresses, surroundings, applied);
-    Ok(Worked { allowlist, computed: computed.with_context(place)?, unanswered, missing: answered.missing })
+    let addresses = Arc::new(answered.addresses);
+    let (list, carry) = ((&allowlist, selection), existing.carry.clone());
+    let preview = preview::preview(&request, list, addresses, assumptions, &existing.objects, carry);
+    Ok(Worked { preview: preview.with_context(place)?, allowlist, unanswered, missing: answered.missing })
 }
 
 /// Says on standard error what the objects do not: nothing is dropped in silence.
-fn note(read: &Read, computed: &Computed) {
+fn note(read: &Read, preview: &Preview) {
     let name = full_name(&read.resource);
     if read.resource.spec.suspend {
         tell(&format!("note: {name}: suspended, so that nothing would be applied; --summary shows what else would be"));
         return;
     }
-    if read.resource.spec.mode == crate::crd::Mode::Audit && !computed.objects.policies.is_empty() {
-        let count = computed.objects.policies.len();
+    if read.resource.spec.mode == crate::crd::Mode::Audit && !preview.objects.policies.is_empty() {
+        let count = preview.objects.policies.len();
         let policies = crate::status::plural(count, "policy", "policies");
         tell(&format!(
             "note: {name}: mode Audit, so that {count} {policies} would not be applied; --summary shows them"
         ));
     }
-    if computed.problems.is_empty() {
+    if preview.problems.is_empty() {
         return;
     }
     let mut text = String::new();
-    for (kind, count) in summary::kinds(&computed.problems) {
+    for (kind, count) in summary::kinds(&preview.problems) {
         let separator = if text.is_empty() { "" } else { ", " };
         let _ = write!(text, "{separator}{count} {kind}");
     }
-    let count = computed.problems.len();
+    let count = preview.problems.len();
     let problems = crate::status::plural(count, "problem", "problems");
     tell(&format!("note: {name}: {count} {problems} ({text}); --summary lists them"));
 }

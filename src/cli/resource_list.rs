@@ -2,7 +2,7 @@
 //! objects that they come to. Pure.
 
 use super::manifest::Object;
-use super::pipeline::Computed;
+use super::preview::Preview;
 use crate::crd::{CitrixAllowlist, Problem};
 use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
@@ -56,15 +56,15 @@ impl Answer {
     ///
     /// # Errors
     /// Where an object does not serialise, which none fails to.
-    pub fn add(&mut self, resource: &CitrixAllowlist, computed: &Computed) -> anyhow::Result<()> {
-        let objects = computed.applied(resource.spec.mode);
+    pub fn add(&mut self, resource: &CitrixAllowlist, preview: &Preview) -> anyhow::Result<()> {
+        let objects = preview.applied(resource.spec.mode);
         for policy in &objects.policies {
             self.items.push(serde_json::to_value(policy)?);
         }
         for config_map in &objects.config_maps {
             self.items.push(serde_json::to_value(config_map)?);
         }
-        self.results.extend(computed.problems.iter().take(MOST_RESULTS).map(|problem| result(resource, problem)));
+        self.results.extend(preview.problems.iter().take(MOST_RESULTS).map(|problem| result(resource, problem)));
         Ok(())
     }
 

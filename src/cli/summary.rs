@@ -76,7 +76,7 @@ pub struct PolicyLine {
 impl Summary {
     /// What `resource` comes to with a list.
     #[must_use]
-    pub fn of(resource: &CitrixAllowlist, allowlist: &Allowlist, computed: &super::pipeline::Computed) -> Self {
+    pub fn of(resource: &CitrixAllowlist, allowlist: &Allowlist, preview: &super::preview::Preview) -> Self {
         Self {
             schema: SCHEMA,
             namespace: resource.namespace(),
@@ -87,10 +87,10 @@ impl Summary {
                 Mode::Audit => "Audit",
             },
             suspend: resource.spec.suspend,
-            services: services(&computed.plan.records),
-            policies: computed.objects.policies.iter().map(policy).collect(),
-            counts: computed.summary(),
-            problems: computed.problems.clone(),
+            services: services(&preview.plan.records),
+            policies: preview.objects.policies.iter().map(policy).collect(),
+            counts: preview.summary(),
+            problems: preview.problems.clone(),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::client::{CallError, deadline};
 use super::pod::{Container, Pod};
 use crate::net::Protocol;
-use crate::render::isolation;
+use crate::render::isolation::{self, SelectedPods};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::{Metadata, NamespaceResourceScope};
@@ -11,7 +11,6 @@ use kube::api::{Api, ListParams};
 use kube::core::{ParseExpressionError, Selector};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -20,25 +19,15 @@ const PAGE: u32 = 100;
 /// How long one page may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
 
-/// The pods that a selector selects, of those that policies concern: neither ended ones nor those on the node's network.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SelectedPods {
-    /// Their names and labels.
-    pub pods: Vec<isolation::Pod>,
-    /// The ports their containers declare.
-    pub declared_ports: BTreeSet<(Protocol, u16)>,
-}
-
-impl SelectedPods {
-    fn add(&mut self, pod: Pod) {
-        if matches!(&*pod.status.phase, "Succeeded" | "Failed") || pod.spec.host_network {
-            return;
-        }
-        let containers = pod.spec.containers.iter().chain(&pod.spec.init_containers);
-        self.declared_ports.extend(containers.flat_map(declared));
-        let labels = pod.metadata.labels.clone().unwrap_or_default();
-        self.pods.push(isolation::Pod { name: pod.name_any(), labels });
+/// Adds a pod, unless policies do not concern it: it has ended, or is on the node's network.
+fn add(selected: &mut SelectedPods, pod: &Pod) {
+    if matches!(&*pod.status.phase, "Succeeded" | "Failed") || pod.spec.host_network {
+        return;
     }
+    let containers = pod.spec.containers.iter().chain(&pod.spec.init_containers);
+    selected.declared_ports.extend(containers.flat_map(declared));
+    let labels = pod.metadata.labels.clone().unwrap_or_default();
+    selected.pods.push(isolation::Pod { name: pod.name_any(), labels });
 }
 
 fn declared(container: &Container) -> impl Iterator<Item = (Protocol, u16)> {
@@ -89,7 +78,7 @@ impl PodLister {
     pub async fn selected(&self, namespace: &str, selector: &LabelSelector) -> Result<SelectedPods, ListError> {
         let selector = Selector::try_from(selector.clone())?;
         let mut selected = SelectedPods::default();
-        self.list(namespace, ListParams::default().labels_from(&selector), |pod| selected.add(pod)).await?;
+        self.list(namespace, ListParams::default().labels_from(&selector), |pod| add(&mut selected, &pod)).await?;
         Ok(selected)
     }
 
@@ -136,6 +125,7 @@ impl PodLister {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::collections::BTreeSet;
 
     #[test]
     fn pods_that_no_policy_concerns_are_left_out_and_ports_are_those_declared() {
@@ -150,7 +140,7 @@ mod tests {
             ] } }),
             json!({ "metadata": { "name": "done" }, "spec": { "containers": [] }, "status": { "phase": "Succeeded" } }),
         ] {
-            selected.add(serde_json::from_value(pod).expect("a pod"));
+            add(&mut selected, &serde_json::from_value(pod).expect("a pod"));
         }
         assert_eq!(selected.pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["plain"]);
         let ports = [(Protocol::Tcp, 8443), (Protocol::Tcp, 9090), (Protocol::Udp, 53)];

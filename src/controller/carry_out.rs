@@ -1,9 +1,8 @@
 //! Carries a reconcile's writes out, and remembers of each how it ended.
 
 use super::Context;
-use super::state::{Left, State};
-use super::subject::Subject;
-use crate::cluster::apply::{Done, WriteError};
+use super::contention::{Conflicts, Left};
+use crate::cluster::apply::{Done, OwnerIdentity, WriteError};
 use crate::objects::changes::{Change, Changes, Precondition};
 use crate::objects::digest::Digest;
 use crate::objects::key::{Kind, ObjectKey};
@@ -13,9 +12,9 @@ use std::collections::BTreeMap;
 
 /// Puts the writes in order and carries them out. Returns the objects that differ still.
 pub(super) async fn write(
-    subject: &Subject<'_>,
+    owner: &OwnerIdentity,
     context: &Context,
-    state: &mut State,
+    conflicts: &mut Conflicts,
     activates: bool,
     moving: &Moving<'_>,
     changes: &mut Changes,
@@ -23,16 +22,16 @@ pub(super) async fn write(
     let to_read = moving.to_read(&changes.writes);
     let held = context.writer.policies(&to_read).await?;
     changes.writes = moving.in_order(std::mem::take(&mut changes.writes), &held);
-    carry_out(subject, context, state, activates, changes).await
+    carry_out(owner, context, conflicts, activates, changes).await
 }
 
 /// Carries the writes out in their order. Where a resource has several first policies, they are dry-run together before
 /// any is written, and taken back together where one is refused after all: both directions appear, or none. Returns the
 /// objects that differ still.
 async fn carry_out(
-    subject: &Subject<'_>,
+    owner: &OwnerIdentity,
     context: &Context,
-    state: &mut State,
+    conflicts: &mut Conflicts,
     activates: bool,
     changes: &Changes,
 ) -> Result<Vec<ObjectKey>, WriteError> {
@@ -46,8 +45,8 @@ async fn carry_out(
     for change in &changes.writes {
         let again = again(context, &mut widened, change)?;
         let change = again.as_ref().unwrap_or(change);
-        let result = context.writer.carry_out(&subject.identity, change).await;
-        remember(context, state, changes, change, &result);
+        let result = context.writer.carry_out(owner, change).await;
+        remember(context, conflicts, changes, change, &result);
         match result {
             Ok(Done::Created) if change.key().kind == Kind::Policy => written.push(change.key().clone()),
             Ok(Done::Ineffective) => ineffective.push(change.key().clone()),
@@ -56,7 +55,7 @@ async fn carry_out(
             Err(error) => {
                 let of_policy = change.key().kind == Kind::Policy;
                 if activates && of_policy && !matches!(error, WriteError::NotLeading) {
-                    take_back(subject, context, state, &written).await;
+                    take_back(owner, context, conflicts, &written).await;
                 }
                 return Err(error);
             }
@@ -76,7 +75,7 @@ fn first_policy(change: &Change) -> Option<(&ObjectKey, &Desired)> {
 /// left would be taken for one that somebody undid.
 fn remember(
     context: &Context,
-    state: &mut State,
+    conflicts: &mut Conflicts,
     changes: &Changes,
     change: &Change,
     result: &Result<Done, WriteError>,
@@ -91,22 +90,22 @@ fn remember(
     };
     let at = context.owned.get(key).and_then(|observed| observed.written_at);
     match digest {
-        Some(digest) => drop(state.left.insert(key.clone(), Left { digest, at })),
-        None => drop(state.left.remove(key)),
+        Some(digest) => drop(conflicts.left.insert(key.clone(), Left { digest, at })),
+        None => drop(conflicts.left.remove(key)),
     }
     if result.is_ok()
         && let Some(edit) = changes.foreign_edits.iter().find(|edit| edit.key == *key)
     {
-        state.contention.undone(edit, context.clock.instant());
+        conflicts.contention.undone(edit, context.clock.instant());
     }
 }
 
-async fn take_back(subject: &Subject<'_>, context: &Context, state: &mut State, written: &[ObjectKey]) {
+async fn take_back(owner: &OwnerIdentity, context: &Context, conflicts: &mut Conflicts, written: &[ObjectKey]) {
     for key in written {
-        state.left.remove(key);
+        conflicts.left.remove(key);
         let Some(observed) = context.owned.get(key) else { continue };
         let change = Change::Delete(key.clone(), Precondition::from(&observed));
-        if let Err(error) = context.writer.carry_out(&subject.identity, &change).await {
+        if let Err(error) = context.writer.carry_out(owner, &change).await {
             tracing::warn!(object = %key.name, %error, "a first policy could not be taken back; it is completed on the next try");
         }
     }

@@ -1,6 +1,6 @@
 //! Whose doing a conflict is, as far as the cluster tells, and how it is said. Pure.
 
-use super::state::Left;
+use super::contention::Left;
 use crate::crd::{FIELD_MANAGER, Problem, ProblemKind};
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
@@ -27,7 +27,7 @@ pub(super) fn altered(key: &ObjectKey) -> Problem {
 }
 
 /// An object that somebody keeps changing.
-pub(super) fn contested(key: &ObjectKey, manager: &str) -> Problem {
+pub(super) fn contested_by(key: &ObjectKey, manager: &str) -> Problem {
     let (kind, name) = (key.kind.as_str(), &key.name);
     let message = match manager {
         UNNAMED => format!(
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(who_undid(Some(&left), None), UNNAMED, "deleted");
         assert_eq!(who_undid(Some(&Left { at: None, ..left }), Some(&second)), UNNAMED, "not known");
         let key = ObjectKey::new(Kind::Policy, "web", "daas-egress");
-        let told = |manager| contested(&key, manager).message;
+        let told = |manager| contested_by(&key, manager).message;
         assert!(told(FIELD_MANAGER).contains("most likely a second operator"), "{}", told(FIELD_MANAGER));
         assert!(told(UNNAMED).starts_with("somebody keeps deleting") && told(UNNAMED).contains("a second operator"));
         assert!(told("helm").starts_with("the field manager helm keeps changing"));

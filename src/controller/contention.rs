@@ -1,7 +1,9 @@
 //! Somebody else keeps changing what is ours: undone a few times, then backed off from and reported. Pure.
 
 use crate::objects::changes::{ForeignEdit, Interference};
+use crate::objects::digest::Digest;
 use crate::objects::key::ObjectKey;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +18,24 @@ const FIRST_PAUSE: Duration = Duration::from_secs(30);
 /// The longest pause where an object was deleted: without it pods are open, which is worse than any quarrel. One creation
 /// in two seconds is no hot loop.
 const LONGEST_ABSENCE: Duration = Duration::from_secs(2);
+
+/// What one resource's objects were when they were last written, and who keeps changing them.
+#[derive(Clone, Debug, Default)]
+pub struct Conflicts {
+    /// What its objects were when they were last written. One that is to be written the same again was undone.
+    pub left: BTreeMap<ObjectKey, Left>,
+    /// Foreign edits of its objects.
+    pub contention: Contention,
+}
+
+/// What an object was when it was last written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// What it says.
+    pub digest: Digest,
+    /// When the API server took it, to the second; `None` where that is not known.
+    pub at: Option<Timestamp>,
+}
 
 /// Foreign edits of one resource's objects.
 #[derive(Clone, Debug, Default)]

@@ -1,21 +1,17 @@
 //! The controller: which change wakes which resource, and the reconcile as a handful of calls.
 
-mod activation;
 mod apply;
 mod backoff;
 mod carry_out;
 mod conflicts;
 mod contention;
-mod decisions;
-mod ending;
 mod failure;
+mod gather;
 mod queue;
-mod recall;
 mod reconcile;
+mod report;
 mod running;
-mod state;
-mod subject;
-mod surroundings;
+mod session;
 mod term;
 mod turn;
 mod turns;
@@ -33,17 +29,17 @@ use crate::guard::{Guard, GuardSettings};
 use crate::memory::Pressure;
 use crate::names::Names;
 use crate::net::Direction;
+use crate::pipeline::Memo;
+pub use crate::pipeline::OwnPod;
 use crate::render::Limits;
 use crate::shared::Shared;
 use crate::subscriber::Subscriber;
 use crate::telemetry::Metrics;
-use decisions::Decisions;
 pub use failure::Error;
 use ipnet::IpNet;
 use queue::{Again, Looking};
 pub use running::{Inputs, QueueEnded, run};
-use state::States;
-use std::collections::BTreeMap;
+use session::Sessions;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -70,25 +66,6 @@ pub struct Settings {
     pub pressure: Pressure,
 }
 
-/// The operator's own pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OwnPod {
-    /// It runs in none, or may not read it.
-    None,
-    /// Its labels are not known yet: nothing is decided in its namespace.
-    Unknown {
-        /// Its namespace.
-        namespace: String,
-    },
-    /// A pod that no resource may isolate.
-    Known {
-        /// Its namespace.
-        namespace: String,
-        /// Its labels.
-        labels: BTreeMap<String, String>,
-    },
-}
-
 /// All that a reconcile works with.
 pub struct Context {
     /// The resources.
@@ -111,13 +88,13 @@ pub struct Context {
     pub settings: Settings,
     /// The time.
     pub clock: Clock,
-    surroundings: Mutex<(Arc<Guard>, Arc<ClusterFacts>)>,
+    cluster: Mutex<(Arc<Guard>, Arc<ClusterFacts>)>,
     turns: Turns,
-    states: States,
+    sessions: Sessions,
     unmet: Mutex<Unmet>,
     /// What resources allow, by direction, sorted.
     allowed: Shared<[(Direction, IpNet)]>,
-    decisions: Decisions,
+    memo: Memo,
 }
 
 impl Context {
@@ -138,7 +115,7 @@ impl Context {
         let facts = Arc::new(ClusterFacts::default());
         let guard = Arc::new(Guard::new(settings.guard.clone(), &facts));
         let turns = Turns::new(settings.concurrency);
-        let surroundings = Mutex::new((guard, facts));
+        let cluster = Mutex::new((guard, facts));
         Self {
             resources,
             feeds,
@@ -150,19 +127,19 @@ impl Context {
             metrics,
             settings,
             clock,
-            surroundings,
+            cluster,
             turns,
-            states: States::default(),
+            sessions: Sessions::default(),
             unmet: Mutex::default(),
             allowed: Shared::default(),
-            decisions: Decisions::default(),
+            memo: Memo::default(),
         }
     }
 
     /// The guard and the facts it was made from, as of now.
-    fn surroundings(&self) -> (Arc<Guard>, Arc<ClusterFacts>) {
-        let surroundings = self.surroundings.lock().unwrap_or_else(PoisonError::into_inner);
-        (Arc::clone(&surroundings.0), Arc::clone(&surroundings.1))
+    fn cluster(&self) -> (Arc<Guard>, Arc<ClusterFacts>) {
+        let cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        (Arc::clone(&cluster.0), Arc::clone(&cluster.1))
     }
 
     /// Takes in new facts about the cluster. Says whether policies may depend on what changed: most endpoints of DNS
@@ -170,8 +147,8 @@ impl Context {
     pub fn learn(&self, facts: Arc<ClusterFacts>) -> bool {
         let guard = Arc::new(Guard::new(self.settings.guard.clone(), &facts));
         self.names.set_guard((*guard).clone());
-        let mut surroundings = self.surroundings.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *surroundings, (guard, Arc::clone(&facts)));
+        let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *cluster, (guard, Arc::clone(&facts)));
         before.1.as_policies_see() != facts.as_policies_see()
     }
 
@@ -184,7 +161,7 @@ impl Context {
     pub fn forget(&self, who: &Subscriber) {
         self.feeds.unwatch(who);
         self.names.unwatch(who);
-        self.states.forget(who);
+        self.sessions.forget(who);
         self.unmet().forget(who);
         self.owned.forget_owner(who);
         self.metrics.forget(who);
@@ -238,7 +215,7 @@ impl running::Work for Context {
     }
 
     fn start_over(&self) {
-        self.states.clear();
+        self.sessions.clear();
         *self.unmet() = Unmet::default();
         self.metrics.forget_resources();
         // The next leader writes what we shall have to remember.

@@ -2,7 +2,7 @@
 
 use super::failure::{Error, Mender, RECONCILE_DEADLINE};
 use super::queue::{Again, Looking};
-use super::state::State;
+use super::session::Session;
 use super::turns::Want;
 use super::{Context, backoff, reconcile};
 use crate::crd::CitrixAllowlist;
@@ -17,9 +17,9 @@ use tracing::Instrument as _;
 pub(super) async fn take_turn(who: Subscriber, context: Arc<Context>, looking: Looking) -> Again {
     // One that is gone leaves no state behind.
     context.resources.get(&who)?;
-    let state = context.states.of(&who);
-    let mut state = state.lock().await;
-    let want = if state.told_later.is_some() { Want::Rest } else { Want::Policies };
+    let session = context.sessions.of(&who);
+    let mut session = session.lock().await;
+    let want = if session.reported.deferred.is_some() { Want::Rest } else { Want::Policies };
     let _turn = context.turns.take(&who.namespace, want).await;
     // A reconcile that writes nothing waits for nothing: a thousand of them in a row would leave unread, for a second,
     // what DNS has answered meanwhile, and all of them would come again for it.
@@ -29,7 +29,7 @@ pub(super) async fn take_turn(who: Subscriber, context: Arc<Context>, looking: L
     let resource = context.resources.get(&who)?;
     let again = match resource.metadata.deletion_timestamp {
         // Thousands may wait for their turn at once: only whose turn it is has room for a whole reconcile.
-        None => Box::pin(with_turn(&resource, &context, &mut state, &who)).await,
+        None => Box::pin(with_turn(&resource, &context, &mut session, &who)).await,
         Some(_) => None,
     };
     context.unmet().reconciled(&who, began);
@@ -41,7 +41,7 @@ pub(super) async fn take_turn(who: Subscriber, context: Arc<Context>, looking: L
     again
 }
 
-async fn with_turn(resource: &CitrixAllowlist, context: &Context, state: &mut State, who: &Subscriber) -> Again {
+async fn with_turn(resource: &CitrixAllowlist, context: &Context, session: &mut Session, who: &Subscriber) -> Again {
     let started = context.clock.instant();
     let span = tracing::info_span!(
         "reconcile",
@@ -50,7 +50,7 @@ async fn with_turn(resource: &CitrixAllowlist, context: &Context, state: &mut St
         transaction = tracing::field::Empty,
         outcome = tracing::field::Empty,
     );
-    let reconcile = reconcile::reconcile(resource, context, state).instrument(span.clone());
+    let reconcile = reconcile::reconcile(resource, context, session).instrument(span.clone());
     // A defect that one resource brings out must not stop the others.
     let guarded = AssertUnwindSafe(tokio::time::timeout(RECONCILE_DEADLINE, reconcile)).catch_unwind();
     let result = match guarded.await {
@@ -58,24 +58,24 @@ async fn with_turn(resource: &CitrixAllowlist, context: &Context, state: &mut St
         Ok(Err(_)) => Err(Error::Deadline),
         Err(_) => Err(Error::Defect),
     };
-    let outcome = result.as_ref().map_or("failed", |(outcome, _)| outcome);
+    let outcome = result.as_ref().map_or("failed", |(counted, _)| counted.as_str());
     span.record("outcome", outcome);
     let _entered = span.enter();
     context.metrics.reconciled(outcome, context.clock.instant().saturating_duration_since(started));
     match result {
         Ok((_, again)) => {
-            state.failures = 0;
+            session.failures = 0;
             again
         }
         Err(error) => {
-            state.failures = state.failures.saturating_add(1);
+            session.failures = session.failures.saturating_add(1);
             let delay = match error.mender() {
                 // What changed wakes the resource by itself; this is for a change that no watch shows.
-                Mender::Nobody => backoff::delay(state.failures, fastrand::f64()).min(Duration::from_secs(5)),
-                Mender::Cluster | Mender::Person => backoff::delay(state.failures, fastrand::f64()),
+                Mender::Nobody => backoff::delay(session.failures, fastrand::f64()).min(Duration::from_secs(5)),
+                Mender::Cluster | Mender::Person => backoff::delay(session.failures, fastrand::f64()),
             };
             if error.mender() != Mender::Nobody {
-                tracing::warn!(failures = state.failures, retry_in = ?delay, %error, "reconcile failed");
+                tracing::warn!(failures = session.failures, retry_in = ?delay, %error, "reconcile failed");
             }
             Some(delay)
         }

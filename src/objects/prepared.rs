@@ -4,8 +4,9 @@
 use super::digest::{self, Digest};
 use super::key::{Kind, ObjectKey, Role};
 use crate::render::network_policy::PolicyContent;
-use crate::render::{self, Content, Owner, Remarks};
-use k8s_openapi::api::networking::v1::NetworkPolicySpec;
+use crate::render::{self, Content, Objects, Owner, Remarks};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use kube::core::ObjectMeta;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -113,6 +114,27 @@ impl Prepared {
         }
     }
 
+    /// The same as whole objects, to be shown.
+    #[must_use]
+    pub fn objects(&self, owner: &Owner) -> Objects {
+        let policy = |(policy, _): &(PolicyContent, Arc<Body>)| NetworkPolicy {
+            metadata: render::policy_metadata(owner, policy),
+            spec: Some(policy.spec()),
+        };
+        let config_map = |(index, body): (usize, &Arc<Body>)| ConfigMap {
+            metadata: render::metadata(owner, Role::Export { part: index + 1 }),
+            // Texts that were put into JSON a moment ago.
+            data: serde_json::from_str(body.json().get()).unwrap_or_default(),
+            ..ConfigMap::default()
+        };
+        Objects {
+            policies: self.policies.iter().map(policy).collect(),
+            config_maps: self.config_maps.iter().enumerate().map(config_map).collect(),
+            problems: self.remarks.problems(&owner.name),
+            figures: self.remarks.figures,
+        }
+    }
+
     /// The objects of an owner that say this: the policies in their order, and after them the ConfigMaps.
     #[must_use]
     pub fn desired(&self, namespace: &Arc<str>, owner: &Owner) -> Vec<(ObjectKey, Desired)> {
@@ -165,8 +187,8 @@ mod tests {
 
     #[test]
     fn what_is_sent_and_its_digest_are_those_of_the_whole_objects() {
-        let whole = content(40).objects(&owner());
-        let desired = Prepared::of(content(40), None).desired(&"web".into(), &owner());
+        let prepared = Prepared::of(content(40), None);
+        let (whole, desired) = (prepared.objects(&owner()), prepared.desired(&"web".into(), &owner()));
         assert_eq!(desired.len(), whole.policies.len() + whole.config_maps.len());
         assert!(whole.policies.len() > 1);
         let (policies, maps) = desired.split_at(whole.policies.len());

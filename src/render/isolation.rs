@@ -1,11 +1,11 @@
 //! Which pods a policy would isolate for the first time: from then on, whatever it does not list is cut.
 
 use super::evaluate::isolates;
-use crate::net::Direction;
+use crate::net::{Direction, Protocol};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A pod of the namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,15 @@ pub struct Pod {
     pub name: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+}
+
+/// The pods that a selector selects, of those that policies concern: neither ended ones nor those on the node's network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SelectedPods {
+    /// Their names and labels.
+    pub pods: Vec<Pod>,
+    /// The ports their containers declare.
+    pub declared_ports: BTreeSet<(Protocol, u16)>,
 }
 
 /// The pods, by name and direction, that `selector` selects and none of the namespace's `existing` policies isolates

@@ -13,6 +13,7 @@ use crate::crd::{
 };
 use crate::net::{Direction, canonical_set};
 use crate::objects::key::{ObjectKey, Role};
+use crate::objects::prepared::Prepared;
 use crate::plan::Plan;
 use crate::plan::keep::Selected;
 use budget::Cni;
@@ -143,7 +144,7 @@ pub fn objects(
     limits: &Limits,
     previous: &PreviousLayout,
 ) -> Objects {
-    content(&spec.pod_selector, plan, limits, previous).objects(owner)
+    Prepared::of(content(&spec.pod_selector, plan, limits, previous), None).objects(owner)
 }
 
 /// What objects say, apart from whose they are: resources that select the same pods by the same plan share it.
@@ -174,28 +175,6 @@ impl Remarks {
         problems.extend(self.shortened.then(|| config_map::shortened(owner)));
         problems.sort_unstable();
         problems
-    }
-}
-
-impl Content {
-    /// The objects of an owner that say this.
-    #[must_use]
-    pub fn objects(&self, owner: &Owner) -> Objects {
-        let policy = |policy: &PolicyContent| NetworkPolicy {
-            metadata: policy_metadata(owner, policy),
-            spec: Some(policy.spec()),
-        };
-        let config_map = |(index, data): (usize, &BTreeMap<String, String>)| ConfigMap {
-            metadata: metadata(owner, Role::Export { part: index + 1 }),
-            data: Some(data.clone()),
-            ..ConfigMap::default()
-        };
-        Objects {
-            policies: self.policies.iter().map(policy).collect(),
-            config_maps: self.config_maps.iter().enumerate().map(config_map).collect(),
-            problems: self.remarks.problems(&owner.name),
-            figures: self.remarks.figures,
-        }
     }
 }
 

@@ -2,10 +2,11 @@
 //! they would see. Pure.
 
 use crate::cli::endpoints::{Endpoint, Target};
-use crate::cli::pipeline::Computed;
+use crate::cli::preview::Preview;
 use crate::cli::render::Worked;
 use crate::crd::{CitrixAllowlist, Mode, Problem};
 use crate::net::{Direction, DomainName};
+use crate::pipeline;
 use crate::plan::{self, Absence};
 use crate::render::PreviousLayout;
 use crate::status::{Kept, plural};
@@ -51,15 +52,15 @@ pub fn is_never_believed(resource: &CitrixAllowlist, standing: &Standing<'_>, wo
 /// What there is to know about a difference beside it, each in a sentence.
 #[must_use]
 pub fn notes(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worked) -> Vec<String> {
-    let computed = &worked.computed;
+    let preview = &worked.preview;
     if is_never_believed(resource, standing, worked) {
         return vec!["the list is empty, which the operator never believes: what is applied stays as it is".to_owned()];
     }
     let mut notes = Vec::new();
-    notes.extend(held_back(standing, computed).filter(|_| standing.is_unchanged(resource)));
+    notes.extend(held_back(standing, preview).filter(|_| standing.is_unchanged(resource)));
     if resource.spec.mode == Mode::Enforce {
-        notes.extend(Direction::ALL.into_iter().filter_map(|direction| absent(direction, standing, computed)));
-        let waiting = computed.plan.waiting.len();
+        notes.extend(Direction::ALL.into_iter().filter_map(|direction| absent(direction, standing, preview)));
+        let waiting = preview.plan.waiting.len();
         if waiting > 0 && standing.applied == PreviousLayout::default() {
             let names = plural(waiting, "name", "names");
             notes.push(format!(
@@ -68,12 +69,12 @@ pub fn notes(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worke
         }
     }
     notes.extend(missing(resource, &worked.missing));
-    notes.extend(new_problems(standing, computed));
+    notes.extend(new_problems(standing, preview));
     notes
 }
 
 /// Problems that the resource does not have now. That a direction has nothing is told already.
-fn new_problems(standing: &Standing<'_>, computed: &Computed) -> Vec<String> {
+fn new_problems(standing: &Standing<'_>, preview: &Preview) -> Vec<String> {
     let status = standing.resource.and_then(|resource| resource.status.clone()).unwrap_or_default();
     // Of more than status lists, nobody can tell which are new.
     if usize::try_from(status.problems_total).is_ok_and(|total| total > status.problems.len()) {
@@ -84,7 +85,7 @@ fn new_problems(standing: &Standing<'_>, computed: &Computed) -> Vec<String> {
         let is_direction = Direction::ALL.iter().any(|direction| direction.as_str() == problem.subject);
         !is_direction && !status.problems.iter().any(same)
     };
-    let new: Vec<&Problem> = computed.problems.iter().filter(is_new).collect();
+    let new: Vec<&Problem> = preview.problems.iter().filter(is_new).collect();
     let told = |problem: &&Problem| {
         let service = problem.service.as_ref().map(|service| format!(" ({service})")).unwrap_or_default();
         format!("new problem: {:?} {}{service}: {}", problem.kind, problem.subject, problem.message)
@@ -97,24 +98,24 @@ fn new_problems(standing: &Standing<'_>, computed: &Computed) -> Vec<String> {
 }
 
 /// A list that drops more than half of what the resource has waits until the next fetch returns the same.
-fn held_back(standing: &Standing<'_>, computed: &Computed) -> Option<String> {
+fn held_back(standing: &Standing<'_>, preview: &Preview) -> Option<String> {
     let is_opened = |endpoint: &&Endpoint| !matches!(endpoint.target, Target::Wildcard(..));
-    let (before, after) = (standing.endpoints.iter().filter(is_opened).count(), computed.plan.records.len());
-    if after * 2 < before {
+    let (before, after) = (standing.endpoints.iter().filter(is_opened).count(), preview.plan.records.len());
+    if pipeline::loses_most(before, after) {
         return Some(format!(
             "this leaves {after} of {before} endpoints: the operator holds such a list back (FeedShrank) until its next fetch returns the same, and changes nothing before; this is what it does then"
         ));
     }
     let had: BTreeSet<(Direction, String)> =
         standing.endpoints.iter().map(|endpoint| (endpoint.direction, endpoint.target.text())).collect();
-    let opened = computed.plan.records.iter().map(|record| {
+    let opened = preview.plan.records.iter().map(|record| {
         let target = match &record.endpoint.target {
             plan::Target::Name(name) => name.to_string(),
             plan::Target::Network(network) => network.to_string(),
         };
         (record.endpoint.direction, target)
     });
-    let wildcards = computed.plan.wildcard_uses.iter().map(|used| (used.direction, used.pattern.to_string()));
+    let wildcards = preview.plan.wildcard_uses.iter().map(|used| (used.direction, used.pattern.to_string()));
     let has: BTreeSet<(Direction, String)> = opened.chain(wildcards).collect();
     let lost = had.difference(&has).count();
     (lost * 2 > had.len()).then(|| {
@@ -126,12 +127,12 @@ fn held_back(standing: &Standing<'_>, computed: &Computed) -> Option<String> {
 }
 
 /// A direction that was asked for and has nothing to allow.
-fn absent(direction: Direction, standing: &Standing<'_>, computed: &Computed) -> Option<String> {
+fn absent(direction: Direction, standing: &Standing<'_>, preview: &Preview) -> Option<String> {
     if let Some(kept) = standing.kept.iter().find(|kept| kept.direction == direction) {
         return Some(format!("{} (LastPolicyKept)", kept.sentence()));
     }
     let kind = direction.object_suffix();
-    let why = match computed.plan.absence(direction)? {
+    let why = match preview.plan.absence(direction)? {
         Absence::NoMatch if standing.has_policies(direction) => {
             return Some(format!(
                 "{kind}: the spec was changed and matches nothing of the list (NoMatch): its policies are deleted, and pods are no longer isolated by them"

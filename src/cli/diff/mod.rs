@@ -4,23 +4,23 @@ mod holds;
 mod openings;
 mod report;
 
+use super::assumptions::AssumptionArguments;
 use super::connection::{ConnectionArguments, NamespaceArguments};
 use super::endpoints::endpoints;
 use super::items::{NOTHING_OF_OURS, Read, Resources};
 use super::live::{self, Live};
 use super::output::{self, Form, Printer, style};
-use super::pipeline::{Computed, Surroundings};
+use super::preview::{Assumptions, Preview};
 use super::refresh::not_found;
-use super::render::{self, Worked};
+use super::render::{self, Existing};
 use super::sources::{Known, SourceArguments, Sources};
-use super::surroundings::SurroundingArguments;
 use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
 use crate::cluster::pods::PodLister;
-use crate::crd::{CitrixAllowlist, Mode, SELECTION_ANNOTATION};
+use crate::crd::CitrixAllowlist;
 use crate::net::Direction;
-use crate::plan::keep::{self, SelectionDigest};
+use crate::pipeline::Carry;
+use crate::plan::keep::SelectionDigest;
 use crate::render::{PreviousLayout, config_map, isolation};
-use crate::status::Kept;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use holds::Standing;
@@ -60,7 +60,7 @@ pub(super) struct DiffArguments {
     #[command(flatten)]
     sources: SourceArguments,
     #[command(flatten)]
-    surroundings: SurroundingArguments,
+    assumptions: AssumptionArguments,
 }
 
 pub(super) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
         arguments,
         connected: &connected,
         sources: Sources::new(&arguments.sources, &arguments.filename)?,
-        surroundings: runtime.block_on(live::surroundings(&connected, &arguments.surroundings)),
+        assumptions: runtime.block_on(live::assumptions(&connected, &arguments.assumptions)),
         printer: Printer::new(std::io::stdout().lock(), arguments.output.unwrap_or(Form::Yaml)),
     };
     let (mut differs, mut any) = (false, false);
@@ -93,7 +93,7 @@ struct Work<'a, W> {
     arguments: &'a DiffArguments,
     connected: &'a Connected,
     sources: Sources,
-    surroundings: Surroundings,
+    assumptions: Assumptions,
     printer: Printer<W>,
 }
 
@@ -151,18 +151,16 @@ impl<W: std::io::Write> Work<'_, W> {
             addresses: live.config_maps.iter().flat_map(config_map::remembered).collect(),
             ask_again: self.arguments.resolve || self.sources.has_saved_answers(),
         };
-        let applied = live.policy_keys();
-        let worked = render::compute(resource, &read.place, &mut self.sources, &self.surroundings, &known, &applied)?;
+        let existing = Existing { objects: live.objects(), carry: carry(stands) };
+        let worked = render::compute(resource, &read.place, &mut self.sources, &self.assumptions, &known, &existing)?;
         let endpoints = endpoints(&live.config_maps);
-        let layout = PreviousLayout::of(&applied);
-        let kept = kept(resource, live, stands, &worked.computed);
-        let standing = Standing { resource: stands, endpoints: &endpoints, applied: layout, kept: &kept };
+        let (preview, applied) = (&worked.preview, PreviousLayout::of(existing.objects.keys()));
+        let standing = Standing { resource: stands, endpoints: &endpoints, applied, kept: &preview.keep };
         let notes = holds::notes(resource, &standing, &worked);
-        let Worked { computed, .. } = &worked;
         let state = if holds::is_never_believed(resource, &standing, &worked) {
             as_it_is()
         } else {
-            applied_beside(resource, live, &kept, computed)
+            applied_beside(resource, live, preview)
         };
         Ok((state, notes))
     }
@@ -212,31 +210,18 @@ async fn newly_isolated(connected: &Connected, resource: &CitrixAllowlist, live:
     isolated.into_iter().map(|(pod, direction)| format!("{pod} ({})", direction.object_suffix())).collect()
 }
 
-/// The directions whose policies stay although nothing is left to allow.
-fn kept(resource: &CitrixAllowlist, live: &Live, stands: Option<&CitrixAllowlist>, computed: &Computed) -> Vec<Kept> {
-    if resource.spec.mode != Mode::Enforce {
-        return Vec::new();
-    }
-    let of = |direction| {
-        let absence = computed.plan.absence(direction)?;
-        let is_of_direction = |policy: &&NetworkPolicy| live::policy_key(policy).direction() == Some(direction);
-        let policies: Vec<&NetworkPolicy> = live.policies.iter().filter(is_of_direction).collect();
-        // Those of 0.1.0 do not say what was selected: what the cluster's resource selects, most likely.
-        let first = stands.map(|stands| SelectionDigest::of(&stands.spec, direction));
-        let applied = policies.iter().map(|policy| {
-            let annotation = policy.annotations().get(SELECTION_ANNOTATION);
-            annotation.and_then(|text| text.parse().ok()).or(first)
-        });
-        let keeps = keep::keeps(absence, applied, SelectionDigest::of(&resource.spec, direction));
-        let policies: Vec<String> = policies.iter().map(|policy| policy.name_any()).collect();
-        (keeps && !policies.is_empty()).then_some(Kept { direction, absence, policies })
+/// What a controller that has reconciled the cluster's resource would hand on. Policies of 0.1.0 do not say what was
+/// selected: what that resource selects, most likely.
+fn carry(stands: Option<&CitrixAllowlist>) -> Carry {
+    let selected = |stands: &CitrixAllowlist| {
+        Direction::ALL.map(|direction| (direction, SelectionDigest::of(&stands.spec, direction))).into()
     };
-    Direction::ALL.into_iter().filter_map(of).collect()
+    Carry { first_selected: stands.map(selected).unwrap_or_default(), ..Carry::default() }
 }
 
 /// What is applied beside the policies that stay. The ConfigMaps stay with those.
-fn applied_beside(resource: &CitrixAllowlist, live: &Live, kept: &[Kept], computed: &Computed) -> State {
-    let objects = computed.applied(resource.spec.mode);
+fn applied_beside(resource: &CitrixAllowlist, live: &Live, preview: &Preview) -> State {
+    let (objects, kept) = (preview.applied(resource.spec.mode), &preview.keep);
     let mut state = State { policies: objects.policies, config_maps: objects.config_maps };
     let stays = |policy: &&NetworkPolicy| kept.iter().any(|kept| kept.policies.contains(&policy.name_any()));
     state.policies.extend(live.policies.iter().filter(stays).cloned());

@@ -9,6 +9,7 @@ mod times;
 mod tree;
 mod verdict;
 
+use super::assumptions::AssumptionArguments;
 use super::connection::{ConnectionArguments, NamespaceArguments};
 use super::debug_state::DebugState;
 use super::endpoints::{Endpoint, endpoints};
@@ -16,11 +17,11 @@ use super::items::{NOTHING_OF_OURS, Read, Resources, full_name};
 use super::live::{self, Live};
 use super::operator::{self, Address, Found, OperatorArguments};
 use super::output::{Form, Printer, style};
-use super::pipeline::Surroundings;
+use super::preview::Assumptions;
 use super::refresh::not_found;
-use super::render::{self, Worked};
+use super::render::{self, Existing, Worked};
 use super::sources::{Known, SourceArguments, Sources};
-use super::surroundings::SurroundingArguments;
+
 use super::text::{WIDTH, wrap};
 use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
 use crate::cluster::pod::Pod;
@@ -89,7 +90,7 @@ pub(super) struct ExplainArguments {
     #[command(flatten)]
     sources: SourceArguments,
     #[command(flatten)]
-    surroundings: SurroundingArguments,
+    assumptions: AssumptionArguments,
 }
 
 /// What is explained.
@@ -150,7 +151,7 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
 /// What manifests would come to, one resource after the other.
 fn present_files<W: Write>(printer: &mut Printer<W>, arguments: &ExplainArguments) -> anyhow::Result<()> {
     let mut sources = Sources::new(&arguments.sources, &arguments.filename)?;
-    let surroundings = arguments.surroundings.surroundings();
+    let assumptions = arguments.assumptions.assumptions();
     let namespace = arguments.namespace.namespace.as_ref();
     let (mut any, mut one_of_many, mut pending): (bool, bool, Option<Read>) = (false, false, None);
     for read in Resources::of(&arguments.filename)? {
@@ -160,11 +161,11 @@ fn present_files<W: Write>(printer: &mut Printer<W>, arguments: &ExplainArgument
             && namespace.is_none_or(|namespace| read.resource.namespace().as_ref() == Some(namespace));
         if is_meant && let Some(before) = pending.replace(read) {
             one_of_many = true;
-            present(printer, arguments, of_file(before, &mut sources, &surroundings)?, one_of_many)?;
+            present(printer, arguments, of_file(before, &mut sources, &assumptions)?, one_of_many)?;
         }
     }
     match pending {
-        Some(last) => present(printer, arguments, of_file(last, &mut sources, &surroundings)?, one_of_many),
+        Some(last) => present(printer, arguments, of_file(last, &mut sources, &assumptions)?, one_of_many),
         None if any => bail!("-f: no such CitrixAllowlist is in there"),
         None => bail!(NOTHING_OF_OURS),
     }
@@ -326,22 +327,22 @@ async fn with_pod(connected: &Connected, resource: CitrixAllowlist, live: Live, 
 }
 
 /// What a resource of a manifest would come to, with the status that the operator would give.
-fn of_file(mut read: Read, sources: &mut Sources, surroundings: &Surroundings) -> anyhow::Result<Subject> {
-    let Worked { allowlist, computed, .. } =
-        render::compute(&read.resource, &read.place, sources, surroundings, &Known::default(), &[])?;
+fn of_file(mut read: Read, sources: &mut Sources, assumptions: &Assumptions) -> anyhow::Result<Subject> {
+    let Worked { allowlist, preview, .. } =
+        render::compute(&read.resource, &read.place, sources, assumptions, &Known::default(), &Existing::default())?;
     let spec = &read.resource.spec;
-    let objects = computed.applied(spec.mode);
+    let objects = preview.applied(spec.mode);
     let status = CitrixAllowlistStatus {
         feed: Some(FeedStatus {
             cloud: Cloud::chosen(spec.cloud, spec.geo).as_str().to_owned(),
-            version: allowlist.version,
+            version: allowlist.version.clone(),
             valid_until: allowlist.valid_until.map(|time| time.to_string()),
             ..FeedStatus::default()
         }),
-        summary: Some(computed.summary()),
+        summary: Some(preview.summary()),
         policies: objects.policies.iter().map(ResourceExt::name_any).collect(),
-        problems_total: i64::try_from(computed.problems.len()).unwrap_or(i64::MAX),
-        problems: computed.problems,
+        problems_total: i64::try_from(preview.problems.len()).unwrap_or(i64::MAX),
+        problems: preview.problems,
         ..CitrixAllowlistStatus::default()
     };
     read.resource.status = Some(status);

@@ -1,11 +1,13 @@
 use super::*;
-use crate::cli::pipeline::{self, Surroundings};
+use crate::cli::preview::{self, Assumptions};
 use crate::facts::ClusterFacts;
 use crate::feed::document::{self, Reading};
 use crate::guard::{Guard, GuardSettings};
 use crate::names::{Addresses, NameAddresses, NameState};
+use crate::pipeline::Carry;
 use crate::render::Limits;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn resource(spec: Value) -> CitrixAllowlist {
@@ -30,13 +32,16 @@ fn work(resource: &CitrixAllowlist, names: &[&str]) -> Worked {
     let reading = Reading::for_customer("testcustomer");
     let document = document::parse(list.to_string().as_bytes(), &reading).expect("a list");
     let allowlist = document.received_at("2026-06-01T00:00:00Z".parse().expect("a time"));
-    let surroundings = Surroundings {
-        facts: ClusterFacts::default(),
-        guard: Guard::new(GuardSettings::default(), &ClusterFacts::default()),
+    let facts = Arc::new(ClusterFacts::default());
+    let assumptions = Assumptions {
+        guard: Arc::new(Guard::new(GuardSettings::default(), &facts)),
+        facts,
         limits: Limits::default(),
         protected_namespaces: vec![],
     };
-    let selection = pipeline::select(resource, &allowlist, &surroundings).expect("a selection");
+    let request = preview::request(resource, &assumptions).expect("a request");
+    let allowlist = Arc::new(allowlist);
+    let selection = Arc::new(plan::select(request.choices.spec(), &allowlist, &assumptions.guard));
     let answer = |name: &DomainName| {
         let addresses = if name.as_str().starts_with('x') { vec![] } else { vec![IpAddr::from([13, 64, 0, 1])] };
         let state = if addresses.is_empty() { NameState::Absent } else { NameState::Answered };
@@ -52,8 +57,11 @@ fn work(resource: &CitrixAllowlist, names: &[&str]) -> Worked {
         )
     };
     let addresses = Addresses { by_name: selection.names.iter().map(answer).collect() };
-    let computed = pipeline::compute(resource, &selection, &addresses, &surroundings, &[]).expect("objects");
-    Worked { allowlist, computed, unanswered: vec![], missing: vec![] }
+    let (nothing, carry) = (BTreeMap::new(), Carry::default());
+    let list = (&allowlist, selection);
+    let preview =
+        preview::preview(&request, list, Arc::new(addresses), &assumptions, &nothing, carry).expect("objects");
+    Worked { allowlist, preview, unanswered: vec![], missing: vec![] }
 }
 
 fn endpoints(names: &[&str]) -> Vec<Endpoint> {
@@ -132,7 +140,7 @@ fn problems_are_told_that_are_not_there_yet_up_to_five() {
         let mut stands = plain();
         stands.status = serde_json::from_value(status).expect("a status");
         let standing = Standing { resource: Some(&stands), endpoints: &[], applied: applied(), kept: &[] };
-        new_problems(&standing, &worked.computed)
+        new_problems(&standing, &worked.preview)
     };
     let known = json!({ "kind": "Unresolved", "subject": "x1.example.com", "message": "another" });
     let found = told(json!({ "problems": [known], "problemsTotal": 1 }));
@@ -141,7 +149,7 @@ fn problems_are_told_that_are_not_there_yet_up_to_five() {
     let many: Vec<String> = (0..7).map(|number| format!("x{number}.example.com")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let standing = Standing { resource: None, endpoints: &[], applied: applied(), kept: &[] };
-    let found = new_problems(&standing, &work(&plain(), &many).computed);
+    let found = new_problems(&standing, &work(&plain(), &many).preview);
     assert_eq!((found.len(), found[5].as_str()), (6, "and 2 more new problems: `render --summary` lists all"));
 }
 

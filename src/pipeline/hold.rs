@@ -1,29 +1,35 @@
-//! Whether the first policy of a resource may appear yet. Pure.
+//! When the first policy of a direction may appear. Pure.
 //!
-//! It isolates the pods it selects: from then on whatever it does not list is cut. So it waits until every name has
-//! had a definitive answer; for names that fail in passing it waits so long and no longer; and where no name has been
-//! answered at all, it waits on.
+//! A first policy isolates the pods it selects: from then on whatever it does not list is cut. So it waits until every name
+//! has had a definitive answer. For names whose servers fail it waits a bounded time, and where no name has been answered
+//! at all, it waits on.
 
+use super::carry::Carry;
 use crate::memory::Pressure;
 use crate::names::{Addresses, NameState};
 use crate::net::Direction;
+use crate::objects::key::ObjectKey;
+use crate::objects::observed::Observed;
 use crate::plan::{Absence, Plan};
 use crate::render::PreviousLayout;
 use crate::status::Outcome;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Why first policies may not appear yet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Hold {
+pub struct Wait {
     /// What status says meanwhile.
     pub outcome: Outcome,
     /// When it ends by itself; `None` where only an answer ends it.
     pub until: Option<Instant>,
+    /// The directions that wait.
+    pub directions: Vec<Direction>,
 }
 
 /// The directions whose first policy a plan would write, since none of theirs is applied yet.
 #[must_use]
-pub fn first_policies(plan: &Plan, applied: PreviousLayout) -> Vec<Direction> {
+pub(super) fn first_policies(plan: &Plan, applied: PreviousLayout) -> Vec<Direction> {
     let is_first = |direction: &Direction| match direction {
         Direction::Outbound => applied.outbound == 0,
         Direction::Inbound => applied.inbound == 0,
@@ -32,10 +38,16 @@ pub fn first_policies(plan: &Plan, applied: PreviousLayout) -> Vec<Direction> {
     Direction::ALL.into_iter().filter(asked).filter(is_first).collect()
 }
 
-/// Whether a resource that this process has not taken up yet, and that has no policy, has to wait for memory: in what words. What
-/// has a policy is always kept current, and a resource that was taken up goes on: its names are held already.
+/// Whether a resource has to wait for memory, and how that is said: one that has no policy, and that this process has not
+/// looked at. What has a policy is always kept current, and a resource that was looked at goes on: its names are in memory
+/// already.
 #[must_use]
-pub fn memory(is_known: bool, pressure: &Pressure) -> Option<String> {
+pub fn waits_for_memory(
+    carry: &Carry,
+    existing: &BTreeMap<ObjectKey, Observed>,
+    pressure: &Pressure,
+) -> Option<String> {
+    let is_known = carry.accepted.is_some() || existing.keys().any(ObjectKey::is_policy);
     (!is_known && pressure.is_high()).then(|| pressure.in_words("the first policy"))
 }
 
@@ -43,14 +55,14 @@ pub fn memory(is_known: bool, pressure: &Pressure) -> Option<String> {
 /// longer; and for as long as one of the directions has nothing but names without any address, since both appear or
 /// none.
 #[must_use]
-pub fn hold(
+pub(super) fn hold(
     plan: &Plan,
     first: &[Direction],
     addresses: &Addresses,
     since: Instant,
     longest: Duration,
     now: Instant,
-) -> Option<Hold> {
+) -> Option<Wait> {
     if first.is_empty() {
         return None;
     }
@@ -61,11 +73,12 @@ pub fn hold(
     // A wait beyond the clock's end is one that is never over.
     let until = since.checked_add(longest).filter(|_| !none_answered);
     if waiting > 0 && until.is_none_or(|until| now < until) {
-        return Some(Hold { outcome: Outcome::WaitingForNames { waiting, none_answered }, until });
+        let outcome = Outcome::WaitingForNames { waiting, none_answered };
+        return Some(Wait { outcome, until, directions: first.to_vec() });
     }
     let failed = |direction: &&Direction| plan.absence(**direction).is_some_and(Absence::is_failure);
     let outcome = Outcome::NothingUsable(*first.iter().find(failed)?);
-    Some(Hold { outcome, until: None })
+    Some(Wait { outcome, until: None, directions: first.to_vec() })
 }
 
 #[cfg(test)]
@@ -96,7 +109,7 @@ mod tests {
         NameState::Failing { error: "SERVFAIL".into(), stale: false, ever_answered }
     }
 
-    fn held(states: &[NameState], passed: Duration) -> Option<Hold> {
+    fn held(states: &[NameState], passed: Duration) -> Option<Wait> {
         let start = Instant::now();
         let mut hold = hold(&Plan::default(), &[Direction::Outbound], &known(states), start, LONGEST, start + passed);
         if let Some(until) = hold.as_mut().and_then(|hold| hold.until.as_mut()) {
@@ -121,7 +134,10 @@ mod tests {
         assert_eq!((none.outcome, none.until), (waits_for(2, true), None));
         let now = Instant::now();
         let forever = hold(&Plan::default(), &[Direction::Outbound], &known(&some), now, Duration::MAX, now);
-        assert_eq!(forever, Some(Hold { outcome: waits_for(2, false), until: None }));
+        assert_eq!(
+            forever,
+            Some(Wait { outcome: waits_for(2, false), until: None, directions: vec![Direction::Outbound] })
+        );
     }
 
     #[test]
@@ -130,7 +146,7 @@ mod tests {
         let now = Instant::now();
         let of = |first: &[Direction]| hold(&plan, first, &known(&[NameState::Absent]), now, LONGEST, now);
         let outcome = Outcome::NothingUsable(Direction::Inbound);
-        assert_eq!(of(&Direction::ALL), Some(Hold { outcome, until: None }));
+        assert_eq!(of(&Direction::ALL), Some(Wait { outcome, until: None, directions: Direction::ALL.to_vec() }));
         assert_eq!(of(&[Direction::Outbound]), None);
         assert_eq!(of(&[]), None);
     }

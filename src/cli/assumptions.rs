@@ -1,6 +1,6 @@
 //! What the operator is told about the cluster and about what may be opened, as flags of the commands that do as it does.
 
-use super::pipeline::Surroundings;
+use super::preview::Assumptions;
 use super::run_arguments::{CniArgument, GuardArguments, network, prefix};
 use crate::facts::ClusterFacts;
 use crate::guard::Guard;
@@ -8,11 +8,12 @@ use crate::render::Limits;
 use crate::render::budget::Cni;
 use clap::Args;
 use ipnet::{IpNet, Ipv6Net};
+use std::sync::Arc;
 
 /// What the operator is told about the cluster and about what may be opened: give the same here.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "As the operator runs")]
-pub(super) struct SurroundingArguments {
+pub(super) struct AssumptionArguments {
     #[command(flatten)]
     pub guard: GuardArguments,
     /// Namespaces where no policy is ever written
@@ -35,18 +36,18 @@ pub(super) struct SurroundingArguments {
     pub cni: Option<CniArgument>,
 }
 
-impl SurroundingArguments {
-    /// The surroundings, where nothing but the flags is known of the cluster.
-    pub fn surroundings(&self) -> Surroundings {
+impl AssumptionArguments {
+    /// What is assumed where nothing but the flags is known of the cluster.
+    pub fn assumptions(&self) -> Assumptions {
         let facts = ClusterFacts {
             service_networks: self.service_cidr.clone(),
             pod_networks: self.pod_cidr.clone(),
             nat64_prefix: self.nat64_prefix,
             ..ClusterFacts::default()
         };
-        Surroundings {
-            guard: Guard::new(self.guard.settings(), &facts),
-            facts,
+        Assumptions {
+            guard: Arc::new(Guard::new(self.guard.settings(), &facts)),
+            facts: Arc::new(facts),
             limits: Limits {
                 peers: usize::try_from(self.max_peers_per_policy).unwrap_or(usize::MAX),
                 cni: self.cni.map(Cni::from),

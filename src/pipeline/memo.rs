@@ -1,8 +1,8 @@
-//! What resources share: a thousand resources of one customer mostly ask the same of the same list, and differ in their
-//! names and their pods alone. Each station's last few results are kept with what they were made from; whoever comes
-//! with the same takes the result, and nothing is looked up by anything weaker than equality.
+//! Results that resources share. A thousand resources of one customer mostly ask the same of the same list, and differ only
+//! in their names and their pods. The last few results of each stage are cached with what they were made from; equal inputs
+//! get the cached result. Nothing is looked up by anything weaker than equality.
 
-use crate::crd::CitrixAllowlistSpec;
+use super::request::Choices;
 use crate::facts::ClusterFacts;
 use crate::feed::Allowlist;
 use crate::guard::Guard;
@@ -14,16 +14,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How many results of a station are kept. Enough for a few kinds of resource that change at the same moment; few, since
-/// what is kept here is kept in memory while nothing happens.
+/// How many results of a stage are cached. Enough for a few kinds of resource that change at the same moment; few, since
+/// they stay in memory while nothing happens.
 const MOST: usize = 8;
 
 /// Results with what they were made from, the newest first.
-type Held<K, V> = VecDeque<(K, Arc<V>)>;
+type Cached<K, V> = VecDeque<(K, Arc<V>)>;
 
-/// The last few results of one station.
+/// The last few results of one stage.
 #[derive(Debug)]
-struct Recent<K, V>(Mutex<Held<K, V>>);
+struct Recent<K, V>(Mutex<Cached<K, V>>);
 
 impl<K, V> Default for Recent<K, V> {
     fn default() -> Self {
@@ -32,84 +32,73 @@ impl<K, V> Default for Recent<K, V> {
 }
 
 impl<K, V> Recent<K, V> {
-    fn lock(&self) -> MutexGuard<'_, Held<K, V>> {
+    fn lock(&self) -> MutexGuard<'_, Cached<K, V>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest result made from something that is `like` what is asked for.
-    fn newest(&self, like: impl Fn(&K) -> bool) -> Option<Arc<V>> {
-        self.lock().iter().find(|(key, _)| like(key)).map(|(_, result)| Arc::clone(result))
+    /// The newest result whose key `matches`.
+    fn newest(&self, matches: impl Fn(&K) -> bool) -> Option<Arc<V>> {
+        self.lock().iter().find(|(key, _)| matches(key)).map(|(_, result)| Arc::clone(result))
     }
 
-    /// The result made from the `same`, else the one that `make` makes now, which is kept under `key`, and with it
-    /// those only that may be of `use` still. Made outside the lock: others need not wait for it.
+    /// Returns the cached result whose key `matches`, or makes and caches one, and evicts those that `keep` rejects. Made
+    /// outside the lock, so that nobody waits for it.
     fn get_or_make(
         &self,
-        same: impl Fn(&K) -> bool,
-        of_use: impl Fn(&K) -> bool,
+        matches: impl Fn(&K) -> bool,
+        keep: impl Fn(&K) -> bool,
         key: impl FnOnce() -> K,
         make: impl FnOnce() -> V,
     ) -> Arc<V> {
         {
-            let mut held = self.lock();
-            if let Some(found) = held.iter().position(|(key, _)| same(key)).and_then(|index| held.remove(index)) {
+            let mut cached = self.lock();
+            if let Some(found) = cached.iter().position(|(key, _)| matches(key)).and_then(|index| cached.remove(index))
+            {
                 let result = Arc::clone(&found.1);
-                held.push_front(found);
+                cached.push_front(found);
                 return result;
             }
         }
         let made = Arc::new(make());
-        let mut held = self.lock();
-        held.retain(|(key, _)| of_use(key));
-        held.truncate(MOST - 1);
-        held.push_front((key(), Arc::clone(&made)));
+        let mut cached = self.lock();
+        cached.retain(|(key, _)| keep(key));
+        cached.truncate(MOST - 1);
+        cached.push_front((key(), Arc::clone(&made)));
         made
     }
 }
 
-/// What a selection is made from, its spec reduced to its essence.
-type SelectionKey = (CitrixAllowlistSpec, Arc<Allowlist>, Arc<Guard>);
+/// What a selection is made from.
+type SelectionKey = (Choices, Arc<Allowlist>, Arc<Guard>);
 /// What a plan is made from; the selection stands for spec, list and guard.
 type PlanKey = (Arc<Selection>, Arc<Addresses>, Arc<ClusterFacts>);
 /// What contents are made from.
 type ContentKey = (Arc<Plan>, LabelSelector, PreviousLayout);
 
-/// What the stations between a list and its objects made last.
+/// The last few results of the stages between a list and its objects.
 #[derive(Debug, Default)]
-pub(super) struct Decisions {
+pub struct Memo {
     selections: Recent<SelectionKey, Selection>,
     plans: Recent<PlanKey, Plan>,
     contents: Recent<ContentKey, Prepared>,
 }
 
-/// A spec without what neither selections nor plans depend on.
-fn essence(spec: &CitrixAllowlistSpec) -> CitrixAllowlistSpec {
-    CitrixAllowlistSpec {
-        pod_selector: LabelSelector::default(),
-        refresh: crate::crd::Refresh::default(),
-        mode: crate::crd::Mode::default(),
-        suspend: false,
-        ..spec.clone()
-    }
-}
-
-impl Decisions {
-    /// What a spec wants of a list.
-    pub fn selection(&self, spec: &CitrixAllowlistSpec, list: &Arc<Allowlist>, guard: &Arc<Guard>) -> Arc<Selection> {
-        let spec = essence(spec);
+impl Memo {
+    /// What is wanted of a list.
+    pub fn selection(&self, choices: &Choices, list: &Arc<Allowlist>, guard: &Arc<Guard>) -> Arc<Selection> {
         self.selections.get_or_make(
-            |held| Arc::ptr_eq(&held.1, list) && Arc::ptr_eq(&held.2, guard) && held.0 == spec,
+            |held| Arc::ptr_eq(&held.1, list) && Arc::ptr_eq(&held.2, guard) && held.0 == *choices,
             // A guard that was replaced judges nothing any more.
             |held| Arc::ptr_eq(&held.2, guard),
-            || (spec.clone(), Arc::clone(list), Arc::clone(guard)),
-            || plan::select(&spec, list, guard),
+            || (choices.clone(), Arc::clone(list), Arc::clone(guard)),
+            || plan::select(choices.spec(), list, guard),
         )
     }
 
     /// What a selection means once DNS has answered, where nothing but that decides it.
     pub fn plan(
         &self,
-        spec: &CitrixAllowlistSpec,
+        choices: &Choices,
         selection: &Arc<Selection>,
         addresses: &Arc<Addresses>,
         facts: &Arc<ClusterFacts>,
@@ -128,7 +117,7 @@ impl Decisions {
             || {
                 let inherited = Inherited::default();
                 plan::decide(&plan::Inputs {
-                    spec,
+                    spec: choices.spec(),
                     selection,
                     addresses,
                     facts,
@@ -166,36 +155,38 @@ mod tests {
     use crate::guard::GuardSettings;
     use serde_json::json;
 
-    fn spec(fields: serde_json::Value) -> CitrixAllowlistSpec {
-        serde_json::from_value(fields).expect("a spec")
+    fn spec(fields: serde_json::Value) -> Choices {
+        Choices::of(&serde_json::from_value(fields).expect("a spec"))
     }
 
     #[test]
-    fn equal_questions_share_an_answer_and_others_do_not() {
-        let decisions = Decisions::default();
+    fn equal_inputs_share_a_result_and_others_do_not() {
+        let memo = Memo::default();
         let facts = Arc::new(ClusterFacts::default());
         let guard = Arc::new(Guard::new(GuardSettings::default(), &facts));
         let list = Arc::new(Allowlist::default());
         let one = spec(json!({ "customerId": "acme", "podSelector": { "matchLabels": { "app": "a" } } }));
         let other = spec(json!({ "customerId": "acme", "podSelector": { "matchLabels": { "app": "b" } } }));
-        let selection = decisions.selection(&one, &list, &guard);
-        assert!(Arc::ptr_eq(&selection, &decisions.selection(&other, &list, &guard)), "pods are no part of it");
+        let selection = memo.selection(&one, &list, &guard);
+        assert!(Arc::ptr_eq(&selection, &memo.selection(&other, &list, &guard)), "pods are no part of it");
         let inbound = spec(json!({ "customerId": "acme", "direction": "inbound" }));
-        assert!(!Arc::ptr_eq(&selection, &decisions.selection(&inbound, &list, &guard)));
-        assert!(!Arc::ptr_eq(&selection, &decisions.selection(&one, &Arc::new(Allowlist::default()), &guard)));
+        assert!(!Arc::ptr_eq(&selection, &memo.selection(&inbound, &list, &guard)));
+        assert!(!Arc::ptr_eq(&selection, &memo.selection(&one, &Arc::new(Allowlist::default()), &guard)));
 
         let (known, equal) = (Arc::new(Addresses::default()), Arc::new(Addresses::default()));
-        let plan = decisions.plan(&one, &selection, &known, &facts, &guard);
-        assert!(Arc::ptr_eq(&plan, &decisions.plan(&other, &selection, &equal, &facts, &guard)));
+        let plan = memo.plan(&one, &selection, &known, &facts, &guard);
+        assert!(Arc::ptr_eq(&plan, &memo.plan(&other, &selection, &equal, &facts, &guard)));
         let newer = Arc::new(ClusterFacts { nat64_prefix: "64:ff9b::/96".parse().ok(), ..ClusterFacts::default() });
-        assert!(!Arc::ptr_eq(&plan, &decisions.plan(&one, &selection, &known, &newer, &guard)));
+        assert!(!Arc::ptr_eq(&plan, &memo.plan(&one, &selection, &known, &newer, &guard)));
 
         let limits = Limits::default();
-        let content = |spec: &CitrixAllowlistSpec| {
-            decisions.prepared(&spec.pod_selector, &plan, &limits, PreviousLayout::default())
+        let content = |app: &str| {
+            let labels = [("app".to_owned(), app.to_owned())].into();
+            let selector = LabelSelector { match_labels: Some(labels), ..LabelSelector::default() };
+            memo.prepared(&selector, &plan, &limits, PreviousLayout::default())
         };
-        assert!(Arc::ptr_eq(&content(&one), &content(&one)));
-        assert!(!Arc::ptr_eq(&content(&one), &content(&other)), "policies hold the selector");
+        assert!(Arc::ptr_eq(&content("a"), &content("a")));
+        assert!(!Arc::ptr_eq(&content("a"), &content("b")), "policies hold the selector");
     }
 
     #[test]

@@ -1,0 +1,113 @@
+//! Asks everything that a decision needs: the only step of a reconcile that reads.
+
+use super::Context;
+use crate::cluster::apply::{OwnerIdentity, WriteError};
+use crate::cluster::pods::ListError;
+use crate::feed::Allowlist;
+use crate::names::Memory;
+use crate::net::DomainName;
+use crate::objects::key::ObjectKey;
+use crate::objects::observed::Observed;
+use crate::pipeline::{self, AffectedPods, Carry, Gathered, Inputs, Recovered, Request};
+use crate::plan::Selection;
+use crate::{crd::Mode, facts::ClusterFacts, guard::Guard};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tracing::{Instrument as _, Span, debug_span};
+
+/// Asks what a decision for `request` needs, and subscribes the resource to the list and the names it asks for. `span` is
+/// the reconcile's own, so that every line of it can be told to the vendor's support.
+///
+/// # Errors
+/// Where the resource's objects cannot be read: nothing is decided without them.
+pub(super) async fn gather(
+    request: &Request,
+    owner: &OwnerIdentity,
+    context: &Context,
+    carry: &Carry,
+    existing: &BTreeMap<ObjectKey, Observed>,
+    (guard, facts): (&Arc<Guard>, &ClusterFacts),
+    span: &Span,
+) -> Result<Gathered, WriteError> {
+    if let Some(wait) = pipeline::waits_for_memory(carry, existing, &context.settings.pressure) {
+        return Ok(Gathered::WaitsForMemory(wait));
+    }
+    let stage = debug_span!("feed").entered();
+    let view = context.feeds.watch(&request.resource, request.feed.clone());
+    if let Some(transaction) = &view.transaction_id {
+        span.record("transaction", tracing::field::display(transaction));
+    }
+    if let Some(token) = &request.refresh {
+        context.feeds.refresh(&request.resource, token);
+    }
+    let Some(newest) = view.allowlist.clone() else { return Ok(Gathered::NoList(view)) };
+    drop(stage);
+
+    let stage = debug_span!("select").entered();
+    let select = |list: &Arc<Allowlist>| context.memo.selection(&request.choices, list, guard);
+    let accepted = pipeline::accept(carry, request.generation, &view, &newest, |list| select(list).endpoints.len());
+    if accepted.held_back.is_some() {
+        context.feeds.confirm(&request.resource);
+    }
+    let selection = select(&accepted.list);
+    drop(stage);
+
+    let recovered = recovered(request, owner, context, carry, &selection, facts).await?;
+    let answers = {
+        let _stage = debug_span!("names").entered();
+        let known = recovered.as_ref().or(carry.recovered.as_ref()).map(|recovered| &recovered.addresses);
+        let is_applied = |name: &DomainName| known.is_some_and(|known: &Memory| known.knows(name));
+        context.names.watch_applied(&request.resource, &selection.names, request.retention, &is_applied)
+    };
+    let pods = pods(request, owner, context).instrument(debug_span!("pods")).await;
+    let inputs = Inputs { view: Some(view), newest, accepted, selection, recovered, answers, pods };
+    Ok(Gathered::Everything(Box::new(inputs)))
+}
+
+/// What the resource's objects tell: asked once after this process began to lead, and again after a time in which they
+/// were kept as they were.
+async fn recovered(
+    request: &Request,
+    owner: &OwnerIdentity,
+    context: &Context,
+    carry: &Carry,
+    selection: &Selection,
+    facts: &ClusterFacts,
+) -> Result<Option<Recovered>, WriteError> {
+    let memories = if pipeline::must_recover_again(carry, selection) {
+        None
+    } else if carry.recovered.is_none() {
+        // Taken once only. Where a reconcile ended before its decision, the objects are read again.
+        context.owned.take_memory(&owner.subscriber, &owner.uid)
+    } else {
+        return Ok(None);
+    };
+    let memories = match memories {
+        Some(memories) => memories,
+        None => context.writer.memories(owner).await?,
+    };
+    Ok(Some(pipeline::recover(&memories, request.selected, selection, facts)))
+}
+
+/// Lists the pods concerned, where somebody has to know.
+async fn pods(request: &Request, owner: &OwnerIdentity, context: &Context) -> AffectedPods {
+    if !AffectedPods::are_needed(request) {
+        return AffectedPods::default();
+    }
+    let namespace = &request.resource.namespace;
+    let list = async {
+        let selected = context.pods.selected(namespace, &request.pod_selector).await?;
+        let others = match request.mode {
+            Mode::Audit => context.pods.others_policies(namespace, &owner.uid).await?,
+            Mode::Enforce => Vec::new(),
+        };
+        Ok::<_, ListError>((selected, others))
+    };
+    match list.await {
+        Ok((selected, others_policies)) => AffectedPods { selected: Some(selected), others_policies, failed: false },
+        Err(error) => {
+            tracing::warn!(resource = %request.resource, %error, "the pods selected could not be listed");
+            AffectedPods { failed: true, ..AffectedPods::default() }
+        }
+    }
+}

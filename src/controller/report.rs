@@ -1,0 +1,198 @@
+//! Says what a reconcile found: the only step that writes status and events.
+
+use super::Context;
+use super::apply::Applied;
+use super::failure::{Error, Mender};
+use super::reconcile::Counted;
+use super::session::Session;
+use crate::cluster::apply::OwnerIdentity;
+use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus};
+use crate::net::Direction;
+use crate::objects::key::ObjectKey;
+use crate::pipeline::Decision;
+use crate::reason::Reason;
+use crate::status::{self, Findings, Note, Outcome};
+use ipnet::IpNet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::{Instrument as _, debug_span};
+
+/// When to reconcile again although nothing changed; `None` for when something does.
+pub(super) type Requeue = Option<Duration>;
+
+/// A wait is not reported for this long after it began: mostly the list and the answers arrive sooner, and the status
+/// write would delay the first policy.
+const WAIT_DEBOUNCE: Duration = Duration::from_millis(500);
+
+/// A failure that passes by itself is reported only after this many in a row.
+const REPORT_FAILURES_AFTER: u32 = 5;
+
+/// What was last said of a resource.
+#[derive(Clone, Debug, Default)]
+pub struct Reported {
+    /// Whether this process has brought its status up to date, or found it to be.
+    is_current: bool,
+    /// The status last written.
+    written: Option<Written>,
+    /// What was allowed when it was last applied, to tell what changed.
+    pub allowed: Option<Arc<[(Direction, IpNet)]>>,
+    /// Set where policies were written, and ConfigMaps, status and events wait for the policies of others.
+    pub deferred: Option<Deferred>,
+}
+
+/// What is to be said of policies that were written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deferred {
+    /// What rules that were in place already gained and lost, for an event.
+    event: Option<String>,
+}
+
+/// A status that was written.
+#[derive(Clone, Debug)]
+struct Written {
+    /// The resourceVersion of the resource that it was decided on.
+    seen: Option<String>,
+    /// The resourceVersion that the resource got by it.
+    got: Option<String>,
+    /// What it says.
+    status: Arc<CitrixAllowlistStatus>,
+}
+
+/// What there is to say.
+struct Report {
+    findings: Findings,
+    event: Option<String>,
+    has_unasked_names: bool,
+    /// Whether nothing failed and no object was written.
+    is_quiet: bool,
+}
+
+/// Writes status and events where they say something new and it is time to say it. Returns how the reconcile is counted,
+/// and when to come again.
+pub(super) async fn report(
+    resource: &CitrixAllowlist,
+    owner: &OwnerIdentity,
+    decision: Decision,
+    mut applied: Applied,
+    context: &Context,
+    session: &mut Session,
+) -> Result<(Counted, Requeue), Error> {
+    if let Some(deferred) = session.reported.deferred.take() {
+        applied.wrote = true;
+        applied.event = applied.event.or(deferred.event);
+    }
+    if applied.deferred && applied.failure.is_none() {
+        session.reported.deferred = Some(Deferred { event: applied.event });
+        return Ok((Counted::Changed, Some(Duration::ZERO)));
+    }
+    // The cluster moved on between decision and write: it is decided again at once, and there is nothing to say of it,
+    // unless it goes on.
+    let is_passing = |failure: &Error| failure.mender() == Mender::Nobody && session.failures < REPORT_FAILURES_AFTER;
+    if applied.failure.as_ref().is_some_and(is_passing)
+        && let Some(failure) = applied.failure.take()
+    {
+        return Err(failure);
+    }
+    let requeue_after = [decision.requeue_after, applied.requeue_after].into_iter().flatten().min();
+    let observed = context.owned.of(&owner.subscriber, &owner.uid);
+    let is_quiet = applied.failure.is_none() && !applied.wrote;
+    let report = Report {
+        has_unasked_names: decision.has_unasked_names,
+        event: applied.event,
+        findings: findings(resource, decision, applied.outcome, applied.problems, observed.keys()),
+        is_quiet,
+    };
+    let counted = Counted::of(&report.findings.outcome, applied.wrote);
+    let said = resource.status.as_ref().and_then(|status| status.observed_generation);
+    let says_generation = said == Some(report.findings.generation);
+    if !says_generation && let Some(left) = debounce(&report, session, context.clock.instant()) {
+        return Ok((Counted::Waiting, Some(left)));
+    }
+    // Names have not been asked yet by a process that has just taken over: the last answer wakes the resource, and until
+    // then its status stays what it was.
+    let is_provisional = report.has_unasked_names && !session.reported.is_current && report.is_quiet && says_generation;
+    if !is_provisional {
+        write(resource, owner, report, context, &mut session.reported).instrument(debug_span!("status")).await?;
+        session.reported.is_current = true;
+    }
+    match applied.failure {
+        Some(failure) => Err(failure),
+        None => Ok((counted, requeue_after)),
+    }
+}
+
+fn findings<'a>(
+    resource: &CitrixAllowlist,
+    decision: Decision,
+    outcome: Option<Outcome>,
+    problems: Vec<crate::crd::Problem>,
+    objects: impl Iterator<Item = &'a ObjectKey>,
+) -> Findings {
+    let policies: Vec<String> = objects.filter(|key| key.is_policy()).map(|key| key.name.to_string()).collect();
+    let is_applied = decision.objects.is_some();
+    let summary = decision.summary.map(|mut summary| {
+        if is_applied {
+            summary.policies = i64::try_from(policies.len()).unwrap_or(i64::MAX);
+        }
+        summary
+    });
+    Findings {
+        generation: resource.metadata.generation.unwrap_or_default(),
+        outcome: outcome.unwrap_or(decision.outcome),
+        feed: decision.feed,
+        names: decision.names,
+        summary,
+        policies,
+        problems: decision.problems.into_iter().chain(problems).collect(),
+        handled_refresh: decision.handled_refresh,
+    }
+}
+
+/// For how long from now on a wait is not reported. Only one that nobody has answered at all: a failure is reported at
+/// once.
+fn debounce(report: &Report, session: &Session, now: Instant) -> Option<Duration> {
+    let is_unanswered = match &report.findings.outcome {
+        Outcome::WaitingForFeed => {
+            report.findings.feed.as_ref().is_some_and(|feed| feed.reason == Reason::WaitingForFeed)
+        }
+        Outcome::WaitingForNames { .. } => report.has_unasked_names,
+        _ => false,
+    };
+    let (_, since) = session.generation_since?;
+    let left = WAIT_DEBOUNCE.saturating_sub(now.saturating_duration_since(since));
+    (is_unanswered && report.is_quiet && !left.is_zero()).then_some(left)
+}
+
+/// Writes the status where it says something new, and the events that go with it.
+async fn write(
+    resource: &CitrixAllowlist,
+    owner: &OwnerIdentity,
+    report: Report,
+    context: &Context,
+    reported: &mut Reported,
+) -> Result<(), Error> {
+    // The watch may not have brought our own last write yet: then that, not the store, is what the resource says.
+    let seen = resource.metadata.resource_version.clone();
+    let (version, previous) = match reported.written.as_ref().filter(|written| written.seen == seen) {
+        Some(written) => (written.got.clone(), Some(Arc::clone(&written.status))),
+        None => (seen.clone(), resource.status.clone().map(Arc::new)),
+    };
+    let transaction = report.findings.feed.as_ref().and_then(|feed| feed.status.transaction_id.clone());
+    // What this process said last, where it has said something: who forges a status does not become its source.
+    let base = reported.written.as_ref().map(|written| Arc::clone(&written.status)).or_else(|| previous.clone());
+    let next = status::status(base.as_deref(), report.findings, context.clock.now());
+    context.metrics.resource(&owner.subscriber, &next);
+    let mut notes = Vec::new();
+    if previous.as_deref() != Some(&next) {
+        let next = Arc::new(next);
+        context.resources.say(&owner.subscriber, Arc::clone(&next));
+        let got = context.reporter.write(resource, version.as_deref(), &next).await?;
+        notes = status::notes(base.as_deref(), &next, transaction.as_deref());
+        reported.written = Some(Written { seen, got, status: next });
+    }
+    notes.extend(report.event.map(|message| Note { warning: false, reason: Reason::Applied, message }));
+    for note in notes {
+        context.reporter.publish(resource, &note).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! What the controller keeps of a resource between its reconciles. All of it can be lost: the cluster remembers.
+
+use super::contention::Conflicts;
+use super::report::Reported;
+use crate::pipeline::Carry;
+use crate::subscriber::Subscriber;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// What is kept of one resource.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// The uid it had: a resource made again under the name starts over.
+    uid: Arc<str>,
+    /// The generation that is reconciled, and when this process looked at it first.
+    pub generation_since: Option<(i64, Instant)>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// What the last decision hands to the next.
+    pub carry: Carry,
+    /// What its objects were when they were last written, and who keeps changing them.
+    pub conflicts: Conflicts,
+    /// What was last said of it.
+    pub reported: Reported,
+}
+
+impl Session {
+    /// Begins a reconcile of the resource with this uid and generation.
+    pub fn begin(&mut self, uid: &str, generation: i64, now: Instant) {
+        if *self.uid != *uid {
+            *self = Self { uid: uid.into(), ..Self::default() };
+        }
+        if self.generation_since.is_none_or(|(of, _)| of != generation) {
+            self.generation_since = Some((generation, now));
+        }
+    }
+
+    /// The generation that is reconciled.
+    pub fn generation(&self) -> i64 {
+        self.generation_since.map(|(generation, _)| generation).unwrap_or_default()
+    }
+}
+
+/// The sessions of all resources.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    by_resource: Mutex<HashMap<Subscriber, Arc<tokio::sync::Mutex<Session>>>>,
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Subscriber, Arc<tokio::sync::Mutex<Session>>>> {
+        self.by_resource.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session of a resource.
+    #[must_use]
+    pub fn of(&self, who: &Subscriber) -> Arc<tokio::sync::Mutex<Session>> {
+        Arc::clone(self.lock().entry(who.clone()).or_default())
+    }
+
+    /// Forgets a resource that is gone.
+    pub fn forget(&self, who: &Subscriber) {
+        self.lock().remove(who);
+    }
+
+    /// Forgets all: another process has led since.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+}

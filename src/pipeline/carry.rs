@@ -1,0 +1,29 @@
+//! What one reconcile hands to the next. Pure.
+
+use super::recover::Recovered;
+use crate::feed::Allowlist;
+use crate::net::Direction;
+use crate::plan::keep::SelectionDigest;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What one reconcile of a resource hands to the next. Made by [`super::decide`] alone. All of it can be lost: the cluster
+/// remembers what matters.
+#[derive(Clone, Debug, Default)]
+pub struct Carry {
+    /// The list that the rules follow, and for which generation of the spec.
+    pub accepted: Option<(i64, Arc<Allowlist>)>,
+    /// What was recovered from the resource's objects; `None` before they were asked.
+    pub recovered: Option<Recovered>,
+    /// Since when the first policy has waited for names.
+    pub waiting_since: Option<Instant>,
+    /// Whether the wait for names is over in this process.
+    pub has_passed_wait: bool,
+    /// What the spec selected when a direction first had nothing to allow in this process. Stands in for policies that do
+    /// not say what was selected when they were written: those of 0.1.0.
+    pub first_selected: BTreeMap<Direction, SelectionDigest>,
+    /// The directions whose last policies were kept by the last decision; and whether what they say has been recovered
+    /// since the list had something for them again.
+    pub kept: BTreeMap<Direction, bool>,
+}

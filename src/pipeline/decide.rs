@@ -1,0 +1,293 @@
+//! From everything that may influence it to a [`Decision`]. Pure.
+
+use super::accept::Accepted;
+use super::carry::Carry;
+use super::decision::{Basis, Decision, DesiredObjects};
+use super::hold;
+use super::memo::Memo;
+use super::pods::AffectedPods;
+use super::recover::{Recovered, is_selected};
+use super::request::Request;
+use crate::crd::{FeedStatus, Mode, Problem, ProblemKind};
+use crate::facts::ClusterFacts;
+use crate::feed::{Allowlist, FeedView};
+use crate::guard::{Guard, Origin};
+use crate::memory;
+use crate::names::{Addresses, NameState};
+use crate::net::Direction;
+use crate::objects::key::ObjectKey;
+use crate::objects::observed::Observed;
+use crate::plan::keep::{self, SelectionDigest};
+use crate::plan::{self, Absence, Inherited, Plan, Selection};
+use crate::render::{Figures, Limits, PreviousLayout};
+use crate::status::{FeedFindings, Kept, NameFindings, Outcome};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Everything that may influence a decision.
+#[derive(Debug)]
+pub struct World<'a> {
+    /// What the resource asks for.
+    pub request: &'a Request,
+    /// The resource's objects in the cluster.
+    pub existing: &'a BTreeMap<ObjectKey, Observed>,
+    /// What the cluster is.
+    pub facts: &'a Arc<ClusterFacts>,
+    /// What may be opened.
+    pub guard: &'a Arc<Guard>,
+    /// Bounds on objects.
+    pub limits: &'a Limits,
+    /// How long names whose servers fail hold a first policy.
+    pub first_policy_wait: Duration,
+    /// Whether objects are made where they wait, too: to be shown, and not to be applied.
+    pub preview: bool,
+    /// What was asked for this one decision.
+    pub gathered: Gathered,
+    /// The time.
+    pub now: Instant,
+}
+
+/// How far the questions came.
+#[derive(Debug)]
+pub enum Gathered {
+    /// Nothing was asked, since the process is close to its memory limit; in these words.
+    WaitsForMemory(String),
+    /// There is no list yet.
+    NoList(FeedView),
+    /// All are answered.
+    Everything(Box<Inputs>),
+}
+
+/// What was asked for one decision.
+#[derive(Debug)]
+pub struct Inputs {
+    /// What is known of the list; `None` where it did not come from the feed.
+    pub view: Option<FeedView>,
+    /// The newest list.
+    pub newest: Arc<Allowlist>,
+    /// The list that is followed.
+    pub accepted: Accepted,
+    /// What is wanted of it.
+    pub selection: Arc<Selection>,
+    /// What the resource's objects tell, where they were asked just now.
+    pub recovered: Option<Recovered>,
+    /// What DNS has answered for the selection's names.
+    pub answers: Arc<Addresses>,
+    /// The pods concerned.
+    pub pods: AffectedPods,
+}
+
+/// Decides what to do for one resource.
+#[must_use]
+pub fn decide(world: &World<'_>, carry: Carry, memo: &Memo) -> Decision {
+    match &world.gathered {
+        Gathered::WaitsForMemory(wait) => {
+            let problems = vec![Problem::new(ProblemKind::Limit, "memory of the operator", None, wait)];
+            let requeue_after = Some(memory::LOOK_AGAIN);
+            Decision { problems, requeue_after, ..Decision::leave(Outcome::WaitingForMemory(wait.clone()), carry) }
+        }
+        Gathered::NoList(view) => with_feed(view, Decision::leave(Outcome::WaitingForFeed, carry)),
+        Gathered::Everything(inputs) => with_list(world, inputs, carry, memo),
+    }
+}
+
+fn with_list(world: &World<'_>, inputs: &Inputs, mut next: Carry, memo: &Memo) -> Decision {
+    let Inputs { view, newest, accepted, selection, pods, .. } = inputs;
+    next.accepted = Some((world.request.generation, Arc::clone(&accepted.list)));
+    let addresses = resolve(world, inputs, &mut next);
+    let plan = plan(world, inputs, &addresses, &next, memo);
+
+    let mut decision = Decision::leave(Outcome::Applied, next);
+    if let Some(view) = view {
+        decision = with_feed(view, decision);
+    }
+    decision.problems.extend(accepted.held_back.map(|shrunk| shrunk.problem(newest)));
+    decision.problems.extend(pods.problem());
+    decision.problems.extend(plan.problems.iter().cloned());
+    decision.has_unasked_names = addresses.by_name.values().any(|name| name.state == NameState::Waiting);
+    decision.names = Some(name_findings(&plan, &addresses));
+    decision.summary = Some(Figures::default().summary(&plan));
+    let mut basis = Basis { list: Arc::clone(&accepted.list), addresses, plan, prepared: None };
+    hold_back_first_policies(world, &basis, &mut decision);
+    let layout = PreviousLayout::of(world.existing.keys());
+    let waits_whole = decision.wait.is_some() && layout == PreviousLayout::default();
+    if !waits_whole || world.preview {
+        let prepared = memo.prepared(&world.request.pod_selector, &basis.plan, world.limits, layout);
+        decision.summary = Some(prepared.remarks.figures.summary(&basis.plan));
+        decision.problems.extend(prepared.remarks.problems(&world.request.resource.name));
+        basis.prepared = Some(prepared);
+    }
+    if !waits_whole {
+        decision.next.has_passed_wait = true;
+        choose_objects(world, pods, selection, &basis, &mut decision);
+    }
+    decision.basis = Some(basis);
+    decision
+}
+
+/// What names have: what DNS has answered, and beside it what was recovered and has not been missing for a whole retention.
+fn resolve(world: &World<'_>, inputs: &Inputs, next: &mut Carry) -> Arc<Addresses> {
+    if inputs.recovered.is_some() {
+        next.recovered.clone_from(&inputs.recovered);
+    }
+    let recovered = next.recovered.get_or_insert_default();
+    let retention = world.request.retention;
+    let believable = |address| world.guard.check_address(address, Origin::Vendor).is_ok();
+    let addresses = recovered.addresses.join(&inputs.answers, retention, believable, world.now);
+    // A name that is left out is not asked, so it delays nothing.
+    let is_left_out = |state: &NameState| matches!(state, NameState::LeftOut(_));
+    let answers = inputs.answers.by_name.values().all(|name| name.state.is_settled() || is_left_out(&name.state));
+    let passed = recovered.unexplained.as_mut().map(|(_, missing)| missing.look(answers, world.now));
+    if passed.is_some_and(|passed| passed >= retention) {
+        recovered.unexplained = None;
+    }
+    addresses
+}
+
+fn plan(world: &World<'_>, inputs: &Inputs, addresses: &Arc<Addresses>, next: &Carry, memo: &Memo) -> Arc<Plan> {
+    let Request { choices, .. } = world.request;
+    let unexplained = next.recovered.as_ref().and_then(|recovered| recovered.unexplained.as_ref());
+    let unexplained = unexplained.map(|(unexplained, _)| unexplained).filter(|unexplained| !unexplained.is_empty());
+    match (unexplained, inputs.pods.declared_ports()) {
+        (None, None) => memo.plan(choices, &inputs.selection, addresses, world.facts, world.guard),
+        (unexplained, declared_ports) => Arc::new(plan::decide(&plan::Inputs {
+            spec: choices.spec(),
+            selection: &inputs.selection,
+            addresses,
+            facts: world.facts,
+            guard: world.guard,
+            inherited: unexplained.unwrap_or(&Inherited::default()),
+            declared_ports,
+        })),
+    }
+}
+
+/// Says whether first policies wait, and why.
+fn hold_back_first_policies(world: &World<'_>, basis: &Basis, decision: &mut Decision) {
+    let layout = PreviousLayout::of(world.existing.keys());
+    let mode = world.request.mode;
+    let first = match mode {
+        Mode::Enforce => hold::first_policies(&basis.plan, layout),
+        // Audit has no policies to recover addresses from. It waits once in each process, so that after a restart its
+        // report and its ConfigMap do not lose what DNS is about to answer.
+        Mode::Audit if !decision.next.has_passed_wait => hold::first_policies(&basis.plan, PreviousLayout::default()),
+        Mode::Audit => Vec::new(),
+    };
+    let since = *decision.next.waiting_since.get_or_insert(world.now);
+    let (longest, now) = (world.first_policy_wait, world.now);
+    let wait = hold::hold(&basis.plan, &first, &basis.addresses, since, longest, now)
+        // That nothing would be applied is what Audit is there to say.
+        .filter(|wait| mode == Mode::Enforce || matches!(wait.outcome, Outcome::WaitingForNames { .. }));
+    // Not where the wait has just ended: a write that fails must not begin it again.
+    if first.is_empty() {
+        decision.next.waiting_since = None;
+    }
+    decision.requeue_after =
+        wait.as_ref().and_then(|wait| wait.until).map(|until| until.saturating_duration_since(now));
+    decision.wait = wait;
+    if let Some(wait) = &decision.wait {
+        decision.outcome = wait.outcome.clone();
+    }
+}
+
+/// Chooses the objects that the cluster is to hold, and the policies that stay although nothing is left to allow.
+fn choose_objects(
+    world: &World<'_>,
+    pods: &AffectedPods,
+    selection: &Selection,
+    basis: &Basis,
+    decision: &mut Decision,
+) {
+    let Some(prepared) = &basis.prepared else { return };
+    let request = world.request;
+    let mut objects = prepared.desired(&request.resource.namespace, &request.owner());
+    let waiting = decision.wait.as_ref().map_or(&[][..], |wait| &wait.directions);
+    // One direction is applied already and is kept right; the other appears when it may.
+    objects.retain(|(key, _)| key.direction().is_none_or(|direction| !waiting.contains(&direction)));
+    let figures = prepared.remarks.figures;
+    let audit = (request.mode == Mode::Audit).then(|| pods.would_apply(request, &objects, figures));
+    if audit.is_some() {
+        objects.retain(|(key, _)| !key.is_policy());
+    } else {
+        decision.keep = kept(&basis.plan, request, world.existing, &mut decision.next.first_selected);
+    }
+    let is_recovered =
+        |direction: Direction| decision.next.kept.contains_key(&direction) && is_selected(selection, direction);
+    decision.next.kept = decision.keep.iter().map(|kept| (kept.direction, is_recovered(kept.direction))).collect();
+    let plan = &basis.plan;
+    if let Some(would_apply) = &audit {
+        decision.outcome = Outcome::Audit(Box::new(would_apply.clone()));
+    } else if !decision.keep.is_empty() {
+        decision.outcome = Outcome::LastPolicyKept(decision.keep.clone());
+    } else if plan.outbound.is_none() && plan.inbound.is_none() {
+        decision.outcome = nothing_allowed(plan);
+    }
+    decision.problems.extend(decision.keep.iter().map(Kept::problem));
+    let left = decision.next.recovered.as_ref().map(|recovered| recovered.left(request.retention));
+    decision.requeue_after = [decision.requeue_after, left.flatten()].into_iter().flatten().min();
+    decision.objects = Some(DesiredObjects { objects, audit });
+}
+
+/// Why nothing at all is allowed.
+fn nothing_allowed(plan: &Plan) -> Outcome {
+    let failed = |direction: &Direction| plan.absence(*direction).is_some_and(Absence::is_failure);
+    Direction::ALL.into_iter().find(failed).map_or(Outcome::NoMatch, Outcome::NothingUsable)
+}
+
+/// The directions whose policies stay although nothing is left to allow: only the user may take the last one away.
+fn kept(
+    plan: &Plan,
+    request: &Request,
+    existing: &BTreeMap<ObjectKey, Observed>,
+    first_selected: &mut BTreeMap<Direction, SelectionDigest>,
+) -> Vec<Kept> {
+    let mut all = Vec::new();
+    for direction in Direction::ALL {
+        let Some(absence) = plan.absence(direction) else { continue };
+        let now = request.selected.direction(direction);
+        let first = first_selected.entry(direction).or_insert(now);
+        let policies = || existing.iter().filter(|(key, _)| key.direction() == Some(direction));
+        let applied = policies().map(|(_, observed)| Some(observed.selection.unwrap_or(*first)));
+        let names: Vec<String> = policies().map(|(key, _)| key.name.to_string()).collect();
+        if !names.is_empty() && keep::keeps(absence, applied, now) {
+            all.push(Kept { direction, absence, policies: names });
+        }
+    }
+    all
+}
+
+fn name_findings(plan: &Plan, addresses: &Addresses) -> NameFindings {
+    let names = || addresses.by_name.values();
+    let waiting = names().filter(|name| name.addresses.is_empty() && !name.state.is_definitive()).count();
+    NameFindings {
+        waiting,
+        silent: !addresses.by_name.is_empty() && names().all(|name| name.state.is_failing()),
+        unresolved: plan.names.saturating_sub(plan.names_resolved).saturating_sub(waiting),
+        wildcards: plan.wildcards,
+        required_wildcard: plan.required_wildcard_unhonoured,
+    }
+}
+
+/// Adds what is to be said of the list.
+fn with_feed(view: &FeedView, decision: Decision) -> Decision {
+    let text =
+        |time: &Option<jiff::Timestamp>| time.map(|time| time.round(jiff::Unit::Second).unwrap_or(time).to_string());
+    let list = view.allowlist.as_deref();
+    let feed = FeedFindings {
+        current: view.current,
+        reason: view.reason,
+        message: view.message.clone(),
+        status: FeedStatus {
+            cloud: view.cloud.as_str().to_owned(),
+            version: list.and_then(|list| list.version.clone()),
+            valid_until: text(&list.and_then(|list| list.valid_until)),
+            fetched_at: text(&view.fetched_at),
+            next_fetch: text(&view.next_fetch),
+            transaction_id: view.transaction_id.clone(),
+        },
+    };
+    let problems = view.problems.iter().cloned().chain(decision.problems).collect();
+    let handled_refresh = view.handled_refresh.as_deref().map(str::to_owned);
+    Decision { feed: Some(feed), problems, handled_refresh, ..decision }
+}

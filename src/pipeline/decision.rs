@@ -1,0 +1,96 @@
+//! What the operator would do for one resource.
+
+use super::carry::Carry;
+use super::hold::Wait;
+use super::request::Refusal;
+use crate::crd::{Problem, Summary, WouldApply};
+use crate::feed::Allowlist;
+use crate::names::Addresses;
+use crate::objects::key::ObjectKey;
+use crate::objects::prepared::{Desired, Prepared};
+use crate::plan::Plan;
+use crate::status::{FeedFindings, Kept, NameFindings, Outcome};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the operator would do for one resource, and why.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// How it stands once `objects` are applied.
+    pub outcome: Outcome,
+    /// The objects to bring the cluster to; `None` where it is left as it is.
+    pub objects: Option<DesiredObjects>,
+    /// What the objects were made from; `None` where it did not come that far.
+    pub basis: Option<Basis>,
+    /// Directions whose policies stay although nothing is left to allow, and why. The ConfigMaps stay with them.
+    pub keep: Vec<Kept>,
+    /// Why first policies are left out for now.
+    pub wait: Option<Wait>,
+    /// What is to be said of the list; `None` where it was not looked at.
+    pub feed: Option<FeedFindings>,
+    /// What is to be said of the names; `None` where it did not come that far.
+    pub names: Option<NameFindings>,
+    /// Whether a name is wanted that no server has answered, or failed to answer, so far.
+    pub has_unasked_names: bool,
+    /// Counts; `None` where it did not come that far.
+    pub summary: Option<Summary>,
+    /// Everything that could not be honoured, in order.
+    pub problems: Vec<Problem>,
+    /// The refresh annotation that has been acted on.
+    pub handled_refresh: Option<String>,
+    /// When to decide again although nothing changed.
+    pub requeue_after: Option<Duration>,
+    /// What the next reconcile has to know.
+    pub next: Carry,
+}
+
+/// The objects that the cluster is to hold.
+#[derive(Clone, Debug)]
+pub struct DesiredObjects {
+    /// Every object, policies first.
+    pub objects: Vec<(ObjectKey, Desired)>,
+    /// Of Audit mode: the policies that would be among them.
+    pub audit: Option<WouldApply>,
+}
+
+/// What objects were made from.
+#[derive(Clone, Debug)]
+pub struct Basis {
+    /// The list.
+    pub list: Arc<Allowlist>,
+    /// What names have.
+    pub addresses: Arc<Addresses>,
+    /// What policies are to allow.
+    pub plan: Arc<Plan>,
+    /// The contents of the objects; `None` where they wait.
+    pub prepared: Option<Arc<Prepared>>,
+}
+
+impl Decision {
+    /// Leaves everything as it is, with this outcome.
+    #[must_use]
+    pub fn leave(outcome: Outcome, next: Carry) -> Self {
+        Self {
+            outcome,
+            objects: None,
+            basis: None,
+            keep: Vec::new(),
+            wait: None,
+            feed: None,
+            names: None,
+            has_unasked_names: false,
+            summary: None,
+            problems: Vec::new(),
+            handled_refresh: None,
+            requeue_after: None,
+            next,
+        }
+    }
+
+    /// Leaves everything as it is, since nothing may be decided.
+    #[must_use]
+    pub fn refuse(refusal: Refusal, next: Carry) -> Self {
+        let requeue_after = refusal.requeue_after();
+        Self { requeue_after, ..Self::leave(refusal.into(), next) }
+    }
+}

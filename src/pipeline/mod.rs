@@ -1,0 +1,28 @@
+//! What the operator would do, as a value. One chain of pure functions turns everything that may influence a decision into
+//! a [`Decision`]; the controller carries it out, and `render`, `diff` and `explain` print it.
+//!
+//! ```text
+//! CitrixAllowlist ─▶ validate ─▶ Request ─▶ accept ─▶ select ─▶ (names are asked) ─▶ decide ─▶ Decision
+//! ```
+//!
+//! Names are known only once a list is selected from, so the chain has a gap where whoever calls it asks for them.
+
+mod accept;
+mod carry;
+mod decide;
+mod decision;
+mod hold;
+mod memo;
+mod pods;
+mod recover;
+mod request;
+
+pub use accept::{Accepted, Shrunk, accept, loses_most};
+pub use carry::Carry;
+pub use decide::{Gathered, Inputs, World, decide};
+pub use decision::{Basis, Decision, DesiredObjects};
+pub use hold::{Wait, waits_for_memory};
+pub use memo::Memo;
+pub use pods::AffectedPods;
+pub use recover::{Recovered, must_recover_again, recover};
+pub use request::{Choices, OwnPod, Refusal, Request, is_protected, validate};

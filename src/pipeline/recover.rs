@@ -1,0 +1,101 @@
+//! What a resource's objects tell after a restart, or after a time in which they were kept as they were. Pure.
+
+use super::carry::Carry;
+use crate::facts::ClusterFacts;
+use crate::names::{AnsweredTime, Memory};
+use crate::net::Direction;
+use crate::net::cidr::{canonical_set, covers};
+use crate::objects::observed;
+use crate::plan::keep::Selected;
+use crate::plan::{self, Inherited, Selection, Target};
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What was recovered.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// Addresses that objects attribute to names.
+    pub addresses: Memory,
+    /// Networks that policies allow and nothing explains, and for how long DNS has answered since.
+    pub unexplained: Option<(Inherited, AnsweredTime)>,
+}
+
+impl Recovered {
+    /// How soon something of it ends by itself; `None` while nothing does.
+    #[must_use]
+    pub fn left(&self, retention: Duration) -> Option<Duration> {
+        let unexplained = self.unexplained.as_ref().and_then(|(_, missing)| missing.left(retention));
+        [unexplained, self.addresses.left(retention)].into_iter().flatten().min()
+    }
+}
+
+/// Whether objects have to be read again: the last policy of a direction was kept, and the list has something for it
+/// again. Nobody has asked for its names meanwhile, and nothing else knows their addresses.
+#[must_use]
+pub fn must_recover_again(carry: &Carry, selection: &Selection) -> bool {
+    carry.kept.iter().any(|(direction, recovered)| !recovered && is_selected(selection, *direction))
+}
+
+/// Whether a selection has an endpoint of a direction.
+pub(super) fn is_selected(selection: &Selection, direction: Direction) -> bool {
+    selection.endpoints.iter().any(|endpoint| endpoint.direction == direction)
+}
+
+/// Recovers what objects tell: an address that a ConfigMap attributes to a name still wanted, and that a policy of ours
+/// allows, counts as seen now, for this resource. What policies allow beyond that stays for one retention where nothing
+/// tells whose it was, but for what the spec alone asked for before it was edited.
+#[must_use]
+pub fn recover(
+    memories: &[Arc<observed::Memory>],
+    selected: Selected,
+    selection: &Selection,
+    facts: &ClusterFacts,
+) -> Recovered {
+    let mut rules = Vec::new();
+    let mut attributed: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
+    let mut given = BTreeSet::new();
+    for memory in memories {
+        match &**memory {
+            observed::Memory::Rules { rules: of_policy, users, selection: written_for } => {
+                rules.extend(of_policy.iter().cloned());
+                // The spec was edited since: what only the user asked for is theirs to take out, even where the ConfigMap
+                // is lost that would tell which of it is still asked for.
+                let is_as_it_was = |direction| *written_for == Some(selected.direction(direction));
+                if !of_policy.iter().all(|(direction, ..)| is_as_it_was(*direction)) {
+                    given.extend(users.iter().copied());
+                }
+            }
+            observed::Memory::Attribution { names, networks } => {
+                attributed.extend(names.clone());
+                given.extend(networks.iter().copied());
+            }
+        }
+    }
+    let nat64 = facts.nat64_prefix.and_then(plan::Nat64::new);
+    let applied = canonical_set(rules.iter().flat_map(|(_, _, networks)| networks.iter().copied()));
+    let allowed = |address: &IpAddr| {
+        let translated = match (address, nat64) {
+            (IpAddr::V4(address), Some(nat64)) => Some(IpNet::V6(nat64.embed((*address).into()))),
+            _ => None,
+        };
+        let forms = [Some(IpNet::from(*address)), translated];
+        forms.iter().flatten().any(|form| covers(&applied, form))
+    };
+    let addresses = Memory::new(selection.names.iter().filter_map(|name| {
+        let known: Vec<_> = attributed.get(name)?.iter().copied().filter(allowed).collect();
+        (!known.is_empty()).then(|| (name.clone(), known))
+    }));
+    // What belonged to a name or an entry no longer wanted was published, or edited, away: it is not kept.
+    let listed = selection.endpoints.iter().filter_map(|endpoint| match &endpoint.target {
+        Target::Network(network) => Some(*network),
+        Target::Name(_) => None,
+    });
+    let of_names = attributed.values().flatten().map(|address| IpNet::from(*address));
+    let explained = of_names.chain(given).chain(listed);
+    let unexplained = Inherited::unexplained(&rules, explained, nat64);
+    let unexplained = (!unexplained.is_empty()).then(|| (unexplained, AnsweredTime::default()));
+    Recovered { addresses, unexplained }
+}

@@ -1,0 +1,186 @@
+//! A resource, read once: no later stage looks at the raw spec. Pure.
+
+use crate::crd::{CitrixAllowlist, CitrixAllowlistSpec, DirectionChoice, Mode, REFRESH_ANNOTATION, Refresh};
+use crate::feed::FeedRequest;
+use crate::plan::keep::Selected;
+use crate::render::Owner;
+use crate::status::Outcome;
+use crate::subscriber::Subscriber;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::ResourceExt as _;
+use kube::core::{Selector, SelectorExt as _};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The fields of a spec that say what to take from a list and how to allow it. All others have their defaults, so that
+/// resources which differ in those alone share results.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choices(CitrixAllowlistSpec);
+
+impl Choices {
+    /// Those of a spec.
+    #[must_use]
+    pub fn of(spec: &CitrixAllowlistSpec) -> Self {
+        Self(CitrixAllowlistSpec {
+            pod_selector: LabelSelector::default(),
+            refresh: Refresh::default(),
+            mode: Mode::default(),
+            suspend: false,
+            ..spec.clone()
+        })
+    }
+
+    /// As a spec.
+    #[must_use]
+    pub const fn spec(&self) -> &CitrixAllowlistSpec {
+        &self.0
+    }
+}
+
+/// What a resource asks for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Namespace and name of the resource.
+    pub resource: Subscriber,
+    /// Its uid; empty where it is in no cluster.
+    pub uid: Arc<str>,
+    /// The generation of the spec.
+    pub generation: i64,
+    /// Whether policies are applied.
+    pub mode: Mode,
+    /// Which way connections are to be allowed.
+    pub direction: DirectionChoice,
+    /// The list it wants.
+    pub feed: FeedRequest,
+    /// What it wants of the list.
+    pub choices: Choices,
+    /// The pods it is for.
+    pub pod_selector: LabelSelector,
+    /// Digests of what it selects, by direction.
+    pub selected: Selected,
+    /// How long an address is kept after the last answer that had it.
+    pub retention: Duration,
+    /// A request for a fetch, by annotation, that status does not say to be handled.
+    pub refresh: Option<String>,
+}
+
+impl Request {
+    /// Whose the objects are.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner {
+            name: self.resource.name.to_string(),
+            namespace: self.resource.namespace.to_string(),
+            uid: Some(&*self.uid).filter(|uid| !uid.is_empty()).map(str::to_owned),
+            selected: self.selected,
+        }
+    }
+}
+
+/// The operator's own pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnPod {
+    /// It runs in none, or may not read it.
+    None,
+    /// Its labels are not known yet: nothing is decided in its namespace.
+    Unknown {
+        /// Its namespace.
+        namespace: String,
+    },
+    /// A pod that no resource may isolate.
+    Known {
+        /// Its namespace.
+        namespace: String,
+        /// Its labels.
+        labels: BTreeMap<String, String>,
+    },
+}
+
+/// Why nothing is decided for a resource: what is applied stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `spec.suspend` is true.
+    Suspended,
+    /// Its namespace is protected.
+    ProtectedNamespace(Arc<str>),
+    /// It selects the operator's own pods.
+    OwnPods,
+    /// Its pod selector cannot be used, and why.
+    PodSelector(String),
+    /// Whether it selects the operator's own pods is not known yet.
+    OwnLabelsUnknown,
+}
+
+impl Refusal {
+    /// How soon to look again without a change; only where nothing else would wake the resource.
+    #[must_use]
+    pub const fn requeue_after(&self) -> Option<Duration> {
+        match self {
+            Self::OwnLabelsUnknown => Some(Duration::from_secs(2)),
+            _ => None,
+        }
+    }
+}
+
+impl From<Refusal> for Outcome {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Suspended => Self::Suspended,
+            Refusal::ProtectedNamespace(namespace) => Self::Protected(format!(
+                "namespace {namespace} is protected: policies there could cut the cluster's own traffic; see --protected-namespace"
+            )),
+            Refusal::OwnPods => Self::Protected(
+                "spec.podSelector matches the operator's own pods: a policy would cut it off from the API server"
+                    .to_owned(),
+            ),
+            Refusal::PodSelector(error) => Self::InvalidSpec(format!("spec.podSelector cannot be used: {error}")),
+            Refusal::OwnLabelsUnknown => Self::Unavailable("the operator's own labels are not known yet".to_owned()),
+        }
+    }
+}
+
+/// Whether no policy is ever written in a namespace.
+#[must_use]
+pub fn is_protected(namespace: &str, protected: &[String]) -> bool {
+    protected.iter().any(|protected| protected == namespace)
+}
+
+/// Reads a resource.
+///
+/// # Errors
+/// Where nothing may be decided for it.
+pub fn validate(resource: &CitrixAllowlist, protected: &[String], own_pod: &OwnPod) -> Result<Request, Refusal> {
+    let spec = &resource.spec;
+    let namespace: Arc<str> = resource.namespace().unwrap_or_default().into();
+    if spec.suspend {
+        return Err(Refusal::Suspended);
+    }
+    if is_protected(&namespace, protected) {
+        return Err(Refusal::ProtectedNamespace(namespace));
+    }
+    let selector =
+        Selector::try_from(spec.pod_selector.clone()).map_err(|error| Refusal::PodSelector(error.to_string()))?;
+    match own_pod {
+        OwnPod::Known { namespace: own, labels } if **own == *namespace && selector.matches(labels) => {
+            return Err(Refusal::OwnPods);
+        }
+        OwnPod::Unknown { namespace: own } if **own == *namespace => return Err(Refusal::OwnLabelsUnknown),
+        _ => {}
+    }
+    let handled = resource.status.as_ref().and_then(|status| status.last_handled_refresh.as_ref());
+    let refresh = resource.annotations().get(REFRESH_ANNOTATION).filter(|token| Some(*token) != handled).cloned();
+    Ok(Request {
+        resource: Subscriber::new(namespace, resource.name_any()),
+        uid: resource.uid().unwrap_or_default().into(),
+        generation: resource.metadata.generation.unwrap_or_default(),
+        mode: spec.mode,
+        direction: spec.direction,
+        feed: FeedRequest::from_spec(spec),
+        choices: Choices::of(spec),
+        pod_selector: spec.pod_selector.clone(),
+        selected: Selected::by(spec),
+        retention: spec.address_retention.duration(),
+        refresh,
+    })
+}
