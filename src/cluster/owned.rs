@@ -1,7 +1,7 @@
 //! The objects the operator keeps, as the cluster holds them: watched, and folded to what decisions need.
 
 use crate::objects::key::{Kind, ObjectKey};
-use crate::objects::observed::{Memory, Observed, owner_of};
+use crate::objects::observed::{Memory, Observed, Told, owner_of};
 use crate::shared::Shared;
 use crate::subscriber::Subscriber;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -160,7 +160,7 @@ impl OwnedObjects {
     }
 
     /// Takes the memory of a resource's objects, once: `None` when it has been taken before.
-    pub fn take_memory(&self, owner: &Subscriber, uid: &str) -> Option<Vec<Arc<Memory>>> {
+    pub fn take_memory(&self, owner: &Subscriber, uid: &str) -> Option<Vec<Told>> {
         let mut inner = self.lock();
         if !inner.remembered.insert(owner.clone()) {
             return None;
@@ -169,9 +169,9 @@ impl OwnedObjects {
         let mut memories = Vec::new();
         for key in keys {
             if let Some(observed) = inner.objects.get_mut(&key) {
-                let memory = observed.memory.take();
+                let (memory, written_at) = (observed.memory.take(), observed.written_at);
                 if observed.owner.as_ref().is_some_and(|owner| &*owner.uid == uid) {
-                    memories.extend(memory);
+                    memories.extend(memory.map(|memory| Told { memory, written_at }));
                 }
             }
         }

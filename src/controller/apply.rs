@@ -8,12 +8,12 @@ use super::{Context, Error};
 use crate::cluster::apply::{OwnerIdentity, WriteError};
 use crate::crd::{FIELD_MANAGER, Problem, ProblemKind};
 use crate::net::{Direction, cidr};
-use crate::objects::changes::{self, Change, Changes, ForeignEdit, Interference};
+use crate::objects::changes::{Change, Changes, ForeignEdit, Interference};
 use crate::objects::key::ObjectKey;
 use crate::objects::moves::Moving;
 use crate::objects::observed::Observed;
 use crate::pipeline::{Basis, Decision};
-use crate::status::{Kept, Outcome};
+use crate::status::Outcome;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -72,8 +72,7 @@ pub(super) async fn apply(
     let (Some(desired), Some(basis)) = (&decision.objects, &decision.basis) else { return Applied::default() };
     let objects = &desired.objects;
     let observed = context.owned.of(&owner.subscriber, &owner.uid);
-    let mut changes = changes::decide(objects, &observed);
-    leave_kept(&decision.keep, &mut changes);
+    let mut changes = decision.changes(&observed);
     let conflicts = &mut session.conflicts;
     find_undone(conflicts, &observed, &mut changes);
     let (paused, put_off) = leave_contested(context, conflicts, &mut changes);
@@ -116,14 +115,6 @@ pub(super) async fn apply(
         applied.outcome = Some(Outcome::Conflict(message));
     }
     applied
-}
-
-/// Takes out the deletions of policies that stay. The ConfigMaps that say the same stay with them.
-fn leave_kept(keep: &[Kept], changes: &mut Changes) {
-    if !keep.is_empty() {
-        let stays = |key: &ObjectKey| keep.iter().any(|kept| key.direction() == Some(kept.direction));
-        changes.writes.retain(|change| !stays(change.key()) && change.key().is_policy());
-    }
 }
 
 /// Finds the edits that leave no field manager behind: a deletion, or a field that was cut out. They show by what is to be

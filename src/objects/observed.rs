@@ -48,6 +48,15 @@ pub struct Owner {
     pub uid: Arc<str>,
 }
 
+/// What an object of a resource tells after a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// What it remembers.
+    pub memory: Arc<Memory>,
+    /// When the operator last wrote the object, to the second; `None` where that is not known.
+    pub written_at: Option<Timestamp>,
+}
+
 /// What an object remembers across a restart, before the guard has seen it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Memory {

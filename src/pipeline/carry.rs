@@ -2,9 +2,9 @@
 
 use super::recover::Recovered;
 use crate::feed::Allowlist;
-use crate::net::Direction;
+use crate::net::{Direction, DomainName};
 use crate::plan::keep::SelectionDigest;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ pub struct Carry {
     /// What the spec selected when a direction first had nothing to allow in this process. Stands in for policies that do
     /// not say what was selected when they were written: those of 0.1.0.
     pub first_selected: BTreeMap<Direction, SelectionDigest>,
-    /// The directions whose last policies were kept by the last decision; and whether what they say has been recovered
-    /// since the list had something for them again.
-    pub kept: BTreeMap<Direction, bool>,
+    /// Set while the last policy of a direction is kept: the names that are asked meanwhile. Whatever else the list names
+    /// later, nothing but the objects knows its addresses.
+    pub names_while_kept: Option<Arc<BTreeSet<DomainName>>>,
 }

@@ -6,7 +6,7 @@ use super::decision::{Basis, Decision, DesiredObjects};
 use super::hold;
 use super::memo::Memo;
 use super::pods::AffectedPods;
-use super::recover::{Recovered, is_selected};
+use super::recover::Recovered;
 use super::request::Request;
 use crate::crd::{FeedStatus, Mode, Problem, ProblemKind};
 use crate::facts::ClusterFacts;
@@ -212,9 +212,7 @@ fn choose_objects(
     } else {
         decision.keep = kept(&basis.plan, request, world.existing, &mut decision.next.first_selected);
     }
-    let is_recovered =
-        |direction: Direction| decision.next.kept.contains_key(&direction) && is_selected(selection, direction);
-    decision.next.kept = decision.keep.iter().map(|kept| (kept.direction, is_recovered(kept.direction))).collect();
+    decision.next.names_while_kept = (!decision.keep.is_empty()).then(|| Arc::clone(&selection.names));
     let plan = &basis.plan;
     if let Some(would_apply) = &audit {
         decision.outcome = Outcome::Audit(Box::new(would_apply.clone()));

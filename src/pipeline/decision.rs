@@ -6,10 +6,13 @@ use super::request::Refusal;
 use crate::crd::{Problem, Summary, WouldApply};
 use crate::feed::Allowlist;
 use crate::names::Addresses;
+use crate::objects::changes::{self, Changes};
 use crate::objects::key::ObjectKey;
+use crate::objects::observed::Observed;
 use crate::objects::prepared::{Desired, Prepared};
 use crate::plan::Plan;
 use crate::status::{FeedFindings, Kept, NameFindings, Outcome};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +88,19 @@ impl Decision {
             requeue_after: None,
             next,
         }
+    }
+
+    /// The writes that bring a cluster with these objects to what is decided. Policies that are kept stay as they are, and so
+    /// do the ConfigMaps that say the same.
+    #[must_use]
+    pub fn changes(&self, existing: &BTreeMap<ObjectKey, Observed>) -> Changes {
+        let Some(desired) = &self.objects else { return Changes::default() };
+        let mut changes = changes::decide(&desired.objects, existing);
+        if !self.keep.is_empty() {
+            let stays = |key: &ObjectKey| self.keep.iter().any(|kept| key.direction() == Some(kept.direction));
+            changes.writes.retain(|change| !stays(change.key()) && change.key().is_policy());
+        }
+        changes
     }
 
     /// Leaves everything as it is, since nothing may be decided.

@@ -16,6 +16,8 @@ mod memo;
 mod pods;
 mod recover;
 mod request;
+#[cfg(test)]
+mod tests;
 
 pub use accept::{Accepted, Shrunk, accept, loses_most};
 pub use carry::Carry;

@@ -2,23 +2,21 @@
 
 use super::carry::Carry;
 use crate::facts::ClusterFacts;
-use crate::names::{AnsweredTime, Memory};
-use crate::net::Direction;
+use crate::names::{self, AnsweredTime};
 use crate::net::cidr::{canonical_set, covers};
-use crate::objects::observed;
+use crate::objects::observed::{Memory, Told};
 use crate::plan::keep::Selected;
 use crate::plan::{self, Inherited, Selection, Target};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What was recovered.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
     /// Addresses that objects attribute to names.
-    pub addresses: Memory,
+    pub addresses: names::Memory,
     /// Networks that policies allow and nothing explains, and for how long DNS has answered since.
     pub unexplained: Option<(Inherited, AnsweredTime)>,
 }
@@ -32,45 +30,35 @@ impl Recovered {
     }
 }
 
-/// Whether objects have to be read again: the last policy of a direction was kept, and the list has something for it
-/// again. Nobody has asked for its names meanwhile, and nothing else knows their addresses.
+/// Whether objects have to be read again: the last policy of a direction was kept, and the list has a name that nobody
+/// asked for meanwhile.
 #[must_use]
 pub fn must_recover_again(carry: &Carry, selection: &Selection) -> bool {
-    carry.kept.iter().any(|(direction, recovered)| !recovered && is_selected(selection, *direction))
-}
-
-/// Whether a selection has an endpoint of a direction.
-pub(super) fn is_selected(selection: &Selection, direction: Direction) -> bool {
-    selection.endpoints.iter().any(|endpoint| endpoint.direction == direction)
+    carry.names_while_kept.as_ref().is_some_and(|asked| !selection.names.is_subset(asked))
 }
 
 /// Recovers what objects tell: an address that a ConfigMap attributes to a name still wanted, and that a policy of ours
 /// allows, counts as seen now, for this resource. What policies allow beyond that stays for one retention where nothing
 /// tells whose it was, but for what the spec alone asked for before it was edited.
 #[must_use]
-pub fn recover(
-    memories: &[Arc<observed::Memory>],
-    selected: Selected,
-    selection: &Selection,
-    facts: &ClusterFacts,
-) -> Recovered {
+pub fn recover(told: &[Told], selected: Selected, selection: &Selection, facts: &ClusterFacts) -> Recovered {
     let mut rules = Vec::new();
     let mut attributed: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
-    let mut given = BTreeSet::new();
-    for memory in memories {
-        match &**memory {
-            observed::Memory::Rules { rules: of_policy, users, selection: written_for } => {
+    let (mut by_users, mut listed_then) = (BTreeSet::new(), BTreeSet::new());
+    for told in told {
+        match &*told.memory {
+            Memory::Rules { rules: of_policy, users, selection: written_for } => {
                 rules.extend(of_policy.iter().cloned());
                 // The spec was edited since: what only the user asked for is theirs to take out, even where the ConfigMap
                 // is lost that would tell which of it is still asked for.
                 let is_as_it_was = |direction| *written_for == Some(selected.direction(direction));
                 if !of_policy.iter().all(|(direction, ..)| is_as_it_was(*direction)) {
-                    given.extend(users.iter().copied());
+                    by_users.extend(users.iter().copied());
                 }
             }
-            observed::Memory::Attribution { names, networks } => {
+            Memory::Attribution { names, networks } => {
                 attributed.extend(names.clone());
-                given.extend(networks.iter().copied());
+                listed_then.extend(networks.iter().copied());
             }
         }
     }
@@ -84,7 +72,7 @@ pub fn recover(
         let forms = [Some(IpNet::from(*address)), translated];
         forms.iter().flatten().any(|form| covers(&applied, form))
     };
-    let addresses = Memory::new(selection.names.iter().filter_map(|name| {
+    let addresses = names::Memory::new(selection.names.iter().filter_map(|name| {
         let known: Vec<_> = attributed.get(name)?.iter().copied().filter(allowed).collect();
         (!known.is_empty()).then(|| (name.clone(), known))
     }));
@@ -94,8 +82,20 @@ pub fn recover(
         Target::Name(_) => None,
     });
     let of_names = attributed.values().flatten().map(|address| IpNet::from(*address));
-    let explained = of_names.chain(given).chain(listed);
+    let then = of_names.chain(listed_then).filter(|_| !is_map_older(told));
+    let explained = then.chain(by_users).chain(listed);
     let unexplained = Inherited::unexplained(&rules, explained, nat64);
     let unexplained = (!unexplained.is_empty()).then(|| (unexplained, AnsweredTime::default()));
     Recovered { addresses, unexplained }
+}
+
+/// Whether a policy was written after the ConfigMap: then the ConfigMap does not tell whose the policy's addresses are. So
+/// it is where the last policy of one direction is kept, and the ConfigMap with it, while the other direction moves on;
+/// and where a process ended between the two writes.
+fn is_map_older(told: &[Told]) -> bool {
+    let newest = |of_policy: bool| {
+        let of_kind = told.iter().filter(|told| matches!(*told.memory, Memory::Rules { .. }) == of_policy);
+        of_kind.filter_map(|told| told.written_at).max()
+    };
+    matches!((newest(true), newest(false)), (Some(policy), Some(map)) if policy > map)
 }

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use test_support::operator::{Operator, OperatorConfig};
 use tokio::net::TcpListener;
 
-/// The stations of a reconcile, each a span of its own.
-const STATIONS: [&str; 8] = ["feed", "select", "names", "pods", "decide", "render", "apply", "status"];
+/// The stages of a reconcile, each a span of its own.
+const STAGES: [&str; 7] = ["feed", "select", "names", "pods", "decide", "apply", "status"];
 /// How long a process may take to leave.
 const LEAVES_WITHIN: Duration = Duration::from_secs(10);
 
@@ -102,7 +102,7 @@ async fn leave(mut operator: Operator) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reconcile_is_a_trace_with_a_span_for_each_station_and_the_last_arrives_on_leaving() {
+async fn a_reconcile_is_a_trace_with_a_span_for_each_stage_and_the_last_arrives_on_leaving() {
     let stage = Stage::set().await;
     let collector = Collector::start().await;
     let operator = Operator::start(&batching(&stage, &collector.endpoint)).await.expect("an operator");
@@ -113,8 +113,8 @@ async fn a_reconcile_is_a_trace_with_a_span_for_each_station_and_the_last_arrive
 
     let spans = collector.spans();
     let names: BTreeSet<&str> = spans.iter().map(|(_, span)| span.name.as_str()).collect();
-    let known = STATIONS.into_iter().chain(["reconcile"]).collect::<BTreeSet<_>>();
-    assert_eq!(names, known, "each station, and nothing of the libraries'");
+    let known = STAGES.into_iter().chain(["reconcile"]).collect::<BTreeSet<_>>();
+    assert_eq!(names, known, "each stage, and nothing of the libraries'");
     let who = format!("{}/daas-us", stage.namespace.name());
     let whole = spans.iter().find(|(_, span)| {
         span.name == "reconcile" && attribute(&span.attributes, "outcome").as_deref() == Some("changed")
@@ -130,12 +130,12 @@ async fn a_reconcile_is_a_trace_with_a_span_for_each_station_and_the_last_arrive
     assert!(reconcile.parent_span_id.is_empty(), "a trace begins with a reconcile");
     let of_trace: Vec<&Span> =
         spans.iter().map(|(_, span)| span).filter(|span| span.trace_id == reconcile.trace_id).collect();
-    let stations: BTreeSet<&str> = of_trace
+    let stages: BTreeSet<&str> = of_trace
         .iter()
         .filter(|span| span.parent_span_id == reconcile.span_id)
         .map(|span| span.name.as_str())
         .collect();
-    assert_eq!(stations, STATIONS.into_iter().collect());
+    assert_eq!(stages, STAGES.into_iter().collect());
     for span in of_trace {
         assert!(span.start_time_unix_nano >= reconcile.start_time_unix_nano, "{}", span.name);
         assert!(span.end_time_unix_nano <= reconcile.end_time_unix_nano, "{}", span.name);

@@ -2,11 +2,10 @@
 
 use super::{Owned, OwnerIdentity, WriteError, Writer};
 use crate::objects::key::{Kind, ObjectKey};
-use crate::objects::observed::Memory;
+use crate::objects::observed::Told;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 impl Writer {
     /// Reads policies; one that is not there is left out.
@@ -35,7 +34,7 @@ impl Writer {
     ///
     /// # Errors
     /// Where one cannot be read.
-    pub async fn memories(&self, owner: &OwnerIdentity) -> Result<Vec<Arc<Memory>>, WriteError> {
+    pub async fn memories(&self, owner: &OwnerIdentity) -> Result<Vec<Told>, WriteError> {
         let mut memories = Vec::new();
         for key in self.owned.of(&owner.subscriber, &owner.uid).keys() {
             let memory = match key.kind {
@@ -47,8 +46,11 @@ impl Writer {
         Ok(memories)
     }
 
-    async fn memory<K: Owned>(&self, key: &ObjectKey) -> Result<Option<Arc<Memory>>, WriteError> {
+    async fn memory<K: Owned>(&self, key: &ObjectKey) -> Result<Option<Told>, WriteError> {
         let found = self.call(key, self.api::<K>(key).get_opt(&key.name)).await?;
-        Ok(found.and_then(|object| K::fold_inherited(&object).memory))
+        Ok(found.and_then(|object| {
+            let observed = K::fold_inherited(&object);
+            Some(Told { memory: observed.memory?, written_at: observed.written_at })
+        }))
     }
 }
