@@ -77,7 +77,6 @@ async fn every_query_has_an_answer() {
     let additional = "additional: [{ name: more, fqdns: [liar.example.com, moving.example.com], tcpPorts: \"443\" }]";
     stage.apply("good", &format!("{{ customerId: testcustomer, geo: us, {additional} }}")).await;
     stage.apply("nothing", "{ customerId: testcustomer, geo: us, services: { include: [None] } }").await;
-    stage.apply("limited", "{ customerId: limited, geo: us }").await;
     stage.ready("good").await;
     // The vendor renames the only service that one selects.
     let named = |name: &'static str| {
@@ -101,6 +100,8 @@ async fn every_query_has_an_answer() {
     named("Fleeting Service");
     stage.annotate("kept", REFRESH_ANNOTATION, "renamed").await;
     stage.reason("kept", "Ready", "LastPolicyKept").await;
+    // From here on: a 429 keeps everybody from the vendor's host for a minute.
+    stage.apply("limited", "{ customerId: limited, geo: us }").await;
     // Another's policy has the name that this one needs.
     let policy = format!(
         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{ name: taken-egress, namespace: {} }}\n\
