@@ -5,65 +5,16 @@ mod common;
 
 use citrix_allowlist::crd::REFRESH_ANNOTATION;
 use citrix_allowlist::memory::SHED_FROM;
+use common::group::{Group, LIMIT};
 use common::{Stage, eventually, holds};
-use std::fs;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use test_support::left_out;
 use test_support::operator::Operator;
 use test_support::standin::{Fault, Injection};
 
-/// The chart's default, `resources.limits.memory: 256Mi`.
-const LIMIT: u64 = 256 << 20;
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A group of this test's own, gone with it.
-struct Group(PathBuf);
-
-impl Group {
-    /// A group limited to [`LIMIT`]; `None`, and the test is told to be left out, where the machine lets it make none.
-    fn for_test(test: &str) -> Option<Self> {
-        let name = format!("citrix-allowlist-{}-{}", test.len(), std::process::id());
-        for (mount, limit) in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")] {
-            let folder = Path::new(mount).join(&name);
-            if fs::create_dir(&folder).is_err() {
-                continue;
-            }
-            let group = Self(folder);
-            if fs::write(group.0.join(limit), LIMIT.to_string()).is_ok() {
-                return Some(group);
-            }
-        }
-        left_out(test, "no memory cgroup can be made: root and a memory controller are needed");
-        None
-    }
-
-    fn take_in(&self, process: u32) {
-        fs::write(self.0.join("cgroup.procs"), process.to_string()).expect("a process of the group");
-    }
-
-    /// The most that was used at a time, in bytes, where the kernel counts it.
-    fn peak(&self) -> Option<u64> {
-        let files = ["memory.max_usage_in_bytes", "memory.peak"].into_iter();
-        let texts = files.filter_map(|file| fs::read_to_string(self.0.join(file)).ok());
-        texts.filter_map(|text| text.trim().parse().ok()).next()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // The processes of the group have been killed; the kernel may need a moment to see them go.
-        for _ in 0..50 {
-            if fs::remove_dir(&self.0).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-}
 
 /// Something in the group that holds so much memory until it is dropped.
 struct Filler(Child);
