@@ -35,6 +35,8 @@ pub struct Observed {
     pub edited_by: Option<Arc<str>>,
     /// When something last wrote it under the operator's own field manager, to the second.
     pub written_at: Option<Timestamp>,
+    /// Of the fields that managed fields show the operator's field manager to hold; what they say is [`Self::digest`].
+    pub held: Option<Digest>,
     /// Of a policy: what the spec selected when it was last written, where that is known to be the operator's word.
     pub selection: Option<SelectionDigest>,
     /// Whether that is what was sent, and not yet what the watch shows: the answer to a write brings metadata only.

@@ -232,6 +232,11 @@ faults! {
         "Another takes over; the sleeper wakes, writes nothing and stands by",
         "As when it dies"
     }
+    leaders::two_lead within 90 s {
+        "Two operators lead at once over one namespace and do not agree: `--no-leader-election` twice, or two releases",
+        "What both allow stays, in every version; three rounds, then each leaves the policy as it is; `Ready=False`, `Conflict`, naming a second operator as the likely cause",
+        "Once one of them has stopped, after the pause"
+    }
     vendor::list_matches_nothing within 20 s {
         "The vendor's list has nothing any more for a spec that did not change: here it spells its regions otherwise",
         "The last policy of a direction goes only by the user's word: it stays as it was applied; `Ready=False`, `LastPolicyKept`, naming the policy and what lets it go",

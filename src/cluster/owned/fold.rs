@@ -143,6 +143,15 @@ fn written_at(metadata: &ObjectMeta) -> Option<Timestamp> {
         .max()
 }
 
+/// Which fields are held under the operator's own name: who changes or takes one away under another name takes it from there.
+fn held(metadata: &ObjectMeta) -> Option<Digest> {
+    let entries = metadata.managed_fields.iter().flatten();
+    let ours = entries.filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+    let mut fields: Vec<_> = ours.map(|entry| (&entry.operation, &entry.fields_v1)).collect();
+    fields.sort_by_key(|(operation, _)| *operation);
+    Digest::of(&fields).filter(|_| !fields.is_empty())
+}
+
 fn fold(metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str>>) -> Observed {
     Observed {
         uid: metadata.uid.as_deref().unwrap_or_default().into(),
@@ -152,6 +161,7 @@ fn fold(metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str
         memory: None,
         edited_by,
         written_at: written_at(metadata),
+        held: held(metadata),
         selection: None,
         assumed: false,
     }
