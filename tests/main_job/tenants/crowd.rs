@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Between two of them.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(200);
 /// Bytes of annotations, of the 256 KiB that the API server takes.
 const ANNOTATION_BYTES: usize = 250 << 10;
 

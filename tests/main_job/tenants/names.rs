@@ -51,13 +51,14 @@ pub async fn many_addresses(ground: Ground) {
     greedy(ground, "many", 1, names).await;
 }
 
+/// Formerly five resources. Of a second one most names are beyond the bound of a namespace; each further one would only be work
+/// for the API server, which validates all that they name with each write of their status.
 pub async fn silent(ground: Ground) {
-    let resources = ground.scale(2, 5);
-    greedy(ground, "silent", resources, MOST * MOST).await;
+    greedy(ground, "silent", 2, MOST * MOST).await;
 }
 
 pub async fn short_ttl(ground: Ground) {
-    let (resources, names) = (ground.scale(1, 8), ground.scale(16, 64) * MOST);
+    let (resources, names) = (ground.scale(1, 2), ground.scale(16, 64) * MOST);
     greedy(ground, "short", resources, names).await;
 }
 

@@ -8,8 +8,9 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Between two changes: what a shell loop with `kubectl` does.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Between two changes: what a shell loop with `kubectl` does. Those who attack at once share one small API server, which
+/// knows no share of each: they are the administrator to it.
+const PAUSE: Duration = Duration::from_millis(500);
 const NAME: &str = "quarrel";
 
 fn spec() -> Value {
