@@ -1,7 +1,9 @@
 //! A real memory cgroup, of version 1 or 2, whichever the machine has. Needs root.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use test_support::left_out;
@@ -56,7 +58,7 @@ impl Group {
     }
 
     /// A process that runs already is counted in the group for what it uses from now on.
-    pub fn take_in(&self, process: u32) {
+    fn take_in(&self, process: u32) {
         fs::write(self.folder.join("cgroup.procs"), process.to_string()).expect("a process of the group");
     }
 
@@ -77,5 +79,29 @@ impl Drop for Group {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+}
+
+/// Something in the group that holds so much memory until it is dropped.
+pub struct Filler(Child);
+
+impl Filler {
+    /// So many bytes, taken as soon as the machine gives them.
+    pub fn new(group: &Group, bytes: u64) -> Self {
+        // `tail` keeps a line for as long as it does not end. Nothing begins before the shell is in the group.
+        let script = format!("read go; (head -c {bytes} /dev/zero; sleep 300) | tail -n 1 >/dev/null");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).stdin(Stdio::piped()).process_group(0);
+        let mut child = shell.spawn().expect("a shell");
+        group.take_in(child.id());
+        drop(child.stdin.take());
+        Self(child)
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", self.0.id())]).status();
+        let _ = self.0.wait();
     }
 }

@@ -1,14 +1,9 @@
-//! The operator in a real memory cgroup, of the chart's size: version 1 or 2, whichever the machine has. Needs root; left out
-//! elsewhere.
+//! Close to its limit the operator sheds load, and what answers in the vendor's place does not end it.
 
-mod common;
-
+use crate::common::group::{Filler, Group, LIMIT};
+use crate::common::{Stage, eventually, holds};
 use citrix_allowlist::crd::REFRESH_ANNOTATION;
 use citrix_allowlist::memory::SHED_FROM;
-use common::group::{Group, LIMIT};
-use common::{Stage, eventually, holds};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use test_support::operator::Operator;
 use test_support::standin::{Fault, Injection};
@@ -16,34 +11,9 @@ use test_support::standin::{Fault, Injection};
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Something in the group that holds so much memory until it is dropped.
-struct Filler(Child);
-
-impl Filler {
-    fn new(group: &Group, bytes: u64) -> Self {
-        // `tail` keeps a line for as long as it does not end. Nothing begins before the shell is in the group.
-        let script = format!("read go; (head -c {bytes} /dev/zero; sleep 300) | tail -n 1 >/dev/null");
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &script]).stdin(Stdio::piped()).process_group(0);
-        let mut child = shell.spawn().expect("a shell");
-        group.take_in(child.id());
-        drop(child.stdin.take());
-        Self(child)
-    }
-}
-
-impl Drop for Filler {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", self.0.id())]).status();
-        let _ = self.0.wait();
-    }
-}
-
 /// An operator in the group.
 async fn limited(stage: &Stage, group: &Group) -> Operator {
-    let mut operator = stage.operator().await;
-    group.take_in(operator.process().program_id().expect("it runs"));
-    operator
+    Operator::start(&group.around(stage.operator_config())).await.expect("an operator")
 }
 
 async fn figure(operator: &Operator, name: &str) -> f64 {
