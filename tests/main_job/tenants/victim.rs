@@ -3,7 +3,8 @@
 use crate::common::watched::Watched;
 use crate::common::{Stage, holds};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::{Value, json};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,9 +57,9 @@ impl Times {
     }
 }
 
-fn spec(name: &str) -> String {
-    let additional = format!("additional: [{{ name: own, fqdns: [{name}.example.com], tcpPorts: \"443\" }}]");
-    format!("{{ customerId: testcustomer, geo: us, {additional} }}")
+fn spec(name: &str) -> Value {
+    let own = json!({ "name": "own", "fqdns": [format!("{name}.example.com")], "tcpPorts": "443" });
+    json!({ "customerId": "testcustomer", "geo": "us", "additional": [own] })
 }
 
 fn address(turn: u8) -> IpAddr {
@@ -70,7 +71,7 @@ impl Victim {
     pub async fn settle(stage: &Stage, is_long: bool) -> Self {
         let ttl = ttl(is_long);
         stage.dns.set_addresses("moving.example.com", &[address(1)], ttl);
-        stage.apply("own", &spec("moving")).await;
+        stage.apply("own", &spec("moving").to_string()).await;
         stage.ready("own").await;
         Self { policies: stage.watch_policies().await, ttl, turn: 1 }
     }
@@ -87,8 +88,14 @@ impl Victim {
             changed.elapsed()
         };
         let make = async {
+            // Without kubectl, whose own start would count.
+            let resource = serde_json::from_value(json!({
+                "apiVersion": "citrix-allowlist.io/v1alpha1", "kind": "CitrixAllowlist",
+                "metadata": { "name": new }, "spec": spec(&new),
+            }));
+            let resource = resource.expect("a resource");
+            stage.resources().create(&PostParams::default(), &resource).await.expect("an accepted resource");
             let created = Instant::now();
-            stage.apply(&new, &spec(&new)).await;
             stage.ready(&new).await;
             created.elapsed()
         };
