@@ -8,6 +8,9 @@ SHELL := bash
 # Where tests/build-tools.sh builds to.
 TOOLS := $(or $(CITRIX_ALLOWLIST_TOOLS),$(CURDIR)/.build/bin)
 
+# Where cargo builds to: for `soak`, and what the programs and the micro-benchmarks of `bench` leave for its report.
+BENCH_TARGET := $(or $(CARGO_TARGET_DIR),target)
+
 # A comma within an argument of `call`.
 , := ,
 
@@ -43,7 +46,13 @@ soak: ## Run the long tests: SOAK_MINUTES (3, 20 with LONG=1) of seeded disturba
 ifneq ($(LONG),)
 	$(call heading,Attacks of tenants on names and DNS$(,) at full length)
 	@LONG=1 cargo test --locked --lib names::tests::tenants -- --nocapture
-	@LONG=1 cargo test --workspace --locked --test main_job tenants -- --nocapture
+	$(call heading,A hostile tenant of each kind at work for 20 minutes beside another$(,) whose times are held)
+	@cargo build --locked --profile bench --bin citrix-allowlist
+	@LONG=1 SOAK_OPERATOR="$(abspath $(BENCH_TARGET))/release/citrix-allowlist" \
+		cargo test --workspace --locked --test main_job tenants -- --nocapture
+	$(call heading,Memory of the whole process where every bound is reached$(,) in a cgroup of the size that the chart gives)
+	@SOAK_OPERATOR="$(abspath $(BENCH_TARGET))/release/citrix-allowlist" \
+		cargo test --workspace --locked --test memory_limit bounds -- --ignored --nocapture
 endif
 
 check: ## Check format, lints, generated files, licences and sources of dependencies
@@ -70,9 +79,6 @@ demo: ## Show it at work on a control plane of its own (KEEP=1 leaves that runni
 	$(call heading,The operator and the demo: built where they changed)
 	@cargo build --locked --workspace --bins
 	@"$${CARGO_TARGET_DIR:-target}/debug/demo"
-
-# What the programs and the micro-benchmarks of `bench` leave for its report.
-BENCH_TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 bench: ## Measure, and write docs/benchmarks.md (QUICK=1 in minutes; CANDIDATE=file.yaml puts another operator beside it, into bench-results)
 	$(call heading,Programs that the benchmark stands on: built where missing)

@@ -118,8 +118,7 @@ pub(super) async fn apply(
 }
 
 /// Finds the edits that leave no field manager behind: a deletion, or a field that was cut out. They show by what is to be
-/// written: the same as the last time. Nor does a second operator, which writes under the same name: that shows by when
-/// it did.
+/// written: the same as the last time. Nor does a second operator, which writes under the same name: [`who_undid`] tells it.
 fn find_undone(conflicts: &Conflicts, observed: &BTreeMap<ObjectKey, Observed>, changes: &mut Changes) {
     for change in &changes.writes {
         let key = change.key();

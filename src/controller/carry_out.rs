@@ -88,9 +88,10 @@ fn remember(
         (Err(WriteError::Unavailable { .. }), _) => None,
         (Err(_), _) => return,
     };
-    let at = context.owned.get(key).and_then(|observed| observed.written_at);
+    let observed = context.owned.get(key);
+    let (at, held) = observed.map(|observed| (observed.written_at, observed.held)).unwrap_or_default();
     match digest {
-        Some(digest) => drop(conflicts.left.insert(key.clone(), Left { digest, at })),
+        Some(digest) => drop(conflicts.left.insert(key.clone(), Left { digest, at, held })),
         None => drop(conflicts.left.remove(key)),
     }
     if result.is_ok()

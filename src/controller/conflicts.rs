@@ -10,11 +10,14 @@ pub(super) const UNNAMED: &str = "";
 
 /// Who undid what was left, where no other field manager holds a field of it: the operator's own name where something
 /// wrote under it since, or nobody known.
+///
+/// Something did where the time of that name moved, which managed fields tell to the second, or where the name still holds
+/// every field that it held: who changes or cuts out a field under another name takes it from there.
 pub(super) fn who_undid(left: Option<&Left>, observed: Option<&Observed>) -> &'static str {
-    match (left.and_then(|left| left.at), observed.and_then(|observed| observed.written_at)) {
-        (Some(ours), Some(newest)) if newest != ours => FIELD_MANAGER,
-        _ => UNNAMED,
-    }
+    let (Some(left), Some(observed)) = (left, observed) else { return UNNAMED };
+    let is_later = left.at.zip(observed.written_at).is_some_and(|(ours, newest)| newest != ours);
+    let holds_all = left.held.is_some() && left.held == observed.held;
+    if is_later || holds_all { FIELD_MANAGER } else { UNNAMED }
 }
 
 /// An object that stays other than it is written.
@@ -64,20 +67,22 @@ mod tests {
 
     /// Two releases that lead at once were told as `somebody keeps deleting NetworkPolicy ..., or fields of it`.
     #[test]
-    fn a_second_operator_shows_by_when_it_wrote_under_the_same_name() {
+    fn a_second_operator_shows_by_what_it_wrote_under_the_same_name() {
         let ours = observed(json!([written(FIELD_MANAGER, "2026-06-01T00:00:00Z")]));
-        let left = Left { digest: Digest::of(&"policy").expect("a digest"), at: ours.written_at };
-        assert!(left.at.is_some());
+        let left = Left { digest: Digest::of(&"policy").expect("a digest"), at: ours.written_at, held: ours.held };
+        assert!(left.at.is_some() && left.held.is_some());
         let second = observed(json!([written(FIELD_MANAGER, "2026-06-01T00:00:07Z")]));
         assert_eq!(who_undid(Some(&left), Some(&second)), FIELD_MANAGER);
-        // Another who takes fields out moves their own time, and leaves ours.
-        let cut = observed(json!([
-            written("kubectl-edit", "2026-06-01T00:00:07Z"),
-            written(FIELD_MANAGER, "2026-06-01T00:00:00Z")
-        ]));
+        let at_once = observed(json!([written(FIELD_MANAGER, "2026-06-01T00:00:00Z")]));
+        assert_eq!(who_undid(Some(&left), Some(&at_once)), FIELD_MANAGER, "in the same second");
+        // Another who takes fields out moves their own time, and leaves ours without the field.
+        let mut without = written(FIELD_MANAGER, "2026-06-01T00:00:00Z");
+        without["fieldsV1"] = json!({ "f:spec": { "f:policyTypes": {} } });
+        let cut = observed(json!([written("kubectl-edit", "2026-06-01T00:00:07Z"), without]));
         assert_eq!(who_undid(Some(&left), Some(&cut)), UNNAMED);
         assert_eq!(who_undid(Some(&left), None), UNNAMED, "deleted");
-        assert_eq!(who_undid(Some(&Left { at: None, ..left }), Some(&second)), UNNAMED, "not known");
+        assert_eq!(who_undid(Some(&left), Some(&observed(json!([])))), UNNAMED, "managed fields cleared");
+        assert_eq!(who_undid(Some(&Left { at: None, held: None, ..left }), Some(&second)), UNNAMED, "not known");
         let key = ObjectKey::new(Kind::Policy, "web", "daas-egress");
         let told = |manager| contested_by(&key, manager).message;
         assert!(told(FIELD_MANAGER).contains("most likely a second operator"), "{}", told(FIELD_MANAGER));

@@ -35,6 +35,8 @@ pub struct Left {
     pub digest: Digest,
     /// When the API server took it, to the second; `None` where that is not known.
     pub at: Option<Timestamp>,
+    /// Which fields of it the operator held then; `None` where that is not known.
+    pub held: Option<Digest>,
 }
 
 /// Foreign edits of one resource's objects.

@@ -35,7 +35,7 @@ pub struct CitrixAllowlistStatus {
     /// What Enforce would change, in Audit mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_apply: Option<WouldApply>,
-    /// What could not be honoured, at most 50 entries.
+    /// What could not be honoured, at most 50 entries: where there are more, some of each kind.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
     /// How many problems there are, those beyond the 50 included.

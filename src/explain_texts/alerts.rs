@@ -36,11 +36,13 @@ pub enum Alert {
     RulesLate,
     /// Load is shed.
     MemoryShort,
+    /// Names or addresses are beyond what all together may have.
+    NoRoom,
 }
 
 impl Alert {
     /// Every alert, in the order of the rules.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoLeader,
         Self::PoliciesNotApplied,
         Self::NotReady,
@@ -56,6 +58,7 @@ impl Alert {
         Self::AnswersRefused,
         Self::RulesLate,
         Self::MemoryShort,
+        Self::NoRoom,
     ];
 
     /// The alert's name in Prometheus.
@@ -77,6 +80,7 @@ impl Alert {
             Self::AnswersRefused => "CitrixAllowlistAnswersRefused",
             Self::RulesLate => "CitrixAllowlistRulesLate",
             Self::MemoryShort => "CitrixAllowlistMemoryShort",
+            Self::NoRoom => "CitrixAllowlistNoRoom",
         }
     }
 }
@@ -146,6 +150,10 @@ pub const fn alert(alert: Alert) -> Text {
         Alert::MemoryShort => text(
             "For five minutes, the operator has been close to its memory limit: first policies of new resources and large lists wait.",
             "Raise the container's memory limit, or delete what fills it; what is applied is kept current meanwhile.",
+        ),
+        Alert::NoRoom => text(
+            "For a quarter of an hour, all namespaces together have had as many names or addresses as --max-names or --max-addresses allows: the newest are left out.",
+            "Find whose are most, or raise the bound and the container's memory limit; what is applied is kept current meanwhile.",
         ),
         Alert::RulesLate => text(
             "One in ten new addresses was allowed more than 15 seconds after DNS first gave it.",

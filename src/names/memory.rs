@@ -77,7 +77,9 @@ impl Memory {
     ) -> Arc<Addresses> {
         self.names.retain(|name, remembered| {
             let Some(known) = known.by_name.get(name) else { return false };
-            let missing = remembered.missing.look(known.state.is_settled(), now);
+            // Where a bound leaves out what was answered, what is remembered may be among it, and missing from nothing.
+            let is_whole = known.reached.left_out.is_none();
+            let missing = remembered.missing.look(known.state.is_settled() && is_whole, now);
             remembered.addresses.retain(|address| known.addresses.binary_search(address).is_err() && allowed(*address));
             missing < retention && !remembered.addresses.is_empty()
         });
@@ -158,6 +160,28 @@ mod tests {
         assert_eq!(seen(&known(failing(), &[ip(1), ip(3)]), 31 * hour + hour / 2).0, [ip(1), ip(2), ip(3)]);
         assert_eq!(seen(&answered, 90 * hour).0, [ip(1), ip(2), ip(3)], "an outage is no part of the retention");
         assert_eq!(seen(&answered, 90 * hour + hour / 2), (vec![ip(1), ip(3)], None));
+    }
+
+    /// A restart fills the table in another order: an address that was applied, and that DNS gave all the while, found no
+    /// room any more, and was taken from policies after a retention.
+    #[test]
+    fn what_a_bound_leaves_out_is_not_missing() {
+        let start = Instant::now();
+        let mut memory = Memory::new([(name(), vec![ip(1), ip(2)])]);
+        let mut seen = |known: &Arc<Addresses>, passed: Duration| {
+            memory.join(known, RETENTION, |_| true, start + passed).by_name[&name()].addresses.clone()
+        };
+        let whole = known(NameState::Answered, &[ip(1)]);
+        let mut cut = Addresses::clone(&whole);
+        let full = crate::names::bound::Full { level: crate::names::bound::Level::Process, bound: 80_000 };
+        let entry = Arc::make_mut(cut.by_name.get_mut(&name()).expect("an entry"));
+        entry.reached.left_out = Some(full);
+        let cut = Arc::new(cut);
+        for hours in [0, 1, 2, 30] {
+            assert_eq!(seen(&cut, hours * RETENTION), [ip(1), ip(2)]);
+        }
+        assert_eq!(seen(&whole, 31 * RETENTION), [ip(1), ip(2)]);
+        assert_eq!(seen(&whole, 32 * RETENTION), [ip(1)], "with room it goes after a retention");
     }
 
     #[test]

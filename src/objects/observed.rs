@@ -33,6 +33,8 @@ pub struct Observed {
     pub edited_by: Option<Arc<str>>,
     /// When something last wrote it under the operator's own field manager, to the second.
     pub written_at: Option<Timestamp>,
+    /// Of the fields that managed fields show the operator's field manager to hold; what they say is [`Self::digest`].
+    pub held: Option<Digest>,
     /// Of a policy: what the spec selected when it was last written, where that is known to be the operator's word.
     pub selection: Option<SelectionDigest>,
     /// Whether that is what was sent, and not yet what the watch shows: the answer to a write brings metadata only.
@@ -207,6 +209,15 @@ fn written_at(metadata: &ObjectMeta) -> Option<Timestamp> {
         .max()
 }
 
+/// Which fields are held under the operator's own name: who changes or takes one away under another name takes it from there.
+fn held(metadata: &ObjectMeta) -> Option<Digest> {
+    let entries = metadata.managed_fields.iter().flatten();
+    let ours = entries.filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+    let mut fields: Vec<_> = ours.map(|entry| (&entry.operation, &entry.fields_v1)).collect();
+    fields.sort_by_key(|(operation, _)| *operation);
+    Digest::of(&fields).filter(|_| !fields.is_empty())
+}
+
 fn fold(metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str>>) -> Observed {
     Observed {
         uid: metadata.uid.as_deref().unwrap_or_default().into(),
@@ -216,6 +227,7 @@ fn fold(metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str
         memory: None,
         edited_by,
         written_at: written_at(metadata),
+        held: held(metadata),
         selection: None,
         assumed: false,
     }

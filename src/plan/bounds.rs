@@ -3,7 +3,7 @@
 use super::few;
 use crate::crd::{Problem, ProblemKind};
 use crate::names::bound::{Full, Level};
-use crate::names::{Addresses, NameState};
+use crate::names::{Addresses, NameAddresses, NameState};
 use crate::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,6 +57,14 @@ pub(super) fn problems(names: &BTreeSet<DomainName>, addresses: &Addresses) -> V
     problems
 }
 
+/// Why a name that was answered has no address to allow.
+pub(super) fn why_none(known: Option<&NameAddresses>) -> &'static str {
+    match known.and_then(|known| known.reached.left_out) {
+        Some(_) => "there is no room for its addresses: see the Limit",
+        None => "no address of the answer may be opened",
+    }
+}
+
 const fn whose(level: Level) -> &'static str {
     match level {
         Level::Resource => "one resource",
@@ -75,7 +83,7 @@ fn flag(what: &str, level: Level) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::{NameAddresses, Reached};
+    use crate::names::Reached;
     use std::sync::Arc;
 
     #[test]

@@ -331,9 +331,7 @@ fn report(
             "has addresses only of an IP family that the policies do not hold (ipFamilies)".to_owned(),
         ),
         NameState::Waiting if !in_use => problem(ProblemKind::Unresolved, "not answered yet".to_owned()),
-        NameState::Answered if !in_use => {
-            problem(ProblemKind::Unresolved, "no address of the answer may be opened".to_owned());
-        }
+        NameState::Answered if !in_use => problem(ProblemKind::Unresolved, bounds::why_none(known).to_owned()),
         NameState::Absent if !in_use => problem(
             ProblemKind::Unresolved,
             "DNS says that the name has no addresses: it is gone, or the list is ahead of it".to_owned(),

@@ -89,12 +89,18 @@ impl DirectionPlan {
     }
 }
 
+/// The most port ranges that unions may have, over all distinct ones. The lists and examples there are need some hundreds;
+/// every object may carry them all, in 50 bytes each.
+const MOST_UNITED: usize = 10_000;
+
 /// Port sets by number, so that unions over thousands of addresses are taken once for each pair.
 #[derive(Default)]
 struct PortTable {
     sets: Vec<PortSet>,
     numbers: HashMap<PortSet, usize>,
     unions: HashMap<(usize, usize), usize>,
+    /// The ranges of all that unions were needed for.
+    united: usize,
 }
 
 impl PortTable {
@@ -107,33 +113,58 @@ impl PortTable {
         self.sets.len() - 1
     }
 
-    fn union(&mut self, a: usize, b: usize) -> usize {
+    /// `None` where all unions together have more than [`MOST_UNITED`] ranges.
+    fn union(&mut self, a: usize, b: usize) -> Option<usize> {
         if a == b {
-            return a;
+            return Some(a);
         }
         let pair = (a.min(b), a.max(b));
         if let Some(number) = self.unions.get(&pair) {
-            return *number;
+            return Some(*number);
         }
         let union = self.sets[a].union(&self.sets[b]);
+        let known = self.sets.len();
         let number = self.number(&union);
+        if number == known {
+            self.united += union.len();
+        }
         self.unions.insert(pair, number);
-        number
+        (self.united <= MOST_UNITED).then_some(number)
     }
 }
 
 /// The rules that allow exactly what the demands do. A network stands once, with the union of its ports; one that lies
 /// in wider ones which have all its ports vanishes.
+///
+/// Where networks share ports in very many ways, each stands in a rule for each port set instead. Who chooses both could
+/// have each address in another half of 64 entries with 64 port ranges each: a union for each address, of thousands of ranges.
 pub(super) fn assemble<'a>(demands: impl IntoIterator<Item = (IpNet, &'a PortSet)>) -> Vec<Rule> {
     let mut table = PortTable::default();
     let mut demands: Vec<(IpNet, usize)> =
         demands.into_iter().map(|(network, ports)| (network.trunc(), table.number(ports))).collect();
     demands.sort_unstable_by_key(|(network, ports)| (cidr::order(network), *ports));
     demands.dedup();
+    let by_ports = united(&demands, &mut table).unwrap_or_else(|| {
+        let mut apart: BTreeMap<usize, Vec<IpNet>> = BTreeMap::new();
+        demands.iter().for_each(|(network, ports)| apart.entry(*ports).or_default().push(*network));
+        apart
+    });
+    let mut rules: Vec<Rule> = by_ports
+        .into_iter()
+        .filter_map(|(ports, networks)| {
+            Peers::new(networks).map(|peers| Rule { ports: table.sets[ports].clone(), peers })
+        })
+        .collect();
+    rules.sort_unstable_by(|a, b| a.ports.cmp(&b.ports));
+    rules
+}
+
+/// Each network under the number of the union of its ports; `None` where that takes too many ranges.
+fn united(demands: &[(IpNet, usize)], table: &mut PortTable) -> Option<BTreeMap<usize, Vec<IpNet>>> {
     let mut distinct: Vec<(IpNet, usize)> = Vec::with_capacity(demands.len());
-    for (network, ports) in demands {
+    for (network, ports) in demands.iter().copied() {
         match distinct.last_mut() {
-            Some((held, union)) if *held == network => *union = table.union(*union, ports),
+            Some((held, union)) if *held == network => *union = table.union(*union, ports)?,
             _ => distinct.push((network, ports)),
         }
     }
@@ -147,7 +178,7 @@ pub(super) fn assemble<'a>(demands: impl IntoIterator<Item = (IpNet, &'a PortSet
         }
         let inside = match around.last() {
             Some((_, outer)) => {
-                let inside = table.union(*outer, ports);
+                let inside = table.union(*outer, ports)?;
                 if inside == *outer {
                     continue;
                 }
@@ -158,12 +189,5 @@ pub(super) fn assemble<'a>(demands: impl IntoIterator<Item = (IpNet, &'a PortSet
         around.push((network, inside));
         by_ports.entry(ports).or_default().push(network);
     }
-    let mut rules: Vec<Rule> = by_ports
-        .into_iter()
-        .filter_map(|(ports, networks)| {
-            Peers::new(networks).map(|peers| Rule { ports: table.sets[ports].clone(), peers })
-        })
-        .collect();
-    rules.sort_unstable_by(|a, b| a.ports.cmp(&b.ports));
-    rules
+    Some(by_ports)
 }

@@ -10,12 +10,13 @@ pub use notes::{Note, notes};
 use crate::crd::status::MOST_PROBLEMS;
 pub use kept::Kept;
 
-use crate::crd::{CitrixAllowlistStatus, FeedStatus, Problem, Summary, WouldApply};
+use crate::crd::{CitrixAllowlistStatus, FeedStatus, Problem, ProblemKind, Summary, WouldApply};
 use crate::net::Direction;
 use crate::reason::Reason;
 use crate::visible::visible;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use std::collections::BTreeMap;
 
 /// How far a reconcile came.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,9 +143,25 @@ pub fn status(previous: Option<&CitrixAllowlistStatus>, findings: Findings, now:
             _ => None,
         },
         problems_total: i64::try_from(findings.problems.len()).unwrap_or(i64::MAX),
-        problems: findings.problems.into_iter().take(MOST_PROBLEMS).collect(),
+        problems: shown(findings.problems),
         last_handled_refresh: findings.handled_refresh.or(before.last_handled_refresh),
     }
+}
+
+/// As many problems as status holds, in order. Where there are more, each kind keeps its first, then its second, and so on:
+/// hundreds of names without an address do not hide the one bound that is their cause.
+fn shown(problems: Vec<Problem>) -> Vec<Problem> {
+    let mut met: BTreeMap<ProblemKind, usize> = BTreeMap::new();
+    let mut ranked: Vec<(usize, usize, Problem)> = Vec::with_capacity(problems.len());
+    for (position, problem) in problems.into_iter().enumerate() {
+        let rank = met.entry(problem.kind).or_default();
+        *rank += 1;
+        ranked.push((*rank, position, problem));
+    }
+    ranked.sort_unstable_by_key(|(rank, position, _)| (*rank, *position));
+    ranked.truncate(MOST_PROBLEMS);
+    ranked.sort_unstable_by_key(|(_, position, _)| *position);
+    ranked.into_iter().map(|(_, _, problem)| problem).collect()
 }
 
 /// A suspended resource keeps all it said; only the generation follows, and the reason says so.

@@ -159,6 +159,18 @@ fn problems_beyond_the_bound_are_counted() {
     assert_eq!((status.problems.len(), status.problems_total), (50, 80));
 }
 
+/// Hundreds of names without room left the bound that had none for them out of the status.
+#[test]
+fn many_problems_of_a_kind_hide_none_of_another() {
+    let of = |kind, count| (0..count).map(move |index| Problem::new(kind, format!("{index:02}"), None, "none"));
+    let mut many = findings(Outcome::Applied);
+    many.problems = of(ProblemKind::Unresolved, 80).chain(of(ProblemKind::Limit, 2)).collect();
+    let status = status(None, many, at("2026-06-01T00:00:00Z"));
+    let expected: Vec<Problem> = of(ProblemKind::Unresolved, 48).chain(of(ProblemKind::Limit, 2)).collect();
+    assert_eq!(status.problems, expected);
+    assert_eq!(status.problems_total, 82);
+}
+
 #[test]
 fn a_message_that_a_server_made_endless_does_not_keep_the_status_from_being_written() {
     let message = "ä".repeat(40_000);

@@ -7,6 +7,7 @@ mod links;
 mod markdown;
 mod recipes;
 mod scene;
+mod security;
 mod targets;
 #[path = "../transcripts/mod.rs"]
 mod transcripts;

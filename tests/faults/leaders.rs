@@ -3,11 +3,13 @@
 use super::common::eventually;
 use super::matrix::Row;
 use super::trial::{Closed, RESOURCE, Trial, seconds};
+use citrix_allowlist::reason::Reason;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use test_support::dns::Behaviour;
 use test_support::fault_proxy::FaultProxy;
@@ -168,4 +170,22 @@ async fn fetched_at(trial: &Trial) -> Timestamp {
     let resource = trial.resources().get(RESOURCE).await.expect("the resource");
     let feed = resource.status.and_then(|status| status.feed).expect("a list");
     feed.fetched_at.and_then(|at| at.parse().ok()).expect("a time")
+}
+
+/// Two that both lead, and do not agree on one address: as two releases would, whose guards differ. What both allow stays.
+pub async fn two_lead(row: &Row) -> Closed {
+    let mut trial = Trial::begin().await;
+    let disputed: Ipv4Addr = "20.64.0.11".parse().expect("an address");
+    let agreed = trial.world.openings().into_iter().filter(|(address, _)| *address != disputed).collect();
+    trial.recorder.publish(agreed);
+    trial.recorder.publish(trial.world.openings());
+    trial.fault();
+    let second = Operator::start(&trial.single().flag("deny-cidr", format!("{disputed}/32"))).await.expect("a second");
+    let message = trial.says("Ready", "False", Reason::Conflict.as_str()).await;
+    assert!(message.contains("most likely a second operator"), "{message}");
+    seconds(5).await;
+    drop(second);
+    // It is looked at again after the pause; a person who has stopped the second need not wait.
+    trial.ask().await;
+    trial.close(row).await
 }

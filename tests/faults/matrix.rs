@@ -232,6 +232,21 @@ faults! {
         "Another takes over; the sleeper wakes, writes nothing and stands by",
         "As when it dies"
     }
+    leaders::two_lead within 90 s {
+        "Two operators lead at once over one namespace and do not agree: `--no-leader-election` twice, or two releases",
+        "What both allow stays, in every version; three rounds, then each leaves the policy as it is; `Ready=False`, `Conflict`, naming a second operator as the likely cause",
+        "Once one of them has stopped, after the pause"
+    }
+    outages::memory_short within 40 s {
+        "The operator comes close to its memory limit",
+        "What is applied is kept current; new resources get no policy yet, and large lists are not read: `WaitingForMemory`",
+        "Once it is under 75 % of the limit, by itself"
+    }
+    vendor::list_grew within 20 s {
+        "A list holds a hundred times as much as the last one, or networks that are a part of the Internet",
+        "The list in use stays, and nothing of the new one is asked for; `FeedCurrent=False`, `FeedGrew`, a problem of kind `Limit`",
+        "The next list that is as before, or a second fetch that says the same"
+    }
     vendor::list_matches_nothing within 20 s {
         "The vendor's list has nothing any more for a spec that did not change: here it spells its regions otherwise",
         "The last policy of a direction goes only by the user's word: it stays as it was applied; `Ready=False`, `LastPolicyKept`, naming the policy and what lets it go",

@@ -1,8 +1,11 @@
 //! Programs of the control plane that stop, and definitions that are not there. Each on a control plane of its own.
 
 use super::common::eventually;
+use super::common::group::{Filler, Group, LIMIT};
 use super::matrix::Row;
-use super::trial::{Closed, Cluster, Trial, seconds};
+use super::trial::{Closed, Cluster, RESOURCE, Trial, seconds};
+use citrix_allowlist::memory::SHED_FROM;
+use citrix_allowlist::reason::Reason;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
@@ -165,4 +168,38 @@ async fn install(trial: &Trial) {
     }
     let wait = ["wait", "--for=condition=Established", "crd/citrixallowlists.citrix-allowlist.io", "--timeout=30s"];
     trial.cluster.kubectl(&wait).await.expect("established");
+}
+
+/// A new resource of the same spec, which would get a policy.
+const NEW: &str = "new";
+
+pub async fn memory_short(row: &Row) -> Closed {
+    let Some(group) = Group::for_test(row.test) else { return Closed::left_out() };
+    let mut trial = Trial::bare().await;
+    let config = group.around(trial.single());
+    trial.operators.push(Operator::start(&config).await.expect("an operator"));
+    trial.create().await;
+    trial.right(Duration::from_secs(30)).await;
+    trial.recorder.may_be_absent(false);
+    trial.fault();
+    let figure = async |name: &str| trial.operators[0].metric(name).await.ok().flatten();
+    let used = figure("citrix_allowlist_memory_used_bytes").await.expect("a figure") as u64;
+    let filler = Filler::new(&group, LIMIT * (SHED_FROM + 6) / 100 - used);
+    let is_short = async || figure("citrix_allowlist_memory_short").await.filter(|short| *short == 1.0);
+    eventually(Duration::from_secs(30), is_short).await.expect("memory is short");
+    let new = trial.manifest().replace(&format!("name: {RESOURCE},"), &format!("name: {NEW},"));
+    trial.cluster.apply(&new).await.expect("a resource");
+    trial.advance().await;
+    trial.right(Duration::from_secs(30)).await;
+    let reason = async || {
+        let status = trial.resources().get(NEW).await.ok()?.status?;
+        let mut conditions = status.conditions.into_iter();
+        conditions.find(|condition| condition.reason == Reason::WaitingForMemory.as_str())
+    };
+    assert!(eventually(Duration::from_secs(20), reason).await.is_some(), "it is told\n{}", trial.logs());
+    assert!(trial.policies().get_opt("new-egress").await.expect("an answer").is_none(), "the new one waits");
+    drop(filler);
+    let first = async || trial.policies().get_opt("new-egress").await.ok()?;
+    assert!(eventually(Duration::from_secs(30), first).await.is_some(), "it gets its policy");
+    trial.close(row).await
 }

@@ -1,6 +1,8 @@
 //! The first policy isolates its pods, and so it waits until DNS has said what it can.
 
-use crate::common::Stage;
+use crate::common::{Stage, eventually};
+use kube::ResourceExt;
+use serde_json::json;
 use std::time::{Duration, Instant};
 use test_support::dns::Behaviour;
 use test_support::operator::Operator;
@@ -50,4 +52,28 @@ async fn a_protected_namespace_gets_none() {
     assert!(message.contains(stage.namespace.name()) && message.contains("--protected-namespace"), "{message}");
     assert!(stage.all_policies().await.is_empty());
     assert!(stage.standin.requests().is_empty(), "and nothing is asked for it");
+}
+
+/// Cut off from the API server, it could never take the policy back.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_never_selects_its_own_pods() {
+    let stage = Stage::set().await;
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": "own", "namespace": stage.namespace.name(), "labels": { "app": "operator" } },
+        "spec": { "containers": [{ "name": "operator", "image": "x" }] },
+    });
+    // The namespace's default account comes a moment after the namespace.
+    let made = eventually(Duration::from_secs(30), async || stage.cluster.apply(&pod.to_string()).await.ok());
+    made.await.expect("a pod");
+    let config = stage.operator_config().variable("POD_NAME", "own");
+    let _operator = Operator::start(&config).await.expect("an operator");
+    stage.apply("all", "{ customerId: testcustomer, geo: us, podSelector: {} }").await;
+    let message = stage.reason("all", "Ready", "Protected").await;
+    assert!(message.contains("the operator's own pods"), "{message}");
+    let others = "{ customerId: testcustomer, geo: us, podSelector: { matchLabels: { app: vda } } }";
+    stage.apply("others", others).await;
+    stage.ready("others").await;
+    let names: Vec<String> = stage.all_policies().await.iter().map(ResourceExt::name_any).collect();
+    assert_eq!(names, ["others-egress"]);
 }

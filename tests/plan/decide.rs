@@ -1,7 +1,8 @@
 //! What a selection means once DNS has answered.
 
 use crate::builders::{Case, answered, name, overview, shown};
-use citrix_allowlist::names::{NameAddresses, NameState, RefusedAddress};
+use citrix_allowlist::names::bound::{Full, Level};
+use citrix_allowlist::names::{NameAddresses, NameState, Reached, RefusedAddress};
 use citrix_allowlist::net::{Direction, Protocol};
 use citrix_allowlist::plan::{Absence, DirectionPlan, Inputs, decide};
 use serde_json::{Value, json};
@@ -53,29 +54,45 @@ fn an_address_of_several_entries_stands_once_with_all_their_ports() {
 
 #[test]
 fn every_state_of_a_name_that_leaves_a_gap_is_said() {
-    let names =
-        ["gone.a.com", "silent.a.com", "stale.a.com", "new.a.com", "unasked.a.com", "brief.a.com", "well.a.com"];
+    let names = [
+        "gone.a.com",
+        "silent.a.com",
+        "stale.a.com",
+        "new.a.com",
+        "unasked.a.com",
+        "brief.a.com",
+        "private.a.com",
+        "full.a.com",
+        "well.a.com",
+    ];
     let mut case = Case::new(json!({}), &document(&names), &[("well.a.com", &["52.1.1.1"])]);
     know(&mut case, "gone.a.com", state(NameState::Absent));
     know(&mut case, "silent.a.com", state(failing(false, false)));
     know(&mut case, "stale.a.com", NameAddresses { state: failing(true, true), ..answered(&["52.1.1.2"]) });
     know(&mut case, "brief.a.com", NameAddresses { state: failing(false, true), ..answered(&["52.1.1.3"]) });
     know(&mut case, "new.a.com", state(NameState::Waiting));
+    know(&mut case, "private.a.com", answered(&[]));
+    let full = Full { level: Level::Resource, bound: 10_000 };
+    let reached = Reached { left_out: Some(full), late: false };
+    know(&mut case, "full.a.com", NameAddresses { reached, ..answered(&[]) });
     let plan = case.plan();
     assert_eq!(
         shown(&plan.problems),
         [
+            "Unresolved full.a.com: there is no room for its addresses: see the Limit",
             "Unresolved gone.a.com: DNS says that the name has no addresses: it is gone, or the list is ahead of it",
             "Unresolved new.a.com: not answered yet",
+            "Unresolved private.a.com: no address of the answer may be opened",
             "Unresolved silent.a.com: no server answers, and nothing is known: 10.96.0.10: SERVFAIL",
             "Unresolved stale.a.com: no server has answered for longer than --max-stale; what was known stays allowed: 10.96.0.10: SERVFAIL",
             "Unresolved unasked.a.com: not answered yet",
+            "Limit addresses of the resource: new addresses of 1 names are left out, what is allowed stays: one resource may have 10000 (--max-addresses-per-resource): full.a.com",
         ],
         "a name that fails in passing and keeps its addresses is no problem"
     );
     assert_eq!(rules(plan.outbound.as_ref()), ["TCP 443: 52.1.1.1/32 52.1.1.2/32 52.1.1.3/32"]);
     assert_eq!(plan.waiting, [name("new.a.com"), name("silent.a.com"), name("unasked.a.com")]);
-    assert_eq!((plan.names, plan.names_resolved), (7, 3));
+    assert_eq!((plan.names, plan.names_resolved), (9, 3));
 }
 
 #[test]

@@ -199,3 +199,37 @@ fn one_resource_cannot_fill_the_cluster() {
     assert_eq!(selection.problems.len(), 64);
     assert_eq!(shown(&selection.problems)[0], format!("Limit e0: {message}"));
 }
+
+/// Each address in another half of 64 entries with 64 port ranges each: a rule for each address took 20 MB of policies, and unions that were never written more memory.
+#[test]
+fn ports_that_are_shared_in_every_way_cannot_fill_the_cluster_either() {
+    let first = |entry: u32, range: u32| 1_000 + entry * 128 + range * 2;
+    let ports = |entry: u32| (0..64).map(|range| first(entry, range).to_string()).collect::<Vec<_>>().join(",");
+    let entry = |number: u32| json!({ "name": format!("e{number}"), "fqdns": [format!("e{number}.example.com")], "tcpPorts": ports(number) });
+    let additional: Vec<_> = (0..64).map(entry).collect();
+    let spec = json!({ "dnsEgress": "None", "additional": additional });
+    let names: Vec<String> = (0..64).map(|entry| format!("e{entry}.example.com")).collect();
+    let none: Vec<(&str, &[&str])> = names.iter().map(|name| (name.as_str(), &[] as &[&str])).collect();
+    let mut case = Case::new(spec, &json!({ "services": [] }), &none);
+    for number in 0..312 {
+        for entry in (0..64).filter(|entry| is_in(number, *entry)) {
+            add(&mut case, &names[entry as usize], address(number * 4 + 1));
+        }
+    }
+    let objects = case.objects();
+    let written: usize = objects.policies.iter().map(|policy| serde_json::to_vec(policy).expect("JSON").len()).sum();
+    println!("{} policies of {written} bytes", objects.policies.len());
+    assert!(written < 8_000_000, "{written} bytes");
+    for (number, entry) in [(0, 0), (7, 3), (100, 63), (311, 32), (200, 1), (5, 5)] {
+        for port in [first(entry, 0), first(entry, 63)] {
+            let port = u16::try_from(port).expect("a port");
+            let open = allows(&objects.policies, Direction::Outbound, address(number * 4 + 1), Protocol::Tcp, port);
+            assert_eq!(open, is_in(number, entry), "address {number} in entry {entry}");
+        }
+    }
+}
+
+/// Half of all pairs, the same each time (Knuth's multiplicative hash).
+fn is_in(number: u32, entry: u32) -> bool {
+    ((number * 64 + entry).wrapping_mul(2_654_435_769) >> 24).is_multiple_of(2)
+}

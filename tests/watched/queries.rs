@@ -11,8 +11,8 @@ use test_support::operator::Operator;
 use test_support::standin::{Cloud, Fault, Injection, Validity};
 
 /// Alerts that cannot fire within a test of seconds, or not together with the others: there is one leader, no wake is lost, nothing is
-/// half an hour late, the limit of requests is out of reach, DNS answers most questions, and memory is plenty. All their series have to be there.
-const QUIET: [&str; 8] = [
+/// half an hour late, the limit of requests is out of reach, DNS answers most questions, and memory and room are plenty. All their series have to be there.
+const QUIET: [&str; 9] = [
     "CitrixAllowlistNoLeader",
     "CitrixAllowlistNotReconciled",
     "CitrixAllowlistReconcileFailing",
@@ -21,6 +21,7 @@ const QUIET: [&str; 8] = [
     "CitrixAllowlistDnsFailing",
     "CitrixAllowlistRulesLate",
     "CitrixAllowlistMemoryShort",
+    "CitrixAllowlistNoRoom",
 ];
 
 /// How long every query may take to have a result, once what it tells has happened.

@@ -5,6 +5,7 @@ use crate::cli::endpoints::{Endpoint, Target};
 use crate::cli::preview::Preview;
 use crate::cli::render::Worked;
 use crate::crd::{CitrixAllowlist, Mode, Problem};
+use crate::feed::growth::{self, MOST_GROWTH};
 use crate::net::{Direction, DomainName};
 use crate::pipeline;
 use crate::plan::{self, Absence};
@@ -58,6 +59,7 @@ pub fn notes(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worke
     }
     let mut notes = Vec::new();
     notes.extend(held_back(standing, preview).filter(|_| standing.is_unchanged(resource)));
+    notes.extend(grown(resource, standing, worked));
     if resource.spec.mode == Mode::Enforce {
         notes.extend(Direction::ALL.into_iter().filter_map(|direction| absent(direction, standing, preview)));
         let waiting = preview.plan.waiting.len();
@@ -122,6 +124,37 @@ fn held_back(standing: &Standing<'_>, preview: &Preview) -> Option<String> {
         format!(
             "{lost} of the {} names, wildcards and networks are gone: where as much is missing of the whole list, the operator holds it back (FeedShrank) until its next fetch returns the same; this is what it does then",
             had.len()
+        )
+    })
+}
+
+/// A list that opens far more than the one in use waits until the next fetch returns the same.
+fn grown(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worked) -> Option<String> {
+    const HELD_BACK: &str =
+        "the operator holds it back (FeedGrew) until its next fetch returns the same; this is what it does then";
+    let (mut names, mut networks) = (BTreeSet::new(), BTreeSet::new());
+    for record in &worked.preview.plan.records {
+        match &record.endpoint.target {
+            plan::Target::Name(name) => drop(names.insert(name)),
+            plan::Target::Network(network) => drop(networks.insert(*network)),
+        }
+    }
+    let (mut held_names, mut known) = (BTreeSet::new(), BTreeSet::new());
+    for endpoint in standing.endpoints {
+        match &endpoint.target {
+            Target::Name(name) => drop(held_names.insert(name)),
+            Target::Network(network) => drop(known.insert(*network)),
+            Target::Wildcard(..) => {}
+        }
+    }
+    if let Some(growth) = growth::judge(None, None, &worked.allowlist).filter(|_| !networks.is_subset(&known)) {
+        return Some(format!("{growth}: where they are not in use already, {HELD_BACK}"));
+    }
+    let pairs = [("names", held_names.len(), names.len()), ("networks", known.len(), networks.len())];
+    let grown = pairs.into_iter().find(|(_, before, after)| *after > (*before).max(1) * MOST_GROWTH);
+    grown.filter(|_| !standing.endpoints.is_empty() && standing.is_unchanged(resource)).map(|(of, before, after)| {
+        format!(
+            "this opens {after} {of} where {before} are in use: where the whole list grows over {MOST_GROWTH} times as much, {HELD_BACK}"
         )
     })
 }

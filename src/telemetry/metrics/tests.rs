@@ -153,6 +153,17 @@ fn names_and_units_are_as_prometheus_asks() {
     }
 }
 
+/// Who reaches the port reads them: customers' ids stand in them, and nothing of tenants beyond.
+#[test]
+fn no_label_names_a_resource_a_name_or_an_address_of_one() {
+    let known = BTreeSet::from([
+        "version", "ready", "type", "status", "reason", "kind", "outcome", "verb", "result", "cloud", "customer",
+        "server", "state", "bound",
+    ]);
+    let used: BTreeSet<&str> = Metrics::reference().iter().flat_map(|doc| doc.labels).copied().collect();
+    assert_eq!(used, known);
+}
+
 #[test]
 fn values_are_what_happened() {
     let text = eventful().render();

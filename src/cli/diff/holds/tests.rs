@@ -28,7 +28,10 @@ fn plain() -> CitrixAllowlist {
 fn work(resource: &CitrixAllowlist, names: &[&str]) -> Worked {
     let service =
         json!({ "name": "DaaS", "direction": "outbound", "tcpPorts": "443", "endpoints": [{ "fqdns": names }] });
-    let list = json!({ "services": if names.is_empty() { json!([]) } else { json!([service]) } });
+    work_of(resource, &json!({ "services": if names.is_empty() { json!([]) } else { json!([service]) } }))
+}
+
+fn work_of(resource: &CitrixAllowlist, list: &Value) -> Worked {
     let reading = Reading::for_customer("testcustomer");
     let document = document::parse(list.to_string().as_bytes(), &reading).expect("a list");
     let allowlist = document.received_at("2026-06-01T00:00:00Z".parse().expect("a time"));
@@ -97,6 +100,29 @@ fn a_list_that_loses_more_than_half_is_told_to_be_held_back() {
     let others = ["a.example.com", "b.example.com", "f.example.com", "g.example.com", "h.example.com"];
     let replaced = found(&others, true, &FIVE);
     assert!(replaced.len() == 1 && replaced[0].starts_with("3 of the 5 names, wildcards and networks"), "{replaced:?}");
+}
+
+#[test]
+fn a_list_that_opens_far_more_is_told_to_be_held_back() {
+    let many: Vec<String> = (0..201).map(|number| format!("n{number}.example.com")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let told = |notes: Vec<String>| notes.into_iter().find(|note| note.contains("(FeedGrew)"));
+    let grown = told(found(&many, true, &FIVE[..2])).expect("a note");
+    assert!(grown.starts_with("this opens 201 names where 2 are in use: "), "{grown}");
+    assert_eq!(told(found(&many[..200], true, &FIVE[..2])), None);
+    assert_eq!(told(found(&many, true, &[])), None, "what is first applied grew from nothing");
+    assert_eq!(told(found(&many, false, &FIVE[..2])), None, "a changed spec is the user's word");
+    let wide = json!({ "services": [{ "name": "DaaS", "direction": "outbound", "tcpPorts": "443",
+        "endpoints": [{ "ips": ["20.0.0.0/8", "40.0.0.0/8"] }] }] });
+    let mut standing = Standing { resource: None, endpoints: &[], applied: applied(), kept: &[] };
+    let open = told(notes(&plain(), &standing, &work_of(&plain(), &wide))).expect("a note");
+    assert!(open.contains("0.7 % of IPv4"), "{open}");
+    let held = ["20.0.0.0/8", "40.0.0.0/8"].map(|text| Endpoint {
+        target: Target::Network(text.parse().expect("a network")),
+        ..endpoints(&FIVE[..1]).remove(0)
+    });
+    standing.endpoints = &held;
+    assert_eq!(told(notes(&plain(), &standing, &work_of(&plain(), &wide))), None, "they are in use");
 }
 
 #[test]

@@ -1,98 +1,19 @@
-//! The operator in a real memory cgroup, of the chart's size: version 1 or 2, whichever the machine has. Needs root; left out
-//! elsewhere.
+//! Close to its limit the operator sheds load, and what answers in the vendor's place does not end it.
 
-mod common;
-
+use crate::common::group::{Filler, Group, LIMIT};
+use crate::common::{Stage, eventually, holds};
 use citrix_allowlist::crd::REFRESH_ANNOTATION;
 use citrix_allowlist::memory::SHED_FROM;
-use common::{Stage, eventually, holds};
-use std::fs;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use test_support::left_out;
 use test_support::operator::Operator;
 use test_support::standin::{Fault, Injection};
 
-/// The chart's default, `resources.limits.memory: 256Mi`.
-const LIMIT: u64 = 256 << 20;
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A group of this test's own, gone with it.
-struct Group(PathBuf);
-
-impl Group {
-    /// A group limited to [`LIMIT`]; `None`, and the test is told to be left out, where the machine lets it make none.
-    fn for_test(test: &str) -> Option<Self> {
-        let name = format!("citrix-allowlist-{}-{}", test.len(), std::process::id());
-        for (mount, limit) in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")] {
-            let folder = Path::new(mount).join(&name);
-            if fs::create_dir(&folder).is_err() {
-                continue;
-            }
-            let group = Self(folder);
-            if fs::write(group.0.join(limit), LIMIT.to_string()).is_ok() {
-                return Some(group);
-            }
-        }
-        left_out(test, "no memory cgroup can be made: root and a memory controller are needed");
-        None
-    }
-
-    fn take_in(&self, process: u32) {
-        fs::write(self.0.join("cgroup.procs"), process.to_string()).expect("a process of the group");
-    }
-
-    /// The most that was used at a time, in bytes, where the kernel counts it.
-    fn peak(&self) -> Option<u64> {
-        let files = ["memory.max_usage_in_bytes", "memory.peak"].into_iter();
-        let texts = files.filter_map(|file| fs::read_to_string(self.0.join(file)).ok());
-        texts.filter_map(|text| text.trim().parse().ok()).next()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // The processes of the group have been killed; the kernel may need a moment to see them go.
-        for _ in 0..50 {
-            if fs::remove_dir(&self.0).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-}
-
-/// Something in the group that holds so much memory until it is dropped.
-struct Filler(Child);
-
-impl Filler {
-    fn new(group: &Group, bytes: u64) -> Self {
-        // `tail` keeps a line for as long as it does not end. Nothing begins before the shell is in the group.
-        let script = format!("read go; (head -c {bytes} /dev/zero; sleep 300) | tail -n 1 >/dev/null");
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &script]).stdin(Stdio::piped()).process_group(0);
-        let mut child = shell.spawn().expect("a shell");
-        group.take_in(child.id());
-        drop(child.stdin.take());
-        Self(child)
-    }
-}
-
-impl Drop for Filler {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", self.0.id())]).status();
-        let _ = self.0.wait();
-    }
-}
-
 /// An operator in the group.
 async fn limited(stage: &Stage, group: &Group) -> Operator {
-    let mut operator = stage.operator().await;
-    group.take_in(operator.process().program_id().expect("it runs"));
-    operator
+    Operator::start(&group.around(stage.operator_config())).await.expect("an operator")
 }
 
 async fn figure(operator: &Operator, name: &str) -> f64 {
