@@ -41,6 +41,7 @@ use decisions::Decisions;
 pub use failure::Error;
 use ipnet::IpNet;
 use queue::{Again, Looking};
+pub use recall::recalled;
 pub use running::{Inputs, QueueEnded, run};
 use state::States;
 use std::collections::BTreeMap;

@@ -70,6 +70,23 @@ fn take_over(
     selection: &Selection,
     facts: &ClusterFacts,
 ) {
+    let nat64 = facts.nat64_prefix.and_then(plan::Nat64::new);
+    let (memory, inherited) = recalled(memories, selected, selection, nat64);
+    state.memory = memory;
+    if !inherited.is_empty() {
+        state.inherited = Some((inherited, AnsweredTime::default()));
+    }
+}
+
+/// What objects remember of the names that are still wanted, and what their policies allow beyond that. Neither holds an
+/// address that the policies do not allow: a ConfigMap may say whose an address is, and never add one. Pure.
+#[must_use]
+pub fn recalled(
+    memories: &[Arc<owned::Memory>],
+    selected: Selected,
+    selection: &Selection,
+    nat64: Option<plan::Nat64>,
+) -> (Memory, Inherited) {
     let mut rules = Vec::new();
     let mut attributed: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
     let mut given = BTreeSet::new();
@@ -90,7 +107,6 @@ fn take_over(
             }
         }
     }
-    let nat64 = facts.nat64_prefix.and_then(plan::Nat64::new);
     let applied = canonical_set(rules.iter().flat_map(|(_, _, networks)| networks.iter().copied()));
     let allowed = |address: &IpAddr| {
         let translated = match (address, nat64) {
@@ -100,7 +116,7 @@ fn take_over(
         let forms = [Some(IpNet::from(*address)), translated];
         forms.iter().flatten().any(|form| covers(&applied, form))
     };
-    state.memory = Memory::new(selection.names.iter().filter_map(|name| {
+    let memory = Memory::new(selection.names.iter().filter_map(|name| {
         let known: Vec<_> = attributed.get(name)?.iter().copied().filter(allowed).collect();
         (!known.is_empty()).then(|| (name.clone(), known))
     }));
@@ -111,8 +127,5 @@ fn take_over(
     });
     let addresses = attributed.values().flatten().map(|address| IpNet::from(*address));
     let explained = addresses.chain(given).chain(listed);
-    let inherited = Inherited::unexplained(&rules, explained, nat64);
-    if !inherited.is_empty() {
-        state.inherited = Some((inherited, AnsweredTime::default()));
-    }
+    (memory, Inherited::unexplained(&rules, explained, nat64))
 }
