@@ -125,7 +125,7 @@ fn check_printing(value: &Value) {
         }
         // What is empty, or a list of objects, stands for nothing or for several.
         let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
-        if is_list || !value.as_object().is_some_and(|fields| !fields.is_empty()) {
+        if is_list || value.as_object().is_none_or(|fields| fields.is_empty()) {
             continue;
         }
         let again =

@@ -37,6 +37,8 @@ const MOST_REGIONS: usize = 64;
 /// The longest version that is kept, in characters; the vendor's is a time. It stands in every status.
 const LONGEST_VERSION: usize = 64;
 
+/// What a service is called that has no name.
+const UNNAMED: &str = "(unnamed)";
 /// The longest name of a field that is told, in characters; the vendor's longest has 15.
 const LONGEST_FIELD: usize = 40;
 
