@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools test test-oldest soak check generate demo bench
+.PHONY: help tools test test-oldest soak fuzz check generate demo bench
 
 # Where tests/build-tools.sh builds to.
 TOOLS := $(or $(CITRIX_ALLOWLIST_TOOLS),$(CURDIR)/.build/bin)
@@ -55,11 +55,24 @@ ifneq ($(LONG),)
 		cargo test --workspace --locked --test memory_limit bounds -- --ignored --nocapture
 endif
 
+fuzz: ## Fuzz what reads from outside: FUZZ_MINUTES (30) for each FUZZ_TARGET (list dns manifest endpoints), two at a time; FUZZ_KEEP=1 then keeps what was found
+	$(call heading,cargo-fuzz: built where it is missing)
+	@tests/build-tools.sh fuzz
+	$(call heading,Fuzzing: FUZZ_MINUTES and FUZZ_TARGET choose how long and what)
+	@tests/fuzz.sh $(FUZZ_TARGET)
+ifneq ($(FUZZ_KEEP),)
+	$(call heading,The corpora: as few files as reach what all that was found does)
+	@tests/fuzz.sh --keep $(FUZZ_TARGET)
+endif
+
 check: ## Check format, lints, generated files, licences and sources of dependencies
 	$(call heading,Format: cargo fmt --all --check)
 	@cargo fmt --all --check
+	@cargo fmt --manifest-path fuzz/Cargo.toml --check
 	$(call heading,Lints: cargo clippy --workspace --all-targets --locked -- -D warnings)
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(call heading,The workspace of the fuzzers: fuzz/Cargo.lock agrees with it)
+	@cargo metadata --manifest-path fuzz/Cargo.toml --locked --format-version 1 >/dev/null
 	$(call heading,Generated files: what the code would write now)
 	@tests/check-generated.sh
 	@tests/build-tools.sh helm

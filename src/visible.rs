@@ -70,9 +70,11 @@ fn is_active(character: char) -> bool {
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
             // Ends of lines and paragraphs.
             | '\u{2028}' | '\u{2029}'
-            // What takes no room, and so hides.
-            | '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}' | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+            // What takes no room, and so hides: what Unicode calls default ignorable, assigned or not, and interlinear marks.
+            | '\u{ad}' | '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
         )
 }
 
@@ -92,7 +94,7 @@ mod tests {
     }
 
     /// Every character that the issue of attacks names, and what else acts or hides.
-    const ACTIVE: [char; 21] = [
+    const ACTIVE: [char; 26] = [
         '\0',
         '\u{7}',
         '\u{1b}',
@@ -109,8 +111,13 @@ mod tests {
         '\u{202d}',
         '\u{202e}',
         '\u{2028}',
+        '\u{2065}',
         '\u{2066}',
         '\u{2069}',
+        '\u{34f}',
+        '\u{3164}',
+        '\u{fe0f}',
+        '\u{e0100}',
         '\u{feff}',
         '\u{fff9}',
         '\u{e0001}',

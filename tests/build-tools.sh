@@ -6,7 +6,7 @@
 # Names:  etcd kube-apiserver kube-controller-manager kubectl        (pinned in tests/controlplane)
 #         kube-apiserver-oldest kube-controller-manager-oldest       (pinned in tests/controlplane-oldest)
 #         helm coredns kwok kubeconform cyclonus actionlint          (pinned in tests/tools)
-#         cargo-deny                                                 (pinned here)
+#         cargo-deny cargo-fuzz                                      (pinned here)
 #         helm3 glua                                                 (pinned in tests/tools-helm3)
 #         jq                                                         (pinned in tests/tools-jq)
 #         kustomize                                                  (pinned in tests/tools-kustomize)
@@ -17,9 +17,10 @@
 #         test-oldest   what `make test-oldest` needs
 #         demo          what `make demo` needs
 #         check         what `make check` needs
+#         fuzz          what `make fuzz` needs
 #         all           everything
 #
-# In a group, what the machine already has is left out: kubectl, jq, prometheus, promtool and cargo-deny on PATH, what
+# In a group, what the machine already has is left out: kubectl, jq, prometheus, promtool, cargo-deny and cargo-fuzz on PATH, what
 # KUBEBUILDER_ASSETS holds, and the newest control plane where CITRIX_ALLOWLIST_TEST_KUBECONFIG or KUBECONFIG names a
 # cluster. A name is always built.
 #
@@ -29,6 +30,7 @@ set -euo pipefail
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 destination="${CITRIX_ALLOWLIST_TOOLS:-$repository/.build/bin}"
 cargo_deny_version=0.20.2
+cargo_fuzz_version=0.13.2
 
 usage() {
     sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
@@ -61,6 +63,7 @@ describe() {
     kube-score) module=tools-lint package=github.com/zegl/kube-score/cmd/kube-score cold="25 s" ;;
     prometheus | promtool) module=debian package=prometheus cold="5 s" ;;
     cargo-deny) module=cargo package="cargo-deny@$cargo_deny_version" cold="5 min" ;;
+    cargo-fuzz) module=cargo package="cargo-fuzz@$cargo_fuzz_version" cold="1 min" ;;
     *)
         echo "build-tools: unknown program or group: $1" >&2
         usage >&2
@@ -172,9 +175,12 @@ programs_of() {
     check)
         [[ "$(cargo-deny --version 2>/dev/null)" == "cargo-deny $cargo_deny_version" ]] || echo cargo-deny
         ;;
+    fuzz)
+        [[ "$(cargo-fuzz --version 2>/dev/null)" == "cargo-fuzz $cargo_fuzz_version" ]] || echo cargo-fuzz
+        ;;
     all)
         printf '%s\n' etcd kube-apiserver kube-controller-manager kubectl kube-apiserver-oldest kube-controller-manager-oldest \
-            helm coredns kwok kubeconform cyclonus actionlint helm3 glua jq kustomize kube-score prometheus promtool cargo-deny
+            helm coredns kwok kubeconform cyclonus actionlint helm3 glua jq kustomize kube-score prometheus promtool cargo-deny cargo-fuzz
         ;;
     *) echo "$1" ;;
     esac

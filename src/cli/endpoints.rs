@@ -1,7 +1,7 @@
 //! The endpoints that a resource's ConfigMap attributes addresses to: `endpoints.json`, read back. Pure.
 
 use crate::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
-use crate::render::config_map::ENDPOINTS_KEY;
+use crate::render::config_map;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Deserialize;
@@ -72,18 +72,11 @@ struct Line {
     honoured: bool,
 }
 
-#[derive(Deserialize)]
-struct Stored {
-    endpoints: Vec<serde_json::Value>,
-}
-
 /// The endpoints that ConfigMaps hold. What cannot be understood is passed over: it only ever explains.
 #[must_use]
 pub fn endpoints(config_maps: &[ConfigMap]) -> Vec<Endpoint> {
-    let texts = config_maps.iter().filter_map(|config_map| config_map.data.as_ref()?.get(ENDPOINTS_KEY));
-    let stored = texts.filter_map(|text| serde_json::from_str::<Stored>(text).ok());
-    let lines = stored.flat_map(|stored| stored.endpoints).filter_map(|line| serde_json::from_value::<Line>(line).ok());
-    lines.filter_map(endpoint).collect()
+    let lines = config_maps.iter().flat_map(config_map::stored);
+    lines.filter_map(|line| serde_json::from_str::<Line>(line.get()).ok()).filter_map(endpoint).collect()
 }
 
 fn endpoint(line: Line) -> Option<Endpoint> {
@@ -110,6 +103,7 @@ fn endpoint(line: Line) -> Option<Endpoint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::config_map::ENDPOINTS_KEY;
     use std::collections::BTreeMap;
 
     #[test]

@@ -9,22 +9,26 @@ use anyhow::Context as _;
 use kube::ResourceExt as _;
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 /// Errors of a document, a line each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("; "))]
-pub(super) struct Refused(pub Vec<String>);
+pub struct Refused(pub Vec<String>);
 
 /// One of our resources, as it stands in a document.
-pub(super) struct Read {
+pub struct Read {
+    /// The resource, with the API server's defaults.
     pub resource: CitrixAllowlist,
     /// Where it starts, as `file:line`.
     pub place: String,
 }
 
 /// An object of another kind, or one of ours.
-pub(super) enum Item {
+pub enum Item {
+    /// One of ours.
     Ours(Box<Read>),
+    /// Of another kind.
     Other(serde_json::Value),
 }
 
@@ -78,15 +82,24 @@ impl Iterator for Resources {
 
 /// Checks what is read, one document after the other.
 #[derive(Default)]
-pub(super) struct Checks {
+pub struct Checks {
     /// Made for the first resource of ours: that takes longer than all else of a small input.
-    validator: Option<Validator>,
+    validator: Option<Rc<Validator>>,
     /// Where each resource stands that was read.
     places: HashMap<String, String>,
 }
 
 impl Checks {
+    /// Checks by a validator that is there already.
+    #[must_use]
+    pub fn by(validator: Rc<Validator>) -> Self {
+        Self { validator: Some(validator), places: HashMap::new() }
+    }
+
     /// Reads and checks the objects of a document.
+    ///
+    /// # Errors
+    /// Where the document cannot be read, or a resource of ours is not as the API server takes it.
     pub fn read(&mut self, document: &Document) -> anyhow::Result<Vec<Item>> {
         let (objects, notes) = document.objects()?;
         notes.iter().for_each(|note| output::tell(&format!("note: {note}")));
@@ -95,16 +108,20 @@ impl Checks {
 
     /// Checks objects that stand in a document. `by_name` has errors name the object too: where a program wrote the
     /// document, nobody can look up its lines.
+    ///
+    /// # Errors
+    /// Where a resource of ours is not as the API server takes it.
     pub fn check(&mut self, document: &Document, objects: Vec<Object>, by_name: bool) -> anyhow::Result<Vec<Item>> {
         let mut items = Vec::new();
-        for object in objects {
+        let pointers: Vec<&str> = objects.iter().map(|object| object.pointer.as_str()).collect();
+        let places = document.places(&pointers);
+        for (object, place) in objects.into_iter().zip(places) {
             let refused = |found: Vec<Invalid>| {
                 let name = if by_name { format!("{}: ", written_name(&object.value)) } else { String::new() };
                 let error = |invalid: Invalid| {
-                    let sentence = format!("{name}{}", invalid.sentence());
-                    document.error(&format!("{}{}", object.pointer, invalid.pointer), sentence)
+                    (format!("{}{}", object.pointer, invalid.pointer), format!("{name}{}", invalid.sentence()))
                 };
-                let mut errors: Vec<ManifestError> = found.into_iter().map(error).collect();
+                let mut errors: Vec<ManifestError> = document.errors(found.into_iter().map(error).collect());
                 errors.sort_by_key(|error| error.line);
                 Refused(errors.iter().map(ToString::to_string).collect())
             };
@@ -115,11 +132,10 @@ impl Checks {
             }
             let validator = match self.validator.take() {
                 Some(validator) => validator,
-                None => Validator::new()?,
+                None => Rc::new(Validator::new()?),
             };
             let checked = self.validator.insert(validator).check(object.value.clone());
             let resource = checked.map_err(refused)?;
-            let place = document.error(&object.pointer, "").to_string().trim_end_matches(": ").to_owned();
             let name = full_name(&resource);
             if let Some(before) = self.places.insert(name.clone(), place.clone()) {
                 anyhow::bail!("{place}: {name} is given twice: it stands at {before} already");

@@ -13,7 +13,7 @@ use std::io::{self, IsTerminal as _, Write};
 
 /// A form that programs read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Form {
+pub enum Form {
     /// YAML documents, each after a line `---`
     Yaml,
     /// JSON values, one after the other
@@ -24,16 +24,21 @@ pub(super) enum Form {
 const UNWRITTEN: &str = "standard output cannot be written";
 
 /// Prints values, one after the other.
-pub(super) struct Printer<W> {
+pub struct Printer<W> {
     out: W,
     form: Form,
 }
 
 impl<W: Write> Printer<W> {
+    /// Prints to `out`.
     pub fn new(out: W, form: Form) -> Self {
         Self { out, form }
     }
 
+    /// A value.
+    ///
+    /// # Errors
+    /// Where nothing can be written.
     pub fn value(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         match self.form {
             Form::Yaml => write!(self.out, "---\n{}", visible_yaml(&yaml(value)?)),
@@ -43,14 +48,24 @@ impl<W: Write> Printer<W> {
     }
 
     /// An object of another kind.
+    ///
+    /// # Errors
+    /// Where nothing can be written.
     pub fn object(&mut self, object: &Value) -> anyhow::Result<()> {
         match self.form {
+            // What acts can be escaped only in double quotes, which all texts of JSON stand in, and JSON is YAML.
+            Form::Yaml if acts(object) => {
+                write!(self.out, "---\n{}\n", visible_yaml(&serde_json::to_string_pretty(object)?)).context(UNWRITTEN)
+            }
             Form::Yaml => self.value(&Readable(object)),
             Form::Json => self.value(object),
         }
     }
 
     /// A YAML document word for word; on a terminal what acts is escaped, which comments may hold. Lines at its end that are empty are part of a block scalar that keeps them.
+    ///
+    /// # Errors
+    /// Where nothing can be written.
     pub fn text(&mut self, text: &str) -> anyhow::Result<()> {
         let text = text.trim_start_matches('\n');
         let shown = if io::stdout().is_terminal() { visible_yaml(text) } else { Cow::Borrowed(text) };
@@ -60,15 +75,22 @@ impl<W: Write> Printer<W> {
     }
 
     /// Text for people.
+    ///
+    /// # Errors
+    /// Where nothing can be written.
     pub fn people(&mut self, text: &str) -> anyhow::Result<()> {
         self.out.write_all(style().shown(text).as_bytes()).context(UNWRITTEN)
     }
 
-    pub fn form(&self) -> Form {
+    /// The form that is printed in.
+    pub const fn form(&self) -> Form {
         self.form
     }
 
     /// Hands on what is buffered.
+    ///
+    /// # Errors
+    /// Where nothing can be written.
     pub fn finish(&mut self) -> anyhow::Result<()> {
         self.out.flush().context(UNWRITTEN)
     }
@@ -87,6 +109,17 @@ impl Serialize for Readable<'_> {
             Value::Object(fields) => serializer.collect_map(fields.iter().map(|(key, value)| (key, Readable(value)))),
             value => value.serialize(serializer),
         }
+    }
+}
+
+/// Whether something in a value's texts and fields acts on a terminal.
+fn acts(value: &Value) -> bool {
+    let is_active = |text: &str| matches!(visible_yaml(text), Cow::Owned(_));
+    match value {
+        Value::String(text) => is_active(text),
+        Value::Array(items) => items.iter().any(acts),
+        Value::Object(fields) => fields.iter().any(|(key, value)| is_active(key) || acts(value)),
+        _ => false,
     }
 }
 
@@ -161,5 +194,18 @@ mod tests {
         Printer::new(&mut out, Form::Yaml).object(&object).expect("printed");
         let text = String::from_utf8(out).expect("text");
         assert_eq!(text, "---\na: \"\\tx\\ny\\n\"\nb:\n- \"\\n \\tx\"\nc: |\n  x\n  \ty\n");
+    }
+
+    /// Formerly it was escaped where it stood without quotes too, and so became another text.
+    #[test]
+    fn what_acts_on_a_terminal_reads_the_same() {
+        let object = json!({ "a": "x\u{202e}y", "b\u{200b}": ["\u{2028}", "\u{1b}[2J\nz"] });
+        for form in [Form::Yaml, Form::Json] {
+            let mut out = Vec::new();
+            Printer::new(&mut out, form).object(&object).expect("printed");
+            let text = String::from_utf8(out).expect("text");
+            assert!(!text.contains(['\u{202e}', '\u{200b}', '\u{2028}', '\u{1b}']), "{text:?}");
+            assert_eq!(serde_saphyr::from_str::<Value>(&text).expect("YAML"), object, "{text}");
+        }
     }
 }

@@ -177,7 +177,11 @@ fn metadata(name: String, kind: &str) -> ObjectMeta {
     ObjectMeta { name: Some(name), labels: Some(labels), ..ObjectMeta::default() }
 }
 
-fn list_object(list: SavedList) -> Result<ConfigMap, StoreError> {
+/// The ConfigMap that keeps a list.
+///
+/// # Errors
+/// Where the list is too large for one.
+pub fn list_object(list: SavedList) -> Result<ConfigMap, StoreError> {
     if list.document.len() > LARGEST_SAVED {
         let size = list.document.len();
         return Err(StoreError(format!("the compressed list has {size} bytes, more than {LARGEST_SAVED}")));
@@ -205,7 +209,11 @@ fn requests_object(requests: &SavedRequests) -> Result<ConfigMap, StoreError> {
     })
 }
 
-fn read_list(config_map: &ConfigMap) -> Result<SavedList, StoreError> {
+/// The list that a ConfigMap keeps.
+///
+/// # Errors
+/// Where it keeps none that can be read, or somebody else has written to it.
+pub fn read_list(config_map: &ConfigMap) -> Result<SavedList, StoreError> {
     only_ours(config_map)?;
     let state: SavedState = read_json(config_map, STATE)?;
     let key = state.key().ok_or_else(|| StoreError(format!("`{}` is no known form of list", state.form)))?;
@@ -219,7 +227,11 @@ fn read_list(config_map: &ConfigMap) -> Result<SavedList, StoreError> {
     Ok(SavedList { key, state, document: Arc::from(document.0.as_slice()), previous })
 }
 
-fn read_requests(config_map: &ConfigMap) -> Result<SavedRequests, StoreError> {
+/// What was sent in the last minute, as a ConfigMap keeps it.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn read_requests(config_map: &ConfigMap) -> Result<SavedRequests, StoreError> {
     read_json(config_map, REQUESTS_KEY)
 }
 

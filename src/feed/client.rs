@@ -17,6 +17,9 @@ use std::time::Duration;
 const TRANSACTION_ID: HeaderName = HeaderName::from_static("citrix-transactionid");
 /// The longest piece of an error's body that is quoted, in characters.
 const LONGEST_QUOTE: usize = 120;
+/// The largest body of an error that is read, in bytes: 16 KiB. What is said there is one short object, and what is larger
+/// could take a hundred times as much once it is built.
+const LARGEST_REASON: usize = 16 << 10;
 /// The largest document that is taken, in bytes, compressed or not: twenty times the longest list known.
 pub const LARGEST_DOCUMENT: usize = 4 << 20;
 
@@ -233,7 +236,8 @@ impl HttpClient {
             }
             429 => Err(FetchError::RateLimited { retry_after }),
             400 | 404 | 410 => {
-                let detail = self.body(&url, response, self.largest).await.map(|body| quote(&body)).unwrap_or_default();
+                let detail =
+                    self.body(&url, response, LARGEST_REASON).await.map(|body| quote(&body)).unwrap_or_default();
                 Err(FetchError::Rejected { status: status.as_u16(), detail })
             }
             503 => Err(FetchError::Unavailable { detail: answered(&url, status), retry_after }),

@@ -2,6 +2,7 @@
 //! asked in random case where the server repeats it.
 
 use super::answer::{self, Failure, Family, Outcome};
+use super::light::Light;
 use super::spelling::{self, Spelling};
 use crate::net::DomainName;
 use futures::StreamExt;
@@ -9,7 +10,6 @@ use futures::future::BoxFuture;
 use hickory_proto::op::{DnsRequestOptions, DnsResponse, Query, ResponseCode};
 use hickory_proto::rr::Name;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, xfer::DnsHandle};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ pub trait Lookup: Send + Sync {
 }
 
 /// A pool of connections to a single server, so that no other answers in its place.
-type Pool = NameServerPool<TokioRuntimeProvider>;
+type Pool = NameServerPool<Light>;
 
 /// The real thing.
 pub struct HickoryLookup {
@@ -64,7 +64,7 @@ impl HickoryLookup {
             })
             .collect();
         let config = NameServerConfig::new(server.ip(), true, connections);
-        Pool::from_config([config], self.context.clone(), TokioRuntimeProvider::default())
+        Pool::from_config([config], self.context.clone(), Light::default())
     }
 }
 
@@ -87,11 +87,7 @@ impl Lookup for HickoryLookup {
                     ));
                 }
             }
-            match reply {
-                Some(Ok(response)) => answer::read(&response, &name, family),
-                Some(Err(error)) => read_error(&error),
-                None => Err(Failure::Malformed("no reply")),
-            }
+            reply.map_or(Err(Failure::Malformed("no reply")), |reply| read(&reply, &name, family))
         })
     }
 
@@ -107,8 +103,20 @@ fn of_server(spellings: &Mutex<HashMap<SocketAddr, Spelling>>, server: SocketAdd
     spellings.lock().unwrap_or_else(PoisonError::into_inner).get(&server).copied().unwrap_or_default()
 }
 
+/// What a reply says of the records of `family` that `name` has.
+///
+/// # Errors
+/// Where it says nothing of them.
+pub fn read(reply: &Result<DnsResponse, NetError>, name: &Name, family: Family) -> Outcome {
+    match reply {
+        Ok(response) => answer::read(response, name, family),
+        Err(error) => read_error(error),
+    }
+}
+
 /// How the question stands in a reply; `None` where there is none that could tell.
-fn echo(reply: &Result<DnsResponse, NetError>, sent: &Name) -> Option<spelling::Echo> {
+#[must_use]
+pub fn echo(reply: &Result<DnsResponse, NetError>, sent: &Name) -> Option<spelling::Echo> {
     match reply {
         Ok(response) => Some(spelling::echo(sent, response.queries.first().map(Query::name))),
         Err(NetError::Dns(DnsError::NoRecordsFound(empty))) => Some(spelling::echo(sent, Some(empty.query.name()))),

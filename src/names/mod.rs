@@ -7,6 +7,7 @@
 mod addresses;
 pub mod answer;
 pub mod bound;
+pub mod light;
 pub mod lookup;
 mod memory;
 pub mod places;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 /// The longest domain name in text form without its trailing dot (RFC 1035, section 2.3.4).
 const LONGEST_NAME: usize = 253;
+/// The longest text that is looked at as a name, in bytes: each character takes four at most.
+const LONGEST_SPELLING: usize = 4 * LONGEST_NAME;
 /// The longest label of a domain name (RFC 1035, section 2.3.4).
 const LONGEST_LABEL: usize = 63;
 
@@ -59,6 +61,10 @@ fn spelled(text: &str) -> Result<String, NameError> {
     let text = text.strip_suffix('.').unwrap_or(text);
     if text.is_empty() {
         return Err(NameError::Empty);
+    }
+    // What becomes of a text that no name can be as long as is not worth finding out.
+    if text.len() > LONGEST_SPELLING {
+        return Err(NameError::TooLong(text.to_owned()));
     }
     let ascii = if text.is_ascii() {
         text.to_ascii_lowercase()
@@ -179,6 +185,7 @@ mod tests {
         assert_eq!(refused("exa mple.com"), NameError::Label("exa mple.com".into()));
         assert!(matches!(refused(&format!("{}.com", "a".repeat(64))), NameError::Label(_)));
         assert!(matches!(refused(&"a.".repeat(140)), NameError::TooLong(_)));
+        assert!(matches!(refused(&"ü".repeat(600)), NameError::TooLong(_)), "before it is spelled in ASCII");
     }
 
     #[test]

@@ -9,7 +9,9 @@ use crate::objects::key::Role;
 use crate::plan::Plan;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -95,11 +97,12 @@ pub(super) fn shortened(owner: &str) -> Problem {
 #[must_use]
 pub fn remembered(config_map: &ConfigMap) -> BTreeMap<DomainName, Vec<IpAddr>> {
     let mut addresses: BTreeMap<DomainName, BTreeSet<IpAddr>> = BTreeMap::new();
-    for endpoint in stored(config_map) {
-        let Some(name) = endpoint.get("name").and_then(Value::as_str) else { continue };
-        let Ok(name) = DomainName::parse(name) else { continue };
-        let listed = endpoint.get("addresses").and_then(Value::as_array).into_iter().flatten();
-        let listed = listed.filter_map(|address| address.as_str()?.parse::<IpAddr>().ok());
+    for endpoint in attributions(config_map) {
+        let Some(name) = read::<Cow<str>>(endpoint.name).and_then(|name| DomainName::parse(&name).ok()) else {
+            continue;
+        };
+        let listed = read::<Vec<&RawValue>>(endpoint.addresses).unwrap_or_default();
+        let listed = listed.into_iter().filter_map(|address| read::<Cow<str>>(Some(address))?.parse::<IpAddr>().ok());
         addresses.entry(name).or_default().extend(listed);
     }
     addresses.retain(|_, addresses| !addresses.is_empty());
@@ -110,19 +113,42 @@ pub fn remembered(config_map: &ConfigMap) -> BTreeMap<DomainName, Vec<IpAddr>> {
 /// any more. Tolerant like [`remembered`].
 #[must_use]
 pub fn remembered_networks(config_map: &ConfigMap) -> BTreeSet<IpNet> {
-    let endpoints = stored(config_map);
-    let networks = endpoints.iter().filter_map(|endpoint| endpoint.get("cidr")?.as_str()?.parse::<IpNet>().ok());
+    let networks =
+        attributions(config_map).filter_map(|endpoint| read::<Cow<str>>(endpoint.cidr)?.parse::<IpNet>().ok());
     networks.map(|network| network.trunc()).collect()
 }
 
-fn stored(config_map: &ConfigMap) -> Vec<Value> {
-    let text = config_map.data.as_ref().and_then(|data| data.get(ENDPOINTS_KEY));
-    let document = text.and_then(|text| serde_json::from_str::<Value>(text).ok());
-    match document {
-        Some(Value::Object(mut document)) => match document.remove("endpoints") {
-            Some(Value::Array(endpoints)) => endpoints,
-            _ => Vec::new(),
-        },
-        _ => Vec::new(),
+/// The endpoints of a ConfigMap's `endpoints.json`, each as it is written there. Nothing is built of them: a document of
+/// 1 MiB can hold a hundred thousand objects, which would take more than 100 MiB.
+#[must_use]
+pub fn stored(config_map: &ConfigMap) -> Vec<&RawValue> {
+    #[derive(Deserialize)]
+    struct Document<'a> {
+        #[serde(borrow)]
+        endpoints: Vec<&'a RawValue>,
     }
+    let text = config_map.data.as_ref().and_then(|data| data.get(ENDPOINTS_KEY));
+    let document = text.and_then(|text| serde_json::from_str::<Document>(text).ok());
+    document.map(|document| document.endpoints).unwrap_or_default()
+}
+
+/// What is remembered of an endpoint.
+#[derive(Deserialize)]
+struct Attribution<'a> {
+    #[serde(borrow, default)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    addresses: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    cidr: Option<&'a RawValue>,
+}
+
+fn attributions(config_map: &ConfigMap) -> impl Iterator<Item = Attribution<'_>> {
+    let objects = stored(config_map).into_iter().filter(|endpoint| endpoint.get().starts_with('{'));
+    objects.filter_map(|endpoint| serde_json::from_str(endpoint.get()).ok())
+}
+
+/// What a value stands for; `None` where it is of another kind.
+fn read<'a, T: Deserialize<'a>>(value: Option<&'a RawValue>) -> Option<T> {
+    serde_json::from_str(value?.get()).ok()
 }

@@ -1,6 +1,7 @@
-//! On which line of a text a field stands. Only asked for where something is wrong with it.
+//! On which lines of a text fields stand. Only asked for where something is wrong with them, and for where objects start.
 
 use granit_parser::{Event, Parser};
+use std::collections::HashMap;
 
 /// One level of nesting on the way through a document.
 enum Level {
@@ -10,12 +11,26 @@ enum Level {
     Sequence(usize),
 }
 
-/// The line, counted from 1, on which the field at a JSON pointer stands in a YAML or JSON text; where it is missing,
-/// that of what should hold it. `None` where the text cannot be read.
+/// The line, counted from 1, on which the field at each JSON pointer stands in a YAML or JSON text; where it is missing,
+/// that of what should hold it. `None` where the text cannot be read. The text is read once, however many are asked for:
+/// a text of thousands of wrong fields would else be read thousands of times.
 #[must_use]
-pub fn line_of(text: &str, pointer: &str) -> Option<usize> {
+pub fn lines_of(text: &str, pointers: &[&str]) -> Vec<Option<usize>> {
+    let wanted = pointers.iter().flat_map(|pointer| ancestors(pointer));
+    let mut lines: HashMap<&str, Option<usize>> = wanted.map(|path| (path, None)).collect();
+    find(text, &mut lines);
+    let nearest = |pointer: &&str| ancestors(pointer).find_map(|path| lines.get(path).copied().flatten());
+    pointers.iter().map(nearest).collect()
+}
+
+/// A JSON pointer, and what stands around its place, from the inside out.
+fn ancestors(pointer: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(pointer), |path| path.rfind('/').map(|at| &path[..at]))
+}
+
+/// Sets the lines of the places in `lines`, each to where it stands first.
+fn find(text: &str, lines: &mut HashMap<&str, Option<usize>>) {
     let mut levels: Vec<Level> = Vec::new();
-    let mut nearest: Option<(usize, usize)> = None;
     for event in Parser::new_from_str(text) {
         let Ok((event, span)) = event else { break };
         match &event {
@@ -42,10 +57,8 @@ pub fn line_of(text: &str, pointer: &str) -> Option<usize> {
             continue;
         }
         let (path, line) = place(&levels, line);
-        if (pointer == path || pointer.starts_with(&format!("{path}/")))
-            && nearest.is_none_or(|(length, _)| path.len() > length)
-        {
-            nearest = Some((path.len(), line));
+        if let Some(found) = lines.get_mut(path.as_str()) {
+            found.get_or_insert(line);
         }
         match event {
             Event::MappingStart(..) => levels.push(Level::Mapping(None)),
@@ -53,7 +66,6 @@ pub fn line_of(text: &str, pointer: &str) -> Option<usize> {
             _ => arrived(&mut levels),
         }
     }
-    nearest.map(|(_, line)| line)
 }
 
 /// A value is complete: a mapping waits for its next key, a sequence for its next item.
@@ -93,7 +105,7 @@ mod tests {
     #[test]
     fn fields_are_found_on_the_line_of_their_key() {
         let text = "kind: A\nspec:\n  names:\n  - a\n  - {b: 1,\n     c: 2}\n  text: |\n    names: x\n  last:\n    1\n";
-        let line = |pointer: &str| line_of(text, pointer);
+        let line = |pointer: &str| lines_of(text, &[pointer])[0];
         assert_eq!(line("/kind"), Some(1));
         assert_eq!(line("/spec"), Some(2));
         assert_eq!(line("/spec/names/0"), Some(4));
@@ -101,7 +113,8 @@ mod tests {
         assert_eq!(line("/spec/last"), Some(9));
         assert_eq!(line("/spec/missing"), Some(2), "of what should hold it");
         assert_eq!(line(""), Some(1));
-        assert_eq!(line_of("{\n\t\"a/b\": {\n\t\t\"c\": 1}}", "/a~1b/c"), Some(3));
-        assert_eq!(line_of("", "/a"), None);
+        assert_eq!(lines_of(text, &["/spec/text", "/kind", "/spec/missing/x"]), [Some(7), Some(1), Some(2)]);
+        assert_eq!(lines_of("{\n\t\"a/b\": {\n\t\t\"c\": 1}}", &["/a~1b/c"]), [Some(3)]);
+        assert_eq!(lines_of("", &["/a"]), [None]);
     }
 }

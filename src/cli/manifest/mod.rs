@@ -1,9 +1,10 @@
 //! Manifests as people write them: YAML or JSON, many documents in a stream, lists. Pure.
 
+mod json;
 mod lines;
 mod yaml;
 
-pub use lines::line_of;
+use lines::lines_of;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -146,8 +147,27 @@ impl Document {
     /// An error at a place of the document.
     #[must_use]
     pub fn error(&self, pointer: &str, message: impl Into<String>) -> ManifestError {
-        let line = line_of(&self.text, pointer).unwrap_or(1);
-        ManifestError { source_name: self.source.clone(), line: self.first_line + line - 1, message: message.into() }
+        self.on_line(self.lines(&[pointer]).first().copied().unwrap_or(1), message)
+    }
+
+    /// Errors at places of the document, each with its message.
+    #[must_use]
+    pub fn errors(&self, found: Vec<(String, String)>) -> Vec<ManifestError> {
+        let pointers: Vec<&str> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        let lines = self.lines(&pointers);
+        lines.into_iter().zip(found).map(|(line, (_, message))| self.on_line(line, message)).collect()
+    }
+
+    /// Where places of the document are, as `source:line`.
+    #[must_use]
+    pub fn places(&self, pointers: &[&str]) -> Vec<String> {
+        let place = |line: usize| format!("{}:{}", self.source, self.first_line + line - 1);
+        self.lines(pointers).into_iter().map(place).collect()
+    }
+
+    /// The lines of places, counted from 1 within the document.
+    fn lines(&self, pointers: &[&str]) -> Vec<usize> {
+        lines_of(&self.text, pointers).into_iter().map(|line| line.unwrap_or(1)).collect()
     }
 
     fn values(&self) -> Result<(Vec<Value>, Vec<String>), ManifestError> {
@@ -155,48 +175,33 @@ impl Document {
             && let Ok(found) = serde_json::Deserializer::from_str(&self.text).into_iter().collect::<Result<Vec<_>, _>>()
         {
             let values: Result<Vec<Value>, _> = found.into_iter().map(|raw: &RawValue| of_json(raw)).collect();
-            let values = values.map_err(|message| self.on_line(1, &format!("not as JSON has it: {message}")))?;
+            let values = values.map_err(|message| self.on_line(1, format!("not as JSON has it: {message}")))?;
             return Ok((values, Vec::new()));
         }
         let (value, repeated) = yaml::read(&self.text)
-            .map_err(|error| self.on_line(error.line, &format!("neither YAML nor JSON: {}", error.message)))?;
+            .map_err(|error| self.on_line(error.line, format!("neither YAML nor JSON: {}", error.message)))?;
         let note = |yaml::Repeated { key, line }| {
-            self.on_line(line, &format!("`{key}` stands there again: what stands last counts")).to_string()
+            self.on_line(line, format!("`{key}` stands there again: what stands last counts")).to_string()
         };
         Ok((vec![value], repeated.into_iter().map(note).collect()))
     }
 
     /// An error on a line of the document, counted from 1.
-    fn on_line(&self, line: usize, message: &str) -> ManifestError {
+    fn on_line(&self, line: usize, message: impl Into<String>) -> ManifestError {
         ManifestError {
             source_name: self.source.clone(),
             line: self.first_line + line.max(1) - 1,
-            message: message.to_owned(),
+            message: message.into(),
         }
     }
 }
 
 /// A value of JSON, its numbers as kubectl hands them on.
 fn of_json(raw: &RawValue) -> Result<Value, String> {
-    let mut value = serde_json::from_str(raw.get()).map_err(|error| {
+    json::read(raw.get()).map_err(|error| {
         // The place is one within the value.
         error.to_string().split(" at line ").next().unwrap_or_default().to_owned()
-    })?;
-    plain_numbers(&mut value);
-    Ok(value)
-}
-
-fn plain_numbers(value: &mut Value) {
-    match value {
-        Value::Number(number) => {
-            if let Some(number) = number.as_f64().filter(|_| !number.is_i64()) {
-                *value = yaml::plain_number(number);
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(plain_numbers),
-        Value::Object(fields) => fields.values_mut().for_each(plain_numbers),
-        _ => {}
-    }
+    })
 }
 
 /// The items of a `List`, as `kubectl get -o yaml` prints it, stand for themselves.

@@ -57,6 +57,34 @@ fn an_errors_own_words_are_quoted_shortly() {
     assert!(quote(format!(r#"{{"message": "{}"}}"#, "x".repeat(500)).as_bytes()).len() < 130);
 }
 
+/// What an error says, where its body has so many bytes.
+async fn said_in(bytes: usize) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let body = format!("{:<bytes$}", r#"{"detail": "no such customer"}"#);
+    tokio::spawn(async move {
+        let (mut peer, _) = listener.accept().await.expect("a connection");
+        let _ = peer.read(&mut [0; 4096]).await;
+        let head = format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n", body.len());
+        let _ = peer.write_all(format!("{head}{body}").as_bytes()).await;
+    });
+    let client =
+        HttpClient::new(&ClientSettings { proxy: ProxyChoice::Direct, ..Default::default() }).expect("a client");
+    let request = FetchRequest { url, transaction_id: String::new(), validators: Validators::default() };
+    match client.fetch(request).await {
+        Err(FetchError::Rejected { status: 400, detail }) => detail,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// 4 MiB of small objects, which an error may hold as well as a list, took over 400 MiB.
+#[tokio::test]
+async fn an_error_of_many_bytes_is_not_looked_into() {
+    assert_eq!(said_in(LARGEST_REASON).await, " (no such customer)");
+    assert_eq!(said_in(LARGEST_REASON + 1).await, "");
+}
+
 #[test]
 fn hosts_are_told_apart_by_scheme_name_and_port() {
     assert_eq!(origin("https://API.example/a?b"), "https://api.example");

@@ -90,7 +90,7 @@ fn read_service(
         }
     }
     let common = Common {
-        service: name.as_deref().unwrap_or("(unnamed)").into(),
+        service: name.as_deref().unwrap_or(super::UNNAMED).into(),
         directions,
         ports: ports::set(ranges, &scope, problems),
         required: required(service.get("required"), says_required, &scope, problems),

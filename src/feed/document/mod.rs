@@ -37,6 +37,11 @@ const MOST_REGIONS: usize = 64;
 /// The longest version that is kept, in characters; the vendor's is a time. It stands in every status.
 const LONGEST_VERSION: usize = 64;
 
+/// What a service is called that has no name.
+const UNNAMED: &str = "(unnamed)";
+/// The longest name of a field that is told, in characters; the vendor's longest has 15.
+const LONGEST_FIELD: usize = 40;
+
 /// One document, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
@@ -183,7 +188,7 @@ pub fn parse(bytes: &[u8], reading: &Reading<'_>) -> Result<Document, DocumentEr
         Some(other) => Err(DocumentError::NotAList(format!("an object whose `services` is {}", kind_of(other)))),
         None if static_list::looks_like_one(&root) => static_list::read(&root, reading),
         None => {
-            let fields: Vec<&str> = root.keys().map(String::as_str).take(5).collect();
+            let fields: Vec<String> = root.keys().map(|name| named(name)).take(5).collect();
             Err(DocumentError::NotAList(format!("an object with the fields [{}]", fields.join(", "))))
         }
     }
@@ -232,6 +237,14 @@ fn shown(value: Option<&Value>) -> Option<String> {
 /// The same of a remark, which may have several lines: they become one.
 fn remark(value: Option<&Value>) -> Option<String> {
     text(value).map(|text| visible(&text.replace(['\n', '\r', '\t'], " ")).into_owned())
+}
+
+/// The name of a field, cut where it is long: any text can be one.
+fn named(field: &str) -> String {
+    match field.char_indices().nth(LONGEST_FIELD) {
+        Some((at, _)) => format!("{}…", visible(&field[..at])),
+        None => visible(field).into_owned(),
+    }
 }
 
 /// A value as a problem quotes it: texts without quotes, long ones cut by the problem itself.
@@ -303,11 +316,11 @@ impl Problems {
     }
 }
 
-/// A region as entries carry it: lower case; `all`, nothing and white space mean every one.
+/// A region as entries carry it: lower case, and as it may be shown; `all`, nothing and white space mean every one.
 fn geo(text: &str) -> EntryGeo {
     match text.trim().to_lowercase() {
         all if all.is_empty() || all == "all" => EntryGeo::All,
-        region => EntryGeo::Region(region.into()),
+        region => EntryGeo::Region(visible(&region).into()),
     }
 }
 

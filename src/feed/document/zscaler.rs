@@ -93,7 +93,10 @@ fn read_service(
     let whole = if label.is_empty() { id } else { label };
     let (name, directions, geo) = match (said, reading.scope) {
         (Some(said), _) => (said.service, said.directions, said.geo),
-        (None, Some((geo, direction))) => (whole.clone(), choice_directions(direction), choice_geo(geo)),
+        (None, Some((geo, direction))) => {
+            let name = if whole.is_empty() { super::UNNAMED.to_owned() } else { whole.clone() };
+            (name, choice_directions(direction), choice_geo(geo))
+        }
         (None, None) => {
             let message = "its id names no direction and region: nothing of it is opened";
             let subject = if whole.is_empty() { format!("services[{index}]") } else { whole };

@@ -1,8 +1,9 @@
 //! YAML as kubectl reads it: the parser library says where its scalars, sequences and mappings are, and what they stand for
 //! is what sigs.k8s.io/yaml and go.yaml.in/yaml/v2 make of them, in JSON. Pure.
 //!
-//! Two things are refused that kubectl takes without a word: a text that goes on after its document's end, of which kubectl
-//! reads nothing, and keys that are the same in JSON and not in YAML, `1` and `"1"`, of which kubectl keeps one by chance.
+//! Three things are refused that kubectl takes without a word: a text that goes on after its document's end, of which kubectl
+//! reads nothing; keys that are the same in JSON and not in YAML, `1` and `"1"`, of which kubectl keeps one by chance; and
+//! aliases that bring more than [`MOST_BY_ALIAS`].
 
 mod scalar;
 mod tree;
@@ -11,6 +12,11 @@ use scalar::{Scalar, resolve};
 use serde_json::{Map, Number, Value};
 use std::collections::{HashMap, HashSet};
 use tree::{Content, MOST_LEVELS, Tree, Written};
+
+/// The most memory that what aliases stand for may take, in bytes, as [`weight`] counts: 16 MiB, as much as a whole list of
+/// the vendor's may. How much larger than written a document gets by aliases is bounded as kubectl bounds it too, by the
+/// number of values; but 40 KB of text came to 109 MiB within that.
+const MOST_BY_ALIAS: usize = 16 << 20;
 
 /// A text that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +51,14 @@ pub struct Repeated {
 pub fn read(text: &str) -> Result<(Value, Vec<Repeated>), Unreadable> {
     let tree = Tree::read(text.strip_prefix('\u{feff}').unwrap_or(text))?;
     let Some(root) = tree.root else { return Ok((Value::Null, Vec::new())) };
-    let mut decoder = Decoder { tree: &tree, expanding: Vec::new(), decoded: 0, by_alias: 0, repeated: Vec::new() };
+    let mut decoder = Decoder {
+        tree: &tree,
+        expanding: Vec::new(),
+        decoded: 0,
+        by_alias: 0,
+        weight_by_alias: 0,
+        repeated: Vec::new(),
+    };
     let value = decoder.value(root, 0)?;
     Ok((value, decoder.repeated))
 }
@@ -75,6 +88,8 @@ struct Decoder<'a> {
     decoded: u64,
     /// Of these, how many stand for an alias.
     by_alias: u64,
+    /// What these take in memory.
+    weight_by_alias: usize,
     repeated: Vec<Repeated>,
 }
 
@@ -91,7 +106,13 @@ impl Decoder<'_> {
             );
         }
         self.decoded += 1;
-        self.by_alias += u64::from(!self.expanding.is_empty());
+        if !self.expanding.is_empty() {
+            self.by_alias += 1;
+            self.weight_by_alias += weight(&self.tree.nodes[node].content);
+        }
+        if self.weight_by_alias > MOST_BY_ALIAS {
+            return Err(self.error(node, "aliases make it much larger than it is written"));
+        }
         if self.by_alias > 100 && self.decoded > 1000 && is_mostly_aliases(self.by_alias, self.decoded) {
             return Err(self.error(node, "aliases make it much larger than it is written"));
         }
@@ -246,6 +267,18 @@ impl Decoder<'_> {
                 return Err(Unreadable { is_unsayable: true, ..error });
             }
         })
+    }
+}
+
+/// What a node takes as JSON, roughly, and without what it holds: a value, its text, and for the entries of a mapping the
+/// nodes of the B-tree that `serde_json` keeps them in, of which each holds five at least and has room for eleven.
+fn weight(content: &Content) -> usize {
+    const VALUE: usize = 2 * size_of::<Value>();
+    const ENTRIES: usize = 11 * (size_of::<String>() + size_of::<Value>());
+    match content {
+        Content::Scalar(written) => VALUE + written.text.len(),
+        Content::Mapping(entries) => VALUE + ENTRIES * entries.len().div_ceil(5),
+        Content::Sequence(_) | Content::Alias(_) => VALUE,
     }
 }
 

@@ -72,6 +72,11 @@ fn anchors_are_followed_and_bounded() {
         bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
     }
     assert_eq!(refused(&bomb).1, "aliases make it much larger than it is written");
+    // Within the number of values that kubectl allows, 40 KB came to 109 MiB.
+    let objects = vec!["{a: {b: {c: 0}}}"; 50].join(", ");
+    let heavy = format!("base: &b [{objects}]\nmany: [{}]\n", vec!["*b"; 400].join(", "));
+    let unaliased = (0..1000).map(|number| format!("k{number}: 1\n")).collect::<String>();
+    assert_eq!(refused(&format!("{heavy}{unaliased}")).1, "aliases make it much larger than it is written");
     let deep = format!("a: {}{}\n", "[".repeat(200), "]".repeat(200));
     assert_eq!(refused(&deep).1, format!("it nests deeper than the {MOST_LEVELS} levels that are read"));
     let deep = format!("a: &a {}{}\nb: {}*a{}\n", "[".repeat(100), "]".repeat(100), "[".repeat(100), "]".repeat(100));
