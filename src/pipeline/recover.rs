@@ -3,6 +3,7 @@
 use super::carry::Carry;
 use crate::facts::ClusterFacts;
 use crate::names::{self, AnsweredTime};
+use crate::net::Direction;
 use crate::net::cidr::{canonical_set, covers};
 use crate::objects::observed::{Memory, Told};
 use crate::plan::keep::Selected;
@@ -72,18 +73,28 @@ pub fn recover(told: &[Told], selected: Selected, selection: &Selection, facts: 
         let forms = [Some(IpNet::from(*address)), translated];
         forms.iter().flatten().any(|form| covers(&applied, form))
     };
-    let addresses = names::Memory::new(selection.names.iter().filter_map(|name| {
-        let known: Vec<_> = attributed.get(name)?.iter().copied().filter(allowed).collect();
-        (!known.is_empty()).then(|| (name.clone(), known))
-    }));
+    let known: Vec<_> = selection
+        .names
+        .iter()
+        .filter_map(|name| Some((name.clone(), attributed.get(name)?.iter().copied().filter(allowed).collect())))
+        .filter(|(_, addresses): &(_, Vec<IpAddr>)| !addresses.is_empty())
+        .collect();
+    let wanted: Vec<IpNet> = known.iter().flat_map(|(_, addresses)| addresses).copied().map(IpNet::from).collect();
+    let addresses = names::Memory::new(known);
     // What belonged to a name or an entry no longer wanted was published, or edited, away: it is not kept.
     let listed = selection.endpoints.iter().filter_map(|endpoint| match &endpoint.target {
         Target::Network(network) => Some(*network),
         Target::Name(_) => None,
     });
     let of_names = attributed.values().flatten().map(|address| IpNet::from(*address));
-    let then = of_names.chain(listed_then).filter(|_| !is_map_older(told));
-    let explained = then.chain(by_users).chain(listed);
+    // A policy of a direction that has nothing any more was kept, and the ConfigMap with it.
+    let is_kept = |direction: Direction| {
+        let has_policy = rules.iter().any(|(of, ..)| *of == direction);
+        has_policy && !selection.endpoints.iter().any(|endpoint| endpoint.direction == direction)
+    };
+    let is_map_stale = is_map_older(told) || Direction::ALL.into_iter().any(is_kept);
+    let then = of_names.chain(listed_then).filter(|_| !is_map_stale);
+    let explained = then.chain(by_users).chain(listed).chain(wanted);
     let unexplained = Inherited::unexplained(&rules, explained, nat64);
     let unexplained = (!unexplained.is_empty()).then(|| (unexplained, AnsweredTime::default()));
     Recovered { addresses, unexplained }

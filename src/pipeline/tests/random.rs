@@ -43,6 +43,9 @@ fn take(scene: &mut Scene, step: &Step) {
     let name = |first: bool| if first { A } else { B };
     match step {
         Step::Publish(which, confirmed) => {
+            // Two lists in a row are two words of the vendor, even where neither is fetched twice.
+            scene.confirm();
+            scene.apply();
             scene.publish(&services(*which));
             if *confirmed {
                 scene.confirm();
