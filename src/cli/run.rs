@@ -25,6 +25,7 @@ use crate::guard::Guard;
 use crate::memory::{Pressure, cgroup};
 use crate::names::servers::{nameservers, servers_to_ask};
 use crate::names::{HickoryLookup, Names};
+use crate::pipeline::OWN_POD_RETRY;
 use crate::server::{Authorizer, Content, Health, Server};
 use crate::subscriber::Waker;
 use crate::telemetry::{Metrics, Traces, logging};
@@ -46,8 +47,6 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the question for the operator's own pod may take.
 const OWN_POD_DEADLINE: Duration = Duration::from_secs(5);
-/// How soon it is asked again where the API server did not answer.
-const OWN_POD_RETRY: Duration = Duration::from_secs(2);
 
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

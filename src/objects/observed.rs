@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// One object as the cluster holds it, folded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
-    /// Its uid: an object of the same name made anew is another one.
+    /// Its uid: an object that was made again under the name is another one.
     pub uid: Arc<str>,
     /// The version a write must be decided on.
     pub resource_version: Arc<str>,

@@ -5,7 +5,7 @@
 //! CitrixAllowlist ─▶ validate ─▶ Request ─▶ accept ─▶ select ─▶ (names are asked) ─▶ decide ─▶ Decision
 //! ```
 //!
-//! Names are known only once a list is selected from, so the chain has a gap where whoever calls it asks for them.
+//! Names are known only once a list is selected from, so the chain has a gap: the caller asks for them there.
 
 mod accept;
 mod carry;
@@ -27,4 +27,4 @@ pub use hold::{Wait, waits_for_memory};
 pub use memo::Memo;
 pub use pods::AffectedPods;
 pub use recover::{Recovered, must_recover_again, recover};
-pub use request::{Choices, OwnPod, Refusal, Request, is_protected, validate};
+pub use request::{Choices, OWN_POD_RETRY, OwnPod, Refusal, Request, is_protected, validate};

@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How soon it is looked again whether the labels of the operator's own pod are known.
+pub const OWN_POD_RETRY: Duration = Duration::from_secs(2);
+
 /// The fields of a spec that say what to take from a list and how to allow it. All others have their defaults, so that
 /// resources which differ in those alone share results.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,7 +120,7 @@ impl Refusal {
     #[must_use]
     pub const fn requeue_after(&self) -> Option<Duration> {
         match self {
-            Self::OwnLabelsUnknown => Some(Duration::from_secs(2)),
+            Self::OwnLabelsUnknown => Some(OWN_POD_RETRY),
             _ => None,
         }
     }
