@@ -66,10 +66,9 @@ pub fn request(resource: &CitrixAllowlist, assumptions: &Assumptions) -> Result<
     resource.spec.suspend = false;
     pipeline::validate(&resource, &assumptions.protected_namespaces, &OwnPod::None).map_err(|refusal| match refusal {
         pipeline::Refusal::ProtectedNamespace(namespace) => Refusal::Protected(namespace),
-        other => Refusal::PodSelector(match other {
-            pipeline::Refusal::PodSelector(error) => error,
-            other => format!("{other:?}"),
-        }),
+        pipeline::Refusal::PodSelector(error) => Refusal::PodSelector(error),
+        // Neither suspended nor beside an operator's pods: both were ruled out above.
+        other => Refusal::PodSelector(format!("{other:?}")),
     })
 }
 

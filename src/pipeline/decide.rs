@@ -107,17 +107,17 @@ fn with_list(world: &World<'_>, inputs: &Inputs, mut next: Carry, memo: &Memo) -
     decision.problems.extend(plan.problems.iter().cloned());
     decision.has_unasked_names = addresses.by_name.values().any(|name| name.state == NameState::Waiting);
     decision.names = Some(name_findings(&plan, &addresses));
-    decision.summary = Some(Figures::default().summary(&plan));
     let mut basis = Basis { list: Arc::clone(&accepted.list), addresses, plan, prepared: None };
-    hold_back_first_policies(world, &basis, &mut decision);
     let layout = PreviousLayout::of(world.existing.keys());
+    hold_back_first_policies(world, layout, &basis, &mut decision);
     let waits_whole = decision.wait.is_some() && layout == PreviousLayout::default();
     if !waits_whole || world.preview {
         let prepared = memo.prepared(&world.request.pod_selector, &basis.plan, world.limits, layout);
-        decision.summary = Some(prepared.remarks.figures.summary(&basis.plan));
         decision.problems.extend(prepared.remarks.problems(&world.request.resource.name));
         basis.prepared = Some(prepared);
     }
+    let figures = basis.prepared.as_ref().map_or_else(Figures::default, |prepared| prepared.remarks.figures);
+    decision.summary = Some(figures.summary(&basis.plan));
     if !waits_whole {
         decision.next.has_passed_wait = true;
         choose_objects(world, pods, selection, &basis, &mut decision);
@@ -164,8 +164,7 @@ fn plan(world: &World<'_>, inputs: &Inputs, addresses: &Arc<Addresses>, next: &C
 }
 
 /// Says whether first policies wait, and why.
-fn hold_back_first_policies(world: &World<'_>, basis: &Basis, decision: &mut Decision) {
-    let layout = PreviousLayout::of(world.existing.keys());
+fn hold_back_first_policies(world: &World<'_>, layout: PreviousLayout, basis: &Basis, decision: &mut Decision) {
     let mode = world.request.mode;
     let first = match mode {
         Mode::Enforce => hold::first_policies(&basis.plan, layout),
