@@ -1,15 +1,17 @@
 //! Inputs of the size that is asked for, for whatever measures the stations of the way.
 
 use citrix_allowlist::crd::CitrixAllowlistSpec;
+use citrix_allowlist::engines::{Engines, Layout, Limits};
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::feed::Allowlist;
 use citrix_allowlist::feed::document::{self, Reading};
 use citrix_allowlist::guard::{Guard, GuardSettings};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState};
 use citrix_allowlist::net::canonical_set;
+use citrix_allowlist::objects::owner::Owner;
+use citrix_allowlist::pipeline::Prepared;
 use citrix_allowlist::plan::keep::Selected;
 use citrix_allowlist::plan::{self, Inherited, Plan, Selection};
-use citrix_allowlist::render::{self, Content, Limits, Owner, PreviousLayout};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::json;
@@ -40,7 +42,7 @@ pub struct Workload {
     /// Its networks, before they are merged.
     pub networks: Vec<IpNet>,
     /// What the objects say.
-    pub content: Content,
+    pub prepared: Prepared,
     guard: Guard,
     facts: ClusterFacts,
 }
@@ -107,13 +109,13 @@ impl Workload {
             addresses,
             plan: Plan::default(),
             networks: Vec::new(),
-            content: Content::default(),
+            prepared: Prepared::default(),
             guard,
             facts,
         };
         workload.plan = workload.decide();
         workload.networks = workload.plan.outbound.iter().flat_map(|plan| plan.networks()).collect();
-        workload.content = workload.render();
+        workload.prepared = workload.build();
         workload
     }
 
@@ -125,7 +127,7 @@ impl Workload {
             "select" => drop(black_box(self.select())),
             "decide" => drop(black_box(self.decide())),
             "merge" => drop(black_box(canonical_set(black_box(&self.networks).iter().copied()))),
-            "render" => drop(black_box(self.render())),
+            "render" => drop(black_box(self.build())),
             "compare" => self.compare(),
             _ => panic!("no station is called {name}"),
         }
@@ -150,16 +152,16 @@ impl Workload {
     }
 
     /// What the objects say.
-    pub fn render(&self) -> Content {
-        render::content(&self.spec.pod_selector, &self.plan, &Limits::default(), &PreviousLayout::default())
+    pub fn build(&self) -> Prepared {
+        let layouts = [Layout::default()];
+        Prepared::of(&Engines::default(), &self.spec.pod_selector, &self.plan, &Limits::default(), &layouts, None)
     }
 
     /// One owner's objects made ready, and what they are compared with the cluster by.
     pub fn compare(&self) {
-        use citrix_allowlist::objects::prepared::Prepared;
         let selected = Selected::by(&self.spec);
         let owner = Owner { namespace: "web".into(), name: "daas".into(), uid: Some("1".into()), selected };
-        for (_, desired) in Prepared::of(self.content.clone(), None).desired(&"web".into(), &owner) {
+        for (_, desired) in self.prepared.desired(&"web".into(), &owner) {
             std::hint::black_box(desired.digest());
         }
     }

@@ -5,7 +5,7 @@
 //! ```text
 //! CitrixAllowlist ─▶ feed ─▶ Allowlist ─▶ plan::select ─▶ Selection ─▶ names ─▶ Addresses
 //!                                                                               │
-//!        status ◀─ cluster ◀─ objects ◀─ render ◀─ Plan ◀─ plan::decide ◀───────┘
+//!       status ◀─ cluster ◀─ objects ◀─ engines ◀─ Plan ◀─ plan::decide ◀───────┘
 //! ```
 
 pub mod cli;
@@ -13,7 +13,9 @@ pub mod clock;
 pub mod cluster;
 pub mod controller;
 pub mod crd;
+pub mod engines;
 pub mod explain_texts;
+pub mod export;
 pub mod facts;
 pub mod feed;
 pub mod guard;
@@ -21,10 +23,10 @@ pub mod memory;
 pub mod names;
 pub mod net;
 pub mod objects;
+pub mod operator;
 pub mod pipeline;
 pub mod plan;
 pub mod reason;
-pub mod render;
 pub mod server;
 mod shared;
 pub mod status;

@@ -1,23 +1,28 @@
 //! What a restart reads back: `endpoints.json` of a resource's ConfigMap, which whoever may write there has written, and the
 //! ConfigMaps of the operator's own lists.
 
-use citrix_allowlist::cli::endpoints::endpoints;
 use citrix_allowlist::cluster::saved_lists;
 use citrix_allowlist::crd::{CitrixAllowlistSpec, FIELD_MANAGER};
+use citrix_allowlist::engines::{Engines, Layout, Limits, as_network_policies, network_policy};
+use citrix_allowlist::export::config_maps;
+use citrix_allowlist::export::endpoints;
+use citrix_allowlist::export::fold;
+use citrix_allowlist::export::{ENDPOINTS_KEY, remembered, remembered_networks};
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::feed::EntryGeo;
 use citrix_allowlist::feed::document::{Reading, parse};
 use citrix_allowlist::guard::{Guard, GuardSettings, Origin};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState, Reached};
 use citrix_allowlist::net::{Direction, PortRange, PortSet, Protocol, canonical_set, cidr};
-use citrix_allowlist::objects::observed::{Memory, Told, fold_config_map};
+use citrix_allowlist::objects::observed::{Memory, Told};
+use citrix_allowlist::objects::owner::Owner;
+use citrix_allowlist::pipeline::Prepared;
 use citrix_allowlist::pipeline::recover;
 use citrix_allowlist::plan::keep::Selected;
 use citrix_allowlist::plan::{self, Endpoint, EndpointRecord, Plan, Selection, Target};
-use citrix_allowlist::render::config_map::{ENDPOINTS_KEY, remembered, remembered_networks};
-use citrix_allowlist::render::{Limits, PreviousLayout, network_policy};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -66,7 +71,7 @@ pub fn judge(input: &[u8]) {
         check_writing(text);
     }
     if let Ok(map) = serde_json::from_slice::<ConfigMap>(input) {
-        let _ = fold_config_map(&map);
+        let _ = fold(&map);
         check_saved(&map);
     }
 }
@@ -88,7 +93,7 @@ fn ours(text: &str) -> ConfigMap {
 /// Whatever a ConfigMap says, what is allowed after a restart was applied before it.
 fn check_memory(map: &ConfigMap) {
     let scene = &*SCENE;
-    let folded = fold_config_map(map).memory.expect("it is ours");
+    let folded = fold(map).memory.expect("it is ours");
     let told = [Arc::new(scene.rules.clone()), folded].map(|memory| Told { memory, written_at: None });
     let mut recovered = recover(&told, Selected::by(&scene.spec), &scene.selection, &scene.facts);
     let inherited = recovered.unexplained.map(|(inherited, _)| inherited).unwrap_or_default();
@@ -106,11 +111,9 @@ fn check_memory(map: &ConfigMap) {
         inherited: &inherited,
         declared_ports: None,
     });
-    let limits = Limits::default();
-    let content =
-        citrix_allowlist::render::content(&scene.spec.pod_selector, &plan, &limits, &PreviousLayout::default());
-    for policy in &content.policies {
-        for (direction, _, networks) in network_policy::rules(&policy.spec()) {
+    let objects = objects(&scene.spec, &plan);
+    for policy in &objects.policies {
+        for (direction, _, networks) in network_policy::remembered(std::slice::from_ref(policy)) {
             let added: Vec<_> = networks.iter().filter(|network| !cidr::covers(&scene.applied, network)).collect();
             assert!(direction == Direction::Inbound || added.is_empty(), "{added:?} were not applied");
             assert!(networks.iter().all(|network| !network.contains(&IpAddr::from([169, 254, 169, 254]))));
@@ -163,10 +166,8 @@ fn check_writing(text: &str) {
         in_use: true,
     });
     let plan = Plan { records: of_names.chain(of_networks).collect(), ..Plan::default() };
-    let limits = Limits::default();
-    let content =
-        citrix_allowlist::render::content(&SCENE.spec.pod_selector, &plan, &limits, &PreviousLayout::default());
-    let written = ConfigMap { data: content.config_maps.first().cloned(), ..ConfigMap::default() };
+    let objects = objects(&SCENE.spec, &plan);
+    let written = objects.config_maps.first().cloned().unwrap_or_default();
     // Remarks are left out, and repeated addresses too, before anything else: neither stands here.
     assert_eq!((remembered(&written), remembered_networks(&written)), (names, networks));
 }
@@ -182,4 +183,19 @@ fn check_saved(map: &ConfigMap) {
     written.metadata.managed_fields = map.metadata.managed_fields.clone();
     let again = saved_lists::read_list(&written).expect("what was written can be read");
     assert!((again.key, again.state, again.document) == (list.key, list.state, list.document));
+}
+
+/// What a plan becomes.
+pub(super) struct Objects {
+    pub policies: Vec<NetworkPolicy>,
+    pub config_maps: Vec<ConfigMap>,
+}
+
+/// The objects that a plan becomes.
+pub(super) fn objects(spec: &CitrixAllowlistSpec, plan: &Plan) -> Objects {
+    let owner = Owner { namespace: "web".into(), name: "daas".into(), uid: None, selected: Selected::by(spec) };
+    let (limits, layouts) = (Limits::default(), [Layout::default()]);
+    let prepared = Prepared::of(&Engines::default(), &spec.pod_selector, plan, &limits, &layouts, None);
+    let desired = prepared.desired(&"web".into(), &owner);
+    Objects { policies: as_network_policies(&desired), config_maps: config_maps(&desired) }
 }

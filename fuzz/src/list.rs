@@ -1,7 +1,9 @@
 //! The vendor's list, as it may be served: every form of it, compressed or not, in whichever encoding.
 
+use super::endpoints::objects;
 use super::sight::{assert_calm, assert_outside};
 use citrix_allowlist::crd::{CitrixAllowlistSpec, DirectionChoice, GeoChoice};
+use citrix_allowlist::engines::network_policy;
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::feed::client::LARGEST_DOCUMENT;
 use citrix_allowlist::feed::document::{
@@ -13,7 +15,6 @@ use citrix_allowlist::guard::{Guard, GuardSettings};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState, Reached};
 use citrix_allowlist::net::{DomainName, NamePattern, canonical_set, cidr};
 use citrix_allowlist::plan::{self, Inherited, Selection, Target};
-use citrix_allowlist::render::{Limits, PreviousLayout, network_policy};
 use ipnet::IpNet;
 use serde_json::json;
 use std::borrow::Cow;
@@ -146,9 +147,7 @@ fn check_opening(list: &Allowlist) {
         inherited: &Inherited::default(),
         declared_ports: None,
     });
-    let limits = Limits::default();
-    let content =
-        citrix_allowlist::render::content(&scene.spec.pod_selector, &plan, &limits, &PreviousLayout::default());
+    let objects = objects(&scene.spec, &plan);
     let listed = selection.endpoints.iter().filter_map(|endpoint| match &endpoint.target {
         Target::Network(network) => Some(*network),
         Target::Name(_) => None,
@@ -157,8 +156,8 @@ fn check_opening(list: &Allowlist) {
     listed.iter().for_each(assert_outside);
     let given = addresses.by_name.values().flat_map(|known| &known.addresses).map(|address| IpNet::from(*address));
     let asked = canonical_set(listed.iter().copied().chain(given));
-    for policy in &content.policies {
-        let spec = policy.spec();
+    for policy in &objects.policies {
+        let Some(spec) = &policy.spec else { panic!("a policy without a spec") };
         for rule in spec.egress.iter().flatten() {
             assert!(rule.to.as_ref().is_some_and(|peers| !peers.is_empty()), "a rule for everybody");
             assert!(rule.ports.as_ref().is_some_and(|ports| !ports.is_empty()), "a rule on every port");
@@ -167,7 +166,7 @@ fn check_opening(list: &Allowlist) {
             assert!(rule.from.as_ref().is_some_and(|peers| !peers.is_empty()), "a rule for everybody");
             assert!(rule.ports.as_ref().is_some_and(|ports| !ports.is_empty()), "a rule on every port");
         }
-        for (_, _, networks) in network_policy::rules(&spec) {
+        for (_, _, networks) in network_policy::rules(spec) {
             assert!(
                 networks.iter().all(|network| cidr::covers(&asked, network)),
                 "{networks:?} is not within {asked:?}"

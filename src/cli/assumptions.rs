@@ -1,11 +1,11 @@
 //! What the operator is told about the cluster and about what may be opened, as flags of the commands that do as it does.
 
 use super::preview::Assumptions;
-use super::run_arguments::{CniArgument, GuardArguments, network, prefix};
+use crate::engines::network_policy::budget::Cni;
+use crate::engines::{Engines, Limits};
 use crate::facts::ClusterFacts;
 use crate::guard::Guard;
-use crate::render::Limits;
-use crate::render::budget::Cni;
+use crate::operator::{CniArgument, GuardArguments, network, prefix};
 use clap::Args;
 use ipnet::{IpNet, Ipv6Net};
 use std::sync::Arc;
@@ -48,6 +48,7 @@ impl AssumptionArguments {
         Assumptions {
             guard: Arc::new(Guard::new(self.guard.settings(), &facts)),
             facts: Arc::new(facts),
+            engines: Engines::default(),
             limits: Limits {
                 peers: usize::try_from(self.max_peers_per_policy).unwrap_or(usize::MAX),
                 cni: self.cni.map(Cni::from),

@@ -2,102 +2,77 @@
 
 use super::assumptions::AssumptionArguments;
 use super::preview::Assumptions;
-use crate::cluster::client::{CALL_TIMEOUT, CallError, Connected, deadline};
+use crate::cluster::client::Connected;
 use crate::cluster::facts::{Facts, FactsSettings};
+use crate::cluster::stored;
 use crate::crd::ALLOWLIST_LABEL;
+use crate::engines::network_policy::NETWORK_POLICY;
+use crate::engines::{Engines, as_network_policies};
+use crate::export::CONFIG_MAP;
 use crate::guard::Guard;
-use crate::objects::key::{Kind, ObjectKey, Role};
-use crate::objects::observed::{Observed, fold_known_config_map, fold_known_policy};
+use crate::objects::desired::Desired;
+use crate::objects::key::{ObjectKey, Role};
+use crate::objects::kind::Kind;
+use crate::objects::observed::Observed;
 use anyhow::Context as _;
-use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{Api, ListParams};
-use kube::core::ObjectMeta;
-use kube::{Client, Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
+use kube::Client;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 use std::sync::Arc;
 
-/// Objects in one page of a list.
-const PAGE: u32 = 200;
-
 /// What a cluster holds for one resource.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Live {
-    /// Its policies, by name.
-    pub policies: Vec<NetworkPolicy>,
-    /// Every other policy of the namespace.
+    /// Its objects, policies first, by name.
+    pub objects: Vec<(ObjectKey, Desired)>,
+    /// Every other NetworkPolicy of the namespace.
     pub other_policies: Vec<NetworkPolicy>,
-    /// Its ConfigMaps, by name.
-    pub config_maps: Vec<ConfigMap>,
     /// Kind and name of objects with a name that it needs, and that are somebody else's.
     pub foreign: BTreeSet<(&'static str, String)>,
 }
 
 impl Live {
     /// Its objects as the controller sees them.
-    pub fn objects(&self) -> BTreeMap<ObjectKey, Observed> {
-        let key = |kind, metadata: &ObjectMeta| {
-            let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
-            ObjectKey::new(kind, namespace.unwrap_or_default(), name.unwrap_or_default())
+    pub fn observed(&self) -> BTreeMap<ObjectKey, Observed> {
+        let fold = |desired: &Desired| {
+            let body = desired.body.json();
+            (desired.body.kind().observe)(&desired.metadata, Some(body), false)
         };
-        let policies = self.policies.iter();
-        let policies = policies.map(|policy| (key(Kind::Policy, &policy.metadata), fold_known_policy(policy)));
-        let maps = self.config_maps.iter();
-        let maps = maps.map(|map| (key(Kind::ConfigMap, &map.metadata), fold_known_config_map(map)));
-        policies.chain(maps).collect()
+        self.objects.iter().map(|(key, desired)| (key.clone(), fold(desired))).collect()
     }
 }
 
 /// Reads what a cluster holds for the resource of a name.
-pub(super) async fn of(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Live> {
-    let policies: Vec<NetworkPolicy> = list(client, namespace, ListParams::default().limit(PAGE)).await?;
-    let labelled = ListParams::default().limit(PAGE).labels(&format!("{ALLOWLIST_LABEL}={name}"));
-    let config_maps: Vec<ConfigMap> = list(client, namespace, labelled).await?;
-    let (policies, other_policies): (Vec<_>, Vec<_>) = policies.into_iter().partition(|policy| is_owned(policy, name));
-    let mut live = Live { policies, other_policies, ..Live::default() };
-    live.config_maps = config_maps.into_iter().filter(|map| is_owned(map, name)).collect();
-    let needed = |policy: &&NetworkPolicy| {
-        let own_name = policy.name_any();
-        matches!(Role::of_name(&own_name), Some((owner, Role::Policy { .. })) if owner == name)
-    };
-    live.foreign.extend(live.other_policies.iter().filter(needed).map(|policy| ("NetworkPolicy", policy.name_any())));
+pub(super) async fn of(client: &Client, engines: &Engines, namespace: &str, name: &str) -> anyhow::Result<Live> {
+    let mut live = Live::default();
+    for kind in engines.kinds() {
+        // All policies of the namespace: an object of another's may have a name that is needed.
+        let label = format!("{ALLOWLIST_LABEL}={name}");
+        let selector = kind.policy.is_none().then_some(&*label);
+        let found = stored::list(client, kind, namespace, selector).await;
+        let found = found.with_context(|| format!("{} in {namespace} cannot be listed", kind.plural))?;
+        let (own, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, object)| is_owned(kind, object, name));
+        let needed =
+            |key: &&ObjectKey| Role::of_name(&key.name).is_some_and(|(owner, _)| owner == name && key.role.is_some());
+        let foreign = others.iter().map(|(key, _)| key).filter(needed).map(|key| (kind.name, key.name.to_string()));
+        live.foreign.extend(foreign);
+        live.objects.extend(own);
+        if *kind == NETWORK_POLICY {
+            live.other_policies = as_network_policies(&others);
+        }
+    }
     let first = Role::Export { part: 1 }.object_name(name);
-    if live.config_maps.is_empty() {
-        let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-        let found = deadline(CALL_TIMEOUT, api.get_opt(&first)).await.context("ConfigMap cannot be read")?;
-        live.foreign.extend(found.filter(|map| !is_owned(map, name)).map(|_| ("ConfigMap", first)));
+    if !live.objects.iter().any(|(key, _)| *key.kind == CONFIG_MAP) {
+        let found = stored::get(client, &CONFIG_MAP, namespace, &first).await.context("ConfigMap cannot be read")?;
+        let is_foreign = |object: &Desired| !is_owned(&CONFIG_MAP, object, name);
+        live.foreign.extend(found.filter(is_foreign).map(|_| (CONFIG_MAP.name, first)));
     }
     Ok(live)
 }
 
-fn is_owned(object: &impl Resource, name: &str) -> bool {
-    let owners = object.meta().owner_references.iter().flatten();
-    owners.filter(|owner| owner.controller == Some(true)).any(|owner| {
-        owner.kind == "CitrixAllowlist" && owner.api_version.starts_with("citrix-allowlist.io/") && owner.name == name
-    })
-}
-
-/// Every object of a kind in a namespace, page by page, by name.
-async fn list<K>(client: &Client, namespace: &str, mut parameters: ListParams) -> anyhow::Result<Vec<K>>
-where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
-{
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    let mut found = Vec::new();
-    loop {
-        let page = deadline(CALL_TIMEOUT, api.list(&parameters)).await;
-        let page = page.map_err(|error: CallError| {
-            anyhow::Error::new(error).context(format!("{} in {namespace} cannot be listed", K::plural(&())))
-        })?;
-        parameters.continue_token = page.metadata.continue_.clone().filter(|token| !token.is_empty());
-        found.extend(page.items);
-        if parameters.continue_token.is_none() {
-            found.sort_by_key(kube::ResourceExt::name_any);
-            return Ok(found);
-        }
-    }
+/// By name: without a cluster's resource there is no uid to know its objects by.
+fn is_owned(kind: &Kind, object: &Desired, name: &str) -> bool {
+    (kind.owner)(&object.metadata).is_some_and(|owner| &*owner.name == name)
 }
 
 /// What the flags say, and for the rest what the cluster shows.

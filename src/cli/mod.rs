@@ -4,11 +4,8 @@ mod assumptions;
 mod completions;
 mod connection;
 mod crd;
-mod debug_state;
 mod diff;
-pub mod endpoints;
 mod explain;
-mod feed_reports;
 mod hosts;
 mod inputs;
 pub mod items;
@@ -22,8 +19,6 @@ mod reference;
 mod refresh;
 mod render;
 mod resource_list;
-mod run;
-mod run_arguments;
 mod sources;
 mod summary;
 mod text;
@@ -31,6 +26,8 @@ pub mod validate;
 mod version;
 
 use crate::cluster::client::CallError;
+use crate::engines::Engines;
+use crate::operator::RunArguments;
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -45,7 +42,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Run the controller
-    Run(Box<run_arguments::RunArguments>),
+    Run(Box<RunArguments>),
     /// Show what a resource does, before it is applied: the very objects, or a summary
     Render(Box<render::RenderArguments>),
     /// Show what a resource, or a new list, would change in a cluster; exit 0 nothing, 1 something, 2 error
@@ -115,7 +112,7 @@ pub fn main() -> ExitCode {
 
 fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        Action::Run(arguments) => run::run(*arguments),
+        Action::Run(arguments) => crate::operator::run(*arguments, Engines::default()),
         Action::Render(arguments) => render::run(&arguments, was_given(matches, "output")),
         Action::Diff(arguments) => diff::run(&arguments),
         Action::Explain(arguments) => explain::run(&arguments),

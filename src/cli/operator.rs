@@ -1,10 +1,10 @@
 //! The way to the operator's own memory: its `/debug/state`, by address, or through the API server to the pod that leads.
 
-use super::debug_state::{DebugState, VERSION};
 use crate::cluster::access::{AUDIENCE, reader_of};
 use crate::cluster::client::{CallError, deadline, describe};
 use crate::cluster::lease;
 use crate::cluster::pod::Pod;
+use crate::operator::debug_state::{DebugState, VERSION};
 use crate::server::TOKEN_HEADER;
 use clap::Args;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};

@@ -1,15 +1,16 @@
 //! What the controller would make of a resource, a list and answers: its own decision, and the objects to show of it. Pure.
 
 use crate::crd::{CitrixAllowlist, Mode, Problem, Summary};
+use crate::engines::{Engines, Figures, Limits};
 use crate::facts::ClusterFacts;
 use crate::feed::Allowlist;
 use crate::guard::Guard;
 use crate::names::{Addresses, NameState};
+use crate::objects::desired::Desired;
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
 use crate::pipeline::{self, Accepted, AffectedPods, Carry, Decision, Gathered, Inputs, Memo, OwnPod, Request, World};
 use crate::plan::{Plan, Selection};
-use crate::render::{Limits, Objects};
 use crate::status::{Kept, Outcome};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub struct Assumptions {
     pub facts: Arc<ClusterFacts>,
     /// What may be opened.
     pub guard: Arc<Guard>,
+    /// What makes objects of a plan.
+    pub engines: Engines,
     /// Bounds on objects.
     pub limits: Limits,
     /// Namespaces where no policy is ever written.
@@ -33,8 +36,10 @@ pub struct Assumptions {
 pub struct Preview {
     /// What the policies must say.
     pub plan: Arc<Plan>,
-    /// The objects that say so. Their policies are applied only in Enforce mode.
-    pub objects: Objects,
+    /// The objects that say so, policies first. Policies are applied only in Enforce mode.
+    pub objects: Vec<(ObjectKey, Desired)>,
+    /// How much the policies allow.
+    pub figures: Figures,
     /// Everything that could not be honoured, in the order of status.
     pub problems: Vec<Problem>,
     /// Directions whose policies stay although nothing is left to allow.
@@ -103,6 +108,7 @@ pub fn preview(
         existing,
         facts: &assumptions.facts,
         guard: &assumptions.guard,
+        engines: &assumptions.engines,
         limits: &assumptions.limits,
         // What has no answer here is not waited for: the answer would not come.
         first_policy_wait: Duration::ZERO,
@@ -123,28 +129,31 @@ impl Preview {
         // What is kept is told apart.
         problems.truncate(problems.len().saturating_sub(keep.len()));
         let (plan, prepared) = basis.map(|basis| (basis.plan, basis.prepared)).unwrap_or_default();
-        let mut objects = prepared.map(|prepared| prepared.objects(&request.owner())).unwrap_or_default();
-        if request.resource.namespace.is_empty() {
+        let prepared = prepared.unwrap_or_default();
+        let namespace = &request.resource.namespace;
+        let mut objects = prepared.desired(namespace, &request.owner());
+        if namespace.is_empty() {
             // Left to whatever applies them, as the resource leaves it.
-            objects.policies.iter_mut().for_each(|policy| policy.metadata.namespace = None);
-            objects.config_maps.iter_mut().for_each(|config_map| config_map.metadata.namespace = None);
+            objects.iter_mut().for_each(|(_, desired)| desired.metadata.namespace = None);
         }
-        Self { plan, objects, problems, keep }
+        Self { plan, objects, figures: prepared.figures(), problems, keep }
     }
 
     /// The objects that are applied: in Audit mode no policies.
     #[must_use]
-    pub fn applied(&self, mode: Mode) -> Objects {
-        let mut objects = self.objects.clone();
-        if mode == Mode::Audit {
-            objects.policies.clear();
-        }
-        objects
+    pub fn applied(&self, mode: Mode) -> Vec<(ObjectKey, Desired)> {
+        let is_applied = |(key, _): &&(ObjectKey, Desired)| mode == Mode::Enforce || !key.is_policy();
+        self.objects.iter().filter(is_applied).cloned().collect()
+    }
+
+    /// The names of the policies.
+    pub fn policies(&self) -> impl Iterator<Item = String> + '_ {
+        self.objects.iter().filter(|(key, _)| key.is_policy()).map(|(key, _)| key.name.to_string())
     }
 
     /// The counts for status.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        self.objects.figures.summary(&self.plan)
+        self.figures.summary(&self.plan)
     }
 }

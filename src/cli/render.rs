@@ -129,11 +129,8 @@ impl<W: io::Write> Work<W> {
             return Ok(());
         }
         let objects = preview.applied(read.resource.spec.mode);
-        for policy in &objects.policies {
-            self.printer.value(policy)?;
-        }
-        for config_map in &objects.config_maps {
-            self.printer.value(config_map)?;
+        for (_, object) in &objects {
+            self.printer.value(&object.shown())?;
         }
         Ok(())
     }
@@ -241,8 +238,8 @@ fn note(read: &Read, preview: &Preview) {
         tell(&format!("note: {name}: suspended, so that nothing would be applied; --summary shows what else would be"));
         return;
     }
-    if read.resource.spec.mode == crate::crd::Mode::Audit && !preview.objects.policies.is_empty() {
-        let count = preview.objects.policies.len();
+    let count = preview.policies().count();
+    if read.resource.spec.mode == crate::crd::Mode::Audit && count > 0 {
         let policies = crate::status::plural(count, "policy", "policies");
         tell(&format!(
             "note: {name}: mode Audit, so that {count} {policies} would not be applied; --summary shows them"

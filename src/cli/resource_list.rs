@@ -58,11 +58,8 @@ impl Answer {
     /// Where an object does not serialise, which none fails to.
     pub fn add(&mut self, resource: &CitrixAllowlist, preview: &Preview) -> anyhow::Result<()> {
         let objects = preview.applied(resource.spec.mode);
-        for policy in &objects.policies {
-            self.items.push(serde_json::to_value(policy)?);
-        }
-        for config_map in &objects.config_maps {
-            self.items.push(serde_json::to_value(config_map)?);
+        for (_, object) in &objects {
+            self.items.push(serde_json::to_value(object.shown())?);
         }
         self.results.extend(preview.problems.iter().take(MOST_RESULTS).map(|problem| result(resource, problem)));
         Ok(())

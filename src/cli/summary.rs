@@ -2,6 +2,7 @@
 
 use super::text::{Style, line, table, wrap};
 use crate::crd::{CitrixAllowlist, Mode, Problem, ProblemKind};
+use crate::engines::as_network_policies;
 use crate::feed::Allowlist;
 use crate::net::PortSet;
 use crate::plan::{EndpointRecord, Target};
@@ -88,7 +89,7 @@ impl Summary {
             },
             suspend: resource.spec.suspend,
             services: services(&preview.plan.records),
-            policies: preview.objects.policies.iter().map(policy).collect(),
+            policies: as_network_policies(&preview.objects).iter().map(policy).collect(),
             counts: preview.summary(),
             problems: preview.problems.clone(),
         }

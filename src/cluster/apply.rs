@@ -5,23 +5,19 @@ mod reading;
 
 use super::client::{CallError, deadline};
 use super::lease::Leadership;
+use super::object::Object;
 use super::owned::OwnedObjects;
 use crate::crd::{ADOPT_ANNOTATION, FIELD_MANAGER};
 use crate::objects::changes::{Change, Precondition};
-use crate::objects::key::{Kind, ObjectKey};
-use crate::objects::observed::{self, Observed};
-use crate::objects::prepared::{Body, Desired};
+use crate::objects::desired::{Desired, Manifest};
+use crate::objects::digest;
+use crate::objects::key::ObjectKey;
+use crate::objects::observed;
 use crate::subscriber::Subscriber;
 use http::header::{ACCEPT, HeaderValue};
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ObjectMeta, PartialObjectMeta, Request};
 use kube::{Client, Resource, ResourceExt};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,13 +33,13 @@ const METADATA_ONLY: HeaderValue =
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// An object of that name exists and is not the operator's.
-    #[error("{kind} {name} exists and is not ours: delete it, or hand it over with the annotation {ADOPT_ANNOTATION}: \"true\"", kind = .0.kind.as_str(), name = .0.name)]
+    #[error("{kind} {name} exists and is not ours: delete it, or hand it over with the annotation {ADOPT_ANNOTATION}: \"true\"", kind = .0.kind.name, name = .0.name)]
     NotOurs(ObjectKey),
     /// The object changed between decision and write: decide again.
-    #[error("{kind} {name} changed since the write was decided on", kind = .0.kind.as_str(), name = .0.name)]
+    #[error("{kind} {name} changed since the write was decided on", kind = .0.kind.name, name = .0.name)]
     Changed(ObjectKey),
     /// The API server refused, and will again until somebody mends what it says.
-    #[error("the API server refused {kind} {name}: {message}", kind = .key.kind.as_str(), name = .key.name)]
+    #[error("the API server refused {kind} {name}: {message}", kind = .key.kind.name, name = .key.name)]
     Refused {
         /// The object.
         key: ObjectKey,
@@ -53,7 +49,7 @@ pub enum WriteError {
         message: String,
     },
     /// The API server could not be reached, was too slow, or failed.
-    #[error("the API server could not take {kind} {name}: {message}", kind = .key.kind.as_str(), name = .key.name)]
+    #[error("the API server could not take {kind} {name}: {message}", kind = .key.kind.name, name = .key.name)]
     Unavailable {
         /// The object.
         key: ObjectKey,
@@ -123,20 +119,10 @@ impl Writer {
     /// # Errors
     /// Says whose it is to mend; nothing was written then.
     pub async fn carry_out(&self, owner: &OwnerIdentity, change: &Change) -> Result<Done, WriteError> {
-        let changed = |()| Done::Changed;
         let result = match change {
-            Change::Create(key, desired) => match key.kind {
-                Kind::Policy => self.create::<NetworkPolicy>(owner, key, desired).await,
-                Kind::ConfigMap => self.create::<ConfigMap>(owner, key, desired).await,
-            },
-            Change::Update(key, desired, was) => match key.kind {
-                Kind::Policy => self.update::<NetworkPolicy>(key, desired, was).await,
-                Kind::ConfigMap => self.update::<ConfigMap>(key, desired, was).await,
-            },
-            Change::Delete(key, was) => match key.kind {
-                Kind::Policy => self.delete::<NetworkPolicy>(key, was).await.map(changed),
-                Kind::ConfigMap => self.delete::<ConfigMap>(key, was).await.map(changed),
-            },
+            Change::Create(key, desired) => self.create(owner, key, desired).await,
+            Change::Update(key, desired, was) => self.update(key, desired, was).await,
+            Change::Delete(key, was) => self.delete(key, was).await.map(|()| Done::Changed),
         };
         let outcome = match &result {
             Ok(_) => "ok",
@@ -146,7 +132,7 @@ impl Writer {
             Err(WriteError::Unavailable { .. }) => "unavailable",
             Err(WriteError::NotLeading) => "not_leading",
         };
-        self.observer.wrote(change.key().kind.as_str(), change.verb(), outcome);
+        self.observer.wrote(change.key().kind.name, change.verb(), outcome);
         result
     }
 
@@ -156,21 +142,14 @@ impl Writer {
     /// # Errors
     /// What the API server says against it. An object that exists already is no refusal here: creating it says so.
     pub async fn dry_run(&self, key: &ObjectKey, desired: &Desired) -> Result<(), WriteError> {
-        let result = match key.kind {
-            Kind::Policy => self.post::<NetworkPolicy>(key, desired, true).await,
-            Kind::ConfigMap => self.post::<ConfigMap>(key, desired, true).await,
-        };
-        match result {
+        match self.post(key, desired, true).await {
             Err(WriteError::Changed(_)) => Ok(()),
             other => other.map(drop),
         }
     }
 
-    fn api<K>(&self, key: &ObjectKey) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        Api::namespaced(self.client.clone(), &key.namespace)
+    fn api(&self, key: &ObjectKey) -> Api<Object> {
+        Api::namespaced_with(self.client.clone(), &key.namespace, &key.kind)
     }
 
     async fn call<T>(&self, key: &ObjectKey, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
@@ -184,55 +163,40 @@ impl Writer {
 
     /// Creates an object; returns the metadata it got. What it says need not come back: it is what was sent, and the watch
     /// shows it.
-    async fn post<K: Owned>(
-        &self,
-        key: &ObjectKey,
-        desired: &Desired,
-        dry_run: bool,
-    ) -> Result<ObjectMeta, WriteError> {
+    async fn post(&self, key: &ObjectKey, desired: &Desired, dry_run: bool) -> Result<ObjectMeta, WriteError> {
         let parameters = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
         let create = async {
             let json =
-                serde_json::to_vec(&K::sent(&desired.metadata, &desired.body)).map_err(kube::Error::SerdeError)?;
-            let request = Request::new(self.api::<K>(key).resource_url()).create(&parameters, json);
+                serde_json::to_vec(&Manifest::of(&desired.metadata, &desired.body)).map_err(kube::Error::SerdeError)?;
+            let request = Request::new(self.api(key).resource_url()).create(&parameters, json);
             let mut request = request.map_err(kube::Error::BuildRequest)?;
             request.headers_mut().insert(ACCEPT, METADATA_ONLY);
-            self.client.request::<PartialObjectMeta<K>>(request).await
+            self.client.request::<PartialObjectMeta<Object>>(request).await
         };
         Ok(self.call(key, create).await?.metadata)
     }
 
     /// A plain create, not an apply: an apply would merge into whatever has appeared under the name meanwhile.
-    async fn create<K: Owned>(
-        &self,
-        owner: &OwnerIdentity,
-        key: &ObjectKey,
-        desired: &Desired,
-    ) -> Result<Done, WriteError> {
-        match self.post::<K>(key, desired, false).await {
+    async fn create(&self, owner: &OwnerIdentity, key: &ObjectKey, desired: &Desired) -> Result<Done, WriteError> {
+        match self.post(key, desired, false).await {
             Ok(created) => {
                 self.owned.observe(key.clone(), observed::fold_answer(&created, desired));
                 Ok(Done::Created)
             }
-            Err(WriteError::Changed(_)) => self.take_over::<K>(owner, key, desired).await.map(|()| Done::Changed),
+            Err(WriteError::Changed(_)) => self.take_over(owner, key, desired).await.map(|()| Done::Changed),
             Err(error) => Err(error),
         }
     }
 
     /// Something has the name. Ours by uid of its owner (its labels were cut off), or handed over by its annotation:
     /// then it is applied over; else it stays as it is.
-    async fn take_over<K: Owned>(
-        &self,
-        owner: &OwnerIdentity,
-        key: &ObjectKey,
-        desired: &Desired,
-    ) -> Result<(), WriteError> {
-        let Some(found) = self.call(key, self.api::<K>(key).get_metadata_opt(&key.name)).await? else {
+    async fn take_over(&self, owner: &OwnerIdentity, key: &ObjectKey, desired: &Desired) -> Result<(), WriteError> {
+        let Some(found) = self.call(key, self.api(key).get_metadata_opt(&key.name)).await? else {
             return Err(WriteError::Changed(key.clone()));
         };
-        let ours = observed::owner_of(found.meta()).is_some_and(|controller| controller.uid == owner.uid);
+        let ours = (key.kind.owner)(found.meta()).is_some_and(|controller| controller.uid == owner.uid);
         let handed_over = found.annotations().get(ADOPT_ANNOTATION).is_some_and(|value| value == "true");
-        let free = crate::objects::digest::controller_of(found.meta()).is_none();
+        let free = digest::controller_of(found.meta()).is_none();
         if found.meta().deletion_timestamp.is_some() {
             return Err(WriteError::Changed(key.clone()));
         }
@@ -240,24 +204,19 @@ impl Writer {
             return Err(WriteError::NotOurs(key.clone()));
         }
         // What it says was not looked at: where this changes nothing, it is as it should be.
-        self.update::<K>(key, desired, &Precondition::from(found.meta())).await.map(drop)
+        self.update(key, desired, &Precondition::from(found.meta())).await.map(drop)
     }
 
     /// A forced apply that names uid and resourceVersion: refused where the object is another, or newer.
-    async fn update<K: Owned>(
-        &self,
-        key: &ObjectKey,
-        desired: &Desired,
-        was: &Precondition,
-    ) -> Result<Done, WriteError> {
+    async fn update(&self, key: &ObjectKey, desired: &Desired, was: &Precondition) -> Result<Done, WriteError> {
         let metadata = ObjectMeta {
             uid: Some(was.uid.to_string()),
             resource_version: Some(was.resource_version.to_string()),
             ..desired.metadata.clone()
         };
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(K::sent(&metadata, &desired.body));
-        let applied = self.call(key, self.api::<K>(key).patch_metadata(&key.name, &parameters, &patch)).await?;
+        let patch = Patch::Apply(Manifest::of(&metadata, &desired.body));
+        let applied = self.call(key, self.api(key).patch_metadata(&key.name, &parameters, &patch)).await?;
         let answer = observed::fold_answer(&applied.metadata, desired);
         // An apply that changes nothing leaves the version as it is; decided on was that the object differs.
         let done = if answer.resource_version == was.resource_version { Done::Ineffective } else { Done::Changed };
@@ -265,7 +224,7 @@ impl Writer {
         Ok(done)
     }
 
-    async fn delete<K: Owned>(&self, key: &ObjectKey, was: &Precondition) -> Result<(), WriteError> {
+    async fn delete(&self, key: &ObjectKey, was: &Precondition) -> Result<(), WriteError> {
         let parameters = DeleteParams {
             preconditions: Some(Preconditions {
                 uid: Some(was.uid.to_string()),
@@ -273,70 +232,13 @@ impl Writer {
             }),
             ..DeleteParams::default()
         };
-        match self.call(key, self.api::<K>(key).delete(&key.name, &parameters)).await {
+        match self.call(key, self.api(key).delete(&key.name, &parameters)).await {
             Ok(_) => {}
             Err(WriteError::Refused { code: 404, .. }) => {}
             Err(error) => return Err(error),
         }
         self.owned.forget(key, &was.uid);
         Ok(())
-    }
-}
-
-/// An object as it is sent.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Sent<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    metadata: &'a ObjectMeta,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    spec: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a RawValue>,
-}
-
-impl<'a> Sent<'a> {
-    fn new<K: k8s_openapi::Resource>(metadata: &'a ObjectMeta) -> Self {
-        Self { api_version: K::API_VERSION, kind: K::KIND, metadata, spec: None, data: None }
-    }
-}
-
-/// What the writer needs of a kind it keeps.
-trait Owned:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + k8s_openapi::Resource
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Send
-    + Sync
-    + 'static
-{
-    /// An object with this metadata that says this.
-    fn sent<'a>(metadata: &'a ObjectMeta, body: &'a Body) -> Sent<'a>;
-
-    /// Folds an object with what it remembers.
-    fn fold_inherited(object: &Self) -> Observed;
-}
-
-impl Owned for NetworkPolicy {
-    fn sent<'a>(metadata: &'a ObjectMeta, body: &'a Body) -> Sent<'a> {
-        Sent { spec: Some(body.json()), ..Sent::new::<Self>(metadata) }
-    }
-
-    fn fold_inherited(object: &Self) -> Observed {
-        observed::fold_policy(object)
-    }
-}
-
-impl Owned for ConfigMap {
-    fn sent<'a>(metadata: &'a ObjectMeta, body: &'a Body) -> Sent<'a> {
-        Sent { data: Some(body.json()), ..Sent::new::<Self>(metadata) }
-    }
-
-    fn fold_inherited(object: &Self) -> Observed {
-        observed::fold_config_map(object)
     }
 }
 

@@ -1,9 +1,12 @@
 //! The way to the API server: where it is, who we are, and how long a call may take.
 
 use super::proxy::ProxyEnvironment;
+use kube::api::{Api, ListParams};
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Status;
 use kube::{Client, Config};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -237,6 +240,29 @@ pub async fn deadline<T>(limit: Duration, call: impl Future<Output = kube::Resul
     match tokio::time::timeout(limit, call).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(CallError::Deadline(limit)),
+    }
+}
+
+/// Lists objects page by page, each page within `limit`, and hands each object on. `parameters` say how large a page is.
+///
+/// # Errors
+/// Where the API server does not answer with all of them; some have been handed on then.
+pub async fn pages<K>(
+    api: &Api<K>,
+    mut parameters: ListParams,
+    limit: Duration,
+    mut take: impl FnMut(K),
+) -> Result<(), CallError>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    loop {
+        let page = deadline(limit, api.list(&parameters)).await?;
+        page.items.into_iter().for_each(&mut take);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => parameters = parameters.continue_token(&token),
+            None => return Ok(()),
+        }
     }
 }
 

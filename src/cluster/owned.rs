@@ -1,7 +1,8 @@
 //! The objects the operator keeps, as the cluster holds them: watched, and folded to what decisions need.
 
-use crate::objects::key::{Kind, ObjectKey};
-use crate::objects::observed::{Memory, Observed, Told, owner_of};
+use crate::objects::key::ObjectKey;
+use crate::objects::kind::Kind;
+use crate::objects::observed::{Memory, Observed, Told};
 use crate::shared::Shared;
 use crate::subscriber::Subscriber;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -55,7 +56,7 @@ impl Watched<'_> {
 
     /// Takes in a complete list of one kind in one namespace (`None`: in all): what is known beyond it is gone, even
     /// where no watch ever said so.
-    pub fn retain_listed(&self, kind: Kind, namespace: Option<&str>, listed: &HashSet<ObjectKey>) -> Vec<Subscriber> {
+    pub fn retain_listed(&self, kind: &Kind, namespace: Option<&str>, listed: &HashSet<ObjectKey>) -> Vec<Subscriber> {
         self.lock().map(|mut inner| inner.retain_listed(kind, namespace, listed)).unwrap_or_default()
     }
 
@@ -126,8 +127,10 @@ impl OwnedObjects {
 
     /// Whether the memory of an object's owner has been taken over, so that nobody asks what the object remembers.
     #[must_use]
-    pub fn has_remembered(&self, metadata: &ObjectMeta) -> bool {
-        let (Some(owner), Some(namespace)) = (owner_of(metadata), metadata.namespace.as_deref()) else { return false };
+    pub fn has_remembered(&self, kind: &Kind, metadata: &ObjectMeta) -> bool {
+        let (Some(owner), Some(namespace)) = ((kind.owner)(metadata), metadata.namespace.as_deref()) else {
+            return false;
+        };
         self.lock().remembered.contains(&Subscriber::new(namespace, owner.name))
     }
 
@@ -213,11 +216,11 @@ impl Inner {
         }
     }
 
-    fn retain_listed(&mut self, kind: Kind, namespace: Option<&str>, listed: &HashSet<ObjectKey>) -> Vec<Subscriber> {
+    fn retain_listed(&mut self, kind: &Kind, namespace: Option<&str>, listed: &HashSet<ObjectKey>) -> Vec<Subscriber> {
         let gone: Vec<ObjectKey> = self
             .objects
             .keys()
-            .filter(|key| key.kind == kind && namespace.is_none_or(|namespace| &*key.namespace == namespace))
+            .filter(|key| *key.kind == *kind && namespace.is_none_or(|namespace| &*key.namespace == namespace))
             .filter(|key| !listed.contains(*key))
             .cloned()
             .collect();

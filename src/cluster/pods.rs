@@ -1,9 +1,9 @@
 //! The pods that a resource selects, and what isolates them already: asked for where a report needs them, not watched.
 
-use super::client::{CallError, deadline};
+use super::client::{CallError, pages};
 use super::pod::{Container, Pod};
+use crate::engines::network_policy::isolation::{self, SelectedPods};
 use crate::net::Protocol;
-use crate::render::isolation::{self, SelectedPods};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::{Metadata, NamespaceResourceScope};
@@ -109,15 +109,7 @@ impl PodLister {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Metadata + Clone + Debug + DeserializeOwned,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let mut parameters = parameters.limit(PAGE);
-        loop {
-            let page = deadline(CALL_DEADLINE, api.list(&parameters)).await?;
-            page.items.into_iter().for_each(&mut take);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => parameters = parameters.continue_token(&token),
-                None => return Ok(()),
-            }
-        }
+        Ok(pages(&api, parameters.limit(PAGE), CALL_DEADLINE, &mut take).await?)
     }
 }
 

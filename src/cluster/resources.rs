@@ -143,7 +143,7 @@ pub fn follow(
 ) -> impl Stream<Item = Vec<ResourceChange>> + use<> {
     let namespaces = scope.apis::<CitrixAllowlist>(client).into_iter().map(|(namespace, _)| namespace);
     let config = Config::default().page_size(PAGE);
-    changes(events::<DeserializeGuard<CitrixAllowlist>>(client, scope, &config), namespaces, store)
+    changes(events(scope.apis::<DeserializeGuard<CitrixAllowlist>>(client), &config), namespaces, store)
 }
 
 /// What events of the watches of these namespaces change.

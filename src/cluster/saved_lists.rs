@@ -1,7 +1,7 @@
 //! Lists kept in the cluster: a ConfigMap for each, and one for what was sent in the last minute, in the operator's own
 //! namespace. They outlive the process and its leadership, so that a restart asks the vendor for nothing it knows.
 
-use super::client::{CallError, deadline};
+use super::client::{CallError, deadline, pages};
 use super::lease::Leadership;
 use crate::crd::FIELD_MANAGER;
 use crate::feed::FeedKey;
@@ -58,16 +58,10 @@ impl SavedLists {
 
     async fn list(&self, kind: &str) -> Result<Vec<ConfigMap>, StoreError> {
         let mut found = Vec::new();
-        let mut parameters = ListParams::default().labels(&format!("{SAVED_LABEL}={kind}")).limit(PAGE);
-        loop {
-            let page = deadline(CALL_LIMIT, self.config_maps.list(&parameters)).await;
-            let page = page.map_err(|error| failure("listed", &error))?;
-            found.extend(page.items);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => parameters = parameters.continue_token(&token),
-                None => return Ok(found),
-            }
-        }
+        let parameters = ListParams::default().labels(&format!("{SAVED_LABEL}={kind}")).limit(PAGE);
+        let listed = pages(&self.config_maps, parameters, CALL_LIMIT, |map| found.push(map)).await;
+        listed.map_err(|error| failure("listed", &error))?;
+        Ok(found)
     }
 
     /// Writes an object. Where somebody else's fields stay in it, it is made anew: it would never be believed again.

@@ -1,5 +1,7 @@
 //! Where the operator looks and acts: the whole cluster, or named namespaces.
 
+use super::object::Object;
+use crate::objects::kind::Kind;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::Api;
 use kube::{Client, Resource};
@@ -29,12 +31,26 @@ impl Scope {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
+        let all = || Api::all(client.clone());
+        self.apis_by(all, |namespace| Api::namespaced(client.clone(), namespace))
+    }
+
+    /// The same for a kind that the operator keeps.
+    pub(super) fn apis_of(&self, client: &Client, kind: &'static Kind) -> Vec<(Option<String>, Api<Object>)> {
+        let all = || Api::all_with(client.clone(), &kind);
+        self.apis_by(all, |namespace| Api::namespaced_with(client.clone(), namespace, &kind))
+    }
+
+    fn apis_by<K>(
+        &self,
+        all: impl Fn() -> Api<K>,
+        namespaced: impl Fn(&str) -> Api<K>,
+    ) -> Vec<(Option<String>, Api<K>)> {
         match self {
-            Self::Cluster => vec![(None, Api::all(client.clone()))],
-            Self::Namespaces(namespaces) => namespaces
-                .iter()
-                .map(|namespace| (Some(namespace.clone()), Api::namespaced(client.clone(), namespace)))
-                .collect(),
+            Self::Cluster => vec![(None, all())],
+            Self::Namespaces(namespaces) => {
+                namespaces.iter().map(|namespace| (Some(namespace.clone()), namespaced(namespace))).collect()
+            }
         }
     }
 }

@@ -1,16 +1,16 @@
 //! The watch over what the operator keeps. It runs on standbys too, so that a new leader starts from a warm cache.
 
+use super::object::Object;
 use super::owned::OwnedObjects;
 use super::scope::Scope;
 use crate::crd::{FIELD_MANAGER, MANAGED_BY_LABEL};
-use crate::objects::key::{Kind, ObjectKey};
-use crate::objects::observed::{self, Observed};
+use crate::objects::key::ObjectKey;
+use crate::objects::kind::Kind;
+use crate::objects::observed::Observed;
 use crate::subscriber::Waker;
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::Api;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Client, Resource, ResourceExt};
@@ -22,16 +22,15 @@ use std::sync::Arc;
 /// Pages of a list: policies may be large, and a page is held in memory whole.
 pub(super) const PAGE: u32 = 50;
 
-/// Events of every API of a scope, each with the namespace it is from.
+/// Events of APIs, each with the namespace it is from.
 pub(super) fn events<K>(
-    client: &Client,
-    scope: &Scope,
+    apis: Vec<(Option<String>, Api<K>)>,
     config: &watcher::Config,
 ) -> SelectAll<BoxStream<'static, Sourced<K>>>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let streams = scope.apis::<K>(client).into_iter().map(|(namespace, api)| {
+    let streams = apis.into_iter().map(|(namespace, api)| {
         watch(api, config.clone()).default_backoff().map(move |event| (namespace.clone(), event)).boxed()
     });
     futures::stream::select_all(streams)
@@ -42,50 +41,40 @@ pub(super) type Sourced<K> = (Option<String>, Result<Event<K>, watcher::Error>);
 
 /// Keeps `owned` as the cluster is, and wakes the resources whose objects are not as they were left. Never ends by
 /// itself.
-pub async fn keep_owned(client: Client, scope: Scope, owned: Arc<OwnedObjects>, waker: Waker) {
+pub async fn keep_owned(
+    client: Client,
+    scope: Scope,
+    kinds: Vec<&'static Kind>,
+    owned: Arc<OwnedObjects>,
+    waker: Waker,
+) {
     loop {
         tokio::select! {
-            () = follow_owned(&client, &scope, &owned, &waker) => {}
+            () = follow_owned(&client, &scope, &kinds, &owned, &waker) => {}
             () = owned.restarted() => {}
         }
     }
 }
 
-async fn follow_owned(client: &Client, scope: &Scope, owned: &OwnedObjects, waker: &Waker) {
+async fn follow_owned(client: &Client, scope: &Scope, kinds: &[&'static Kind], owned: &OwnedObjects, waker: &Waker) {
     let owned = owned.current();
     let config = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}")).page_size(PAGE);
-    let policies = events::<NetworkPolicy>(client, scope, &config).map(|(namespace, event)| {
-        (
-            Kind::Policy,
-            namespace,
-            event.map(|event| {
-                fold(event, owned.objects(), Kind::Policy, observed::fold_policy, observed::fold_known_policy)
-            }),
-        )
-    });
-    let maps = events::<ConfigMap>(client, scope, &config).map(|(namespace, event)| {
-        (
-            Kind::ConfigMap,
-            namespace,
-            event.map(|event| {
-                fold(
-                    event,
-                    owned.objects(),
-                    Kind::ConfigMap,
-                    observed::fold_config_map,
-                    observed::fold_known_config_map,
-                )
-            }),
-        )
-    });
-    let expected = scope.apis::<ConfigMap>(client).len() * 2;
-    let mut listed: HashMap<(Kind, Option<String>), HashSet<ObjectKey>> = HashMap::new();
-    let mut done: HashSet<(Kind, Option<String>)> = HashSet::new();
-    let mut stream = futures::stream::select(policies, maps);
+    let (mut streams, mut expected) = (Vec::new(), 0);
+    for kind in kinds.iter().copied() {
+        let apis = scope.apis_of(client, kind);
+        expected += apis.len();
+        let objects = owned.objects();
+        let folded = events(apis, &config)
+            .map(move |(namespace, event)| (kind, namespace, event.map(|event| fold(event, objects, kind))));
+        streams.push(folded);
+    }
+    let mut listed: HashMap<(&'static Kind, Option<String>), HashSet<ObjectKey>> = HashMap::new();
+    let mut done: HashSet<(&'static Kind, Option<String>)> = HashSet::new();
+    let mut stream = futures::stream::select_all(streams);
     while let Some((kind, namespace, event)) = stream.next().await {
         let woken = match event {
             Err(error) => {
-                tracing::warn!(kind = kind.as_str(), error = %error, "watch failed; it is started again");
+                tracing::warn!(kind = kind.name, error = %error, "watch failed; it is started again");
                 continue;
             }
             Ok(Folded::Started) => {
@@ -126,18 +115,10 @@ enum Folded {
     Gone(ObjectKey, String),
 }
 
-fn fold<K: ResourceExt>(
-    event: Event<K>,
-    owned: &OwnedObjects,
-    kind: Kind,
-    with_memory: impl Fn(&K) -> Observed,
-    without: impl Fn(&K) -> Observed,
-) -> Folded {
-    let key = |object: &K| ObjectKey::new(kind, object.namespace().unwrap_or_default(), object.name_any());
-    let news = |key: &ObjectKey, object: &K| match owned.knows(key, object.meta()) {
-        true => None,
-        false if owned.has_remembered(object.meta()) => Some(without(object)),
-        false => Some(with_memory(object)),
+fn fold(event: Event<Object>, owned: &OwnedObjects, kind: &'static Kind) -> Folded {
+    let key = |object: &Object| ObjectKey::new(kind, object.namespace().unwrap_or_default(), object.name_any());
+    let news = |key: &ObjectKey, object: &Object| {
+        (!owned.knows(key, object.meta())).then(|| object.observe(kind, !owned.has_remembered(kind, object.meta())))
     };
     match event {
         Event::Init => Folded::Started,

@@ -4,10 +4,10 @@ use super::Context;
 use super::contention::{Conflicts, Left};
 use crate::cluster::apply::{Done, OwnerIdentity, WriteError};
 use crate::objects::changes::{Change, Changes, Precondition};
+use crate::objects::desired::Desired;
 use crate::objects::digest::Digest;
-use crate::objects::key::{Kind, ObjectKey};
+use crate::objects::key::ObjectKey;
 use crate::objects::moves::Moving;
-use crate::objects::prepared::Desired;
 use std::collections::BTreeMap;
 
 /// Puts the writes in order and carries them out. Returns the objects that differ still.
@@ -20,7 +20,7 @@ pub(super) async fn write(
     changes: &mut Changes,
 ) -> Result<Vec<ObjectKey>, WriteError> {
     let to_read = moving.to_read(&changes.writes);
-    let held = context.writer.policies(&to_read).await?;
+    let held = context.writer.bodies(&to_read).await?;
     changes.writes = moving.in_order(std::mem::take(&mut changes.writes), &held);
     carry_out(owner, context, conflicts, activates, changes).await
 }
@@ -48,12 +48,12 @@ async fn carry_out(
         let result = context.writer.carry_out(owner, change).await;
         remember(context, conflicts, changes, change, &result);
         match result {
-            Ok(Done::Created) if change.key().kind == Kind::Policy => written.push(change.key().clone()),
+            Ok(Done::Created) if change.key().is_policy() => written.push(change.key().clone()),
             Ok(Done::Ineffective) => ineffective.push(change.key().clone()),
             // One that was there already, unseen by the watch, isolated its pods before: it stays.
             Ok(_) => {}
             Err(error) => {
-                let of_policy = change.key().kind == Kind::Policy;
+                let of_policy = change.key().is_policy();
                 if activates && of_policy && !matches!(error, WriteError::NotLeading) {
                     take_back(owner, context, conflicts, &written).await;
                 }
@@ -66,7 +66,7 @@ async fn carry_out(
 
 fn first_policy(change: &Change) -> Option<(&ObjectKey, &Desired)> {
     match change {
-        Change::Create(key, desired) if key.kind == Kind::Policy => Some((key, desired)),
+        Change::Create(key, desired) if key.is_policy() => Some((key, desired)),
         _ => None,
     }
 }

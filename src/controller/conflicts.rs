@@ -22,7 +22,7 @@ pub(super) fn who_undid(left: Option<&Left>, observed: Option<&Observed>) -> &'s
 
 /// An object that stays other than it is written.
 pub(super) fn altered(key: &ObjectKey) -> Problem {
-    let (kind, name) = (key.kind.as_str(), &key.name);
+    let (kind, name) = (key.kind.name, &key.name);
     let message = format!(
         "{kind} {name} stays other than it is written: look for an admission webhook or policy that alters it, and exempt it"
     );
@@ -31,7 +31,7 @@ pub(super) fn altered(key: &ObjectKey) -> Problem {
 
 /// An object that somebody keeps changing.
 pub(super) fn contested_by(key: &ObjectKey, manager: &str) -> Problem {
-    let (kind, name) = (key.kind.as_str(), &key.name);
+    let (kind, name) = (key.kind.name, &key.name);
     let message = match manager {
         UNNAMED => format!(
             "somebody keeps deleting {kind} {name}, or fields of it; look for a second operator (another release), a controller, a pipeline or admission that does, and stop it"
@@ -50,15 +50,14 @@ pub(super) fn contested_by(key: &ObjectKey, manager: &str) -> Problem {
 mod tests {
     use super::*;
     use crate::crd::FIELD_MANAGER;
+    use crate::engines::network_policy::{NETWORK_POLICY, fold};
     use crate::objects::digest::Digest;
-    use crate::objects::key::Kind;
-    use crate::objects::observed::fold_policy;
     use serde_json::{Value, json};
 
     fn observed(managers: Value) -> Observed {
         let policy =
             json!({ "metadata": { "name": "daas-egress", "managedFields": managers }, "spec": { "podSelector": {} } });
-        fold_policy(&serde_json::from_value(policy).expect("a policy"))
+        fold(&serde_json::from_value(policy).expect("a policy"))
     }
 
     fn written(manager: &str, time: &str) -> Value {
@@ -83,7 +82,7 @@ mod tests {
         assert_eq!(who_undid(Some(&left), None), UNNAMED, "deleted");
         assert_eq!(who_undid(Some(&left), Some(&observed(json!([])))), UNNAMED, "managed fields cleared");
         assert_eq!(who_undid(Some(&Left { at: None, held: None, ..left }), Some(&second)), UNNAMED, "not known");
-        let key = ObjectKey::new(Kind::Policy, "web", "daas-egress");
+        let key = ObjectKey::new(&NETWORK_POLICY, "web", "daas-egress");
         let told = |manager| contested_by(&key, manager).message;
         assert!(told(FIELD_MANAGER).contains("most likely a second operator"), "{}", told(FIELD_MANAGER));
         assert!(told(UNNAMED).starts_with("somebody keeps deleting") && told(UNNAMED).contains("a second operator"));

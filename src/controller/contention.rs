@@ -118,10 +118,10 @@ impl Contention {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::key::Kind;
+    use crate::engines::network_policy::NETWORK_POLICY;
 
     fn edit(what: Interference) -> ForeignEdit {
-        let key = ObjectKey::new(Kind::Policy, "web", "a-egress");
+        let key = ObjectKey::new(&NETWORK_POLICY, "web", "a-egress");
         ForeignEdit { key, manager: "kubectl-edit".into(), what }
     }
 

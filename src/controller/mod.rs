@@ -23,6 +23,7 @@ use crate::cluster::owned::OwnedObjects;
 use crate::cluster::pods::PodLister;
 use crate::cluster::report::StatusWriter;
 use crate::cluster::resources::ResourceStore;
+use crate::engines::{Engines, Limits};
 use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
 use crate::guard::{Guard, GuardSettings};
@@ -31,7 +32,6 @@ use crate::names::Names;
 use crate::net::Direction;
 use crate::pipeline::Memo;
 pub use crate::pipeline::OwnPod;
-use crate::render::Limits;
 use crate::shared::Shared;
 use crate::subscriber::Subscriber;
 use crate::telemetry::Metrics;
@@ -54,7 +54,9 @@ pub struct Settings {
     pub first_policy_wait: Duration,
     /// Namespaces where no policy is ever written (`--protected-namespace`).
     pub protected_namespaces: Vec<String>,
-    /// Bounds on what is rendered.
+    /// What makes objects of a plan.
+    pub engines: Engines,
+    /// Bounds on objects.
     pub limits: Limits,
     /// The operator's own pod, where it runs in one.
     pub own_pod: watch::Receiver<OwnPod>,
@@ -196,14 +198,14 @@ impl running::Work for Context {
     fn overdue(&self) -> Vec<Subscriber> {
         let (count, new) = self.unmet().overdue(self.clock.instant());
         self.metrics.overdue(count);
-        for (who, wait) in &new {
-            tracing::warn!(
-                resource = %who,
-                waits_seconds = wait.as_secs(),
-                "not reconciled since it changed: it is requested again; where others are reconciled, this is a defect"
-            );
+        for (who, wait, is_queued) in &new {
+            let message = match is_queued {
+                true => "overdue: waits for its place in the queue, others come first",
+                false => "overdue: a wake was lost, which is a defect; the resource is requested again",
+            };
+            tracing::warn!(resource = %who, waits_seconds = wait.as_secs(), "{message}");
         }
-        new.into_iter().map(|(who, _)| who).collect()
+        new.into_iter().map(|(who, ..)| who).collect()
     }
 
     fn learn(&self, facts: Arc<ClusterFacts>) -> bool {

@@ -105,6 +105,7 @@ async fn decide(
         existing: &existing,
         facts: &facts,
         guard: &guard,
+        engines: &context.settings.engines,
         limits: &context.settings.limits,
         first_policy_wait: context.settings.first_policy_wait,
         preview: false,

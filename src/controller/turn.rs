@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 pub(super) async fn take_turn(who: Subscriber, context: Arc<Context>, looking: Looking) -> Again {
     // One that is gone leaves no state behind.
     context.resources.get(&who)?;
+    context.unmet().queued(&who);
     let session = context.sessions.of(&who);
     let mut session = session.lock().await;
     let want = if session.reported.deferred.is_some() { Want::Rest } else { Want::Policies };

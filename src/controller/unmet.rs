@@ -22,15 +22,29 @@ struct Change {
     first: Instant,
     /// When the newest came.
     last: Instant,
-    /// When it was last told.
-    told: Option<Instant>,
+    /// Whether a reconcile is requested and waits for its place: then no wake was lost, and others come first.
+    is_queued: bool,
+    /// When it was last reported.
+    reported: Option<Instant>,
 }
 
 impl Unmet {
     /// A resource changed, or has to be reconciled for another reason.
     pub fn changed(&mut self, who: &Subscriber, now: Instant) {
-        let change = self.changes.entry(who.clone()).or_insert(Change { first: now, last: now, told: None });
+        let change = self.changes.entry(who.clone()).or_insert(Change {
+            first: now,
+            last: now,
+            is_queued: false,
+            reported: None,
+        });
         change.last = now;
+    }
+
+    /// A reconcile of the resource waits for its place.
+    pub fn queued(&mut self, who: &Subscriber) {
+        if let Some(change) = self.changes.get_mut(who) {
+            change.is_queued = true;
+        }
     }
 
     /// A reconcile that began to read at `began` has ended, well or not. What changed after that is not met.
@@ -40,6 +54,7 @@ impl Unmet {
             self.changes.remove(who);
         } else {
             change.first = change.first.max(began);
+            change.is_queued = false;
         }
     }
 
@@ -48,8 +63,9 @@ impl Unmet {
         self.changes.remove(who);
     }
 
-    /// How many wait longer than [`PATIENCE`]; and those of them that have not been told for as long, with their wait.
-    pub fn overdue(&mut self, now: Instant) -> (usize, Vec<(Subscriber, Duration)>) {
+    /// How many wait longer than [`PATIENCE`]; and those of them that have not been reported for as long: each with its wait,
+    /// and whether it is queued. The wake of one that is not was lost.
+    pub fn overdue(&mut self, now: Instant) -> (usize, Vec<(Subscriber, Duration, bool)>) {
         let mut count = 0;
         let mut new = Vec::new();
         for (who, change) in &mut self.changes {
@@ -58,9 +74,9 @@ impl Unmet {
                 continue;
             }
             count += 1;
-            if change.told.is_none_or(|told| now.saturating_duration_since(told) >= PATIENCE) {
-                change.told = Some(now);
-                new.push((who.clone(), wait));
+            if change.reported.is_none_or(|reported| now.saturating_duration_since(reported) >= PATIENCE) {
+                change.reported = Some(now);
+                new.push((who.clone(), wait, change.is_queued));
             }
         }
         new.sort_unstable();
@@ -79,18 +95,19 @@ mod tests {
     }
 
     #[test]
-    fn what_no_reconcile_met_in_time_is_counted_until_one_does_and_told_now_and_then() {
+    fn an_overdue_resource_is_counted_and_reported_now_and_then() {
         let (mut unmet, start) = (Unmet::default(), Instant::now());
         for name in ["met", "lost", "late"] {
             unmet.changed(&resource(name), start);
         }
         unmet.reconciled(&resource("met"), start + SECOND);
         assert_eq!(unmet.overdue(start + PATIENCE - SECOND), (0, vec![]));
-        let (late, lost) = ((resource("late"), PATIENCE), (resource("lost"), PATIENCE));
+        unmet.queued(&resource("late"));
+        let (late, lost) = ((resource("late"), PATIENCE, true), (resource("lost"), PATIENCE, false));
         assert_eq!(unmet.overdue(start + PATIENCE), (2, vec![late, lost]));
         unmet.reconciled(&resource("late"), start + PATIENCE);
         assert_eq!(unmet.overdue(start + PATIENCE + SECOND), (1, vec![]));
-        assert_eq!(unmet.overdue(start + 2 * PATIENCE), (1, vec![(resource("lost"), 2 * PATIENCE)]));
+        assert_eq!(unmet.overdue(start + 2 * PATIENCE), (1, vec![(resource("lost"), 2 * PATIENCE, false)]));
         unmet.forget(&resource("lost"));
         assert_eq!(unmet.overdue(start + 3 * PATIENCE), (0, vec![]));
     }

@@ -1,9 +1,9 @@
 //! What to write, decided from what should be and what is. Pure.
 
+use super::desired::Desired;
 use super::digest::Digest;
 use super::key::ObjectKey;
 use super::observed::Observed;
-use super::prepared::Desired;
 use kube::core::ObjectMeta;
 use std::collections::BTreeMap;
 use std::sync::Arc;

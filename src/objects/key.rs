@@ -1,28 +1,9 @@
 //! What objects are known by, and what each is for. Pure.
 
+use super::kind::Kind;
 use crate::net::Direction;
 use std::fmt;
 use std::sync::Arc;
-
-/// The kinds of object the operator keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// A NetworkPolicy.
-    Policy,
-    /// The ConfigMap with CIDRs and names.
-    ConfigMap,
-}
-
-impl Kind {
-    /// The kind as Kubernetes writes it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Policy => "NetworkPolicy",
-            Self::ConfigMap => "ConfigMap",
-        }
-    }
-}
 
 /// What an object is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,7 +66,7 @@ impl Role {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: &'static Kind,
     /// Its namespace.
     pub namespace: Arc<str>,
     /// Its name.
@@ -96,26 +77,26 @@ pub struct ObjectKey {
 
 impl fmt::Debug for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
+        write!(f, "{} {}/{}", self.kind.name, self.namespace, self.name)
     }
 }
 
 impl ObjectKey {
     /// The key of an object that is there. The only place that reads a role from a name.
     #[must_use]
-    pub fn new(kind: Kind, namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+    pub fn new(kind: &'static Kind, namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
         let (namespace, name) = (namespace.into(), name.into());
         let role = Role::of_name(&name).map(|(_, role)| role).filter(|role| match role {
-            Role::Policy { .. } => kind == Kind::Policy,
-            Role::Export { .. } => kind == Kind::ConfigMap,
+            Role::Policy { .. } => kind.policy.is_some(),
+            Role::Export { .. } => kind.policy.is_none(),
         });
         Self { kind, namespace, name, role }
     }
 
     /// Whether it is a policy.
     #[must_use]
-    pub fn is_policy(&self) -> bool {
-        self.kind == Kind::Policy
+    pub const fn is_policy(&self) -> bool {
+        self.kind.policy.is_some()
     }
 
     /// Of a policy: which direction it is for.
@@ -150,7 +131,11 @@ mod tests {
         ] {
             assert_eq!(Role::of_name(name), said, "{name}");
         }
-        assert_eq!(ObjectKey::new(Kind::ConfigMap, "web", "daas-egress").role, None, "a ConfigMap is no policy");
+        assert_eq!(
+            ObjectKey::new(&crate::export::CONFIG_MAP, "web", "daas-egress").role,
+            None,
+            "a ConfigMap is no policy"
+        );
     }
 
     proptest! {

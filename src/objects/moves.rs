@@ -8,14 +8,14 @@
 mod sweep;
 
 use super::changes::Change;
-use super::key::{Kind, ObjectKey};
-use super::prepared::{Body, Desired};
+use super::desired::{Body, Desired};
+use super::key::ObjectKey;
 use crate::net::{Direction, PortSet};
 use crate::plan::RememberedRule;
-use crate::render::network_policy;
 use ipnet::IpNet;
-use k8s_openapi::api::networking::v1::NetworkPolicySpec;
+use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use sweep::Moved;
 
 /// What the policies of a resource are and shall be.
@@ -53,17 +53,11 @@ impl Moving<'_> {
     /// Puts the writes in order. `held` is what the policies of [`Self::to_read`] say now; one that is not there holds
     /// nothing. A write that would take away what a policy that is put off was to gain is left out.
     #[must_use]
-    pub fn in_order(&self, writes: Vec<Change>, held: &BTreeMap<ObjectKey, NetworkPolicySpec>) -> Vec<Change> {
+    pub fn in_order(&self, writes: Vec<Change>, held: &BTreeMap<ObjectKey, Box<RawValue>>) -> Vec<Change> {
         if held.is_empty() {
             return writes;
         }
-        let specs: BTreeMap<&ObjectKey, NetworkPolicySpec> = self
-            .desired
-            .iter()
-            .filter(|(key, _)| key.kind == Kind::Policy)
-            .filter_map(|(key, desired)| Some((key, serde_json::from_str(desired.body.json().get()).ok()?)))
-            .collect();
-        let moved = self.moved(&writes, &specs, held);
+        let moved = self.moved(&writes, held);
         let mut order = Order::new(&writes, &moved, self.put_off);
         let turns = order.turns();
         let mut pending: BTreeMap<ObjectKey, Change> = BTreeMap::new();
@@ -74,7 +68,7 @@ impl Moving<'_> {
             match change {
                 _ if order.is_left_out(&key) => {}
                 Change::Update(..) if order.is_moved(&key) => drop(pending.insert(key, change)),
-                Change::Create(..) | Change::Update(..) if key.kind == Kind::Policy => ordered.push(change),
+                Change::Create(..) | Change::Update(..) if key.is_policy() => ordered.push(change),
                 _ => last.push(change),
             }
         }
@@ -82,8 +76,8 @@ impl Moving<'_> {
             let Some(Change::Update(key, desired, was)) = pending.get(&turn.key) else { continue };
             let desired = match turn.keeps {
                 false => desired.clone(),
-                true => match specs.get(key) {
-                    Some(spec) => Desired { body: widened(spec, &moved, key), ..desired.clone() },
+                true => match widened(&desired.body, &moved, key) {
+                    Some(body) => Desired { body, ..desired.clone() },
                     None => continue,
                 },
             };
@@ -94,36 +88,36 @@ impl Moving<'_> {
     }
 
     /// What policies lose that others gain.
-    fn moved(
-        &self,
-        writes: &[Change],
-        specs: &BTreeMap<&ObjectKey, NetworkPolicySpec>,
-        held: &BTreeMap<ObjectKey, NetworkPolicySpec>,
-    ) -> Vec<Moved> {
+    fn moved(&self, writes: &[Change], held: &BTreeMap<ObjectKey, Box<RawValue>>) -> Vec<Moved> {
         let created: BTreeSet<&ObjectKey> = writes
             .iter()
             .filter(|change| matches!(change, Change::Create(..)) && !self.put_off.contains(change.key()))
             .map(Change::key)
             .collect();
         let mut pieces = sweep::Pieces::default();
-        for (key, spec) in specs {
-            let rules = network_policy::rules(spec);
+        for (key, desired) in self.desired {
+            let rules = rules(key, desired.body.json());
             // What is not read stays as it is, or is created before anything else is written.
-            let stays = !self.put_off.contains(*key) && (created.contains(*key) || !held.contains_key(*key));
+            let stays = !self.put_off.contains(key) && (created.contains(key) || !held.contains_key(key));
             pieces.desired(key, &rules);
             if stays {
                 pieces.held(key, &rules);
             }
         }
-        for (key, spec) in held {
-            pieces.held(key, &network_policy::rules(spec));
+        for (key, body) in held {
+            pieces.held(key, &rules(key, body));
         }
         pieces.moved()
     }
 }
 
+/// What the body of a policy allows; nothing where it is none.
+fn rules(key: &ObjectKey, body: &RawValue) -> Vec<RememberedRule> {
+    key.kind.policy.map(|policy| (policy.rules)(body)).unwrap_or_default()
+}
+
 /// What a policy shall say, and beside it what it holds that others have not gained.
-fn widened(spec: &NetworkPolicySpec, moved: &[Moved], loser: &ObjectKey) -> std::sync::Arc<Body> {
+fn widened(body: &Body, moved: &[Moved], loser: &ObjectKey) -> Option<Arc<Body>> {
     let mut by_ports: BTreeMap<(Direction, Vec<_>), (PortSet, Vec<IpNet>)> = BTreeMap::new();
     for moved in moved.iter().filter(|moved| moved.from == *loser) {
         let ports = (moved.direction, moved.ports.iter().collect());
@@ -132,7 +126,7 @@ fn widened(spec: &NetworkPolicySpec, moved: &[Moved], loser: &ObjectKey) -> std:
     }
     let kept: Vec<RememberedRule> =
         by_ports.into_iter().map(|((direction, _), (ports, networks))| (direction, ports, networks)).collect();
-    Body::of_policy(&network_policy::widened(spec.clone(), &kept))
+    (loser.kind.policy?.widened)(body.json(), &kept)
 }
 
 /// A write of a policy that something moves from or to.

@@ -9,6 +9,7 @@ use super::pods::AffectedPods;
 use super::recover::Recovered;
 use super::request::Request;
 use crate::crd::{FeedStatus, Mode, Problem, ProblemKind};
+use crate::engines::{Engines, Figures, Layout, Limits};
 use crate::facts::ClusterFacts;
 use crate::feed::{Allowlist, FeedView};
 use crate::guard::{Guard, Origin};
@@ -19,7 +20,6 @@ use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
 use crate::plan::keep::{self, SelectionDigest};
 use crate::plan::{self, Absence, Inherited, Plan, Selection};
-use crate::render::{Figures, Limits, PreviousLayout};
 use crate::status::{FeedFindings, Kept, NameFindings, Outcome};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub struct World<'a> {
     pub facts: &'a Arc<ClusterFacts>,
     /// What may be opened.
     pub guard: &'a Arc<Guard>,
+    /// What makes objects of a plan.
+    pub engines: &'a Engines,
     /// Bounds on objects.
     pub limits: &'a Limits,
     /// How long names whose servers fail hold a first policy.
@@ -108,15 +110,21 @@ fn with_list(world: &World<'_>, inputs: &Inputs, mut next: Carry, memo: &Memo) -
     decision.has_unasked_names = addresses.by_name.values().any(|name| name.state == NameState::Waiting);
     decision.names = Some(name_findings(&plan, &addresses));
     let mut basis = Basis { list: Arc::clone(&accepted.list), addresses, plan, prepared: None };
-    let layout = PreviousLayout::of(world.existing.keys());
+    let layout = Layout::of(world.existing.keys());
     hold_back_first_policies(world, layout, &basis, &mut decision);
-    let waits_whole = decision.wait.is_some() && layout == PreviousLayout::default();
+    let waits_whole = decision.wait.is_some() && layout == Layout::default();
     if !waits_whole || world.preview {
-        let prepared = memo.prepared(&world.request.pod_selector, &basis.plan, world.limits, layout);
-        decision.problems.extend(prepared.remarks.problems(&world.request.resource.name));
+        let prepared = memo.prepared(
+            world.engines,
+            &world.request.pod_selector,
+            &basis.plan,
+            world.limits,
+            world.engines.layouts(world.existing.keys()),
+        );
+        decision.problems.extend(prepared.problems(&world.request.resource.name));
         basis.prepared = Some(prepared);
     }
-    let figures = basis.prepared.as_ref().map_or_else(Figures::default, |prepared| prepared.remarks.figures);
+    let figures = basis.prepared.as_ref().map_or_else(Figures::default, |prepared| prepared.figures());
     decision.summary = Some(figures.summary(&basis.plan));
     if !waits_whole {
         decision.next.has_passed_wait = true;
@@ -164,13 +172,13 @@ fn plan(world: &World<'_>, inputs: &Inputs, addresses: &Arc<Addresses>, next: &C
 }
 
 /// Says whether first policies wait, and why.
-fn hold_back_first_policies(world: &World<'_>, layout: PreviousLayout, basis: &Basis, decision: &mut Decision) {
+fn hold_back_first_policies(world: &World<'_>, layout: Layout, basis: &Basis, decision: &mut Decision) {
     let mode = world.request.mode;
     let first = match mode {
         Mode::Enforce => hold::first_policies(&basis.plan, layout),
         // Audit has no policies to recover addresses from. It waits once in each process, so that after a restart its
         // report and its ConfigMap do not lose what DNS is about to answer.
-        Mode::Audit if !decision.next.has_passed_wait => hold::first_policies(&basis.plan, PreviousLayout::default()),
+        Mode::Audit if !decision.next.has_passed_wait => hold::first_policies(&basis.plan, Layout::default()),
         Mode::Audit => Vec::new(),
     };
     let since = *decision.next.waiting_since.get_or_insert(world.now);
@@ -204,7 +212,7 @@ fn choose_objects(
     let waiting = decision.wait.as_ref().map_or(&[][..], |wait| &wait.directions);
     // One direction is applied already and is kept right; the other appears when it may.
     objects.retain(|(key, _)| key.direction().is_none_or(|direction| !waiting.contains(&direction)));
-    let figures = prepared.remarks.figures;
+    let figures = prepared.figures();
     let audit = (request.mode == Mode::Audit).then(|| pods.would_apply(request, &objects, figures));
     if audit.is_some() {
         objects.retain(|(key, _)| !key.is_policy());

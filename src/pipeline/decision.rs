@@ -2,14 +2,15 @@
 
 use super::carry::Carry;
 use super::hold::Wait;
+use super::prepared::Prepared;
 use super::request::Refusal;
 use crate::crd::{Problem, Summary, WouldApply};
 use crate::feed::Allowlist;
 use crate::names::Addresses;
 use crate::objects::changes::{self, Changes};
+use crate::objects::desired::Desired;
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
-use crate::objects::prepared::{Desired, Prepared};
 use crate::plan::Plan;
 use crate::status::{FeedFindings, Kept, NameFindings, Outcome};
 use std::collections::BTreeMap;

@@ -5,13 +5,13 @@
 //! at all, it waits on.
 
 use super::carry::Carry;
+use crate::engines::Layout;
 use crate::memory::Pressure;
 use crate::names::{Addresses, NameState};
 use crate::net::Direction;
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
 use crate::plan::{Absence, Plan};
-use crate::render::PreviousLayout;
 use crate::status::Outcome;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ pub struct Wait {
 
 /// The directions whose first policy a plan would write, since none of theirs is applied yet.
 #[must_use]
-pub(super) fn first_policies(plan: &Plan, applied: PreviousLayout) -> Vec<Direction> {
+pub(super) fn first_policies(plan: &Plan, applied: Layout) -> Vec<Direction> {
     let is_first = |direction: &Direction| match direction {
         Direction::Outbound => applied.outbound == 0,
         Direction::Inbound => applied.inbound == 0,
@@ -155,8 +155,8 @@ mod tests {
     fn only_a_direction_asked_for_and_not_applied_has_a_first_policy() {
         let absences = vec![(Direction::Outbound, Absence::NoMatch), (Direction::Inbound, Absence::NoMatch)];
         let plan = Plan { absences, ..Plan::default() };
-        let applied = PreviousLayout { outbound: 1, inbound: 0 };
+        let applied = Layout { outbound: 1, inbound: 0 };
         assert_eq!(first_policies(&plan, applied), [Direction::Inbound]);
-        assert_eq!(first_policies(&Plan::default(), PreviousLayout::default()), []);
+        assert_eq!(first_policies(&Plan::default(), Layout::default()), []);
     }
 }

@@ -2,14 +2,14 @@
 //! in their names and their pods. The last few results of each stage are cached with what they were made from; equal inputs
 //! get the cached result. Nothing is looked up by anything weaker than equality.
 
+use super::prepared::Prepared;
 use super::request::Choices;
+use crate::engines::{Engines, Layout, Limits};
 use crate::facts::ClusterFacts;
 use crate::feed::Allowlist;
 use crate::guard::Guard;
 use crate::names::Addresses;
-use crate::objects::prepared::Prepared;
 use crate::plan::{self, Inherited, Plan, Selection};
-use crate::render::{self, Limits, PreviousLayout};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,7 +73,7 @@ type SelectionKey = (Choices, Arc<Allowlist>, Arc<Guard>);
 /// What a plan is made from; the selection stands for spec, list and guard.
 type PlanKey = (Arc<Selection>, Arc<Addresses>, Arc<ClusterFacts>);
 /// What contents are made from.
-type ContentKey = (Arc<Plan>, LabelSelector, PreviousLayout);
+type ContentKey = (Arc<Plan>, LabelSelector, Vec<Layout>);
 
 /// The last few results of the stages between a list and its objects.
 #[derive(Debug, Default)]
@@ -132,18 +132,19 @@ impl Memo {
     /// What the objects of a plan say.
     pub fn prepared(
         &self,
+        engines: &Engines,
         pod_selector: &LabelSelector,
         plan: &Arc<Plan>,
         limits: &Limits,
-        previous: PreviousLayout,
+        layouts: Vec<Layout>,
     ) -> Arc<Prepared> {
         self.contents.get_or_make(
-            |(of, selector, layout)| Arc::ptr_eq(of, plan) && *layout == previous && selector == pod_selector,
+            |(of, selector, spread)| Arc::ptr_eq(of, plan) && *spread == layouts && selector == pod_selector,
             |(of, ..)| Arc::strong_count(of) > 1,
-            || (Arc::clone(plan), pod_selector.clone(), previous),
+            || (Arc::clone(plan), pod_selector.clone(), layouts.clone()),
             || {
                 let before = self.contents.newest(|(_, selector, _)| selector == pod_selector);
-                Prepared::of(render::content(pod_selector, plan, limits, &previous), before.as_deref())
+                Prepared::of(engines, pod_selector, plan, limits, &layouts, before.as_deref())
             },
         )
     }
@@ -183,7 +184,7 @@ mod tests {
         let content = |app: &str| {
             let labels = [("app".to_owned(), app.to_owned())].into();
             let selector = LabelSelector { match_labels: Some(labels), ..LabelSelector::default() };
-            memo.prepared(&selector, &plan, &limits, PreviousLayout::default())
+            memo.prepared(&Engines::default(), &selector, &plan, &limits, vec![Layout::default()])
         };
         assert!(Arc::ptr_eq(&content("a"), &content("a")));
         assert!(!Arc::ptr_eq(&content("a"), &content("b")), "policies hold the selector");

@@ -14,6 +14,7 @@ mod decision;
 mod hold;
 mod memo;
 mod pods;
+mod prepared;
 mod recover;
 mod request;
 #[cfg(test)]
@@ -26,5 +27,6 @@ pub use decision::{Basis, Decision, DesiredObjects};
 pub use hold::{Wait, waits_for_memory};
 pub use memo::Memo;
 pub use pods::AffectedPods;
+pub use prepared::Prepared;
 pub use recover::{Recovered, must_recover_again, recover};
 pub use request::{Choices, OWN_POD_RETRY, OwnPod, Refusal, Request, is_protected, validate};

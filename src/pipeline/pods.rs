@@ -2,11 +2,11 @@
 
 use super::request::Request;
 use crate::crd::{DirectionChoice, Mode, Problem, ProblemKind, WouldApply};
+use crate::engines::network_policy::isolation::{self, SelectedPods};
+use crate::engines::{Figures, Layout};
 use crate::net::{Direction, Protocol};
+use crate::objects::desired::Desired;
 use crate::objects::key::ObjectKey;
-use crate::objects::prepared::Desired;
-use crate::render::isolation::{self, SelectedPods};
-use crate::render::{Figures, PreviousLayout};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use std::collections::BTreeSet;
 
@@ -50,7 +50,7 @@ impl AffectedPods {
     pub fn would_apply(&self, request: &Request, desired: &[(ObjectKey, Desired)], figures: Figures) -> WouldApply {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let keys = || desired.iter().map(|(key, _)| key);
-        let layout = PreviousLayout::of(keys());
+        let layout = Layout::of(keys());
         let directions: Vec<Direction> =
             Direction::ALL.into_iter().filter(|direction| layout.direction(*direction) > 0).collect();
         let pods = self.selected.as_ref().map_or(&[][..], |selected| &selected.pods);

@@ -2,8 +2,8 @@
 
 use crate::crd::{CitrixAllowlist, CitrixAllowlistSpec, DirectionChoice, Mode, REFRESH_ANNOTATION, Refresh};
 use crate::feed::FeedRequest;
+use crate::objects::owner::Owner;
 use crate::plan::keep::Selected;
-use crate::render::Owner;
 use crate::status::Outcome;
 use crate::subscriber::Subscriber;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;

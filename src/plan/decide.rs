@@ -98,7 +98,7 @@ impl Plan {
     }
 }
 
-/// Why a direction has nothing to allow. Then nothing is rendered for it, rather than a policy that cuts everything.
+/// Why a direction has nothing to allow. Then no object is made for it, rather than a policy that cuts everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absence {
     /// The spec matches nothing of the list: the user's word, to be obeyed.

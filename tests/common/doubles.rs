@@ -11,12 +11,12 @@ use citrix_allowlist::cluster::report::StatusWriter;
 use citrix_allowlist::cluster::resources::{ResourceChange, ResourceStore};
 use citrix_allowlist::controller::{self, Context, Inputs, OwnPod, Settings};
 use citrix_allowlist::crd::CitrixAllowlist;
+use citrix_allowlist::engines::{Engines, Limits};
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::feed::{FeedSettings, Feeds, Fetch, MemoryStore};
 use citrix_allowlist::guard::{Guard, GuardSettings};
 use citrix_allowlist::memory::Pressure;
 use citrix_allowlist::names::{Lookup, Names, NamesSettings};
-use citrix_allowlist::render::Limits;
 use citrix_allowlist::server::Health;
 use citrix_allowlist::subscriber::{Subscriber, Waker};
 use citrix_allowlist::telemetry::Metrics;
@@ -129,6 +129,7 @@ impl Doubles {
         let owned = Arc::new(OwnedObjects::default());
         owned.current().all_listed();
         let settings = Settings {
+            engines: Engines::default(),
             first_policy_wait: Duration::from_secs(300),
             protected_namespaces: vec![],
             limits: Limits::default(),

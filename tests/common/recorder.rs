@@ -2,9 +2,9 @@
 //! narrower than the last good, nor wider than the lists and the answers.
 
 use citrix_allowlist::crd::FIELD_MANAGER;
+use citrix_allowlist::engines::network_policy::evaluate::{Connection, evaluate};
+use citrix_allowlist::engines::network_policy::fold;
 use citrix_allowlist::net::{Direction, Protocol};
-use citrix_allowlist::objects::observed::fold_policy;
-use citrix_allowlist::render::evaluate::{Connection, evaluate};
 use futures::StreamExt;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -250,7 +250,7 @@ fn is_strangers(policy: &NetworkPolicy) -> bool {
         let holds = entry.fields_v1.as_ref().is_some_and(|fields| fields.0["f:spec"].get("f:egress").is_some());
         entry.manager.as_deref() == Some(FIELD_MANAGER) && holds
     });
-    !ours || fold_policy(policy).edited_by.is_some()
+    !ours || fold(policy).edited_by.is_some()
 }
 
 fn allows(policies: &[NetworkPolicy], (address, port): Opening) -> bool {

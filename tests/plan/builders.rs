@@ -1,16 +1,21 @@
 //! Short ways to write specs, lists and answers.
 
 use citrix_allowlist::crd::{CitrixAllowlistSpec, Problem};
+use citrix_allowlist::engines::network_policy::NETWORK_POLICY;
+use citrix_allowlist::engines::network_policy::evaluate::{Connection, evaluate};
+use citrix_allowlist::engines::{Engines, Figures, Layout, Limits, as_network_policies};
+use citrix_allowlist::export::config_maps;
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::feed::{Allowlist, Entry, EntryGeo};
 use citrix_allowlist::guard::{Guard, GuardSettings};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState};
 use citrix_allowlist::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
-use citrix_allowlist::objects::key::{Kind, ObjectKey};
+use citrix_allowlist::objects::key::ObjectKey;
+use citrix_allowlist::objects::owner::Owner;
+use citrix_allowlist::pipeline::Prepared;
 use citrix_allowlist::plan::keep::Selected;
 use citrix_allowlist::plan::{self, Inherited, Plan, Selection};
-use citrix_allowlist::render::evaluate::{Connection, evaluate};
-use citrix_allowlist::render::{Limits, Objects, Owner, PreviousLayout, objects};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -100,7 +105,7 @@ pub struct Case {
     pub facts: ClusterFacts,
     pub inherited: Inherited,
     pub limits: Limits,
-    pub previous: PreviousLayout,
+    pub previous: Layout,
 }
 
 impl Case {
@@ -112,7 +117,7 @@ impl Case {
             facts: ClusterFacts::default(),
             inherited: Inherited::default(),
             limits: Limits::default(),
-            previous: PreviousLayout::default(),
+            previous: Layout::default(),
         }
     }
 
@@ -137,15 +142,21 @@ impl Case {
     }
 
     pub fn objects(&self) -> Objects {
-        objects(&owner(), &self.spec, &self.plan(), &self.limits, &self.previous)
+        self.objects_of(&self.plan())
+    }
+
+    /// The objects of another plan under the same bounds.
+    pub fn objects_of(&self, plan: &Plan) -> Objects {
+        let (engines, selector) = (Engines::default(), &self.spec.pod_selector);
+        Objects::of(&Prepared::of(&engines, selector, plan, &self.limits, &[self.previous], None))
     }
 }
 
 /// The layout that objects show.
-pub fn layout_of(objects: &Objects) -> PreviousLayout {
+pub fn layout_of(objects: &Objects) -> Layout {
     let names = objects.policies.iter().filter_map(|policy| policy.metadata.name.as_deref());
-    let keys: Vec<ObjectKey> = names.map(|name| ObjectKey::new(Kind::Policy, "web", name)).collect();
-    PreviousLayout::of(&keys)
+    let keys: Vec<ObjectKey> = names.map(|name| ObjectKey::new(&NETWORK_POLICY, "web", name)).collect();
+    Layout::of(&keys)
 }
 
 pub fn owner() -> Owner {
@@ -176,4 +187,25 @@ pub fn overview() -> Value {
             "endpoints": [{ "geo": "us", "fqdns": ["testcustomer.xendesktop.net"], "ips": ["13.107.6.152/31"] }]
         }]
     })
+}
+
+/// The objects of [`owner`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Objects {
+    /// The policies, egress before ingress, by number.
+    pub policies: Vec<NetworkPolicy>,
+    /// The ConfigMaps, by number.
+    pub config_maps: Vec<ConfigMap>,
+    /// What is not as it should be.
+    pub problems: Vec<Problem>,
+    /// How much the policies allow.
+    pub figures: Figures,
+}
+
+impl Objects {
+    fn of(prepared: &Prepared) -> Self {
+        let desired = prepared.desired(&owner().namespace.into(), &owner());
+        let (problems, figures) = (prepared.problems(&owner().name), prepared.figures());
+        Self { policies: as_network_policies(&desired), config_maps: config_maps(&desired), problems, figures }
+    }
 }

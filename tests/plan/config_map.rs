@@ -2,7 +2,7 @@
 
 use crate::builders::{Case, name};
 use citrix_allowlist::crd::ProblemKind;
-use citrix_allowlist::render::config_map::{self, ENDPOINTS_KEY, SCHEMA, is_owned_key};
+use citrix_allowlist::export::{self, ENDPOINTS_KEY, SCHEMA, is_owned_key};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
@@ -71,7 +71,7 @@ fn the_document_is_shortened_step_by_step_and_says_how() {
             assert!(size <= case.limits.bytes, "{size} bytes");
         }
         if !seen.last().is_some_and(|marks| marks.contains(" addresses")) {
-            let by_name = config_map::remembered(&objects.config_maps[0]);
+            let by_name = export::remembered(&objects.config_maps[0]);
             assert_eq!(by_name[&name("name7.example.com")].len(), addresses as usize, "no memory is lost yet");
         }
     }

@@ -232,7 +232,7 @@ fn every_reason_has_its_row_and_says_whether_it_is_an_event() {
 #[test]
 fn the_config_maps_schema_is_the_documented_one() {
     let documentation = text("docs/cidr-configmap.md");
-    assert!(documentation.contains(citrix_allowlist::render::config_map::SCHEMA));
+    assert!(documentation.contains(citrix_allowlist::export::SCHEMA));
     let mut case = example("examples/japan-connector-appliance.yaml");
     case.limits.bytes = 64 * 1024;
     let map = &case.objects().config_maps[0];

@@ -1,10 +1,11 @@
 //! The real API server takes every object that is rendered, and takes it as it is: what it would store differs in nothing
 //! that the operator owns, or the operator would write it for ever.
 
+use crate::builders::Objects;
 use crate::exactness;
 use crate::stillness;
-use citrix_allowlist::objects::digest;
-use citrix_allowlist::render::Objects;
+use citrix_allowlist::engines::network_policy;
+use citrix_allowlist::export;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, PostParams};
@@ -36,13 +37,13 @@ async fn the_api_server_takes_every_object_as_it_is() {
         for mut policy in objects.policies {
             policy.metadata.namespace = Some(namespace.name().to_owned());
             let stored = policies.create(&parameters, &policy).await.expect("a policy that is taken");
-            assert_eq!(digest::of_policy(&stored), digest::of_policy(&policy), "{stored:?}");
+            assert_eq!(network_policy::fold(&stored).digest, network_policy::fold(&policy).digest, "{stored:?}");
             taken += 1;
         }
         for mut map in objects.config_maps {
             map.metadata.namespace = Some(namespace.name().to_owned());
             let stored = maps.create(&parameters, &map).await.expect("a ConfigMap that is taken");
-            assert_eq!(digest::of_config_map(&stored), digest::of_config_map(&map), "{:?}", stored.metadata.name);
+            assert_eq!(export::fold(&stored).digest, export::fold(&map).digest, "{:?}", stored.metadata.name);
             taken += 1;
         }
     }

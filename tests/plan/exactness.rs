@@ -1,12 +1,13 @@
 //! The objects allow exactly what list, spec and answers ask for: judged packet by packet against the inputs themselves.
 
+use crate::builders::Objects;
 use crate::builders::{Case, allows, layout_of, name, spec};
 use citrix_allowlist::crd::GeoChoice;
+use citrix_allowlist::engines::{Layout, Limits};
 use citrix_allowlist::feed::{Allowlist, Entry, EntryGeo};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState};
 use citrix_allowlist::net::{Direction, PortRange, PortSet, Protocol};
 use citrix_allowlist::plan::Inherited;
-use citrix_allowlist::render::{Limits, Objects, PreviousLayout};
 use ipnet::IpNet;
 use proptest::prelude::*;
 use serde_json::json;
@@ -98,7 +99,7 @@ pub fn case() -> impl Strategy<Value = Case> {
             facts: Default::default(),
             inherited: Inherited::default(),
             limits: Limits { peers, ..Limits::default() },
-            previous: PreviousLayout { outbound: previous, inbound: previous },
+            previous: Layout { outbound: previous, inbound: previous },
         }
     })
 }

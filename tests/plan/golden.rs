@@ -1,9 +1,9 @@
 //! Whole objects, compared with files that a person has read. `UPDATE_GOLDEN=1` writes the files anew.
 
+use crate::builders::Objects;
 use crate::builders::{Case, name, overview};
 use citrix_allowlist::facts::{ClusterFacts, DnsServer, DnsService};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState};
-use citrix_allowlist::render::Objects;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;

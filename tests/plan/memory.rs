@@ -1,11 +1,11 @@
 //! What the cluster holds is the memory: read back, and kept as far as it is still asked for.
 
 use crate::builders::{Case, allows, name, ports};
+use citrix_allowlist::engines::network_policy::remembered;
+use citrix_allowlist::export;
 use citrix_allowlist::facts::{ClusterFacts, DnsServer};
 use citrix_allowlist::net::{Direction, Protocol};
 use citrix_allowlist::plan::{Inherited, Nat64, RememberedRule};
-use citrix_allowlist::render::config_map;
-use citrix_allowlist::render::network_policy::remembered;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
@@ -69,12 +69,12 @@ fn what_others_write_is_passed_over() {
 fn names_get_their_addresses_back_from_the_config_map() {
     let case = Case::new(json!({}), &document(), ANSWERS);
     let objects = case.objects();
-    let by_name = config_map::remembered(&objects.config_maps[0]);
+    let by_name = export::remembered(&objects.config_maps[0]);
     let of = |text: &str| by_name[&name(text)].iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(of("a.example.com"), ["52.1.1.1", "52.1.1.2", "2603::1"]);
     assert_eq!(of("b.example.com"), ["52.1.1.1"]);
     let networks: Vec<String> =
-        config_map::remembered_networks(&objects.config_maps[0]).iter().map(ToString::to_string).collect();
+        export::remembered_networks(&objects.config_maps[0]).iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["13.107.6.152/31"]);
     for broken in [
         "",
@@ -83,8 +83,8 @@ fn names_get_their_addresses_back_from_the_config_map() {
         "{\"endpoints\":[3,{\"name\":\"*\"},{\"name\":\"a.b\",\"addresses\":[7,\"x\"]}]}",
     ] {
         let mut map = objects.config_maps[0].clone();
-        map.data.get_or_insert_default().insert(config_map::ENDPOINTS_KEY.to_owned(), broken.to_owned());
-        assert!(config_map::remembered(&map).is_empty(), "{broken}");
+        map.data.get_or_insert_default().insert(export::ENDPOINTS_KEY.to_owned(), broken.to_owned());
+        assert!(export::remembered(&map).is_empty(), "{broken}");
     }
 }
 

@@ -1,9 +1,11 @@
 //! Many peers: objects stay within their bounds, and stand still when one address comes or goes.
 
-use crate::builders::{Case, allows, answers, layout_of, name, owner, shown};
+use crate::builders::Objects;
+use crate::builders::{Case, allows, answers, layout_of, name, shown};
+use citrix_allowlist::engines::network_policy::NETWORK_POLICY;
+use citrix_allowlist::engines::{Layout, Limits};
 use citrix_allowlist::net::{Direction, Protocol};
-use citrix_allowlist::objects::key::{Kind, ObjectKey};
-use citrix_allowlist::render::{Limits, Objects, PreviousLayout, objects};
+use citrix_allowlist::objects::key::ObjectKey;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,7 +123,7 @@ fn the_number_of_objects_does_not_swing_around_a_bound() {
     assert_eq!(&layouts[..6], [1, 1, 2, 2, 2, 2], "grown when it must, not shrunk at once");
     assert!(layouts[6] >= 4, "{layouts:?}");
     assert_eq!(layouts.last(), Some(&1), "{layouts:?}");
-    case.previous = PreviousLayout::default();
+    case.previous = Layout::default();
     assert_eq!(case.objects(), case.objects(), "without a former layout it is the inputs alone that decide");
 }
 
@@ -158,16 +160,16 @@ fn dense_neighbours_merge_within_an_object() {
 #[test]
 fn a_layout_is_read_from_names_alone() {
     let names = ["tokyo-egress", "tokyo-egress-7", "tokyo-ingress", "tokyo-cidrs", "tokyo-egress-x"];
-    let keys = names.map(|name| ObjectKey::new(Kind::Policy, "web", name));
-    assert_eq!(PreviousLayout::of(&keys), PreviousLayout { outbound: 7, inbound: 1 });
-    assert_eq!(PreviousLayout::of([]), PreviousLayout::default());
+    let keys = names.map(|name| ObjectKey::new(&NETWORK_POLICY, "web", name));
+    assert_eq!(Layout::of(&keys), Layout { outbound: 7, inbound: 1 });
+    assert_eq!(Layout::of([]), Layout::default());
 }
 
 #[test]
 fn bounds_of_nothing_still_give_exact_objects() {
     let mut case = case(40);
     case.limits = Limits { peers: 0, bytes: 0, cni: None };
-    let objects = objects(&owner(), &case.spec, &case.plan(), &case.limits, &case.previous);
+    let objects = case.objects();
     assert_eq!(objects.figures.peers, 40);
     for number in 0..40 {
         assert!(allows(&objects.policies, Direction::Outbound, address(number), Protocol::Tcp, 443));

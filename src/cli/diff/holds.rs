@@ -1,15 +1,15 @@
 //! What keeps a difference from happening at once, or at all: the controller's guards, as far as a cluster shows what
 //! they would see. Pure.
 
-use crate::cli::endpoints::{Endpoint, Target};
 use crate::cli::preview::Preview;
 use crate::cli::render::Worked;
 use crate::crd::{CitrixAllowlist, Mode, Problem};
+use crate::engines::Layout;
+use crate::export::{Endpoint, Target};
 use crate::feed::growth::{self, MOST_GROWTH};
 use crate::net::{Direction, DomainName};
 use crate::pipeline;
 use crate::plan::{self, Absence};
-use crate::render::PreviousLayout;
 use crate::status::{Kept, plural};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -25,7 +25,7 @@ pub struct Standing<'a> {
     /// The endpoints that its ConfigMap has.
     pub endpoints: &'a [Endpoint],
     /// Its policies.
-    pub applied: PreviousLayout,
+    pub applied: Layout,
     /// The directions whose policies stay although nothing is left to allow.
     pub kept: &'a [Kept],
 }
@@ -63,7 +63,7 @@ pub fn notes(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worke
     if resource.spec.mode == Mode::Enforce {
         notes.extend(Direction::ALL.into_iter().filter_map(|direction| absent(direction, standing, preview)));
         let waiting = preview.plan.waiting.len();
-        if waiting > 0 && standing.applied == PreviousLayout::default() {
+        if waiting > 0 && standing.applied == Layout::default() {
             let names = plural(waiting, "name", "names");
             notes.push(format!(
                 "{waiting} {names} had no definitive answer here: where the operator gets none either, the first policy waits for it, --first-policy-wait (5m) at most"

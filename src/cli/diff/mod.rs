@@ -6,7 +6,6 @@ mod report;
 
 use super::assumptions::AssumptionArguments;
 use super::connection::{ConnectionArguments, NamespaceArguments};
-use super::endpoints::endpoints;
 use super::items::{NOTHING_OF_OURS, Read, Resources};
 use super::live::{self, Live};
 use super::output::{self, Form, Printer, style};
@@ -17,17 +16,20 @@ use super::sources::{Known, SourceArguments, Sources};
 use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
 use crate::cluster::pods::PodLister;
 use crate::crd::CitrixAllowlist;
+use crate::engines::network_policy::isolation;
+use crate::engines::{Layout, as_network_policies};
+use crate::export;
 use crate::net::Direction;
+use crate::objects::desired::Desired;
+use crate::objects::key::ObjectKey;
 use crate::pipeline::Carry;
 use crate::plan::keep::SelectionDigest;
-use crate::render::{PreviousLayout, config_map, isolation};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use holds::Standing;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::Api;
-use report::{Report, State};
+use report::Report;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -103,20 +105,20 @@ impl<W: std::io::Write> Work<'_, W> {
         let namespace = read.resource.namespace().unwrap_or_else(|| self.connected.namespace.clone());
         read.resource.metadata.namespace = Some(namespace.clone());
         let name = read.resource.name_any();
-        let live = runtime.block_on(live::of(&self.connected.client, &namespace, &name))?;
+        let live = runtime.block_on(live::of(&self.connected.client, &self.assumptions.engines, &namespace, &name))?;
         let stands = match &self.arguments.name {
             Some(_) => Some(read.resource.clone()),
             None => runtime.block_on(standing(self.connected, &namespace, &name))?,
         };
-        let before = State { policies: live.policies.clone(), config_maps: live.config_maps.clone() };
         let (after, mut notes) = self.desired(&read, &live, stands.as_ref())?;
+        let before = &live.objects;
         if self.arguments.raw {
-            let text = report::unified(&report::raw(&before)?, &report::raw(&after)?, style());
+            let text = report::unified(&report::raw(before)?, &report::raw(&after)?, style());
             self.printer.people(&text)?;
             tell(&namespace, &name, &notes);
             return Ok(!text.is_empty());
         }
-        let mut report = Report::of(&read.resource, &before, &after, &live.foreign);
+        let mut report = Report::of(&read.resource, before, &after, &live.foreign);
         report.newly_isolated_pods = runtime.block_on(newly_isolated(self.connected, &read.resource, &live, &after));
         notes.extend(report.unexplained());
         let differs = !report.is_empty();
@@ -141,24 +143,27 @@ impl<W: std::io::Write> Work<'_, W> {
         read: &Read,
         live: &Live,
         stands: Option<&CitrixAllowlist>,
-    ) -> anyhow::Result<(State, Vec<String>)> {
+    ) -> anyhow::Result<(Vec<(ObjectKey, Desired)>, Vec<String>)> {
         let resource = &read.resource;
-        let as_it_is = || State { policies: live.policies.clone(), config_maps: live.config_maps.clone() };
         if resource.spec.suspend {
-            return Ok((as_it_is(), vec!["suspended: what is applied stays until spec.suspend is false".to_owned()]));
+            return Ok((
+                live.objects.clone(),
+                vec!["suspended: what is applied stays until spec.suspend is false".to_owned()],
+            ));
         }
+        let config_maps = export::config_maps(&live.objects);
         let known = Known {
-            addresses: live.config_maps.iter().flat_map(config_map::remembered).collect(),
+            addresses: config_maps.iter().flat_map(export::remembered).collect(),
             ask_again: self.arguments.resolve || self.sources.has_saved_answers(),
         };
-        let existing = Existing { objects: live.objects(), carry: carry(stands) };
+        let existing = Existing { objects: live.observed(), carry: carry(stands) };
         let worked = render::compute(resource, &read.place, &mut self.sources, &self.assumptions, &known, &existing)?;
-        let endpoints = endpoints(&live.config_maps);
-        let (preview, applied) = (&worked.preview, PreviousLayout::of(existing.objects.keys()));
+        let endpoints = export::endpoints(&config_maps);
+        let (preview, applied) = (&worked.preview, Layout::of(existing.objects.keys()));
         let standing = Standing { resource: stands, endpoints: &endpoints, applied, kept: &preview.keep };
         let notes = holds::notes(resource, &standing, &worked);
         let state = if holds::is_never_believed(resource, &standing, &worked) {
-            as_it_is()
+            live.objects.clone()
         } else {
             applied_beside(resource, live, preview)
         };
@@ -188,8 +193,14 @@ async fn standing(connected: &Connected, namespace: &str, name: &str) -> anyhow:
 }
 
 /// The pods that no policy isolates yet, and that the desired ones would.
-async fn newly_isolated(connected: &Connected, resource: &CitrixAllowlist, live: &Live, after: &State) -> Vec<String> {
-    let types = after.policies.iter().filter_map(|policy| policy.spec.as_ref()?.policy_types.as_ref()).flatten();
+async fn newly_isolated(
+    connected: &Connected,
+    resource: &CitrixAllowlist,
+    live: &Live,
+    after: &[(ObjectKey, Desired)],
+) -> Vec<String> {
+    let after = as_network_policies(after);
+    let types = after.iter().filter_map(|policy| policy.spec.as_ref()?.policy_types.as_ref()).flatten();
     let types: BTreeSet<&String> = types.collect();
     let written = |direction: &Direction| types.iter().any(|name| *name == direction.policy_type());
     let directions: Vec<Direction> = Direction::ALL.into_iter().filter(written).collect();
@@ -205,7 +216,8 @@ async fn newly_isolated(connected: &Connected, resource: &CitrixAllowlist, live:
             return Vec::new();
         }
     };
-    let existing: Vec<NetworkPolicy> = live.policies.iter().chain(&live.other_policies).cloned().collect();
+    let mut existing = as_network_policies(&live.objects);
+    existing.extend(live.other_policies.iter().cloned());
     let isolated = isolation::newly_isolated(&pods, selector, &directions, &existing);
     isolated.into_iter().map(|(pod, direction)| format!("{pod} ({})", direction.object_suffix())).collect()
 }
@@ -220,14 +232,14 @@ fn carry(stands: Option<&CitrixAllowlist>) -> Carry {
 }
 
 /// What is applied beside the policies that stay. The ConfigMaps stay with those.
-fn applied_beside(resource: &CitrixAllowlist, live: &Live, preview: &Preview) -> State {
-    let (objects, kept) = (preview.applied(resource.spec.mode), &preview.keep);
-    let mut state = State { policies: objects.policies, config_maps: objects.config_maps };
-    let stays = |policy: &&NetworkPolicy| kept.iter().any(|kept| kept.policies.contains(&policy.name_any()));
-    state.policies.extend(live.policies.iter().filter(stays).cloned());
+fn applied_beside(resource: &CitrixAllowlist, live: &Live, preview: &Preview) -> Vec<(ObjectKey, Desired)> {
+    let (mut objects, kept) = (preview.applied(resource.spec.mode), &preview.keep);
+    let stays = |key: &ObjectKey| kept.iter().any(|kept| key.direction() == Some(kept.direction));
     if !kept.is_empty() {
-        state.config_maps.clone_from(&live.config_maps);
+        objects.retain(|(key, _)| key.is_policy());
+        let stay = live.objects.iter().filter(|(key, _)| stays(key) || !key.is_policy());
+        objects.extend(stay.cloned());
     }
-    state.policies.sort_by_key(ResourceExt::name_any);
-    state
+    objects.sort_by(|(one, _), (other, _)| one.cmp(other));
+    objects
 }

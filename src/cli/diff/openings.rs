@@ -1,6 +1,6 @@
 //! What one set of policies opens and another does not, exactly, however each spells it. Pure.
 
-use crate::cli::endpoints::{Endpoint, Target};
+use crate::export::{Endpoint, Target};
 use crate::net::{Direction, PortRange, PortSet, Protocol};
 use crate::plan::RememberedRule;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};

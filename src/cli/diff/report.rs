@@ -1,15 +1,16 @@
 //! What would change, for people and for programs. Pure.
 
 use super::openings::{Attributed, attribute, difference};
-use crate::cli::endpoints::{Endpoint, endpoints};
 use crate::cli::text::{Style, WIDTH, table, wrap};
 use crate::crd::{ALLOWLIST_LABEL, CitrixAllowlist, MANAGED_BY_LABEL};
+use crate::export::{Endpoint, config_maps, endpoints};
 use crate::net::Direction;
-use crate::render::{config_map, network_policy};
+use crate::objects::desired::Desired;
+use crate::objects::key::ObjectKey;
+use crate::plan::RememberedRule;
 use crate::visible::visible;
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
-use kube::{Resource, ResourceExt as _};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,15 +20,6 @@ pub const SCHEMA: &str = "citrix-allowlist.io/diff/v1";
 
 /// The most pods that are named to people.
 const MOST_PODS: usize = 20;
-
-/// Everything kept in a cluster for one resource, or everything that would be.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct State {
-    /// The policies.
-    pub policies: Vec<NetworkPolicy>,
-    /// The ConfigMaps.
-    pub config_maps: Vec<ConfigMap>,
-}
 
 /// What would change for one resource.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -86,26 +78,17 @@ pub struct ObjectChange {
     pub fields: Vec<String>,
 }
 
-/// An object as it is compared: only what the operator writes, whoever owns it and whatever the server adds.
-#[derive(Clone, Debug, PartialEq)]
-struct Compared {
-    kind: &'static str,
-    name: String,
-    fields: BTreeMap<&'static str, Value>,
-}
-
 impl Report {
     /// What changes for `resource` from `live` to `desired`. `foreign` names objects that are there and somebody else's.
     #[must_use]
     pub fn of(
         resource: &CitrixAllowlist,
-        live: &State,
-        desired: &State,
+        live: &[(ObjectKey, Desired)],
+        desired: &[(ObjectKey, Desired)],
         foreign: &BTreeSet<(&'static str, String)>,
     ) -> Self {
-        let (before, after) =
-            (network_policy::remembered(&live.policies), network_policy::remembered(&desired.policies));
-        let (known_before, known_after) = (endpoints(&live.config_maps), endpoints(&desired.config_maps));
+        let (before, after) = (allowed(live), allowed(desired));
+        let (known_before, known_after) = (endpoints(&config_maps(live)), endpoints(&config_maps(desired)));
         let mut openings = lines("removed", &difference(&before, &after), &known_before);
         openings.extend(lines("added", &difference(&after, &before), &known_after));
         openings.sort_by(|a, b| key(a).cmp(&key(b)));
@@ -224,69 +207,50 @@ fn lines(change: &'static str, openings: &[super::openings::Opening], known: &[E
     attribute(openings, known).into_iter().map(line).collect()
 }
 
-fn compared(state: &State) -> BTreeMap<(&'static str, String), Compared> {
-    let policies = state.policies.iter().map(|policy| {
-        let spec = policy.spec.clone().unwrap_or_default();
-        let (dns, rules) = split(&spec);
-        let fields = BTreeMap::from([
-            ("labels", labels(policy)),
-            ("podSelector", json!(spec.pod_selector)),
-            ("policyTypes", json!(spec.policy_types)),
-            ("rules", rules),
-            ("rules for DNS", dns),
-        ]);
-        Compared { kind: "NetworkPolicy", name: policy.name_any(), fields }
-    });
-    let config_maps = state.config_maps.iter().map(|map| {
-        let data = map.data.iter().flatten().filter(|(name, _)| config_map::is_owned_key(name));
-        let data: BTreeMap<&String, &String> = data.collect();
-        let fields = BTreeMap::from([("labels", labels(map)), ("data", json!(data))]);
-        Compared { kind: "ConfigMap", name: map.name_any(), fields }
-    });
-    policies.chain(config_maps).map(|object| ((object.kind, object.name.clone()), object)).collect()
+/// What policies among objects allow.
+fn allowed(objects: &[(ObjectKey, Desired)]) -> Vec<RememberedRule> {
+    let rules = |(key, object): &(ObjectKey, Desired)| Some((key.kind.policy?.rules)(object.body.json()));
+    objects.iter().filter_map(rules).flatten().collect()
 }
 
-/// Rules for DNS apart from the others: they name UDP first, or pods.
-fn split(spec: &NetworkPolicySpec) -> (Value, Value) {
-    let (dns, rules): (Vec<_>, Vec<_>) = spec.egress.iter().flatten().partition(|rule| {
-        let udp_first = rule.ports.iter().flatten().next().is_some_and(|port| port.protocol.as_deref() == Some("UDP"));
-        let has_tcp = rule.ports.iter().flatten().any(|port| port.protocol.as_deref() == Some("TCP"));
-        udp_first && has_tcp || rule.to.iter().flatten().any(|peer| peer.ip_block.is_none())
-    });
-    (json!(dns), json!([rules, spec.ingress]))
+fn compared(objects: &[(ObjectKey, Desired)]) -> BTreeMap<ObjectKey, BTreeMap<&'static str, Value>> {
+    let compared = |(key, object): &(ObjectKey, Desired)| {
+        let parts = (key.kind.parts)(object.body.json()).into_iter();
+        (key.clone(), parts.chain([("labels", labels(&object.metadata))]).collect())
+    };
+    objects.iter().map(compared).collect()
 }
 
-fn labels(object: &impl Resource) -> Value {
-    let ours = [ALLOWLIST_LABEL, MANAGED_BY_LABEL]
-        .map(|label| (label, object.meta().labels.as_ref().and_then(|labels| labels.get(label))));
-    json!(BTreeMap::from(ours))
+fn labels(metadata: &ObjectMeta) -> Value {
+    let label = |label| (label, metadata.labels.as_ref().and_then(|labels| labels.get(label)));
+    json!(BTreeMap::from([ALLOWLIST_LABEL, MANAGED_BY_LABEL].map(label)))
 }
 
 fn object_changes(
-    before: &BTreeMap<(&'static str, String), Compared>,
-    after: &BTreeMap<(&'static str, String), Compared>,
+    before: &BTreeMap<ObjectKey, BTreeMap<&'static str, Value>>,
+    after: &BTreeMap<ObjectKey, BTreeMap<&'static str, Value>>,
     foreign: &BTreeSet<(&'static str, String)>,
 ) -> Vec<ObjectChange> {
-    let mut keys: Vec<&(&'static str, String)> = before.keys().chain(after.keys()).collect();
-    // Policies before ConfigMaps, as they are written.
-    keys.sort_by(|a, b| (b.0, &a.1).cmp(&(a.0, &b.1)));
-    keys.dedup();
+    // In the order in which they are written.
+    let keys: BTreeSet<&ObjectKey> = before.keys().chain(after.keys()).collect();
     let mut changes = Vec::new();
     for key in keys {
+        let (kind, name) = (key.kind.name, key.name.to_string());
         let (change, fields) = match (before.get(key), after.get(key)) {
-            (None, Some(_)) if foreign.contains(key) => ("conflict", vec!["it belongs to somebody else".to_owned()]),
+            (None, Some(_)) if foreign.contains(&(kind, name.clone())) => {
+                ("conflict", vec!["it belongs to somebody else".to_owned()])
+            }
             (None, Some(_)) => ("created", Vec::new()),
             (Some(_), None) => ("deleted", Vec::new()),
             (Some(before), Some(after)) => {
-                let differs = |field: &&&'static str| before.fields.get(**field) != after.fields.get(**field);
-                let fields: Vec<String> =
-                    after.fields.keys().filter(differs).map(|field| (*field).to_owned()).collect();
+                let differs = |field: &&&'static str| before.get(**field) != after.get(**field);
+                let fields: Vec<String> = after.keys().filter(differs).map(|field| (*field).to_owned()).collect();
                 ("changed", fields)
             }
             (None, None) => continue,
         };
         if change != "changed" || !fields.is_empty() {
-            changes.push(ObjectChange { kind: key.0, name: key.1.clone(), change, fields });
+            changes.push(ObjectChange { kind, name, change, fields });
         }
     }
     changes
@@ -296,28 +260,18 @@ fn object_changes(
 ///
 /// # Errors
 /// Where an object does not serialise, which none fails to.
-pub fn raw(state: &State) -> anyhow::Result<String> {
+pub fn raw(objects: &[(ObjectKey, Desired)]) -> anyhow::Result<String> {
     let mut text = String::new();
-    let mut add =
-        |kind: &str, version: &str, object: &dyn Fn() -> (String, Value, &'static str, Value)| -> anyhow::Result<()> {
-            let (name, labels, field, content) = object();
-            let value = json!({
-                "apiVersion": version, "kind": kind, "metadata": { "name": name, "labels": labels }, field: content,
-            });
-            text.push_str("---\n");
-            text.push_str(&crate::cli::output::yaml(&value)?);
-            Ok(())
-        };
-    for policy in &state.policies {
-        add("NetworkPolicy", "networking.k8s.io/v1", &|| {
-            (policy.name_any(), labels(policy), "spec", json!(policy.spec))
-        })?;
-    }
-    for map in &state.config_maps {
-        add("ConfigMap", "v1", &|| {
-            let data = map.data.iter().flatten().filter(|(name, _)| config_map::is_owned_key(name));
-            (map.name_any(), labels(map), "data", json!(data.collect::<BTreeMap<_, _>>()))
-        })?;
+    for (key, object) in objects {
+        let kind = key.kind;
+        let value = json!({
+            "apiVersion": kind.api_version(),
+            "kind": kind.name,
+            "metadata": { "name": key.name, "labels": labels(&object.metadata) },
+            kind.body: (kind.owned)(object.body.json()),
+        });
+        text.push_str("---\n");
+        text.push_str(&crate::cli::output::yaml(&value)?);
     }
     Ok(text)
 }

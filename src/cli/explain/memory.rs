@@ -1,9 +1,9 @@
 //! What the operator remembers of a resource's names and list, as `explain` tells it. Pure.
 
 use super::verdict::{Answer, Judged, Nearest};
-use crate::cli::debug_state::{DebugState, KnownName, ListState};
-use crate::cli::endpoints::{Endpoint, Target};
 use crate::crd::CitrixAllowlistSpec;
+use crate::export::{Endpoint, Target};
+use crate::operator::debug_state::{DebugState, KnownName, ListState};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -170,7 +170,7 @@ fn moved(now: Timestamp, seconds: i64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::debug_state::KnownAddress;
+    use crate::operator::debug_state::KnownAddress;
 
     fn known(missing: Option<u64>, refused: Option<&str>) -> KnownName {
         KnownName {

@@ -11,8 +11,6 @@ mod verdict;
 
 use super::assumptions::AssumptionArguments;
 use super::connection::{ConnectionArguments, NamespaceArguments};
-use super::debug_state::DebugState;
-use super::endpoints::{Endpoint, endpoints};
 use super::items::{NOTHING_OF_OURS, Read, Resources, full_name};
 use super::live::{self, Live};
 use super::operator::{self, Address, Found, OperatorArguments};
@@ -21,11 +19,14 @@ use super::preview::Assumptions;
 use super::refresh::not_found;
 use super::render::{self, Existing, Worked};
 use super::sources::{Known, SourceArguments, Sources};
+use crate::operator::debug_state::DebugState;
 
 use super::text::{WIDTH, wrap};
 use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
 use crate::cluster::pod::Pod;
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FeedStatus};
+use crate::engines::{Engines, as_network_policies};
+use crate::export::{self, Endpoint, endpoints};
 use crate::feed::Cloud;
 use crate::net::Direction;
 use crate::visible::visible;
@@ -276,22 +277,23 @@ fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
             }
             None => list::only(&api, &connected.namespace).await?,
         };
-        let name = &resource.name_any();
+        let (name, engines) = (&resource.name_any(), Engines::default());
         let wanted = |state: &DebugState| state.list_of(&resource.spec).is_some();
-        let (live, operator) = futures::join!(live::of(&connected.client, &connected.namespace, name), async {
-            match arguments.operator.operator {
-                Some(Address::Nowhere) => None,
-                _ => Some(operator::read(&connected.client, &arguments.operator, wanted).await),
-            }
-        });
+        let (live, operator) =
+            futures::join!(live::of(&connected.client, &engines, &connected.namespace, name), async {
+                match arguments.operator.operator {
+                    Some(Address::Nowhere) => None,
+                    _ => Some(operator::read(&connected.client, &arguments.operator, wanted).await),
+                }
+            });
         let live = live?;
         match &arguments.pod {
             Some(pod) => Ok(Subject { operator, ..with_pod(&connected, resource, live, pod).await? }),
             None => Ok(Subject {
                 resource,
-                own: live.policies.clone(),
-                policies: live.policies,
-                config_maps: live.config_maps,
+                own: as_network_policies(&live.objects),
+                policies: as_network_policies(&live.objects),
+                config_maps: export::config_maps(&live.objects),
                 pod: None,
                 offline: false,
                 operator,
@@ -307,7 +309,8 @@ async fn with_pod(connected: &Connected, resource: CitrixAllowlist, live: Live, 
     let labels = found.metadata.labels.unwrap_or_default();
     let selects = |selector| -> anyhow::Result<bool> { Ok(Selector::try_from(selector)?.matches(&labels)) };
     let mut policies = Vec::new();
-    for policy in live.policies.iter().chain(&live.other_policies) {
+    let own = as_network_policies(&live.objects);
+    for policy in own.iter().chain(&live.other_policies) {
         let selector = policy.spec.as_ref().and_then(|spec| spec.pod_selector.clone()).unwrap_or_default();
         let of = || format!("NetworkPolicy {}: podSelector", policy.name_any());
         if selects(selector).with_context(of)? {
@@ -317,9 +320,9 @@ async fn with_pod(connected: &Connected, resource: CitrixAllowlist, live: Live, 
     let selected = selects(resource.spec.pod_selector.clone()).context("spec.podSelector")?;
     Ok(Subject {
         resource,
-        own: live.policies,
+        own,
         policies,
-        config_maps: live.config_maps,
+        config_maps: export::config_maps(&live.objects),
         pod: Some((pod.to_owned(), selected)),
         offline: false,
         operator: None,
@@ -332,6 +335,7 @@ fn of_file(mut read: Read, sources: &mut Sources, assumptions: &Assumptions) -> 
         render::compute(&read.resource, &read.place, sources, assumptions, &Known::default(), &Existing::default())?;
     let spec = &read.resource.spec;
     let objects = preview.applied(spec.mode);
+    let own = as_network_policies(&objects);
     let status = CitrixAllowlistStatus {
         feed: Some(FeedStatus {
             cloud: Cloud::chosen(spec.cloud, spec.geo).as_str().to_owned(),
@@ -340,7 +344,7 @@ fn of_file(mut read: Read, sources: &mut Sources, assumptions: &Assumptions) -> 
             ..FeedStatus::default()
         }),
         summary: Some(preview.summary()),
-        policies: objects.policies.iter().map(ResourceExt::name_any).collect(),
+        policies: own.iter().map(ResourceExt::name_any).collect(),
         problems_total: i64::try_from(preview.problems.len()).unwrap_or(i64::MAX),
         problems: preview.problems,
         ..CitrixAllowlistStatus::default()
@@ -348,9 +352,9 @@ fn of_file(mut read: Read, sources: &mut Sources, assumptions: &Assumptions) -> 
     read.resource.status = Some(status);
     Ok(Subject {
         resource: read.resource,
-        own: objects.policies.clone(),
-        policies: objects.policies,
-        config_maps: objects.config_maps,
+        own: own.clone(),
+        policies: own,
+        config_maps: export::config_maps(&objects),
         pod: None,
         offline: true,
         operator: None,

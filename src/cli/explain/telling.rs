@@ -2,8 +2,8 @@
 
 use super::memory::{Operator, Sighting};
 use super::times::{seconds, when};
-use crate::cli::debug_state::{KnownName, ListState};
 use crate::cli::text::Tree;
+use crate::operator::debug_state::{KnownName, ListState};
 use jiff::Timestamp;
 
 /// The state of a name that DNS answers.

@@ -2,12 +2,12 @@
 
 use super::memory::Sighting;
 use super::question::{Peer, Question};
-use crate::cli::endpoints::{Endpoint, Target};
 use crate::crd::{Problem, ProblemKind};
+use crate::engines::network_policy::evaluate::{Connection, MatchedBy, evaluate};
+use crate::engines::network_policy::remembered;
+use crate::export::{Endpoint, Target};
 use crate::net::{Direction, DomainName, PortSet, Protocol};
 use crate::plan::RememberedRule;
-use crate::render::evaluate::{Connection, MatchedBy, evaluate};
-use crate::render::network_policy;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -138,7 +138,7 @@ pub struct AskedBy {
 /// Answers a question about one direction.
 #[must_use]
 pub fn answer(scene: &Scene<'_>, direction: Direction, question: &Question) -> Answer {
-    let rules = network_policy::remembered(scene.policies);
+    let rules = remembered(scene.policies);
     let addresses: Vec<IpAddr> = match &question.peer {
         Peer::Address(address) => vec![*address],
         Peer::Name(name) => {

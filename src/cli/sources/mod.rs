@@ -5,11 +5,11 @@ mod lists;
 
 pub(super) use answers::{Answered, Known};
 
-use super::run_arguments::{base_url, dns_server, tcp_ports};
 use crate::crd::CitrixAllowlistSpec;
 use crate::feed::Allowlist;
 use crate::guard::Guard;
 use crate::net::{DomainName, PortSet};
+use crate::operator::{base_url, dns_server, tcp_ports};
 use answers::Answers;
 use anyhow::{Context as _, bail};
 use clap::Args;

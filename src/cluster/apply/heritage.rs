@@ -1,13 +1,10 @@
 //! What a resource of the same name left behind, made the new one's before the garbage collector finds it: a definition
 //! removed and installed again, a backup restored, a resource deleted and made anew at once.
 
-use super::{Owned, OwnerIdentity, WriteError, Writer};
+use super::{OwnerIdentity, WriteError, Writer};
 use crate::crd::{CitrixAllowlist, FIELD_MANAGER};
-use crate::objects::key::{Kind, ObjectKey};
-use crate::objects::observed;
-use crate::render;
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use crate::objects::key::ObjectKey;
+use crate::objects::owner::owner_reference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Resource, ResourceExt};
@@ -24,10 +21,7 @@ impl Writer {
         let Some(first) = left.first() else { return Ok(0) };
         self.must_be_alive(owner, first).await?;
         for key in &left {
-            match key.kind {
-                Kind::Policy => self.adopt::<NetworkPolicy>(owner, key).await?,
-                Kind::ConfigMap => self.adopt::<ConfigMap>(owner, key).await?,
-            }
+            self.adopt(owner, key).await?;
         }
         Ok(left.len())
     }
@@ -46,15 +40,15 @@ impl Writer {
         if alive { Ok(()) } else { Err(WriteError::Changed(key.clone())) }
     }
 
-    async fn adopt<K: Owned>(&self, owner: &OwnerIdentity, key: &ObjectKey) -> Result<(), WriteError> {
-        let api = self.api::<K>(key);
+    async fn adopt(&self, owner: &OwnerIdentity, key: &ObjectKey) -> Result<(), WriteError> {
+        let api = self.api(key);
         let gone = || drop(self.owned.forget(key, ""));
         let Some(found) = self.call(key, api.get_metadata_opt(&key.name)).await? else {
             gone();
             return Ok(());
         };
         // Somebody else may have made it its own since it was seen.
-        let forerunner = observed::owner_of(found.meta()).filter(|controller| controller.name == owner.subscriber.name);
+        let forerunner = (key.kind.owner)(found.meta()).filter(|controller| controller.name == owner.subscriber.name);
         let Some(forerunner) = forerunner.map(|controller| controller.uid) else {
             return Err(WriteError::Changed(key.clone()));
         };
@@ -65,7 +59,7 @@ impl Writer {
             .owner_references()
             .iter()
             .map(|reference| match *reference.uid == *forerunner {
-                true => render::owner_reference(&owner.subscriber.name, &owner.uid),
+                true => owner_reference(&owner.subscriber.name, &owner.uid),
                 false => reference.clone(),
             })
             .collect();
@@ -76,7 +70,7 @@ impl Writer {
         } }));
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         match self.call(key, api.patch(&key.name, &parameters, &patch)).await {
-            Ok(inherited) => drop(self.owned.observe(key.clone(), K::fold_inherited(&inherited))),
+            Ok(inherited) => drop(self.owned.observe(key.clone(), inherited.observe(key.kind, true))),
             Err(WriteError::Refused { code: 404, .. }) => gone(),
             Err(error) => return Err(error),
         }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::engines::network_policy::{NETWORK_POLICY, body, fold};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -52,9 +54,9 @@ async fn writer(create: (u16, Value)) -> Writer {
 
 async fn create(writer: &Writer) -> Result<Done, WriteError> {
     let owner = named("kitsune", UID);
-    let key = ObjectKey::new(Kind::Policy, "den", "kitsune-egress");
+    let key = ObjectKey::new(&NETWORK_POLICY, "den", "kitsune-egress");
     let policy: NetworkPolicy = serde_json::from_value(policy()).expect("a policy");
-    let body = Body::of_policy(&policy.spec.expect("a spec"));
+    let body = body(&policy.spec.expect("a spec"));
     let desired = Desired { metadata: policy.metadata, body };
     writer.carry_out(&owner, &Change::Create(key, desired)).await
 }
@@ -96,9 +98,9 @@ async fn heritage(living: &str, controller: &str) -> (Writer, ObjectKey, Arc<std
         (200, body)
     })
     .await;
-    let key = ObjectKey::new(Kind::Policy, "den", "kitsune-egress");
+    let key = ObjectKey::new(&NETWORK_POLICY, "den", "kitsune-egress");
     let left: NetworkPolicy = serde_json::from_value(left).expect("a policy");
-    writer.owned.observe(key.clone(), observed::fold_policy(&left));
+    writer.owned.observe(key.clone(), fold(&left));
     (writer, key, patches)
 }
 

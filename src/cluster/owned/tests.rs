@@ -1,7 +1,9 @@
 use super::*;
 use crate::crd::{ADDITIONAL_ANNOTATION, FIELD_MANAGER, SELECTION_ANNOTATION};
-use crate::objects::observed::{fold_answer, fold_config_map, fold_known_policy, fold_policy};
-use crate::objects::prepared::{Body, Desired};
+use crate::engines::network_policy::{NETWORK_POLICY, body, fold};
+use crate::export;
+use crate::objects::desired::Desired;
+use crate::objects::observed::fold_answer;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
@@ -28,7 +30,7 @@ fn policy(managed_fields: Value, more: Value) -> NetworkPolicy {
 }
 
 fn remembered(policy: &NetworkPolicy) -> Vec<String> {
-    match fold_policy(policy).memory.as_deref() {
+    match fold(policy).memory.as_deref() {
         Some(Memory::Rules { rules, .. }) => {
             rules.iter().map(|(direction, ports, networks)| format!("{direction} {ports} {networks:?}")).collect()
         }
@@ -53,7 +55,7 @@ fn rules_that_nobody_is_known_to_have_written_are_not_ours() {
         "data": { "endpoints.json": "{}" },
     }))
     .expect("a ConfigMap");
-    assert_eq!(fold_config_map(&map).memory, None);
+    assert_eq!(export::fold(&map).memory, None);
 }
 
 #[test]
@@ -89,12 +91,12 @@ fn of_kitsune(version: &str, cidr: &str) -> NetworkPolicy {
 #[test]
 fn what_was_sent_counts_until_the_watch_shows_what_is() {
     let (sent, altered) = (of_kitsune("7", "20.1.2.3/32"), of_kitsune("7", "66.6.6.0/24"));
-    let key = ObjectKey::new(Kind::Policy, "den", "kitsune-egress");
-    let body = Body::of_policy(sent.spec.as_ref().expect("a spec"));
+    let key = ObjectKey::new(&NETWORK_POLICY, "den", "kitsune-egress");
+    let body = body(sent.spec.as_ref().expect("a spec"));
     let desired = Desired { metadata: sent.metadata.clone(), body };
     let answer = fold_answer(&sent.metadata, &desired);
     let kitsune = Subscriber::new("den", "kitsune");
-    let (same, other) = (fold_known_policy(&sent), fold_known_policy(&altered));
+    let (same, other) = (fold(&sent), fold(&altered));
 
     let owned = OwnedObjects::default();
     assert_eq!(owned.observe(key.clone(), answer.clone()), std::slice::from_ref(&kitsune));
@@ -125,7 +127,7 @@ fn what_only_the_user_asked_for_is_remembered_where_it_is_the_operators_word() {
         policy.metadata.annotations = Some(
             [(ADDITIONAL_ANNOTATION.to_owned(), listed), (SELECTION_ANNOTATION.to_owned(), digest.to_owned())].into(),
         );
-        match fold_policy(&policy).memory.as_deref() {
+        match fold(&policy).memory.as_deref() {
             Some(Memory::Rules { users, selection, .. }) => (users.len(), selection.is_some()),
             memory => panic!("{memory:?}"),
         }

@@ -1,14 +1,17 @@
 use super::*;
+use crate::engines::network_policy::{self, fold};
+use crate::engines::{Engines, Layout, Limits};
 use crate::net::{PortRange, Protocol};
 use crate::objects::changes::{self, Change};
-use crate::objects::observed::{self, Observed};
-use crate::objects::prepared::Prepared;
+use crate::objects::observed::Observed;
+use crate::objects::owner::Owner;
+use crate::pipeline::Prepared;
 use crate::plan::keep::Selected;
 use crate::plan::{DirectionPlan, Peers, Plan, Rule};
-use crate::render::{self, Limits, Owner, PreviousLayout};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use proptest::prelude::*;
+use serde_json::value::to_raw_value;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// So many neighbouring addresses are allowed or not.
@@ -49,7 +52,7 @@ struct Cluster {
 
 impl Cluster {
     fn observed(&self) -> BTreeMap<ObjectKey, Observed> {
-        self.policies.iter().map(|(key, policy)| (key.clone(), observed::fold_policy(policy))).collect()
+        self.policies.iter().map(|(key, policy)| (key.clone(), fold(policy))).collect()
     }
 
     fn carry_out(&mut self, change: &Change) {
@@ -85,10 +88,10 @@ fn allowed<'a>(specs: impl Iterator<Item = &'a NetworkPolicySpec>) -> BTreeSet<(
 fn desired(networks: &Networks, most_peers: usize, cluster: &Cluster) -> Vec<(ObjectKey, Desired)> {
     let plan = Plan { outbound: DirectionPlan::new(rules(networks), Vec::new()), ..Plan::default() };
     let limits = Limits { peers: most_peers, ..Limits::default() };
-    let before = PreviousLayout::of(cluster.policies.keys());
-    let content = render::content(&LabelSelector::default(), &plan, &limits, &before);
-    let all = Prepared::of(content, None).desired(&"web".into(), &owner());
-    all.into_iter().filter(|(key, _)| key.kind == Kind::Policy).collect()
+    let layouts = [Layout::of(cluster.policies.keys())];
+    let prepared = Prepared::of(&Engines::default(), &LabelSelector::default(), &plan, &limits, &layouts, None);
+    let all = prepared.desired(&"web".into(), &owner());
+    all.into_iter().filter(|(key, _)| key.is_policy()).collect()
 }
 
 /// What is written where `put_off` counts, of what would be written, the one that is left to somebody.
@@ -102,7 +105,7 @@ fn writes(cluster: &Cluster, desired: &[(ObjectKey, Desired)], put_off: Option<u
     let moving = Moving { desired, put_off: &left };
     let held = moving.to_read(&writes);
     let held = held.into_iter().filter_map(|key| {
-        let spec = cluster.policies.get(&key)?.spec.clone()?;
+        let spec = to_raw_value(&cluster.policies.get(&key)?.spec).expect("JSON");
         Some((key, spec))
     });
     (moving.in_order(writes, &held.collect()), !left.is_empty())

@@ -9,6 +9,8 @@ mod waits;
 
 use super::*;
 use crate::crd::{CitrixAllowlist, SELECTION_ANNOTATION};
+use crate::engines::{Engines, Limits, network_policy};
+use crate::export;
 use crate::facts::ClusterFacts;
 use crate::feed::document::{self, Reading};
 use crate::feed::{Allowlist, Cloud, FeedView};
@@ -17,12 +19,11 @@ use crate::names::{Addresses, NameAddresses, NameState, Reached};
 use crate::net::DomainName;
 use crate::net::cidr;
 use crate::objects::changes::Change;
+use crate::objects::desired::Desired;
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::{self, Observed, Told};
-use crate::objects::prepared::Desired;
 use crate::plan::Selection;
 use crate::reason::Reason;
-use crate::render::{Limits, config_map, network_policy};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
@@ -203,7 +204,7 @@ impl Scene {
         } else {
             let data = serde_json::from_str(body).ok();
             let map = ConfigMap { data, ..ConfigMap::default() };
-            let (names, networks) = (config_map::remembered(&map), config_map::remembered_networks(&map));
+            let (names, networks) = (export::remembered(&map), export::remembered_networks(&map));
             observed::Memory::Attribution { names, networks }
         }
     }
@@ -285,6 +286,7 @@ impl Scene {
             existing: &existing,
             facts: &self.facts,
             guard: &guard,
+            engines: &Engines::default(),
             limits: &Limits::default(),
             first_policy_wait: WAIT,
             preview: false,

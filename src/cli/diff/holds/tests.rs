@@ -1,11 +1,11 @@
 use super::*;
 use crate::cli::preview::{self, Assumptions};
+use crate::engines::{Engines, Limits};
 use crate::facts::ClusterFacts;
 use crate::feed::document::{self, Reading};
 use crate::guard::{Guard, GuardSettings};
 use crate::names::{Addresses, NameAddresses, NameState};
 use crate::pipeline::Carry;
-use crate::render::Limits;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +37,7 @@ fn work_of(resource: &CitrixAllowlist, list: &Value) -> Worked {
     let allowlist = document.received_at("2026-06-01T00:00:00Z".parse().expect("a time"));
     let facts = Arc::new(ClusterFacts::default());
     let assumptions = Assumptions {
+        engines: Engines::default(),
         guard: Arc::new(Guard::new(GuardSettings::default(), &facts)),
         facts,
         limits: Limits::default(),
@@ -78,8 +79,8 @@ fn endpoints(names: &[&str]) -> Vec<Endpoint> {
     names.iter().map(endpoint).collect()
 }
 
-fn applied() -> PreviousLayout {
-    PreviousLayout { outbound: 1, inbound: 0 }
+fn applied() -> Layout {
+    Layout { outbound: 1, inbound: 0 }
 }
 
 fn found(names: &[&str], unchanged: bool, held: &[&str]) -> Vec<String> {
@@ -146,7 +147,7 @@ fn a_direction_without_anything_says_what_becomes_of_its_policies() {
         "{deleted:?}"
     );
     assert!(deleted[0].contains("policies are deleted"), "{deleted:?}");
-    let first = notes(&none, &unchanged(PreviousLayout::default()), &work(&none, &FIVE));
+    let first = notes(&none, &unchanged(Layout::default()), &work(&none, &FIVE));
     assert!(first[0].ends_with("no policy is written, since it would cut everything"), "{first:?}");
     let policies = vec!["daas-us-egress".to_owned()];
     let kept = [Kept { direction: Direction::Outbound, absence: Absence::Unresolved, policies }];

@@ -1,8 +1,8 @@
 //! Budgets of network plugins that accept more than they enforce.
 
-use super::Limits;
 use super::placement::Part;
 use crate::crd::{Problem, ProblemKind};
+use crate::engines::Limits;
 use crate::net::{Direction, PortRange, PortSet};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};

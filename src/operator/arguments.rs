@@ -1,43 +1,40 @@
 //! What `run` can be told, by flag or by environment variable.
 
-use crate::crd::Period;
+use super::values::{base_url, dns_server, listening, network, period, prefix, static_list_url, suffix, tcp_ports};
+use crate::engines::Limits;
+use crate::engines::network_policy::budget::Cni;
 use crate::feed::document::StaticListDefaults;
 use crate::feed::{Cloud, FeedSettings, Format};
 use crate::guard::{Guard, GuardSettings};
 use crate::names::NamesSettings;
 use crate::names::bound::Bound;
-use crate::net::{DomainName, PortRange, PortSet, Protocol};
-use crate::render::Limits;
-use crate::render::budget::Cni;
+use crate::net::{DomainName, PortSet};
 use crate::telemetry::LogFormat;
 use clap::{ArgAction, Args, ValueEnum};
 use ipnet::{IpNet, Ipv6Net};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// DNS's port.
-const DNS_PORT: u16 = 53;
-
 /// What `run` can be told. The API server is found as kubectl finds it.
 #[derive(Debug, Args)]
-pub(super) struct RunArguments {
+pub struct RunArguments {
     #[command(flatten)]
-    pub feed: FeedArguments,
+    pub(crate) feed: FeedArguments,
     #[command(flatten)]
-    pub names: NameArguments,
+    pub(crate) names: NameArguments,
     #[command(flatten)]
-    pub guard: GuardArguments,
+    pub(crate) guard: GuardArguments,
     #[command(flatten)]
-    pub cluster: ClusterArguments,
+    pub(crate) cluster: ClusterArguments,
     #[command(flatten)]
-    pub process: ProcessArguments,
+    pub(crate) process: ProcessArguments,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The vendor's list")]
-pub(super) struct FeedArguments {
+pub(crate) struct FeedArguments {
     /// Base URL of the global cloud's API
     #[arg(long, env = "CITRIX_ALLOWLIST_GLOBAL_URL", value_parser = base_url, default_value = "https://api.cloud.com/connectivity")]
     pub global_url: String,
@@ -76,7 +73,7 @@ pub(super) struct FeedArguments {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "DNS")]
-pub(super) struct NameArguments {
+pub(crate) struct NameArguments {
     /// DNS servers to ask instead of the cluster's, as IP or IP:PORT
     #[arg(long, env = "CITRIX_ALLOWLIST_DNS_SERVER", value_name = "IP[:PORT]", value_parser = dns_server, value_delimiter = ',')]
     pub dns_server: Vec<SocketAddr>,
@@ -117,7 +114,7 @@ pub(super) struct NameArguments {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What may be opened")]
-pub(super) struct GuardArguments {
+pub(crate) struct GuardArguments {
     /// Private ranges that lists and answers may name, such as private links
     #[arg(long, env = "CITRIX_ALLOWLIST_ALLOW_PRIVATE_CIDR", value_name = "CIDR", value_parser = network, value_delimiter = ',')]
     pub allow_private_cidr: Vec<IpNet>,
@@ -137,7 +134,7 @@ pub(super) struct GuardArguments {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The cluster")]
-pub(super) struct ClusterArguments {
+pub(crate) struct ClusterArguments {
     /// Namespaces to act in, instead of all
     #[arg(long, env = "CITRIX_ALLOWLIST_WATCH_NAMESPACE", value_name = "NS", value_delimiter = ',')]
     pub watch_namespace: Vec<String>,
@@ -172,7 +169,7 @@ pub(super) struct ClusterArguments {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The process")]
-pub(super) struct ProcessArguments {
+pub(crate) struct ProcessArguments {
     /// Address of /livez, /readyz, /metrics, and /debug/state that `explain` reads
     #[arg(long, value_parser = listening, env = "CITRIX_ALLOWLIST_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
@@ -192,7 +189,7 @@ pub(super) struct ProcessArguments {
 
 /// A form that the API is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum FormatArgument {
+pub(crate) enum FormatArgument {
     /// One request for all geos and directions of a customer
     Json,
     /// One request for each geo and direction
@@ -201,7 +198,7 @@ pub(super) enum FormatArgument {
 
 /// A network plugin with known limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum CniArgument {
+pub(crate) enum CniArgument {
     /// AWS VPC CNI
     Aws,
     /// Azure Network Policy Manager
@@ -281,59 +278,6 @@ impl ClusterArguments {
             ..Limits::default()
         }
     }
-}
-
-fn period(text: &str) -> Result<Duration, String> {
-    Period::try_from(text.to_owned()).map(Period::duration)
-}
-
-pub(super) fn base_url(text: &str) -> Result<String, String> {
-    match text.parse::<reqwest::Url>() {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => Ok(text.to_owned()),
-        _ => Err(format!("`{text}` is no base URL: one such as https://api.cloud.com/connectivity is allowed")),
-    }
-}
-
-fn static_list_url(text: &str) -> Result<(Cloud, String), String> {
-    let refused = || format!("`{text}` is no static list: global=URL or japan=URL is allowed");
-    let (cloud, url) = text.split_once('=').ok_or_else(refused)?;
-    let cloud = match cloud {
-        "global" => Cloud::Global,
-        "japan" => Cloud::Japan,
-        _ => return Err(refused()),
-    };
-    if url.starts_with("https://") || url.starts_with("http://") { Ok((cloud, url.to_owned())) } else { Err(refused()) }
-}
-
-pub(super) fn tcp_ports(text: &str) -> Result<PortSet, String> {
-    let ranges =
-        text.split(',').map(PortRange::parse).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
-    PortSet::new(ranges.into_iter().map(|range| (Protocol::Tcp, range)))
-        .ok_or_else(|| "ports are needed, such as 80,443".to_owned())
-}
-
-pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    text.parse().map_err(|_| format!("`{text}` is no network: one such as 10.96.0.0/12 or fd00::/8 is allowed"))
-}
-
-fn suffix(text: &str) -> Result<DomainName, String> {
-    DomainName::parse(text.trim_start_matches("*.").trim_start_matches('.'))
-        .map_err(|error| format!("`{text}` is no domain such as corp.example.com: {error}"))
-}
-
-pub(super) fn prefix(text: &str) -> Result<Ipv6Net, String> {
-    text.parse().map_err(|_| format!("`{text}` is no IPv6 network: one such as 64:ff9b::/96 is allowed"))
-}
-
-fn listening(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("`{text}` is nothing to listen on: IP:PORT, such as 0.0.0.0:8080, is allowed"))
-}
-
-pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
-    let address = text.parse::<SocketAddr>().or_else(|_| {
-        text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT))
-    });
-    address.map_err(|_| format!("`{text}` is no DNS server: an IP address or IP:PORT is allowed"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `networking.k8s.io/v1 NetworkPolicy`: the engine every cluster has.
+//! What each NetworkPolicy says. Pure.
 
 use super::placement::{Part, PartRule};
 use crate::net::{Direction, PortRange, PortSet, Protocol, canonical_set, cidr};
@@ -6,12 +6,12 @@ use crate::objects::key::Role;
 use crate::plan::{DnsPeer, DnsRule, RememberedRule};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
-    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
-    NetworkPolicySpec,
+    IPBlock, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The label Kubernetes itself puts on every namespace: its name.
 const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
@@ -34,7 +34,7 @@ pub struct PolicyContent {
     pod_selector: LabelSelector,
     dns: Vec<DnsRule>,
     rules: Vec<PartRule>,
-    users: Option<String>,
+    users: Option<Arc<str>>,
 }
 
 /// The policies of one direction, one for each part. The rules for DNS stand in the first.
@@ -60,7 +60,7 @@ pub(super) fn policies(
 const LONGEST_LIST: usize = 100_000;
 
 /// Networks as an annotation lists them; `None` where there is none. What is beyond the bound is left out.
-fn listed(networks: &[IpNet]) -> Option<String> {
+fn listed(networks: &[IpNet]) -> Option<Arc<str>> {
     let mut text = String::new();
     for network in networks {
         let next = network.to_string();
@@ -72,16 +72,10 @@ fn listed(networks: &[IpNet]) -> Option<String> {
         }
         text.push_str(&next);
     }
-    (!text.is_empty()).then_some(text)
+    (!text.is_empty()).then(|| text.into())
 }
 
 impl PolicyContent {
-    /// Which way the connections go that it allows.
-    #[must_use]
-    pub const fn direction(&self) -> Direction {
-        self.direction
-    }
-
     /// What its object is for.
     #[must_use]
     pub const fn role(&self) -> Role {
@@ -90,8 +84,8 @@ impl PolicyContent {
 
     /// Networks of its direction's policies that only the user asked for, as its annotation lists them.
     #[must_use]
-    pub fn users(&self) -> Option<&str> {
-        self.users.as_deref()
+    pub fn users(&self) -> Option<Arc<str>> {
+        self.users.clone()
     }
 
     /// It as Kubernetes reads it.
@@ -160,23 +154,6 @@ fn dns_rule(rule: &DnsRule) -> NetworkPolicyEgressRule {
     }
 }
 
-/// What applied policies allow, rule by rule, for memory after a restart. Whatever this operator does not write is
-/// passed over: selectors, named ports, exceptions, rules for everybody. So are the rules for DNS.
-#[must_use]
-pub fn remembered(policies: &[NetworkPolicy]) -> Vec<RememberedRule> {
-    policies.iter().filter_map(|policy| policy.spec.as_ref()).flat_map(rules).collect()
-}
-
-/// What one policy allows, as [`remembered`] reads it.
-#[must_use]
-pub fn rules(spec: &NetworkPolicySpec) -> Vec<RememberedRule> {
-    let egress = spec.egress.iter().flatten();
-    let ingress = spec.ingress.iter().flatten();
-    let egress = egress.filter_map(|rule| read(Direction::Outbound, rule.ports.as_deref(), rule.to.as_deref()));
-    let ingress = ingress.filter_map(|rule| read(Direction::Inbound, rule.ports.as_deref(), rule.from.as_deref()));
-    egress.chain(ingress).collect()
-}
-
 /// A policy that allows these rules too. Rules of a direction that it does not govern are passed over.
 #[must_use]
 pub fn widened(mut spec: NetworkPolicySpec, more: &[RememberedRule]) -> NetworkPolicySpec {
@@ -194,38 +171,4 @@ pub fn widened(mut spec: NetworkPolicySpec, more: &[RememberedRule]) -> NetworkP
         }
     }
     spec
-}
-
-fn read(
-    direction: Direction,
-    ports: Option<&[NetworkPolicyPort]>,
-    peers: Option<&[NetworkPolicyPeer]>,
-) -> Option<RememberedRule> {
-    let ranges = ports?.iter().map(read_port).collect::<Option<Vec<_>>>()?;
-    let udp_first = ranges.windows(2).any(|pair| pair[0].0 == Protocol::Udp && pair[1].0 == Protocol::Tcp);
-    if udp_first {
-        return None;
-    }
-    let networks: Vec<IpNet> = peers?.iter().filter_map(read_peer).collect();
-    if networks.is_empty() { None } else { Some((direction, PortSet::new(ranges)?, networks)) }
-}
-
-fn read_port(port: &NetworkPolicyPort) -> Option<(Protocol, PortRange)> {
-    let protocol = match port.protocol.as_deref() {
-        None | Some("TCP") => Protocol::Tcp,
-        Some("UDP") => Protocol::Udp,
-        Some(_) => return None,
-    };
-    let Some(IntOrString::Int(first)) = &port.port else { return None };
-    let last = port.end_port.unwrap_or(*first);
-    let range = PortRange::new(u16::try_from(*first).ok()?, u16::try_from(last).ok()?)?;
-    Some((protocol, range))
-}
-
-fn read_peer(peer: &NetworkPolicyPeer) -> Option<IpNet> {
-    let block = peer.ip_block.as_ref()?;
-    if block.except.as_ref().is_some_and(|except| !except.is_empty()) {
-        return None;
-    }
-    block.cidr.parse().ok()
 }

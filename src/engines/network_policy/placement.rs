@@ -1,6 +1,6 @@
 //! Which object a peer stands in: by its own address alone, so that one address more or less touches one object.
 
-use super::Limits;
+use crate::engines::Limits;
 use crate::net::{PortSet, canonical_set, fnv1a};
 use crate::plan::Rule;
 use ipnet::IpNet;

@@ -1,10 +1,16 @@
-//! The endpoints that a resource's ConfigMap attributes addresses to: `endpoints.json`, read back. Pure.
+//! `endpoints.json`, read back: whole for people who ask why, and as far as it is memory after a restart. Pure.
+//!
+//! Both readers are tolerant: what cannot be read is passed over. It may attribute an address that a policy allows, never
+//! add one.
 
+use super::ENDPOINTS_KEY;
 use crate::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
-use crate::render::config_map;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// One endpoint as the ConfigMap has it.
@@ -75,7 +81,7 @@ struct Line {
 /// The endpoints that ConfigMaps hold. What cannot be understood is passed over: it only ever explains.
 #[must_use]
 pub fn endpoints(config_maps: &[ConfigMap]) -> Vec<Endpoint> {
-    let lines = config_maps.iter().flat_map(config_map::stored);
+    let lines = config_maps.iter().flat_map(stored);
     lines.filter_map(|line| serde_json::from_str::<Line>(line.get()).ok()).filter_map(endpoint).collect()
 }
 
@@ -100,11 +106,68 @@ fn endpoint(line: Line) -> Option<Endpoint> {
     })
 }
 
+/// The addresses that a ConfigMap attributes to names.
+#[must_use]
+pub fn remembered(config_map: &ConfigMap) -> BTreeMap<DomainName, Vec<IpAddr>> {
+    let mut addresses: BTreeMap<DomainName, BTreeSet<IpAddr>> = BTreeMap::new();
+    for endpoint in attributions(config_map) {
+        let Some(name) = read::<Cow<str>>(endpoint.name).and_then(|name| DomainName::parse(&name).ok()) else {
+            continue;
+        };
+        let listed = read::<Vec<&RawValue>>(endpoint.addresses).unwrap_or_default();
+        let listed = listed.into_iter().filter_map(|address| read::<Cow<str>>(Some(address))?.parse::<IpAddr>().ok());
+        addresses.entry(name).or_default().extend(listed);
+    }
+    addresses.retain(|_, addresses| !addresses.is_empty());
+    addresses.into_iter().map(|(name, addresses)| (name, addresses.into_iter().collect())).collect()
+}
+
+/// The networks that a ConfigMap says the list or the spec gave: they are no name's, and go when nobody asks for them
+/// any more.
+#[must_use]
+pub fn remembered_networks(config_map: &ConfigMap) -> BTreeSet<IpNet> {
+    let networks =
+        attributions(config_map).filter_map(|endpoint| read::<Cow<str>>(endpoint.cidr)?.parse::<IpNet>().ok());
+    networks.map(|network| network.trunc()).collect()
+}
+
+/// The endpoints of a ConfigMap's `endpoints.json`, each as it is written there. Nothing is built of them: a document of
+/// 1 MiB can hold a hundred thousand objects, which would take more than 100 MiB.
+fn stored(config_map: &ConfigMap) -> Vec<&RawValue> {
+    #[derive(Deserialize)]
+    struct Document<'a> {
+        #[serde(borrow)]
+        endpoints: Vec<&'a RawValue>,
+    }
+    let text = config_map.data.as_ref().and_then(|data| data.get(ENDPOINTS_KEY));
+    let document = text.and_then(|text| serde_json::from_str::<Document>(text).ok());
+    document.map(|document| document.endpoints).unwrap_or_default()
+}
+
+/// What is remembered of an endpoint.
+#[derive(Deserialize)]
+struct Attribution<'a> {
+    #[serde(borrow, default)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    addresses: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    cidr: Option<&'a RawValue>,
+}
+
+fn attributions(config_map: &ConfigMap) -> impl Iterator<Item = Attribution<'_>> {
+    let objects = stored(config_map).into_iter().filter(|endpoint| endpoint.get().starts_with('{'));
+    objects.filter_map(|endpoint| serde_json::from_str(endpoint.get()).ok())
+}
+
+/// What a value stands for; `None` where it is of another kind.
+fn read<'a, T: Deserialize<'a>>(value: Option<&'a RawValue>) -> Option<T> {
+    serde_json::from_str(value?.get()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::config_map::ENDPOINTS_KEY;
-    use std::collections::BTreeMap;
 
     #[test]
     fn what_the_operator_writes_is_read_back_and_the_rest_passed_over() {

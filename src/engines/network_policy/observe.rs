@@ -1,0 +1,82 @@
+//! A policy as the cluster holds it: the digest of what the operator owns in it, and what it allows. Pure.
+
+use super::{NETWORK_POLICY, content, read};
+use crate::net::Direction;
+use crate::objects::desired::Body;
+use crate::objects::digest::{self, Digest};
+use crate::objects::managed;
+use crate::objects::observed::{self, Observed};
+use crate::plan::RememberedRule;
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+
+/// A policy's body.
+///
+/// # Panics
+/// Never: a spec always becomes JSON.
+#[must_use]
+pub fn body(spec: &NetworkPolicySpec) -> Arc<Body> {
+    Body::new(&NETWORK_POLICY, spec, of_spec(spec))
+}
+
+/// The digest of what the operator owns in a spec. The rules of a direction that the policy does not govern are without
+/// effect, and not ours.
+fn of_spec(spec: &NetworkPolicySpec) -> Option<Digest> {
+    let types = spec.policy_types.as_deref().unwrap_or_default();
+    let egress = spec.egress.as_ref().filter(|_| governs(spec, Direction::Outbound));
+    let ingress = spec.ingress.as_ref().filter(|_| governs(spec, Direction::Inbound));
+    Digest::of(&(&spec.pod_selector, types, egress, ingress))
+}
+
+fn governs(spec: &NetworkPolicySpec, direction: Direction) -> bool {
+    spec.policy_types.iter().flatten().any(|name| name == direction.policy_type())
+}
+
+/// Folds a policy, with its memory.
+#[must_use]
+pub fn fold(policy: &NetworkPolicy) -> Observed {
+    fold_spec(&policy.metadata, policy.spec.as_ref(), true)
+}
+
+pub(super) fn observe(metadata: &ObjectMeta, body: Option<&RawValue>, reads_memory: bool) -> Observed {
+    // A spec that the API server stores can be read.
+    let spec = body.and_then(spec_of);
+    fold_spec(metadata, spec.as_ref(), reads_memory)
+}
+
+fn fold_spec(metadata: &ObjectMeta, spec: Option<&NetworkPolicySpec>, reads_memory: bool) -> Observed {
+    let governs = |direction| spec.is_some_and(|spec| governs(spec, direction));
+    let digest = match spec {
+        Some(spec) => of_spec(spec).and_then(|body| digest::of_object(&NETWORK_POLICY, metadata, Some(body))),
+        None => digest::of_object(&NETWORK_POLICY, metadata, None),
+    };
+    let edited_by = managed::edited_by(metadata, "f:spec", |field| match field {
+        "egress" => governs(Direction::Outbound),
+        "ingress" => governs(Direction::Inbound),
+        _ => true,
+    });
+    // The rules of a direction that the policy does not govern have no effect, and may be anybody's.
+    let ours =
+        |direction: Direction| governs(direction) && managed::holds(metadata, "f:spec", direction.object_suffix());
+    let remembers = reads_memory && Direction::ALL.into_iter().any(ours);
+    let rules = || {
+        let mut rules = spec.map(read::rules).unwrap_or_default();
+        rules.retain(|(direction, ..)| ours(*direction));
+        rules
+    };
+    observed::fold_policy(metadata, digest, edited_by, remembers.then_some(rules))
+}
+
+pub(super) fn spec_of(body: &RawValue) -> Option<NetworkPolicySpec> {
+    serde_json::from_str(body.get()).ok()
+}
+
+pub(super) fn rules_of(body: &RawValue) -> Vec<RememberedRule> {
+    spec_of(body).map(|spec| read::rules(&spec)).unwrap_or_default()
+}
+
+pub(super) fn widened_of(body: &RawValue, more: &[RememberedRule]) -> Option<Arc<Body>> {
+    Some(self::body(&content::widened(spec_of(body)?, more)))
+}

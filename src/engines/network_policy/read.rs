@@ -1,0 +1,58 @@
+//! What NetworkPolicies allow, read back. Pure.
+
+use crate::net::{Direction, PortRange, PortSet, Protocol};
+use crate::plan::RememberedRule;
+use ipnet::IpNet;
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+/// What applied policies allow, rule by rule, for memory after a restart. Whatever this operator does not write is
+/// passed over: selectors, named ports, exceptions, rules for everybody. So are the rules for DNS.
+#[must_use]
+pub fn remembered(policies: &[NetworkPolicy]) -> Vec<RememberedRule> {
+    policies.iter().filter_map(|policy| policy.spec.as_ref()).flat_map(rules).collect()
+}
+
+/// What one policy allows, as [`remembered`] reads it.
+#[must_use]
+pub fn rules(spec: &NetworkPolicySpec) -> Vec<RememberedRule> {
+    let egress = spec.egress.iter().flatten();
+    let ingress = spec.ingress.iter().flatten();
+    let egress = egress.filter_map(|rule| read(Direction::Outbound, rule.ports.as_deref(), rule.to.as_deref()));
+    let ingress = ingress.filter_map(|rule| read(Direction::Inbound, rule.ports.as_deref(), rule.from.as_deref()));
+    egress.chain(ingress).collect()
+}
+
+fn read(
+    direction: Direction,
+    ports: Option<&[NetworkPolicyPort]>,
+    peers: Option<&[NetworkPolicyPeer]>,
+) -> Option<RememberedRule> {
+    let ranges = ports?.iter().map(read_port).collect::<Option<Vec<_>>>()?;
+    let udp_first = ranges.windows(2).any(|pair| pair[0].0 == Protocol::Udp && pair[1].0 == Protocol::Tcp);
+    if udp_first {
+        return None;
+    }
+    let networks: Vec<IpNet> = peers?.iter().filter_map(read_peer).collect();
+    if networks.is_empty() { None } else { Some((direction, PortSet::new(ranges)?, networks)) }
+}
+
+fn read_port(port: &NetworkPolicyPort) -> Option<(Protocol, PortRange)> {
+    let protocol = match port.protocol.as_deref() {
+        None | Some("TCP") => Protocol::Tcp,
+        Some("UDP") => Protocol::Udp,
+        Some(_) => return None,
+    };
+    let Some(IntOrString::Int(first)) = &port.port else { return None };
+    let last = port.end_port.unwrap_or(*first);
+    let range = PortRange::new(u16::try_from(*first).ok()?, u16::try_from(last).ok()?)?;
+    Some((protocol, range))
+}
+
+fn read_peer(peer: &NetworkPolicyPeer) -> Option<IpNet> {
+    let block = peer.ip_block.as_ref()?;
+    if block.except.as_ref().is_some_and(|except| !except.is_empty()) {
+        return None;
+    }
+    block.cidr.parse().ok()
+}

@@ -1,0 +1,158 @@
+//! The operator's process, put together from its rooms. Which engines it has is an argument.
+
+mod arguments;
+pub mod debug_state;
+mod feed_reports;
+mod own_pod;
+mod parts;
+mod values;
+
+use crate::clock::Clock;
+use crate::cluster::client::{ConnectOptions, connect};
+use crate::cluster::lease::election::Timing;
+use crate::cluster::lease::{self, Leadership, LeaseSettings};
+use crate::controller::{self, Inputs};
+use crate::engines::Engines;
+use crate::server::Server;
+use crate::telemetry::{Traces, logging};
+pub use arguments::RunArguments;
+pub(crate) use arguments::{CniArgument, GuardArguments};
+use kube::Client;
+use parts::Parts;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+pub(crate) use values::{base_url, dns_server, network, prefix, tcp_ports};
+
+/// How long the main loop may stand still before a restart would help: six of its heartbeats.
+const LIVENESS_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Runs the operator until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Where it cannot start, and where a background task stops unexpectedly.
+pub fn run(arguments: RunArguments, engines: Engines) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let traces = Traces::from_environment()?;
+        logging::init(arguments.process.log_format, std::env::var("RUST_LOG").ok().as_deref(), traces.as_ref())?;
+        let ended = serve(arguments, engines, &ConnectOptions::default(), stop_on_signal()?).await;
+        if let Some(traces) = traces {
+            traces.flush().await;
+        }
+        ended
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the operator in a cluster until `stop` is cancelled.
+///
+/// # Errors
+/// As [`run`].
+pub async fn serve(
+    arguments: RunArguments,
+    engines: Engines,
+    to: &ConnectOptions,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let server = Server::bind("--listen", arguments.process.listen).await?;
+    let probe_server = match arguments.process.probe_listen {
+        Some(address) => Some(Server::bind("--probe-listen", address).await?),
+        None => None,
+    };
+    let mut connected = connect(to).await?;
+    if let Ok(namespace) = std::env::var("POD_NAMESPACE") {
+        connected.namespace = namespace;
+    }
+    // The Lease is released only after the last write: its task stops by a token of its own.
+    let lease_stop = CancellationToken::new();
+    let (leadership, lease_task) = match arguments.process.no_leader_election {
+        true => (Leadership::always(), None),
+        false => {
+            let (leadership, task) = elect(connected.client.clone(), &connected.namespace, lease_stop.clone());
+            (leadership, Some(task))
+        }
+    };
+    let parts = Parts::new(&arguments, engines, connected, leadership, Clock::System)?;
+
+    let serving = CancellationToken::new();
+    let probes = probe_server.map(|probes| tokio::spawn(probes.run_probes(parts.health.clone(), serving.clone())));
+    let server = tokio::spawn(server.run(parts.content(arguments.process.authorize_debug_state), serving.clone()));
+    let result = control(&arguments, parts, stop).await;
+    lease_stop.cancel();
+    if let Some(task) = lease_task {
+        let _ = task.await;
+    }
+    serving.cancel();
+    let _ = server.await;
+    if let Some(probes) = probes {
+        let _ = probes.await;
+    }
+    result?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Reconciles until `stop` is cancelled, with everything in the background that this needs.
+async fn control(arguments: &RunArguments, mut parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut background = JoinSet::new();
+    let changes = parts.follow_resources();
+    parts.spawn_background(arguments, &mut background);
+    // These never end by themselves: where one does, the process is of no more use.
+    let mut vital = JoinSet::new();
+    parts.spawn_vital(&mut vital);
+    let inputs = Inputs {
+        changes,
+        woken: parts.woken,
+        facts: parts.facts.receiver(),
+        leading: parts.leadership.receiver(),
+        facts_complete: parts.facts.completion(),
+        health: parts.health,
+    };
+    let mut controlling = std::pin::pin!(controller::run(parts.context, inputs, stop.clone()));
+    let is_broken = tokio::select! {
+        ended = &mut controlling => ended.is_err(),
+        Some(_) = vital.join_next() => {
+            stop.cancel();
+            // That it is broken is known already.
+            let _ = controlling.await;
+            true
+        }
+    };
+    if is_broken {
+        tracing::error!("a background task stopped unexpectedly; exiting so that Kubernetes restarts the pod");
+    }
+    vital.shutdown().await;
+    background.shutdown().await;
+    anyhow::ensure!(!is_broken, "a background task stopped unexpectedly");
+    Ok(())
+}
+
+/// Takes part in the election of the leader.
+fn elect(client: Client, namespace: &str, stop: CancellationToken) -> (Leadership, JoinHandle<()>) {
+    let pod = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "local".into());
+    let settings = LeaseSettings {
+        namespace: namespace.to_owned(),
+        name: lease::NAME.to_owned(),
+        identity: lease::identity(&pod),
+        timing: Timing::default(),
+    };
+    lease::start(client, settings, stop)
+}
+
+/// A token that SIGTERM and SIGINT cancel.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopped.cancel();
+    });
+    Ok(stop)
+}

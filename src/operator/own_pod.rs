@@ -1,0 +1,45 @@
+//! The operator's own pod.
+
+use crate::cluster::client::deadline;
+use crate::cluster::pod::Pod;
+use crate::pipeline::{OWN_POD_RETRY, OwnPod};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::api::Api;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long the question for the operator's own pod may take.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// What an event about the pod is about.
+pub(super) fn reference(namespace: &str, name: String) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: Some(name),
+        namespace: Some(namespace.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
+/// Finds out the pod's labels, so that no resource may isolate it; tries until the API server has answered.
+pub(super) async fn learn(client: Client, namespace: String, name: String, own: watch::Sender<OwnPod>) {
+    let api: Api<Pod> = Api::namespaced(client, &namespace);
+    loop {
+        match deadline(CALL_LIMIT, api.get(&name)).await {
+            Ok(pod) => {
+                let labels = pod.metadata.labels.unwrap_or_default();
+                own.send_replace(OwnPod::Known { namespace, labels });
+                return;
+            }
+            Err(error) if error.is_not_found() || error.is_forbidden() => {
+                tracing::warn!(pod = name, %error, "own labels are not known: a selector that matches them is not refused");
+                own.send_replace(OwnPod::None);
+                return;
+            }
+            Err(error) => tracing::debug!(pod = name, %error, "own labels are not known yet"),
+        }
+        tokio::time::sleep(OWN_POD_RETRY).await;
+    }
+}
