@@ -10,7 +10,7 @@ use citrix_allowlist::names::light::lighten;
 use citrix_allowlist::names::lookup;
 use citrix_allowlist::names::retention::{Bounds, Held};
 use citrix_allowlist::names::spelling::{Echo, Spelling, echo};
-use citrix_allowlist::net::DomainName;
+use connectivity_allowlist::net::DomainName;
 use hickory_proto::op::DnsResponse;
 use hickory_proto::rr::{Name, RData, Record};
 use hickory_resolver::net::{DnsError, NetError};

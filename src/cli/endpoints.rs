@@ -1,7 +1,7 @@
 //! The endpoints that a resource's ConfigMap attributes addresses to: `endpoints.json`, read back. Pure.
 
-use crate::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
 use crate::render::config_map;
+use connectivity_allowlist::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Deserialize;

@@ -2,7 +2,6 @@
 
 use crate::crd::{CitrixAllowlist, Mode, Problem, Summary};
 use crate::facts::ClusterFacts;
-use crate::feed::Allowlist;
 use crate::guard::Guard;
 use crate::names::{Addresses, NameState};
 use crate::objects::key::ObjectKey;
@@ -11,6 +10,7 @@ use crate::pipeline::{self, Accepted, AffectedPods, Carry, Decision, Gathered, I
 use crate::plan::{Plan, Selection};
 use crate::render::{Limits, Objects};
 use crate::status::{Kept, Outcome};
+use connectivity_allowlist::Allowlist;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -20,7 +20,8 @@ use crate::cluster::scope::Scope;
 use crate::cluster::watch::keep_owned;
 use crate::controller::{self, Context, Inputs, OwnPod, Settings};
 use crate::facts::ClusterFacts;
-use crate::feed::{ClientSettings, Feeds, HttpClient};
+use crate::feed::Feeds;
+use crate::feed::settings::client_settings;
 use crate::guard::Guard;
 use crate::memory::{Pressure, cgroup};
 use crate::names::servers::{nameservers, servers_to_ask};
@@ -30,6 +31,7 @@ use crate::server::{Authorizer, Content, Health, Server};
 use crate::subscriber::Waker;
 use crate::telemetry::{Metrics, Traces, logging};
 use anyhow::Context as _;
+use connectivity_allowlist::HttpClient;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::api::Api;
@@ -286,7 +288,7 @@ fn feeds(
         }
         None => None,
     };
-    let client = HttpClient::new(&ClientSettings { extra_ca, ..ClientSettings::default() })?;
+    let client = HttpClient::new(&client_settings(extra_ca))?;
     Ok(Feeds::new(arguments.settings(), clock, waker, Arc::new(store), Arc::new(client), Arc::new(reports)))
 }
 

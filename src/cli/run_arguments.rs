@@ -1,16 +1,17 @@
 //! What `run` can be told, by flag or by environment variable.
 
 use crate::crd::Period;
-use crate::feed::document::StaticListDefaults;
-use crate::feed::{Cloud, FeedSettings, Format};
+use crate::feed::{FeedSettings, Format};
 use crate::guard::{Guard, GuardSettings};
 use crate::names::NamesSettings;
 use crate::names::bound::Bound;
-use crate::net::{DomainName, PortRange, PortSet, Protocol};
 use crate::render::Limits;
 use crate::render::budget::Cni;
 use crate::telemetry::LogFormat;
 use clap::{ArgAction, Args, ValueEnum};
+use connectivity_allowlist::Cloud;
+use connectivity_allowlist::document::StaticListDefaults;
+use connectivity_allowlist::net::{DomainName, PortRange, PortSet, Protocol};
 use ipnet::{IpNet, Ipv6Net};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;

@@ -2,8 +2,8 @@
 
 use super::client::{CallError, deadline};
 use super::pod::{Container, Pod};
-use crate::net::Protocol;
 use crate::render::isolation::{self, SelectedPods};
+use connectivity_allowlist::net::Protocol;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::{Metadata, NamespaceResourceScope};

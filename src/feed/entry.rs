@@ -2,16 +2,13 @@
 
 mod restored;
 
-use super::allowlist::Allowlist;
-use super::document::Form;
-use super::growth;
-use super::older;
-use super::schedule::{Bounds, Completed, Outcome};
-use super::shrink::{self, Verdict};
-use super::validators::Validators;
 use crate::crd::{Problem, ProblemKind};
 use crate::reason::Reason;
 use crate::subscriber::Subscriber;
+use connectivity_allowlist::older::Recency;
+use connectivity_allowlist::schedule::{CompletedRequest, FetchOutcome, IntervalBounds};
+use connectivity_allowlist::shrink::Acceptance;
+use connectivity_allowlist::{Allowlist, Validators, growth, older, shrink};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,7 +41,7 @@ pub(super) enum Answer {
     Failed {
         reason: Reason,
         detail: String,
-        outcome: Outcome,
+        outcome: FetchOutcome,
     },
 }
 
@@ -73,7 +70,7 @@ pub(super) struct Standing {
 pub(super) struct Entry {
     pub(super) subscribers: BTreeSet<Subscriber>,
     /// On its intervals: the shortest that any resource that needs it asks for.
-    pub(super) bounds: Bounds,
+    pub(super) bounds: IntervalBounds,
     /// Scheme, host and port that is asked.
     pub(super) host: String,
     /// The list in use.
@@ -90,7 +87,7 @@ pub(super) struct Entry {
     pub(super) fetched_at: Option<Timestamp>,
     pub(super) transaction_id: Option<String>,
     pub(super) standing: Standing,
-    pub(super) last: Option<Completed>,
+    pub(super) last: Option<CompletedRequest>,
     /// The moment that the schedule counts from, and how much of its time had passed by then.
     anchor: Instant,
     passed: Duration,
@@ -120,7 +117,7 @@ pub(super) struct Rendered {
 }
 
 impl Entry {
-    pub(super) fn new(host: String, bounds: Bounds, now: Instant, estimate: Option<Timestamp>) -> Self {
+    pub(super) fn new(host: String, bounds: IntervalBounds, now: Instant, estimate: Option<Timestamp>) -> Self {
         Self {
             subscribers: BTreeSet::new(),
             bounds,
@@ -171,12 +168,12 @@ impl Entry {
                 (outcome, false)
             }
         };
-        self.last = Some(Completed::after(self.last.as_ref(), outcome, arrival.at, self.bounds));
+        self.last = Some(CompletedRequest::after(self.last.as_ref(), outcome, arrival.at, self.bounds));
         (self.anchor, self.passed, self.fraction) = (arrival.instant, Duration::ZERO, arrival.fraction);
         changed
     }
 
-    fn take_list(&mut self, list: Held, arrival: &Arrival) -> (Outcome, bool) {
+    fn take_list(&mut self, list: Held, arrival: &Arrival) -> (FetchOutcome, bool) {
         let Some(believed) = self.believed.clone() else {
             return self.believe_or_hold_back(list, arrival);
         };
@@ -188,8 +185,8 @@ impl Entry {
         }
         let held_back = self.held_back.as_ref().map(|held| &*held.allowlist);
         match shrink::judge(&believed.allowlist, held_back, &list.allowlist) {
-            Verdict::Believe => self.believe_or_hold_back(list, arrival),
-            Verdict::HoldBack { lost, of } => {
+            Acceptance::Accept => self.believe_or_hold_back(list, arrival),
+            Acceptance::HoldBack { lost, of } => {
                 let message = format!(
                     "the newest list drops {lost} of {of} names, wildcards and networks: it is held back until the next \
                      fetch says the same; the list of {} stays in use",
@@ -199,16 +196,16 @@ impl Entry {
                 self.standing =
                     Standing { reason: Reason::FeedShrank, message, current: false, problems: vec![problem] };
                 self.held_back = Some(list);
-                (Outcome::HeldBack, false)
+                (FetchOutcome::HeldBack, false)
             }
-            Verdict::Empty => {
+            Acceptance::Empty => {
                 (self.fail(Reason::FeedMalformed, "the newest list holds nothing, where the last one was full"), false)
             }
         }
     }
 
     /// Believes a list that nothing else speaks against, unless it opens so much more that it waits for a second opinion.
-    fn believe_or_hold_back(&mut self, list: Held, arrival: &Arrival) -> (Outcome, bool) {
+    fn believe_or_hold_back(&mut self, list: Held, arrival: &Arrival) -> (FetchOutcome, bool) {
         let in_use = self.believed.as_ref().map(|held| &*held.allowlist);
         let held_back = self.held_back.as_ref().map(|held| &*held.allowlist);
         let Some(growth) = growth::judge(in_use, held_back, &list.allowlist) else {
@@ -223,21 +220,21 @@ impl Entry {
         let problem = Problem::new(ProblemKind::Limit, "the list", None, &message);
         self.standing = Standing { reason: Reason::FeedGrew, message, current: false, problems: vec![problem] };
         self.held_back = Some(list);
-        (Outcome::HeldBack, false)
+        (FetchOutcome::HeldBack, false)
     }
 
     /// Keeps the list in use where the answer is an older one; `None` where its age does not stand in the way.
-    fn keep_newer(&mut self, in_use: &Allowlist, answer: &Allowlist, arrival: &Arrival) -> Option<Outcome> {
+    fn keep_newer(&mut self, in_use: &Allowlist, answer: &Allowlist, arrival: &Arrival) -> Option<FetchOutcome> {
         if !arrival.from_api || self.from_elsewhere {
             return None;
         }
-        let older::Verdict::Keep { since, until } = older::judge(in_use, answer, self.older_since, arrival.at) else {
+        let Recency::Keep { since, until } = older::judge(in_use, answer, self.older_since, arrival.at) else {
             return None;
         };
         self.older_since = Some(since);
         if self.held_back.is_some() {
             // A newer one waits for its confirmation, which this is not, nor a refusal.
-            return Some(Outcome::HeldBack);
+            return Some(FetchOutcome::HeldBack);
         }
         let Standing { reason, current, message, .. } = usable_standing(in_use, arrival.at);
         let message = format!(
@@ -248,10 +245,10 @@ impl Entry {
             moment(Some(until)),
         );
         self.standing = Standing { reason, message, current, problems: Vec::new() };
-        Some(Outcome::Usable { valid_until: in_use.valid_until, changed: false })
+        Some(FetchOutcome::Usable { valid_until: in_use.valid_until, changed: false })
     }
 
-    fn believe(&mut self, list: Held, confirmations: u32, arrival: &Arrival) -> Outcome {
+    fn believe(&mut self, list: Held, confirmations: u32, arrival: &Arrival) -> FetchOutcome {
         let valid_until = list.allowlist.valid_until;
         self.standing = usable_standing(&list.allowlist, arrival.at);
         self.previous = self.believed.replace(list).filter(|_| confirmations < 2);
@@ -260,10 +257,10 @@ impl Entry {
         (self.older_since, self.from_elsewhere) = (None, false);
         self.fetched_at = Some(arrival.at);
         self.rendered.clear();
-        Outcome::Usable { valid_until, changed: true }
+        FetchOutcome::Usable { valid_until, changed: true }
     }
 
-    fn confirm(&mut self, list: Held, arrival: &Arrival) -> Outcome {
+    fn confirm(&mut self, list: Held, arrival: &Arrival) -> FetchOutcome {
         let valid_until = list.allowlist.valid_until;
         self.standing = usable_standing(&list.allowlist, arrival.at);
         let same =
@@ -277,17 +274,17 @@ impl Entry {
         self.held_back = None;
         (self.older_since, self.from_elsewhere) = (None, false);
         self.fetched_at = Some(arrival.at);
-        Outcome::Usable { valid_until, changed: false }
+        FetchOutcome::Usable { valid_until, changed: false }
     }
 
-    fn fail(&mut self, reason: Reason, detail: &str) -> Outcome {
+    fn fail(&mut self, reason: Reason, detail: &str) -> FetchOutcome {
         let held = match &self.believed {
             None => "; there is no earlier list, so no policy is written".to_owned(),
             Some(_) => format!("; the list of {} stays in use", moment(self.fetched_at)),
         };
         let message = format!("{detail}{held}");
         self.standing = Standing { reason, message, current: false, problems: Vec::new() };
-        Outcome::Failed
+        FetchOutcome::Failed
     }
 
     /// When the last request completed, or the entry came about.
@@ -309,7 +306,7 @@ impl Entry {
             }
         };
         // What may have ended the process is not hurried.
-        let is_interrupted = self.last.is_some_and(|last| last.outcome == Outcome::Interrupted);
+        let is_interrupted = self.last.is_some_and(|last| last.outcome == FetchOutcome::Interrupted);
         self.urgent.filter(|_| !is_interrupted).map_or(due, |urgent| due.min(urgent))
     }
 
@@ -323,7 +320,7 @@ impl Entry {
 
     /// Whether the API refused the last request.
     pub(super) fn is_rejected(&self) -> bool {
-        self.last.is_some_and(|last| last.outcome == Outcome::Rejected)
+        self.last.is_some_and(|last| last.outcome == FetchOutcome::Rejected)
     }
 
     /// Asks before its time, by `moment` at the latest.
@@ -337,7 +334,7 @@ impl Entry {
     pub(super) fn validators(&self, now: Timestamp) -> Validators {
         let Some(held) = &self.believed else { return Validators::default() };
         let has_to_come = self.held_back.is_some() || self.older_since.is_some() || self.from_elsewhere;
-        let says_until = held.allowlist.valid_until.filter(|_| held.allowlist.form == Form::Json);
+        let says_until = held.allowlist.valid_until.filter(|_| held.allowlist.form.states_expiry());
         if has_to_come || says_until.is_some_and(|until| until <= now) {
             return Validators::default();
         }

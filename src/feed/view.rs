@@ -1,9 +1,9 @@
 //! What a resource sees of its list.
 
-use super::allowlist::Allowlist;
-use super::request::{Cloud, FeedKey};
+use super::request::{FeedKey, FeedRequest};
 use crate::crd::Problem;
 use crate::reason::Reason;
+use connectivity_allowlist::{Allowlist, Cloud};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,4 +63,32 @@ pub struct FeedSnapshot {
     pub held_back: bool,
     /// How many requests in a row have failed.
     pub failures: u32,
+}
+
+/// What a resource sees whose customer id no request can carry. The schema refuses it; a cluster without the newest
+/// schema may not.
+pub(super) fn unusable(request: &FeedRequest) -> FeedView {
+    FeedView {
+        reason: Reason::FeedRejected,
+        message: format!("customerId `{}` is not usable: 1 to 12 letters and digits are allowed", request.customer),
+        ..empty_view(request.cloud)
+    }
+}
+
+pub(super) fn empty_view(cloud: Cloud) -> FeedView {
+    FeedView {
+        allowlist: None,
+        previous: None,
+        confirmations: 0,
+        digest: 0,
+        reason: Reason::WaitingForFeed,
+        message: String::new(),
+        current: false,
+        problems: Vec::new(),
+        cloud,
+        fetched_at: None,
+        next_fetch: None,
+        transaction_id: None,
+        handled_refresh: None,
+    }
 }

@@ -6,8 +6,9 @@
 
 use super::key::Kind;
 use crate::crd::{ADDITIONAL_ANNOTATION, ALLOWLIST_LABEL, MANAGED_BY_LABEL, SELECTION_ANNOTATION};
-use crate::net::Direction;
+use crate::direction::PolicyDirection as _;
 use crate::render::config_map;
+use connectivity_allowlist::net::Direction;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};

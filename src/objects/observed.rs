@@ -3,9 +3,10 @@
 use super::digest::{self, Digest};
 use super::prepared::Desired;
 use crate::crd::{ADDITIONAL_ANNOTATION, CitrixAllowlist, FIELD_MANAGER, SELECTION_ANNOTATION};
-use crate::net::{Direction, DomainName, PortSet};
+use crate::direction::PolicyDirection as _;
 use crate::plan::keep::SelectionDigest;
 use crate::render::{config_map, network_policy};
+use connectivity_allowlist::net::{Direction, DomainName, PortSet};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;

@@ -158,11 +158,11 @@ impl Prepared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{PortRange, PortSet, Protocol};
     use crate::objects::observed;
     use crate::plan::keep::Selected;
     use crate::plan::{DirectionPlan, Peers, Plan, Rule};
     use crate::render::{Limits, PreviousLayout};
+    use connectivity_allowlist::net::{PortRange, PortSet, Protocol};
     use ipnet::IpNet;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
     use std::net::Ipv4Addr;

@@ -4,12 +4,12 @@
 
 use super::request::Choices;
 use crate::facts::ClusterFacts;
-use crate::feed::Allowlist;
 use crate::guard::Guard;
 use crate::names::Addresses;
 use crate::objects::prepared::Prepared;
 use crate::plan::{self, Inherited, Plan, Selection};
 use crate::render::{self, Limits, PreviousLayout};
+use connectivity_allowlist::Allowlist;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -2,11 +2,12 @@
 
 use super::request::Request;
 use crate::crd::{DirectionChoice, Mode, Problem, ProblemKind, WouldApply};
-use crate::net::{Direction, Protocol};
+use crate::direction::PolicyDirection as _;
 use crate::objects::key::ObjectKey;
 use crate::objects::prepared::Desired;
 use crate::render::isolation::{self, SelectedPods};
 use crate::render::{Figures, PreviousLayout};
+use connectivity_allowlist::net::{Direction, Protocol};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use std::collections::BTreeSet;
 

@@ -4,9 +4,10 @@
 mod endpoints;
 
 use crate::crd::{Problem, ProblemKind};
-use crate::net::{Direction, DomainName, cidr};
+use crate::direction::PolicyDirection as _;
 use crate::objects::key::Role;
 use crate::plan::Plan;
+use connectivity_allowlist::net::{Direction, DomainName, cidr};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Deserialize;

@@ -11,12 +11,12 @@ use crate::crd::{
     ADDITIONAL_ANNOTATION, ALLOWLIST_LABEL, CitrixAllowlist, CitrixAllowlistSpec, FIELD_MANAGER, MANAGED_BY_LABEL,
     Problem, SELECTION_ANNOTATION, Summary,
 };
-use crate::net::{Direction, canonical_set};
 use crate::objects::key::{ObjectKey, Role};
 use crate::objects::prepared::Prepared;
 use crate::plan::Plan;
 use crate::plan::keep::Selected;
 use budget::Cni;
+use connectivity_allowlist::net::{Direction, canonical_set};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};

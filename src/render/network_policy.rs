@@ -1,9 +1,10 @@
 //! `networking.k8s.io/v1 NetworkPolicy`: the engine every cluster has.
 
 use super::placement::{Part, PartRule};
-use crate::net::{Direction, PortRange, PortSet, Protocol, canonical_set, cidr};
+use crate::direction::PolicyDirection as _;
 use crate::objects::key::Role;
 use crate::plan::{DnsPeer, DnsRule, RememberedRule};
+use connectivity_allowlist::net::{Direction, PortRange, PortSet, Protocol, canonical_set, cidr};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,

@@ -2,9 +2,9 @@
 //! narrower than the last good, nor wider than the lists and the answers.
 
 use citrix_allowlist::crd::FIELD_MANAGER;
-use citrix_allowlist::net::{Direction, Protocol};
 use citrix_allowlist::objects::observed::fold_policy;
 use citrix_allowlist::render::evaluate::{Connection, evaluate};
+use connectivity_allowlist::net::{Direction, Protocol};
 use futures::StreamExt;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

@@ -2,15 +2,15 @@
 
 use citrix_allowlist::crd::{CitrixAllowlistSpec, Problem};
 use citrix_allowlist::facts::ClusterFacts;
-use citrix_allowlist::feed::{Allowlist, Entry, EntryGeo};
 use citrix_allowlist::guard::{Guard, GuardSettings};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState};
-use citrix_allowlist::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
 use citrix_allowlist::objects::key::{Kind, ObjectKey};
 use citrix_allowlist::plan::keep::Selected;
 use citrix_allowlist::plan::{self, Inherited, Plan, Selection};
 use citrix_allowlist::render::evaluate::{Connection, evaluate};
 use citrix_allowlist::render::{Limits, Objects, Owner, PreviousLayout, objects};
+use connectivity_allowlist::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
+use connectivity_allowlist::{Allowlist, Entry, EntryGeo};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 use std::net::IpAddr;

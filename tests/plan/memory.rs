@@ -2,10 +2,10 @@
 
 use crate::builders::{Case, allows, name, ports};
 use citrix_allowlist::facts::{ClusterFacts, DnsServer};
-use citrix_allowlist::net::{Direction, Protocol};
 use citrix_allowlist::plan::{Inherited, Nat64, RememberedRule};
 use citrix_allowlist::render::config_map;
 use citrix_allowlist::render::network_policy::remembered;
+use connectivity_allowlist::net::{Direction, Protocol};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 

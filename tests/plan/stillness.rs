@@ -1,9 +1,9 @@
 //! Many peers: objects stay within their bounds, and stand still when one address comes or goes.
 
 use crate::builders::{Case, allows, answers, layout_of, name, owner, shown};
-use citrix_allowlist::net::{Direction, Protocol};
 use citrix_allowlist::objects::key::{Kind, ObjectKey};
 use citrix_allowlist::render::{Limits, Objects, PreviousLayout, objects};
+use connectivity_allowlist::net::{Direction, Protocol};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,12 +5,13 @@ use crate::cli::endpoints::{Endpoint, Target};
 use crate::cli::preview::Preview;
 use crate::cli::render::Worked;
 use crate::crd::{CitrixAllowlist, Mode, Problem};
-use crate::feed::growth::{self, MOST_GROWTH};
-use crate::net::{Direction, DomainName};
+use crate::direction::PolicyDirection as _;
 use crate::pipeline;
 use crate::plan::{self, Absence};
 use crate::render::PreviousLayout;
 use crate::status::{Kept, plural};
+use connectivity_allowlist::growth::{self, MOST_GROWTH};
+use connectivity_allowlist::net::{Direction, DomainName};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 

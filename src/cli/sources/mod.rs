@@ -7,12 +7,12 @@ pub(super) use answers::{Answered, Known};
 
 use super::run_arguments::{base_url, dns_server, tcp_ports};
 use crate::crd::CitrixAllowlistSpec;
-use crate::feed::Allowlist;
 use crate::guard::Guard;
-use crate::net::{DomainName, PortSet};
 use answers::Answers;
 use anyhow::{Context as _, bail};
 use clap::Args;
+use connectivity_allowlist::Allowlist;
+use connectivity_allowlist::net::{DomainName, PortSet};
 use lists::Lists;
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -1,7 +1,7 @@
 //! What a process before this one left of a list, or of a fetch, taken into the entry. Pure.
 
 use super::{Arrival, Entry, Held, moment, usable_standing};
-use crate::feed::schedule::{Completed, Outcome};
+use connectivity_allowlist::schedule::{CompletedRequest, FetchOutcome};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ impl Entry {
     pub(in crate::feed) fn restore(&mut self, restored: Restored, arrival: &Arrival) {
         let passed = Duration::try_from(arrival.at.duration_since(restored.fetched_at)).unwrap_or(Duration::ZERO);
         let valid_until = restored.believed.allowlist.valid_until;
-        self.last = Some(Completed {
-            outcome: Outcome::Usable { valid_until, changed: false },
+        self.last = Some(CompletedRequest {
+            outcome: FetchOutcome::Usable { valid_until, changed: false },
             at: restored.fetched_at,
             stale_answers: restored.stale_answers,
             failures: 0,
@@ -49,7 +49,7 @@ impl Entry {
         }
         let (stale_answers, at) = (self.last.map_or(0, |last| last.stale_answers), arrival.at.min(begun));
         self.interrupted = times;
-        self.last = Some(Completed { outcome: Outcome::Interrupted, at, stale_answers, failures: times });
+        self.last = Some(CompletedRequest { outcome: FetchOutcome::Interrupted, at, stale_answers, failures: times });
         let passed = Duration::try_from(arrival.at.duration_since(at)).unwrap_or(Duration::ZERO);
         (self.anchor, self.passed, self.fraction) = (arrival.instant, passed, arrival.fraction);
         let said = format!(

@@ -1,13 +1,13 @@
 use super::*;
-use crate::feed::document::{Reading, parse};
-use crate::feed::store::compress;
+use connectivity_allowlist::document::{Reading, parse};
+use connectivity_allowlist::gzip::compress;
 use jiff::SignedDuration;
 use serde_json::json;
 
 const FLOOR: Duration = Duration::from_secs(60);
 
-fn bounds() -> Bounds {
-    Bounds::shared([(Duration::from_secs(300), Duration::from_secs(86_400))], FLOOR)
+fn bounds() -> IntervalBounds {
+    IntervalBounds::shared([(Duration::from_secs(300), Duration::from_secs(86_400))], FLOOR)
 }
 
 fn epoch() -> Timestamp {
@@ -36,7 +36,7 @@ fn arrival(start: Instant, seconds: u32) -> Arrival {
 }
 
 fn failed() -> Answer {
-    Answer::Failed { reason: Reason::FeedUnavailable, detail: "no way".into(), outcome: Outcome::Failed }
+    Answer::Failed { reason: Reason::FeedUnavailable, detail: "no way".into(), outcome: FetchOutcome::Failed }
 }
 
 const FULL: [&str; 4] = ["a.example.net", "b.example.net", "c.example.net", "d.example.net"];

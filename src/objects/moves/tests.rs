@@ -1,11 +1,11 @@
 use super::*;
-use crate::net::{PortRange, Protocol};
 use crate::objects::changes::{self, Change};
 use crate::objects::observed::{self, Observed};
 use crate::objects::prepared::Prepared;
 use crate::plan::keep::Selected;
 use crate::plan::{DirectionPlan, Peers, Plan, Rule};
 use crate::render::{self, Limits, Owner, PreviousLayout};
+use connectivity_allowlist::net::{PortRange, Protocol};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use proptest::prelude::*;

@@ -1,11 +1,11 @@
 use super::*;
 use crate::cli::preview::{self, Assumptions};
 use crate::facts::ClusterFacts;
-use crate::feed::document::{self, Reading};
 use crate::guard::{Guard, GuardSettings};
 use crate::names::{Addresses, NameAddresses, NameState};
 use crate::pipeline::Carry;
 use crate::render::Limits;
+use connectivity_allowlist::document::{self, Reading};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
