@@ -74,7 +74,7 @@ pub(super) struct Entry {
     /// Scheme, host and port that is asked.
     pub(super) host: String,
     /// The list in use.
-    pub(super) believed: Option<Held>,
+    pub(super) accepted: Option<Held>,
     /// The one before it, until the one in use is confirmed.
     pub(super) previous: Option<Held>,
     /// One that is held back until the next fetch.
@@ -122,7 +122,7 @@ impl Entry {
             subscribers: BTreeSet::new(),
             bounds,
             host,
-            believed: None,
+            accepted: None,
             previous: None,
             held_back: None,
             older_since: None,
@@ -159,8 +159,8 @@ impl Entry {
         (self.begun, self.interrupted) = (None, 0);
         let (outcome, changed) = match answer {
             Answer::List(list) => self.take_list(list, arrival),
-            Answer::NotModified => match self.believed.clone() {
-                Some(believed) => (self.confirm(believed, arrival), false),
+            Answer::NotModified => match self.accepted.clone() {
+                Some(accepted) => (self.confirm(accepted, arrival), false),
                 None => (self.fail(Reason::FeedMalformed, "the API answers 304 to a request without condition"), false),
             },
             Answer::Failed { reason, detail, outcome } => {
@@ -174,18 +174,18 @@ impl Entry {
     }
 
     fn take_list(&mut self, list: Held, arrival: &Arrival) -> (FetchOutcome, bool) {
-        let Some(believed) = self.believed.clone() else {
-            return self.believe_or_hold_back(list, arrival);
+        let Some(accepted) = self.accepted.clone() else {
+            return self.accept_or_hold_back(list, arrival);
         };
-        if let Some(outcome) = self.keep_newer(&believed.allowlist, &list.allowlist, arrival) {
+        if let Some(outcome) = self.keep_newer(&accepted.allowlist, &list.allowlist, arrival) {
             return (outcome, false);
         }
-        if believed.digest == list.digest {
+        if accepted.digest == list.digest {
             return (self.confirm(list, arrival), false);
         }
         let held_back = self.held_back.as_ref().map(|held| &*held.allowlist);
-        match shrink::judge(&believed.allowlist, held_back, &list.allowlist) {
-            Acceptance::Accept => self.believe_or_hold_back(list, arrival),
+        match shrink::judge(&accepted.allowlist, held_back, &list.allowlist) {
+            Acceptance::Accept => self.accept_or_hold_back(list, arrival),
             Acceptance::HoldBack { lost, of } => {
                 let message = format!(
                     "the newest list drops {lost} of {of} names, wildcards and networks: it is held back until the next \
@@ -204,13 +204,13 @@ impl Entry {
         }
     }
 
-    /// Believes a list that nothing else speaks against, unless it opens so much more that it waits for a second opinion.
-    fn believe_or_hold_back(&mut self, list: Held, arrival: &Arrival) -> (FetchOutcome, bool) {
-        let in_use = self.believed.as_ref().map(|held| &*held.allowlist);
+    /// Accepts a list that nothing else speaks against, unless it opens so much more that it waits for a second opinion.
+    fn accept_or_hold_back(&mut self, list: Held, arrival: &Arrival) -> (FetchOutcome, bool) {
+        let in_use = self.accepted.as_ref().map(|held| &*held.allowlist);
         let held_back = self.held_back.as_ref().map(|held| &*held.allowlist);
         let Some(growth) = growth::judge(in_use, held_back, &list.allowlist) else {
             let is_confirmed = self.held_back.as_ref().is_some_and(|held| held.digest == list.digest);
-            return (self.believe(list, if is_confirmed { 2 } else { 1 }, arrival), true);
+            return (self.accept(list, if is_confirmed { 2 } else { 1 }, arrival), true);
         };
         let meanwhile = match in_use {
             None => "no policy is written from it before".to_owned(),
@@ -248,10 +248,10 @@ impl Entry {
         Some(FetchOutcome::Usable { valid_until: in_use.valid_until, changed: false })
     }
 
-    fn believe(&mut self, list: Held, confirmations: u32, arrival: &Arrival) -> FetchOutcome {
+    fn accept(&mut self, list: Held, confirmations: u32, arrival: &Arrival) -> FetchOutcome {
         let valid_until = list.allowlist.valid_until;
         self.standing = usable_standing(&list.allowlist, arrival.at);
-        self.previous = self.believed.replace(list).filter(|_| confirmations < 2);
+        self.previous = self.accepted.replace(list).filter(|_| confirmations < 2);
         self.confirmations = confirmations;
         self.held_back = None;
         (self.older_since, self.from_elsewhere) = (None, false);
@@ -264,11 +264,11 @@ impl Entry {
         let valid_until = list.allowlist.valid_until;
         self.standing = usable_standing(&list.allowlist, arrival.at);
         let same =
-            self.previous.is_none() && self.believed.as_ref().is_some_and(|held| held.allowlist == list.allowlist);
+            self.previous.is_none() && self.accepted.as_ref().is_some_and(|held| held.allowlist == list.allowlist);
         if !same {
             self.rendered.clear();
         }
-        self.believed = Some(list);
+        self.accepted = Some(list);
         self.previous = None;
         self.confirmations = self.confirmations.saturating_add(1);
         self.held_back = None;
@@ -278,7 +278,7 @@ impl Entry {
     }
 
     fn fail(&mut self, reason: Reason, detail: &str) -> FetchOutcome {
-        let held = match &self.believed {
+        let held = match &self.accepted {
             None => "; there is no earlier list, so no policy is written".to_owned(),
             Some(_) => format!("; the list of {} stays in use", moment(self.fetched_at)),
         };
@@ -332,7 +332,7 @@ impl Entry {
     /// these have to come again. None either once a list is past the `validUntil` that stands in it, which 304 would
     /// leave as it is for ever: a server need not take a new one for a change.
     pub(super) fn validators(&self, now: Timestamp) -> Validators {
-        let Some(held) = &self.believed else { return Validators::default() };
+        let Some(held) = &self.accepted else { return Validators::default() };
         let has_to_come = self.held_back.is_some() || self.older_since.is_some() || self.from_elsewhere;
         let says_until = held.allowlist.valid_until.filter(|_| held.allowlist.form.states_expiry());
         if has_to_come || says_until.is_some_and(|until| until <= now) {

@@ -129,11 +129,11 @@ impl Feeds {
             let read = self.0.read(&list.key, None, &bytes).map_err(|error| failed(&error))?;
             Ok(Held::new(document.clone(), read.received_at(state.fetched_at), validators))
         };
-        let believed = read(&list.document, Validators::new(state.etag.clone(), state.last_modified.clone()))?;
+        let accepted = read(&list.document, Validators::new(state.etag.clone(), state.last_modified.clone()))?;
         // Without the list before it, the newer one counts as it would after a confirmation.
         let previous = list.previous.as_ref().and_then(|document| read(document, Validators::default()).ok());
         Ok(Restored {
-            believed,
+            accepted,
             previous,
             fetched_at: state.fetched_at,
             confirmations: state.confirmations,

@@ -28,7 +28,7 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often, and how far apart, reading what was saved is tried before it is done without.
 const RESTORE_TRIES: u32 = 9;
 const RESTORE_PAUSE: Duration = Duration::from_secs(10);
-/// How many redirects in a row are believed.
+/// How many redirects in a row are accepted.
 const MOST_REDIRECTS: u32 = 3;
 
 /// A request that was let through.
@@ -123,7 +123,7 @@ impl Feeds {
             }
             let tenants: BTreeSet<&Arc<str>> = entry.subscribers.iter().map(|who| &who.namespace).collect();
             let request = DueRequest {
-                new: entry.believed.is_none(),
+                new: entry.accepted.is_none(),
                 failures: entry.last.map_or(0, |last| last.failures),
                 due: at,
                 tenants: tenants.into_iter().cloned().collect(),
@@ -222,7 +222,7 @@ impl Feeds {
                 let detail = "the API answers 304 to a request without condition".to_owned();
                 failed(Reason::FeedMalformed, detail, FetchOutcome::Failed)
             }
-            Ok(Fetched::NotModified) => match &entry.believed {
+            Ok(Fetched::NotModified) => match &entry.accepted {
                 // What counts its validity from when it was received is as good as received again.
                 Some(held) if held.allowlist.valid_until.is_some() && !held.allowlist.form.states_expiry() => {
                     let document = gzip::decompress(&held.document, usize::MAX - 1).unwrap_or_default();
@@ -297,7 +297,7 @@ impl Feeds {
         if !matches!(last.outcome, FetchOutcome::Usable { .. }) {
             return None;
         }
-        let believed = entry.believed.as_ref()?;
+        let accepted = entry.accepted.as_ref()?;
         let state = SavedState {
             cloud: key.cloud,
             form: key.form.as_str().to_owned(),
@@ -305,15 +305,15 @@ impl Feeds {
             scope: key.scope,
             url: self.0.settings.url(key),
             fetched_at: entry.fetched_at?,
-            last_modified: believed.validators.last_modified.clone(),
-            etag: believed.validators.etag.clone(),
+            last_modified: accepted.validators.last_modified.clone(),
+            etag: accepted.validators.etag.clone(),
             transaction_id: entry.transaction_id.clone(),
             confirmations: entry.confirmations,
             stale_answers: last.stale_answers,
             older_since: entry.older_since,
         };
         let previous = entry.previous.as_ref().map(|held| held.document.clone());
-        Some(SavedList { key: key.clone(), state, document: believed.document.clone(), previous })
+        Some(SavedList { key: key.clone(), state, document: accepted.document.clone(), previous })
     }
 
     /// Says whether it is saved.

@@ -194,7 +194,7 @@ impl Feeds {
         for (key, entry) in &table.entries {
             let due = entry.due(shared.settings.min_refresh, now, wall);
             if due <= now && !entry.in_flight && !entry.subscribers.is_empty() {
-                waiting.push((entry.believed.is_some(), due, key));
+                waiting.push((entry.accepted.is_some(), due, key));
             }
         }
         waiting.sort();
@@ -205,8 +205,8 @@ impl Feeds {
             key: key.clone(),
             subscribers: entry.subscribers.len(),
             age: entry.fetched_at.map(age),
-            valid_until: entry.believed.as_ref().and_then(|held| held.allowlist.valid_until),
-            version: entry.believed.as_ref().and_then(|held| held.allowlist.version.clone()),
+            valid_until: entry.accepted.as_ref().and_then(|held| held.allowlist.valid_until),
+            version: entry.accepted.as_ref().and_then(|held| held.allowlist.version.clone()),
             next_fetch: entry.next_fetch(),
             queue_place: places.get(key).copied(),
             reason: entry.standing.reason,
@@ -252,7 +252,7 @@ impl Shared {
         let (key, customer) = (subscription.key.clone(), subscription.request.customer.clone());
         let handled_refresh = subscription.refresh.handled.clone();
         let entry = table.entries.get_mut(&key)?;
-        let (allowlist, previous, digest) = match &entry.believed {
+        let (allowlist, previous, digest) = match &entry.accepted {
             None => (None, None, 0),
             Some(held) if key.customer.is_some() => {
                 let previous = entry.previous.as_ref().map(|held| held.allowlist.clone());
@@ -291,7 +291,7 @@ impl Shared {
             let bytes = decompress(document, usize::MAX - 1).ok()?;
             self.read(key, Some(customer), &bytes).ok().map(|document| Arc::new(document.received_at(received)))
         };
-        let allowlist = read(&entry.believed.as_ref()?.document)?;
+        let allowlist = read(&entry.accepted.as_ref()?.document)?;
         let previous = entry.previous.as_ref().and_then(|held| read(&held.document));
         let rendered = Rendered { digest: allowlist.digest(), allowlist, previous };
         entry.rendered.insert(customer.clone(), rendered.clone());

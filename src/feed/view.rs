@@ -11,9 +11,9 @@ use std::time::Duration;
 /// What is known of a resource's list, at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeedView {
-    /// The newest list that is believed, for every geo and direction; `None` before there was one.
+    /// The newest list that is accepted, for every geo and direction; `None` before there was one.
     pub allowlist: Option<Arc<Allowlist>>,
-    /// The list believed before it, while no further fetch has confirmed the newer one.
+    /// The list accepted before it, while no further fetch has confirmed the newer one.
     pub previous: Option<Arc<Allowlist>>,
     /// How many fetches have returned the content of `allowlist`. While it is one, a list that empties or halves the
     /// plan of an unchanged resource is not to be acted on: use `previous`, and ask for [`super::Feeds::confirm`].

@@ -13,7 +13,8 @@ use std::net::Ipv6Addr;
 
 /// How many times as much a list may hold as the one in use. The vendor's grow by a few entries a month.
 pub const MOST_GROWTH: usize = 100;
-/// Which part of all addresses a list's networks may open in sum: one in 256. Of IPv4 that is a single /8; the networks of the longest list known are one in ten million.
+/// Which part of all addresses a list's networks may open in sum: one in 256. Of IPv4 that is a single /8; the networks of
+/// the longest list known are one in ten million.
 pub const SHARE: u128 = 256;
 /// All addresses of IPv4.
 const IPV4: u128 = 1 << 32;

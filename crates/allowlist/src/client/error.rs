@@ -32,8 +32,8 @@ pub enum FetchError {
         /// How long a 503 asks to wait.
         retry_after: Option<Duration>,
     },
-    /// The server's certificate is of an authority that nobody here trusts; [`ClientSettings::extra_ca`](super::ClientSettings::extra_ca)
-    /// adds one.
+    /// The server's certificate is of an unknown authority.
+    /// [`ClientSettings::extra_ca`](super::ClientSettings::extra_ca) adds one.
     #[error("{host} shows a certificate of an unknown authority")]
     UnknownAuthority {
         /// The server.

@@ -389,18 +389,11 @@ fn what_is_no_list_is_refused() {
 }
 
 #[test]
-fn an_empty_list_is_a_list_and_a_byte_order_mark_does_no_harm() {
-    let read = parse("\u{feff}{\"services\": []}".as_bytes(), &Reading::default()).expect("a list");
-    assert_eq!(read.allowlist, Allowlist::default());
-}
-
-#[test]
 fn each_form_is_found_by_its_name() {
     for form in ListForm::ALL {
         assert_eq!(ListForm::named(form.as_str()), Some(*form));
     }
-    let expiring = ListForm::ALL.iter().filter(|form| form.states_expiry());
-    assert_eq!((ListForm::named("xml"), expiring.collect::<Vec<_>>()), (None, vec![&ListForm::Json]));
+    assert_eq!(ListForm::named("xml"), None);
 }
 
 mod bounds;

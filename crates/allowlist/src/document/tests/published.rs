@@ -161,3 +161,9 @@ fn a_list_saved_in_utf_16_is_read_and_one_in_utf_32_is_named() {
     assert!(read(&broken).is_err(), "half a unit");
     assert!(read(&[0xff, 0xfe]).is_err_and(|error| error.to_string().starts_with("it is not JSON (")));
 }
+
+#[test]
+fn an_empty_list_is_a_list_and_a_byte_order_mark_does_no_harm() {
+    let read = parse("\u{feff}{\"services\": []}".as_bytes(), &Reading::default()).expect("a list");
+    assert_eq!(read.allowlist, Allowlist::default());
+}
