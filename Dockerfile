@@ -15,6 +15,7 @@ ARG RUST_IMAGE=docker.io/library/rust:1.95.0-alpine
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
+COPY crates crates
 COPY tests/support tests/support
 COPY src src
 ARG SOURCE_DATE_EPOCH=0

@@ -71,6 +71,8 @@ check: ## Check format, lints, generated files, licences and sources of dependen
 	@cargo fmt --manifest-path fuzz/Cargo.toml --check
 	$(call heading,Lints: cargo clippy --workspace --all-targets --locked -- -D warnings)
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(call heading,Documentation of the library: cargo doc without warnings)
+	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps -p connectivity-allowlist
 	$(call heading,The workspace of the fuzzers: fuzz/Cargo.lock agrees with it)
 	@cargo metadata --manifest-path fuzz/Cargo.toml --locked --format-version 1 >/dev/null
 	$(call heading,Generated files: what the code would write now)

@@ -3,15 +3,15 @@
 use citrix_allowlist::crd::CitrixAllowlistSpec;
 use citrix_allowlist::engines::{Engines, Layout, Limits};
 use citrix_allowlist::facts::ClusterFacts;
-use citrix_allowlist::feed::Allowlist;
-use citrix_allowlist::feed::document::{self, Reading};
 use citrix_allowlist::guard::{Guard, GuardSettings};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState};
-use citrix_allowlist::net::canonical_set;
 use citrix_allowlist::objects::owner::Owner;
 use citrix_allowlist::pipeline::Prepared;
 use citrix_allowlist::plan::keep::Selected;
 use citrix_allowlist::plan::{self, Inherited, Plan, Selection};
+use connectivity_allowlist::Allowlist;
+use connectivity_allowlist::document::{self, Reading};
+use connectivity_allowlist::net::canonical_set;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::json;

@@ -7,7 +7,7 @@
 pub mod platform;
 
 use crate::facts::ClusterFacts;
-use crate::net::DomainName;
+use connectivity_allowlist::net::DomainName;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::BTreeMap;
 use std::fmt;

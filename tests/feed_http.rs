@@ -2,14 +2,13 @@
 //! that the last good list stays.
 
 use citrix_allowlist::clock::Clock;
-use citrix_allowlist::crd::{DirectionChoice, GeoChoice};
-use citrix_allowlist::feed::client::ProxyChoice;
 use citrix_allowlist::feed::{
-    Allowlist, ClientSettings, Cloud, CompletedFetch, FeedObserver, FeedRequest, FeedSettings, FeedView, Feeds, Format,
-    HttpClient, MemoryStore,
+    CompletedFetch, FeedObserver, FeedRequest, FeedSettings, FeedView, Feeds, Format, MemoryStore, settings,
 };
 use citrix_allowlist::reason::Reason;
 use citrix_allowlist::subscriber::{Subscriber, Waker};
+use connectivity_allowlist::client::ProxyChoice;
+use connectivity_allowlist::{Allowlist, ClientSettings, Cloud, Directions, Geo, HttpClient};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -55,7 +54,7 @@ fn client_settings() -> ClientSettings {
         total_timeout: Duration::from_millis(1500),
         largest_document: 1 << 20,
         proxy: ProxyChoice::Direct,
-        ..ClientSettings::default()
+        ..settings::client_settings(None)
     }
 }
 
@@ -72,8 +71,8 @@ fn request() -> FeedRequest {
     FeedRequest {
         cloud: Cloud::Global,
         customer: "kitsune1".into(),
-        geo: GeoChoice::Us,
-        direction: DirectionChoice::Outbound,
+        geo: Geo::Us,
+        directions: Directions::Outbound,
         min_interval: Duration::from_secs(300),
         max_interval: Duration::from_secs(3600),
     }

@@ -2,16 +2,15 @@
 //! what resources see meanwhile.
 
 use citrix_allowlist::clock::Clock;
-use citrix_allowlist::crd::{DirectionChoice, GeoChoice};
-use citrix_allowlist::feed::client::{FetchError, FetchRequest, Fetched};
 use citrix_allowlist::feed::store::{Saved, SavedList, SavedRequests, StoreError};
 use citrix_allowlist::feed::{
-    Cloud, CompletedFetch, FeedKey, FeedObserver, FeedRequest, FeedSettings, FeedView, Feeds, Fetch, Format, ListStore,
-    MemoryStore, NoObserver, Validators,
+    CompletedFetch, FeedKey, FeedObserver, FeedRequest, FeedSettings, FeedView, Feeds, Format, ListStore, MemoryStore,
+    NoObserver,
 };
 use citrix_allowlist::memory::{Pressure, Usage};
 use citrix_allowlist::reason::Reason;
 use citrix_allowlist::subscriber::{Subscriber, Waker};
+use connectivity_allowlist::{Cloud, Directions, Fetch, FetchError, FetchRequest, Fetched, Geo, Validators};
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -107,8 +106,8 @@ fn request(customer: &str) -> FeedRequest {
     FeedRequest {
         cloud: Cloud::Global,
         customer: customer.into(),
-        geo: GeoChoice::Us,
-        direction: DirectionChoice::Outbound,
+        geo: Geo::Us,
+        directions: Directions::Outbound,
         min_interval: Duration::from_secs(300),
         max_interval: Duration::from_secs(86_400),
     }
@@ -336,7 +335,7 @@ async fn a_refused_request_is_repeated_after_an_hour_or_a_changed_spec() {
     process.feeds.watch(&me, request("acme"));
     pass(1).await;
     assert_eq!(client.count(), 1, "the same again is no change");
-    process.feeds.watch(&me, FeedRequest { geo: GeoChoice::Eu, ..request("acme") });
+    process.feeds.watch(&me, FeedRequest { geo: Geo::Eu, ..request("acme") });
     pass(1).await;
     assert_eq!(client.count(), 2);
     pass(3950).await;
@@ -653,7 +652,7 @@ async fn static_lists_and_format_zscaler_are_asked_for_as_they_are() {
     let (japan, us, eu) = (who("a", "japan"), who("a", "us"), who("a", "eu"));
     process.feeds.watch(&japan, FeedRequest { cloud: Cloud::Japan, ..request("acme") });
     process.feeds.watch(&us, request("acme"));
-    process.feeds.watch(&eu, FeedRequest { geo: GeoChoice::Eu, direction: DirectionChoice::All, ..request("acme") });
+    process.feeds.watch(&eu, FeedRequest { geo: Geo::Eu, directions: Directions::All, ..request("acme") });
     pass(10).await;
     let mut urls: Vec<String> = client.sent().into_iter().map(|(_, request)| request.url).collect();
     urls.sort();

@@ -5,10 +5,9 @@
 mod doubles;
 
 use citrix_allowlist::clock::Clock;
-use citrix_allowlist::feed::client::{FetchError, FetchRequest, Fetched};
-use citrix_allowlist::feed::{Fetch, Validators};
 use citrix_allowlist::names::{Answer, Family, Lookup, Outcome};
-use citrix_allowlist::net::DomainName;
+use connectivity_allowlist::net::DomainName;
+use connectivity_allowlist::{Fetch, FetchError, FetchRequest, Fetched, Validators};
 use doubles::Doubles;
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};

@@ -3,9 +3,10 @@
 use citrix_allowlist::cluster::lease::Leadership;
 use citrix_allowlist::cluster::saved_lists::SavedLists;
 use citrix_allowlist::feed::FeedKey;
-use citrix_allowlist::feed::document::Form;
-use citrix_allowlist::feed::store::{ListStore, SavedHost, SavedList, SavedRequests, SavedState, compress, decompress};
-use citrix_allowlist::feed::{Cloud, settings::TEMPLATE_CUSTOMER};
+use citrix_allowlist::feed::settings::TEMPLATE_CUSTOMER;
+use citrix_allowlist::feed::store::{ListStore, SavedHost, SavedList, SavedRequests, SavedState};
+use connectivity_allowlist::gzip::{compress, decompress};
+use connectivity_allowlist::{Cloud, ListForm};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 fn list(customer: Option<&str>, previous: Option<&[u8]>) -> SavedList {
     let state = SavedState {
         cloud: Cloud::Global,
-        form: Form::Json.as_str().to_owned(),
+        form: ListForm::Json.as_str().to_owned(),
         customer: customer.map(str::to_owned),
         scope: None,
         url: format!("https://api.example/?customerId={}", customer.unwrap_or(TEMPLATE_CUSTOMER)),

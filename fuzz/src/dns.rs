@@ -3,14 +3,13 @@
 use super::sight::is_inside;
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::guard::{Guard, GuardSettings, Origin};
-use citrix_allowlist::names::NamesSettings;
 use citrix_allowlist::names::answer::{Answer, Failure, Family, Outcome, absolute};
 use citrix_allowlist::names::bound::Level;
 use citrix_allowlist::names::light::lighten;
-use citrix_allowlist::names::lookup;
 use citrix_allowlist::names::retention::{Bounds, Held};
 use citrix_allowlist::names::spelling::{Echo, Spelling, echo};
-use citrix_allowlist::net::DomainName;
+use citrix_allowlist::names::{NamesSettings, lookup};
+use connectivity_allowlist::net::DomainName;
 use hickory_proto::op::DnsResponse;
 use hickory_proto::rr::{Name, RData, Record};
 use hickory_resolver::net::{DnsError, NetError};

@@ -4,22 +4,18 @@
 use citrix_allowlist::cluster::saved_lists;
 use citrix_allowlist::crd::{CitrixAllowlistSpec, FIELD_MANAGER};
 use citrix_allowlist::engines::{Engines, Layout, Limits, as_network_policies, network_policy};
-use citrix_allowlist::export::config_maps;
-use citrix_allowlist::export::endpoints;
-use citrix_allowlist::export::fold;
-use citrix_allowlist::export::{ENDPOINTS_KEY, remembered, remembered_networks};
+use citrix_allowlist::export::{ENDPOINTS_KEY, config_maps, endpoints, fold, remembered, remembered_networks};
 use citrix_allowlist::facts::ClusterFacts;
-use citrix_allowlist::feed::EntryGeo;
-use citrix_allowlist::feed::document::{Reading, parse};
 use citrix_allowlist::guard::{Guard, GuardSettings, Origin};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState, Reached};
-use citrix_allowlist::net::{Direction, PortRange, PortSet, Protocol, canonical_set, cidr};
 use citrix_allowlist::objects::observed::{Memory, Told};
 use citrix_allowlist::objects::owner::Owner;
-use citrix_allowlist::pipeline::Prepared;
-use citrix_allowlist::pipeline::recover;
+use citrix_allowlist::pipeline::{Prepared, recover};
 use citrix_allowlist::plan::keep::Selected;
 use citrix_allowlist::plan::{self, Endpoint, EndpointRecord, Plan, Selection, Target};
+use connectivity_allowlist::EntryGeo;
+use connectivity_allowlist::document::{Reading, parse};
+use connectivity_allowlist::net::{Direction, PortRange, PortSet, Protocol, canonical_set, cidr};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -123,7 +119,7 @@ fn check_memory(map: &ConfigMap) {
 
 /// Every name, before DNS has answered.
 fn waiting() -> Addresses {
-    let known = |name: &citrix_allowlist::net::DomainName| {
+    let known = |name: &connectivity_allowlist::net::DomainName| {
         let nothing = NameAddresses {
             addresses: Vec::new(),
             state: NameState::Waiting,

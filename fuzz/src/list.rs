@@ -2,19 +2,17 @@
 
 use super::endpoints::objects;
 use super::sight::{assert_calm, assert_outside};
-use citrix_allowlist::crd::{CitrixAllowlistSpec, DirectionChoice, GeoChoice};
+use citrix_allowlist::crd::CitrixAllowlistSpec;
 use citrix_allowlist::engines::network_policy;
 use citrix_allowlist::facts::ClusterFacts;
-use citrix_allowlist::feed::client::LARGEST_DOCUMENT;
-use citrix_allowlist::feed::document::{
-    Document, DocumentError, MOST_LIST_PROBLEMS, MOST_TARGETS, Reading, parse, to_json,
-};
-use citrix_allowlist::feed::store::decompress;
-use citrix_allowlist::feed::{Allowlist, EntryGeo, growth, older, shrink};
 use citrix_allowlist::guard::{Guard, GuardSettings};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState, Reached};
-use citrix_allowlist::net::{DomainName, NamePattern, canonical_set, cidr};
 use citrix_allowlist::plan::{self, Inherited, Selection, Target};
+use connectivity_allowlist::client::LARGEST_DOCUMENT;
+use connectivity_allowlist::document::{DocumentError, MOST_LIST_PROBLEMS, MOST_TARGETS, Reading, parse, to_json};
+use connectivity_allowlist::gzip::decompress;
+use connectivity_allowlist::net::{DomainName, NamePattern, canonical_set, cidr};
+use connectivity_allowlist::{Allowlist, Directions, EntryGeo, Geo, ParsedDocument, growth, older, shrink};
 use ipnet::IpNet;
 use serde_json::json;
 use std::borrow::Cow;
@@ -49,7 +47,7 @@ fn readings() -> [Reading<'static>; 3] {
         Reading::for_customer("testcustomer"),
         Reading {
             template_customer: Some("templ8"),
-            scope: Some((GeoChoice::Us, DirectionChoice::All)),
+            scope: Some((Geo::Us, Directions::All)),
             ..Reading::for_customer("x")
         },
     ]
@@ -72,7 +70,7 @@ pub fn judge(input: &[u8]) {
     }
 }
 
-fn check(document: Document) {
+fn check(document: ParsedDocument) {
     let list = &document.allowlist;
     check_bounds(list);
     check_texts(list);
@@ -113,9 +111,9 @@ fn check_texts(list: &Allowlist) {
         }
     }
     for listed in &list.problems {
-        assert_calm(&listed.problem.subject);
-        assert_calm(&listed.problem.message);
-        listed.problem.service.iter().for_each(|service| assert_calm(service));
+        assert_calm(&listed.subject);
+        assert_calm(&listed.message);
+        listed.service.iter().for_each(|service| assert_calm(service));
     }
 }
 

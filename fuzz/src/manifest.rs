@@ -7,11 +7,11 @@ use citrix_allowlist::cli::output::{Form, Printer};
 use citrix_allowlist::cli::validate::Validator;
 use citrix_allowlist::crd::CitrixAllowlist;
 use citrix_allowlist::facts::ClusterFacts;
-use citrix_allowlist::feed::Allowlist;
-use citrix_allowlist::feed::document::{Reading, parse};
 use citrix_allowlist::guard::{Guard, GuardSettings, Origin};
-use citrix_allowlist::net::cidr;
 use citrix_allowlist::plan::{self, Target};
+use connectivity_allowlist::Allowlist;
+use connectivity_allowlist::document::{Reading, parse};
+use connectivity_allowlist::net::cidr;
 use serde_json::Value;
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -87,7 +87,7 @@ fn check_item(item: &Item) {
         _ => None,
     });
     let own: Vec<_> = own.collect();
-    for direction in citrix_allowlist::net::Direction::ALL {
+    for direction in connectivity_allowlist::net::Direction::ALL {
         let networks = own.iter().filter(|(of, _)| *of == direction).map(|(_, network)| *network);
         let sum: u128 = cidr::canonical_set(networks).iter().map(cidr::addresses).sum();
         assert!(sum <= 1 << 30, "{sum} addresses");

@@ -1,6 +1,6 @@
 //! `--hosts`: saved answers of DNS, a line `NAME ADDRESS...` for each name. Pure.
 
-use crate::net::DomainName;
+use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 

@@ -1,9 +1,9 @@
 //! Where output goes, and in which form.
 
 use super::text::{Style, line};
-use crate::visible::{visible, visible_json, visible_yaml};
 use anyhow::Context as _;
 use clap::ValueEnum;
+use connectivity_allowlist::visible::{visible, visible_json, visible_yaml};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_saphyr::DoubleQuoted;

@@ -3,7 +3,6 @@
 use crate::crd::{CitrixAllowlist, Mode, Problem, Summary};
 use crate::engines::{Engines, Figures, Limits};
 use crate::facts::ClusterFacts;
-use crate::feed::Allowlist;
 use crate::guard::Guard;
 use crate::names::{Addresses, NameState};
 use crate::objects::desired::Desired;
@@ -12,6 +11,7 @@ use crate::objects::observed::Observed;
 use crate::pipeline::{self, Accepted, AffectedPods, Carry, Decision, Gathered, Inputs, Memo, OwnPod, Request, World};
 use crate::plan::{Plan, Selection};
 use crate::status::{Kept, Outcome};
+use connectivity_allowlist::Allowlist;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -3,10 +3,10 @@
 use super::text::{Style, line, table, wrap};
 use crate::crd::{CitrixAllowlist, Mode, Problem, ProblemKind};
 use crate::engines::as_network_policies;
-use crate::feed::Allowlist;
-use crate::net::PortSet;
 use crate::plan::{EndpointRecord, Target};
-use crate::visible::visible;
+use connectivity_allowlist::Allowlist;
+use connectivity_allowlist::net::PortSet;
+use connectivity_allowlist::visible::visible;
 use kube::ResourceExt as _;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,42 +142,45 @@ impl ServiceLine {
 }
 
 fn services(records: &[EndpointRecord]) -> Vec<ServiceLine> {
-    let mut by_service: BTreeMap<(&str, crate::net::Direction), Vec<&EndpointRecord>> = BTreeMap::new();
+    let mut by_service: BTreeMap<(&str, connectivity_allowlist::net::Direction), Vec<&EndpointRecord>> =
+        BTreeMap::new();
     for record in records {
         by_service.entry((&record.endpoint.service, record.endpoint.direction)).or_default().push(record);
     }
-    let line = |((service, direction), records): ((&str, crate::net::Direction), Vec<&EndpointRecord>)| {
-        let mut names = BTreeSet::new();
-        let mut resolved = BTreeSet::new();
-        let mut networks = BTreeSet::new();
-        let mut addresses: BTreeSet<std::net::IpAddr> = BTreeSet::new();
-        let mut ports: Option<PortSet> = None;
-        for record in records {
-            match &record.endpoint.target {
-                Target::Name(name) => {
-                    names.insert(name);
-                    if record.in_use {
-                        resolved.insert(name);
+    let line =
+        |((service, direction), records): ((&str, connectivity_allowlist::net::Direction), Vec<&EndpointRecord>)| {
+            let mut names = BTreeSet::new();
+            let mut resolved = BTreeSet::new();
+            let mut networks = BTreeSet::new();
+            let mut addresses: BTreeSet<std::net::IpAddr> = BTreeSet::new();
+            let mut ports: Option<PortSet> = None;
+            for record in records {
+                match &record.endpoint.target {
+                    Target::Name(name) => {
+                        names.insert(name);
+                        if record.in_use {
+                            resolved.insert(name);
+                        }
+                    }
+                    Target::Network(network) => {
+                        networks.insert(network);
                     }
                 }
-                Target::Network(network) => {
-                    networks.insert(network);
-                }
+                addresses.extend(record.addresses.iter());
+                ports = Some(
+                    ports.map_or_else(|| record.endpoint.ports.clone(), |held| held.union(&record.endpoint.ports)),
+                );
             }
-            addresses.extend(record.addresses.iter());
-            ports =
-                Some(ports.map_or_else(|| record.endpoint.ports.clone(), |held| held.union(&record.endpoint.ports)));
-        }
-        ServiceLine {
-            service: service.to_owned(),
-            direction: direction.as_str(),
-            names: names.len(),
-            names_resolved: resolved.len(),
-            addresses: addresses.len(),
-            networks: networks.len(),
-            ports: ports.as_ref().map(ToString::to_string).unwrap_or_default(),
-        }
-    };
+            ServiceLine {
+                service: service.to_owned(),
+                direction: direction.as_str(),
+                names: names.len(),
+                names_resolved: resolved.len(),
+                addresses: addresses.len(),
+                networks: networks.len(),
+                ports: ports.as_ref().map(ToString::to_string).unwrap_or_default(),
+            }
+        };
     by_service.into_iter().map(line).collect()
 }
 

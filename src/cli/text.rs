@@ -1,9 +1,9 @@
 //! Text for people: tables and paragraphs of at most 80 columns, and colour where it is welcome. Pure.
 //!
 //! What a list, a resource or an answer says comes into a text by a table, a tree, a paragraph or a line of its own, and is
-//! [made visible](crate::visible) there; colour comes after it.
+//! [made visible](connectivity_allowlist::visible) there; colour comes after it.
 
-use crate::visible::visible;
+use connectivity_allowlist::visible::visible;
 use std::borrow::Cow;
 
 /// The most columns of anything printed for people.
@@ -53,19 +53,19 @@ impl Style {
     #[must_use]
     pub fn shown(self, text: &str) -> Cow<'_, str> {
         if !self.colour {
-            return crate::visible::visible_lines(text);
+            return connectivity_allowlist::visible::visible_lines(text);
         }
         let mut shown = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find("\x1b[") {
             let (before, from) = rest.split_at(at);
-            shown.push_str(&crate::visible::visible_lines(before));
+            shown.push_str(&connectivity_allowlist::visible::visible_lines(before));
             let colour = COLOURS.into_iter().find(|colour| from.starts_with(colour));
             let (taken, left) = from.split_at(colour.map_or(1, str::len));
             shown.push_str(&colour.map_or_else(|| visible(taken), Cow::Borrowed));
             rest = left;
         }
-        shown.push_str(&crate::visible::visible_lines(rest));
+        shown.push_str(&connectivity_allowlist::visible::visible_lines(rest));
         Cow::Owned(shown)
     }
 }

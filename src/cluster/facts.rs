@@ -12,7 +12,7 @@ mod picture;
 pub use picture::{FactsSettings, WELL_KNOWN};
 
 use crate::facts::ClusterFacts;
-use crate::net::canonical_set;
+use connectivity_allowlist::net::canonical_set;
 use follow::{Report, follow};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, Service};

@@ -3,7 +3,7 @@
 use super::client::{CallError, pages};
 use super::pod::{Container, Pod};
 use crate::engines::network_policy::isolation::{self, SelectedPods};
-use crate::net::Protocol;
+use connectivity_allowlist::net::Protocol;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::{Metadata, NamespaceResourceScope};

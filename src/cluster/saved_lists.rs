@@ -5,7 +5,6 @@ use super::client::{CallError, deadline, pages};
 use super::lease::Leadership;
 use crate::crd::FIELD_MANAGER;
 use crate::feed::FeedKey;
-use crate::feed::request::{direction_text, geo_text};
 use crate::feed::store::{ListStore, Saved, SavedList, SavedRequests, SavedState, StoreError};
 use futures::future::BoxFuture;
 use k8s_openapi::ByteString;
@@ -158,7 +157,7 @@ fn object_name(key: &FeedKey) -> String {
         }
     }
     if let Some((geo, direction)) = key.scope {
-        let _ = write!(name, "-{}-{}", geo_text(geo), direction_text(direction));
+        let _ = write!(name, "-{}-{}", geo.as_str(), direction.as_str());
     }
     name
 }
@@ -255,10 +254,8 @@ fn only_ours(config_map: &ConfigMap) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crd::{DirectionChoice, GeoChoice};
-    use crate::feed::Cloud;
-    use crate::feed::document::Form;
     use crate::feed::store::SavedBegun;
+    use connectivity_allowlist::{Cloud, Directions, Geo, ListForm};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldsV1;
 
     fn list() -> SavedList {
@@ -266,7 +263,7 @@ mod tests {
             cloud: Cloud::Japan,
             form: "zscaler".into(),
             customer: Some("Kitsune1".into()),
-            scope: Some((GeoChoice::ApS, DirectionChoice::All)),
+            scope: Some((Geo::ApS, Directions::All)),
             url: "https://api.example/connectivity/v2/allowlist".into(),
             fetched_at: "2026-06-01T00:00:00Z".parse().expect("a time"),
             last_modified: Some("Mon, 01 Jun 2026 00:00:00 GMT".into()),
@@ -309,11 +306,11 @@ mod tests {
             scope: None,
         };
         let names: BTreeSet<String> = [
-            key(Some("acme"), Form::Json),
-            key(Some("ACME"), Form::Json),
-            key(None, Form::Json),
-            key(Some("shared"), Form::Json),
-            key(None, Form::StaticList),
+            key(Some("acme"), ListForm::Json),
+            key(Some("ACME"), ListForm::Json),
+            key(None, ListForm::Json),
+            key(Some("shared"), ListForm::Json),
+            key(None, ListForm::StaticList),
         ]
         .iter()
         .map(object_name)

@@ -3,14 +3,14 @@
 use super::Context;
 use crate::cluster::apply::{OwnerIdentity, WriteError};
 use crate::cluster::pods::ListError;
-use crate::feed::Allowlist;
 use crate::names::Memory;
-use crate::net::DomainName;
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
 use crate::pipeline::{self, AffectedPods, Carry, Gathered, Inputs, Recovered, Request};
 use crate::plan::Selection;
 use crate::{crd::Mode, facts::ClusterFacts, guard::Guard};
+use connectivity_allowlist::Allowlist;
+use connectivity_allowlist::net::DomainName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tracing::{Instrument as _, Span, debug_span};

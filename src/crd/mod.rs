@@ -1,5 +1,6 @@
 //! The `CitrixAllowlist` resource: what a user may say, and what the operator answers. No logic beyond reading a field.
 
+mod convert;
 mod period;
 mod schema;
 pub mod spec;

@@ -1,6 +1,6 @@
 //! What the operator answers.
 
-use crate::visible::visible;
+use connectivity_allowlist::visible::shortened;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -143,13 +143,7 @@ impl Problem {
     /// A problem whose texts are cut to what status holds. What a list or a tenant says in them may be shown by anything that
     /// reads status: nothing in it acts on a terminal.
     pub fn new(kind: ProblemKind, subject: impl AsRef<str>, service: Option<&str>, message: impl AsRef<str>) -> Self {
-        let cut = |text: &str| {
-            let text = &*visible(text);
-            match text.char_indices().nth(LONGEST_MESSAGE - 1) {
-                Some((at, last)) if at + last.len_utf8() < text.len() => format!("{}…", &text[..at]),
-                _ => text.to_owned(),
-            }
-        };
+        let cut = |text: &str| shortened(text, LONGEST_MESSAGE);
         Self { kind, subject: cut(subject.as_ref()), service: service.map(cut), message: cut(message.as_ref()) }
     }
 }

@@ -6,11 +6,11 @@ pub mod network_policy;
 
 use crate::crd::{Problem, Summary};
 use crate::export::CONFIG_MAP;
-use crate::net::Direction;
 use crate::objects::desired::{Body, Desired};
 use crate::objects::key::{ObjectKey, Role};
 use crate::objects::kind::Kind;
 use crate::plan::Plan;
+use connectivity_allowlist::net::Direction;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use network_policy::budget::Cni;

@@ -1,8 +1,8 @@
 //! `endpoints.json`: every endpoint with what is known of it, one a line.
 
-use crate::feed::EntryGeo;
-use crate::net::{PortSet, Protocol, cidr};
 use crate::plan::{EndpointRecord, Plan, Target, WildcardUse};
+use connectivity_allowlist::EntryGeo;
+use connectivity_allowlist::net::{PortSet, Protocol, cidr};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -167,7 +167,7 @@ fn endpoint(record: &EndpointRecord) -> Line<'_> {
         required: endpoint.required,
         in_use: (!record.in_use).then_some(false),
         honoured: None,
-        stands_in_for: endpoint.stands_in_for.as_ref().map(crate::net::NamePattern::as_str),
+        stands_in_for: endpoint.stands_in_for.as_ref().map(connectivity_allowlist::net::NamePattern::as_str),
         notes: endpoint.notes.as_deref(),
     }
 }

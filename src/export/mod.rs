@@ -6,13 +6,14 @@ mod observe;
 mod read;
 
 use crate::crd::{Problem, ProblemKind};
-use crate::net::{Direction, DomainName, canonical_set, cidr};
+use crate::direction::PolicyDirection as _;
 use crate::objects::desired::{Body, Desired};
 use crate::objects::digest::Digest;
 use crate::objects::key::{ObjectKey, Role};
 use crate::objects::kind::Kind;
 use crate::objects::observed;
 use crate::plan::Plan;
+use connectivity_allowlist::net::{Direction, DomainName, canonical_set, cidr};
 pub use document::SCHEMA;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;

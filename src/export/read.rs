@@ -4,7 +4,7 @@
 //! add one.
 
 use super::ENDPOINTS_KEY;
-use crate::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
+use connectivity_allowlist::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Deserialize;

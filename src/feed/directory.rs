@@ -1,13 +1,13 @@
 //! Documents from a directory, for clusters without any way out.
 
-use super::client::LARGEST_DOCUMENT;
 use super::entry::{Answer, Arrival};
 use super::observer::CompletedFetch;
 use super::request::FeedKey;
-use super::schedule::Outcome;
 use super::table::Feeds;
-use super::validators::Validators;
 use crate::reason::Reason;
+use connectivity_allowlist::Validators;
+use connectivity_allowlist::client::LARGEST_DOCUMENT;
+use connectivity_allowlist::schedule::FetchOutcome;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -55,14 +55,14 @@ impl Feeds {
 
     async fn read_file(&self, directory: &Path, key: &FeedKey, mark: Option<&Mark>) -> Answer {
         let unavailable =
-            |detail: String| Answer::Failed { reason: Reason::FeedUnavailable, detail, outcome: Outcome::Failed };
+            |detail: String| Answer::Failed { reason: Reason::FeedUnavailable, detail, outcome: FetchOutcome::Failed };
         let Some(mark) = mark else {
             let [own, shared] = file_names(key);
             return unavailable(format!("{} holds neither {own} nor {shared}", directory.display()));
         };
         if mark.length > u64::try_from(LARGEST_DOCUMENT).unwrap_or(u64::MAX) {
             let detail = format!("{} is larger than {LARGEST_DOCUMENT} bytes", mark.path.display());
-            return Answer::Failed { reason: Reason::FeedMalformed, detail, outcome: Outcome::Failed };
+            return Answer::Failed { reason: Reason::FeedMalformed, detail, outcome: FetchOutcome::Failed };
         }
         match tokio::fs::read(&mark.path).await {
             Ok(bytes) => self.read(key, &bytes, Validators::default(), None),

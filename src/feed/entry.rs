@@ -2,16 +2,13 @@
 
 mod restored;
 
-use super::allowlist::Allowlist;
-use super::document::Form;
-use super::growth;
-use super::older;
-use super::schedule::{Bounds, Completed, Outcome};
-use super::shrink::{self, Verdict};
-use super::validators::Validators;
 use crate::crd::{Problem, ProblemKind};
 use crate::reason::Reason;
 use crate::subscriber::Subscriber;
+use connectivity_allowlist::older::Recency;
+use connectivity_allowlist::schedule::{CompletedRequest, FetchOutcome, IntervalBounds};
+use connectivity_allowlist::shrink::Acceptance;
+use connectivity_allowlist::{Allowlist, Validators, growth, older, shrink};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,7 +41,7 @@ pub(super) enum Answer {
     Failed {
         reason: Reason,
         detail: String,
-        outcome: Outcome,
+        outcome: FetchOutcome,
     },
 }
 
@@ -73,11 +70,11 @@ pub(super) struct Standing {
 pub(super) struct Entry {
     pub(super) subscribers: BTreeSet<Subscriber>,
     /// On its intervals: the shortest that any resource that needs it asks for.
-    pub(super) bounds: Bounds,
+    pub(super) bounds: IntervalBounds,
     /// Scheme, host and port that is asked.
     pub(super) host: String,
     /// The list in use.
-    pub(super) believed: Option<Held>,
+    pub(super) accepted: Option<Held>,
     /// The one before it, until the one in use is confirmed.
     pub(super) previous: Option<Held>,
     /// One that is held back until the next fetch.
@@ -90,7 +87,7 @@ pub(super) struct Entry {
     pub(super) fetched_at: Option<Timestamp>,
     pub(super) transaction_id: Option<String>,
     pub(super) standing: Standing,
-    pub(super) last: Option<Completed>,
+    pub(super) last: Option<CompletedRequest>,
     /// The moment that the schedule counts from, and how much of its time had passed by then.
     anchor: Instant,
     passed: Duration,
@@ -120,12 +117,12 @@ pub(super) struct Rendered {
 }
 
 impl Entry {
-    pub(super) fn new(host: String, bounds: Bounds, now: Instant, estimate: Option<Timestamp>) -> Self {
+    pub(super) fn new(host: String, bounds: IntervalBounds, now: Instant, estimate: Option<Timestamp>) -> Self {
         Self {
             subscribers: BTreeSet::new(),
             bounds,
             host,
-            believed: None,
+            accepted: None,
             previous: None,
             held_back: None,
             older_since: None,
@@ -162,8 +159,8 @@ impl Entry {
         (self.begun, self.interrupted) = (None, 0);
         let (outcome, changed) = match answer {
             Answer::List(list) => self.take_list(list, arrival),
-            Answer::NotModified => match self.believed.clone() {
-                Some(believed) => (self.confirm(believed, arrival), false),
+            Answer::NotModified => match self.accepted.clone() {
+                Some(accepted) => (self.confirm(accepted, arrival), false),
                 None => (self.fail(Reason::FeedMalformed, "the API answers 304 to a request without condition"), false),
             },
             Answer::Failed { reason, detail, outcome } => {
@@ -171,25 +168,25 @@ impl Entry {
                 (outcome, false)
             }
         };
-        self.last = Some(Completed::after(self.last.as_ref(), outcome, arrival.at, self.bounds));
+        self.last = Some(CompletedRequest::after(self.last.as_ref(), outcome, arrival.at, self.bounds));
         (self.anchor, self.passed, self.fraction) = (arrival.instant, Duration::ZERO, arrival.fraction);
         changed
     }
 
-    fn take_list(&mut self, list: Held, arrival: &Arrival) -> (Outcome, bool) {
-        let Some(believed) = self.believed.clone() else {
-            return self.believe_or_hold_back(list, arrival);
+    fn take_list(&mut self, list: Held, arrival: &Arrival) -> (FetchOutcome, bool) {
+        let Some(accepted) = self.accepted.clone() else {
+            return self.accept_or_hold_back(list, arrival);
         };
-        if let Some(outcome) = self.keep_newer(&believed.allowlist, &list.allowlist, arrival) {
+        if let Some(outcome) = self.keep_newer(&accepted.allowlist, &list.allowlist, arrival) {
             return (outcome, false);
         }
-        if believed.digest == list.digest {
+        if accepted.digest == list.digest {
             return (self.confirm(list, arrival), false);
         }
         let held_back = self.held_back.as_ref().map(|held| &*held.allowlist);
-        match shrink::judge(&believed.allowlist, held_back, &list.allowlist) {
-            Verdict::Believe => self.believe_or_hold_back(list, arrival),
-            Verdict::HoldBack { lost, of } => {
+        match shrink::judge(&accepted.allowlist, held_back, &list.allowlist) {
+            Acceptance::Accept => self.accept_or_hold_back(list, arrival),
+            Acceptance::HoldBack { lost, of } => {
                 let message = format!(
                     "the newest list drops {lost} of {of} names, wildcards and networks: it is held back until the next \
                      fetch says the same; the list of {} stays in use",
@@ -199,21 +196,21 @@ impl Entry {
                 self.standing =
                     Standing { reason: Reason::FeedShrank, message, current: false, problems: vec![problem] };
                 self.held_back = Some(list);
-                (Outcome::HeldBack, false)
+                (FetchOutcome::HeldBack, false)
             }
-            Verdict::Empty => {
+            Acceptance::Empty => {
                 (self.fail(Reason::FeedMalformed, "the newest list holds nothing, where the last one was full"), false)
             }
         }
     }
 
-    /// Believes a list that nothing else speaks against, unless it opens so much more that it waits for a second opinion.
-    fn believe_or_hold_back(&mut self, list: Held, arrival: &Arrival) -> (Outcome, bool) {
-        let in_use = self.believed.as_ref().map(|held| &*held.allowlist);
+    /// Accepts a list that nothing else speaks against, unless it opens so much more that it waits for a second opinion.
+    fn accept_or_hold_back(&mut self, list: Held, arrival: &Arrival) -> (FetchOutcome, bool) {
+        let in_use = self.accepted.as_ref().map(|held| &*held.allowlist);
         let held_back = self.held_back.as_ref().map(|held| &*held.allowlist);
         let Some(growth) = growth::judge(in_use, held_back, &list.allowlist) else {
             let is_confirmed = self.held_back.as_ref().is_some_and(|held| held.digest == list.digest);
-            return (self.believe(list, if is_confirmed { 2 } else { 1 }, arrival), true);
+            return (self.accept(list, if is_confirmed { 2 } else { 1 }, arrival), true);
         };
         let meanwhile = match in_use {
             None => "no policy is written from it before".to_owned(),
@@ -223,21 +220,21 @@ impl Entry {
         let problem = Problem::new(ProblemKind::Limit, "the list", None, &message);
         self.standing = Standing { reason: Reason::FeedGrew, message, current: false, problems: vec![problem] };
         self.held_back = Some(list);
-        (Outcome::HeldBack, false)
+        (FetchOutcome::HeldBack, false)
     }
 
     /// Keeps the list in use where the answer is an older one; `None` where its age does not stand in the way.
-    fn keep_newer(&mut self, in_use: &Allowlist, answer: &Allowlist, arrival: &Arrival) -> Option<Outcome> {
+    fn keep_newer(&mut self, in_use: &Allowlist, answer: &Allowlist, arrival: &Arrival) -> Option<FetchOutcome> {
         if !arrival.from_api || self.from_elsewhere {
             return None;
         }
-        let older::Verdict::Keep { since, until } = older::judge(in_use, answer, self.older_since, arrival.at) else {
+        let Recency::Keep { since, until } = older::judge(in_use, answer, self.older_since, arrival.at) else {
             return None;
         };
         self.older_since = Some(since);
         if self.held_back.is_some() {
             // A newer one waits for its confirmation, which this is not, nor a refusal.
-            return Some(Outcome::HeldBack);
+            return Some(FetchOutcome::HeldBack);
         }
         let Standing { reason, current, message, .. } = usable_standing(in_use, arrival.at);
         let message = format!(
@@ -248,46 +245,46 @@ impl Entry {
             moment(Some(until)),
         );
         self.standing = Standing { reason, message, current, problems: Vec::new() };
-        Some(Outcome::Usable { valid_until: in_use.valid_until, changed: false })
+        Some(FetchOutcome::Usable { valid_until: in_use.valid_until, changed: false })
     }
 
-    fn believe(&mut self, list: Held, confirmations: u32, arrival: &Arrival) -> Outcome {
+    fn accept(&mut self, list: Held, confirmations: u32, arrival: &Arrival) -> FetchOutcome {
         let valid_until = list.allowlist.valid_until;
         self.standing = usable_standing(&list.allowlist, arrival.at);
-        self.previous = self.believed.replace(list).filter(|_| confirmations < 2);
+        self.previous = self.accepted.replace(list).filter(|_| confirmations < 2);
         self.confirmations = confirmations;
         self.held_back = None;
         (self.older_since, self.from_elsewhere) = (None, false);
         self.fetched_at = Some(arrival.at);
         self.rendered.clear();
-        Outcome::Usable { valid_until, changed: true }
+        FetchOutcome::Usable { valid_until, changed: true }
     }
 
-    fn confirm(&mut self, list: Held, arrival: &Arrival) -> Outcome {
+    fn confirm(&mut self, list: Held, arrival: &Arrival) -> FetchOutcome {
         let valid_until = list.allowlist.valid_until;
         self.standing = usable_standing(&list.allowlist, arrival.at);
         let same =
-            self.previous.is_none() && self.believed.as_ref().is_some_and(|held| held.allowlist == list.allowlist);
+            self.previous.is_none() && self.accepted.as_ref().is_some_and(|held| held.allowlist == list.allowlist);
         if !same {
             self.rendered.clear();
         }
-        self.believed = Some(list);
+        self.accepted = Some(list);
         self.previous = None;
         self.confirmations = self.confirmations.saturating_add(1);
         self.held_back = None;
         (self.older_since, self.from_elsewhere) = (None, false);
         self.fetched_at = Some(arrival.at);
-        Outcome::Usable { valid_until, changed: false }
+        FetchOutcome::Usable { valid_until, changed: false }
     }
 
-    fn fail(&mut self, reason: Reason, detail: &str) -> Outcome {
-        let held = match &self.believed {
+    fn fail(&mut self, reason: Reason, detail: &str) -> FetchOutcome {
+        let held = match &self.accepted {
             None => "; there is no earlier list, so no policy is written".to_owned(),
             Some(_) => format!("; the list of {} stays in use", moment(self.fetched_at)),
         };
         let message = format!("{detail}{held}");
         self.standing = Standing { reason, message, current: false, problems: Vec::new() };
-        Outcome::Failed
+        FetchOutcome::Failed
     }
 
     /// When the last request completed, or the entry came about.
@@ -309,7 +306,7 @@ impl Entry {
             }
         };
         // What may have ended the process is not hurried.
-        let is_interrupted = self.last.is_some_and(|last| last.outcome == Outcome::Interrupted);
+        let is_interrupted = self.last.is_some_and(|last| last.outcome == FetchOutcome::Interrupted);
         self.urgent.filter(|_| !is_interrupted).map_or(due, |urgent| due.min(urgent))
     }
 
@@ -323,7 +320,7 @@ impl Entry {
 
     /// Whether the API refused the last request.
     pub(super) fn is_rejected(&self) -> bool {
-        self.last.is_some_and(|last| last.outcome == Outcome::Rejected)
+        self.last.is_some_and(|last| last.outcome == FetchOutcome::Rejected)
     }
 
     /// Asks before its time, by `moment` at the latest.
@@ -335,9 +332,9 @@ impl Entry {
     /// these have to come again. None either once a list is past the `validUntil` that stands in it, which 304 would
     /// leave as it is for ever: a server need not take a new one for a change.
     pub(super) fn validators(&self, now: Timestamp) -> Validators {
-        let Some(held) = &self.believed else { return Validators::default() };
+        let Some(held) = &self.accepted else { return Validators::default() };
         let has_to_come = self.held_back.is_some() || self.older_since.is_some() || self.from_elsewhere;
-        let says_until = held.allowlist.valid_until.filter(|_| held.allowlist.form == Form::Json);
+        let says_until = held.allowlist.valid_until.filter(|_| held.allowlist.form.states_expiry());
         if has_to_come || says_until.is_some_and(|until| until <= now) {
             return Validators::default();
         }

@@ -1,12 +1,12 @@
 //! Takes over what a process before this one saved.
 
-use super::client::LARGEST_DOCUMENT;
-use super::client::origin;
 use super::entry::{Arrival, Entry, Held, Restored};
-use super::schedule::Bounds;
-use super::store::{Saved, SavedList, StoreError, decompress};
+use super::store::{Saved, SavedList, StoreError};
 use super::table::Feeds;
-use super::validators::Validators;
+use connectivity_allowlist::Validators;
+use connectivity_allowlist::client::{LARGEST_DOCUMENT, origin};
+use connectivity_allowlist::gzip::decompress;
+use connectivity_allowlist::schedule::IntervalBounds;
 use std::time::Duration;
 
 /// How long the store may take to hand out everything it has.
@@ -79,7 +79,7 @@ impl Feeds {
                 held.paused_until = Some(held.paused_until.map_or(until, |before| before.max(until)));
             }
         }
-        let unbound = Bounds::shared([], shared.settings.min_refresh);
+        let unbound = IntervalBounds::shared([], shared.settings.min_refresh);
         for (list, restored) in read {
             let url = shared.settings.url(&list.key);
             let entry = table
@@ -124,15 +124,16 @@ impl Feeds {
     fn read_saved(&self, list: &SavedList) -> Result<Restored, StoreError> {
         let state = &list.state;
         let read = |document: &std::sync::Arc<[u8]>, validators: Validators| {
-            let bytes = decompress(document, LARGEST_DOCUMENT)?;
-            let read = self.0.read(&list.key, None, &bytes).map_err(|error| StoreError(error.to_string()))?;
+            let failed = |error: &dyn std::error::Error| StoreError(error.to_string());
+            let bytes = decompress(document, LARGEST_DOCUMENT).map_err(|error| failed(&error))?;
+            let read = self.0.read(&list.key, None, &bytes).map_err(|error| failed(&error))?;
             Ok(Held::new(document.clone(), read.received_at(state.fetched_at), validators))
         };
-        let believed = read(&list.document, Validators::new(state.etag.clone(), state.last_modified.clone()))?;
+        let accepted = read(&list.document, Validators::new(state.etag.clone(), state.last_modified.clone()))?;
         // Without the list before it, the newer one counts as it would after a confirmation.
         let previous = list.previous.as_ref().and_then(|document| read(document, Validators::default()).ok());
         Ok(Restored {
-            believed,
+            accepted,
             previous,
             fetched_at: state.fetched_at,
             confirmations: state.confirmations,

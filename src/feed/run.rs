@@ -2,18 +2,16 @@
 
 mod failures;
 
-use super::client::{FetchError, FetchRequest, Fetched};
-use super::document::Form;
 use super::entry::{Answer, Arrival, Held};
-use super::limiter::{Candidate, Ticket};
 use super::observer::CompletedFetch;
 use super::request::FeedKey;
-use super::schedule::Outcome;
-use super::store::{SavedList, SavedState, compress};
+use super::store::{SavedList, SavedState};
 use super::table::{Feeds, Subscription, Table};
-use super::validators::Validators;
 use crate::memory::LARGE_LIST;
 use crate::reason::Reason;
+use connectivity_allowlist::limiter::{DueRequest, RequestTicket};
+use connectivity_allowlist::schedule::FetchOutcome;
+use connectivity_allowlist::{FetchError, FetchRequest, Fetched, Validators, gzip};
 use failures::{answer_to, failed};
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -30,14 +28,14 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often, and how far apart, reading what was saved is tried before it is done without.
 const RESTORE_TRIES: u32 = 9;
 const RESTORE_PAUSE: Duration = Duration::from_secs(10);
-/// How many redirects in a row are believed.
+/// How many redirects in a row are accepted.
 const MOST_REDIRECTS: u32 = 3;
 
 /// A request that was let through.
 struct Started {
     key: FeedKey,
     host: String,
-    ticket: Ticket,
+    ticket: RequestTicket,
     request: FetchRequest,
 }
 
@@ -109,7 +107,7 @@ impl Feeds {
         let mut wake = now + LOOK_AT_THE_CLOCK;
         let mut guard = shared.lock();
         let table = &mut *guard;
-        let mut due: BTreeMap<String, Vec<(FeedKey, Candidate)>> = BTreeMap::new();
+        let mut due: BTreeMap<String, Vec<(FeedKey, DueRequest)>> = BTreeMap::new();
         table.waiting.clear();
         for (key, entry) in &table.entries {
             if entry.last.is_none() && !entry.subscribers.is_empty() {
@@ -123,30 +121,30 @@ impl Feeds {
                 wake = wake.min(at);
                 continue;
             }
-            let namespaces: BTreeSet<&Arc<str>> = entry.subscribers.iter().map(|who| &who.namespace).collect();
-            let candidate = Candidate {
-                new: entry.believed.is_none(),
+            let tenants: BTreeSet<&Arc<str>> = entry.subscribers.iter().map(|who| &who.namespace).collect();
+            let request = DueRequest {
+                new: entry.accepted.is_none(),
                 failures: entry.last.map_or(0, |last| last.failures),
                 due: at,
-                namespaces: namespaces.into_iter().cloned().collect(),
+                tenants: tenants.into_iter().cloned().collect(),
             };
-            due.entry(entry.host.clone()).or_default().push((key.clone(), candidate));
+            due.entry(entry.host.clone()).or_default().push((key.clone(), request));
         }
         let mut started = Vec::new();
         for (name, waiting) in due {
-            let (mut keys, mut candidates): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+            let (mut keys, mut requests): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
             let host = table.hosts.entry(name.clone()).or_insert_with(|| shared.host());
             if let Some(until) = host.paused_until.filter(|until| *until > now) {
                 wake = wake.min(until);
                 continue;
             }
             while host.limiter.is_open(now) {
-                let Some(index) = host.turns.choose(&candidates) else { break };
-                let (key, candidate) = (keys.swap_remove(index), candidates.swap_remove(index));
-                host.turns.serve(&candidate);
+                let Some(index) = host.order.choose(&requests) else { break };
+                let (key, due) = (keys.swap_remove(index), requests.swap_remove(index));
+                host.order.serve(&due);
                 let ticket = host.limiter.send();
                 host.unpresumed = None;
-                shared.observer.limiter_waited(&name, now.saturating_duration_since(candidate.due));
+                shared.observer.limiter_waited(&name, now.saturating_duration_since(due.due));
                 let Some(entry) = table.entries.get_mut(&key) else { continue };
                 entry.in_flight = true;
                 entry.begun = Some(wall);
@@ -163,7 +161,7 @@ impl Feeds {
                 };
                 started.push(Started { key, host: name.clone(), ticket, request });
             }
-            if !candidates.is_empty() {
+            if !requests.is_empty() {
                 // Where only requests under way are in the way, their end wakes the loop.
                 wake = host.limiter.opens_at(now).map_or(wake, |opens| wake.min(opens));
             }
@@ -218,16 +216,16 @@ impl Feeds {
                     entry.ask_by(now);
                     return None;
                 }
-                failed(Reason::FeedUnavailable, "the API redirects in circles".to_owned(), Outcome::Failed)
+                failed(Reason::FeedUnavailable, "the API redirects in circles".to_owned(), FetchOutcome::Failed)
             }
             Ok(Fetched::NotModified) if request.validators.is_empty() => {
                 let detail = "the API answers 304 to a request without condition".to_owned();
-                failed(Reason::FeedMalformed, detail, Outcome::Failed)
+                failed(Reason::FeedMalformed, detail, FetchOutcome::Failed)
             }
-            Ok(Fetched::NotModified) => match &entry.believed {
+            Ok(Fetched::NotModified) => match &entry.accepted {
                 // What counts its validity from when it was received is as good as received again.
-                Some(held) if held.allowlist.valid_until.is_some() && held.allowlist.form != Form::Json => {
-                    let document = super::store::decompress(&held.document, usize::MAX - 1).unwrap_or_default();
+                Some(held) if held.allowlist.valid_until.is_some() && !held.allowlist.form.states_expiry() => {
+                    let document = gzip::decompress(&held.document, usize::MAX - 1).unwrap_or_default();
                     self.read(&key, &document, held.validators.clone(), None)
                 }
                 _ => Answer::NotModified,
@@ -275,16 +273,20 @@ impl Feeds {
             && body.len() > LARGE_LIST
         {
             let detail = pressure.in_words(&format!("a list of {} bytes", body.len()));
-            return failed(Reason::FeedUnavailable, detail, Outcome::Failed);
+            return failed(Reason::FeedUnavailable, detail, FetchOutcome::Failed);
         }
         match self.0.read(key, None, body) {
             Ok(document) => {
                 let allowlist = document.received_at(self.0.clock.now());
-                Answer::List(Held::new(compress(body), allowlist, validators))
+                Answer::List(Held::new(gzip::compress(body), allowlist, validators))
             }
             Err(error) => {
                 let called = content_type.map(|called| format!(", sent as {called},")).unwrap_or_default();
-                failed(Reason::FeedMalformed, format!("the answer{called} is not usable: {error}"), Outcome::Failed)
+                failed(
+                    Reason::FeedMalformed,
+                    format!("the answer{called} is not usable: {error}"),
+                    FetchOutcome::Failed,
+                )
             }
         }
     }
@@ -292,10 +294,10 @@ impl Feeds {
     /// What to save of an entry: the list in use, as long as the last request brought or confirmed it.
     fn saved_list(&self, key: &FeedKey, entry: &super::entry::Entry) -> Option<SavedList> {
         let last = entry.last?;
-        if !matches!(last.outcome, Outcome::Usable { .. }) {
+        if !matches!(last.outcome, FetchOutcome::Usable { .. }) {
             return None;
         }
-        let believed = entry.believed.as_ref()?;
+        let accepted = entry.accepted.as_ref()?;
         let state = SavedState {
             cloud: key.cloud,
             form: key.form.as_str().to_owned(),
@@ -303,15 +305,15 @@ impl Feeds {
             scope: key.scope,
             url: self.0.settings.url(key),
             fetched_at: entry.fetched_at?,
-            last_modified: believed.validators.last_modified.clone(),
-            etag: believed.validators.etag.clone(),
+            last_modified: accepted.validators.last_modified.clone(),
+            etag: accepted.validators.etag.clone(),
             transaction_id: entry.transaction_id.clone(),
             confirmations: entry.confirmations,
             stale_answers: last.stale_answers,
             older_since: entry.older_since,
         };
         let previous = entry.previous.as_ref().map(|held| held.document.clone());
-        Some(SavedList { key: key.clone(), state, document: believed.document.clone(), previous })
+        Some(SavedList { key: key.clone(), state, document: accepted.document.clone(), previous })
     }
 
     /// Says whether it is saved.
@@ -350,7 +352,7 @@ impl Feeds {
         if gone {
             let namespaces: BTreeSet<&str> = table.subscriptions.keys().map(|who| &*who.namespace).collect();
             for host in table.hosts.values_mut() {
-                host.turns.retain(|namespace| namespaces.contains(namespace));
+                host.order.retain(|namespace| namespaces.contains(namespace));
             }
         }
         gone && table.restored
@@ -389,13 +391,6 @@ impl Table {
         if unanswered {
             // Asked for while the request ran: its answer may be older than the wish.
             entry.ask_by(entry.anchor());
-        }
-    }
-
-    /// Wakes who needs an entry.
-    pub(super) fn wake(&self, key: &FeedKey, waker: &crate::subscriber::Waker) {
-        for who in self.entries.get(key).into_iter().flat_map(|entry| &entry.subscribers) {
-            waker.wake(who);
         }
     }
 }

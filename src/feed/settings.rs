@@ -1,7 +1,8 @@
 //! What the operator's flags say about the feed.
 
-use super::document::StaticListDefaults;
-use super::request::{Cloud, FeedKey, Format, direction_text, geo_text};
+use super::request::{FeedKey, Format};
+use connectivity_allowlist::document::StaticListDefaults;
+use connectivity_allowlist::{ClientSettings, Cloud, FetchError, Query};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -9,6 +10,23 @@ use std::time::Duration;
 
 /// The customer that a shared template is asked for: a valid id that no name of the list holds by chance.
 pub const TEMPLATE_CUSTOMER: &str = "xq7zk2vw9jt4";
+
+/// How the operator and its commands reach the API, where these certificates are trusted beside the system's
+/// (`--extra-ca-file`).
+#[must_use]
+pub fn client_settings(extra_ca: Option<Vec<u8>>) -> ClientSettings {
+    let user_agent = concat!("citrix-allowlist-operator/", env!("CARGO_PKG_VERSION"));
+    ClientSettings { extra_ca, user_agent, ..ClientSettings::default() }
+}
+
+/// Why a request brought nothing, with the flag that helps where there is one.
+#[must_use]
+pub fn in_words(error: &FetchError) -> String {
+    match error {
+        FetchError::UnknownAuthority { .. } => format!("{error}: trust it with --extra-ca-file if it is yours"),
+        _ => error.to_string(),
+    }
+}
 
 /// What the operator's flags say about the feed. The defaults are the flags' own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +66,8 @@ pub struct FeedSettings {
 impl Default for FeedSettings {
     fn default() -> Self {
         Self {
-            global_url: "https://api.cloud.com/connectivity".to_owned(),
-            japan_url: "https://api.citrixcloud.jp/connectivity".to_owned(),
+            global_url: Cloud::Global.base_url().to_owned(),
+            japan_url: Cloud::Japan.base_url().to_owned(),
             format: Format::default(),
             static_list_urls: BTreeMap::new(),
             static_list: StaticListDefaults::default(),
@@ -76,12 +94,10 @@ impl FeedSettings {
             Cloud::Japan => &self.japan_url,
         };
         let customer = key.customer.as_deref().unwrap_or(TEMPLATE_CUSTOMER);
-        // The customer's id is letters and digits: nothing here needs escaping.
-        let (format, geo, direction) = match key.scope {
-            Some((geo, direction)) => ("zscaler", geo_text(geo), direction_text(direction)),
-            None => ("json", "all", "all"),
+        let query = match key.scope {
+            Some((geo, directions)) => Query::Zscaler { customer, geo, directions },
+            None => Query::Json { customer },
         };
-        let base = base.trim_end_matches('/');
-        format!("{base}/v2/allowlist?customerId={customer}&format={format}&geo={geo}&direction={direction}")
+        query.url(base)
     }
 }

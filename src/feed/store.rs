@@ -1,14 +1,11 @@
 //! What outlives the process: the last good lists, and what was sent in the last minute.
 
-use super::request::{Cloud, FeedKey};
-use crate::crd::{DirectionChoice, GeoChoice};
-use crate::feed::document::Form;
-use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use super::request::FeedKey;
+use connectivity_allowlist::{Cloud, Directions, Geo, ListForm};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where lists are kept beyond the process's life. [`crate::cluster`] has the one that keeps them in the cluster.
@@ -62,7 +59,7 @@ pub struct SavedBegun {
     pub customer: Option<String>,
     /// The geo and direction asked for, where the form needs them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<(GeoChoice, DirectionChoice)>,
+    pub scope: Option<(Geo, Directions)>,
     /// When it was begun.
     pub at: Timestamp,
     /// How many fetches of the list in a row, this one included, were begun and did not complete.
@@ -95,7 +92,7 @@ pub struct SavedHost {
     pub not_before: Option<Timestamp>,
 }
 
-/// A list as it is kept: the document as it came, so that a newer version of the program reads it anew.
+/// A list as it is kept: the document as it came, so that a newer version of the program reads it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedList {
     /// What it answers.
@@ -121,7 +118,7 @@ pub struct SavedState {
     pub customer: Option<String>,
     /// The geo and direction asked for, where the form needs them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<(GeoChoice, DirectionChoice)>,
+    pub scope: Option<(Geo, Directions)>,
     /// The address it was fetched from.
     pub url: String,
     /// When it was last fetched or confirmed.
@@ -152,38 +149,8 @@ impl SavedState {
     }
 }
 
-fn key(
-    cloud: Cloud,
-    form: &str,
-    customer: Option<&str>,
-    scope: Option<(GeoChoice, DirectionChoice)>,
-) -> Option<FeedKey> {
-    let form = [Form::Json, Form::Zscaler, Form::StaticList].into_iter().find(|known| known.as_str() == form)?;
-    Some(FeedKey { cloud, form, customer: customer.map(Arc::from), scope })
-}
-
-/// Compresses a document.
-#[must_use]
-pub fn compress(document: &[u8]) -> Arc<[u8]> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    // Writing into memory does not fail; were it to, what comes out would not read back, and is then ignored.
-    let _ = encoder.write_all(document);
-    encoder.finish().unwrap_or_default().into()
-}
-
-/// Decompresses gzip.
-///
-/// # Errors
-/// Where it is broken, or holds more than `most` bytes.
-pub fn decompress(compressed: &[u8], most: usize) -> Result<Vec<u8>, StoreError> {
-    let mut document = Vec::new();
-    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-    let read = GzDecoder::new(compressed).take(limit).read_to_end(&mut document);
-    read.map_err(|error| StoreError(format!("the gzip data is broken ({error})")))?;
-    if document.len() > most {
-        return Err(StoreError(format!("the gzip data holds more than {most} bytes")));
-    }
-    Ok(document)
+fn key(cloud: Cloud, form: &str, customer: Option<&str>, scope: Option<(Geo, Directions)>) -> Option<FeedKey> {
+    Some(FeedKey { cloud, form: ListForm::named(form)?, customer: customer.map(Arc::from), scope })
 }
 
 /// A store in the process's own memory: nothing outlives it. For tests, and for running without a cluster.

@@ -1,19 +1,21 @@
 //! The shared table: an entry per list, however many resources need it.
 
-use super::client::{Fetch, origin};
-use super::document::{self, Document, DocumentError, Reading};
 use super::entry::{Entry, Rendered};
-use super::limiter::{Limiter, Turns};
 use super::observer::FeedObserver;
-use super::request::{Cloud, FeedKey, FeedRequest};
-use super::schedule::Bounds;
+use super::request::{FeedKey, FeedRequest};
 use super::settings::{FeedSettings, TEMPLATE_CUSTOMER};
-use super::store::{ListStore, SavedBegun, SavedHost, SavedRequests, decompress};
-use super::view::{FeedSnapshot, FeedView};
+use super::store::{ListStore, SavedBegun, SavedHost, SavedRequests};
+use super::view::{FeedSnapshot, FeedView, empty_view, unusable};
 use crate::clock::Clock;
 use crate::memory::Pressure;
-use crate::reason::Reason;
 use crate::subscriber::{Subscriber, Waker};
+use connectivity_allowlist::client::origin;
+use connectivity_allowlist::document::{self, DocumentError, Reading};
+use connectivity_allowlist::gzip::decompress;
+use connectivity_allowlist::limiter::{FairOrder, RateLimiter};
+use connectivity_allowlist::query::is_customer_id;
+use connectivity_allowlist::schedule::IntervalBounds;
+use connectivity_allowlist::{Fetch, ParsedDocument};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -70,10 +72,10 @@ pub(super) struct RefreshTokens {
 }
 
 pub(super) struct Host {
-    pub(super) limiter: Limiter,
+    pub(super) limiter: RateLimiter,
     /// The limiter as it was before the rate was presumed to be used up; `None` where it was not.
-    pub(super) unpresumed: Option<Limiter>,
-    pub(super) turns: Turns,
+    pub(super) unpresumed: Option<RateLimiter>,
+    pub(super) order: FairOrder,
     pub(super) paused_until: Option<Instant>,
 }
 
@@ -110,7 +112,8 @@ impl Feeds {
     ///
     /// Asking again for the same changes nothing. Where the API refused the list, a changed request asks once more.
     pub fn watch(&self, who: &Subscriber, request: FeedRequest) -> FeedView {
-        if !request.has_usable_customer() {
+        // The schema asks for it too, but here the id goes into a URL and a file's name.
+        if !is_customer_id(&request.customer) {
             self.unwatch(who);
             return unusable(&request);
         }
@@ -191,7 +194,7 @@ impl Feeds {
         for (key, entry) in &table.entries {
             let due = entry.due(shared.settings.min_refresh, now, wall);
             if due <= now && !entry.in_flight && !entry.subscribers.is_empty() {
-                waiting.push((entry.believed.is_some(), due, key));
+                waiting.push((entry.accepted.is_some(), due, key));
             }
         }
         waiting.sort();
@@ -202,8 +205,8 @@ impl Feeds {
             key: key.clone(),
             subscribers: entry.subscribers.len(),
             age: entry.fetched_at.map(age),
-            valid_until: entry.believed.as_ref().and_then(|held| held.allowlist.valid_until),
-            version: entry.believed.as_ref().and_then(|held| held.allowlist.version.clone()),
+            valid_until: entry.accepted.as_ref().and_then(|held| held.allowlist.valid_until),
+            version: entry.accepted.as_ref().and_then(|held| held.allowlist.version.clone()),
             next_fetch: entry.next_fetch(),
             queue_place: places.get(key).copied(),
             reason: entry.standing.reason,
@@ -223,12 +226,17 @@ impl Shared {
     pub(super) fn host(&self) -> Host {
         let limit = usize::try_from(self.settings.requests_per_minute.get()).unwrap_or(usize::MAX);
         let window = MINUTE.saturating_add(self.settings.request_margin);
-        let limiter = Limiter::new(limit, window);
-        Host { limiter, unpresumed: None, turns: Turns::default(), paused_until: None }
+        let limiter = RateLimiter::new(limit, window);
+        Host { limiter, unpresumed: None, order: FairOrder::default(), paused_until: None }
     }
 
     /// Reads a document for an entry, or for one customer of an entry that serves them all.
-    pub(super) fn read(&self, key: &FeedKey, customer: Option<&str>, bytes: &[u8]) -> Result<Document, DocumentError> {
+    pub(super) fn read(
+        &self,
+        key: &FeedKey,
+        customer: Option<&str>,
+        bytes: &[u8],
+    ) -> Result<ParsedDocument, DocumentError> {
         let template = key.customer.is_none();
         let reading = Reading {
             customer: customer.or(key.customer.as_deref()).or(template.then_some(TEMPLATE_CUSTOMER)),
@@ -244,7 +252,7 @@ impl Shared {
         let (key, customer) = (subscription.key.clone(), subscription.request.customer.clone());
         let handled_refresh = subscription.refresh.handled.clone();
         let entry = table.entries.get_mut(&key)?;
-        let (allowlist, previous, digest) = match &entry.believed {
+        let (allowlist, previous, digest) = match &entry.accepted {
             None => (None, None, 0),
             Some(held) if key.customer.is_some() => {
                 let previous = entry.previous.as_ref().map(|held| held.allowlist.clone());
@@ -283,7 +291,7 @@ impl Shared {
             let bytes = decompress(document, usize::MAX - 1).ok()?;
             self.read(key, Some(customer), &bytes).ok().map(|document| Arc::new(document.received_at(received)))
         };
-        let allowlist = read(&entry.believed.as_ref()?.document)?;
+        let allowlist = read(&entry.accepted.as_ref()?.document)?;
         let previous = entry.previous.as_ref().and_then(|held| read(&held.document));
         let rendered = Rendered { digest: allowlist.digest(), allowlist, previous };
         entry.rendered.insert(customer.clone(), rendered.clone());
@@ -305,7 +313,7 @@ impl Table {
         if !self.entries.contains_key(key) {
             let host = origin(&settings.url(key));
             let estimate = self.estimate(&host, settings, wall);
-            let bounds = Bounds::shared([asked], settings.min_refresh);
+            let bounds = IntervalBounds::shared([asked], settings.min_refresh);
             self.entries.insert(key.clone(), Entry::new(host, bounds, now, Some(estimate)));
         }
         if let Some(entry) = self.entries.get_mut(key) {
@@ -314,7 +322,7 @@ impl Table {
             }
             let held = (entry.bounds.min(), entry.bounds.max());
             let others = (!entry.subscribers.is_empty()).then_some(held);
-            entry.bounds = Bounds::shared(others.into_iter().chain([asked]), settings.min_refresh);
+            entry.bounds = IntervalBounds::shared(others.into_iter().chain([asked]), settings.min_refresh);
             entry.subscribers.insert(who.clone());
             entry.unneeded_since = None;
         }
@@ -329,7 +337,7 @@ impl Table {
         }
         let others = entry.subscribers.iter().filter_map(|who| self.subscriptions.get(who));
         let asked = others.map(|held| (held.request.min_interval, held.request.max_interval));
-        entry.bounds = Bounds::shared(asked, settings.min_refresh);
+        entry.bounds = IntervalBounds::shared(asked, settings.min_refresh);
         let customer = &left.request.customer;
         let same =
             |who: &Subscriber| self.subscriptions.get(who).is_some_and(|held| held.request.customer == *customer);
@@ -369,32 +377,11 @@ impl Table {
             begun: begun.collect(),
         }
     }
-}
 
-/// What a resource sees whose customer id no request can carry. The schema refuses it; a cluster without the newest
-/// schema may not.
-fn unusable(request: &FeedRequest) -> FeedView {
-    FeedView {
-        reason: Reason::FeedRejected,
-        message: format!("customerId `{}` is not usable: 1 to 12 letters and digits are allowed", request.customer),
-        ..empty_view(request.cloud)
-    }
-}
-
-fn empty_view(cloud: Cloud) -> FeedView {
-    FeedView {
-        allowlist: None,
-        previous: None,
-        confirmations: 0,
-        digest: 0,
-        reason: Reason::WaitingForFeed,
-        message: String::new(),
-        current: false,
-        problems: Vec::new(),
-        cloud,
-        fetched_at: None,
-        next_fetch: None,
-        transaction_id: None,
-        handled_refresh: None,
+    /// Wakes who needs an entry.
+    pub(super) fn wake(&self, key: &FeedKey, waker: &Waker) {
+        for who in self.entries.get(key).into_iter().flat_map(|entry| &entry.subscribers) {
+            waker.wake(who);
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! What a resource sees of its list.
 
-use super::allowlist::Allowlist;
-use super::request::{Cloud, FeedKey};
+use super::request::{FeedKey, FeedRequest};
 use crate::crd::Problem;
 use crate::reason::Reason;
+use connectivity_allowlist::{Allowlist, Cloud};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use std::time::Duration;
 /// What is known of a resource's list, at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeedView {
-    /// The newest list that is believed, for every geo and direction; `None` before there was one.
+    /// The newest list that is accepted, for every geo and direction; `None` before there was one.
     pub allowlist: Option<Arc<Allowlist>>,
-    /// The list believed before it, while no further fetch has confirmed the newer one.
+    /// The list accepted before it, while no further fetch has confirmed the newer one.
     pub previous: Option<Arc<Allowlist>>,
     /// How many fetches have returned the content of `allowlist`. While it is one, a list that empties or halves the
     /// plan of an unchanged resource is not to be acted on: use `previous`, and ask for [`super::Feeds::confirm`].
@@ -63,4 +63,32 @@ pub struct FeedSnapshot {
     pub held_back: bool,
     /// How many requests in a row have failed.
     pub failures: u32,
+}
+
+/// What a resource sees whose customer id no request can carry. The schema refuses it; a cluster without the newest
+/// schema may not.
+pub(super) fn unusable(request: &FeedRequest) -> FeedView {
+    FeedView {
+        reason: Reason::FeedRejected,
+        message: format!("customerId `{}` is not usable: 1 to 12 letters and digits are allowed", request.customer),
+        ..empty_view(request.cloud)
+    }
+}
+
+pub(super) fn empty_view(cloud: Cloud) -> FeedView {
+    FeedView {
+        allowlist: None,
+        previous: None,
+        confirmations: 0,
+        digest: 0,
+        reason: Reason::WaitingForFeed,
+        message: String::new(),
+        current: false,
+        problems: Vec::new(),
+        cloud,
+        fetched_at: None,
+        next_fetch: None,
+        transaction_id: None,
+        handled_refresh: None,
+    }
 }

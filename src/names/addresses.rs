@@ -1,7 +1,7 @@
 //! What is known of names at one moment: what `names` hands to `plan`. Pure.
 
 use super::bound::Full;
-use crate::net::DomainName;
+use connectivity_allowlist::net::DomainName;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

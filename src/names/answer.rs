@@ -1,6 +1,6 @@
 //! What one server's reply to one question says. Pure.
 
-use crate::net::DomainName;
+use connectivity_allowlist::net::DomainName;
 use hickory_proto::op::{Message, OpCode, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use std::collections::BTreeSet;

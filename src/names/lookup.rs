@@ -4,7 +4,7 @@
 use super::answer::{self, Failure, Family, Outcome};
 use super::light::Light;
 use super::spelling::{self, Spelling};
-use crate::net::DomainName;
+use connectivity_allowlist::net::DomainName;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use hickory_proto::op::{DnsRequestOptions, DnsResponse, Query, ResponseCode};

@@ -5,7 +5,7 @@
 
 use super::addresses::{Addresses, NameAddresses, NameState};
 use super::retention::sweep_interval;
-use crate::net::DomainName;
+use connectivity_allowlist::net::DomainName;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -27,9 +27,9 @@ pub use snapshot::{AddressSnapshot, NameSnapshot, NamesSnapshot, ServerSnapshot}
 
 use crate::clock::Clock;
 use crate::guard::Guard;
-use crate::net::DomainName;
 use crate::subscriber::{Subscriber, Waker};
 use bound::Bound;
+use connectivity_allowlist::net::DomainName;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use places::Question;

@@ -6,7 +6,7 @@
 //! question waits as long as it takes: that is no failure of the name.
 
 use super::answer::Family;
-use crate::net::DomainName;
+use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::ops::Bound;

@@ -1,8 +1,8 @@
 //! When the table has something to do. Pure.
 
 use super::addresses::Addresses;
-use crate::net::DomainName;
 use crate::subscriber::Subscriber;
+use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Whom to ask: the servers that pods ask. Pure.
 
 use crate::facts::ClusterFacts;
-use crate::net::fnv1a;
+use crate::fnv::fnv1a;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 

@@ -2,7 +2,7 @@
 
 use super::addresses::NameState;
 use super::answer::Outcome;
-use crate::net::DomainName;
+use connectivity_allowlist::net::DomainName;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

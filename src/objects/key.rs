@@ -1,7 +1,8 @@
 //! What objects are known by, and what each is for. Pure.
 
 use super::kind::Kind;
-use crate::net::Direction;
+use crate::direction::PolicyDirection as _;
+use connectivity_allowlist::net::Direction;
 use std::fmt;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ pub enum Role {
 
 impl Role {
     /// The end of object names that tells what they are for.
-    const fn suffix(self) -> &'static str {
+    fn suffix(self) -> &'static str {
         match self {
             Self::Policy { direction, .. } => direction.object_suffix(),
             Self::Export { .. } => "cidrs",

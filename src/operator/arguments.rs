@@ -3,14 +3,15 @@
 use super::values::{base_url, dns_server, listening, network, period, prefix, static_list_url, suffix, tcp_ports};
 use crate::engines::Limits;
 use crate::engines::network_policy::budget::Cni;
-use crate::feed::document::StaticListDefaults;
-use crate::feed::{Cloud, FeedSettings, Format};
+use crate::feed::{FeedSettings, Format};
 use crate::guard::{Guard, GuardSettings};
 use crate::names::NamesSettings;
 use crate::names::bound::Bound;
-use crate::net::{DomainName, PortSet};
 use crate::telemetry::LogFormat;
 use clap::{ArgAction, Args, ValueEnum};
+use connectivity_allowlist::Cloud;
+use connectivity_allowlist::document::StaticListDefaults;
+use connectivity_allowlist::net::{DomainName, PortSet};
 use ipnet::{IpNet, Ipv6Net};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;

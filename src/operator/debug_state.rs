@@ -1,11 +1,11 @@
 //! What the operator's tables hold at one moment, as `/debug/state` serves it and `explain` reads it. Pure.
 
-use crate::crd::{CitrixAllowlistSpec, DirectionChoice, GeoChoice};
-use crate::feed::request::{direction_text, geo_text};
-use crate::feed::{Cloud, FeedSnapshot};
+use crate::crd::CitrixAllowlistSpec;
+use crate::feed::FeedSnapshot;
 use crate::names::{NameSnapshot, NameState};
 use crate::server::Pieces;
-use crate::visible::visible;
+use connectivity_allowlist::visible::visible;
+use connectivity_allowlist::{Directions, Geo};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -165,26 +165,23 @@ impl DebugState {
     /// The list that a resource follows.
     #[must_use]
     pub fn list_of(&self, spec: &CitrixAllowlistSpec) -> Option<&ListState> {
-        let cloud = Cloud::chosen(spec.cloud, spec.geo);
+        let (cloud, geo, direction) = (spec.asked_cloud(), Geo::from(spec.geo), Directions::from(spec.direction));
         self.lists.iter().find(|list| {
             list.cloud == cloud.as_str()
                 && list.customer.as_ref().is_none_or(|customer| *customer == spec.customer_id)
-                && list.geo.as_ref().is_none_or(|geo| geo == geo_text(spec.geo))
-                && list.direction.as_ref().is_none_or(|direction| direction == direction_text(spec.direction))
+                && list.geo.as_ref().is_none_or(|asked| asked == geo.as_str())
+                && list.direction.as_ref().is_none_or(|asked| asked == direction.as_str())
         })
     }
 }
 
 fn list(list: &FeedSnapshot) -> ListState {
-    let scope = |of: &dyn Fn(GeoChoice, DirectionChoice) -> &'static str| {
-        list.key.scope.map(|(geo, direction)| of(geo, direction).to_owned())
-    };
     ListState {
         key: list.key.to_string(),
         cloud: list.key.cloud.as_str().to_owned(),
         customer: list.key.customer.as_deref().map(str::to_owned),
-        geo: scope(&|geo, _| geo_text(geo)),
-        direction: scope(&|_, direction| direction_text(direction)),
+        geo: list.key.scope.map(|(geo, _)| geo.as_str().to_owned()),
+        direction: list.key.scope.map(|(_, directions)| directions.as_str().to_owned()),
         resources: list.subscribers,
         age_seconds: list.age.map(|age| age.as_secs()),
         version: list.version.clone(),

@@ -20,7 +20,8 @@ use crate::cluster::watch::keep_owned;
 use crate::controller::{Context, OwnPod, Settings};
 use crate::engines::Engines;
 use crate::facts::ClusterFacts;
-use crate::feed::{ClientSettings, Feeds, HttpClient};
+use crate::feed::Feeds;
+use crate::feed::settings::client_settings;
 use crate::guard::Guard;
 use crate::memory::{Pressure, cgroup};
 use crate::names::servers::{nameservers, servers_to_ask};
@@ -29,6 +30,7 @@ use crate::server::{Authorizer, Content, Health};
 use crate::subscriber::{Subscriber, Waker};
 use crate::telemetry::Metrics;
 use anyhow::Context as _;
+use connectivity_allowlist::HttpClient;
 use futures::Stream;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -245,7 +247,7 @@ fn feeds(
         }
         None => None,
     };
-    let client = HttpClient::new(&ClientSettings { extra_ca, ..ClientSettings::default() })?;
+    let client = HttpClient::new(&client_settings(extra_ca))?;
     Ok(Feeds::new(arguments.settings(), clock, waker, Arc::new(store), Arc::new(client), Arc::new(reports)))
 }
 

@@ -1,8 +1,8 @@
 //! Reads the values of flags. Each error names the value and what is allowed.
 
 use crate::crd::Period;
-use crate::feed::Cloud;
-use crate::net::{DomainName, PortRange, PortSet, Protocol};
+use connectivity_allowlist::Cloud;
+use connectivity_allowlist::net::{DomainName, PortRange, PortSet, Protocol};
 use ipnet::{IpNet, Ipv6Net};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -2,7 +2,8 @@
 
 use super::carry::Carry;
 use crate::crd::{Problem, ProblemKind};
-use crate::feed::{Allowlist, FeedView};
+use crate::feed::FeedView;
+use connectivity_allowlist::Allowlist;
 use std::sync::Arc;
 
 /// By how much a list would shrink a resource's rules.

@@ -1,9 +1,9 @@
 //! What one reconcile hands to the next. Pure.
 
 use super::recover::Recovered;
-use crate::feed::Allowlist;
-use crate::net::{Direction, DomainName};
 use crate::plan::keep::SelectionDigest;
+use connectivity_allowlist::Allowlist;
+use connectivity_allowlist::net::{Direction, DomainName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;

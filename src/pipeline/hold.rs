@@ -8,11 +8,11 @@ use super::carry::Carry;
 use crate::engines::Layout;
 use crate::memory::Pressure;
 use crate::names::{Addresses, NameState};
-use crate::net::Direction;
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
 use crate::plan::{Absence, Plan};
 use crate::status::Outcome;
+use connectivity_allowlist::net::Direction;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ pub(super) fn hold(
 mod tests {
     use super::*;
     use crate::names::NameAddresses;
-    use crate::net::DomainName;
+    use connectivity_allowlist::net::DomainName;
     use std::sync::Arc;
 
     const LONGEST: Duration = Duration::from_secs(300);

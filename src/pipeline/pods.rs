@@ -2,11 +2,12 @@
 
 use super::request::Request;
 use crate::crd::{DirectionChoice, Mode, Problem, ProblemKind, WouldApply};
+use crate::direction::PolicyDirection as _;
 use crate::engines::network_policy::isolation::{self, SelectedPods};
 use crate::engines::{Figures, Layout};
-use crate::net::{Direction, Protocol};
 use crate::objects::desired::Desired;
 use crate::objects::key::ObjectKey;
+use connectivity_allowlist::net::{Direction, Protocol};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use std::collections::BTreeSet;
 

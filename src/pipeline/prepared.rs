@@ -78,10 +78,10 @@ mod tests {
     use super::*;
     use crate::engines::as_network_policies;
     use crate::engines::network_policy::{self, NETWORK_POLICY};
-    use crate::net::{PortRange, PortSet, Protocol};
     use crate::objects::kind::Kind;
     use crate::plan::keep::Selected;
     use crate::plan::{DirectionPlan, Peers, Rule};
+    use connectivity_allowlist::net::{PortRange, PortSet, Protocol};
     use ipnet::IpNet;
     use std::net::Ipv4Addr;
 

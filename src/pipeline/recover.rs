@@ -3,11 +3,11 @@
 use super::carry::Carry;
 use crate::facts::ClusterFacts;
 use crate::names::{self, AnsweredTime};
-use crate::net::Direction;
-use crate::net::cidr::{canonical_set, covers};
 use crate::objects::observed::{Memory, Told};
 use crate::plan::keep::Selected;
 use crate::plan::{self, Inherited, Selection, Target};
+use connectivity_allowlist::net::Direction;
+use connectivity_allowlist::net::cidr::{canonical_set, covers};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -4,7 +4,7 @@ use super::few;
 use crate::crd::{Problem, ProblemKind};
 use crate::names::bound::{Full, Level};
 use crate::names::{Addresses, NameAddresses, NameState};
-use crate::net::DomainName;
+use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A problem for each bound that was reached, however many names it costs.

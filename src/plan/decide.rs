@@ -1,16 +1,17 @@
 //! What a selection means once DNS has answered.
 
-use super::bounds;
-use super::dns;
 use super::families::Families;
 use super::inherited::{Inherited, subtract};
 use super::rules::{self, DirectionPlan};
-use super::select::{Endpoint, Selection, Target, WildcardUse, directions};
+use super::select::{Endpoint, Selection, Target, WildcardUse};
+use super::{bounds, dns};
 use crate::crd::{CitrixAllowlistSpec, DnsEgress, Problem, ProblemKind};
+use crate::direction::PolicyDirection as _;
 use crate::facts::ClusterFacts;
 use crate::guard::{Guard, Origin};
 use crate::names::{Addresses, NameAddresses, NameState};
-use crate::net::{Direction, DomainName, PortRange, PortSet, Protocol, canonical_set, cidr};
+use connectivity_allowlist::Directions;
+use connectivity_allowlist::net::{Direction, DomainName, PortRange, PortSet, Protocol, canonical_set, cidr};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -204,7 +205,7 @@ pub fn decide(inputs: &Inputs) -> Plan {
         let subject = facts.nat64_prefix.map_or_else(String::new, |prefix| prefix.to_string());
         plan.problems.push(Problem::new(ProblemKind::Limit, subject, None, message));
     }
-    for direction in directions(spec.direction).iter().copied() {
+    for direction in Directions::from(spec.direction).each().iter().copied() {
         let remembered = inherited.demands(direction, asked.get(&direction), families, guard);
         let demanded = demands.remove(&direction).unwrap_or_default();
         let rules =

@@ -3,7 +3,7 @@
 use super::families::Families;
 use crate::facts::{ClusterFacts, DnsServer, DnsService};
 use crate::guard::platform::is_platform;
-use crate::net::{PortRange, PortSet, Protocol};
+use connectivity_allowlist::net::{PortRange, PortSet, Protocol};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};

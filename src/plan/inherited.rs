@@ -2,7 +2,7 @@
 
 use super::families::{Families, Nat64};
 use crate::guard::{Guard, Origin};
-use crate::net::{Direction, PortSet, canonical_set};
+use connectivity_allowlist::net::{Direction, PortSet, canonical_set};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 

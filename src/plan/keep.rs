@@ -8,7 +8,8 @@ use super::decide::Absence;
 use crate::crd::{
     AdditionalDirection, AdditionalEndpoint, CitrixAllowlistSpec, CloudChoice, GeoChoice, InboundPort, Wildcard,
 };
-use crate::net::{Direction, fnv1a};
+use crate::fnv::fnv1a;
+use connectivity_allowlist::net::Direction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Serialize;
 use std::fmt;

@@ -17,9 +17,9 @@ pub use dns::{DnsPeer, DnsRule};
 pub use families::{Families, Nat64};
 pub use inherited::{Inherited, RememberedRule};
 pub use rules::{DirectionPlan, Peers, Rule};
-pub use select::{Endpoint, Selection, Target, WildcardUse, directions, geo_matches, profile_ports, select};
+pub use select::{Endpoint, Selection, Target, WildcardUse, profile_ports, select};
 
-use crate::net::DomainName;
+use connectivity_allowlist::net::DomainName;
 
 /// `a, b, c and 4 more`: names for a message, which holds few.
 fn few<'a>(names: impl ExactSizeIterator<Item = &'a DomainName>) -> String {

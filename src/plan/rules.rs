@@ -1,7 +1,7 @@
 //! Demands become rules: as few as say exactly the same.
 
 use super::dns::DnsRule;
-use crate::net::{PortSet, cidr};
+use connectivity_allowlist::net::{PortSet, cidr};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap};
 use std::slice;

@@ -1,8 +1,9 @@
 //! What is said of policies that stay although nothing is left to allow. Pure.
 
 use crate::crd::{Problem, ProblemKind};
-use crate::net::Direction;
+use crate::direction::PolicyDirection as _;
 use crate::plan::Absence;
+use connectivity_allowlist::net::Direction;
 
 /// A direction whose policies stay although nothing is left to allow.
 #[derive(Clone, Debug, PartialEq, Eq)]

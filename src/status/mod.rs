@@ -11,9 +11,9 @@ use crate::crd::status::MOST_PROBLEMS;
 pub use kept::Kept;
 
 use crate::crd::{CitrixAllowlistStatus, FeedStatus, Problem, ProblemKind, Summary, WouldApply};
-use crate::net::Direction;
 use crate::reason::Reason;
-use crate::visible::visible;
+use connectivity_allowlist::net::Direction;
+use connectivity_allowlist::visible::visible;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::collections::BTreeMap;

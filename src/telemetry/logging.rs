@@ -1,8 +1,8 @@
 //! Log lines, for people or for machines, on standard error: standard output belongs to the commands' results.
 
 use super::traces::Traces;
-use crate::visible::visible;
 use clap::ValueEnum;
+use connectivity_allowlist::visible::visible;
 use std::fmt;
 use std::io::{self, IsTerminal as _};
 use thiserror::Error;

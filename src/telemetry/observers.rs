@@ -4,8 +4,8 @@ use super::Metrics;
 use crate::cluster::apply::WriteObserver;
 use crate::feed::{CompletedFetch, FeedKey, FeedObserver};
 use crate::names::{Family, NamesObserver, RefusedAddress};
-use crate::net::DomainName;
 use crate::reason::Reason;
+use connectivity_allowlist::net::DomainName;
 use std::net::SocketAddr;
 use std::time::Duration;
 

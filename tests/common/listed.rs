@@ -1,7 +1,7 @@
 //! What a list allows, read from the document the stand-in publishes and from nothing of the operator's: the expected
 //! side of every judgement.
 
-use citrix_allowlist::net::Direction;
+use connectivity_allowlist::net::Direction;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;

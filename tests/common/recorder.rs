@@ -4,7 +4,7 @@
 use citrix_allowlist::crd::FIELD_MANAGER;
 use citrix_allowlist::engines::network_policy::evaluate::{Connection, evaluate};
 use citrix_allowlist::engines::network_policy::fold;
-use citrix_allowlist::net::{Direction, Protocol};
+use connectivity_allowlist::net::{Direction, Protocol};
 use futures::StreamExt;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

@@ -3,10 +3,10 @@
 use super::root;
 use std::path::{Path, PathBuf};
 
-/// Every Markdown file that people read: at the root, and under `docs/` and `charts/`.
+/// Every Markdown file that people read: at the root, and under `docs/`, `charts/` and `crates/`.
 pub fn files() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = markdown_in(&root());
-    for folder in ["docs", "charts"] {
+    for folder in ["docs", "charts", "crates"] {
         collect(&root().join(folder), &mut files);
     }
     files.sort();

@@ -35,7 +35,7 @@ fn tests_named(text: &str) -> BTreeSet<String> {
 /// Every function of the sources that is a test, and every fault of the matrix, which a macro makes a test of.
 fn tests_there_are() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for folder in ["src", "tests"] {
+    for folder in ["src", "crates", "tests"] {
         collect(&root().join(folder), &mut found);
     }
     found

@@ -2,7 +2,7 @@
 
 use crate::common::Stage;
 use crate::common::listed::{Connection, Listed, Wildcards};
-use citrix_allowlist::net::Direction;
+use connectivity_allowlist::net::Direction;
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use std::collections::BTreeSet;

@@ -3,8 +3,8 @@
 use crate::builders::{Case, answered, name, overview, shown};
 use citrix_allowlist::names::bound::{Full, Level};
 use citrix_allowlist::names::{NameAddresses, NameState, Reached, RefusedAddress};
-use citrix_allowlist::net::{Direction, Protocol};
 use citrix_allowlist::plan::{Absence, DirectionPlan, Inputs, decide};
+use connectivity_allowlist::net::{Direction, Protocol};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;

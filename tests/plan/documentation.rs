@@ -4,9 +4,9 @@ use crate::builders::{Case, allows, name, ports};
 use crate::profiles;
 use citrix_allowlist::crd::{CitrixAllowlist, CloudChoice, GeoChoice, PortProfile, ProblemKind};
 use citrix_allowlist::explain_texts;
-use citrix_allowlist::net::{Direction, PortSet, Protocol};
 use citrix_allowlist::plan::Target;
 use citrix_allowlist::reason::Reason;
+use connectivity_allowlist::net::{Direction, PortSet, Protocol};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 

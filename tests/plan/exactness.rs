@@ -1,13 +1,12 @@
 //! The objects allow exactly what list, spec and answers ask for: judged packet by packet against the inputs themselves.
 
-use crate::builders::Objects;
-use crate::builders::{Case, allows, layout_of, name, spec};
+use crate::builders::{Case, Objects, allows, layout_of, name, spec};
 use citrix_allowlist::crd::GeoChoice;
 use citrix_allowlist::engines::{Layout, Limits};
-use citrix_allowlist::feed::{Allowlist, Entry, EntryGeo};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState};
-use citrix_allowlist::net::{Direction, PortRange, PortSet, Protocol};
 use citrix_allowlist::plan::Inherited;
+use connectivity_allowlist::net::{Direction, PortRange, PortSet, Protocol};
+use connectivity_allowlist::{Allowlist, Directions, Entry, EntryGeo};
 use ipnet::IpNet;
 use proptest::prelude::*;
 use serde_json::json;
@@ -112,7 +111,7 @@ fn asked(case: &Case) -> Vec<(Direction, IpNet, PortSet)> {
             EntryGeo::All => true,
             EntryGeo::Region(region) => case.spec.geo == GeoChoice::All || &**region == "us",
         };
-        let in_direction = citrix_allowlist::plan::directions(case.spec.direction).contains(&entry.direction);
+        let in_direction = Directions::from(case.spec.direction).each().contains(&entry.direction);
         let Some(ports) = entry.ports.as_ref().filter(|_| in_geo && in_direction) else { continue };
         let of_names = entry.names.iter().flat_map(|name| &case.addresses.by_name[name].addresses);
         let peers = entry.networks.iter().copied().chain(of_names.map(|address| IpNet::from(*address)));

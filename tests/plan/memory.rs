@@ -4,8 +4,8 @@ use crate::builders::{Case, allows, name, ports};
 use citrix_allowlist::engines::network_policy::remembered;
 use citrix_allowlist::export;
 use citrix_allowlist::facts::{ClusterFacts, DnsServer};
-use citrix_allowlist::net::{Direction, Protocol};
 use citrix_allowlist::plan::{Inherited, Nat64, RememberedRule};
+use connectivity_allowlist::net::{Direction, Protocol};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 

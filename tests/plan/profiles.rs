@@ -2,8 +2,8 @@
 
 use crate::builders::{Case, allows};
 use citrix_allowlist::crd::PortProfile;
-use citrix_allowlist::net::{Direction, Protocol};
 use citrix_allowlist::plan::profile_ports;
+use connectivity_allowlist::net::{Direction, Protocol};
 use serde_json::json;
 use std::collections::BTreeSet;
 

@@ -14,8 +14,8 @@
 
 use crate::builders::{Case, allows, answers};
 use citrix_allowlist::crd::{CitrixAllowlist, CloudChoice, GeoChoice, ProblemKind};
-use citrix_allowlist::feed::document::{Reading, parse};
-use citrix_allowlist::net::{Direction, Protocol};
+use connectivity_allowlist::document::{Reading, parse};
+use connectivity_allowlist::net::{Direction, Protocol};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,7 +180,7 @@ fn tests() -> BTreeSet<String> {
         }
     }
     let mut names = BTreeSet::new();
-    for folder in ["src", "tests"] {
+    for folder in ["src", "crates", "tests"] {
         collect(&root().join(folder), &mut names);
     }
     names

@@ -1,8 +1,8 @@
 //! What a spec wants of a list, and what of it cannot be honoured.
 
 use crate::builders::{Case, name, shown};
-use citrix_allowlist::net::Direction;
 use citrix_allowlist::plan::{Selection, Target};
+use connectivity_allowlist::net::Direction;
 use serde_json::{Value, json};
 
 fn document() -> Value {
@@ -233,17 +233,23 @@ fn networks_of_the_list_that_may_not_be_opened_are_refused_and_said() {
 
 #[test]
 fn problems_of_the_list_concern_only_those_who_ask_for_that_part() {
-    use citrix_allowlist::crd::{Problem, ProblemKind};
-    use citrix_allowlist::feed::{EntryGeo, ListProblem};
-    let problem = |service: &str| Problem::new(ProblemKind::Malformed, "x", Some(service), "cannot be read");
+    use connectivity_allowlist::{EntryGeo, ListProblem, ListProblemKind};
+    let problem = |direction, geo, service: &str| ListProblem {
+        kind: ListProblemKind::Malformed,
+        direction,
+        geo,
+        service: Some(service.to_owned()),
+        subject: "x".to_owned(),
+        message: "cannot be read".to_owned(),
+    };
     let mut case = Case::new(json!({ "geo": "us", "services": { "exclude": ["Gate*"] } }), &document(), &[]);
     let outbound = Some(Direction::Outbound);
     case.list.problems = vec![
-        ListProblem { direction: None, geo: EntryGeo::All, problem: problem("DaaS") },
-        ListProblem { direction: outbound, geo: EntryGeo::Region("us".into()), problem: problem("Workspace") },
-        ListProblem { direction: outbound, geo: EntryGeo::Region("eu".into()), problem: problem("Elsewhere") },
-        ListProblem { direction: Some(Direction::Inbound), geo: EntryGeo::All, problem: problem("Inward") },
-        ListProblem { direction: outbound, geo: EntryGeo::All, problem: problem("Gateway Service") },
+        problem(None, EntryGeo::All, "DaaS"),
+        problem(outbound, EntryGeo::Region("us".into()), "Workspace"),
+        problem(outbound, EntryGeo::Region("eu".into()), "Elsewhere"),
+        problem(Some(Direction::Inbound), EntryGeo::All, "Inward"),
+        problem(outbound, EntryGeo::All, "Gateway Service"),
     ];
     let services: Vec<_> = case.select().problems.into_iter().filter_map(|problem| problem.service).collect();
     assert_eq!(services, ["DaaS", "Workspace"]);

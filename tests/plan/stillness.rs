@@ -1,11 +1,10 @@
 //! Many peers: objects stay within their bounds, and stand still when one address comes or goes.
 
-use crate::builders::Objects;
-use crate::builders::{Case, allows, answers, layout_of, name, shown};
+use crate::builders::{Case, Objects, allows, answers, layout_of, name, shown};
 use citrix_allowlist::engines::network_policy::NETWORK_POLICY;
 use citrix_allowlist::engines::{Layout, Limits};
-use citrix_allowlist::net::{Direction, Protocol};
 use citrix_allowlist::objects::key::ObjectKey;
+use connectivity_allowlist::net::{Direction, Protocol};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,10 +1,10 @@
 //! What a spec asks for and the list's form, or its words, cannot answer: kept or left out, and always told.
 
 use crate::builders::{Case, shown};
-use citrix_allowlist::feed::Allowlist;
-use citrix_allowlist::feed::document::{Reading, parse};
-use citrix_allowlist::net::Direction;
 use citrix_allowlist::plan::Selection;
+use connectivity_allowlist::Allowlist;
+use connectivity_allowlist::document::{Reading, parse};
+use connectivity_allowlist::net::Direction;
 use serde_json::{Value, json};
 
 fn read(document: &Value) -> Allowlist {

@@ -1,8 +1,8 @@
 //! A second engine, whole: it says in objects of a kind of its own what NetworkPolicies say.
 
 use citrix_allowlist::crd::{ADDITIONAL_ANNOTATION, SELECTION_ANNOTATION};
+use citrix_allowlist::direction::PolicyDirection as _;
 use citrix_allowlist::engines::{Built, BuiltObject, Engine, Order, network_policy};
-use citrix_allowlist::net::{Direction, PortRange, PortSet, Protocol, canonical_set};
 use citrix_allowlist::objects::desired::Body;
 use citrix_allowlist::objects::digest::{self, Digest};
 use citrix_allowlist::objects::key::Role;
@@ -10,6 +10,7 @@ use citrix_allowlist::objects::kind::{Kind, PolicyKind};
 use citrix_allowlist::objects::managed;
 use citrix_allowlist::objects::observed::{self, Observed};
 use citrix_allowlist::plan::RememberedRule;
+use connectivity_allowlist::net::{Direction, PortRange, PortSet, Protocol, canonical_set};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};

@@ -4,13 +4,14 @@
 use crate::cli::preview::Preview;
 use crate::cli::render::Worked;
 use crate::crd::{CitrixAllowlist, Mode, Problem};
+use crate::direction::PolicyDirection as _;
 use crate::engines::Layout;
 use crate::export::{Endpoint, Target};
-use crate::feed::growth::{self, MOST_GROWTH};
-use crate::net::{Direction, DomainName};
 use crate::pipeline;
 use crate::plan::{self, Absence};
 use crate::status::{Kept, plural};
+use connectivity_allowlist::growth::{self, MOST_GROWTH};
+use connectivity_allowlist::net::{Direction, DomainName};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 

@@ -1,8 +1,8 @@
 //! What one set of policies opens and another does not, exactly, however each spells it. Pure.
 
 use crate::export::{Endpoint, Target};
-use crate::net::{Direction, PortRange, PortSet, Protocol};
 use crate::plan::RememberedRule;
+use connectivity_allowlist::net::{Direction, PortRange, PortSet, Protocol};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -189,7 +189,7 @@ pub fn attribute(openings: &[Opening], endpoints: &[Endpoint]) -> Vec<Attributed
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::DomainName;
+    use connectivity_allowlist::net::DomainName;
 
     fn ports(list: &str) -> PortSet {
         PortSet::new(list.split(',').map(|item| (Protocol::Tcp, PortRange::parse(item).expect("a port"))))

@@ -27,11 +27,10 @@ use crate::cluster::pod::Pod;
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FeedStatus};
 use crate::engines::{Engines, as_network_policies};
 use crate::export::{self, Endpoint, endpoints};
-use crate::feed::Cloud;
-use crate::net::Direction;
-use crate::visible::visible;
 use anyhow::{Context as _, bail};
 use clap::Args;
+use connectivity_allowlist::net::Direction;
+use connectivity_allowlist::visible::visible;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -338,7 +337,7 @@ fn of_file(mut read: Read, sources: &mut Sources, assumptions: &Assumptions) -> 
     let own = as_network_policies(&objects);
     let status = CitrixAllowlistStatus {
         feed: Some(FeedStatus {
-            cloud: Cloud::chosen(spec.cloud, spec.geo).as_str().to_owned(),
+            cloud: spec.asked_cloud().as_str().to_owned(),
             version: allowlist.version.clone(),
             valid_until: allowlist.valid_until.map(|time| time.to_string()),
             ..FeedStatus::default()

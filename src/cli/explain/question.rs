@@ -1,6 +1,6 @@
 //! What is asked: a host or an address, and a port. Pure.
 
-use crate::net::{DomainName, PortSet, Protocol};
+use connectivity_allowlist::net::{DomainName, PortSet, Protocol};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

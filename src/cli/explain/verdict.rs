@@ -3,11 +3,12 @@
 use super::memory::Sighting;
 use super::question::{Peer, Question};
 use crate::crd::{Problem, ProblemKind};
+use crate::direction::PolicyDirection as _;
 use crate::engines::network_policy::evaluate::{Connection, MatchedBy, evaluate};
 use crate::engines::network_policy::remembered;
 use crate::export::{Endpoint, Target};
-use crate::net::{Direction, DomainName, PortSet, Protocol};
 use crate::plan::RememberedRule;
+use connectivity_allowlist::net::{Direction, DomainName, PortSet, Protocol};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,8 +9,8 @@ use crate::names::servers::{nameservers, servers_to_ask};
 use crate::names::{
     Addresses, Answer, Failure, Family, HickoryLookup, Lookup as _, NameAddresses, NameState, RefusedAddress,
 };
-use crate::net::DomainName;
 use anyhow::{Context as _, bail};
+use connectivity_allowlist::net::DomainName;
 use futures::StreamExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

@@ -3,10 +3,11 @@
 use super::{SourceArguments, read};
 use crate::cli::output::Progress;
 use crate::crd::{CitrixAllowlistSpec, Period};
-use crate::feed::client::{FetchError, FetchRequest, Fetched};
-use crate::feed::document::{self, Reading, StaticListDefaults};
-use crate::feed::{Allowlist, ClientSettings, FeedKey, FeedRequest, FeedSettings, Fetch as _, HttpClient, Validators};
+use crate::feed::settings::{client_settings, in_words};
+use crate::feed::{FeedKey, FeedRequest, FeedSettings};
 use anyhow::{Context as _, anyhow, bail};
+use connectivity_allowlist::document::{self, Reading, StaticListDefaults};
+use connectivity_allowlist::{Allowlist, Fetch as _, FetchError, FetchRequest, Fetched, HttpClient};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,7 +31,9 @@ fn remedy(error: &FetchError) -> String {
         FetchError::Unavailable { retry_after: Some(wait), .. } => {
             format!("try again in {}, or {SAVED}", Period::new(*wait))
         }
-        FetchError::Unavailable { .. } | FetchError::Malformed { .. } => SAVED.to_owned(),
+        FetchError::Unavailable { .. } | FetchError::UnknownAuthority { .. } | FetchError::Malformed { .. } => {
+            SAVED.to_owned()
+        }
     }
 }
 
@@ -58,7 +61,7 @@ impl Lists {
     pub fn allowlist(&mut self, spec: &CitrixAllowlistSpec) -> anyhow::Result<Allowlist> {
         let ports = Some(self.arguments.static_list_ports.clone());
         let reading = Reading {
-            scope: Some((spec.geo, spec.direction)),
+            scope: Some((spec.geo.into(), spec.direction.into())),
             static_list: StaticListDefaults { ports, ..StaticListDefaults::default() },
             ..Reading::for_customer(&spec.customer_id)
         };
@@ -102,7 +105,7 @@ impl Lists {
             Some(online) => online,
             None => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                Online { runtime, client: HttpClient::new(&ClientSettings { extra_ca, ..ClientSettings::default() })? }
+                Online { runtime, client: HttpClient::new(&client_settings(extra_ca))? }
             }
         };
         let mut progress = Progress::new();
@@ -111,11 +114,7 @@ impl Lists {
         let result = online.runtime.block_on(async {
             for _ in 0..=MOST_MOVES {
                 let transaction_id = uuid::Uuid::new_v4().to_string();
-                let request = FetchRequest {
-                    url: url.clone(),
-                    transaction_id: transaction_id.clone(),
-                    validators: Validators::default(),
-                };
+                let request = FetchRequest::new(url.clone(), transaction_id.clone());
                 let asked = format!("GET {url} (transaction id {transaction_id})");
                 match online.client.fetch(request).await {
                     Ok(Fetched::Document { body, .. }) => return Ok(body),
@@ -124,7 +123,7 @@ impl Lists {
                         "{asked}: the API answers 304, as if there were a list here already; a cache may answer in its \
                          place; {SAVED}"
                     ),
-                    Err(error) => bail!("{asked}: {error}; {}", remedy(&error)),
+                    Err(error) => bail!("{asked}: {}; {}", in_words(&error), remedy(&error)),
                 }
             }
             bail!("GET {url}: the API sends from one address to the next; {SAVED}")

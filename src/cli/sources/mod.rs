@@ -6,13 +6,13 @@ mod lists;
 pub(super) use answers::{Answered, Known};
 
 use crate::crd::CitrixAllowlistSpec;
-use crate::feed::Allowlist;
 use crate::guard::Guard;
-use crate::net::{DomainName, PortSet};
 use crate::operator::{base_url, dns_server, tcp_ports};
 use answers::Answers;
 use anyhow::{Context as _, bail};
 use clap::Args;
+use connectivity_allowlist::Allowlist;
+use connectivity_allowlist::net::{DomainName, PortSet};
 use lists::Lists;
 use std::collections::BTreeSet;
 use std::fs::File;

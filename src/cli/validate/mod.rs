@@ -7,7 +7,7 @@ mod schema;
 
 use super::manifest::field;
 use crate::crd::{self, CitrixAllowlist};
-use crate::net::cidr;
+use connectivity_allowlist::net::cidr;
 use kube::core::cel;
 use message::{invalid, pointer_of};
 use rules::Rules;

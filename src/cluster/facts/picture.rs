@@ -2,7 +2,7 @@
 
 use crate::facts::{ClusterFacts, DnsServer, DnsService};
 use crate::guard::is_public;
-use crate::net::canonical_set;
+use connectivity_allowlist::net::canonical_set;
 use ipnet::{IpNet, Ipv6Net};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;

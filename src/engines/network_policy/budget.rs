@@ -3,7 +3,7 @@
 use super::placement::Part;
 use crate::crd::{Problem, ProblemKind};
 use crate::engines::Limits;
-use crate::net::{Direction, PortRange, PortSet};
+use connectivity_allowlist::net::{Direction, PortRange, PortSet};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -152,7 +152,7 @@ fn aligned_blocks(range: PortRange) -> usize {
 mod tests {
     use super::super::placement::PartRule;
     use super::*;
-    use crate::net::Protocol;
+    use connectivity_allowlist::net::Protocol;
 
     /// Port ranges and CIDRs.
     type Texts<'a> = (&'a [(u16, u16)], &'a [&'a str]);

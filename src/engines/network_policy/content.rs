@@ -1,9 +1,10 @@
 //! What each NetworkPolicy says. Pure.
 
 use super::placement::{Part, PartRule};
-use crate::net::{Direction, PortRange, PortSet, Protocol, canonical_set, cidr};
+use crate::direction::PolicyDirection as _;
 use crate::objects::key::Role;
 use crate::plan::{DnsPeer, DnsRule, RememberedRule};
+use connectivity_allowlist::net::{Direction, PortRange, PortSet, Protocol, canonical_set, cidr};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,

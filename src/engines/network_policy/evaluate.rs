@@ -1,6 +1,7 @@
 //! What a set of NetworkPolicies allows, read as Kubernetes defines them and apart from how they were made.
 
-use crate::net::{Direction, Protocol};
+use crate::direction::PolicyDirection as _;
+use connectivity_allowlist::net::{Direction, Protocol};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,

@@ -1,7 +1,7 @@
 //! Which pods a policy would isolate for the first time: from then on, whatever it does not list is cut.
 
 use super::evaluate::isolates;
-use crate::net::{Direction, Protocol};
+use connectivity_allowlist::net::{Direction, Protocol};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};

@@ -11,10 +11,10 @@ mod read;
 
 use super::{Built, BuiltObject, Engine, Figures, Order};
 use crate::crd::{ADDITIONAL_ANNOTATION, SELECTION_ANNOTATION};
-use crate::net::Direction;
 use crate::objects::desired::Body;
 use crate::objects::kind::{Kind, PolicyKind};
 use crate::objects::observed;
+use connectivity_allowlist::net::Direction;
 use content::PolicyContent;
 pub use content::widened;
 pub use observe::{body, fold};

@@ -1,12 +1,13 @@
 //! A policy as the cluster holds it: the digest of what the operator owns in it, and what it allows. Pure.
 
 use super::{NETWORK_POLICY, content, read};
-use crate::net::Direction;
+use crate::direction::PolicyDirection as _;
 use crate::objects::desired::Body;
 use crate::objects::digest::{self, Digest};
 use crate::objects::managed;
 use crate::objects::observed::{self, Observed};
 use crate::plan::RememberedRule;
+use connectivity_allowlist::net::Direction;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::value::RawValue;

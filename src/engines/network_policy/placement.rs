@@ -1,8 +1,9 @@
 //! Which object a peer stands in: by its own address alone, so that one address more or less touches one object.
 
 use crate::engines::Limits;
-use crate::net::{PortSet, canonical_set, fnv1a};
+use crate::fnv::fnv1a;
 use crate::plan::Rule;
+use connectivity_allowlist::net::{PortSet, canonical_set};
 use ipnet::IpNet;
 use std::net::IpAddr;
 

@@ -1,7 +1,7 @@
 //! What NetworkPolicies allow, read back. Pure.
 
-use crate::net::{Direction, PortRange, PortSet, Protocol};
 use crate::plan::RememberedRule;
+use connectivity_allowlist::net::{Direction, PortRange, PortSet, Protocol};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

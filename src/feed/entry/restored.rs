@@ -1,14 +1,14 @@
 //! What a process before this one left of a list, or of a fetch, taken into the entry. Pure.
 
 use super::{Arrival, Entry, Held, moment, usable_standing};
-use crate::feed::schedule::{Completed, Outcome};
+use connectivity_allowlist::schedule::{CompletedRequest, FetchOutcome};
 use jiff::Timestamp;
 use std::time::Duration;
 
 /// A saved list, read.
 #[derive(Clone, Debug)]
 pub(in crate::feed) struct Restored {
-    pub(in crate::feed) believed: Held,
+    pub(in crate::feed) accepted: Held,
     pub(in crate::feed) previous: Option<Held>,
     pub(in crate::feed) fetched_at: Timestamp,
     pub(in crate::feed) confirmations: u32,
@@ -21,9 +21,9 @@ impl Entry {
     /// Takes over a list that was saved.
     pub(in crate::feed) fn restore(&mut self, restored: Restored, arrival: &Arrival) {
         let passed = Duration::try_from(arrival.at.duration_since(restored.fetched_at)).unwrap_or(Duration::ZERO);
-        let valid_until = restored.believed.allowlist.valid_until;
-        self.last = Some(Completed {
-            outcome: Outcome::Usable { valid_until, changed: false },
+        let valid_until = restored.accepted.allowlist.valid_until;
+        self.last = Some(CompletedRequest {
+            outcome: FetchOutcome::Usable { valid_until, changed: false },
             at: restored.fetched_at,
             stale_answers: restored.stale_answers,
             failures: 0,
@@ -32,8 +32,8 @@ impl Entry {
         self.confirmations = restored.confirmations;
         self.fetched_at = Some(restored.fetched_at);
         self.transaction_id.clone_from(&arrival.transaction_id);
-        self.standing = usable_standing(&restored.believed.allowlist, restored.fetched_at);
-        self.believed = Some(restored.believed);
+        self.standing = usable_standing(&restored.accepted.allowlist, restored.fetched_at);
+        self.accepted = Some(restored.accepted);
         self.previous = restored.previous;
         self.held_back = None;
         self.older_since = restored.older_since;
@@ -49,7 +49,7 @@ impl Entry {
         }
         let (stale_answers, at) = (self.last.map_or(0, |last| last.stale_answers), arrival.at.min(begun));
         self.interrupted = times;
-        self.last = Some(Completed { outcome: Outcome::Interrupted, at, stale_answers, failures: times });
+        self.last = Some(CompletedRequest { outcome: FetchOutcome::Interrupted, at, stale_answers, failures: times });
         let passed = Duration::try_from(arrival.at.duration_since(at)).unwrap_or(Duration::ZERO);
         (self.anchor, self.passed, self.fraction) = (arrival.instant, passed, arrival.fraction);
         let said = format!(
@@ -58,7 +58,7 @@ impl Entry {
             moment(Some(begun)),
             moment(self.next_fetch())
         );
-        if self.believed.is_none() {
+        if self.accepted.is_none() {
             self.standing.message = format!("the first list has not arrived yet; {said}");
         }
         Some(said)

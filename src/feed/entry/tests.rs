@@ -1,13 +1,13 @@
 use super::*;
-use crate::feed::document::{Reading, parse};
-use crate::feed::store::compress;
+use connectivity_allowlist::document::{Reading, parse};
+use connectivity_allowlist::gzip::compress;
 use jiff::SignedDuration;
 use serde_json::json;
 
 const FLOOR: Duration = Duration::from_secs(60);
 
-fn bounds() -> Bounds {
-    Bounds::shared([(Duration::from_secs(300), Duration::from_secs(86_400))], FLOOR)
+fn bounds() -> IntervalBounds {
+    IntervalBounds::shared([(Duration::from_secs(300), Duration::from_secs(86_400))], FLOOR)
 }
 
 fn epoch() -> Timestamp {
@@ -36,7 +36,7 @@ fn arrival(start: Instant, seconds: u32) -> Arrival {
 }
 
 fn failed() -> Answer {
-    Answer::Failed { reason: Reason::FeedUnavailable, detail: "no way".into(), outcome: Outcome::Failed }
+    Answer::Failed { reason: Reason::FeedUnavailable, detail: "no way".into(), outcome: FetchOutcome::Failed }
 }
 
 const FULL: [&str; 4] = ["a.example.net", "b.example.net", "c.example.net", "d.example.net"];
@@ -67,7 +67,7 @@ fn a_list_a_confirmation_a_failure_and_an_empty_answer() {
 
     assert!(!entry.take(Answer::List(held(&[], 9000)), &arrival(start, 4000)));
     assert_eq!(entry.standing.reason, Reason::FeedMalformed);
-    assert_eq!(entry.believed.as_ref().map(|held| held.allowlist.entries.len()), Some(1));
+    assert_eq!(entry.accepted.as_ref().map(|held| held.allowlist.entries.len()), Some(1));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn the_list_before_stays_until_the_new_one_is_confirmed() {
     assert!(!entry.take(Answer::List(held(&FULL[..3], 9000)), &arrival(start, 7200)));
     assert_eq!(entry.confirmations, 2);
     assert!(entry.previous.is_none());
-    let valid_until = entry.believed.as_ref().and_then(|held| held.allowlist.valid_until);
+    let valid_until = entry.accepted.as_ref().and_then(|held| held.allowlist.valid_until);
     assert_eq!(valid_until, Some(epoch() + SignedDuration::from_secs(9000)), "the same content may hold longer");
 }
 
@@ -124,9 +124,9 @@ fn both_clocks_count() {
 fn a_restored_list_is_due_when_it_was() {
     let start = Instant::now();
     let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
-    let believed = held(&FULL, 3600);
+    let accepted = held(&FULL, 3600);
     let restored = Restored {
-        believed,
+        accepted,
         previous: None,
         fetched_at: epoch(),
         confirmations: 3,
@@ -191,7 +191,7 @@ fn a_first_list_that_opens_a_part_of_the_internet_waits_for_the_next_fetch() {
     let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
     let wide = held(&["20.0.0.0/8", "40.0.0.0/8"], 3600);
     assert!(!entry.take(Answer::List(wide.clone()), &arrival(start, 0)));
-    assert!(entry.believed.is_none() && entry.validators(epoch()).is_empty());
+    assert!(entry.accepted.is_none() && entry.validators(epoch()).is_empty());
     assert_eq!(entry.standing.reason, Reason::FeedGrew);
     assert!(entry.standing.message.ends_with("no policy is written from it before"), "{}", entry.standing.message);
     assert!(entry.take(Answer::List(wide), &arrival(start, 300)));

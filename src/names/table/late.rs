@@ -2,7 +2,7 @@
 
 use super::{Entry, Table};
 use crate::names::stretch::{factors, is_late};
-use crate::net::DomainName;
+use connectivity_allowlist::net::DomainName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

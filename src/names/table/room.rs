@@ -3,8 +3,8 @@
 use super::{GroupId, Table};
 use crate::names::addresses::{Addresses, NameAddresses, NameState, Reached};
 use crate::names::bound::{Level, Taken};
-use crate::net::DomainName;
 use crate::subscriber::Subscriber;
+use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

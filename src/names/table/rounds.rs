@@ -7,7 +7,7 @@ use crate::names::places::{Places, Question};
 use crate::names::retention::{Held, sweep_interval};
 use crate::names::schedule::next_tick;
 use crate::names::snapshot::ServerHealth;
-use crate::net::DomainName;
+use connectivity_allowlist::net::DomainName;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;

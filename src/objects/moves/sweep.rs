@@ -1,8 +1,8 @@
 //! What moves from which policy to which: address by address and port by port. Pure.
 
-use crate::net::{Direction, PortSet};
 use crate::objects::key::ObjectKey;
 use crate::plan::RememberedRule;
+use connectivity_allowlist::net::{Direction, PortSet};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,13 +1,13 @@
 use super::*;
 use crate::engines::network_policy::{self, fold};
 use crate::engines::{Engines, Layout, Limits};
-use crate::net::{PortRange, Protocol};
 use crate::objects::changes::{self, Change};
 use crate::objects::observed::Observed;
 use crate::objects::owner::Owner;
 use crate::pipeline::Prepared;
 use crate::plan::keep::Selected;
 use crate::plan::{DirectionPlan, Peers, Plan, Rule};
+use connectivity_allowlist::net::{PortRange, Protocol};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use proptest::prelude::*;

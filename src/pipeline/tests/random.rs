@@ -70,7 +70,7 @@ fn take(scene: &mut Scene, step: &Step) {
 }
 
 /// The directions that have a policy.
-fn directions(scene: &Scene) -> BTreeSet<crate::net::Direction> {
+fn directions(scene: &Scene) -> BTreeSet<connectivity_allowlist::net::Direction> {
     scene.objects.keys().filter_map(ObjectKey::direction).collect()
 }
 

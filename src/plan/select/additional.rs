@@ -1,11 +1,11 @@
 //! The user's own endpoints.
 
 use super::opened::{Opened, PART};
-use super::{Endpoint, Target, directions};
+use super::{Endpoint, Target};
 use crate::crd::{AdditionalDirection, AdditionalEndpoint, CitrixAllowlistSpec, PortProfile, Problem, ProblemKind};
-use crate::feed::EntryGeo;
 use crate::guard::{Guard, Origin};
-use crate::net::{Direction, DomainName, PortRange, PortSet, Protocol, cidr};
+use connectivity_allowlist::net::{Direction, DomainName, PortRange, PortSet, Protocol, cidr};
+use connectivity_allowlist::{Directions, EntryGeo};
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::net::IpAddr;
@@ -69,7 +69,7 @@ pub(super) fn add(
             AdditionalDirection::Outbound => Direction::Outbound,
             AdditionalDirection::Inbound => Direction::Inbound,
         };
-        if !directions(spec.direction).contains(&direction) {
+        if !Directions::from(spec.direction).each().contains(&direction) {
             let message =
                 format!("this entry of additional is {direction}, which spec.direction leaves out: set direction: all");
             problems.push(problem(ProblemKind::NoMatch, &entry.name, &message));

@@ -1,30 +1,9 @@
 //! Which entries of a list a spec is about.
 
-use crate::crd::{CitrixAllowlistSpec, DirectionChoice, GeoChoice, Problem, ProblemKind};
-use crate::feed::request::geo_text;
-use crate::feed::{Allowlist, Entry, EntryGeo, ListProblem};
-use crate::net::Direction;
+use crate::crd::{CitrixAllowlistSpec, Problem, ProblemKind};
+use connectivity_allowlist::net::Direction;
+use connectivity_allowlist::{Allowlist, Directions, Entry, Geo, ListProblem};
 use wildmatch::WildMatch;
-
-/// The directions a spec asks for.
-#[must_use]
-pub const fn directions(choice: DirectionChoice) -> &'static [Direction] {
-    match choice {
-        DirectionChoice::Outbound => &[Direction::Outbound],
-        DirectionChoice::Inbound => &[Direction::Inbound],
-        DirectionChoice::All => &Direction::ALL,
-    }
-}
-
-/// Whether an entry of region `geo` serves the region asked for. An entry for every region always does; one for a region
-/// the operator does not know only serves those who ask for every region.
-#[must_use]
-pub fn geo_matches(choice: GeoChoice, geo: &EntryGeo) -> bool {
-    match geo {
-        EntryGeo::All => true,
-        EntryGeo::Region(region) => choice == GeoChoice::All || &**region == geo_text(choice),
-    }
-}
 
 /// A glob over service names; capitals do not matter, since nobody remembers a vendor's.
 struct Glob<'a> {
@@ -45,7 +24,7 @@ fn any(globs: &[Glob], service: &str) -> bool {
 
 /// A spec's filters, ready to be asked.
 pub(super) struct Filter<'a> {
-    geo: GeoChoice,
+    geo: Geo,
     directions: &'static [Direction],
     include: Vec<Glob<'a>>,
     exclude: Vec<Glob<'a>>,
@@ -55,8 +34,8 @@ pub(super) struct Filter<'a> {
 impl<'a> Filter<'a> {
     pub(super) fn new(spec: &'a CitrixAllowlistSpec) -> Self {
         Self {
-            geo: spec.geo,
-            directions: directions(spec.direction),
+            geo: spec.geo.into(),
+            directions: Directions::from(spec.direction).each(),
             include: Glob::all(&spec.services.include),
             exclude: Glob::all(&spec.services.exclude),
             required_only: spec.services.required_only,
@@ -64,7 +43,7 @@ impl<'a> Filter<'a> {
     }
 
     pub(super) fn matches(&self, entry: &Entry) -> bool {
-        self.matches_but_for_geo(entry) && geo_matches(self.geo, &entry.geo)
+        self.matches_but_for_geo(entry) && self.geo.is_served_by(&entry.geo)
     }
 
     /// Whether an entry would match, were its region another. One that does not say whether it is required is kept: an
@@ -78,8 +57,8 @@ impl<'a> Filter<'a> {
     /// Whether a problem of the list lies within the filters, so far as it could be read.
     pub(super) fn concerns(&self, listed: &ListProblem) -> bool {
         listed.direction.is_none_or(|direction| self.directions.contains(&direction))
-            && geo_matches(self.geo, &listed.geo)
-            && listed.problem.service.as_deref().is_none_or(|service| self.service(service))
+            && self.geo.is_served_by(&listed.geo)
+            && listed.service.as_deref().is_none_or(|service| self.service(service))
     }
 
     /// Globs that find nothing: a typing error in one would otherwise pass for intent.
@@ -108,13 +87,13 @@ impl<'a> Filter<'a> {
     }
 
     fn in_scope(&self, entry: &Entry) -> bool {
-        self.directions.contains(&entry.direction) && geo_matches(self.geo, &entry.geo)
+        self.directions.contains(&entry.direction) && self.geo.is_served_by(&entry.geo)
     }
 
     /// Whether an entry's exact names may stand in for wildcards of other entries: those of another region, or of a
     /// service left out by name, are not what the user asked for.
     pub(super) fn lends_names(&self, entry: &Entry) -> bool {
-        geo_matches(self.geo, &entry.geo) && !any(&self.exclude, &entry.service)
+        self.geo.is_served_by(&entry.geo) && !any(&self.exclude, &entry.service)
     }
 
     fn service(&self, service: &str) -> bool {

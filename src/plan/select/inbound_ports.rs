@@ -1,7 +1,7 @@
 //! Published ports become the pods' own: NetworkPolicy sees what a packet carries behind the load balancer.
 
 use crate::crd::{InboundPort, Problem, ProblemKind};
-use crate::net::{PortRange, PortSet, Protocol};
+use connectivity_allowlist::net::{PortRange, PortSet, Protocol};
 use std::collections::BTreeMap;
 
 /// The spec's `inboundPorts`, with a note of which were used.

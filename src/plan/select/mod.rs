@@ -8,12 +8,11 @@ mod unsaid;
 mod wildcards;
 
 pub use additional::profile_ports;
-pub use filter::{directions, geo_matches};
 
 use crate::crd::{CitrixAllowlistSpec, Problem, ProblemKind};
-use crate::feed::{Allowlist, Entry, EntryGeo};
 use crate::guard::{Guard, Origin};
-use crate::net::{Direction, DomainName, NamePattern, PortSet};
+use connectivity_allowlist::net::{Direction, DomainName, NamePattern, PortSet};
+use connectivity_allowlist::{Allowlist, Entry, EntryGeo};
 use filter::Filter;
 use inbound_ports::InboundPorts;
 use ipnet::IpNet;
@@ -114,7 +113,7 @@ pub fn select(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, guard: &Guard) 
     };
     for listed in &allowlist.problems {
         if filter.concerns(listed) {
-            collected.problems.push(listed.problem.clone());
+            collected.problems.push(listed.into());
         }
     }
     for entry in allowlist.entries.iter().filter(|entry| filter.matches(entry)) {

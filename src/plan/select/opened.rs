@@ -1,6 +1,6 @@
 //! How much of all addresses the networks under `additional` open in sum. Pure.
 
-use crate::net::{Direction, cidr};
+use connectivity_allowlist::net::{Direction, cidr};
 use ipnet::{IpNet, Ipv6Net};
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;

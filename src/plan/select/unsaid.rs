@@ -2,13 +2,9 @@
 
 use super::filter::Filter;
 use crate::crd::{CitrixAllowlistSpec, CloudChoice, GeoChoice, Problem, ProblemKind};
-use crate::feed::document::Form;
-use crate::feed::request::geo_text;
-use crate::feed::{Allowlist, Cloud, EntryGeo};
+use connectivity_allowlist::{Allowlist, EntryGeo, Geo, ListForm};
 use std::collections::BTreeMap;
 
-/// The regions that the vendor documents, beside `all`.
-const REGIONS: [GeoChoice; 4] = [GeoChoice::Us, GeoChoice::Eu, GeoChoice::ApS, GeoChoice::Jp];
 /// The most unknown regions that are reported by name.
 const MOST_REGIONS: usize = 16;
 
@@ -36,14 +32,14 @@ fn required(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, filter: &Filter) 
 /// A region, where the list has none to choose from. The Japan cloud has no other than the one asked for.
 fn region(spec: &CitrixAllowlistSpec, allowlist: &Allowlist) -> Option<Problem> {
     let all_of_japan = spec.geo == GeoChoice::Jp && spec.cloud != CloudChoice::Global;
-    if allowlist.form != Form::StaticList || spec.geo == GeoChoice::All || all_of_japan {
+    if allowlist.form != ListForm::StaticList || spec.geo == GeoChoice::All || all_of_japan {
         return None;
     }
     let message = format!(
         "a static list names no regions: what it holds for every region of the {} cloud is allowed, whatever geo says",
-        Cloud::chosen(spec.cloud, spec.geo)
+        spec.asked_cloud()
     );
-    Some(Problem::new(ProblemKind::NoMatch, format!("geo {}", geo_text(spec.geo)), None, message))
+    Some(Problem::new(ProblemKind::NoMatch, format!("geo {}", Geo::from(spec.geo).as_str()), None, message))
 }
 
 /// What is left out because its region is none that the vendor documents: a new one, or a word for several.
@@ -51,7 +47,7 @@ fn unknown_regions(allowlist: &Allowlist, filter: &Filter) -> Vec<Problem> {
     let mut unknown: BTreeMap<&str, usize> = BTreeMap::new();
     for entry in allowlist.entries.iter().filter(|entry| filter.matches_but_for_geo(entry) && !filter.matches(entry)) {
         if let EntryGeo::Region(region) = &entry.geo
-            && !REGIONS.iter().any(|known| geo_text(*known) == &**region)
+            && !Geo::REGIONS.iter().any(|known| known.as_str() == &**region)
         {
             *unknown.entry(region).or_default() += entry.names.len() + entry.patterns.len() + entry.networks.len();
         }

@@ -3,9 +3,9 @@
 use super::WildcardUse;
 use super::filter::Filter;
 use crate::crd::{CitrixAllowlistSpec, ExpandWildcards, Problem, ProblemKind};
-use crate::feed::Allowlist;
-use crate::net::{DomainName, NamePattern};
 use crate::plan::few;
+use connectivity_allowlist::Allowlist;
+use connectivity_allowlist::net::{DomainName, NamePattern};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the spec says of one wildcard.

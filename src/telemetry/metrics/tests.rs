@@ -1,9 +1,9 @@
 use super::*;
 use crate::crd::{Problem, ProblemKind, Summary};
-use crate::feed::document::Form;
-use crate::feed::{Cloud, FeedKey};
+use crate::feed::FeedKey;
 use crate::names::{AddressSnapshot, NameSnapshot, NameState, ServerSnapshot};
 use crate::reason::Reason;
+use connectivity_allowlist::{Cloud, ListForm};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 fn server(last: u8) -> SocketAddr {
@@ -37,7 +37,7 @@ fn status(ready: Option<&str>, problems: &[ProblemKind]) -> CitrixAllowlistStatu
 
 fn feed(customer: Option<&str>, age: u64, valid_until: Option<i64>) -> FeedSnapshot {
     FeedSnapshot {
-        key: FeedKey { cloud: Cloud::Global, form: Form::Json, customer: customer.map(Into::into), scope: None },
+        key: FeedKey { cloud: Cloud::Global, form: ListForm::Json, customer: customer.map(Into::into), scope: None },
         subscribers: 1,
         age: Some(Duration::from_secs(age)),
         valid_until: valid_until.map(at),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::net::{NamePattern, PortRange};
+use connectivity_allowlist::net::{NamePattern, PortRange};
 use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 use serde_json::json;
 

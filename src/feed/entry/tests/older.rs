@@ -20,11 +20,11 @@ fn at_hour(start: Instant, hours: u32) -> Arrival {
 }
 
 fn names_in_use(entry: &Entry) -> usize {
-    entry.believed.as_ref().map_or(0, |held| held.allowlist.entries[0].names.len())
+    entry.accepted.as_ref().map_or(0, |held| held.allowlist.entries[0].names.len())
 }
 
 fn version_in_use(entry: &Entry) -> Option<&str> {
-    entry.believed.as_ref().and_then(|held| held.allowlist.version.as_deref())
+    entry.accepted.as_ref().and_then(|held| held.allowlist.version.as_deref())
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn an_older_list_that_persists_is_followed_after_a_restart_too() {
     }
     assert_eq!((names_in_use(&entry), entry.older_since), (4, Some(at_hour(start, 30).at)));
     let restored = Restored {
-        believed: entry.believed.clone().expect("a list"),
+        accepted: entry.accepted.clone().expect("a list"),
         previous: None,
         fetched_at: entry.fetched_at.expect("a fetch"),
         confirmations: 1,

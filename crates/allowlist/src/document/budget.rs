@@ -1,0 +1,214 @@
+//! What a document would take in memory, counted while it is read past and before anything is built of it. Pure.
+//!
+//! A document of 8 KB, compressed, holds 300,000 objects of one field each, which take 436 MiB once they are built: more than
+//! a small program may use. So each document is read twice, and the first time nothing is kept of it.
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use std::cell::Cell;
+use std::fmt;
+
+/// The most memory that a document may take once it is built, in bytes, as `weigh` counts: 16 MiB. It holds any text of the
+/// largest document that is taken (4 MiB, 6 MiB where it came in UTF-16) and 100,000 values; the vendor's list has 800.
+pub const MOST_MEMORY: usize = 16 << 20;
+
+/// What a value takes where it stands in an array, which grows by doubling.
+const VALUE: usize = 2 * size_of::<serde_json::Value>();
+/// What a text takes apart from its bytes: the allocator's own.
+const TEXT: usize = 16;
+/// What the fields of an object take: `serde_json` keeps them in a B-tree, whose nodes have room for eleven and hold five at
+/// the least.
+const NODE: usize = 11 * (size_of::<String>() + size_of::<serde_json::Value>()) + 16;
+const NODE_HOLDS: usize = 5;
+
+/// The field by which `serde_json` marks a text that holds JSON to be read in its turn. In a document from outside it would
+/// hide from the budget, and from the bound on nesting, whatever that text holds.
+const RAW_VALUE: &str = "$serde_json::private::RawValue";
+
+/// Why a document is not built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Overweight {
+    /// It would take more than [`MOST_MEMORY`].
+    Memory,
+    /// It is no JSON, in words.
+    NotJson(String),
+}
+
+/// Reads past a document in UTF-8, and counts what it would take.
+///
+/// # Errors
+/// Where that is more than may be taken, or the document is no JSON.
+pub(super) fn weigh(text: &[u8]) -> Result<(), Overweight> {
+    let left = Cell::new(Some(MOST_MEMORY));
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let read = Meter(&left).deserialize(&mut reader).and_then(|()| reader.end());
+    match read {
+        Ok(()) => Ok(()),
+        Err(_) if left.get().is_none() => Err(Overweight::Memory),
+        Err(error) => Err(Overweight::NotJson(error.to_string())),
+    }
+}
+
+/// Counts down what is left; `None` once more was spent than there was.
+#[derive(Clone, Copy)]
+struct Meter<'a>(&'a Cell<Option<usize>>);
+
+impl Meter<'_> {
+    fn spend<E: serde::de::Error>(self, bytes: usize) -> Result<(), E> {
+        let left = self.0.get().and_then(|left| left.checked_sub(bytes));
+        self.0.set(left);
+        if left.is_some() { Ok(()) } else { Err(E::custom("too much")) }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Meter<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Meter<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any JSON")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.spend(VALUE)
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
+        self.spend(VALUE)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
+        self.spend(VALUE)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
+        self.spend(VALUE)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
+        self.spend(VALUE)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        self.spend(VALUE + TEXT + text.len())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        self.spend(VALUE)?;
+        while items.next_element_seed(self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        self.spend(VALUE)?;
+        let mut count: usize = 0;
+        while fields.next_key_seed(Key(self))?.is_some() {
+            if count.is_multiple_of(NODE_HOLDS) {
+                self.spend(NODE)?;
+            }
+            count += 1;
+            fields.next_value_seed(self)?;
+        }
+        Ok(())
+    }
+}
+
+/// A field's name: its value has its place in the node already.
+struct Key<'a>(Meter<'a>);
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the name of a field")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<(), E> {
+        if name == RAW_VALUE {
+            return Err(E::custom(format!("the field `{RAW_VALUE}` is none of a list")));
+        }
+        self.0.spend(TEXT + name.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(name: &str) -> Vec<u8> {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name);
+        std::fs::read(path).expect("a fixture")
+    }
+
+    fn repeated(piece: &str, bytes: usize) -> Vec<u8> {
+        let mut text = "[".to_owned();
+        while text.len() + piece.len() < bytes {
+            text.push_str(piece);
+        }
+        text.push_str("0]");
+        text.into_bytes()
+    }
+
+    #[test]
+    fn lists_as_they_are_published_take_a_fiftieth_of_the_budget() {
+        for name in ["allowlist.json", "allowlist-japan.json", "static-commercial.json", "static-japan.json"] {
+            let left = Cell::new(Some(MOST_MEMORY / 50));
+            let text = fixture(name);
+            let read = Meter(&left).deserialize(&mut serde_json::Deserializer::from_slice(&text));
+            assert!(read.is_ok(), "{name}");
+        }
+    }
+
+    /// Formerly 4 MiB of small objects, 8,196 bytes of gzip, took 436 MiB and ended the process at each fetch.
+    #[test]
+    fn small_things_by_the_hundred_thousand_are_too_heavy() {
+        let pieces = [
+            "{\"a\":{\"\":0}},",
+            "{\"\":0},",
+            "[[[]]],",
+            "{},",
+            "0,",
+            "\"\",",
+            "{\"a\":0,\"b\":0,\"c\":0,\"d\":0,\"e\":0,\"f\":0},",
+        ];
+        for piece in pieces {
+            assert_eq!(weigh(&repeated(piece, 4 << 20)), Err(Overweight::Memory), "{piece}");
+        }
+        let long = format!("[\"{}\"]", "x".repeat((4 << 20) - 4));
+        assert_eq!(weigh(long.as_bytes()), Ok(()), "one long text is what it is");
+    }
+
+    /// `serde_json` reads the text under this field as JSON once more: a document could hide there what nothing counts.
+    #[test]
+    fn what_hides_in_a_text_is_refused() {
+        let hidden = serde_json::json!({ RAW_VALUE: "[{\"a\":0}]" }).to_string();
+        let read: serde_json::Value = serde_json::from_str(&hidden).expect("JSON");
+        assert!(read.is_array(), "else there is nothing to refuse: {read}");
+        assert!(matches!(weigh(hidden.as_bytes()), Err(Overweight::NotJson(why)) if why.contains(RAW_VALUE)));
+        let escaped = hidden.replace("private", "\\u0070rivate");
+        assert!(weigh(escaped.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_is_no_json_is_reported_as_the_reader_does() {
+        for text in ["", "<html>", "{\"services\": [", "{} {}"] {
+            let before = serde_json::from_str::<serde_json::Value>(text).expect_err(text).to_string();
+            assert_eq!(weigh(text.as_bytes()), Err(Overweight::NotJson(before)), "{text}");
+        }
+        assert!(matches!(weigh(&[b'['; 100_000]), Err(Overweight::NotJson(_))), "deep nesting is no stack overflow");
+    }
+}

@@ -1,0 +1,143 @@
+//! One endpoint of a service, read into entries: what every form shares. Pure.
+
+use super::{Problems, Reading, Scope, addresses, names};
+use crate::list::{Entry, EntryGeo};
+use crate::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
+use ipnet::IpNet;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What every entry of one service shares.
+#[derive(Clone)]
+pub(super) struct ServiceFields<'a> {
+    pub(super) service: Arc<str>,
+    pub(super) directions: &'a [Direction],
+    pub(super) ports: Option<PortSet>,
+    pub(super) required: Option<bool>,
+    pub(super) notes: Option<Arc<str>>,
+}
+
+/// The names and networks of one endpoint, by the port they are limited to.
+#[derive(Default)]
+pub(super) struct ListedEndpoint {
+    by_port: BTreeMap<Option<u16>, Targets>,
+}
+
+#[derive(Default)]
+struct Targets {
+    names: Vec<DomainName>,
+    patterns: Vec<NamePattern>,
+    networks: Vec<IpNet>,
+}
+
+impl ListedEndpoint {
+    pub(super) fn names(
+        &mut self,
+        items: &[Value],
+        reading: &Reading<'_>,
+        common: &ServiceFields<'_>,
+        scope: &Scope<'_>,
+        problems: &mut Problems,
+    ) {
+        for item in items {
+            problems.count(common.directions.len());
+            if problems.is_too_long() {
+                return;
+            }
+            let Some(text) = item.as_str() else {
+                let message = format!("a name is a text; this is {}", super::kind_of(item));
+                problems.malformed(scope, &super::quoted(item), &message);
+                continue;
+            };
+            let (listed, port) = match names::read(text, reading) {
+                Ok(read) => read,
+                Err(message) => {
+                    problems.malformed(scope, text, &message);
+                    continue;
+                }
+            };
+            // A port that the service does not list contradicts it: neither is opened for the name.
+            if let (Some(port), Some(ports)) = (port, &common.ports)
+                && ![Protocol::Tcp, Protocol::Udp].iter().any(|protocol| ports.contains(*protocol, port))
+            {
+                let message = format!("`{text}` names port {port}, which its service does not list: not opened");
+                problems.malformed(scope, text, &message);
+                continue;
+            }
+            let targets = self.by_port.entry(port).or_default();
+            match listed {
+                names::Listed::Name(name) => targets.names.push(name),
+                names::Listed::Pattern(pattern) => targets.patterns.push(pattern),
+                names::Listed::Networks(networks) => targets.networks.extend(networks),
+            }
+        }
+    }
+
+    pub(super) fn networks(
+        &mut self,
+        items: &[Value],
+        common: &ServiceFields<'_>,
+        scope: &Scope<'_>,
+        problems: &mut Problems,
+    ) {
+        for item in items {
+            problems.count(common.directions.len());
+            if problems.is_too_long() {
+                return;
+            }
+            let read = match item.as_str() {
+                Some(text) => addresses::read(text),
+                None => Err(format!("an address is a text; this is {}", super::kind_of(item))),
+            };
+            match read {
+                Ok(networks) => {
+                    // A range is written out as several networks.
+                    problems.count(networks.len().saturating_sub(1).saturating_mul(common.directions.len()));
+                    self.by_port.entry(None).or_default().networks.extend(networks);
+                }
+                Err(message) => problems.malformed(scope, &super::quoted(item), &message),
+            }
+        }
+    }
+
+    pub(super) fn into_entries(self, common: &ServiceFields<'_>, geo: &EntryGeo, entries: &mut Vec<Entry>) {
+        for (port, mut targets) in self.by_port {
+            // In order and each once, so that a list that was only shuffled is the same list. Networks are not
+            // merged: two that pass the guard may join to one that does not.
+            targets.names.sort();
+            targets.names.dedup();
+            targets.patterns.sort();
+            targets.patterns.dedup();
+            targets.networks.sort();
+            targets.networks.dedup();
+            if targets.names.is_empty() && targets.patterns.is_empty() && targets.networks.is_empty() {
+                continue;
+            }
+            let ports = match (port, &common.ports) {
+                (Some(port), Some(ports)) => only(ports, port),
+                (_, ports) => ports.clone(),
+            };
+            for direction in common.directions {
+                entries.push(Entry {
+                    service: common.service.clone(),
+                    direction: *direction,
+                    geo: geo.clone(),
+                    names: targets.names.clone(),
+                    patterns: targets.patterns.clone(),
+                    networks: targets.networks.clone(),
+                    ports: ports.clone(),
+                    required: common.required,
+                    notes: common.notes.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// The one port of a set, in each protocol that has it.
+fn only(ports: &PortSet, port: u16) -> Option<PortSet> {
+    let single = PortRange::single(port)?;
+    let protocols = [Protocol::Tcp, Protocol::Udp].into_iter().filter(|protocol| ports.contains(*protocol, port));
+    PortSet::new(protocols.map(|protocol| (protocol, single)))
+}
