@@ -214,7 +214,7 @@ faults! {
     }
     leaders::leader_leaves within 30 s {
         "The leader of two replicas gets SIGTERM",
-        "The standby takes over within a second and starts from the saved lists",
+        "The standby takes over at once, long before the Lease expires, and starts from the saved lists",
         "At once"
     }
     leaders::leader_dies within 40 s {
