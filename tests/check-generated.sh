@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Each generated file, and the command that prints it.
 files=(crds/citrixallowlists.yaml docs/reference/cli.md docs/reference/citrixallowlist.md docs/metrics.md docs/reasons.md docs/problems.md
-    docs/alerts.md src/cli/validate/schema.json)
+    docs/alerts.md src/manifests/validate/schema.json)
 commands=(crd "reference commands" "reference resource" "reference metrics" "reference reasons" "reference problems" "reference alerts"
     "reference schema")
 

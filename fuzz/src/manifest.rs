@@ -1,14 +1,14 @@
 //! Manifests, as `render`, `diff` and the KRM function read them, and what they print of them.
 
 use super::sight::{assert_calm, is_calm};
-use citrix_allowlist::cli::items::{Checks, Item, Refused};
-use citrix_allowlist::cli::manifest::{Document, Documents, ManifestError};
-use citrix_allowlist::cli::output::{Form, Printer};
-use citrix_allowlist::cli::validate::Validator;
 use citrix_allowlist::crd::CitrixAllowlist;
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::guard::{Guard, GuardSettings, Origin};
+use citrix_allowlist::manifests::document::{Document, Documents, ManifestError};
+use citrix_allowlist::manifests::items::{Checks, Item, Refused};
+use citrix_allowlist::manifests::validate::Validator;
 use citrix_allowlist::plan::{self, Target};
+use citrix_allowlist::text::output::{Form, Printer};
 use connectivity_allowlist::Allowlist;
 use connectivity_allowlist::document::{Reading, parse};
 use connectivity_allowlist::net::cidr;
@@ -106,7 +106,7 @@ fn check_again(resource: &CitrixAllowlist) {
     assert_eq!(serde_json::to_value(&read.resource).ok(), serde_json::to_value(resource).ok());
 }
 
-type Objects = (Document, Vec<citrix_allowlist::cli::manifest::Object>);
+type Objects = (Document, Vec<citrix_allowlist::manifests::document::Object>);
 
 fn objects(text: &str) -> Option<Objects> {
     let document = Documents::new("again.yaml", text.as_bytes()).next()?.ok()?;

@@ -1,6 +1,6 @@
 //! `completions`: what a shell needs to complete this program's commands and flags.
 
-use super::output::print;
+use crate::text::output::print;
 use clap::{Args, Command};
 use clap_complete::Shell;
 use std::process::ExitCode;

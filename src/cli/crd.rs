@@ -1,9 +1,9 @@
 //! `crd`: the CustomResourceDefinition, printed or applied.
 
-use super::connection::ConnectionArguments;
-use super::output::{print, say};
 use crate::cluster::client::{CALL_TIMEOUT, deadline};
 use crate::crd::{self, FIELD_MANAGER};
+use crate::preview::connection::ConnectionArguments;
+use crate::text::output::{print, say};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

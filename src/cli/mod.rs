@@ -1,33 +1,21 @@
-//! The command line: one file for each command.
+//! The command line: one file for each small command. The large ones are rooms of their own.
 
-mod assumptions;
 mod completions;
-mod connection;
 mod crd;
-mod diff;
-mod explain;
-mod hosts;
-mod inputs;
-pub mod items;
-mod live;
-pub mod manifest;
-mod operator;
-pub mod output;
-mod preview;
 mod probe;
+#[cfg(feature = "reference")]
 mod reference;
 mod refresh;
 mod render;
-mod resource_list;
-mod sources;
-mod summary;
-mod text;
-pub mod validate;
 mod version;
 
 use crate::cluster::client::CallError;
 use crate::engines::Engines;
+use crate::manifests::items;
 use crate::operator::RunArguments;
+use crate::preview::connection::is_unknown_path;
+use crate::text::output;
+use crate::{diff, explain};
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -61,6 +49,7 @@ enum Action {
     #[command(hide = true)]
     Probe(probe::ProbeArguments),
     /// Print a file that is generated: a reference of the documentation, or a schema
+    #[cfg(feature = "reference")]
     #[command(hide = true)]
     Reference {
         /// Of what
@@ -121,6 +110,7 @@ fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Action::Completions(arguments) => completions::run(&arguments, command()),
         Action::Version(arguments) => version::run(&arguments),
         Action::Probe(arguments) => probe::run(&arguments),
+        #[cfg(feature = "reference")]
         Action::Reference { subject } => {
             output::print(reference::text(subject, &command()))?;
             Ok(ExitCode::SUCCESS)
@@ -164,12 +154,6 @@ fn remedy(error: &CallError) -> &'static str {
         }
         Some(_) => "",
     }
-}
-
-/// Whether the server knows nothing under the path, since the kind's CRD is missing or it is no API server.
-fn is_unknown_path(error: &CallError) -> bool {
-    // It says so without a Status, and kube makes one of the text.
-    error.status().is_some_and(|status| status.code == 404 && status.reason != "NotFound")
 }
 
 /// Whether an argument of the command stands on the command line, rather than at its default.

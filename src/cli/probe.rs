@@ -1,7 +1,7 @@
 //! `probe`: what `helm test` runs in its pods, so that it needs no image but the operator's own.
 
-use super::output::say;
 use crate::crd::Period;
+use crate::text::output::say;
 use clap::{Args, ValueEnum};
 use std::io;
 use std::net::{IpAddr, SocketAddr};

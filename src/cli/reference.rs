@@ -7,7 +7,7 @@ mod problems;
 mod reasons;
 mod resource;
 
-use super::validate;
+use crate::manifests::validate;
 use clap::builder::StyledStr;
 use clap::{Arg, Command, ValueEnum};
 use std::fmt::Write as _;

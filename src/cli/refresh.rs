@@ -1,9 +1,10 @@
 //! `refresh`: asks for a fetch now, by the annotation that the controller looks at.
 
-use super::connection::{ConnectionArguments, NamespaceArguments};
-use super::output::{Progress, say};
-use crate::cluster::client::{CALL_TIMEOUT, CallError, deadline};
+use crate::cluster::client::{CALL_TIMEOUT, deadline};
 use crate::crd::{CitrixAllowlist, Period, REFRESH_ANNOTATION};
+use crate::preview::connection::not_found;
+use crate::preview::connection::{ConnectionArguments, NamespaceArguments};
+use crate::text::output::{Progress, say};
 use clap::Args;
 use kube::api::{Api, Patch, PatchParams};
 use std::process::ExitCode;
@@ -68,16 +69,5 @@ async fn handled(api: &Api<CitrixAllowlist>, namespace: &str, name: &str, token:
         }
         progress.say("waiting for the operator to fetch");
         tokio::time::sleep(LOOK_AGAIN).await;
-    }
-}
-
-/// An error about a resource, with what to do where it is not there.
-pub(super) fn not_found(error: CallError, namespace: &str, name: &str) -> anyhow::Error {
-    if error.is_not_found() && !super::is_unknown_path(&error) {
-        anyhow::anyhow!(
-            "citrixallowlist {namespace}/{name} is not there: `kubectl get citrixallowlists -A` lists those there are"
-        )
-    } else {
-        anyhow::Error::new(error).context(format!("citrixallowlist {namespace}/{name}"))
     }
 }

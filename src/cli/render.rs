@@ -1,28 +1,18 @@
 //! `render`: what the controller would apply, without a cluster.
 
-use super::assumptions::AssumptionArguments;
-use super::items::{self, Checks, Item, NOTHING_OF_OURS, Read, full_name};
-use super::manifest::Document;
-use super::output::{Form, Printer, tell};
-use super::preview::{self, Assumptions, Preview};
-use super::sources::{Known, SourceArguments, Sources};
-use super::{resource_list, summary};
-use crate::crd::CitrixAllowlist;
-use crate::objects::key::ObjectKey;
-use crate::objects::observed::Observed;
-use crate::pipeline::Carry;
-use crate::plan;
-use anyhow::Context as _;
+use crate::manifests::document::Document;
+use crate::manifests::items::{self, Checks, Item, NOTHING_OF_OURS, Read, full_name};
+use crate::preview::assumptions::AssumptionArguments;
+use crate::preview::compute::{Existing, Worked, compute};
+use crate::preview::sources::{Known, SourceArguments, Sources};
+use crate::preview::{Assumptions, Preview};
+use crate::preview::{resource_list, summary};
+use crate::text::output::{Form, Printer, tell};
 use clap::Args;
-use connectivity_allowlist::Allowlist;
-use connectivity_allowlist::net::DomainName;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 #[derive(Debug, Args)]
 pub(super) struct RenderArguments {
@@ -120,7 +110,7 @@ impl<W: io::Write> Work<W> {
             return if form_was_given {
                 self.printer.value(&summary)
             } else {
-                self.printer.people(&summary.shown(super::output::style()))
+                self.printer.people(&summary.shown(crate::text::output::style()))
             };
         }
         note(read, &preview);
@@ -187,47 +177,6 @@ fn fit_to_replace(read: &Read, worked: &Worked) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// What came of a resource.
-pub(super) struct Worked {
-    pub allowlist: Arc<Allowlist>,
-    pub preview: Preview,
-    /// Names that no server has answered, so that nothing is known of them but that.
-    pub unanswered: Vec<DomainName>,
-    /// Addresses that stand, and that the newest answers do not have.
-    pub missing: Vec<(DomainName, IpAddr)>,
-}
-
-/// What is there already for a resource.
-#[derive(Debug, Default)]
-pub(super) struct Existing {
-    /// Its objects.
-    pub objects: BTreeMap<ObjectKey, Observed>,
-    /// What a reconcile before this one would hand on.
-    pub carry: Carry,
-}
-
-/// The way from a resource to its objects, as the controller goes it.
-pub(super) fn compute(
-    resource: &CitrixAllowlist,
-    place: &str,
-    sources: &mut Sources,
-    assumptions: &Assumptions,
-    known: &Known,
-    existing: &Existing,
-) -> anyhow::Result<Worked> {
-    let place = || format!("{place}: {}", full_name(resource));
-    let request = preview::request(resource, assumptions).with_context(place)?;
-    let allowlist = Arc::new(sources.allowlist(&resource.spec).with_context(place)?);
-    let selection = Arc::new(plan::select(request.choices.spec(), &allowlist, &assumptions.guard));
-    let answered = sources.addresses(&selection.names, known, &assumptions.guard).with_context(place)?;
-    let unanswered = answered.addresses.by_name.iter().filter(|(_, known)| !known.state.is_definitive());
-    let unanswered = unanswered.map(|(name, _)| name.clone()).collect();
-    let addresses = Arc::new(answered.addresses);
-    let (list, carry) = ((&allowlist, selection), existing.carry.clone());
-    let preview = preview::preview(&request, list, addresses, assumptions, &existing.objects, carry);
-    Ok(Worked { preview: preview.with_context(place)?, allowlist, unanswered, missing: answered.missing })
 }
 
 /// Says on standard error what the objects do not: nothing is dropped in silence.

@@ -1,6 +1,6 @@
 //! `version`: which program this is, and what it speaks.
 
-use super::output::{Form, print, yaml};
+use crate::text::output::{Form, print, yaml};
 use clap::Args;
 use serde::Serialize;
 use std::process::ExitCode;

@@ -1,0 +1,362 @@
+//! `explain`: where a resource stands, and why a connection is or is not allowed.
+
+mod list;
+mod memory;
+mod operator;
+mod question;
+mod telling;
+mod term;
+mod times;
+mod tree;
+mod verdict;
+
+use crate::manifests::items::{NOTHING_OF_OURS, Read, Resources, full_name};
+use crate::operator::debug_state::DebugState;
+use crate::preview::Assumptions;
+use crate::preview::assumptions::AssumptionArguments;
+use crate::preview::compute::{self, Existing, Worked};
+use crate::preview::connection::not_found;
+use crate::preview::connection::{ConnectionArguments, NamespaceArguments};
+use crate::preview::live::{self, Live};
+use crate::preview::sources::{Known, SourceArguments, Sources};
+use crate::text::output::{Form, Printer, style};
+use operator::{Address, Found, OperatorArguments};
+
+use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
+use crate::cluster::pod::Pod;
+use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FeedStatus};
+use crate::engines::{Engines, as_network_policies};
+use crate::export::{self, Endpoint, endpoints};
+use crate::text::{WIDTH, wrap};
+use anyhow::{Context as _, bail};
+use clap::Args;
+use connectivity_allowlist::net::Direction;
+use connectivity_allowlist::visible::visible;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::ResourceExt;
+use kube::api::Api;
+use kube::core::{Selector, SelectorExt as _};
+use memory::{Memory, Operator};
+use question::{Question, Transport};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use verdict::{Answer, Scene};
+
+/// The version of the schema that `-o json|yaml` prints.
+const SCHEMA: &str = "citrix-allowlist.io/explain/v1";
+
+/// What is missing where the operator could not be asked.
+const UNREAD: &str = "The operator's own memory, of when DNS gave what, could not be read";
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// The CitrixAllowlist; without one, all are listed, or a question is about the only one there is; with -f, all in
+    /// there are explained
+    name: Option<String>,
+    /// List those of all namespaces
+    #[arg(short = 'A', long, conflicts_with_all = ["name", "filename"])]
+    all_namespaces: bool,
+    /// Whether selected pods may reach this, which may end in /tcp or /udp, or be a URL; may be repeated
+    #[arg(long, value_name = "HOST[:PORT]|IP[:PORT]")]
+    to: Vec<Question>,
+    /// Whether this may reach selected pods, on the pods' port; may be repeated
+    #[arg(long, value_name = "IP[:PORT]")]
+    from: Vec<Question>,
+    /// Transport protocol of questions that say none; without it, TCP where there is a port, and either where there is none
+    #[arg(long, value_enum)]
+    protocol: Option<Transport>,
+    /// A pod: take every NetworkPolicy into account that selects it
+    #[arg(long, value_name = "POD", conflicts_with = "filename")]
+    pod: Option<String>,
+    /// Explain what manifests would come to instead, without a cluster
+    #[arg(short, long, value_name = "FILE|DIR|-")]
+    filename: Vec<PathBuf>,
+    /// What a reason, a kind of problem or an alert means, without a cluster
+    #[arg(long, value_name = "WORD", conflicts_with_all = ["name", "all_namespaces", "to", "from", "pod", "filename"])]
+    term: Option<String>,
+    /// Print it for programs
+    #[arg(short, long, value_enum)]
+    output: Option<Form>,
+    #[command(flatten)]
+    namespace: NamespaceArguments,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+    #[command(flatten)]
+    operator: OperatorArguments,
+    #[command(flatten)]
+    sources: SourceArguments,
+    #[command(flatten)]
+    assumptions: AssumptionArguments,
+}
+
+/// What is explained.
+struct Subject {
+    resource: CitrixAllowlist,
+    /// Its own policies.
+    own: Vec<NetworkPolicy>,
+    /// Every policy that selects the pod; where no pod is given, its own.
+    policies: Vec<NetworkPolicy>,
+    config_maps: Vec<ConfigMap>,
+    /// The pod, and whether the resource selects it.
+    pod: Option<(String, bool)>,
+    offline: bool,
+    /// The operator's memory, or why it could not be read; absent where it was not asked for.
+    operator: Option<Result<Found, String>>,
+}
+
+/// What `-o json|yaml` prints.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Explanation<'a> {
+    schema: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod_selected: Option<bool>,
+    /// Names of the policies that the answers rest on.
+    policies: Vec<String>,
+    status: CitrixAllowlistStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator: Option<Operator>,
+    answers: Vec<Answer>,
+}
+
+pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
+    if let Some(word) = &arguments.term {
+        term::print(word, arguments.output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let is_listing = arguments.all_namespaces || arguments.name.is_none() && !list::asks(arguments);
+    if is_listing && arguments.filename.is_empty() {
+        return list::all(arguments);
+    }
+    let out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut printer = Printer::new(out, arguments.output.unwrap_or(Form::Yaml));
+    if arguments.filename.is_empty() {
+        present(&mut printer, arguments, of_cluster(arguments)?, false)?;
+    } else {
+        present_files(&mut printer, arguments)?;
+    }
+    printer.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What manifests would come to, one resource after the other.
+fn present_files<W: Write>(printer: &mut Printer<W>, arguments: &ExplainArguments) -> anyhow::Result<()> {
+    let mut sources = Sources::new(&arguments.sources, &arguments.filename)?;
+    let assumptions = arguments.assumptions.assumptions();
+    let namespace = arguments.namespace.namespace.as_ref();
+    let (mut any, mut one_of_many, mut pending): (bool, bool, Option<Read>) = (false, false, None);
+    for read in Resources::of(&arguments.filename)? {
+        let read = read?;
+        any = true;
+        let is_meant = arguments.name.as_ref().is_none_or(|name| read.resource.name_any() == *name)
+            && namespace.is_none_or(|namespace| read.resource.namespace().as_ref() == Some(namespace));
+        if is_meant && let Some(before) = pending.replace(read) {
+            one_of_many = true;
+            present(printer, arguments, of_file(before, &mut sources, &assumptions)?, one_of_many)?;
+        }
+    }
+    match pending {
+        Some(last) => present(printer, arguments, of_file(last, &mut sources, &assumptions)?, one_of_many),
+        None if any => bail!("-f: no such CitrixAllowlist is in there"),
+        None => bail!(NOTHING_OF_OURS),
+    }
+}
+
+/// Prints what there is to say of one resource.
+fn present<W: Write>(
+    printer: &mut Printer<W>,
+    arguments: &ExplainArguments,
+    mut subject: Subject,
+    one_of_many: bool,
+) -> anyhow::Result<()> {
+    let now = Timestamp::now();
+    let read = subject.operator.take();
+    let endpoints = endpoints(&subject.config_maps);
+    let mut answers = answers(arguments, &subject, &endpoints);
+    let resource = &subject.resource;
+    let mut operator = read.map(|read| match read {
+        Ok(found) => {
+            let memory = Memory::of(found.source, found.state, &resource.spec, &endpoints);
+            Operator::Read(Box::new(memory))
+        }
+        Err(error) => Operator::Unread { error },
+    });
+    if let Some(Operator::Read(memory)) = &mut operator {
+        answers.iter_mut().for_each(|answer| memory.attribute(answer, now));
+        if !answers.is_empty() {
+            memory.narrow(&answers);
+        }
+    }
+    if arguments.output.is_some() {
+        return printer.value(&Explanation {
+            schema: SCHEMA,
+            namespace: resource.namespace(),
+            name: resource.name_any(),
+            pod: subject.pod.as_ref().map(|(pod, _)| pod.as_str()),
+            pod_selected: subject.pod.as_ref().map(|(_, selected)| *selected),
+            policies: subject.policies.iter().map(ResourceExt::name_any).collect(),
+            status: resource.status.clone().unwrap_or_default(),
+            operator,
+            answers,
+        });
+    }
+    let style = style();
+    if answers.is_empty() {
+        let tree = tree::standing(resource, &subject.own, subject.offline, operator.as_ref(), now, style);
+        printer.people(&tree.drawn())?;
+        return Ok(());
+    }
+    if one_of_many {
+        printer.people(&format!("{}\n", style.bold(&visible(&full_name(resource)))))?;
+    }
+    let attributed_at = attributed_at(&subject.config_maps);
+    let basis = tree::Basis { resource, attributed_at, operator: operator.as_ref(), now };
+    for answer in &answers {
+        printer.people(&tree::answer(answer, &basis, style).drawn())?;
+    }
+    if let Some(Operator::Unread { error }) = &operator {
+        printer.people(&paragraph(&format!("{UNREAD}: {error}")))?;
+    }
+    if subject.pod.is_none() && !subject.offline {
+        printer.people("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
+    }
+    Ok(())
+}
+
+/// The answers to the questions that were asked, `--to` before `--from`.
+fn answers(arguments: &ExplainArguments, subject: &Subject, endpoints: &[Endpoint]) -> Vec<Answer> {
+    let problems = subject.resource.status.as_ref().map(|status| status.problems.clone()).unwrap_or_default();
+    let own: BTreeSet<String> = subject.own.iter().map(ResourceExt::name_any).collect();
+    let name = subject.resource.name_any();
+    let scene = Scene {
+        resource: &name,
+        policies: &subject.policies,
+        own: &own,
+        endpoints,
+        problems: &problems,
+        pod: subject.pod.as_ref().map(|(pod, selected)| (pod.as_str(), *selected)),
+    };
+    let to = arguments.to.iter().map(|question| (Direction::Outbound, question));
+    let from = arguments.from.iter().map(|question| (Direction::Inbound, question));
+    let protocol = arguments.protocol.map(Into::into);
+    to.chain(from)
+        .map(|(direction, question)| verdict::answer(&scene, direction, &question.clone().by_default(protocol)))
+        .collect()
+}
+
+/// A sentence in lines of at most 80 columns.
+fn paragraph(text: &str) -> String {
+    wrap(text, WIDTH).into_iter().map(|line| line + "\n").collect()
+}
+
+/// When the ConfigMap last changed: nothing in it changes unless the rules do.
+fn attributed_at(config_maps: &[ConfigMap]) -> Option<Timestamp> {
+    let entries = config_maps.iter().flat_map(|map| map.metadata.managed_fields.iter().flatten());
+    entries.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max()
+}
+
+fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let connected = arguments.connection.connect(arguments.namespace.namespace.as_deref()).await?;
+        let api: Api<CitrixAllowlist> = Api::namespaced(connected.client.clone(), &connected.namespace);
+        let resource = match &arguments.name {
+            Some(name) => {
+                let resource = deadline(CALL_TIMEOUT, api.get(name)).await;
+                resource.map_err(|error| not_found(error, &connected.namespace, name))?
+            }
+            None => list::only(&api, &connected.namespace).await?,
+        };
+        let (name, engines) = (&resource.name_any(), Engines::default());
+        let wanted = |state: &DebugState| state.list_of(&resource.spec).is_some();
+        let (live, operator) =
+            futures::join!(live::of(&connected.client, &engines, &connected.namespace, name), async {
+                match arguments.operator.operator {
+                    Some(Address::Nowhere) => None,
+                    _ => Some(operator::read(&connected.client, &arguments.operator, wanted).await),
+                }
+            });
+        let live = live?;
+        match &arguments.pod {
+            Some(pod) => Ok(Subject { operator, ..with_pod(&connected, resource, live, pod).await? }),
+            None => Ok(Subject {
+                resource,
+                own: as_network_policies(&live.objects),
+                policies: as_network_policies(&live.objects),
+                config_maps: export::config_maps(&live.objects),
+                pod: None,
+                offline: false,
+                operator,
+            }),
+        }
+    })
+}
+
+async fn with_pod(connected: &Connected, resource: CitrixAllowlist, live: Live, pod: &str) -> anyhow::Result<Subject> {
+    let api: Api<Pod> = Api::namespaced(connected.client.clone(), &connected.namespace);
+    let found = deadline(CALL_TIMEOUT, api.get(pod)).await;
+    let found = found.with_context(|| format!("--pod: pod {}/{pod}", connected.namespace))?;
+    let labels = found.metadata.labels.unwrap_or_default();
+    let selects = |selector| -> anyhow::Result<bool> { Ok(Selector::try_from(selector)?.matches(&labels)) };
+    let mut policies = Vec::new();
+    let own = as_network_policies(&live.objects);
+    for policy in own.iter().chain(&live.other_policies) {
+        let selector = policy.spec.as_ref().and_then(|spec| spec.pod_selector.clone()).unwrap_or_default();
+        let of = || format!("NetworkPolicy {}: podSelector", policy.name_any());
+        if selects(selector).with_context(of)? {
+            policies.push(policy.clone());
+        }
+    }
+    let selected = selects(resource.spec.pod_selector.clone()).context("spec.podSelector")?;
+    Ok(Subject {
+        resource,
+        own,
+        policies,
+        config_maps: export::config_maps(&live.objects),
+        pod: Some((pod.to_owned(), selected)),
+        offline: false,
+        operator: None,
+    })
+}
+
+/// What a resource of a manifest would come to, with the status that the operator would give.
+fn of_file(mut read: Read, sources: &mut Sources, assumptions: &Assumptions) -> anyhow::Result<Subject> {
+    let Worked { allowlist, preview, .. } =
+        compute::compute(&read.resource, &read.place, sources, assumptions, &Known::default(), &Existing::default())?;
+    let spec = &read.resource.spec;
+    let objects = preview.applied(spec.mode);
+    let own = as_network_policies(&objects);
+    let status = CitrixAllowlistStatus {
+        feed: Some(FeedStatus {
+            cloud: spec.asked_cloud().as_str().to_owned(),
+            version: allowlist.version.clone(),
+            valid_until: allowlist.valid_until.map(|time| time.to_string()),
+            ..FeedStatus::default()
+        }),
+        summary: Some(preview.summary()),
+        policies: own.iter().map(ResourceExt::name_any).collect(),
+        problems_total: i64::try_from(preview.problems.len()).unwrap_or(i64::MAX),
+        problems: preview.problems,
+        ..CitrixAllowlistStatus::default()
+    };
+    read.resource.status = Some(status);
+    Ok(Subject {
+        resource: read.resource,
+        own: own.clone(),
+        policies: own,
+        config_maps: export::config_maps(&objects),
+        pod: None,
+        offline: true,
+        operator: None,
+    })
+}

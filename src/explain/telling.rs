@@ -1,0 +1,177 @@
+//! What the operator remembers, in words. Pure.
+
+use super::memory::{Operator, Sighting};
+use super::times::{seconds, when};
+use crate::operator::debug_state::{KnownName, ListState};
+use crate::text::Tree;
+use jiff::Timestamp;
+
+/// The state of a name that DNS answers.
+pub const ANSWERED: &str = "answered";
+
+/// What stands between a list and its next fetch, or what became of the last.
+#[must_use]
+pub fn queue(list: &ListState) -> Option<String> {
+    let mut said = Vec::new();
+    if let Some(place) = list.queue_place {
+        said.push(format!("due, and number {place} in the queue for the API's rate"));
+    }
+    if list.failures > 0 {
+        let requests = crate::status::plural(
+            list.failures.try_into().unwrap_or(usize::MAX),
+            "request has",
+            "requests in a row have",
+        );
+        said.push(format!("{} {requests} failed", list.failures));
+    }
+    if list.held_back {
+        said.push("a newer list is held back until a further fetch confirms it".to_owned());
+    }
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+/// What there is to say of many names that DNS answers.
+#[must_use]
+pub fn together(names: &[&KnownName]) -> Option<String> {
+    let seen = names.iter().filter_map(|known| known.addresses.iter().map(|held| held.last_seen_seconds).min());
+    let (newest, oldest) = (seen.clone().min()?, seen.max()?);
+    let next = names.iter().filter_map(|known| Some((known.next_question_seconds?, &known.name))).min();
+    let next = next.map(|(wait, name)| format!("; next, {name} in {}", seconds(wait))).unwrap_or_default();
+    let seen = if newest == oldest { seconds(oldest) } else { format!("{} to {}", seconds(newest), seconds(oldest)) };
+    Some(format!("{} answered, last seen {seen} ago{next}; -o yaml lists each", names.len()))
+}
+
+/// What the operator knows of a name: `NAME: 2 addresses, last seen 12 s ago, TTL 300 s; asked again in 288 s`.
+#[must_use]
+pub fn of_name(known: &KnownName) -> String {
+    let held: Vec<_> = known.addresses.iter().filter(|held| held.refused.is_none()).collect();
+    let refused = known.addresses.len() - held.len();
+    let mut text = format!("{}: ", known.name);
+    if known.state != ANSWERED {
+        let error = known.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+        text.push_str(&format!("{}{error}, ", known.state));
+    }
+    text.push_str(&format!("{} {}", held.len(), crate::status::plural(held.len(), "address", "addresses")));
+    if refused > 0 {
+        text.push_str(&format!(", {refused} refused"));
+    }
+    if let Some(newest) = held.iter().min_by_key(|held| held.last_seen_seconds) {
+        text.push_str(&format!(
+            ", last seen {} ago, TTL {}",
+            seconds(newest.last_seen_seconds),
+            seconds(newest.ttl_seconds)
+        ));
+    }
+    let missing = held.iter().filter(|held| held.missing_seconds.is_some()).count();
+    if missing > 0 {
+        text.push_str(&format!(", {missing} of them given no more"));
+    }
+    text.push_str(&match known.next_question_seconds {
+        None => "; being asked".to_owned(),
+        Some(0) => "; asked again now".to_owned(),
+        Some(wait) => format!("; asked again in {}", seconds(wait)),
+    });
+    text
+}
+
+/// Where the operator's memory is from, or why there is none.
+#[must_use]
+pub fn of_operator(operator: &Operator) -> Tree {
+    match operator {
+        Operator::Read(memory) => Tree::leaf(format!("read from the operator: {}", memory.source)),
+        Operator::Unread { error } => {
+            Tree::leaf(format!("the operator's own memory, of when DNS gave what, could not be read: {error}"))
+        }
+    }
+}
+
+/// When DNS gave an address, and how long it stays.
+#[must_use]
+pub fn sighting(seen: &Sighting, peer: &str, now: Timestamp) -> [Tree; 2] {
+    let name = if seen.name == peer { String::new() } else { format!("{}: ", seen.name) };
+    let resolved = format!("resolved {} by {}", when(&seen.resolved_at, now), seen.server);
+    let until = if seen.missing {
+        format!("given no more since: valid until {} unless DNS gives it again", seen.valid_until)
+    } else {
+        format!("valid until {} at least", seen.valid_until)
+    };
+    let next = match seen.next_question.as_ref().and_then(|next| next.parse::<Timestamp>().ok()) {
+        Some(next) => format!("asked again in {}", seconds(next.duration_since(now).as_secs().try_into().unwrap_or(0))),
+        None => "being asked".to_owned(),
+    };
+    [Tree::leaf(format!("{name}{resolved}, TTL {}", seconds(seen.ttl_seconds))), Tree::leaf(format!("{until}; {next}"))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn known(mut value: serde_json::Value) -> KnownName {
+        value["name"] = "a.example.com".into();
+        value["retentionSeconds"] = 3600.into();
+        value["evicted"] = 0.into();
+        for address in value["addresses"].as_array_mut().expect("addresses") {
+            address["server"] = "10.96.0.10:53".into();
+            address["firstSeenSeconds"] = 900.into();
+            address["ttlSeconds"] = 300.into();
+        }
+        serde_json::from_value(value).expect("a name")
+    }
+
+    #[test]
+    fn a_name_says_what_is_held_what_is_wrong_and_when_it_is_asked() {
+        let well = known(json!({ "state": "answered", "nextQuestionSeconds": 288, "addresses": [
+            { "address": "13.64.0.1", "lastSeenSeconds": 12 },
+            { "address": "13.64.0.2", "lastSeenSeconds": 700, "missingSeconds": 600 },
+            { "address": "127.0.0.1", "lastSeenSeconds": 12, "refused": "loopback" },
+        ] }));
+        assert_eq!(
+            of_name(&well),
+            "a.example.com: 2 addresses, 1 refused, last seen 12 s ago, TTL 5 min, 1 of them given no more; asked again in 4 min"
+        );
+        let failing = known(json!({ "state": "failing", "error": "SERVFAIL", "addresses": [] }));
+        assert_eq!(of_name(&failing), "a.example.com: failing (SERVFAIL), 0 addresses; being asked");
+        let said = together(&[&well, &failing]).expect("said");
+        assert_eq!(said, "2 answered, last seen 12 s ago; next, a.example.com in 4 min; -o yaml lists each");
+        assert_eq!(together(&[]), None);
+    }
+
+    #[test]
+    fn a_list_says_what_stands_before_its_next_fetch() {
+        let mut list: ListState = serde_json::from_value(json!({
+            "key": "Global/acme/json", "cloud": "Global", "resources": 1, "reason": "Fetched", "heldBack": false, "failures": 0,
+        }))
+        .expect("a list");
+        assert_eq!(queue(&list), None);
+        (list.queue_place, list.failures, list.held_back) = (Some(3), 2, true);
+        let said = queue(&list).expect("said");
+        assert!(
+            said.starts_with("due, and number 3 in the queue for the API's rate; 2 requests in a row have failed; "),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_missing_says_when_it_goes() {
+        let now: Timestamp = "2026-06-01T00:00:00Z".parse().expect("a time");
+        let seen = |missing, next: Option<&str>| Sighting {
+            name: "a.example.com".to_owned(),
+            server: "10.96.0.10:53".parse().expect("a server"),
+            resolved_at: "2026-05-31T23:59:30Z".to_owned(),
+            ttl_seconds: 60,
+            valid_until: "2026-06-01T00:30:00Z".to_owned(),
+            next_question: next.map(str::to_owned),
+            missing,
+        };
+        let [first, second] = sighting(&seen(false, Some("2026-06-01T00:00:20Z")), "a.example.com", now);
+        assert_eq!(first.text, "resolved 2026-05-31T23:59:30Z (30 s ago) by 10.96.0.10:53, TTL 60 s");
+        assert_eq!(second.text, "valid until 2026-06-01T00:30:00Z at least; asked again in 20 s");
+        let [first, second] = sighting(&seen(true, None), "13.64.0.1", now);
+        assert!(first.text.starts_with("a.example.com: resolved "), "{first:?}");
+        assert_eq!(
+            second.text,
+            "given no more since: valid until 2026-06-01T00:30:00Z unless DNS gives it again; being asked"
+        );
+    }
+}

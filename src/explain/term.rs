@@ -1,0 +1,72 @@
+//! `explain --term`: what a word of status, of an event or of an alert means, without a cluster.
+
+use crate::crd::ProblemKind;
+use crate::explain_texts::{self, Alert, Text};
+use crate::reason::Reason;
+use crate::text::output::{Form, Printer};
+use anyhow::bail;
+use serde::Serialize;
+
+/// The version of the schema that `-o json|yaml` prints.
+const SCHEMA: &str = "citrix-allowlist.io/term/v1";
+
+/// A word, and what it means in one place.
+#[derive(Debug, Serialize)]
+struct Term {
+    schema: &'static str,
+    term: String,
+    /// Where it stands: `reason`, `problem` or `alert`.
+    kind: &'static str,
+    means: &'static str,
+    remedy: &'static str,
+}
+
+impl Term {
+    fn new(term: &str, kind: &'static str, text: Text) -> Self {
+        Self { schema: SCHEMA, term: term.to_owned(), kind, means: text.means, remedy: text.remedy }
+    }
+
+    fn place(&self) -> &'static str {
+        match self.kind {
+            "reason" => "reason of a condition or an event",
+            "problem" => "kind of problem in status.problems",
+            _ => "alert",
+        }
+    }
+}
+
+/// Every term; some words are both a reason and a kind of problem.
+fn all() -> Vec<Term> {
+    let reasons =
+        Reason::ALL.into_iter().map(|reason| Term::new(reason.as_str(), "reason", explain_texts::reason(reason)));
+    let problems = ProblemKind::ALL
+        .into_iter()
+        .map(|kind| Term::new(&format!("{kind:?}"), "problem", explain_texts::problem(kind)));
+    let alerts = Alert::ALL.into_iter().map(|alert| Term::new(alert.as_str(), "alert", explain_texts::alert(alert)));
+    reasons.chain(problems).chain(alerts).collect()
+}
+
+/// Prints what a word means, whatever its capitals.
+///
+/// # Errors
+/// Where it is no such word, with all there are.
+pub(super) fn print(word: &str, output: Option<Form>) -> anyhow::Result<()> {
+    let all = all();
+    let found: Vec<&Term> = all.iter().filter(|term| term.term.eq_ignore_ascii_case(word)).collect();
+    if found.is_empty() {
+        let mut words: Vec<&str> = all.iter().map(|term| term.term.as_str()).collect();
+        words.sort_unstable();
+        words.dedup();
+        bail!("--term: there is no \"{word}\"; one of {} is", words.join(", "));
+    }
+    let mut printer = Printer::new(std::io::stdout().lock(), output.unwrap_or(Form::Yaml));
+    for term in found {
+        if output.is_some() {
+            printer.value(term)?;
+        } else {
+            printer.people(&format!("{} ({})\n  {}\n  {}\n", term.term, term.place(), term.means, term.remedy))?;
+        }
+    }
+    printer.finish()?;
+    Ok(())
+}

@@ -1,0 +1,317 @@
+//! Where a resource stands, and answers, as trees for people. Pure.
+
+use super::memory::{Memory, Operator};
+use super::telling::{ANSWERED, of_name, of_operator, queue, sighting, together};
+use super::times::when;
+use super::verdict::{Answer, Judged, Nearest};
+use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, Mode, Problem, ProblemKind};
+use crate::explain_texts;
+use crate::operator::debug_state::{KnownName, ListState};
+use crate::text::{Style, Tone, Tree, table};
+use jiff::Timestamp;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+
+/// The most subjects listed under one kind of problem; the rest are counted.
+const MOST_SUBJECTS: usize = 10;
+/// The most connections listed under one answer; the rest are counted.
+const MOST_CONNECTIONS: usize = 12;
+
+/// Where a resource stands.
+#[must_use]
+pub fn standing(
+    resource: &CitrixAllowlist,
+    policies: &[NetworkPolicy],
+    offline: bool,
+    operator: Option<&Operator>,
+    now: Timestamp,
+    style: Style,
+) -> Tree {
+    let memory = operator.and_then(Operator::memory);
+    let status = resource.status.clone().unwrap_or_default();
+    let mut children = Vec::new();
+    if offline {
+        children.push(Tree::leaf("offline: what the operator would make of it; nothing is known of a cluster"));
+    } else {
+        children.push(ready(&status, style));
+    }
+    children.push(list(&status, memory.and_then(|memory| memory.list.as_ref()), now));
+    children.push(names(&status, memory));
+    children.push(of_policies(resource, policies, &status));
+    let concerns = status.conditions.iter().filter(|condition| is_concern(condition)).map(condition);
+    let concerns: Vec<Tree> = concerns.collect();
+    if !concerns.is_empty() {
+        children.push(Tree::node("conditions", concerns));
+    }
+    children.push(problems(&status, style));
+    if !offline {
+        children.push(Tree::leaf(format!("next: {}", next(resource, &status, now))));
+        children.extend(operator.map(of_operator));
+    }
+    let selects = if resource.spec.pod_selector == Default::default() {
+        "every pod of the namespace"
+    } else {
+        "pods by spec.podSelector"
+    };
+    let name = resource
+        .namespace()
+        .map_or_else(|| resource.name_any(), |namespace| format!("{namespace}/{}", resource.name_any()));
+    let lead = name.chars().count();
+    Tree::node(format!("{name} selects {selects}"), children).led(lead, style, Tone::Bold)
+}
+
+/// A line for each resource.
+#[must_use]
+pub fn overview(resources: &[CitrixAllowlist]) -> String {
+    let row = |resource: &CitrixAllowlist| {
+        let status = resource.status.clone().unwrap_or_default();
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+        let (ready, reason) = ready.map_or(("Unknown", "not seen yet"), |ready| (&ready.status, &ready.reason));
+        vec![
+            resource.namespace().unwrap_or_default(),
+            resource.name_any(),
+            ready.to_owned(),
+            status.summary.map(|summary| summary.resolved).unwrap_or_default(),
+            status.policies.len().to_string(),
+            status.problems_total.to_string(),
+            reason.to_owned(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = resources.iter().map(row).collect();
+    table(&["NAMESPACE", "NAME", "READY", "NAMES", "POLICIES", "PROBLEMS", "REASON"], &rows)
+}
+
+fn ready(status: &CitrixAllowlistStatus, style: Style) -> Tree {
+    let Some(ready) = status.conditions.iter().find(|condition| condition.type_ == "Ready") else {
+        return Tree::leaf("not seen by the operator yet: is it running, and does it watch this namespace?");
+    };
+    let (word, tone) = if ready.status == "True" { ("Ready", Tone::Good) } else { ("not Ready", Tone::Bad) };
+    let text = format!("{word}: {}: {}", ready.reason, ready.message);
+    Tree::node(text, explained(ready)).led(word.len(), style, tone)
+}
+
+fn condition(condition: &Condition) -> Tree {
+    Tree::node(
+        format!("{}={} {}: {}", condition.type_, condition.status, condition.reason, condition.message),
+        explained(condition),
+    )
+}
+
+fn explained(condition: &Condition) -> Vec<Tree> {
+    let text = explain_texts::reason_of(&condition.reason).map(explain_texts::reason);
+    let said = text.filter(|text| text.remedy != "Nothing.");
+    said.map(|text| Tree::leaf(format!("{} {}", text.means, text.remedy))).into_iter().collect()
+}
+
+/// Conditions that are not as they should be, Ready apart, which stands first.
+fn is_concern(condition: &Condition) -> bool {
+    matches!(condition.type_.as_str(), "FeedCurrent" | "NamesResolved") && condition.status != "True"
+        || condition.type_ == "Stalled" && condition.status == "True"
+}
+
+fn list(status: &CitrixAllowlistStatus, known: Option<&ListState>, now: Timestamp) -> Tree {
+    let Some(feed) = &status.feed else { return Tree::leaf("list: none yet") };
+    let version = feed.version.as_deref().unwrap_or("without a version");
+    let mut children = Vec::new();
+    if let Some(until) = &feed.valid_until {
+        children.push(Tree::leaf(format!("valid until {}", when(until, now))));
+    }
+    if let Some(fetched) = &feed.fetched_at {
+        children.push(Tree::leaf(format!("fetched or confirmed {}", when(fetched, now))));
+    }
+    // The operator knows it newer than status, which is not written for it alone.
+    let newer = known.and_then(|known| known.next_fetch.as_ref());
+    if let Some(next) = feed.next_fetch.as_ref().map(|of_status| newer.unwrap_or(of_status)) {
+        children.push(Tree::leaf(format!("asked for again about {}", when(next, now))));
+    }
+    children.extend(known.and_then(queue).map(Tree::leaf));
+    if let Some(transaction) = &feed.transaction_id {
+        children.push(Tree::leaf(format!("transaction id {transaction}")));
+    }
+    Tree::node(format!("list: {}, version {version}", feed.cloud), children)
+}
+
+fn names(status: &CitrixAllowlistStatus, memory: Option<&Memory>) -> Tree {
+    let Some(summary) = &status.summary else { return Tree::leaf("names: not counted yet") };
+    let text = format!(
+        "names: {} with addresses ({} addresses) of {} services; {} wildcards that nothing in the spec stands in for",
+        summary.resolved, summary.addresses, summary.services, summary.wildcards
+    );
+    let known: Vec<&KnownName> = memory.iter().flat_map(|memory| &memory.names).collect();
+    if known.len() <= MOST_SUBJECTS {
+        return Tree::node(text, known.into_iter().map(|known| Tree::leaf(of_name(known))).collect());
+    }
+    // Of many, what goes wrong; the rest are alike.
+    let (well, not): (Vec<&KnownName>, Vec<&KnownName>) = known.into_iter().partition(|known| known.state == ANSWERED);
+    let mut children: Vec<Tree> = not.iter().take(MOST_SUBJECTS).map(|known| Tree::leaf(of_name(known))).collect();
+    if not.len() > MOST_SUBJECTS {
+        children.push(Tree::leaf(format!("and {} more; -o yaml lists them", not.len() - MOST_SUBJECTS)));
+    }
+    children.extend(together(&well).map(Tree::leaf));
+    Tree::node(text, children)
+}
+
+fn of_policies(resource: &CitrixAllowlist, policies: &[NetworkPolicy], status: &CitrixAllowlistStatus) -> Tree {
+    let line = |policy: &NetworkPolicy| {
+        let spec = policy.spec.clone().unwrap_or_default();
+        let egress = spec.egress.unwrap_or_default();
+        let ingress = spec.ingress.unwrap_or_default();
+        let peers: usize = egress.iter().map(|rule| rule.to.as_ref().map_or(0, Vec::len)).sum::<usize>()
+            + ingress.iter().map(|rule| rule.from.as_ref().map_or(0, Vec::len)).sum::<usize>();
+        Tree::leaf(format!("{}: {} rules, {peers} peers", policy.name_any(), egress.len() + ingress.len()))
+    };
+    let children: Vec<Tree> = policies.iter().map(line).collect();
+    let text = match (children.is_empty(), resource.spec.mode, &status.would_apply) {
+        (true, Mode::Audit, Some(would)) => {
+            format!(
+                "policies: none, mode Audit; Enforce would apply {} with {} peers",
+                would.policies.join(", "),
+                would.peers
+            )
+        }
+        (true, _, _) => "policies: none; nothing is restricted by this resource".to_owned(),
+        (false, _, _) => "policies".to_owned(),
+    };
+    Tree::node(text, children)
+}
+
+fn problems(status: &CitrixAllowlistStatus, style: Style) -> Tree {
+    if status.problems.is_empty() {
+        return Tree::leaf("problems: none");
+    }
+    let kinds = ProblemKind::ALL.into_iter().filter_map(|kind| {
+        let of_kind: Vec<&Problem> = status.problems.iter().filter(|problem| problem.kind == kind).collect();
+        if of_kind.is_empty() { None } else { Some(problem_kind(kind, &of_kind)) }
+    });
+    let total = usize::try_from(status.problems_total).unwrap_or_default().max(status.problems.len());
+    let shown = status.problems.len();
+    let cut = if shown < total { format!(", of which status lists {shown}") } else { String::new() };
+    let text = format!("problems: {total}{cut}");
+    let lead = text.chars().count();
+    Tree::node(text, kinds.collect()).led(lead, style, Tone::Notable)
+}
+
+fn problem_kind(kind: ProblemKind, problems: &[&Problem]) -> Tree {
+    let text = explain_texts::problem(kind);
+    let mut children = vec![Tree::leaf(format!("{} {}", text.means, text.remedy))];
+    for problem in problems.iter().take(MOST_SUBJECTS) {
+        let service = problem.service.as_ref().map(|service| format!(" ({service})")).unwrap_or_default();
+        children.push(Tree::leaf(format!("{}{service}: {}", problem.subject, problem.message)));
+    }
+    if problems.len() > MOST_SUBJECTS {
+        children.push(Tree::leaf(format!("and {} more; -o yaml lists them", problems.len() - MOST_SUBJECTS)));
+    }
+    Tree::node(format!("{kind:?}: {}", problems.len()), children)
+}
+
+fn next(resource: &CitrixAllowlist, status: &CitrixAllowlistStatus, now: Timestamp) -> String {
+    if resource.spec.suspend {
+        return "nothing, until spec.suspend is false".to_owned();
+    }
+    let behind = status.observed_generation != resource.metadata.generation;
+    let first = if behind { "the newest spec is acted on; " } else { "" };
+    let fetch = status.feed.as_ref().and_then(|feed| feed.next_fetch.as_ref());
+    let fetch = fetch.map_or_else(
+        || "the list is asked for".to_owned(),
+        |next| format!("the list is asked for again about {}", when(next, now)),
+    );
+    format!(
+        "{first}{fetch}; DNS is asked again as TTLs run out; `refresh {}` asks for the list now",
+        resource.name_any()
+    )
+}
+
+/// What an answer rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct Basis<'a> {
+    /// The resource.
+    pub resource: &'a CitrixAllowlist,
+    /// When its ConfigMap last changed.
+    pub attributed_at: Option<Timestamp>,
+    /// What the operator says, where it was asked.
+    pub operator: Option<&'a Operator>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl<'a> Basis<'a> {
+    fn memory(&self) -> Option<&'a Memory> {
+        self.operator.and_then(Operator::memory)
+    }
+
+    /// Since when, and for how long, what an answer rests on holds.
+    fn validity(&self) -> Option<String> {
+        let feed = self.resource.status.as_ref()?.feed.as_ref()?;
+        let until = feed.valid_until.as_ref().map(|until| format!("list valid until {}", when(until, self.now)));
+        if let Some(memory) = self.memory() {
+            let queue = memory.list.as_ref().and_then(queue);
+            let said: Vec<String> = until.into_iter().chain(queue).collect();
+            return (!said.is_empty()).then(|| said.join("; "));
+        }
+        let since = self.attributed_at.map(|time| format!("addresses as of {}, ", when(&time.to_string(), self.now)));
+        let until = until.map(|until| format!("; {until}")).unwrap_or_default();
+        let kept = self.resource.spec.address_retention;
+        Some(format!("{}each kept for {kept} after DNS last gave it{until}", since.unwrap_or_default()))
+    }
+}
+
+/// An answer.
+#[must_use]
+pub fn answer(answer: &Answer, basis: &Basis<'_>, style: Style) -> Tree {
+    let (word, tone) = verdict(answer.allowed);
+    let port = match (answer.protocol, answer.port) {
+        (Some("UDP"), Some(port)) => format!(" UDP port {port}"),
+        (_, Some(port)) => format!(" port {port}"),
+        (Some(protocol), None) => format!(" {protocol}"),
+        (None, None) => String::new(),
+    };
+    let preposition = if answer.direction == "outbound" { "to" } else { "from" };
+    let mut children = Vec::new();
+    if answer.reason != Nearest::Allowed {
+        children.push(Tree::leaf(answer.message.clone()));
+    }
+    let shown = answer.connections.iter().take(MOST_CONNECTIONS);
+    children.extend(shown.map(|judged| connection(judged, &answer.peer, basis, style)));
+    if answer.connections.len() > MOST_CONNECTIONS {
+        children
+            .push(Tree::leaf(format!("and {} more; -o yaml lists them", answer.connections.len() - MOST_CONNECTIONS)));
+    }
+    let name = basis.memory().and_then(|memory| memory.name(&answer.peer));
+    if let Some(name) = name.filter(|name| name.state != ANSWERED || !answer.allowed) {
+        children.push(Tree::leaf(format!("DNS: {}", of_name(name))));
+    }
+    if let Some(validity) = basis.validity().filter(|_| answer.reason == Nearest::Allowed) {
+        children.push(Tree::leaf(validity));
+    }
+    Tree::node(format!("{word}: {preposition} {}{port}", answer.peer), children).led(word.len(), style, tone)
+}
+
+fn verdict(allowed: bool) -> (&'static str, Tone) {
+    if allowed { ("allowed", Tone::Good) } else { ("not allowed", Tone::Bad) }
+}
+
+fn connection(judged: &Judged, peer: &str, basis: &Basis<'_>, style: Style) -> Tree {
+    let (word, tone) = verdict(judged.allowed);
+    let mut children = Vec::new();
+    for by in &judged.by {
+        let whose = if by.own { "" } else { " (another policy)" };
+        let cidr = by.cidr.as_ref().map_or_else(|| "everybody".to_owned(), |cidr| format!("network {cidr}"));
+        let asked: Vec<String> = by.asked_by.iter().map(|asked| format!("{}: {}", asked.service, asked.name)).collect();
+        let asked = if asked.is_empty() { String::new() } else { format!(", for {}", asked.join("; ")) };
+        children.push(Tree::leaf(format!("{}{whose}, rule {}, {cidr}{asked}", by.policy, by.rule)));
+    }
+    children.extend(judged.seen.iter().flat_map(|seen| sighting(seen, peer, basis.now)));
+    if basis.memory().is_some_and(|memory| memory.is_remembered(judged)) {
+        children.push(Tree::leaf(
+            "DNS has not given it since the operator started: it is remembered from the policies, and goes once it has been missing for spec.addressRetention",
+        ));
+    }
+    for policy in &judged.perhaps {
+        children.push(Tree::leaf(format!(
+            "{policy} allows it if this is the address of a pod that it selects, or a port of the name it says"
+        )));
+    }
+    let text = format!("{word}: {} {} {}", judged.address, judged.protocol, judged.port);
+    Tree::node(text, children).led(word.len(), style, tone)
+}

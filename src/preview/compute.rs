@@ -1,0 +1,58 @@
+//! From a resource to its preview: the list and the answers from wherever they come, the decision by the controller's own
+//! pipeline.
+
+use super::sources::{Known, Sources};
+use super::{Assumptions, Preview};
+use crate::crd::CitrixAllowlist;
+use crate::manifests::items::full_name;
+use crate::objects::key::ObjectKey;
+use crate::objects::observed::Observed;
+use crate::pipeline::Carry;
+use crate::plan;
+use anyhow::Context as _;
+use connectivity_allowlist::Allowlist;
+use connectivity_allowlist::net::DomainName;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What came of a resource.
+pub(crate) struct Worked {
+    pub allowlist: Arc<Allowlist>,
+    pub preview: Preview,
+    /// Names that no server has answered, so that nothing is known of them but that.
+    pub unanswered: Vec<DomainName>,
+    /// Addresses that stand, and that the newest answers do not have.
+    pub missing: Vec<(DomainName, IpAddr)>,
+}
+
+/// What is there already for a resource.
+#[derive(Debug, Default)]
+pub(crate) struct Existing {
+    /// Its objects.
+    pub objects: BTreeMap<ObjectKey, Observed>,
+    /// What a reconcile before this one would hand on.
+    pub carry: Carry,
+}
+
+/// The way from a resource to its objects, as the controller goes it.
+pub(crate) fn compute(
+    resource: &CitrixAllowlist,
+    place: &str,
+    sources: &mut Sources,
+    assumptions: &Assumptions,
+    known: &Known,
+    existing: &Existing,
+) -> anyhow::Result<Worked> {
+    let place = || format!("{place}: {}", full_name(resource));
+    let request = super::request(resource, assumptions).with_context(place)?;
+    let allowlist = Arc::new(sources.allowlist(&resource.spec).with_context(place)?);
+    let selection = Arc::new(plan::select(request.choices.spec(), &allowlist, &assumptions.guard));
+    let answered = sources.addresses(&selection.names, known, &assumptions.guard).with_context(place)?;
+    let unanswered = answered.addresses.by_name.iter().filter(|(_, known)| !known.state.is_definitive());
+    let unanswered = unanswered.map(|(name, _)| name.clone()).collect();
+    let addresses = Arc::new(answered.addresses);
+    let (list, carry) = ((&allowlist, selection), existing.carry.clone());
+    let preview = super::preview(&request, list, addresses, assumptions, &existing.objects, carry);
+    Ok(Worked { preview: preview.with_context(place)?, allowlist, unanswered, missing: answered.missing })
+}

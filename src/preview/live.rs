@@ -1,0 +1,93 @@
+//! What a cluster holds for a resource.
+
+use crate::cluster::client::Connected;
+use crate::cluster::facts::{Facts, FactsSettings};
+use crate::cluster::stored;
+use crate::crd::ALLOWLIST_LABEL;
+use crate::engines::network_policy::NETWORK_POLICY;
+use crate::engines::{Engines, as_network_policies};
+use crate::export::CONFIG_MAP;
+use crate::guard::Guard;
+use crate::objects::desired::Desired;
+use crate::objects::key::{ObjectKey, Role};
+use crate::objects::kind::Kind;
+use crate::objects::observed::Observed;
+use crate::preview::Assumptions;
+use crate::preview::assumptions::AssumptionArguments;
+use anyhow::Context as _;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Client;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What a cluster holds for one resource.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    /// Its objects, policies first, by name.
+    pub objects: Vec<(ObjectKey, Desired)>,
+    /// Every other NetworkPolicy of the namespace.
+    pub other_policies: Vec<NetworkPolicy>,
+    /// Kind and name of objects with a name that it needs, and that are somebody else's.
+    pub foreign: BTreeSet<(&'static str, String)>,
+}
+
+impl Live {
+    /// Its objects as the controller sees them.
+    pub fn observed(&self) -> BTreeMap<ObjectKey, Observed> {
+        let fold = |desired: &Desired| {
+            let body = desired.body.json();
+            (desired.body.kind().observe)(&desired.metadata, Some(body), false)
+        };
+        self.objects.iter().map(|(key, desired)| (key.clone(), fold(desired))).collect()
+    }
+}
+
+/// Reads what a cluster holds for the resource of a name.
+pub(crate) async fn of(client: &Client, engines: &Engines, namespace: &str, name: &str) -> anyhow::Result<Live> {
+    let mut live = Live::default();
+    for kind in engines.kinds() {
+        // All policies of the namespace: an object of another's may have a name that is needed.
+        let label = format!("{ALLOWLIST_LABEL}={name}");
+        let selector = kind.policy.is_none().then_some(&*label);
+        let found = stored::list(client, kind, namespace, selector).await;
+        let found = found.with_context(|| format!("{} in {namespace} cannot be listed", kind.plural))?;
+        let (own, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, object)| is_owned(kind, object, name));
+        let needed =
+            |key: &&ObjectKey| Role::of_name(&key.name).is_some_and(|(owner, _)| owner == name && key.role.is_some());
+        let foreign = others.iter().map(|(key, _)| key).filter(needed).map(|key| (kind.name, key.name.to_string()));
+        live.foreign.extend(foreign);
+        live.objects.extend(own);
+        if *kind == NETWORK_POLICY {
+            live.other_policies = as_network_policies(&others);
+        }
+    }
+    let first = Role::Export { part: 1 }.object_name(name);
+    if !live.objects.iter().any(|(key, _)| *key.kind == CONFIG_MAP) {
+        let found = stored::get(client, &CONFIG_MAP, namespace, &first).await.context("ConfigMap cannot be read")?;
+        let is_foreign = |object: &Desired| !is_owned(&CONFIG_MAP, object, name);
+        live.foreign.extend(found.filter(is_foreign).map(|_| (CONFIG_MAP.name, first)));
+    }
+    Ok(live)
+}
+
+/// By name: without a cluster's resource there is no uid to know its objects by.
+fn is_owned(kind: &Kind, object: &Desired, name: &str) -> bool {
+    (kind.owner)(&object.metadata).is_some_and(|owner| &*owner.name == name)
+}
+
+/// What the flags say, and for the rest what the cluster shows.
+pub(crate) async fn assumptions(connected: &Connected, arguments: &AssumptionArguments) -> Assumptions {
+    let settings = FactsSettings {
+        nameservers: Vec::new(),
+        service_networks: arguments.service_cidr.clone(),
+        pod_networks: arguments.pod_cidr.clone(),
+        nat64_prefix: arguments.nat64_prefix,
+        api_server: connected.api_server,
+    };
+    let facts = Facts::start(connected.client.clone(), settings);
+    // What may not be read is left as the flags have it, as the operator does.
+    facts.ready().await;
+    let facts = facts.current();
+    let guard = Arc::new(Guard::new(arguments.guard.settings(), &facts));
+    Assumptions { facts, guard, ..arguments.assumptions() }
+}
