@@ -1,4 +1,4 @@
-// The programs of the oldest Kubernetes that is served, pinned as Go tools and built by tests/build-tools.sh beside those
+// The programs of the oldest supported Kubernetes, pinned as Go tools and built by tests/build-tools.sh beside those
 // of tests/controlplane, whose etcd and kubectl they share. Its minor is what README, chart and docs promise; a test holds
 // these equal, and `make test-oldest` runs on it. Raise the patch only.
 // Kubernetes requires its staging modules at v0.0.0, hence the replacements; raise them together with k8s.io/kubernetes.
