@@ -21,7 +21,7 @@ help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 tools: ## Build the programs that tests and the demo need (about 13 minutes once, on two cores)
-	$(call heading,Building the programs that tests and the demo stand on: into $(TOOLS))
+	$(call heading,Building the programs of tests and the demo: into $(TOOLS))
 	@tests/build-tools.sh test demo
 
 test: ## Run every test but the long ones, on a real control plane that stops with them

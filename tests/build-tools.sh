@@ -126,7 +126,7 @@ control_plane_programs() {
     in_assets kubectl || command -v kubectl >/dev/null || echo kubectl
 }
 
-# The same of the oldest Kubernetes, which no cluster and no other folder stands in for.
+# The same of the oldest Kubernetes, which no cluster and no other folder replaces.
 oldest_control_plane_programs() {
     in_assets etcd || echo etcd
     printf '%s\n' kube-apiserver-oldest kube-controller-manager-oldest
@@ -221,7 +221,7 @@ unpack() {
     rm -r "$1.root"
 }
 
-# Becomes the compiler, so that it can be told to stop: builds `package` of `module` into the file $1, or, with cargo,
+# Becomes the compiler, so that it can be stopped: builds `package` of `module` into the file $1, or, with cargo,
 # under the folder $1.root.
 compile() {
     if [[ "$module" == cargo ]]; then
@@ -269,7 +269,7 @@ build() {
         mv -f "$scratch.root/bin/$program" "$scratch"
         rm -rf "$scratch.root"
     fi
-    # Renamed into place: a test that runs the old program keeps it, and nobody sees half a file.
+    # Renamed into place: a test that runs the old program keeps it, and no reader sees half a file.
     mv -f "$scratch" "$destination/$program"
     echo "$wanted" >"$stamp"
     echo "  done in $((SECONDS - started)) s: $program"
