@@ -1,5 +1,5 @@
-// The programs of the oldest supported Kubernetes, pinned as Go tools and built by tests/build-tools.sh beside those
-// of tests/controlplane, whose etcd and kubectl they share. README, chart and docs promise its minor; a test keeps
+// The programs of the oldest Kubernetes that is served, pinned as Go tools and built by tests/build-tools.sh beside those
+// of tests/controlplane, whose etcd and kubectl they share. Its minor is what README, chart and docs promise; a test holds
 // these equal, and `make test-oldest` runs on it. Raise the patch only.
 // Kubernetes requires its staging modules at v0.0.0, hence the replacements; raise them together with k8s.io/kubernetes.
 // Three of them, which kube-controller-manager alone imports, stay at v0.31.13: not every module proxy has v0.31.14.
@@ -7,7 +7,7 @@ module citrix-allowlist-operator/tests/controlplane-oldest
 
 go 1.26.0
 
-// As its own releases are built: the reading of CIDRs, URLs and certificates depends on it.
+// How its own releases are built: CIDRs, URLs and certificates are read as they read them.
 godebug default=go1.22
 
 replace (

@@ -1,6 +1,6 @@
 // Programs that tests and the demo use beside the control plane, pinned as Go tools and built by tests/build-tools.sh.
 //
-// They are separate from tests/controlplane; that file says why.
+// They live apart from tests/controlplane, which says why.
 module citrix-allowlist-operator/tests/tools
 
 go 1.26.0
