@@ -3,12 +3,12 @@
 #   docker build -t citrix-allowlist-operator .
 #   buildah build --timestamp "$(git log -1 --format=%ct)" -t citrix-allowlist-operator .
 #
-# Each platform is built on a machine of its own kind, and the results are put under one tag (see
-# .github/workflows/release.yaml): ring brings C and assembly, which a cross compiler would have to know too.
-# The same commit in the same image of Rust gives the same binary: nothing is installed beside what that image brings
-# (certificate authorities, a C compiler and musl), no path of the builder is left in it, and what has a time has the
-# commit's (SOURCE_DATE_EPOCH). A release resolves the image's digest, builds in that, checks the provenance for it and
-# writes it down (deploy/release/base-image.sh); a tag alone can be moved.
+# Each platform is built on a machine of its own kind, and the results get one tag (see .github/workflows/release.yaml): ring has
+# C and assembly, and a cross compiler would have to support them too.
+# The same commit in the same image of Rust gives the same binary: the build installs nothing beside the image's own certificate
+# authorities, C compiler and musl; it leaves no path of the builder; and all times are the commit's (SOURCE_DATE_EPOCH). A
+# release resolves the image's digest, builds in it, checks the provenance for it and records it
+# (deploy/release/base-image.sh); a tag alone can be moved.
 
 ARG RUST_IMAGE=docker.io/library/rust:1.95.0-alpine
 
@@ -23,7 +23,7 @@ ENV CARGO_INCREMENTAL=0 \
     RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs --remap-path-prefix=/src=. --remap-path-prefix=/usr/local/cargo=cargo"
 RUN cargo build --release --locked --no-default-features --bin citrix-allowlist
 COPY LICENSE ./
-# What the image holds, laid out as it will be.
+# The files of the image, in their final layout.
 RUN install -D -m 0755 target/release/citrix-allowlist /rootfs/usr/bin/citrix-allowlist && \
     install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /rootfs/etc/ssl/certs/ca-certificates.crt && \
     install -D -m 0644 LICENSE /rootfs/usr/share/doc/citrix-allowlist-operator/LICENSE && \

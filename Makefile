@@ -1,4 +1,4 @@
-# Each target does its own set-up and says what it is doing. `make help` lists them.
+# Each target does its own set-up and prints its steps. `make help` lists the targets.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -8,7 +8,7 @@ SHELL := bash
 # Where tests/build-tools.sh builds to.
 TOOLS := $(or $(CITRIX_ALLOWLIST_TOOLS),$(CURDIR)/.build/bin)
 
-# Where cargo builds to: for `soak`, and what the programs and the micro-benchmarks of `bench` leave for its report.
+# Where cargo builds to: for `soak`, and for the results that the programs of `bench` leave for its report.
 BENCH_TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 # A comma within an argument of `call`.
@@ -20,48 +20,48 @@ heading = @printf '\n==> %s\n' '$(1)'
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
-tools: ## Build the programs that tests and the demo stand on (about 13 minutes once, on two cores)
-	$(call heading,Building the programs that tests and the demo stand on: into $(TOOLS))
+tools: ## Build the programs that tests and the demo need (about 13 minutes once, on two cores)
+	$(call heading,Building the programs of tests and the demo: into $(TOOLS))
 	@tests/build-tools.sh test demo
 
-test: ## Run every test but the long ones, on a real control plane that ends with them
-	$(call heading,Programs that the tests stand on: built where missing)
+test: ## Run every test but the long ones, on a real control plane that stops with them
+	$(call heading,Programs of the tests: built if missing)
 	@tests/build-tools.sh test
-	$(call heading,Tests: what cargo test --workspace runs, several binaries at a time)
+	$(call heading,Tests: the tests of cargo test --workspace, several binaries at a time)
 	@tests/run-tests.sh
 
-test-oldest: ## Run the tests of CRD, main job, chart and upgrades on the oldest Kubernetes that is served
-	$(call heading,Programs that these tests stand on: built where missing)
+test-oldest: ## Run the tests of CRD, main job, chart and upgrades on the oldest supported Kubernetes
+	$(call heading,Programs of these tests: built if missing)
 	@tests/build-tools.sh test-oldest
 	$(call heading,Tests on the oldest Kubernetes)
 	@CITRIX_ALLOWLIST_TEST_KUBERNETES=oldest tests/run-tests.sh crd control_plane main_job chart
 
 soak: ## Run the long tests: SOAK_MINUTES (3, 20 with LONG=1) of seeded disturbances, two minutes behind an erratic CoreDNS; LONG=1 adds attacks at full length
-	$(call heading,Programs that the tests stand on: built where missing)
+	$(call heading,Programs of the tests: built if missing)
 	@tests/build-tools.sh test
-	$(call heading,Disturbances: SOAK_MINUTES and SOAK_SEED choose how long and which schedule)
+	$(call heading,Disturbances: SOAK_MINUTES and SOAK_SEED choose the time and the schedule)
 	@SOAK_MINUTES=$(or $(SOAK_MINUTES),$(if $(LONG),20,3)) cargo test --workspace --locked --test faults soak -- --ignored --nocapture
 	$(call heading,Two minutes behind an erratic CoreDNS)
 	@CITRIX_ALLOWLIST_SOAK=1 cargo test --workspace --locked --test dns_truths coredns -- --nocapture
 ifneq ($(LONG),)
 	$(call heading,Attacks of tenants on names and DNS$(,) at full length)
 	@LONG=1 cargo test --locked --lib names::tests::tenants -- --nocapture
-	$(call heading,A hostile tenant of each kind at work for 20 minutes beside another$(,) whose times are held)
+	$(call heading,A hostile tenant of each kind for 20 minutes$(,) beside another tenant with guarded times)
 	@cargo build --locked --profile bench --bin citrix-allowlist
 	@LONG=1 SOAK_OPERATOR="$(abspath $(BENCH_TARGET))/release/citrix-allowlist" \
 		cargo test --workspace --locked --test main_job tenants -- --nocapture
-	$(call heading,Memory of the whole process where every bound is reached$(,) in a cgroup of the size that the chart gives)
+	$(call heading,Memory of the whole process at every bound$(,) in a cgroup of the chart's size)
 	@SOAK_OPERATOR="$(abspath $(BENCH_TARGET))/release/citrix-allowlist" \
 		cargo test --workspace --locked --test memory_limit bounds -- --ignored --nocapture
 endif
 
-fuzz: ## Fuzz what reads from outside: FUZZ_MINUTES (30) for each FUZZ_TARGET (list dns manifest endpoints), two at a time; FUZZ_KEEP=1 then keeps what was found
-	$(call heading,cargo-fuzz: built where it is missing)
+fuzz: ## Fuzz the readers of outside input: FUZZ_MINUTES (30) for each FUZZ_TARGET (list dns manifest endpoints), two at a time; FUZZ_KEEP=1 keeps new inputs
+	$(call heading,cargo-fuzz: built if missing)
 	@tests/build-tools.sh fuzz
-	$(call heading,Fuzzing: FUZZ_MINUTES and FUZZ_TARGET choose how long and what)
+	$(call heading,Fuzzing: FUZZ_MINUTES and FUZZ_TARGET choose the time and the target)
 	@tests/fuzz.sh $(FUZZ_TARGET)
 ifneq ($(FUZZ_KEEP),)
-	$(call heading,The corpora: as few files as reach what all that was found does)
+	$(call heading,The corpora: reduced to as few files as reach the same code)
 	@tests/fuzz.sh --keep $(FUZZ_TARGET)
 endif
 
@@ -75,7 +75,7 @@ check: ## Check format, lints, generated files, licences and sources of dependen
 	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps -p connectivity-allowlist
 	$(call heading,The workspace of the fuzzers: fuzz/Cargo.lock agrees with it)
 	@cargo metadata --manifest-path fuzz/Cargo.toml --locked --format-version 1 >/dev/null
-	$(call heading,Generated files: what the code would write now)
+	$(call heading,Generated files: compared with the code)
 	@tests/check-generated.sh
 	@tests/build-tools.sh helm
 	@charts/generate.sh --check
@@ -83,33 +83,33 @@ check: ## Check format, lints, generated files, licences and sources of dependen
 	@tests/build-tools.sh check
 	@PATH="$(TOOLS):$$PATH" cargo deny --locked check licenses bans sources
 
-generate: ## Write the generated files anew
+generate: ## Write the generated files again
 	@tests/check-generated.sh --write
 	@tests/build-tools.sh helm
 	@charts/generate.sh --write
 
-demo: ## Show it at work on a control plane of its own (KEEP=1 leaves that running; KUBECONFIG uses yours)
-	$(call heading,Programs that the demo stands on: built where missing)
+demo: ## Show the operator at work on its own control plane (KEEP=1 leaves it running; KUBECONFIG uses yours)
+	$(call heading,Programs of the demo: built if missing)
 	@tests/build-tools.sh demo
-	$(call heading,The operator and the demo: built where they changed)
+	$(call heading,The operator and the demo: built if changed)
 	@cargo build --locked --workspace --bins
 	@"$${CARGO_TARGET_DIR:-target}/debug/demo"
 
-bench: ## Measure, and write docs/benchmarks.md (QUICK=1 in minutes; CANDIDATE=file.yaml puts another operator beside it, into bench-results)
-	$(call heading,Programs that the benchmark stands on: built where missing)
+bench: ## Measure, and write docs/benchmarks.md (QUICK=1 in minutes; CANDIDATE=file.yaml compares another operator, into bench-results)
+	$(call heading,Programs of the benchmark: built if missing)
 	@tests/build-tools.sh demo
-	$(call heading,The operator and what measures it: optimised$(,) built where they changed)
+	$(call heading,The operator and the measuring programs: optimised$(,) built if changed)
 	@cargo build --locked --profile bench --workspace --bins
 ifeq ($(CANDIDATE),)
-	$(call heading,Each station by itself: at 200$(,) 2$(,)000 and 20$(,)000 peers)
+	$(call heading,Each stage by itself: at 200$(,) 2$(,)000 and 20$(,)000 peers)
 	@cargo bench --locked --workspace --bench stations -- $(if $(QUICK),--max-time 0.5) | tee $(BENCH_TARGET)/stations.txt
-	$(call heading,Instructions of a reconcile that changes nothing: guarded at 5 % above benches/instructions.json)
+	$(call heading,Instructions of a quiet reconcile: guarded at 5 % above benches/instructions.json)
 	@cargo bench --locked --workspace --bench instructions
 endif
 ifeq ($(QUICK),)
-	$(call heading,The operator as it is shipped: ten minutes where it changed)
+	$(call heading,The operator as it is shipped: ten minutes if changed)
 	@if command -v musl-gcc >/dev/null; then tests/build-release.sh "$(BENCH_TARGET)"; \
-		else echo "no musl-gcc (Debian: musl-tools): measured is the build for speed" >&2; fi >"$(BENCH_TARGET)/shipped"
+		else echo "no musl-gcc (Debian: musl-tools): the build for speed is measured instead" >&2; fi >"$(BENCH_TARGET)/shipped"
 	$(call heading,The operator as a whole)
 	@BENCH_SHIPPED="$$(cat "$(BENCH_TARGET)/shipped")" BENCH_OPERATOR="$(BENCH_TARGET)/release/citrix-allowlist" \
 		"$(BENCH_TARGET)/release/bench"

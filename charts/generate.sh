@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Compares what is made from the chart with what it would make now, and fails where they differ.
+# Compares the files made from the chart with the chart, and fails if they differ.
 #
 #   charts/generate.sh --check     compare (the default)
-#   charts/generate.sh --write     write it anew
+#   charts/generate.sh --write     write them again
 #
 # Made: the chart's copy of the CRD, the table of values in its README, deploy/kustomize, deploy/install.yaml.
 # Needs helm: of CITRIX_ALLOWLIST_TOOLS, of .build/bin, or on PATH.
@@ -53,9 +53,9 @@ awk -v table="$fresh/table" '
 ' "$chart/README.md" >"$fresh/$chart/README.md"
 rm "$fresh/table"
 
-# 3. A kustomize base, a file for each kind, and everything in one file. What only Helm runs (hooks, tests) is left out, and
-# labels that say Helm manages an object would be untrue. Without its namespace a base can be put into any: so the policy of
-# the operator's account holds for an account of its name in any namespace.
+# 3. A kustomize base, a file for each kind, and everything in one file. Objects that only Helm runs (hooks, tests) and labels
+# of Helm's management are left out. A base has no namespace, so that it fits any: the policy for the operator's account matches
+# an account of its name in any namespace.
 "$helm" template citrix-allowlist-operator "$chart" --namespace "$namespace" --no-hooks --skip-tests \
     --kube-version 1.31.0 --set crds.upgrade=false |
     sed -e "s/username == 'system:serviceaccount:$namespace:\\(.*\\)'\$/username.matches('^system:serviceaccount:[^:]+:\\1\$')/" \
@@ -107,7 +107,7 @@ mv "$fresh/kustomization.yaml" "$fresh/deploy/kustomize/kustomization.yaml"
 (
     cd "$fresh/deploy/kustomize"
     echo "$note"
-    # The order in which they can be applied: the namespace and the CRD before what needs them.
+    # In the order of apply: the namespace and the CRD before the objects that need them.
     separator=
     for file in namespace.yaml crd.yaml $(sed -n 's/^  - //p' kustomization.yaml | grep -v -e '^namespace' -e '^crd\.'); do
         [[ -z "$separator" ]] || echo "$separator"
@@ -130,7 +130,7 @@ while IFS= read -r file; do
         status=1
     fi
 done < <(find "$fresh" -type f | sort)
-# What a chart that lost a kind leaves behind.
+# Files of a kind that the chart no longer has.
 for file in deploy/kustomize/*.yaml; do
     if [[ -e "$file" && ! -e "$fresh/$file" ]]; then
         if [[ "$mode" == --write ]]; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the binary that the image holds, with the flags of the Dockerfile's first stage, where no image of Rust is at
-# hand; prints its path.
+# Builds the binary of the image without an image of Rust, with the flags of the Dockerfile's first stage; prints its
+# path.
 #
 #   tests/build-release.sh [TARGET-FOLDER]
 #

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the pinned programs that tests, checks and the demo stand on, each only where it is missing or its pin changed.
+# Builds the pinned programs of tests, checks and the demo, each only if it is missing or its pin changed.
 #
 #   tests/build-tools.sh NAME|GROUP...
 #
@@ -12,7 +12,7 @@
 #         kustomize                                                  (pinned in tests/tools-kustomize)
 #         kube-score                                                 (pinned in tests/tools-lint)
 #         prometheus promtool                                        (out of Debian's package `prometheus`)
-# Groups: controlplane  what starts a Kubernetes API server
+# Groups: controlplane  the programs of a Kubernetes API server
 #         test          what `make test` needs
 #         test-oldest   what `make test-oldest` needs
 #         demo          what `make demo` needs
@@ -20,8 +20,8 @@
 #         fuzz          what `make fuzz` needs
 #         all           everything
 #
-# In a group, what the machine already has is left out: kubectl, jq, prometheus, promtool, cargo-deny and cargo-fuzz on PATH, what
-# KUBEBUILDER_ASSETS holds, and the newest control plane where CITRIX_ALLOWLIST_TEST_KUBECONFIG or KUBECONFIG names a
+# A group skips programs that the machine already has: kubectl, jq, prometheus, promtool, cargo-deny and cargo-fuzz on PATH, those of
+# KUBEBUILDER_ASSETS, and the newest control plane if CITRIX_ALLOWLIST_TEST_KUBECONFIG or KUBECONFIG names a
 # cluster. A name is always built.
 #
 # CITRIX_ALLOWLIST_TOOLS  the folder to build into, instead of .build/bin; several checkouts may share one.
@@ -126,7 +126,7 @@ control_plane_programs() {
     in_assets kubectl || command -v kubectl >/dev/null || echo kubectl
 }
 
-# The same of the oldest Kubernetes, which no cluster and no other folder stands in for.
+# The same of the oldest Kubernetes, which no cluster and no other folder replaces.
 oldest_control_plane_programs() {
     in_assets etcd || echo etcd
     printf '%s\n' kube-apiserver-oldest kube-controller-manager-oldest
@@ -221,7 +221,7 @@ unpack() {
     rm -r "$1.root"
 }
 
-# Becomes the compiler, so that it can be told to stop: builds `package` of `module` into the file $1, or, with cargo,
+# Becomes the compiler, so that it can be stopped: builds `package` of `module` into the file $1, or, with cargo,
 # under the folder $1.root.
 compile() {
     if [[ "$module" == cargo ]]; then
@@ -269,7 +269,7 @@ build() {
         mv -f "$scratch.root/bin/$program" "$scratch"
         rm -rf "$scratch.root"
     fi
-    # Renamed into place: a test that runs the old program keeps it, and nobody sees half a file.
+    # Renamed into place: a test that runs the old program keeps it, and no reader sees half a file.
     mv -f "$scratch" "$destination/$program"
     echo "$wanted" >"$stamp"
     echo "  done in $((SECONDS - started)) s: $program"

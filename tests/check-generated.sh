@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Compares the generated files with what the code would write now, and fails where they differ.
+# Compares the generated files with the code's output, and fails if they differ.
 #
 #   tests/check-generated.sh            compare
-#   tests/check-generated.sh --write    write them anew
+#   tests/check-generated.sh --write    write them again
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,7 +21,7 @@ case "${1:-}" in
     ;;
 esac
 
-# Built as the tests build it, so that neither compiles the other's work again.
+# Built as the tests build it, so that each reuses the other's build.
 echo "building the command that prints them"
 cargo build --locked --quiet --workspace --bins
 program="${CARGO_TARGET_DIR:-target}/debug/citrix-allowlist"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Gives hostile input, made up by libFuzzer, to whatever reads what comes from outside; fails where some of it is not read
-# within bounds, and says which.
+# Gives hostile input, made by libFuzzer, to every reader of outside input. Fails if an input is not read within bounds, and
+# names the input.
 #
 #   tests/fuzz.sh                  every target, two at a time
 #   tests/fuzz.sh TARGET...        list, dns, manifest, endpoints
-#   tests/fuzz.sh --keep           keep what the last runs found, in fuzz/corpus: as few files as reach what all of them do
+#   tests/fuzz.sh --keep           keep the last runs' inputs in fuzz/corpus: as few files as reach the same code
 #
-# FUZZ_MINUTES for each target (30). A file that fails is in fuzz/artifacts: `fuzz/target/*/release/TARGET FILE` gives it
-# again. Once that is mended, put it into fuzz/corpus/TARGET, which every `cargo test` replays.
+# FUZZ_MINUTES for each target (30). A failing file is in fuzz/artifacts: `fuzz/target/*/release/TARGET FILE` runs it
+# again. Once that is fixed, put the file into fuzz/corpus/TARGET, which every `cargo test` replays.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -24,15 +24,15 @@ if (($# > 0)); then
 fi
 
 options=(
-    # The bounds of one input, 100 MiB and a second, are held in fuzz/src/lib.rs, which counts what is allocated and the
-    # time on a processor. These are only for what never comes back: libFuzzer, its corpus and the program take some 300 MiB.
+    # fuzz/src/lib.rs checks the bounds of one input, 100 MiB and a second: it counts allocations and processor time. The bounds
+    # here only catch an input that never ends: libFuzzer, its corpus and the program take some 300 MiB.
     -rss_limit_mb=1024
     -timeout=60
     -print_final_stats=1
 )
 
 # The longest input of target $1, in bytes. An answer of DNS has 64 KiB at most, lists come compressed; and a hundred resources
-# say what a thousand do.
+# test as much as a thousand.
 longest() {
     if [[ "$1" == manifest ]]; then echo 32768; else echo 131072; fi
 }
@@ -52,12 +52,12 @@ run() {
     return "$status"
 }
 
-# Brings what target $1 found into its corpus, each file cut to 4 KiB: large ones are written by people, and few.
+# Adds the inputs that target $1 found to its corpus, each file cut to 4 KiB: people write the few large ones.
 keep() {
     local target="$1" fewest
     fewest="$(mktemp -d)"
     "$programs/$target" "${options[@]}" -max_len=4096 -set_cover_merge=1 "$fewest" "fuzz/corpus/$target" "fuzz/grown/$target" 2>/dev/null
-    # What people wrote has a name, and stays.
+    # Files that people wrote have a name, and stay.
     find "fuzz/corpus/$target" -type f -regextype posix-extended -regex '.*/[0-9a-f]{40}' -delete
     local known file
     known="$(cd "fuzz/corpus/$target" && sha1sum ./* | cut -d ' ' -f 1)"
@@ -68,8 +68,8 @@ keep() {
     echo "$target: $(find "fuzz/corpus/$target" -type f | wc -l) files, $(du -sh "fuzz/corpus/$target" | cut -f 1)"
 }
 
-echo "building what is fuzzed"
-# No sanitizer: there is no unsafe code here to catch, and each needs a compiler that is no release.
+echo "building the fuzzers"
+# No sanitizer: there is no unsafe code here to catch, and each needs an unreleased compiler.
 cargo fuzz build --sanitizer none --codegen-units 16
 programs="fuzz/target/$(rustc -vV | sed -n 's/^host: //p')/release"
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Builds the image where no registry of images is reachable, and looks at what is in it.
+# Builds the image without a registry of images, and checks its content.
 #
 #   tests/image.sh [BINARY]     BINARY: a static one that is there already, instead of a release build
 #
-# IMAGE_SIZE_LIMIT  bytes that the image's files may have, instead of 20,000,000: for a BINARY that is no release build.
+# IMAGE_SIZE_LIMIT  the most bytes of the image's files, instead of 20,000,000: for a BINARY that is no release build.
 # IMAGE_REPRODUCE   set: the release is built a second time, in another folder, and has to be the same to the last byte.
 #
-# The Dockerfile's last stage is built as it is, by buildah; its first stage, which needs an image of Rust, is played by a
-# folder with what that stage would leave behind. Needs root, buildah, and for the build what tests/build-release.sh needs
+# buildah builds the Dockerfile's last stage unchanged. The first stage needs an image of Rust, so a folder with its results
+# replaces it. Needs root, buildah, and for the build what tests/build-release.sh needs
 # (Debian: `apt-get install buildah musl-tools`).
 set -euo pipefail
 
@@ -26,7 +26,7 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# Storage of its own, gone with the script; chroot needs neither a network nor a namespace of its own.
+# Storage of its own, deleted with the script; chroot needs neither a network nor a namespace of its own.
 storage() {
     buildah --root "$work/storage" --runroot "$work/run" --storage-driver vfs "$@"
 }
@@ -40,7 +40,7 @@ for program in buildah file; do
     command -v "$program" >/dev/null || fail "$program is needed: apt-get install buildah file"
 done
 
-# 1. What the first stage leaves behind, by its own commands.
+# 1. The results of the first stage, by its own commands.
 epoch="$(git log -1 --format=%ct)"
 if [[ -n "${1:-}" ]]; then
     binary="$1"
@@ -77,7 +77,7 @@ digest() {
 }
 [[ -n "$(digest first)" && "$(digest first)" == "$(digest second)" ]] || fail "two builds differ: $(digest first) $(digest second)"
 
-# 3. What it says of itself.
+# 3. Its configuration.
 inspect() {
     storage inspect --type image --format "$1" localhost/first
 }
@@ -99,7 +99,7 @@ expect source "$(label source)" \
     "https://github.com/$(sed -n 's/^  repository: //p' charts/citrix-allowlist-operator/values.yaml)"
 [[ -n "$(label description)" ]] || fail "it does not say what it is for"
 
-# 4. What is in it: these files, and no other; the binary alone runs.
+# 4. Its content: these files, and no others; only the binary runs.
 container="$(storage from --pull-never localhost/first)"
 containers+=("$container")
 root="$(storage mount "$container")"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test: builds them all, then several test binaries at a time, and prints what each says when it ends. Most of
-# their time they wait, for a control plane to start or for a TTL to pass; one after the other they would wait in line.
+# Runs every test: builds them all, then runs several test binaries at a time, and prints the output of each at its end. Tests
+# mostly wait for a control plane to start or for a TTL to pass, so they wait at the same time.
 #
 #   tests/run-tests.sh            all of them
 #   tests/run-tests.sh NAME...    the named ones: `lib`, or a file or folder of tests/, or a file of crates/*/tests/ or tests/support/tests/
@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export TEST_THREADS="${TEST_THREADS:-4}"
 
-# One binary, named $1. Its output is held back until it ends, so that two do not speak at once.
+# One binary, named $1. Its output is printed at its end, so that outputs do not mix.
 one() {
     local name="$1" log status=0
     local -a selection=(--test "$name")
@@ -24,7 +24,7 @@ one() {
     {
         flock 9
         grep -h '^test result' "$log" >>"$TALLY" || true
-        # What a test leaves out is told, and counts as skipped.
+        # A part that a test leaves out is reported, and counts as skipped.
         grep -h '^left out: ' "$log" >>"$LEFT_OUT" || true
         if [[ $status == 0 ]]; then
             grep -h '^test result' "$log" | grep -v ' 0 passed' | sed "s/^test result/$(printf '%-14s' "$name")/" || true
@@ -46,7 +46,7 @@ fi
 echo "building every test"
 cargo test --workspace --locked --no-run --quiet
 
-# The slowest first, so that no long one is left alone at the end.
+# The slowest first, so that no long one runs alone at the end.
 first=(chart main_job faults docs dns_truths)
 names=()
 for path in tests/*.rs tests/*/main.rs crates/*/tests/*.rs tests/support/tests/*.rs; do

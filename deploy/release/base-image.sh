@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The image that a release is built in: which one the Dockerfile names, which digest that is, and whether an image was
-# built in it. A digest is never written by hand: it is what the registry answers, and the answer is counted again.
+# The build image of a release: its name in the Dockerfile, its digest, and whether an image was built in it. A digest is
+# never written by hand: the registry answers it, and the script computes it again from the answer.
 #
 #   deploy/release/base-image.sh name                  the reference in the Dockerfile
 #   deploy/release/base-image.sh resolve               the same with the digest that the registry has for it
@@ -40,13 +40,13 @@ resolve() {
     if [[ "$reference" == *@* && "${reference##*@}" != "$digest" ]]; then
         fail "the Dockerfile says ${reference##*@}, the registry $digest"
     fi
-    # Both platforms are built in one image: an index, and both are in it.
+    # One image builds both platforms: it is an index with both.
     for platform in amd64 arm64; do
         jq -e --arg architecture "$platform" \
             'any(.manifests[]?; .platform.os == "linux" and .platform.architecture == $architecture)' <<<"$manifest" \
             >/dev/null || fail "$reference has no linux/$platform"
     done
-    # What has this digest is there, and has it.
+    # The registry has content under this digest, and the content matches it.
     counted="sha256:$(docker buildx imagetools inspect --raw "${reference%%@*}@$digest" | sha256sum | cut -d ' ' -f 1)"
     [[ "$counted" == "$digest" ]] || fail "the registry says $digest, and what it has there is $counted"
     printf '%s@%s\n' "${reference%%@*}" "$digest"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Refuses a commit that is not on main: who may push a tag, but not to main, makes no release.
+# Refuses a commit that is not on main: the right to push a tag, without main, makes no release.
 #
 #   deploy/release/on-main.sh COMMIT [MAIN]     MAIN: the branch as it was fetched, origin/main
 set -euo pipefail

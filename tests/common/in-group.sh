@@ -1,3 +1,3 @@
 #!/bin/sh
-# Starts the program TEST_BINARY with its process in the group whose folder TEST_GROUP is: what it ever uses is counted there.
+# Starts the program TEST_BINARY in the cgroup of the folder TEST_GROUP, which counts everything that the process uses.
 echo $$ >"$TEST_GROUP/cgroup.procs" && exec "$TEST_BINARY" "$@"

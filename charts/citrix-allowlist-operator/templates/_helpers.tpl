@@ -198,19 +198,19 @@ secret:
 
 {{- /* What the operator does in each namespace it acts in. */}}
 {{- define "citrix-allowlist.namespaceRules" -}}
-# What users ask for.
+# The users' resources.
 - apiGroups: [citrix-allowlist.io]
   resources: [citrixallowlists]
   verbs: [list, watch]
-# What it answers.
+# Their status.
 - apiGroups: [citrix-allowlist.io]
   resources: [citrixallowlists/status]
   verbs: [patch]
-# Owner references to a CitrixAllowlist, where the cluster enforces permission for them.
+# Owner references to a CitrixAllowlist, if the cluster enforces permission for them.
 - apiGroups: [citrix-allowlist.io]
   resources: [citrixallowlists/finalizers]
   verbs: [update]
-# What it keeps.
+# The operator's objects.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
@@ -226,9 +226,9 @@ secret:
   verbs: [list]
 {{- end }}
 
-{{- /* Who bears a token that is shown to the operator: no Role can grant it. */}}
+{{- /* Reviews of tokens that readers send to the operator: no Role can grant it. */}}
 {{- define "citrix-allowlist.tokenRule" -}}
-# Who bears a token that asks for /debug/state.
+# The account of a token that requests /debug/state.
 - apiGroups: [authentication.k8s.io]
   resources: [tokenreviews]
   verbs: [create]

@@ -252,14 +252,13 @@ fn short(value: f64) -> String {
 
 const PREFACE: &str = "# Benchmarks
 
-Written by `make bench`; the numbers behind each line are in the JSON of the same name beside this file. Times are of one
-machine that ran everything: API server, etcd, CoreDNS, the operator and whoever measured. Counts and ratios travel
-between machines, single times do not. A figure in the form `a (b to c)` is the median of several runs and what it lay
-between.
+`make bench` writes this file; the JSON file of the same name has the numbers behind each line. Times are of one machine that ran
+everything: API server, etcd, CoreDNS, the operator and the measuring client. Counts and ratios are comparable between machines,
+single times are not. A figure in the form `a (b to c)` is the median of several runs, with the lowest and the highest.
 
-The list has 197 names with 492 addresses, at a TTL of 30 s, asked of a real CoreDNS: what the figures of other operators
-were taken with. *Visible* is when a watch of an independent client showed it. *Floor* is the time that a client needs
-which decides nothing and writes the same objects.
+The list has 197 names with 492 addresses, at a TTL of 30 s, and a real CoreDNS answers. Other operators were measured with the
+same list. *Visible* is the time at which a watch of an independent client showed it. *Floor* is the time of a minimal client that
+writes the same objects without computing them.
 
 ";
 
@@ -273,36 +272,37 @@ The exponent is fitted to the logarithms of all points: 1 is linear.
 ";
 
 const BESIDE: &str = "
-The last column is another operator's, measured in the same run: each part right after this operator's, on a control
-plane and a CoreDNS of its own. A dash is what only this operator can be asked. How another operator is put beside this
-one is told at the end of `docs/benchmarks.md`.
+The last column is another operator's, measured in the same run: each part right after this operator's, on its own control
+plane and CoreDNS. A dash marks a figure of this operator only. The end of `docs/benchmarks.md` explains how to compare another
+operator.
 ";
 
 const ADAPTER: &str = "
 ## Another operator in the same run
 
-`make bench CANDIDATE=file.yaml` measures another operator's binary after this one's, on a stage alike, and writes both
-side by side into `bench-results/benchmarks-<name>.md`, which git ignores (`BENCH_OUT` names another folder), as far as
-its resources go: first and next resource, many at once, a quiet minute. The file says how it is started and how its resource is written; `benches/candidates` has one that is complete:
+`make bench CANDIDATE=file.yaml` measures another operator's binary after this one's, in an equal environment. It writes both
+side by side into `bench-results/benchmarks-<name>.md`, which git ignores (`BENCH_OUT` names another folder). The comparison covers
+the first and the next resource, many at once, and a quiet minute. The file describes the operator's command and its resource;
+`benches/candidates` has a complete one:
 
 ```yaml
 # Letters, digits and hyphens.
 name: fqdn-policy
-# What the report says of it.
+# Its description in the report.
 remark: 1.2.3, with the options of its chart
-# {kubeconfig}, {folder} (an empty one, removed in the end), {port} (a free one), {dns} (address:port), {dns_ip},
+# {kubeconfig}, {folder} (an empty one, removed at the end), {port} (a free one), {dns} (address:port), {dns_ip},
 # {dns_port}, {global_url} and {japan_url} are filled in.
 command: [/path/to/manager, \"--health-probe-bind-address=127.0.0.1:{port}\"]
 environment: { KUBECONFIG: \"{kubeconfig}\" }
-# Two seconds after this answers with 2xx it is taken to watch; without it, two seconds after the start.
+# The operator counts as watching two seconds after this answers with 2xx; without it, two seconds after the start.
 ready: http://127.0.0.1:{port}/readyz
-# Without it, {dns_port} is a free one. An operator that asks whom /etc/resolv.conf names needs 53 (and root): run it
-# with a resolv.conf of its own that names {dns_ip}, an address of the loopback network where nobody else listens.
+# Without it, {dns_port} is a free one. An operator that uses /etc/resolv.conf needs 53 (and root): run it with its own
+# resolv.conf that names {dns_ip}, a free address of the loopback network.
 dns_port: 53
-# Its definitions, beside this file.
+# Its CRDs, beside this file.
 definitions: [crd.yaml]
 plural: fqdnnetworkpolicies
-# {name}, {namespace} and {customer} are filled in, and {fqdns}: `fqdn` for each name, with commas between.
+# {name}, {namespace} and {customer} are filled in, and {fqdns}: `fqdn` for each name, separated by commas.
 fqdn: '\"{fqdn}\"'
 resource: |
   apiVersion: networking.example.com/v1
