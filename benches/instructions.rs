@@ -2,7 +2,7 @@
 //! nothing, held against the count in `benches/instructions.json`, and of each station at growing sizes.
 //!
 //! `cargo bench --bench instructions` fails where a reconcile takes more than 5 % more than recorded; `RECORD=1` records
-//! anew, as the first run does; `QUICK=1` leaves the largest size out. Without valgrind it says so, and counts nothing.
+//! again, as the first run does; `QUICK=1` leaves the largest size out. Without valgrind it says so, and counts nothing.
 
 mod quiet;
 mod workload;

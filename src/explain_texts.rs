@@ -156,9 +156,9 @@ pub const fn reason(reason: Reason) -> Text {
         ),
         Reason::SavedListIgnored => text(
             "A list saved in the operator's namespace cannot be used, or somebody else wrote it; the vendor is asked again.",
-            "Find out who writes ConfigMaps there; the list is saved anew by itself.",
+            "Find out who writes ConfigMaps there; the operator saves the list again by itself.",
         ),
-        Reason::Progressing => text("Work is under way.", "Wait."),
+        Reason::Progressing => text("The operator works on it.", "Wait."),
     }
 }
 

@@ -53,7 +53,7 @@ pub enum Reason {
     ApplyFailed,
     /// A list saved in the cluster cannot be used, and is asked for again.
     SavedListIgnored,
-    /// Work is under way.
+    /// Work goes on.
     Progressing,
 }
 

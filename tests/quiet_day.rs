@@ -22,7 +22,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long a list is valid: a fetch every so often.
 const VALID: SignedDuration = SignedDuration::from_hours(2);
 
-/// The vendor: one list for ever, valid anew with each fetch.
+/// The vendor: one list for ever, valid again with each fetch.
 struct Vendor {
     clock: Clock,
     fetches: AtomicUsize,

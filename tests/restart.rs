@@ -171,7 +171,7 @@ async fn with_everything_in_place_it_writes_nothing_and_asks_the_vendor_nothing(
     stage.ready("daas-us").await;
     stage.ready("daas-eu").await;
     assert_eq!(stage.standin.requests().len(), 1, "one customer, one request");
-    // Its last write may still be in hand: the list it saves.
+    // Its last write may still be in flight: the list it saves.
     tokio::time::sleep(Duration::from_secs(2)).await;
     kill(operator).await;
     let versions = async || {

@@ -73,7 +73,7 @@ async fn lists_are_kept_pruned_and_guarded() {
     assert_eq!(saved.lists.iter().map(|list| list.key.clone()).collect::<BTreeSet<_>>(), keys);
     assert_eq!(saved.requests, requests, "pruning is about lists");
 
-    // Somebody else's hand, and it is believed no more; the operator's next save overwrites it.
+    // Another manager wrote it, and it is accepted no more; the operator's next save overwrites it.
     let config_maps: Api<ConfigMap> = Api::namespaced(client, namespace.name());
     let name = "citrix-allowlist-feed-global-json-4375737430";
     let edit = Patch::Merge(json!({ "binaryData": { "previous.gz": "AAAA" } }));

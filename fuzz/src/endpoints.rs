@@ -1,4 +1,4 @@
-//! What a restart reads back: `endpoints.json` of a resource's ConfigMap, which whoever may write there has written, and the
+//! What a restart reads back: `endpoints.json` of a resource's ConfigMap, which others may have written, and the
 //! ConfigMaps of the operator's own lists.
 
 use citrix_allowlist::cluster::saved_lists;

@@ -87,7 +87,7 @@ pub fn main() -> ExitCode {
         Arguments::from_arg_matches(&matches).map_err(Into::into).and_then(|arguments| act(arguments, &matches));
     match result {
         Ok(code) => code,
-        // Whoever read the output has seen enough: `citrix-allowlist render ... | head`.
+        // The reader of the output has seen enough: `citrix-allowlist render ... | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             match error.downcast_ref() {

@@ -44,7 +44,7 @@ enum Expected {
     CutOff,
 }
 
-/// The longest that one may try: whoever waits for it has given up by then.
+/// The longest that one may try: its caller has given up by then.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 fn period(text: &str) -> Result<Duration, String> {

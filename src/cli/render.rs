@@ -152,7 +152,7 @@ impl<W: io::Write> Work<W> {
     }
 }
 
-/// Whoever applies a ResourceList deletes what it does not hold: it must not hold less than the controller would keep.
+/// Applying a ResourceList prunes whatever it omits: it must not hold less than the controller would keep.
 fn fit_to_replace(read: &Read, worked: &Worked) -> anyhow::Result<()> {
     let name = format!("{}: {}", read.place, full_name(&read.resource));
     if read.resource.spec.suspend {

@@ -1,6 +1,6 @@
 //! Carries out writes, each under the one field manager and each only while this process leads.
 
-mod heritage;
+mod adopt;
 mod reading;
 
 use super::client::{CallError, deadline};
@@ -61,7 +61,7 @@ pub enum WriteError {
     NotLeading,
 }
 
-/// Told of every write that was carried out or refused, for logs and metrics.
+/// Hears of every write that was carried out or refused, for logs and metrics.
 pub trait WriteObserver: Send + Sync {
     /// One write of `kind` by `verb` ended; `result` is `ok` or the sort of failure.
     fn wrote(&self, kind: &'static str, verb: &'static str, result: &'static str);
@@ -153,7 +153,7 @@ impl Writer {
     }
 
     async fn call<T>(&self, key: &ObjectKey, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
-        // No write begun as a leader is still under way when another may lead.
+        // No write begun as a leader is still in flight when another may lead.
         let limit = CALL_DEADLINE.min(self.leadership.time_left());
         if limit.is_zero() {
             return Err(WriteError::NotLeading);

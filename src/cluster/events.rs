@@ -86,7 +86,7 @@ impl Events {
                     self.lock().insert(subject, Told { count: told.count + 1, last: Clock::System.instant(), ..told });
                     return ("patch", Ok(()));
                 }
-                // It is gone, as events are after an hour: this one begins anew.
+                // It is gone, as events are after an hour: this one begins a new count.
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return ("patch", Err(error)),
             }

@@ -152,7 +152,7 @@ impl OwnedObjects {
 
     /// What a resource of the same name and another uid controls, in the order of its keys.
     #[must_use]
-    pub fn of_forerunners(&self, owner: &Subscriber, uid: &str) -> Vec<ObjectKey> {
+    pub fn of_previous_owners(&self, owner: &Subscriber, uid: &str) -> Vec<ObjectKey> {
         let inner = self.lock();
         let keys = inner.by_owner.get(owner).into_iter().flatten();
         let anothers = |key: &&ObjectKey| {

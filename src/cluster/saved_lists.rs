@@ -63,7 +63,7 @@ impl SavedLists {
         Ok(found)
     }
 
-    /// Writes an object. Where somebody else's fields stay in it, it is made anew: it would never be believed again.
+    /// Writes an object. Where another's fields stay in it, it is deleted and created again: it would never be accepted again.
     async fn apply(&self, config_map: ConfigMap) -> Result<(), StoreError> {
         let name = config_map.metadata.name.clone().unwrap_or_default();
         let applied = self.apply_once(&name, &config_map).await?;

@@ -27,7 +27,7 @@ pub enum Error {
 /// Whose a failure is to mend, and so how soon to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mender {
-    /// Nobody's: the cluster moved on meanwhile, and the decision is made anew.
+    /// Nobody's: the cluster moved on meanwhile, and the decision is made again.
     Nobody,
     /// The cluster's: it recovers, sooner or later.
     Cluster,

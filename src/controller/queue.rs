@@ -1,7 +1,7 @@
 //! The queue: which resource is looked at now, which again after that, and which later.
 //!
-//! Our own rather than kube's `applier`, which asks each turn under way, and each resource that waits for the end of its
-//! turn, whenever one ends: with a thousand resources at once that was a fifth of the processor.
+//! kube's `applier` does the same, but it polls every running reconcile whenever one finishes. With 1,000 resources waiting
+//! that was a fifth of the processor, and the cost grows quadratically.
 
 use futures::{Stream, StreamExt as _};
 use std::collections::HashMap;
@@ -16,12 +16,12 @@ use tokio_util::time::delay_queue;
 /// When a resource is to be looked at again, unless something wakes it before; `None`: only then.
 pub(super) type Again = Option<Duration>;
 
-/// The longest wait that is asked of the timer, which takes no more than two years. Who is looked at too soon is found
-/// unchanged.
+/// The longest wait that is asked of the timer, which takes no more than two years. Reconciling early is
+/// harmless: nothing will have changed.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Whether something was requested that a turn under way has not met: what is requested while it waits for its place
-/// among others, it finds when it looks.
+/// A dirty flag: set when the resource is requested, cleared just before a reconcile reads its inputs. So a request made
+/// while the reconcile is still queued costs no second one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Looking(Arc<AtomicBool>);
 
@@ -41,7 +41,7 @@ impl Looking {
 }
 
 /// Takes a turn of each resource that is requested or due, no two of the same at once, until `requests` end; then waits
-/// for those in hand.
+/// for those that run.
 ///
 /// # Panics
 /// Where a turn does.
@@ -84,22 +84,22 @@ fn outcome<K: 'static>(ended: Result<(K, Again), JoinError>) -> (K, Again) {
 #[derive(Debug)]
 struct Queue<K> {
     turns: JoinSet<(K, Again)>,
-    /// Whose turn is under way; another follows where a request came too late for it.
-    under_way: HashMap<K, Looking>,
+    /// Whose turn runs; another follows where a request came too late for it.
+    running: HashMap<K, Looking>,
     later: DelayQueue<K>,
     due: HashMap<K, delay_queue::Key>,
 }
 
 impl<K> Default for Queue<K> {
     fn default() -> Self {
-        Self { turns: JoinSet::new(), under_way: HashMap::new(), later: DelayQueue::new(), due: HashMap::new() }
+        Self { turns: JoinSet::new(), running: HashMap::new(), later: DelayQueue::new(), due: HashMap::new() }
     }
 }
 
 impl<K: Clone + Eq + Hash + Send + 'static> Queue<K> {
     /// Takes in a request; returns the resource where its turn can begin at once.
     fn requested(&mut self, key: K) -> Option<K> {
-        if let Some(looking) = self.under_way.get(&key) {
+        if let Some(looking) = self.running.get(&key) {
             looking.request();
             return None;
         }
@@ -110,12 +110,12 @@ impl<K: Clone + Eq + Hash + Send + 'static> Queue<K> {
     }
 
     fn begin(&mut self, key: K, looking: Looking, turn: impl Future<Output = Again> + Send + 'static) {
-        self.under_way.insert(key.clone(), looking);
+        self.running.insert(key.clone(), looking);
         self.turns.spawn(async move { (key, turn.await) });
     }
 
     fn ended(&mut self, key: K, again: Again) -> Option<K> {
-        if self.under_way.remove(&key).is_some_and(|looking| looking.is_wanted()) {
+        if self.running.remove(&key).is_some_and(|looking| looking.is_wanted()) {
             return Some(key);
         }
         let wait = again?;
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_in_hand_ends_and_what_is_due_or_wanted_again_does_not_begin() {
+    async fn running_turns_end_and_no_other_begins() {
         let bench = Bench::with([("b", Some(SECOND)), ("a", None)]);
         bench.request("b");
         sleep(Duration::from_millis(20)).await;

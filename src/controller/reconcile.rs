@@ -92,7 +92,7 @@ async fn decide(
         Err(refusal) => return Ok(Decision::refuse(refusal, std::mem::take(&mut session.carry))),
     };
     // Before anything is waited for: what a previous owner's policies close, the garbage collector must not open.
-    let adopted = context.writer.inherit(owner).await?;
+    let adopted = context.writer.adopt_previous(owner).await?;
     if adopted > 0 {
         tracing::info!(objects = adopted, "took over what a resource of the same name left behind");
     }

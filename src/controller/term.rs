@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
-/// How long the writes in hand may still take once the process is asked to leave.
+/// How long the writes in flight may still take once the process is asked to leave.
 const DRAIN: Duration = Duration::from_secs(8);
 
 /// The reconciling of one term of leadership.
@@ -42,16 +42,16 @@ impl Term {
         }
     }
 
-    /// Takes nothing new on and waits for what is in hand.
+    /// Takes nothing new on and waits for the reconciles that run.
     pub(super) async fn finish(mut self) {
         self.finish.cancel();
         if tokio::time::timeout(DRAIN, &mut self.task).await.is_err() {
-            tracing::warn!("writes in hand did not end in time");
+            tracing::warn!("writes in flight did not end in time");
             self.task.abort();
         }
     }
 
-    /// Drops everything in hand: its writes would be refused.
+    /// Drops the reconciles that run: their writes would be refused.
     pub(super) async fn abort(self) {
         self.task.abort();
         let _ = self.task.await;

@@ -20,7 +20,7 @@ pub enum Want {
     Rest,
 }
 
-/// After so many turns for policies in a row, one is for the rest: whoever tells waits long, and not for ever.
+/// After so many turns for policies in a row, one is for the rest: reports wait long, and not for ever.
 const IN_A_ROW: usize = 16;
 
 #[derive(Debug, Default)]
@@ -122,12 +122,12 @@ impl Drop for Turn {
             let next = {
                 let mut queue = lock(&queue);
                 let next = queue.next();
-                // Under one lock: whoever lines up in between would wait beside a free turn.
+                // Under one lock: a resource that lines up in between would wait beside a free turn.
                 queue.free += usize::from(next.is_none());
                 next
             };
             let Some(next) = next else { return };
-            // Whoever gave up waiting has dropped its receiver: the turn goes on to the next. A refused turn comes
+            // A resource that gave up waiting has dropped its receiver: the turn goes on to the next. A refused turn comes
             // back whole and must not be dropped as one, or it would hand itself on a second time.
             match next.send(Turn { queue: Some(Arc::clone(&queue)) }) {
                 Ok(()) => return,
@@ -172,7 +172,7 @@ mod tests {
         assert!(stays.as_mut().now_or_never().is_none());
         drop(gone);
         drop(held);
-        drop(stays.now_or_never().expect("the turn reaches whoever still waits"));
+        drop(stays.now_or_never().expect("the turn reaches the one that still waits"));
         assert!(turns.take(&namespace, Want::Rest).now_or_never().is_some(), "and comes back in the end");
     }
 

@@ -71,7 +71,7 @@ pub struct ObjectChange {
     pub kind: &'static str,
     /// Its name.
     pub name: String,
-    /// `created`, `changed`, `deleted`, or `conflict`: an object that is somebody else's.
+    /// `created`, `changed`, `deleted`, or `conflict`: another owner's object has the name.
     pub change: &'static str,
     /// What in it changes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -79,7 +79,7 @@ pub struct ObjectChange {
 }
 
 impl Report {
-    /// What changes for `resource` from `live` to `desired`. `foreign` names objects that are there and somebody else's.
+    /// What changes for `resource` from `live` to `desired`. `foreign` names objects of other owners.
     #[must_use]
     pub fn of(
         resource: &CitrixAllowlist,

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How long all of it may take: whoever explains waits for it.
+/// How long all of it may take: a person waits for it.
 const LIMIT: Duration = Duration::from_secs(5);
 /// How long one address, or one call to the API server, may take.
 const CALL_LIMIT: Duration = Duration::from_secs(3);
@@ -227,7 +227,7 @@ async fn pods(client: &Client, namespace: Option<&str>) -> Result<Vec<(String, S
     of_one_namespace(found.iter().filter(running).filter_map(|pod| Some((pod.namespace()?, pod.name_any()))).collect())
 }
 
-/// Whether this can be a pod's name: it becomes part of a path, and whoever may write a Lease has chosen it.
+/// Whether this can be a pod's name: it becomes part of a path, and comes from a Lease that others may write.
 fn is_name(pod: &str) -> bool {
     let allowed =
         |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || "-.".contains(character);
@@ -269,7 +269,7 @@ async fn of_pod(client: &Client, namespace: &str, pod: &str, reader: Option<&str
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let (port, account) = match deadline(CALL_LIMIT, api.get(pod)).await {
         Ok(found) => (port(&found), found.spec.service_account_name),
-        // Whoever may not read the pod may still be let through to it: the API server takes its first port then.
+        // A person who may not read the pod may still reach it: the API server takes its first port then.
         Err(error) if error.is_forbidden() => (None, None),
         Err(error) => return Err(format!("{source}: {error}")),
     };

@@ -100,7 +100,7 @@ pub const fn alert(alert: Alert) -> Text {
             "Bring a pod of the operator up; policies stay as they are meanwhile.",
         ),
         Alert::PoliciesNotApplied => text(
-            "Policies that are needed have not been written for ten minutes: the API server refuses, or somebody else's hand is on them.",
+            "Policies that are needed have not been written for ten minutes: the API server refuses, or something else keeps changing them.",
             "Mend what the resource's message names: a permission, a quota, a webhook, another owner.",
         ),
         Alert::NotReady => text(

@@ -43,7 +43,7 @@ pub const ENDPOINTS_KEY: &str = "endpoints.json";
 /// Metadata and keys of an object, in bytes, generously.
 const FRAME_BYTES: usize = 4096;
 
-/// Whether the operator keeps a key of its ConfigMaps; any other is somebody else's.
+/// Whether the operator owns a key of its ConfigMaps. It leaves every other alone.
 #[must_use]
 pub fn is_owned_key(key: &str) -> bool {
     let list = |direction: Direction| {

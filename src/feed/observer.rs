@@ -1,4 +1,4 @@
-//! What the feed tells about itself to whoever counts.
+//! What the feed reports about itself, for metrics and events.
 
 use super::request::FeedKey;
 use crate::reason::Reason;

@@ -70,24 +70,24 @@ impl Feeds {
                 break;
             }
         }
-        let mut under_way: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+        let mut in_flight: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
         loop {
             let (started, wake) = self.start_due();
             for request in started {
-                under_way.push(Box::pin(self.perform(request)));
+                in_flight.push(Box::pin(self.perform(request)));
             }
             if self.forget_unneeded() {
-                under_way.push(Box::pin(self.forget_saved()));
+                in_flight.push(Box::pin(self.forget_saved()));
             }
             tokio::select! {
-                Some(()) = under_way.next(), if !under_way.is_empty() => {}
+                Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
                 () = self.0.changed.notified() => {}
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
         }
     }
 
-    /// Requests that a former run had under way are gone; the vendor may have counted them until now.
+    /// Requests that a former run had in flight are gone; the vendor may have counted them until now.
     fn give_up_requests(&self) {
         let now = self.0.clock.instant();
         let mut table = self.0.lock();
@@ -162,7 +162,7 @@ impl Feeds {
                 started.push(Started { key, host: name.clone(), ticket, request });
             }
             if !requests.is_empty() {
-                // Where only requests under way are in the way, their end wakes the loop.
+                // Where only requests in flight are in the way, their end wakes the loop.
                 wake = host.limiter.opens_at(now).map_or(wake, |opens| wake.min(opens));
             }
         }

@@ -1,6 +1,6 @@
 //! What one resource remembers of its names from before a restart. Pure.
 //!
-//! It stays that resource's own. The objects that remember lie in its namespace, where whoever may write can write under
+//! It stays that resource's own. The objects that remember lie in its namespace, where other writers can write under
 //! any field manager's name: in the shared table, one tenant's forgery would be opened to every other.
 
 use super::addresses::{Addresses, NameAddresses, NameState};

@@ -96,7 +96,7 @@ pub trait NamesObserver: Send + Sync {
     /// no longer are: a server's questions a second are used up.
     fn stretched(&self, _factor: f64) {}
 
-    /// An address had been answered for `wait` before policies allowed it: whoever was told it in between was refused.
+    /// An address had been answered for `wait` before policies allowed it: a pod that got it in between was refused.
     fn predicted_miss(&self, _name: &DomainName, _wait: Duration) {}
 }
 

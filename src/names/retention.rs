@@ -268,7 +268,7 @@ impl Held {
         self.next_question(now)
     }
 
-    /// No question is asked for a while, or those under way are given up: time that passes now says nothing.
+    /// No query is sent for a while, or those in flight are given up: time that passes now does not count.
     pub fn interrupt(&mut self) {
         for family in &mut self.families {
             family.clock_at = None;

@@ -1,4 +1,4 @@
-//! The shared table: an entry per name, whoever wants it. Pure: `now` is an argument, and all that happens outside is
+//! The shared table: an entry per name, shared by all resources that want it. Pure: `now` is an argument, and all that happens outside is
 //! reported to it.
 
 mod late;

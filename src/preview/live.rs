@@ -27,7 +27,7 @@ pub(crate) struct Live {
     pub objects: Vec<(ObjectKey, Desired)>,
     /// Every other NetworkPolicy of the namespace.
     pub other_policies: Vec<NetworkPolicy>,
-    /// Kind and name of objects with a name that it needs, and that are somebody else's.
+    /// Kind and name of other owners' objects with a name that it needs.
     pub foreign: BTreeSet<(&'static str, String)>,
 }
 

@@ -120,7 +120,7 @@ async fn nothing_else_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopping_finishes_what_is_in_hand_and_waits_for_nobody_else() {
+async fn stopping_finishes_requests_in_flight_and_waits_for_no_other() {
     let (entered, mut enters) = tokio::sync::mpsc::unbounded_channel();
     let slow: StateSource = Arc::new(move || {
         let _ = entered.send(());
@@ -132,7 +132,7 @@ async fn stopping_finishes_what_is_in_hand_and_waits_for_nobody_else() {
     let asked = tokio::spawn(async move { get(&asking, "/debug/state").await });
     let mut idle = TcpStream::connect(running.address).await.expect("a connection");
     idle.write_all(b"GET /livez HT").await.expect("half a request");
-    enters.recv().await.expect("in hand");
+    enters.recv().await.expect("a request in flight");
     let started = Instant::now();
     running.stop.cancel();
     assert_eq!(asked.await.expect("answered").2, r#""finished""#);

@@ -49,7 +49,7 @@ pub enum Outcome {
     InvalidSpec(String),
     /// The pods selected may not be isolated.
     Protected(String),
-    /// An object is somebody else's, or somebody keeps changing ours.
+    /// Another owner's object is in the way, or somebody keeps changing ours.
     Conflict(String),
     /// The API server refused, and will again until somebody mends it.
     Refused(String),
@@ -189,7 +189,7 @@ fn suspended(mut status: CitrixAllowlistStatus, generation: i64, now: Timestamp)
 enum Course {
     /// Nothing more to do until something changes.
     Settled,
-    /// Work is under way, or will be tried again.
+    /// The operator works on it, or will try again.
     Reconciling,
     /// Nothing will change until somebody mends something.
     Stalled,

@@ -16,13 +16,13 @@ use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-/// What is logged unless `RUST_LOG` says otherwise. kube repeats a refused watch at every attempt; whoever watches
+/// What is logged unless `RUST_LOG` says otherwise. kube repeats a refused watch at every attempt; a person who watches
 /// says it once. Its spans around a reconcile repeat ours, and what its client reports is an error of its caller's.
 pub const DEFAULT_FILTER: &str =
     "info,kube_runtime::watcher=error,kube_runtime::controller=warn,kube_client::client::builder=off";
 
 /// The filter for what `RUST_LOG` says. A level alone, as the chart gives it, is ours: up to `info` the libraries stay as
-/// quiet as by default. Whoever asks for `debug`, or names targets, gets what they ask for.
+/// quiet as by default. A person who asks for `debug`, or names targets, gets that.
 fn filter_of(value: Option<&str>) -> String {
     let value = value.map(str::trim).filter(|value| !value.is_empty()).unwrap_or("info");
     match ["info", "warn", "error"].into_iter().find(|level| value.eq_ignore_ascii_case(level)) {

@@ -149,7 +149,7 @@ async fn life(cluster: &Cluster, rendered: &[Value]) {
     let forged = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "citrix-allowlist-feed-forged",
         "namespace": "citrix", "labels": {"citrix-allowlist.io/saved": "list"}}});
     cluster.control_plane.apply(&forged.to_string()).await.unwrap();
-    // And put something into the one of the customer in use, which is made anew then.
+    // And put something into the one of the customer in use, which is made again then.
     let meddled = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"from": "a stranger"}, "metadata":
         {"name": "citrix-allowlist-feed-global-json-74657374637573746f6d6572", "namespace": "citrix"}});
     cluster.control_plane.apply(&meddled.to_string()).await.unwrap();

@@ -76,7 +76,7 @@ fn what_the_release_workflow_takes_for_granted_of_other_files_is_so() {
     for script in ["charts/generate.sh --write", "../deploy/krew/render.sh"] {
         assert!(workflow.contains(script), "{script}");
     }
-    // Whoever checks a release asks for the workflow that signs it.
+    // A person who checks a release asks for the workflow that signs it.
     assert!(read("SECURITY.md").contains(r"/\.github/workflows/release\.yaml@refs/tags/v"));
     // Both ways of building bring the same Rust.
     let channel = read("rust-toolchain.toml");

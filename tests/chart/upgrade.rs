@@ -59,7 +59,7 @@ impl Stage {
         upgrade.await.unwrap().success();
     }
 
-    /// What the operator keeps for a resource, with the version of each: what is written anew has another.
+    /// What the operator keeps for a resource, with the version of each: what is written again has another.
     async fn kept(&self, name: &str) -> Vec<String> {
         let label = format!("citrix-allowlist.io/allowlist={name}");
         let columns = r#"jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.resourceVersion}{"\n"}{end}"#;
@@ -80,7 +80,7 @@ impl Stage {
         self.cluster.eventually(&format!("the policies of {name} are collected"), gone).await;
     }
 
-    /// Whoever leads fetches the list anew and reconciles.
+    /// The leader fetches the list again and reconciles.
     async fn refreshed(&self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_citrix-allowlist"));
         command.args(["refresh", "kept", "-n", "tenant", "--wait=2m"]);
@@ -223,7 +223,7 @@ async fn each_step(program: &'static str) {
     assert_eq!(stage.kept("kept").await, kept);
     assert_eq!(stage.resources().await.trim(), "citrixallowlist.citrix-allowlist.io/kept");
 
-    // Installed anew, it takes up what is there.
+    // Installed again, it takes up what is there.
     in_background(stage.helm(&["install", RELEASE, current])).await.unwrap().success();
     let operator = start_the_operator(&stage.cluster).await;
     stage.refreshed().await;

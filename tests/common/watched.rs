@@ -139,7 +139,7 @@ where
     }
 }
 
-/// What tells whether a policy changed: its generation moves with its spec, its uid when it is made anew.
+/// What tells whether a policy changed: its generation moves with its spec, its uid when it is made again.
 pub fn generations<K: ResourceExt>(objects: &Objects<K>) -> BTreeMap<String, (Option<String>, Option<i64>)> {
     objects.iter().map(|(name, object)| (name.clone(), (object.uid(), object.meta().generation))).collect()
 }

@@ -31,7 +31,7 @@ fn every_relative_link_leads_somewhere() {
     assert!(checked > 10, "only {checked} links were found");
 }
 
-/// Links out of this repository. Tests reach nobody: whoever adds one here has looked at it.
+/// Links out of this repository. Tests reach nobody: a person who adds one here has looked at it.
 const EXTERNAL: [&str; 2] = ["https://keepachangelog.com/en/1.1.0/", "https://semver.org/spec/v2.0.0.html"];
 
 #[test]
@@ -105,7 +105,7 @@ fn every_picture_is_small_shown_and_described() {
 #[test]
 fn the_cast_is_the_demos() {
     let cast = std::fs::read_to_string(root().join("docs/pictures/demo.svg")).expect("the cast");
-    let at = |text: &str| cast.find(text).unwrap_or_else(|| panic!("{text}: draw it anew, as CONTRIBUTING.md says"));
+    let at = |text: &str| cast.find(text).unwrap_or_else(|| panic!("{text}: draw it again, as CONTRIBUTING.md says"));
     // What tests/support/tests/demo.rs finds in the demo's words, in this order.
     let found = [
         "Starting a Kubernetes control plane",

@@ -3,6 +3,7 @@
 
 mod commands;
 mod examples;
+mod house;
 mod links;
 mod markdown;
 mod recipes;

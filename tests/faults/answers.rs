@@ -125,10 +125,10 @@ pub async fn term_in_a_write(row: &Row) -> Closed {
     trial.proxy.inject(Which::of(&[Verb::Patch], &[POLICIES]), ApiFault::Late(Duration::from_secs(2)));
     trial.advance().await;
     let begun = Instant::now();
-    let under_way = eventually(Duration::from_secs(10), async || {
+    let in_flight = eventually(Duration::from_secs(10), async || {
         trial.proxy.since(begun).iter().any(|passed| passed.asked.resource == POLICIES && passed.faulted).then_some(())
     });
-    under_way.await.expect("a write under way");
+    in_flight.await.expect("a write in flight");
     let mut operator = trial.operators.remove(0);
     let asked = Instant::now();
     operator.process().signal("TERM").expect("sent");
@@ -136,9 +136,9 @@ pub async fn term_in_a_write(row: &Row) -> Closed {
     println!("left {:?} after SIGTERM: {status}", asked.elapsed());
     assert!(status.success(), "{status}\n{}", operator.log());
     assert!(!operator.log().contains("did not end in time"), "{}", operator.log());
-    let in_hand =
+    let in_flight =
         trial.proxy.since(begun).into_iter().find(|passed| passed.asked.resource == POLICIES && passed.faulted);
-    assert_eq!(in_hand.and_then(|passed| passed.status), Some(200), "the write in hand was finished");
+    assert_eq!(in_flight.and_then(|passed| passed.status), Some(200), "the write in flight was finished");
     let since = Instant::now();
     seconds(1).await;
     assert_eq!(trial.proxy.since(since).len(), 0, "nothing outlives it");

@@ -305,7 +305,7 @@ impl Trial {
                 busiest(way, self.began)
             );
         }
-        // Status, ConfigMap and events of the last change may still be under way.
+        // Status, ConfigMap and events of the last change may still be in flight.
         let quiet = eventually(Duration::from_secs(30), async || {
             let since = Instant::now();
             tokio::time::sleep(QUIET).await;

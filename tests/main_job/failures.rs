@@ -39,7 +39,7 @@ async fn survives(failures: &[Failure], pause: Duration) {
         stage.standin.clear_faults();
         let asked = stage.standin.requests().len();
         // After a failure it waits some seconds; a person who knows that it is over does not have to.
-        // A request that was under way when it ended has to run into its own limit first.
+        // A request that was in flight when it ended has to run into its own limit first.
         ask(format!("after {fault:?}")).await;
         tokio::time::sleep(pause).await;
         assert!(pause.is_zero() || stage.standin.requests().len() == asked, "{fault:?}: the host is left alone");

@@ -38,7 +38,7 @@ async fn a_deleted_resources_objects_are_collected_and_nobody_elses() {
     assert!(!made_anew("daas-us-egress") && !made_anew("daas-us-ingress"));
     assert_eq!(policies.now()["daas-eu-egress"].resource_version(), stays.resource_version());
 
-    // Made anew under its old name it starts over.
+    // Made again under its old name it starts over.
     stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
     stage.ready("daas-us").await;
     assert!(policies.find("its policy", |now| now.get("daas-us-egress").cloned()).await.uid().is_some());

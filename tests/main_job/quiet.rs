@@ -60,5 +60,5 @@ async fn a_minute_of_short_ttls_writes_nothing() {
     let questions = stage.dns.questions().len();
     let names = fixture::exact_names_of(test_support::standin::Cloud::Global, "testcustomer", "all", "all").len();
     assert!(questions > names * 10, "{questions} questions about {names} names: they are asked all the while");
-    assert!(questions <= names * 2 * 13, "{questions} questions about {names} names: once a TTL, whoever wants them");
+    assert!(questions <= names * 2 * 13, "{questions} questions about {names} names: once a TTL for all");
 }

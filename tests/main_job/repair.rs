@@ -25,7 +25,7 @@ async fn deleted_objects_are_back() {
     let before = policies.now()[POLICY].clone();
     stage.policies().delete(POLICY, &DeleteParams::default()).await.expect("deleted");
     let took = policies
-        .until("the policy made anew", |now| now.get(POLICY).is_some_and(|policy| policy.uid() != before.uid()))
+        .until("the policy made again", |now| now.get(POLICY).is_some_and(|policy| policy.uid() != before.uid()))
         .await;
     println!("a deleted policy was back after {took:?}");
     assert_eq!(policies.now()[POLICY].spec, before.spec);
@@ -33,7 +33,7 @@ async fn deleted_objects_are_back() {
     let maps: Watched<ConfigMap> = Watched::start(stage.client.clone(), stage.namespace.name()).await;
     let before = maps.now()[MAP].clone();
     stage.config_maps().delete(MAP, &DeleteParams::default()).await.expect("deleted");
-    maps.until("the map made anew", |now| now.get(MAP).is_some_and(|map| map.uid() != before.uid())).await;
+    maps.until("the map made again", |now| now.get(MAP).is_some_and(|map| map.uid() != before.uid())).await;
     assert_eq!(maps.now()[MAP].data, before.data);
     stage.ready("daas-us").await;
 }

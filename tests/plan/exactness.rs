@@ -210,7 +210,7 @@ proptest! {
         let before = case.objects();
         let mut changed = case;
         changed.previous = layout_of(&before);
-        // Laid out anew from what is there, so that the one change is the address.
+        // Laid out again from what is there, so that the one change is the address.
         let before = changed.objects();
         let known = changed.addresses.by_name.get_mut(&name(&format!("name{which}.example.com"))).expect("known");
         let addresses = &mut Arc::make_mut(known).addresses;

@@ -1,4 +1,4 @@
-//! Whole objects, compared with files that a person has read. `UPDATE_GOLDEN=1` writes the files anew.
+//! Whole objects, compared with files that a person has read. `UPDATE_GOLDEN=1` writes the files.
 
 use crate::builders::Objects;
 use crate::builders::{Case, name, overview};

@@ -2,7 +2,7 @@
 //!
 //! A line that starts with `$ ` is a command for bash, run where the caller says; what follows up to the next one is what
 //! it prints, standard error included. `? 2` right after it is its exit code, where that is not 0. `[..]` stands for
-//! anything within a line, and a line `...` for any lines. With `TRANSCRIPTS=overwrite` the files are written anew.
+//! anything within a line, and a line `...` for any lines. With `TRANSCRIPTS=overwrite` the files are written again.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 

@@ -1,6 +1,6 @@
 //! The pictures of the dashboard and of the alerts in the documentation, from a real run that is made to fail.
 //!
-//! `DRAW=1 cargo test --test watched pictures -- --ignored` draws them anew. Without a browser or Grafana: the queries are the
+//! `DRAW=1 cargo test --test watched pictures -- --ignored` draws them again. Without a browser or Grafana: the queries are the
 //! dashboard's, the values Prometheus', the layout Grafana's grid.
 
 use super::files::{alerts, between, chart_file, dashboard};
@@ -178,10 +178,10 @@ fn the_pictures_show_every_panel_and_every_alert() {
     let drawn = std::fs::read_to_string(picture("dashboard.svg")).expect("the picture");
     for panel in dashboard()["panels"].as_array().expect("panels") {
         let title = panel["title"].as_str().expect("a title");
-        assert!(drawn.contains(&format!(">{}<", escaped(title))), "{title}: draw the pictures anew");
+        assert!(drawn.contains(&format!(">{}<", escaped(title))), "{title}: draw the pictures again");
     }
     let drawn = std::fs::read_to_string(picture("alerts.svg")).expect("the picture");
     for alert in alerts() {
-        assert!(drawn.contains(&format!(">{}<", alert.name)), "{}: draw the pictures anew", alert.name);
+        assert!(drawn.contains(&format!(">{}<", alert.name)), "{}: draw the pictures again", alert.name);
     }
 }

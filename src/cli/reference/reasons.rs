@@ -20,7 +20,7 @@ pub fn markdown() -> String {
          | `FeedCurrent` | The newest fetch brought or confirmed a list, and the vendor still vouches for it. |\n\
          | `NamesResolved` | Every name has an address, and something in the spec stands in for every wildcard. |\n\
          | `PoliciesApplied` | The policies are applied: False in Audit mode. |\n\
-         | `Reconciling` | Work is under way, or is tried again by itself; absent otherwise, as kstatus has it. |\n\
+         | `Reconciling` | The operator works on it, or tries again by itself; absent otherwise, as kstatus has it. |\n\
          | `Stalled` | Nothing will change until somebody mends something; absent otherwise. |\n\n\
          ## Events\n\n\
          An event is published on the CitrixAllowlist when `Ready`, `FeedCurrent` or `NamesResolved` changes its status or\n\

@@ -70,9 +70,9 @@ async fn a_policy_that_was_there_already_is_not_told_as_created() {
     assert_eq!(taken_over, Done::Changed, "or a failure of its sibling would take it back, and open everything");
 }
 
-/// To an API server with one living resource, and one policy that a forerunner of it was seen to control and `controller`
+/// To an API server with one living resource, and one policy that a previous owner of its name was seen to control and `controller`
 /// does by now; with the patches it is sent.
-async fn heritage(living: &str, controller: &str) -> (Writer, ObjectKey, Arc<std::sync::Mutex<Vec<Value>>>) {
+async fn previous_owner(living: &str, controller: &str) -> (Writer, ObjectKey, Arc<std::sync::Mutex<Vec<Value>>>) {
     let mut left = policy();
     let sibling = json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "theirs", "uid": "9" });
     left["metadata"]["ownerReferences"].as_array_mut().expect("references").push(sibling);
@@ -111,11 +111,11 @@ fn named(name: &str, uid: &str) -> OwnerIdentity {
 }
 
 #[tokio::test]
-async fn what_a_forerunner_left_becomes_its_successors_and_nothing_else_changes() {
-    let (writer, key, patches) = heritage(SUCCESSOR, "kitsune").await;
+async fn a_previous_owners_object_is_adopted_and_nothing_else_changes() {
+    let (writer, key, patches) = previous_owner(SUCCESSOR, "kitsune").await;
     let successor = named("kitsune", SUCCESSOR);
     assert!(writer.owned.of(&successor.subscriber, SUCCESSOR).is_empty());
-    assert_eq!(writer.inherit(&successor).await.expect("the living one"), 1);
+    assert_eq!(writer.adopt_previous(&successor).await.expect("the living one"), 1);
     let owned = writer.owned.of(&successor.subscriber, SUCCESSOR);
     assert_eq!(owned.keys().collect::<Vec<_>>(), [&key], "to be kept right, or deleted, like any other");
     let references = json!([
@@ -127,22 +127,22 @@ async fn what_a_forerunner_left_becomes_its_successors_and_nothing_else_changes(
     ]);
     let patch = json!({ "metadata": { "uid": "1", "resourceVersion": "7", "ownerReferences": references } });
     assert_eq!(*patches.lock().expect("a lock"), [patch]);
-    assert_eq!(writer.inherit(&successor).await.expect("done already"), 0);
-    assert_eq!(writer.inherit(&named("tanuki", SUCCESSOR)).await.expect("nothing of its name"), 0);
+    assert_eq!(writer.adopt_previous(&successor).await.expect("done already"), 0);
+    assert_eq!(writer.adopt_previous(&named("tanuki", SUCCESSOR)).await.expect("nothing of its name"), 0);
 }
 
 #[tokio::test]
-async fn a_resource_that_is_gone_inherits_nothing() {
-    let (writer, _, patches) = heritage(UID, "kitsune").await;
-    let refused = writer.inherit(&named("kitsune", SUCCESSOR)).await;
+async fn a_resource_that_is_gone_adopts_nothing() {
+    let (writer, _, patches) = previous_owner(UID, "kitsune").await;
+    let refused = writer.adopt_previous(&named("kitsune", SUCCESSOR)).await;
     assert!(matches!(refused, Err(WriteError::Changed(_))), "{refused:?}");
     assert!(patches.lock().expect("a lock").is_empty());
 }
 
 #[tokio::test]
-async fn what_somebody_else_took_meanwhile_is_theirs() {
-    let (writer, _, patches) = heritage(SUCCESSOR, "tanuki").await;
-    let refused = writer.inherit(&named("kitsune", SUCCESSOR)).await;
+async fn an_object_with_another_owner_by_now_is_not_adopted() {
+    let (writer, _, patches) = previous_owner(SUCCESSOR, "tanuki").await;
+    let refused = writer.adopt_previous(&named("kitsune", SUCCESSOR)).await;
     assert!(matches!(refused, Err(WriteError::Changed(_))), "{refused:?}");
     assert!(patches.lock().expect("a lock").is_empty());
 }

@@ -134,7 +134,7 @@ impl Election {
         self.doubtful = false;
         self.seen = match (record, &self.seen) {
             (None, _) => Seen::Absent,
-            // Only a record that changed starts the wait anew: labels and the like may change for ever.
+            // Only a record that changed restarts the wait: labels and the like may change for ever.
             (Some(record), Seen::Record { record: known, since }) if record == *known => {
                 Seen::Record { record, since: *since }
             }

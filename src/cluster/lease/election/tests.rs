@@ -47,7 +47,7 @@ fn anothers_lease_is_over_when_it_stood_still_for_as_long_as_it_states() {
     let (mut election, start) = candidate();
     election.watched(Some(record("other", 1)), start);
     assert_eq!(election.decide(start), Decision::Wait(start + seconds(15.0)));
-    // A renewal starts the wait anew; the same record seen again does not.
+    // A renewal restarts the wait; the same record seen again does not.
     election.watched(Some(record("other", 2)), start + seconds(5.0));
     election.watched(Some(record("other", 2)), start + seconds(9.0));
     assert_eq!(election.decide(start + seconds(19.9)), Decision::Wait(start + seconds(20.0)));

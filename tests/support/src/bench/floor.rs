@@ -179,7 +179,7 @@ pub async fn bulk(
     Ok(Bulk { policies, everything, applied: started.elapsed() })
 }
 
-/// Applies the policies anew, each with other ports than before.
+/// Applies the policies again, each with other ports than before.
 async fn apply_each(
     client: &Client,
     namespace: &str,

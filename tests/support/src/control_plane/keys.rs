@@ -1,4 +1,4 @@
-//! The key pair that signs ServiceAccount tokens, made anew for each control plane.
+//! The key pair that signs ServiceAccount tokens, new for each control plane.
 
 use std::path::Path;
 

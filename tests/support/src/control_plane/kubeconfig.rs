@@ -60,7 +60,7 @@ pub(super) fn write_ca(file: &Path, like: &Path) -> anyhow::Result<bool> {
 
 /// What a client needs to talk to the cluster of a kubeconfig; `proxy`: whether by the environment's proxy, if any.
 pub(super) async fn config(file: &Path, proxy: bool) -> anyhow::Result<Config> {
-    // Whoever comes first chooses; every choice here is the same.
+    // The first caller chooses; every choice here is the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let kubeconfig = Kubeconfig::read_from(file)?;
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;

@@ -15,7 +15,7 @@ use crate::tools::tool;
 
 static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
 
-/// The control plane that all tests of this binary share, started by whoever asks first, with the definitions of the
+/// The control plane that all tests of this binary share, started by the first caller, with the definitions of the
 /// workspace's `crds/` installed; or the existing cluster that the environment names. Tests keep to namespaces of their
 /// own ([`ControlPlane::fresh_namespace`]). It ends with the process.
 ///

@@ -51,7 +51,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Starts everything, with a step told for each part.
     pub(super) async fn set(teller: &Teller) -> anyhow::Result<Self> {
-        // Whoever comes first chooses; every choice here is the same.
+        // The first caller chooses; every choice here is the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let zone = Zone::of(CUSTOMER, &[NEW_NAME]);
         let text = zone.text();
@@ -210,7 +210,7 @@ async fn make_namespace(cluster: &ControlPlane, client: &Client) -> anyhow::Resu
 }
 
 /// Makes sure that nobody else acts on the demo's resource, and installs the definition where there is none. One that is
-/// there is used as it is: it may be newer, and somebody else's to change.
+/// there is used as it is: it may be newer, and another's to change.
 async fn prepare_existing(
     cluster: &ControlPlane,
     client: &Client,

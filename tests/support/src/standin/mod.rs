@@ -369,7 +369,7 @@ impl Drop for Standin {
     }
 }
 
-/// Locks, whoever panicked while holding it: a failed assertion in one test task must not hide behind a second panic.
+/// Locks even where a panic left it poisoned: a failed assertion in one test task must not hide behind a second panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
 //! What a resource of the same name left behind, made the new one's before the garbage collector finds it: a definition
-//! removed and installed again, a backup restored, a resource deleted and made anew at once.
+//! removed and installed again, a backup restored, a resource deleted and created again at once.
 
 use super::{OwnerIdentity, WriteError, Writer};
 use crate::crd::{CitrixAllowlist, FIELD_MANAGER};
@@ -10,14 +10,14 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Resource, ResourceExt};
 
 impl Writer {
-    /// Puts `owner` in the place of its forerunners, and changes nothing else: from here on their objects are its own, to be
+    /// Adopts the objects of previous owners of the same name, and changes nothing else: from here on they are `owner`'s, to be
     /// kept right or taken away like any other, and no garbage collector waits for them. Returns how many there were.
     ///
     /// # Errors
     /// Where `owner` is not, or no longer, the resource of its name, its word counts for nothing: then, and where an object
     /// changed meanwhile, [`WriteError::Changed`].
-    pub async fn inherit(&self, owner: &OwnerIdentity) -> Result<usize, WriteError> {
-        let left = self.owned.of_forerunners(&owner.subscriber, &owner.uid);
+    pub async fn adopt_previous(&self, owner: &OwnerIdentity) -> Result<usize, WriteError> {
+        let left = self.owned.of_previous_owners(&owner.subscriber, &owner.uid);
         let Some(first) = left.first() else { return Ok(0) };
         self.must_be_alive(owner, first).await?;
         for key in &left {
@@ -48,8 +48,8 @@ impl Writer {
             return Ok(());
         };
         // Somebody else may have made it its own since it was seen.
-        let forerunner = (key.kind.owner)(found.meta()).filter(|controller| controller.name == owner.subscriber.name);
-        let Some(forerunner) = forerunner.map(|controller| controller.uid) else {
+        let previous = (key.kind.owner)(found.meta()).filter(|controller| controller.name == owner.subscriber.name);
+        let Some(previous) = previous.map(|controller| controller.uid) else {
             return Err(WriteError::Changed(key.clone()));
         };
         if found.meta().deletion_timestamp.is_some() {
@@ -58,7 +58,7 @@ impl Writer {
         let references: Vec<OwnerReference> = found
             .owner_references()
             .iter()
-            .map(|reference| match *reference.uid == *forerunner {
+            .map(|reference| match *reference.uid == *previous {
                 true => owner_reference(&owner.subscriber.name, &owner.uid),
                 false => reference.clone(),
             })
@@ -70,7 +70,7 @@ impl Writer {
         } }));
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         match self.call(key, api.patch(&key.name, &parameters, &patch)).await {
-            Ok(inherited) => drop(self.owned.observe(key.clone(), inherited.observe(key.kind, true))),
+            Ok(adopted) => drop(self.owned.observe(key.clone(), adopted.observe(key.kind, true))),
             Err(WriteError::Refused { code: 404, .. }) => gone(),
             Err(error) => return Err(error),
         }
