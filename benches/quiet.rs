@@ -4,7 +4,7 @@
 mod doubles;
 
 use citrix_allowlist::clock::Clock;
-use citrix_allowlist::names::{Answer, Family, Lookup, Outcome};
+use citrix_allowlist::names::{Answer, Family, Lookup, LookupOutcome};
 use connectivity_allowlist::net::DomainName;
 use connectivity_allowlist::{Fetch, FetchError, FetchRequest, Fetched, Validators};
 use doubles::Doubles;
@@ -39,7 +39,7 @@ impl Fetch for Vendor {
 struct Steady;
 
 impl Lookup for Steady {
-    fn ask(&self, _: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, Outcome> {
+    fn ask(&self, _: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, LookupOutcome> {
         let number: u32 =
             name.as_str().chars().filter_map(|letter| letter.to_digit(10)).fold(0, |sum, digit| sum * 10 + digit);
         let ttl = Duration::from_secs(3600);

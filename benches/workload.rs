@@ -140,7 +140,7 @@ impl Workload {
 
     /// What that means.
     pub fn decide(&self) -> Plan {
-        plan::decide(&plan::Inputs {
+        plan::decide(&plan::PlanInputs {
             spec: &self.spec,
             selection: &self.selection,
             addresses: &self.addresses,

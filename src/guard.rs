@@ -64,12 +64,12 @@ pub struct Guard {
 
 /// Why an address or network was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct GuardRefusal {
     /// The range it falls into, as a person reads it: `link-local`, `the cluster's Service range 10.96.0.0/12`.
     pub reason: String,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for GuardRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)
     }
@@ -186,7 +186,7 @@ impl Guard {
     ///
     /// # Errors
     /// The range that speaks against it.
-    pub fn check_address(&self, address: IpAddr, origin: Origin) -> Result<(), Refusal> {
+    pub fn check_address(&self, address: IpAddr, origin: Origin) -> Result<(), GuardRefusal> {
         self.check_network(IpNet::from(address), origin)
     }
 
@@ -194,7 +194,7 @@ impl Guard {
     ///
     /// # Errors
     /// The range that speaks against it.
-    pub fn check_network(&self, network: IpNet, origin: Origin) -> Result<(), Refusal> {
+    pub fn check_network(&self, network: IpNet, origin: Origin) -> Result<(), GuardRefusal> {
         let shortest = match (origin, network) {
             // A user may name a wide network of their own, but never everything.
             (Origin::User, _) => 1,
@@ -207,8 +207,8 @@ impl Guard {
         self.hold_against_each(network, shortest, origin)
     }
 
-    fn hold_against_each(&self, network: IpNet, shortest: u8, origin: Origin) -> Result<(), Refusal> {
-        let refused = |reason: String| Err(Refusal { reason });
+    fn hold_against_each(&self, network: IpNet, shortest: u8, origin: Origin) -> Result<(), GuardRefusal> {
+        let refused = |reason: String| Err(GuardRefusal { reason });
         if let Some(denied) = self.settings.deny.iter().find(|denied| overlaps(denied, &network)) {
             return refused(format!("denied by --deny-cidr {denied}"));
         }
@@ -278,7 +278,7 @@ impl Guard {
     ///
     /// # Errors
     /// The suffixes that names are held to.
-    pub fn check_additional_name(&self, name: &DomainName) -> Result<(), Refusal> {
+    pub fn check_additional_name(&self, name: &DomainName) -> Result<(), GuardRefusal> {
         let suffixes = &self.settings.additional_suffixes;
         let is_under = |suffix: &DomainName| {
             let rest = name.as_str().strip_suffix(suffix.as_str());
@@ -288,14 +288,14 @@ impl Guard {
             return Ok(());
         }
         let listed: Vec<&str> = suffixes.iter().map(DomainName::as_str).collect();
-        Err(Refusal { reason: format!("under none of --additional-suffix {}", listed.join(", ")) })
+        Err(GuardRefusal { reason: format!("under none of --additional-suffix {}", listed.join(", ")) })
     }
 
     /// Judges addresses of a NAT64 prefix as the IPv4 addresses they stand for.
-    fn check_embedded(&self, prefix: Ipv6Net, network: Ipv6Net, origin: Origin) -> Result<(), Refusal> {
+    fn check_embedded(&self, prefix: Ipv6Net, network: Ipv6Net, origin: Origin) -> Result<(), GuardRefusal> {
         match embedded(prefix, network) {
             Some(embedded) => self.check_network(IpNet::V4(embedded), origin),
-            None => Err(Refusal { reason: format!("not an address of the NAT64 prefix {prefix}") }),
+            None => Err(GuardRefusal { reason: format!("not an address of the NAT64 prefix {prefix}") }),
         }
     }
 }

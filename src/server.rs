@@ -6,7 +6,7 @@ mod health;
 mod state;
 
 pub use health::Health;
-pub use state::{Access, Authorizer, Pieces, StateSource, TOKEN_HEADER};
+pub use state::{Access, Authorizer, StatePieces, StateSource, TOKEN_HEADER};
 
 use crate::telemetry::metrics::CONTENT_TYPE;
 use axum::Router;

@@ -5,7 +5,7 @@
 mod doubles;
 
 use citrix_allowlist::clock::Clock;
-use citrix_allowlist::names::{Answer, Family, Lookup, Outcome};
+use citrix_allowlist::names::{Answer, Family, Lookup, LookupOutcome};
 use connectivity_allowlist::net::DomainName;
 use connectivity_allowlist::{Fetch, FetchError, FetchRequest, Fetched, Validators};
 use doubles::Doubles;
@@ -56,7 +56,7 @@ struct Rotating {
 }
 
 impl Lookup for Rotating {
-    fn ask(&self, _: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, Outcome> {
+    fn ask(&self, _: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, LookupOutcome> {
         let question = self.questions.fetch_add(1, Ordering::SeqCst);
         let first = name.as_str().as_bytes()[0];
         let answer = match family {
@@ -136,7 +136,7 @@ async fn until_the_policy(takes: Duration) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_told_of_a_wait_that_is_over_at_once_and_a_longer_one_is() {
+async fn only_a_wait_that_lasts_is_reported() {
     let calls = until_the_policy(Duration::from_millis(400)).await;
     assert_eq!(calls, Vec::<String>::new(), "the policy is the first thing written");
     let calls = until_the_policy(Duration::from_secs(2)).await;

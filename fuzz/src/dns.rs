@@ -3,7 +3,7 @@
 use super::sight::is_inside;
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::guard::{Guard, GuardSettings, Origin};
-use citrix_allowlist::names::answer::{Answer, Failure, Family, Outcome, absolute};
+use citrix_allowlist::names::answer::{Answer, Failure, Family, LookupOutcome, absolute};
 use citrix_allowlist::names::bound::Level;
 use citrix_allowlist::names::light::lighten;
 use citrix_allowlist::names::retention::{Bounds, Held};
@@ -74,7 +74,7 @@ fn asked(response: &DnsResponse) -> Name {
 }
 
 /// Only records of the name, and of names that CNAMEs lead to, speak, and none of them longer than it says.
-fn check_outcome(outcome: &Outcome, name: &Name, records: &[Record], family: Family) {
+fn check_outcome(outcome: &LookupOutcome, name: &Name, records: &[Record], family: Family) {
     let Ok(Answer::Addresses { addresses, ttl }) = outcome else { return };
     assert!(!addresses.is_empty() && addresses.len() <= records.len());
     let mut owners = vec![name];
@@ -142,7 +142,7 @@ fn translated(address: IpAddr) -> IpAddr {
 }
 
 /// An answer that is written again says the same.
-fn check_writing(reply: &Result<DnsResponse, NetError>, outcome: &Outcome, name: &Name, family: Family) {
+fn check_writing(reply: &Result<DnsResponse, NetError>, outcome: &LookupOutcome, name: &Name, family: Family) {
     let Some(written) = reply.as_ref().ok().and_then(|response| response.to_vec().ok()) else { return };
     let again = DnsResponse::from_buffer(written).expect("what was written can be read");
     if again.truncation {

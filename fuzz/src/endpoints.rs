@@ -98,7 +98,7 @@ fn check_memory(map: &ConfigMap) {
     let joined = recovered.addresses.join(&known, Duration::from_secs(3600), allowed, Instant::now());
     let held: usize = joined.by_name.values().map(|known| known.addresses.len()).sum();
     assert!(held <= 2000, "{held} addresses of two names");
-    let plan = plan::decide(&plan::Inputs {
+    let plan = plan::decide(&plan::PlanInputs {
         spec: &scene.spec,
         selection: &scene.selection,
         addresses: &joined,

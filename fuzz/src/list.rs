@@ -136,7 +136,7 @@ fn check_opening(list: &Allowlist) {
     let scene = &*SCENE;
     let selection = plan::select(&scene.spec, list, &scene.guard);
     let addresses = answered(&selection);
-    let plan = plan::decide(&plan::Inputs {
+    let plan = plan::decide(&plan::PlanInputs {
         spec: &scene.spec,
         selection: &selection,
         addresses: &addresses,

@@ -106,7 +106,7 @@ impl<W: io::Write> Work<W> {
             &Existing::default(),
         )?;
         if arguments.summary {
-            let summary = summary::Summary::of(&read.resource, &allowlist, &preview);
+            let summary = summary::PreviewSummary::of(&read.resource, &allowlist, &preview);
             return if form_was_given {
                 self.printer.value(&summary)
             } else {
@@ -131,7 +131,7 @@ impl<W: io::Write> Work<W> {
         given: &serde_json::Value,
         assumptions: &Assumptions,
     ) -> anyhow::Result<usize> {
-        let mut answer = resource_list::Answer::default();
+        let mut answer = resource_list::FunctionResult::default();
         let mut ours = 0;
         for item in self.checks.check(document, resource_list::objects(given), true)? {
             match item {

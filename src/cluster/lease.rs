@@ -6,7 +6,7 @@
 pub mod election;
 
 use super::client::{CallError, deadline};
-use election::{Decision, Election, Record, Timing};
+use election::{Election, ElectionStep, Record, Timing};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -168,7 +168,7 @@ impl Candidate {
         let mut events = std::pin::pin!(watch_object(self.api.clone(), &self.settings.name).backoff(retry));
         while !stop.is_cancelled() {
             match self.election.decide(monotonic()) {
-                Decision::Wait(until) => tokio::select! {
+                ElectionStep::Wait(until) => tokio::select! {
                     () = stop.cancelled() => break,
                     () = tokio::time::sleep_until(until.into()) => {}
                     Some(event) = events.next() => match event {
@@ -176,9 +176,9 @@ impl Candidate {
                         Err(error) => tracing::debug!(%error, "the Lease cannot be watched for now"),
                     },
                 },
-                Decision::Look => self.look().await,
-                Decision::Acquire | Decision::Renew => self.write().await,
-                Decision::Lost => {
+                ElectionStep::Look => self.look().await,
+                ElectionStep::Acquire | ElectionStep::Renew => self.write().await,
+                ElectionStep::Lost => {
                     self.election.stopped();
                     self.leadership.publish(None);
                     tracing::warn!(lease = self.settings.name, "no longer leading");

@@ -27,7 +27,7 @@ fn add(selected: &mut SelectedPods, pod: &Pod) {
     let containers = pod.spec.containers.iter().chain(&pod.spec.init_containers);
     selected.declared_ports.extend(containers.flat_map(declared));
     let labels = pod.metadata.labels.clone().unwrap_or_default();
-    selected.pods.push(isolation::Pod { name: pod.name_any(), labels });
+    selected.pods.push(isolation::PodLabels { name: pod.name_any(), labels });
 }
 
 fn declared(container: &Container) -> impl Iterator<Item = (Protocol, u16)> {

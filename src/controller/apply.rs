@@ -2,7 +2,7 @@
 
 use super::carry_out::write;
 use super::conflicts::{UNNAMED, altered, contested_by, who_undid};
-use super::contention::{Conflicts, Verdict};
+use super::contention::{Conflicts, Reaction};
 use super::session::Session;
 use super::{Context, Error};
 use crate::cluster::apply::{OwnerIdentity, WriteError};
@@ -145,7 +145,7 @@ fn leave_contested(
     let now = context.clock.instant();
     let (mut again, mut put_off) = (None, BTreeSet::new());
     for edit in &changes.foreign_edits {
-        if let Verdict::Leave(until) = conflicts.contention.found(edit, now) {
+        if let Reaction::Leave(until) = conflicts.contention.found(edit, now) {
             changes.writes.retain(|change| *change.key() != edit.key);
             again = Some(again.map_or(until, |held: Instant| held.min(until)));
             put_off.insert(edit.key.clone());

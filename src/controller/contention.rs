@@ -58,7 +58,7 @@ struct Edits {
 
 /// What to do about a foreign edit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Reaction {
     /// Undo it now.
     Undo,
     /// Leave it until then.
@@ -67,19 +67,19 @@ pub enum Verdict {
 
 impl Contention {
     /// Says what to do about an edit that was found now.
-    pub fn found(&mut self, edit: &ForeignEdit, now: Instant) -> Verdict {
+    pub fn found(&mut self, edit: &ForeignEdit, now: Instant) -> Reaction {
         let longest = match edit.what {
             Interference::Edited => FORGOTTEN_AFTER,
             Interference::Deleted => LONGEST_ABSENCE,
         };
-        let Some(edits) = self.edits.get_mut(&(edit.key.clone(), edit.what)) else { return Verdict::Undo };
+        let Some(edits) = self.edits.get_mut(&(edit.key.clone(), edit.what)) else { return Reaction::Undo };
         let paused = edits.paused_until.map(|until| until.min(edits.last + longest));
         match paused.filter(|until| now < *until) {
             Some(until) => {
                 edits.stands = true;
-                Verdict::Leave(until)
+                Reaction::Leave(until)
             }
-            None => Verdict::Undo,
+            None => Reaction::Undo,
         }
     }
 
@@ -126,9 +126,9 @@ mod tests {
     }
 
     /// Finds an edit, and undoes it where that is the verdict.
-    fn meet(contention: &mut Contention, edit: &ForeignEdit, now: Instant) -> Verdict {
+    fn meet(contention: &mut Contention, edit: &ForeignEdit, now: Instant) -> Reaction {
         let verdict = contention.found(edit, now);
-        if verdict == Verdict::Undo {
+        if verdict == Reaction::Undo {
             contention.undone(edit, now);
         }
         verdict
@@ -140,21 +140,21 @@ mod tests {
         let mut contention = Contention::default();
         let mut now = Instant::now();
         for number in 1..=UNDONE_AT_ONCE {
-            assert_eq!(meet(&mut contention, &edit, now), Verdict::Undo, "edit {number}");
+            assert_eq!(meet(&mut contention, &edit, now), Reaction::Undo, "edit {number}");
             assert_eq!(contention.contested(now).len(), 0, "a slip is nobody's business");
         }
-        assert!(matches!(meet(&mut contention, &edit, now), Verdict::Leave(_)));
+        assert!(matches!(meet(&mut contention, &edit, now), Reaction::Leave(_)));
         assert_eq!(contention.contested(now).len(), 1, "what is left as it is has to be told");
         let mut undone = 0;
         for _ in 0..600 {
-            undone += u32::from(meet(&mut contention, &edit, now) == Verdict::Undo);
+            undone += u32::from(meet(&mut contention, &edit, now) == Reaction::Undo);
             now += Duration::from_secs(1);
         }
         assert!((3..=5).contains(&undone), "undone {undone} times in ten minutes of an edit every second");
         assert_eq!(contention.contested(now).keys().map(|key| &*key.name).collect::<Vec<_>>(), ["a-egress"]);
         let later = now + FORGOTTEN_AFTER * 2;
         assert_eq!(contention.contested(later).len(), 0);
-        assert_eq!(meet(&mut contention, &edit, later), Verdict::Undo);
+        assert_eq!(meet(&mut contention, &edit, later), Reaction::Undo);
     }
 
     #[test]
@@ -163,10 +163,10 @@ mod tests {
         let mut contention = Contention::default();
         let mut now = Instant::now();
         for _ in 0..100 {
-            if let Verdict::Leave(until) = meet(&mut contention, &edit, now) {
+            if let Reaction::Leave(until) = meet(&mut contention, &edit, now) {
                 assert!(until - now <= LONGEST_ABSENCE);
                 now = until;
-                assert_eq!(meet(&mut contention, &edit, now), Verdict::Undo);
+                assert_eq!(meet(&mut contention, &edit, now), Reaction::Undo);
             }
         }
         assert_eq!(contention.contested(now).len(), 1, "and it is told");
@@ -179,7 +179,7 @@ mod tests {
         let mut contention = Contention::default();
         let mut now = Instant::now();
         for _ in 0..20 {
-            assert_eq!(contention.found(&edit, now), Verdict::Undo);
+            assert_eq!(contention.found(&edit, now), Reaction::Undo);
             now += Duration::from_secs(1);
         }
         assert_eq!(contention.contested(now).len(), 0);
@@ -193,6 +193,6 @@ mod tests {
         for _ in 0..10 {
             contention.undone(&edit(Interference::Deleted), now);
         }
-        assert_eq!(contention.found(&edit(Interference::Edited), now), Verdict::Undo);
+        assert_eq!(contention.found(&edit(Interference::Edited), now), Reaction::Undo);
     }
 }

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::cluster::apply::{OwnerIdentity, WriteError};
 use crate::cluster::pods::ListError;
-use crate::names::Memory;
+use crate::names::RecoveredAddresses;
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
 use crate::pipeline::{self, AffectedPods, Carry, Gathered, Inputs, Recovered, Request};
@@ -56,7 +56,7 @@ pub(super) async fn gather(
     let answers = {
         let _stage = debug_span!("names").entered();
         let known = recovered.as_ref().or(carry.recovered.as_ref()).map(|recovered| &recovered.addresses);
-        let is_applied = |name: &DomainName| known.is_some_and(|known: &Memory| known.knows(name));
+        let is_applied = |name: &DomainName| known.is_some_and(|known: &RecoveredAddresses| known.knows(name));
         context.names.watch_applied(&request.resource, &selection.names, request.retention, &is_applied)
     };
     let pods = pods(request, owner, context).instrument(debug_span!("pods")).await;

@@ -38,7 +38,7 @@ use connectivity_allowlist::net::Direction;
 pub use failure::Error;
 use ipnet::IpNet;
 use queue::{Again, Looking};
-pub use running::{Inputs, QueueEnded, run};
+pub use running::{LoopInputs, QueueEnded, run};
 use session::Sessions;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

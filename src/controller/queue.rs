@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_asks_to_be_looked_at_again_is_and_whoever_is_woken_before_is_not_twice() {
+    async fn requeue_fires_once_even_if_woken_earlier() {
         let bench = Bench::with([
             ("a", Some(SECOND)),
             ("a", Some(Duration::ZERO)),

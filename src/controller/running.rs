@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Everything the loop listens to.
-pub struct Inputs<Changes> {
+pub struct LoopInputs<Changes> {
     /// Which resources changed in what their users ask for.
     pub changes: Changes,
     /// Whom the tables and the owned objects wake.
@@ -69,7 +69,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Where the queue of resources ends by itself.
 pub async fn run<Changes>(
     context: Arc<Context>,
-    inputs: Inputs<Changes>,
+    inputs: LoopInputs<Changes>,
     stop: CancellationToken,
 ) -> Result<(), QueueEnded>
 where
@@ -83,13 +83,13 @@ where
 /// that. All of it passes through this one task, so nothing comes between the two.
 async fn work_through<W: Work, Changes>(
     work: Arc<W>,
-    inputs: Inputs<Changes>,
+    inputs: LoopInputs<Changes>,
     stop: CancellationToken,
 ) -> Result<(), QueueEnded>
 where
     Changes: Stream<Item = Vec<ResourceChange>> + Send + 'static,
 {
-    let Inputs { changes, mut woken, mut facts, mut leading, facts_complete, health } = inputs;
+    let LoopInputs { changes, mut woken, mut facts, mut leading, facts_complete, health } = inputs;
     let mut complete = all_of(work.lists().into_iter().chain([facts_complete]).collect()).fuse();
     let mut is_complete = false;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);

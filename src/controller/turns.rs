@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_turn_goes_past_whoever_gave_up() {
+    async fn a_turn_goes_past_those_that_gave_up() {
         let turns = Turns::new(1);
         let namespace: Arc<str> = "one".into();
         let held = turns.take(&namespace, Want::Policies).await;

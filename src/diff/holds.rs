@@ -4,7 +4,7 @@
 use crate::crd::{CitrixAllowlist, Mode, Problem};
 use crate::direction::PolicyDirection as _;
 use crate::engines::Layout;
-use crate::export::{Endpoint, Target};
+use crate::export::{ExportedEndpoint, ExportedTarget};
 use crate::pipeline;
 use crate::plan::{self, Absence};
 use crate::preview::Preview;
@@ -24,7 +24,7 @@ pub struct Standing<'a> {
     /// The resource as the cluster has it, where it has one.
     pub resource: Option<&'a CitrixAllowlist>,
     /// The endpoints that its ConfigMap has.
-    pub endpoints: &'a [Endpoint],
+    pub endpoints: &'a [ExportedEndpoint],
     /// Its policies.
     pub applied: Layout,
     /// The directions whose policies stay although nothing is left to allow.
@@ -102,7 +102,7 @@ fn new_problems(standing: &Standing<'_>, preview: &Preview) -> Vec<String> {
 
 /// A list that drops more than half of what the resource has waits until the next fetch returns the same.
 fn held_back(standing: &Standing<'_>, preview: &Preview) -> Option<String> {
-    let is_opened = |endpoint: &&Endpoint| !matches!(endpoint.target, Target::Wildcard(..));
+    let is_opened = |endpoint: &&ExportedEndpoint| !matches!(endpoint.target, ExportedTarget::Wildcard(..));
     let (before, after) = (standing.endpoints.iter().filter(is_opened).count(), preview.plan.records.len());
     if pipeline::loses_most(before, after) {
         return Some(format!(
@@ -143,9 +143,9 @@ fn grown(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worked) -
     let (mut held_names, mut known) = (BTreeSet::new(), BTreeSet::new());
     for endpoint in standing.endpoints {
         match &endpoint.target {
-            Target::Name(name) => drop(held_names.insert(name)),
-            Target::Network(network) => drop(known.insert(*network)),
-            Target::Wildcard(..) => {}
+            ExportedTarget::Name(name) => drop(held_names.insert(name)),
+            ExportedTarget::Network(network) => drop(known.insert(*network)),
+            ExportedTarget::Wildcard(..) => {}
         }
     }
     if let Some(growth) = growth::judge(None, None, &worked.allowlist).filter(|_| !networks.is_subset(&known)) {

@@ -30,7 +30,7 @@ use connectivity_allowlist::net::Direction;
 use holds::Standing;
 use kube::ResourceExt;
 use kube::api::Api;
-use report::Report;
+use report::DiffReport;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -119,7 +119,7 @@ impl<W: std::io::Write> Work<'_, W> {
             tell(&namespace, &name, &notes);
             return Ok(!text.is_empty());
         }
-        let mut report = Report::of(&read.resource, before, &after, &live.foreign);
+        let mut report = DiffReport::of(&read.resource, before, &after, &live.foreign);
         report.newly_isolated_pods = runtime.block_on(newly_isolated(self.connected, &read.resource, &live, &after));
         notes.extend(report.unexplained());
         let differs = !report.is_empty();

@@ -1,6 +1,6 @@
 //! What one set of policies opens and another does not, exactly, however each spells it. Pure.
 
-use crate::export::{Endpoint, Target};
+use crate::export::{ExportedEndpoint, ExportedTarget};
 use crate::plan::RememberedRule;
 use connectivity_allowlist::net::{Direction, PortRange, PortSet, Protocol};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
@@ -142,19 +142,19 @@ pub struct Attributed {
 
 /// Says which services and names openings are for; one that several endpoints ask for stands once for each.
 #[must_use]
-pub fn attribute(openings: &[Opening], endpoints: &[Endpoint]) -> Vec<Attributed> {
-    let mut by_first: BTreeMap<IpAddr, Vec<&Endpoint>> = BTreeMap::new();
+pub fn attribute(openings: &[Opening], endpoints: &[ExportedEndpoint]) -> Vec<Attributed> {
+    let mut by_first: BTreeMap<IpAddr, Vec<&ExportedEndpoint>> = BTreeMap::new();
     let mut wide = Vec::new();
     for endpoint in endpoints {
         match &endpoint.target {
-            Target::Network(network) => wide.push((endpoint, *network)),
+            ExportedTarget::Network(network) => wide.push((endpoint, *network)),
             _ => endpoint.addresses.iter().for_each(|address| by_first.entry(*address).or_default().push(endpoint)),
         }
     }
     let mut found = BTreeSet::new();
     for opening in openings {
         let mut explained: Vec<IpNet> = Vec::new();
-        let mut add = |endpoint: &Endpoint, network: IpNet| {
+        let mut add = |endpoint: &ExportedEndpoint, network: IpNet| {
             let shared = endpoint.ports.as_ref().and_then(|ports| ports.intersection(&opening.ports));
             if let Some(ports) = shared.filter(|_| endpoint.direction == opening.direction) {
                 explained.push(network);
@@ -227,15 +227,15 @@ mod tests {
 
     #[test]
     fn openings_are_told_by_service_and_name() {
-        let endpoint = |service: &str, target: Target, addresses: &[&str]| Endpoint {
+        let endpoint = |service: &str, target: ExportedTarget, addresses: &[&str]| ExportedEndpoint {
             direction: Direction::Outbound,
             service: service.to_owned(),
             target,
             ports: Some(ports("443")),
             addresses: addresses.iter().map(|address| address.parse().expect("an address")).collect(),
         };
-        let name = Target::Name(DomainName::parse("a.example.com").expect("a name"));
-        let network = Target::Network("20.42.0.0/24".parse().expect("a network"));
+        let name = ExportedTarget::Name(DomainName::parse("a.example.com").expect("a name"));
+        let network = ExportedTarget::Network("20.42.0.0/24".parse().expect("a network"));
         let endpoints = [endpoint("DaaS", name, &["13.64.0.1"]), endpoint("Gateway", network, &[])];
         let openings = difference(&[rule("443", &["13.64.0.0/31", "20.42.0.7/32"])], &[]);
         let found: Vec<String> = attribute(&openings, &endpoints)

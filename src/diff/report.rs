@@ -2,7 +2,7 @@
 
 use super::openings::{Attributed, attribute, difference};
 use crate::crd::{ALLOWLIST_LABEL, CitrixAllowlist, MANAGED_BY_LABEL};
-use crate::export::{Endpoint, config_maps, endpoints};
+use crate::export::{ExportedEndpoint, config_maps, endpoints};
 use crate::objects::desired::Desired;
 use crate::objects::key::ObjectKey;
 use crate::plan::RememberedRule;
@@ -24,7 +24,7 @@ const MOST_PODS: usize = 20;
 /// What would change for one resource.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub struct DiffReport {
     /// The schema's name and version.
     pub schema: &'static str,
     /// The resource's namespace.
@@ -78,7 +78,7 @@ pub struct ObjectChange {
     pub fields: Vec<String>,
 }
 
-impl Report {
+impl DiffReport {
     /// What changes for `resource` from `live` to `desired`. `foreign` names objects of other owners.
     #[must_use]
     pub fn of(
@@ -195,7 +195,7 @@ fn key(line: &Line) -> (&'static str, &Option<String>, &Option<String>, &str, &s
     (line.direction, &line.service, &line.name, line.change, &line.cidr)
 }
 
-fn lines(change: &'static str, openings: &[super::openings::Opening], known: &[Endpoint]) -> Vec<Line> {
+fn lines(change: &'static str, openings: &[super::openings::Opening], known: &[ExportedEndpoint]) -> Vec<Line> {
     let line = |one: Attributed| Line {
         change,
         direction: one.direction.as_str(),

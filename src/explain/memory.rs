@@ -1,8 +1,8 @@
 //! What the operator remembers of a resource's names and list, as `explain` tells it. Pure.
 
-use super::verdict::{Answer, Judged, Nearest};
+use super::verdict::{Judged, Nearest, QueryResult};
 use crate::crd::CitrixAllowlistSpec;
-use crate::export::{Endpoint, Target};
+use crate::export::{ExportedEndpoint, ExportedTarget};
 use crate::operator::debug_state::{DebugState, KnownName, ListState};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 #[serde(untagged)]
 pub enum Operator {
     /// What it remembers of the resource.
-    Read(Box<Memory>),
+    Read(Box<OperatorMemory>),
     /// It was not to be read.
     Unread {
         /// Why, in one sentence.
@@ -25,7 +25,7 @@ pub enum Operator {
 impl Operator {
     /// What it remembers, where it was read.
     #[must_use]
-    pub fn memory(&self) -> Option<&Memory> {
+    pub fn memory(&self) -> Option<&OperatorMemory> {
         match self {
             Self::Read(memory) => Some(memory),
             Self::Unread { .. } => None,
@@ -36,7 +36,7 @@ impl Operator {
 /// What the operator remembers of one resource.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Memory {
+pub struct OperatorMemory {
     /// Where it was read: a pod, or an address.
     pub source: String,
     /// The list that the resource follows; absent where the operator has none for it.
@@ -49,7 +49,7 @@ pub struct Memory {
 /// When an address was given for a name, and how long it stays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Sighting {
+pub struct SeenAddress {
     /// The name.
     pub name: String,
     /// The server that gave it last.
@@ -67,15 +67,15 @@ pub struct Sighting {
     pub missing: bool,
 }
 
-impl Memory {
+impl OperatorMemory {
     /// What `state` holds of a resource, with the names that its endpoints want.
     #[must_use]
-    pub fn of(source: String, state: DebugState, spec: &CitrixAllowlistSpec, endpoints: &[Endpoint]) -> Self {
+    pub fn of(source: String, state: DebugState, spec: &CitrixAllowlistSpec, endpoints: &[ExportedEndpoint]) -> Self {
         let wanted: BTreeSet<&str> = endpoints
             .iter()
             .filter_map(|endpoint| match &endpoint.target {
-                Target::Name(name) => Some(name.as_str()),
-                Target::Network(_) | Target::Wildcard(..) => None,
+                ExportedTarget::Name(name) => Some(name.as_str()),
+                ExportedTarget::Network(_) | ExportedTarget::Wildcard(..) => None,
             })
             .collect();
         let list = state.list_of(spec).cloned();
@@ -93,7 +93,7 @@ impl Memory {
 
     /// Says of every connection of an answer when its address was given for the names that ask for it; and of an address
     /// that is not allowed, where DNS gave it and the guard refuses it.
-    pub fn attribute(&self, answer: &mut Answer, now: Timestamp) {
+    pub fn attribute(&self, answer: &mut QueryResult, now: Timestamp) {
         let asked = answer.peer.clone();
         for judged in &mut answer.connections {
             let asking = judged.by.iter().flat_map(|by| &by.asked_by).map(|asked| asked.name.as_str());
@@ -129,7 +129,7 @@ impl Memory {
     }
 
     /// Leaves the names that the answers are about.
-    pub fn narrow(&mut self, answers: &[Answer]) {
+    pub fn narrow(&mut self, answers: &[QueryResult]) {
         let mut about: BTreeSet<&str> = answers.iter().map(|answer| answer.peer.as_str()).collect();
         let judged = answers.iter().flat_map(|answer| &answer.connections);
         about.extend(judged.flat_map(|judged| judged.seen.iter().map(|seen| seen.name.as_str())));
@@ -137,12 +137,12 @@ impl Memory {
     }
 }
 
-fn sighting(known: &KnownName, address: IpAddr, now: Timestamp) -> Option<Sighting> {
+fn sighting(known: &KnownName, address: IpAddr, now: Timestamp) -> Option<SeenAddress> {
     let held = known.addresses.iter().find(|held| held.address == address && held.refused.is_none())?;
     // Missing is counted from the first answer that lacks it: what the newest answer has stays a whole retention more.
     let retention_left = known.retention_seconds.saturating_sub(held.missing_seconds.unwrap_or_default());
     let ttl_left = held.ttl_seconds.saturating_sub(held.last_seen_seconds);
-    Some(Sighting {
+    Some(SeenAddress {
         name: known.name.clone(),
         server: held.server,
         resolved_at: ago(now, held.last_seen_seconds).to_string(),
@@ -192,7 +192,7 @@ mod tests {
         }
     }
 
-    fn seen(known: &KnownName) -> Option<Sighting> {
+    fn seen(known: &KnownName) -> Option<SeenAddress> {
         sighting(known, IpAddr::from([13, 64, 0, 1]), "2026-06-01T00:00:30.5Z".parse().expect("a time"))
     }
 
@@ -214,7 +214,7 @@ mod tests {
     fn what_is_refused_is_no_sighting_and_says_why() {
         let refused = known(None, Some("loopback"));
         assert_eq!(seen(&refused), None);
-        let memory = Memory { source: "here".to_owned(), list: None, names: vec![refused] };
+        let memory = OperatorMemory { source: "here".to_owned(), list: None, names: vec![refused] };
         assert_eq!(
             memory.refusals(IpAddr::from([13, 64, 0, 1])),
             [("a.example.com".to_owned(), "loopback".to_owned())]

@@ -26,7 +26,7 @@ use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
 use crate::cluster::pod::Pod;
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FeedStatus};
 use crate::engines::{Engines, as_network_policies};
-use crate::export::{self, Endpoint, endpoints};
+use crate::export::{self, ExportedEndpoint, endpoints};
 use crate::text::{WIDTH, wrap};
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -38,14 +38,14 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::Api;
 use kube::core::{Selector, SelectorExt as _};
-use memory::{Memory, Operator};
-use question::{Question, Transport};
+use memory::{Operator, OperatorMemory};
+use question::{ConnectionQuery, Transport};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use verdict::{Answer, Scene};
+use verdict::{QueryResult, Scene};
 
 /// The version of the schema that `-o json|yaml` prints.
 const SCHEMA: &str = "citrix-allowlist.io/explain/v1";
@@ -63,10 +63,10 @@ pub(crate) struct ExplainArguments {
     all_namespaces: bool,
     /// Whether selected pods may reach this, which may end in /tcp or /udp, or be a URL; may be repeated
     #[arg(long, value_name = "HOST[:PORT]|IP[:PORT]")]
-    to: Vec<Question>,
+    to: Vec<ConnectionQuery>,
     /// Whether this may reach selected pods, on the pods' port; may be repeated
     #[arg(long, value_name = "IP[:PORT]")]
-    from: Vec<Question>,
+    from: Vec<ConnectionQuery>,
     /// Transport protocol of questions that say none; without it, TCP where there is a port, and either where there is none
     #[arg(long, value_enum)]
     protocol: Option<Transport>,
@@ -126,7 +126,7 @@ struct Explanation<'a> {
     status: CitrixAllowlistStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     operator: Option<Operator>,
-    answers: Vec<Answer>,
+    answers: Vec<QueryResult>,
 }
 
 pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
@@ -186,7 +186,7 @@ fn present<W: Write>(
     let resource = &subject.resource;
     let mut operator = read.map(|read| match read {
         Ok(found) => {
-            let memory = Memory::of(found.source, found.state, &resource.spec, &endpoints);
+            let memory = OperatorMemory::of(found.source, found.state, &resource.spec, &endpoints);
             Operator::Read(Box::new(memory))
         }
         Err(error) => Operator::Unread { error },
@@ -220,7 +220,7 @@ fn present<W: Write>(
         printer.people(&format!("{}\n", style.bold(&visible(&full_name(resource)))))?;
     }
     let attributed_at = attributed_at(&subject.config_maps);
-    let basis = tree::Basis { resource, attributed_at, operator: operator.as_ref(), now };
+    let basis = tree::TreeContext { resource, attributed_at, operator: operator.as_ref(), now };
     for answer in &answers {
         printer.people(&tree::answer(answer, &basis, style).drawn())?;
     }
@@ -234,7 +234,7 @@ fn present<W: Write>(
 }
 
 /// The answers to the questions that were asked, `--to` before `--from`.
-fn answers(arguments: &ExplainArguments, subject: &Subject, endpoints: &[Endpoint]) -> Vec<Answer> {
+fn answers(arguments: &ExplainArguments, subject: &Subject, endpoints: &[ExportedEndpoint]) -> Vec<QueryResult> {
     let problems = subject.resource.status.as_ref().map(|status| status.problems.clone()).unwrap_or_default();
     let own: BTreeSet<String> = subject.own.iter().map(ResourceExt::name_any).collect();
     let name = subject.resource.name_any();

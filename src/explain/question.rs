@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The other end that is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct ConnectionQuery {
     /// The other end.
     pub peer: Peer,
     /// The port: the peer's for `--to`, the pod's for `--from`; `None` asks which.
@@ -15,7 +15,7 @@ pub struct Question {
     pub protocol: Option<Protocol>,
 }
 
-impl Question {
+impl ConnectionQuery {
     /// The question with the protocol that holds where it says none: where there is a port and nothing says more, TCP.
     #[must_use]
     pub fn by_default(mut self, protocol: Option<Protocol>) -> Self {
@@ -66,7 +66,7 @@ impl fmt::Display for Peer {
     }
 }
 
-impl std::str::FromStr for Question {
+impl std::str::FromStr for ConnectionQuery {
     type Err = String;
 
     /// Reads `HOST`, `HOST:PORT`, `IP`, `IP:PORT`, `[IPv6]:PORT`, each with `/tcp` or `/udp` behind it or `tcp://` or
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> String {
-        let question: Question = text.parse().expect(text);
+        let question: ConnectionQuery = text.parse().expect(text);
         let protocol = question.protocol.map(|protocol| format!(" {protocol}")).unwrap_or_default();
         format!("{} {:?}{protocol}", question.peer, question.port)
     }
@@ -233,11 +233,11 @@ mod tests {
             "udp://https://a.example.com",
         ];
         for bad in bad {
-            let error = bad.parse::<Question>().expect_err(bad);
+            let error = bad.parse::<ConnectionQuery>().expect_err(bad);
             assert!(error.starts_with(&format!("`{bad}`: ")), "{error}");
             assert!(error.contains("HOST, HOST:PORT, IP, IP:PORT and [IPv6]:PORT are allowed"), "{error}");
         }
-        let error = "udp://a.example.com:443/tcp".parse::<Question>().expect_err("both");
+        let error = "udp://a.example.com:443/tcp".parse::<ConnectionQuery>().expect_err("both");
         assert!(error.contains("it is UDP by its scheme, and TCP by its end"), "{error}");
     }
 }

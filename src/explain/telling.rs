@@ -1,6 +1,6 @@
 //! What the operator remembers, in words. Pure.
 
-use super::memory::{Operator, Sighting};
+use super::memory::{Operator, SeenAddress};
 use super::times::{seconds, when};
 use crate::operator::debug_state::{KnownName, ListState};
 use crate::text::Tree;
@@ -87,7 +87,7 @@ pub fn of_operator(operator: &Operator) -> Tree {
 
 /// When DNS gave an address, and how long it stays.
 #[must_use]
-pub fn sighting(seen: &Sighting, peer: &str, now: Timestamp) -> [Tree; 2] {
+pub fn sighting(seen: &SeenAddress, peer: &str, now: Timestamp) -> [Tree; 2] {
     let name = if seen.name == peer { String::new() } else { format!("{}: ", seen.name) };
     let resolved = format!("resolved {} by {}", when(&seen.resolved_at, now), seen.server);
     let until = if seen.missing {
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn an_address_that_is_missing_says_when_it_goes() {
         let now: Timestamp = "2026-06-01T00:00:00Z".parse().expect("a time");
-        let seen = |missing, next: Option<&str>| Sighting {
+        let seen = |missing, next: Option<&str>| SeenAddress {
             name: "a.example.com".to_owned(),
             server: "10.96.0.10:53".parse().expect("a server"),
             resolved_at: "2026-05-31T23:59:30Z".to_owned(),

@@ -1,9 +1,9 @@
 //! Where a resource stands, and answers, as trees for people. Pure.
 
-use super::memory::{Memory, Operator};
+use super::memory::{Operator, OperatorMemory};
 use super::telling::{ANSWERED, of_name, of_operator, queue, sighting, together};
 use super::times::when;
-use super::verdict::{Answer, Judged, Nearest};
+use super::verdict::{Judged, Nearest, QueryResult};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, Mode, Problem, ProblemKind};
 use crate::explain_texts;
 use crate::operator::debug_state::{KnownName, ListState};
@@ -132,7 +132,7 @@ fn list(status: &CitrixAllowlistStatus, known: Option<&ListState>, now: Timestam
     Tree::node(format!("list: {}, version {version}", feed.cloud), children)
 }
 
-fn names(status: &CitrixAllowlistStatus, memory: Option<&Memory>) -> Tree {
+fn names(status: &CitrixAllowlistStatus, memory: Option<&OperatorMemory>) -> Tree {
     let Some(summary) = &status.summary else { return Tree::leaf("names: not counted yet") };
     let text = format!(
         "names: {} with addresses ({} addresses) of {} services; {} wildcards that nothing in the spec stands in for",
@@ -224,7 +224,7 @@ fn next(resource: &CitrixAllowlist, status: &CitrixAllowlistStatus, now: Timesta
 
 /// What an answer rests on.
 #[derive(Clone, Copy, Debug)]
-pub struct Basis<'a> {
+pub struct TreeContext<'a> {
     /// The resource.
     pub resource: &'a CitrixAllowlist,
     /// When its ConfigMap last changed.
@@ -235,8 +235,8 @@ pub struct Basis<'a> {
     pub now: Timestamp,
 }
 
-impl<'a> Basis<'a> {
-    fn memory(&self) -> Option<&'a Memory> {
+impl<'a> TreeContext<'a> {
+    fn memory(&self) -> Option<&'a OperatorMemory> {
         self.operator.and_then(Operator::memory)
     }
 
@@ -258,7 +258,7 @@ impl<'a> Basis<'a> {
 
 /// An answer.
 #[must_use]
-pub fn answer(answer: &Answer, basis: &Basis<'_>, style: Style) -> Tree {
+pub fn answer(answer: &QueryResult, basis: &TreeContext<'_>, style: Style) -> Tree {
     let (word, tone) = verdict(answer.allowed);
     let port = match (answer.protocol, answer.port) {
         (Some("UDP"), Some(port)) => format!(" UDP port {port}"),
@@ -291,7 +291,7 @@ fn verdict(allowed: bool) -> (&'static str, Tone) {
     if allowed { ("allowed", Tone::Good) } else { ("not allowed", Tone::Bad) }
 }
 
-fn connection(judged: &Judged, peer: &str, basis: &Basis<'_>, style: Style) -> Tree {
+fn connection(judged: &Judged, peer: &str, basis: &TreeContext<'_>, style: Style) -> Tree {
     let (word, tone) = verdict(judged.allowed);
     let mut children = Vec::new();
     for by in &judged.by {

@@ -1,12 +1,12 @@
 //! Whether a connection is allowed, by what, and when not, what comes nearest. Pure.
 
-use super::memory::Sighting;
-use super::question::{Peer, Question};
+use super::memory::SeenAddress;
+use super::question::{ConnectionQuery, Peer};
 use crate::crd::{Problem, ProblemKind};
 use crate::direction::PolicyDirection as _;
 use crate::engines::network_policy::evaluate::{Connection, MatchedBy, evaluate};
 use crate::engines::network_policy::remembered;
-use crate::export::{Endpoint, Target};
+use crate::export::{ExportedEndpoint, ExportedTarget};
 use crate::plan::RememberedRule;
 use connectivity_allowlist::net::{Direction, DomainName, PortSet, Protocol};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -24,7 +24,7 @@ pub struct Scene<'a> {
     /// Which of these the resource keeps.
     pub own: &'a BTreeSet<String>,
     /// What the resource attributes addresses to.
-    pub endpoints: &'a [Endpoint],
+    pub endpoints: &'a [ExportedEndpoint],
     /// What the resource could not honour.
     pub problems: &'a [Problem],
     /// A pod that is asked about, and whether the resource selects it.
@@ -34,7 +34,7 @@ pub struct Scene<'a> {
 /// The answer to a question.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answer {
+pub struct QueryResult {
     /// `outbound` (`--to`) or `inbound` (`--from`).
     pub direction: &'static str,
     /// The name or address that was asked about.
@@ -105,7 +105,7 @@ pub struct Judged {
     pub perhaps: Vec<String>,
     /// When DNS gave the address for the names that ask for it, as the operator remembers it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub seen: Vec<Sighting>,
+    pub seen: Vec<SeenAddress>,
 }
 
 /// A rule that allows a connection.
@@ -138,7 +138,7 @@ pub struct AskedBy {
 
 /// Answers a question about one direction.
 #[must_use]
-pub fn answer(scene: &Scene<'_>, direction: Direction, question: &Question) -> Answer {
+pub fn answer(scene: &Scene<'_>, direction: Direction, question: &ConnectionQuery) -> QueryResult {
     let rules = remembered(scene.policies);
     let addresses: Vec<IpAddr> = match &question.peer {
         Peer::Address(address) => vec![*address],
@@ -172,7 +172,7 @@ pub fn answer(scene: &Scene<'_>, direction: Direction, question: &Question) -> A
     } else {
         nearest(scene, &rules, direction, question, &addresses, &isolating)
     };
-    Answer {
+    QueryResult {
         direction: direction.as_str(),
         peer: question.peer.to_string(),
         protocol: question.protocol.map(Protocol::as_str),
@@ -184,8 +184,8 @@ pub fn answer(scene: &Scene<'_>, direction: Direction, question: &Question) -> A
     }
 }
 
-fn is_named(endpoint: &Endpoint, direction: Direction, name: &DomainName) -> bool {
-    endpoint.direction == direction && matches!(&endpoint.target, Target::Name(held) if held == name)
+fn is_named(endpoint: &ExportedEndpoint, direction: Direction, name: &DomainName) -> bool {
+    endpoint.direction == direction && matches!(&endpoint.target, ExportedTarget::Name(held) if held == name)
 }
 
 /// The policies that isolate the pod in a direction.
@@ -199,7 +199,7 @@ fn ports(
     scene: &Scene<'_>,
     rules: &[RememberedRule],
     direction: Direction,
-    question: &Question,
+    question: &ConnectionQuery,
     address: IpAddr,
 ) -> Vec<(Protocol, u16)> {
     if let (Some(protocol), Some(port)) = (question.protocol, question.port) {
@@ -280,7 +280,7 @@ fn nearest(
     scene: &Scene<'_>,
     rules: &[RememberedRule],
     direction: Direction,
-    question: &Question,
+    question: &ConnectionQuery,
     addresses: &[IpAddr],
     isolating: &[String],
 ) -> (Nearest, String) {
@@ -316,11 +316,11 @@ fn nearest(
 fn nearest_name(
     scene: &Scene<'_>,
     direction: Direction,
-    question: &Question,
+    question: &ConnectionQuery,
     name: &DomainName,
     addresses: &[IpAddr],
 ) -> (Nearest, String) {
-    let listed: Vec<&Endpoint> =
+    let listed: Vec<&ExportedEndpoint> =
         scene.endpoints.iter().filter(|endpoint| is_named(endpoint, direction, name)).collect();
     let about = |kind: ProblemKind| {
         scene
@@ -358,7 +358,7 @@ fn nearest_name(
     }
     let covering = scene.endpoints.iter().filter(|endpoint| endpoint.direction == direction);
     let covering = covering.filter_map(|endpoint| match &endpoint.target {
-        Target::Wildcard(pattern, _) if pattern.matches(name) => Some((endpoint, pattern)),
+        ExportedTarget::Wildcard(pattern, _) if pattern.matches(name) => Some((endpoint, pattern)),
         _ => None,
     });
     if let Some((endpoint, pattern)) = covering.min_by_key(|(_, pattern)| std::cmp::Reverse(pattern.as_str().len())) {
@@ -383,7 +383,7 @@ fn nearest_name(
     (Nearest::NameNotListed, message)
 }
 
-fn services(endpoints: &[&Endpoint]) -> String {
+fn services(endpoints: &[&ExportedEndpoint]) -> String {
     let names: BTreeSet<&str> = endpoints.iter().map(|endpoint| endpoint.service.as_str()).collect();
     names.into_iter().collect::<Vec<_>>().join(", ")
 }

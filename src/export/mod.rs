@@ -18,7 +18,7 @@ pub use document::SCHEMA;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 pub use observe::fold;
-pub use read::{Endpoint, Target, endpoints, remembered, remembered_networks};
+pub use read::{ExportedEndpoint, ExportedTarget, endpoints, remembered, remembered_networks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -15,13 +15,13 @@ use std::net::IpAddr;
 
 /// One endpoint as the ConfigMap has it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Endpoint {
+pub struct ExportedEndpoint {
     /// Which way connections are opened.
     pub direction: Direction,
     /// The list's service, or the name of the `additional` entry.
     pub service: String,
     /// What it is about.
-    pub target: Target,
+    pub target: ExportedTarget,
     /// Its ports, as the selected pods see them.
     pub ports: Option<PortSet>,
     /// The addresses of its name that are in use.
@@ -30,7 +30,7 @@ pub struct Endpoint {
 
 /// What an endpoint is about.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Target {
+pub enum ExportedTarget {
     /// A name.
     Name(DomainName),
     /// A network.
@@ -39,7 +39,7 @@ pub enum Target {
     Wildcard(NamePattern, bool),
 }
 
-impl Target {
+impl ExportedTarget {
     /// The name, network or wildcard as text.
     #[must_use]
     pub fn text(&self) -> String {
@@ -51,12 +51,12 @@ impl Target {
     }
 }
 
-impl Endpoint {
+impl ExportedEndpoint {
     /// Whether the endpoint opens `address`.
     #[must_use]
     pub fn covers(&self, address: IpAddr) -> bool {
         match &self.target {
-            Target::Network(network) => network.contains(&address),
+            ExportedTarget::Network(network) => network.contains(&address),
             _ => self.addresses.contains(&address),
         }
     }
@@ -80,16 +80,16 @@ struct Line {
 
 /// The endpoints that ConfigMaps hold. What cannot be understood is passed over: it only ever explains.
 #[must_use]
-pub fn endpoints(config_maps: &[ConfigMap]) -> Vec<Endpoint> {
+pub fn endpoints(config_maps: &[ConfigMap]) -> Vec<ExportedEndpoint> {
     let lines = config_maps.iter().flat_map(stored);
     lines.filter_map(|line| serde_json::from_str::<Line>(line.get()).ok()).filter_map(endpoint).collect()
 }
 
-fn endpoint(line: Line) -> Option<Endpoint> {
+fn endpoint(line: Line) -> Option<ExportedEndpoint> {
     let target = match (&line.name, &line.cidr, &line.wildcard) {
-        (Some(name), _, _) => Target::Name(DomainName::parse(name).ok()?),
-        (_, Some(cidr), _) => Target::Network(cidr.parse().ok()?),
-        (_, _, Some(pattern)) => Target::Wildcard(NamePattern::parse(pattern).ok()?, line.honoured),
+        (Some(name), _, _) => ExportedTarget::Name(DomainName::parse(name).ok()?),
+        (_, Some(cidr), _) => ExportedTarget::Network(cidr.parse().ok()?),
+        (_, _, Some(pattern)) => ExportedTarget::Wildcard(NamePattern::parse(pattern).ok()?, line.honoured),
         _ => return None,
     };
     let of = |protocol: Protocol, text: &Option<String>| -> Vec<(Protocol, PortRange)> {
@@ -97,7 +97,7 @@ fn endpoint(line: Line) -> Option<Endpoint> {
         items.filter_map(|item| PortRange::parse(item).ok()).map(|range| (protocol, range)).collect()
     };
     let ranges = [of(Protocol::Tcp, &line.tcp_ports), of(Protocol::Udp, &line.udp_ports)].concat();
-    Some(Endpoint {
+    Some(ExportedEndpoint {
         direction: Direction::ALL.into_iter().find(|direction| direction.as_str() == line.direction)?,
         service: line.service,
         target,
@@ -182,7 +182,7 @@ mod tests {
         assert!(found[0].covers("13.64.0.1".parse().expect("an address")));
         assert!(found[0].ports.as_ref().is_some_and(|ports| ports.contains(Protocol::Tcp, 444)));
         assert!(found[1].covers("20.42.0.9".parse().expect("an address")));
-        assert!(matches!(&found[2].target, Target::Wildcard(_, true)));
+        assert!(matches!(&found[2].target, ExportedTarget::Wildcard(_, true)));
         assert!(endpoints(&[ConfigMap::default()]).is_empty());
     }
 }

@@ -122,7 +122,7 @@ impl Failure {
 }
 
 /// What came of one question to one server.
-pub type Outcome = Result<Answer, Failure>;
+pub type LookupOutcome = Result<Answer, Failure>;
 
 /// The name as hickory spells it: absolute, so that no search domain is ever tried.
 ///
@@ -150,7 +150,7 @@ pub fn failure_of(code: ResponseCode) -> Failure {
 ///
 /// # Errors
 /// An opcode other than QUERY, a code other than NOERROR and NXDOMAIN, a truncated reply, a CNAME loop or a chain too long, a referral.
-pub fn read(message: &Message, name: &Name, family: Family) -> Outcome {
+pub fn read(message: &Message, name: &Name, family: Family) -> LookupOutcome {
     if message.metadata.op_code != OpCode::Query {
         return Err(Failure::Malformed("no answer to a question: another kind of message (opcode)"));
     }
@@ -188,7 +188,7 @@ pub fn read(message: &Message, name: &Name, family: Family) -> Outcome {
 ///
 /// # Errors
 /// The answer is such a referral, which a resolver should never give.
-pub fn absent(nxdomain: bool, ttl: Option<u32>, delegates: bool) -> Outcome {
+pub fn absent(nxdomain: bool, ttl: Option<u32>, delegates: bool) -> LookupOutcome {
     if !nxdomain && ttl.is_none() && delegates {
         return Err(Failure::Malformed("refers to other servers instead of answering"));
     }

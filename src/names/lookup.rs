@@ -1,7 +1,7 @@
 //! One question to one server, over hickory: UDP with its retransmissions, and TCP where the answer is truncated. Names are
 //! asked in random case where the server repeats it.
 
-use super::answer::{self, Failure, Family, Outcome};
+use super::answer::{self, Failure, Family, LookupOutcome};
 use super::light::Light;
 use super::spelling::{self, Spelling};
 use connectivity_allowlist::net::DomainName;
@@ -21,7 +21,7 @@ use std::time::Duration;
 /// after its timeout: an implementation need not.
 pub trait Lookup: Send + Sync {
     /// What `server` says of the records of `family` that `name` has.
-    fn ask(&self, server: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, Outcome>;
+    fn ask(&self, server: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, LookupOutcome>;
 
     /// From now on only these servers are asked: what is kept for others can go.
     fn retain(&self, _servers: &[SocketAddr]) {}
@@ -69,7 +69,7 @@ impl HickoryLookup {
 }
 
 impl Lookup for HickoryLookup {
-    fn ask(&self, server: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, Outcome> {
+    fn ask(&self, server: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, LookupOutcome> {
         let pool = self.pool(server);
         let name = answer::absolute(name);
         let spellings = Arc::clone(&self.spellings);
@@ -107,7 +107,7 @@ fn of_server(spellings: &Mutex<HashMap<SocketAddr, Spelling>>, server: SocketAdd
 ///
 /// # Errors
 /// Where it says nothing of them.
-pub fn read(reply: &Result<DnsResponse, NetError>, name: &Name, family: Family) -> Outcome {
+pub fn read(reply: &Result<DnsResponse, NetError>, name: &Name, family: Family) -> LookupOutcome {
     match reply {
         Ok(response) => answer::read(response, name, family),
         Err(error) => read_error(error),
@@ -126,7 +126,7 @@ pub fn echo(reply: &Result<DnsResponse, NetError>, sent: &Name) -> Option<spelli
 }
 
 /// hickory gives empty answers and response codes as errors: some of them are definitive answers.
-fn read_error(error: &NetError) -> Outcome {
+fn read_error(error: &NetError) -> LookupOutcome {
     match error {
         NetError::Dns(DnsError::NoRecordsFound(empty)) => {
             answer::absent(empty.response_code == ResponseCode::NXDomain, empty.negative_ttl, empty.ns.is_some())

@@ -43,7 +43,7 @@ impl AnsweredTime {
 /// What one resource remembers of its names: each address counts as seen at start, and goes once it has been missing
 /// from answers for a whole retention.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
+pub struct RecoveredAddresses {
     names: BTreeMap<DomainName, Remembered>,
 }
 
@@ -53,7 +53,7 @@ struct Remembered {
     missing: AnsweredTime,
 }
 
-impl Memory {
+impl RecoveredAddresses {
     /// Remembers these addresses, at most a thousand of each name.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = (DomainName, Vec<IpAddr>)>) -> Self {
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn what_is_remembered_outlives_a_dns_that_is_down_and_then_a_whole_retention() {
         let start = Instant::now();
-        let mut memory = Memory::new([(name(), vec![ip(2), ip(1), ip(2), ip(9)])]);
+        let mut memory = RecoveredAddresses::new([(name(), vec![ip(2), ip(1), ip(2), ip(9)])]);
         let mut seen = |known: &Arc<Addresses>, passed: Duration| {
             let joined = memory.join(known, RETENTION, |address| address != ip(9), start + passed);
             (joined.by_name[&name()].addresses.clone(), memory.left(RETENTION))
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn what_a_bound_leaves_out_is_not_missing() {
         let start = Instant::now();
-        let mut memory = Memory::new([(name(), vec![ip(1), ip(2)])]);
+        let mut memory = RecoveredAddresses::new([(name(), vec![ip(1), ip(2)])]);
         let mut seen = |known: &Arc<Addresses>, passed: Duration| {
             memory.join(known, RETENTION, |_| true, start + passed).by_name[&name()].addresses.clone()
         };
@@ -186,12 +186,12 @@ mod tests {
 
     #[test]
     fn what_nobody_wants_is_forgotten_and_nothing_is_added_to_what_is_known() {
-        let mut memory = Memory::new([(name(), vec![ip(1)])]);
+        let mut memory = RecoveredAddresses::new([(name(), vec![ip(1)])]);
         let others = Arc::new(Addresses::default());
         let joined = memory.join(&others, RETENTION, |_| true, Instant::now());
         assert!(Arc::ptr_eq(&joined, &others));
-        assert_eq!(memory, Memory::default());
+        assert_eq!(memory, RecoveredAddresses::default());
         let many = (0..2000u32).map(|n| IpAddr::from(n.to_be_bytes())).collect();
-        assert_eq!(Memory::new([(name(), many)]).names[&name()].addresses.len(), MOST_ADDRESSES);
+        assert_eq!(RecoveredAddresses::new([(name(), many)]).names[&name()].addresses.len(), MOST_ADDRESSES);
     }
 }

@@ -20,9 +20,9 @@ pub mod stretch;
 mod table;
 
 pub use addresses::{Addresses, NameAddresses, NameState, Reached, RefusedAddress};
-pub use answer::{Answer, Failure, Family, Outcome};
+pub use answer::{Answer, Failure, Family, LookupOutcome};
 pub use lookup::{HickoryLookup, Lookup};
-pub use memory::{AnsweredTime, Memory};
+pub use memory::{AnsweredTime, RecoveredAddresses};
 pub use snapshot::{AddressSnapshot, NameSnapshot, NamesSnapshot, ServerSnapshot};
 
 use crate::clock::Clock;
@@ -37,7 +37,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use table::{Report, Table};
+use table::{RoundReport, Table};
 use tokio::sync::{Notify, watch};
 
 /// How names are resolved.
@@ -271,12 +271,12 @@ impl Names {
         (questions, next)
     }
 
-    fn report(&self, question: Question, outcome: Outcome) {
+    fn report(&self, question: Question, outcome: LookupOutcome) {
         let refused = {
             let mut table = self.table();
             table.leave_place(&question);
             let Question { server, name, family, number, .. } = question.clone();
-            table.report(&Report { name, number, server, family, outcome }, self.0.clock.instant())
+            table.report(&RoundReport { name, number, server, family, outcome }, self.0.clock.instant())
         };
         for address in &refused {
             self.0.observer.refused(&question.name, address);
@@ -284,7 +284,7 @@ impl Names {
     }
 
     /// One question to one server.
-    fn ask(&self, question: Question) -> impl Future<Output = (Question, Outcome)> + use<> {
+    fn ask(&self, question: Question) -> impl Future<Output = (Question, LookupOutcome)> + use<> {
         let inner = self.0.clone();
         async move {
             let asked = inner.clock.instant();

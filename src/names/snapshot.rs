@@ -1,7 +1,7 @@
 //! What a person or a metric may want to know of the table at one moment. Pure.
 
 use super::addresses::NameState;
-use super::answer::Outcome;
+use super::answer::LookupOutcome;
 use connectivity_allowlist::net::DomainName;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -88,7 +88,7 @@ pub(super) struct ServerHealth {
 }
 
 impl ServerHealth {
-    pub(super) fn note(&mut self, outcome: &Outcome, now: Instant) {
+    pub(super) fn note(&mut self, outcome: &LookupOutcome, now: Instant) {
         match outcome {
             Ok(_) => {
                 self.answered += 1;

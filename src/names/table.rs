@@ -8,9 +8,9 @@ mod rounds;
 use late::Stretch;
 use room::{Admitted, Shortage, Space};
 use rounds::Asking;
-pub(super) use rounds::Report;
 #[cfg(test)]
 pub(super) use rounds::Round;
+pub(super) use rounds::RoundReport;
 
 use super::NamesSettings;
 use super::addresses::{Addresses, NameAddresses, NameState};

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// What a scripted server does with a question: how long it takes, and what comes of it.
-type Script = dyn Fn(SocketAddr, &str, Family, usize) -> (Duration, Outcome) + Send + Sync;
+type Script = dyn Fn(SocketAddr, &str, Family, usize) -> (Duration, LookupOutcome) + Send + Sync;
 
 struct Scripted {
     script: Mutex<Arc<Script>>,
@@ -27,7 +27,7 @@ struct Scripted {
 
 impl Scripted {
     fn new(
-        script: impl Fn(SocketAddr, &str, Family, usize) -> (Duration, Outcome) + Send + Sync + 'static,
+        script: impl Fn(SocketAddr, &str, Family, usize) -> (Duration, LookupOutcome) + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             script: Mutex::new(Arc::new(script)),
@@ -37,7 +37,10 @@ impl Scripted {
         })
     }
 
-    fn script(&self, script: impl Fn(SocketAddr, &str, Family, usize) -> (Duration, Outcome) + Send + Sync + 'static) {
+    fn script(
+        &self,
+        script: impl Fn(SocketAddr, &str, Family, usize) -> (Duration, LookupOutcome) + Send + Sync + 'static,
+    ) {
         *self.script.lock().expect("no panic") = Arc::new(script);
     }
 
@@ -65,7 +68,7 @@ impl Scripted {
 }
 
 impl Lookup for Scripted {
-    fn ask(&self, server: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, Outcome> {
+    fn ask(&self, server: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, LookupOutcome> {
         let before = {
             let mut asked = self.asked.lock().expect("no panic");
             let count = asked.entry((server, name.as_str().to_owned(), family)).or_default();
@@ -143,17 +146,17 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-fn has(lasts: &[u8], ttl: u64) -> Outcome {
+fn has(lasts: &[u8], ttl: u64) -> LookupOutcome {
     let addresses = lasts.iter().map(|last| ip(*last)).collect();
     Ok(Answer::Addresses { addresses, ttl: Duration::from_secs(ttl) })
 }
 
-fn nothing(ttl: u64) -> Outcome {
+fn nothing(ttl: u64) -> LookupOutcome {
     Ok(Answer::Absent { nxdomain: false, ttl: Some(Duration::from_secs(ttl)) })
 }
 
 /// A records `lasts` after a millisecond, no AAAA, TTL 30.
-fn plain(family: Family, lasts: &[u8]) -> (Duration, Outcome) {
+fn plain(family: Family, lasts: &[u8]) -> (Duration, LookupOutcome) {
     (ms(1), if family == Family::V4 { has(lasts, 30) } else { nothing(30) })
 }
 
@@ -268,7 +271,7 @@ fn a_change_wakes_at_once_and_those_that_follow_within_the_window_together() {
     table.set_servers(vec![server(1)], start);
     table.watch(&who(0), &wanted(&texts), HOUR, &|_| false, start);
     let report = |table: &mut Table, round: &Round, family, outcome, at| {
-        let report = Report { name: round.name.clone(), number: round.number, server: server(1), family, outcome };
+        let report = RoundReport { name: round.name.clone(), number: round.number, server: server(1), family, outcome };
         table.report(&report, start + at);
         table.tick(start + at)
     };

@@ -1,7 +1,7 @@
 //! One description for each kind of object that the operator keeps: all that reading, comparing and writing need. Pure.
 
 use super::desired::Body;
-use super::observed::{Observed, Owner};
+use super::observed::{Observed, OwnerRef};
 use crate::plan::RememberedRule;
 use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -30,7 +30,7 @@ pub struct Kind {
     /// Annotations that are the operator's own.
     pub annotations: &'static [&'static str],
     /// Which `CitrixAllowlist` controls an object, if one does.
-    pub owner: fn(&ObjectMeta) -> Option<Owner>,
+    pub owner: fn(&ObjectMeta) -> Option<OwnerRef>,
     /// Folds an object to what decisions need. What it remembers across a restart is read only where that is asked for.
     pub observe: fn(&ObjectMeta, Option<&RawValue>, reads_memory: bool) -> Observed,
     /// What the operator owns of a body.

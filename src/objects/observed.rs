@@ -23,7 +23,7 @@ pub struct Observed {
     /// The version a write must be decided on.
     pub resource_version: Arc<str>,
     /// Name and uid of the `CitrixAllowlist` that controls it, if one does.
-    pub owner: Option<Owner>,
+    pub owner: Option<OwnerRef>,
     /// Of the fields the operator owns.
     pub digest: Option<Digest>,
     /// What it remembers, until that is taken over into the tables.
@@ -42,7 +42,7 @@ pub struct Observed {
 
 /// The `CitrixAllowlist` that controls an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub struct OwnerRef {
     /// Its name.
     pub name: Arc<str>,
     /// Its uid.
@@ -87,13 +87,13 @@ fn selection_of(metadata: &ObjectMeta) -> Option<SelectionDigest> {
 
 /// The `CitrixAllowlist` that controls an object, if one does.
 #[must_use]
-pub fn owner_of(metadata: &ObjectMeta) -> Option<Owner> {
+pub fn owner_of(metadata: &ObjectMeta) -> Option<OwnerRef> {
     digest::controller_of(metadata)
         .filter(|owner| {
             owner.kind == CitrixAllowlist::kind(&())
                 && owner.api_version.split('/').next() == Some(CitrixAllowlist::group(&()).as_ref())
         })
-        .map(|owner| Owner { name: owner.name.as_str().into(), uid: owner.uid.as_str().into() })
+        .map(|owner| OwnerRef { name: owner.name.as_str().into(), uid: owner.uid.as_str().into() })
 }
 
 /// Folds the answer to a write of ours, which brings the object's metadata: what it says is taken to be what was sent,

@@ -3,7 +3,7 @@
 use crate::crd::CitrixAllowlistSpec;
 use crate::feed::FeedSnapshot;
 use crate::names::{NameSnapshot, NameState};
-use crate::server::Pieces;
+use crate::server::StatePieces;
 use connectivity_allowlist::visible::visible;
 use connectivity_allowlist::{Directions, Geo};
 use jiff::Timestamp;
@@ -124,7 +124,7 @@ pub fn pieces(
     leading: bool,
     lists: Vec<FeedSnapshot>,
     names: impl Iterator<Item = NameSnapshot> + Send + 'static,
-) -> Pieces {
+) -> StatePieces {
     let head = format!(r#"{{"version":{VERSION},"leading":{leading},"lists":["#);
     let lists = lists.into_iter().enumerate().map(|(index, snapshot)| item(index, &list(&snapshot)));
     let names = names.enumerate().map(|(index, snapshot)| item(index, &name(&snapshot)));
@@ -240,7 +240,7 @@ mod tests {
         }
     }
 
-    fn read(pieces: Pieces) -> DebugState {
+    fn read(pieces: StatePieces) -> DebugState {
         serde_json::from_slice(&pieces.flatten().collect::<Vec<u8>>()).expect("the JSON of a state")
     }
 

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::cluster::client::{ConnectOptions, connect};
 use crate::cluster::lease::election::Timing;
 use crate::cluster::lease::{self, Leadership, LeaseSettings};
-use crate::controller::{self, Inputs};
+use crate::controller::{self, LoopInputs};
 use crate::engines::Engines;
 use crate::server::Server;
 use crate::telemetry::{Traces, logging};
@@ -102,7 +102,7 @@ async fn control(arguments: &RunArguments, mut parts: Parts, stop: CancellationT
     // These never end by themselves: where one does, the process is of no more use.
     let mut vital = JoinSet::new();
     parts.spawn_vital(&mut vital);
-    let inputs = Inputs {
+    let inputs = LoopInputs {
         changes,
         woken: parts.woken,
         facts: parts.facts.receiver(),

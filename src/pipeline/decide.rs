@@ -160,7 +160,7 @@ fn plan(world: &World<'_>, inputs: &Inputs, addresses: &Arc<Addresses>, next: &C
     let unexplained = unexplained.map(|(unexplained, _)| unexplained).filter(|unexplained| !unexplained.is_empty());
     match (unexplained, inputs.pods.declared_ports()) {
         (None, None) => memo.plan(choices, &inputs.selection, addresses, world.facts, world.guard),
-        (unexplained, declared_ports) => Arc::new(plan::decide(&plan::Inputs {
+        (unexplained, declared_ports) => Arc::new(plan::decide(&plan::PlanInputs {
             spec: choices.spec(),
             selection: &inputs.selection,
             addresses,

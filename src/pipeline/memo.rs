@@ -116,7 +116,7 @@ impl Memo {
             || (Arc::clone(selection), Arc::clone(addresses), Arc::clone(facts)),
             || {
                 let inherited = Inherited::default();
-                plan::decide(&plan::Inputs {
+                plan::decide(&plan::PlanInputs {
                     spec: choices.spec(),
                     selection,
                     addresses,

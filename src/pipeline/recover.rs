@@ -17,7 +17,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
     /// Addresses that objects attribute to names.
-    pub addresses: names::Memory,
+    pub addresses: names::RecoveredAddresses,
     /// Networks that policies allow and nothing explains, and for how long DNS has answered since.
     pub unexplained: Option<(Inherited, AnsweredTime)>,
 }
@@ -80,7 +80,7 @@ pub fn recover(told: &[Told], selected: Selected, selection: &Selection, facts: 
         .filter(|(_, addresses): &(_, Vec<IpAddr>)| !addresses.is_empty())
         .collect();
     let wanted: Vec<IpNet> = known.iter().flat_map(|(_, addresses)| addresses).copied().map(IpNet::from).collect();
-    let addresses = names::Memory::new(known);
+    let addresses = names::RecoveredAddresses::new(known);
     // What belonged to a name or an entry no longer wanted was published, or edited, away: it is not kept.
     let listed = selection.endpoints.iter().filter_map(|endpoint| match &endpoint.target {
         Target::Network(network) => Some(*network),

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// Everything a decision rests on.
 #[derive(Clone, Copy, Debug)]
-pub struct Inputs<'a> {
+pub struct PlanInputs<'a> {
     /// What the user said.
     pub spec: &'a CitrixAllowlistSpec,
     /// What that wants of the list.
@@ -144,8 +144,8 @@ struct Found {
 
 /// What the policies must say.
 #[must_use]
-pub fn decide(inputs: &Inputs) -> Plan {
-    let Inputs { spec, selection, addresses, facts, guard, inherited, declared_ports } = *inputs;
+pub fn decide(inputs: &PlanInputs) -> Plan {
+    let PlanInputs { spec, selection, addresses, facts, guard, inherited, declared_ports } = *inputs;
     let families = Families::new(spec.ip_families, facts);
     let mut plan = Plan {
         problems: selection.problems.clone(),

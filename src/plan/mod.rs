@@ -12,7 +12,7 @@ pub mod keep;
 mod rules;
 mod select;
 
-pub use decide::{Absence, EndpointRecord, Inputs, Plan, decide};
+pub use decide::{Absence, EndpointRecord, Plan, PlanInputs, decide};
 pub use dns::{DnsPeer, DnsRule};
 pub use families::{Families, Nat64};
 pub use inherited::{Inherited, RememberedRule};

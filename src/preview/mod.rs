@@ -57,7 +57,7 @@ pub struct Preview {
 
 /// Why nothing can be made of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum PreviewRefusal {
     /// Its namespace is protected.
     #[error(
         "metadata.namespace: {0} is protected, no policy is ever written there; --protected-namespace says which are"
@@ -75,14 +75,14 @@ pub enum Refusal {
 ///
 /// # Errors
 /// Where no policy may be written for it.
-pub fn request(resource: &CitrixAllowlist, assumptions: &Assumptions) -> Result<Request, Refusal> {
+pub fn request(resource: &CitrixAllowlist, assumptions: &Assumptions) -> Result<Request, PreviewRefusal> {
     let mut resource = resource.clone();
     resource.spec.suspend = false;
     pipeline::validate(&resource, &assumptions.protected_namespaces, &OwnPod::None).map_err(|refusal| match refusal {
-        pipeline::Refusal::ProtectedNamespace(namespace) => Refusal::Protected(namespace),
-        pipeline::Refusal::PodSelector(error) => Refusal::PodSelector(error),
+        pipeline::Refusal::ProtectedNamespace(namespace) => PreviewRefusal::Protected(namespace),
+        pipeline::Refusal::PodSelector(error) => PreviewRefusal::PodSelector(error),
         // Neither suspended nor beside an operator's pods: both were ruled out above.
-        other => Refusal::PodSelector(format!("{other:?}")),
+        other => PreviewRefusal::PodSelector(format!("{other:?}")),
     })
 }
 
@@ -97,7 +97,7 @@ pub fn preview(
     assumptions: &Assumptions,
     existing: &BTreeMap<ObjectKey, Observed>,
     carry: Carry,
-) -> Result<Preview, Refusal> {
+) -> Result<Preview, PreviewRefusal> {
     let error = addresses.by_name.values().find_map(|known| match &known.state {
         NameState::Failing { error, ever_answered: false, .. } => Some(error.to_string()),
         _ => None,
@@ -127,7 +127,7 @@ pub fn preview(
     };
     let decision = pipeline::decide(&world, carry, &Memo::default());
     if let Some(Outcome::WaitingForNames { waiting, .. }) = decision.wait.as_ref().map(|wait| &wait.outcome) {
-        return Err(Refusal::NothingAnswered(*waiting, error.unwrap_or_default()));
+        return Err(PreviewRefusal::NothingAnswered(*waiting, error.unwrap_or_default()));
     }
     Ok(Preview::of(request, decision))
 }

@@ -41,12 +41,12 @@ fn identity(object: &Value) -> [Option<&str>; 4] {
 
 /// What a ResourceList is answered with.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answer {
+pub struct FunctionResult {
     items: Vec<Value>,
     results: Vec<Value>,
 }
 
-impl Answer {
+impl FunctionResult {
     /// Lets an object of another kind through.
     pub fn pass(&mut self, item: Value) {
         self.items.push(item);
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn an_answer_is_a_list_of_the_same_version() {
         let given = json!({ "apiVersion": "config.kubernetes.io/v1", "kind": "ResourceList", "items": [1], "more": 2 });
-        let mut answer = Answer::default();
+        let mut answer = FunctionResult::default();
         answer.pass(json!({ "kind": "A" }));
         let expected =
             json!({ "apiVersion": "config.kubernetes.io/v1", "kind": "ResourceList", "items": [{ "kind": "A" }] });

@@ -17,7 +17,7 @@ pub const SCHEMA: &str = "citrix-allowlist.io/summary/v1";
 /// What a resource comes to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Summary {
+pub struct PreviewSummary {
     /// The schema's name and version.
     pub schema: &'static str,
     /// The resource's namespace, where it says one.
@@ -74,7 +74,7 @@ pub struct PolicyLine {
     pub peers: usize,
 }
 
-impl Summary {
+impl PreviewSummary {
     /// What `resource` comes to with a list.
     #[must_use]
     pub fn of(resource: &CitrixAllowlist, allowlist: &Allowlist, preview: &crate::preview::Preview) -> Self {

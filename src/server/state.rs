@@ -25,10 +25,10 @@ const READER_WAIT: Duration = Duration::from_secs(1);
 
 /// The tables as JSON, in pieces. Each is made when the reader has taken the ones before, so that what is held of the
 /// answer does not grow with the tables.
-pub type Pieces = Box<dyn Iterator<Item = Vec<u8>> + Send>;
+pub type StatePieces = Box<dyn Iterator<Item = Vec<u8>> + Send>;
 
 /// Gives the process's tables as they are from now on.
-pub type StateSource = Arc<dyn Fn() -> Pieces + Send + Sync>;
+pub type StateSource = Arc<dyn Fn() -> StatePieces + Send + Sync>;
 
 /// Whether somebody may read the tables. Each refusal is a sentence that says what is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]

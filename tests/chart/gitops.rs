@@ -57,7 +57,7 @@ impl Stage {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_applied_is_never_different_whoever_applied_it() {
+async fn what_any_tool_applied_is_never_different() {
     let stage = Stage::start().await;
     let _operator = stage.operator().await;
     let file = workspace_root().join("examples/gitops/allowlists.yaml");

@@ -9,7 +9,7 @@ use citrix_allowlist::cluster::owned::OwnedObjects;
 use citrix_allowlist::cluster::pods::PodLister;
 use citrix_allowlist::cluster::report::StatusWriter;
 use citrix_allowlist::cluster::resources::{ResourceChange, ResourceStore};
-use citrix_allowlist::controller::{self, Context, Inputs, OwnPod, Settings};
+use citrix_allowlist::controller::{self, Context, LoopInputs, OwnPod, Settings};
 use citrix_allowlist::crd::CitrixAllowlist;
 use citrix_allowlist::engines::{Engines, Limits};
 use citrix_allowlist::facts::ClusterFacts;
@@ -166,7 +166,7 @@ impl Doubles {
             Some((look, looks))
         });
         let (facts_sender, facts) = watch::channel(Arc::new(ClusterFacts::default()));
-        let inputs = Inputs {
+        let inputs = LoopInputs {
             changes: looks,
             woken,
             facts,

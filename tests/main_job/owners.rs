@@ -34,8 +34,8 @@ async fn a_deleted_resources_objects_are_collected_and_nobody_elses() {
     maps.until("its map is gone", |now| !now.contains_key("daas-us-cidrs")).await;
     assert!(maps.now().contains_key("daas-eu-cidrs"));
     // Garbage, until it is collected, is nobody's drift to repair.
-    let made_anew = |name: &str| policies.now().contains_key(name);
-    assert!(!made_anew("daas-us-egress") && !made_anew("daas-us-ingress"));
+    let is_made = |name: &str| policies.now().contains_key(name);
+    assert!(!is_made("daas-us-egress") && !is_made("daas-us-ingress"));
     assert_eq!(policies.now()["daas-eu-egress"].resource_version(), stays.resource_version());
 
     // Made again under its old name it starts over.

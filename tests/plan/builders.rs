@@ -130,7 +130,7 @@ impl Case {
     }
 
     pub fn plan(&self) -> Plan {
-        plan::decide(&plan::Inputs {
+        plan::decide(&plan::PlanInputs {
             spec: &self.spec,
             selection: &self.select(),
             addresses: &self.addresses,

@@ -3,7 +3,7 @@
 use crate::builders::{Case, answered, name, overview, shown};
 use citrix_allowlist::names::bound::{Full, Level};
 use citrix_allowlist::names::{NameAddresses, NameState, Reached, RefusedAddress};
-use citrix_allowlist::plan::{Absence, DirectionPlan, Inputs, decide};
+use citrix_allowlist::plan::{Absence, DirectionPlan, PlanInputs, decide};
 use connectivity_allowlist::net::{Direction, Protocol};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -169,7 +169,7 @@ fn inbound_ports_that_no_pod_declares_are_said() {
     let case = Case::new(json!({ "direction": "inbound" }), &document, &[]);
     let problems = |declared: &[(Protocol, u16)]| {
         let declared: BTreeSet<(Protocol, u16)> = declared.iter().copied().collect();
-        let plan = decide(&Inputs {
+        let plan = decide(&PlanInputs {
             spec: &case.spec,
             selection: &case.select(),
             addresses: &case.addresses,

@@ -54,7 +54,7 @@ pub struct Record {
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum ElectionStep {
     /// Write the Lease to become the leader.
     Acquire,
     /// Write the Lease to stay the leader.
@@ -164,45 +164,45 @@ impl Election {
         }
     }
 
-    /// Leading has ended, after [`Decision::Lost`].
+    /// Leading has ended, after [`ElectionStep::Lost`].
     pub fn stopped(&mut self) {
         self.renewed = None;
     }
 
     /// What to do at `now`.
     #[must_use]
-    pub fn decide(&self, now: Instant) -> Decision {
+    pub fn decide(&self, now: Instant) -> ElectionStep {
         let allowed = self.not_before.filter(|earliest| *earliest > now);
         if let Some(renewed) = self.renewed {
             let fence = renewed + self.timing.fence;
             let held = matches!(&self.seen, Seen::Record { record, .. } if record.holder == self.identity);
             let due = renewed + self.timing.renew.mul_f64(1.0 - self.spread / 10.0);
             return match allowed.or(Some(due).filter(|due| *due > now)) {
-                _ if !held || now >= fence => Decision::Lost,
-                _ if self.doubtful && allowed.is_none() => Decision::Look,
-                Some(later) => Decision::Wait(later.min(fence)),
-                None => Decision::Renew,
+                _ if !held || now >= fence => ElectionStep::Lost,
+                _ if self.doubtful && allowed.is_none() => ElectionStep::Look,
+                Some(later) => ElectionStep::Wait(later.min(fence)),
+                None => ElectionStep::Renew,
             };
         }
         if let Some(earliest) = allowed {
-            return Decision::Wait(earliest);
+            return ElectionStep::Wait(earliest);
         }
         match &self.seen {
-            _ if self.doubtful => Decision::Look,
-            Seen::Nothing => Decision::Look,
-            Seen::Absent => Decision::Acquire,
+            _ if self.doubtful => ElectionStep::Look,
+            Seen::Nothing => ElectionStep::Look,
+            Seen::Absent => ElectionStep::Acquire,
             Seen::Record { record, .. } if record.holder.is_empty() || record.holder == self.identity => {
-                Decision::Acquire
+                ElectionStep::Acquire
             }
             Seen::Record { record, since } => {
                 let expiry = since
                     .checked_add(record.duration)
                     .and_then(|expiry| expiry.checked_add(self.timing.retry.mul_f64(self.spread)));
                 match expiry {
-                    Some(expiry) if now >= expiry => Decision::Acquire,
-                    Some(expiry) => Decision::Wait(expiry),
+                    Some(expiry) if now >= expiry => ElectionStep::Acquire,
+                    Some(expiry) => ElectionStep::Wait(expiry),
                     // A duration beyond the clock's end: look again in a while.
-                    None => Decision::Wait(now + self.timing.duration),
+                    None => ElectionStep::Wait(now + self.timing.duration),
                 }
             }
         }

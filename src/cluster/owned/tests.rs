@@ -59,7 +59,7 @@ fn rules_that_nobody_is_known_to_have_written_are_not_ours() {
 }
 
 #[test]
-fn a_direction_that_the_policy_does_not_govern_is_not_ours_whoever_wrote_it() {
+fn a_direction_that_a_policy_does_not_govern_is_never_ours() {
     let ingress = json!({
         "ingress": [{ "from": [{ "ipBlock": { "cidr": "66.6.6.6/32" } }], "ports": [{ "protocol": "TCP", "port": 443 }] }],
     });

@@ -120,7 +120,7 @@ impl World {
         let (facts, facts_receiver) = watch::channel(Arc::default());
         let (facts_complete, complete) = watch::channel(false);
         let (leading, leads) = watch::channel(false);
-        let inputs = Inputs {
+        let inputs = LoopInputs {
             changes: futures::stream::poll_fn(move |context| changed.poll_recv(context)),
             woken,
             facts: facts_receiver,
@@ -313,7 +313,7 @@ async fn a_queue_that_ends_by_itself_ends_the_loop() {
     let (_changes, changed) = unbounded_channel::<Vec<ResourceChange>>();
     let mut changed = changed;
     let (_wake, woken) = unbounded_channel();
-    let inputs = Inputs {
+    let inputs = LoopInputs {
         changes: futures::stream::poll_fn(move |context| changed.poll_recv(context)),
         woken,
         facts: watch::channel(Arc::default()).1,

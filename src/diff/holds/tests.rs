@@ -68,11 +68,11 @@ fn work_of(resource: &CitrixAllowlist, list: &Value) -> Worked {
     Worked { allowlist, preview, unanswered: vec![], missing: vec![] }
 }
 
-fn endpoints(names: &[&str]) -> Vec<Endpoint> {
-    let endpoint = |name: &&str| Endpoint {
+fn endpoints(names: &[&str]) -> Vec<ExportedEndpoint> {
+    let endpoint = |name: &&str| ExportedEndpoint {
         direction: Direction::Outbound,
         service: "DaaS".to_owned(),
-        target: Target::Name(DomainName::parse(name).expect("a name")),
+        target: ExportedTarget::Name(DomainName::parse(name).expect("a name")),
         ports: None,
         addresses: vec![],
     };
@@ -118,8 +118,8 @@ fn a_list_that_opens_far_more_is_told_to_be_held_back() {
     let mut standing = Standing { resource: None, endpoints: &[], applied: applied(), kept: &[] };
     let open = told(notes(&plain(), &standing, &work_of(&plain(), &wide))).expect("a note");
     assert!(open.contains("0.7 % of IPv4"), "{open}");
-    let held = ["20.0.0.0/8", "40.0.0.0/8"].map(|text| Endpoint {
-        target: Target::Network(text.parse().expect("a network")),
+    let held = ["20.0.0.0/8", "40.0.0.0/8"].map(|text| ExportedEndpoint {
+        target: ExportedTarget::Network(text.parse().expect("a network")),
         ..endpoints(&FIVE[..1]).remove(0)
     });
     standing.endpoints = &held;

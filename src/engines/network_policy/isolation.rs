@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A pod of the namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pod {
+pub struct PodLabels {
     /// Its name.
     pub name: String,
     /// Its labels.
@@ -20,7 +20,7 @@ pub struct Pod {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SelectedPods {
     /// Their names and labels.
-    pub pods: Vec<Pod>,
+    pub pods: Vec<PodLabels>,
     /// The ports their containers declare.
     pub declared_ports: BTreeSet<(Protocol, u16)>,
 }
@@ -29,7 +29,7 @@ pub struct SelectedPods {
 /// yet, sorted. A selector that Kubernetes refuses selects nothing, among the existing ones too.
 #[must_use]
 pub fn newly_isolated(
-    pods: &[Pod],
+    pods: &[PodLabels],
     selector: &LabelSelector,
     directions: &[Direction],
     existing: &[NetworkPolicy],
@@ -64,8 +64,8 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn pod(name: &str, app: &str) -> Pod {
-        Pod { name: name.to_owned(), labels: BTreeMap::from([("app".to_owned(), app.to_owned())]) }
+    fn pod(name: &str, app: &str) -> PodLabels {
+        PodLabels { name: name.to_owned(), labels: BTreeMap::from([("app".to_owned(), app.to_owned())]) }
     }
 
     fn policy(spec: Value) -> NetworkPolicy {

@@ -20,9 +20,9 @@ fn egress() -> NetworkPolicy {
     )
 }
 
-fn endpoint(direction: Direction, target: Target, addresses: &[&str]) -> Endpoint {
+fn endpoint(direction: Direction, target: ExportedTarget, addresses: &[&str]) -> ExportedEndpoint {
     let range = PortRange::single(443).expect("a port");
-    Endpoint {
+    ExportedEndpoint {
         direction,
         service: "DaaS".to_owned(),
         target,
@@ -31,24 +31,24 @@ fn endpoint(direction: Direction, target: Target, addresses: &[&str]) -> Endpoin
     }
 }
 
-fn name(text: &str) -> Target {
-    Target::Name(DomainName::parse(text).expect("a name"))
+fn name(text: &str) -> ExportedTarget {
+    ExportedTarget::Name(DomainName::parse(text).expect("a name"))
 }
 
-fn endpoints() -> Vec<Endpoint> {
+fn endpoints() -> Vec<ExportedEndpoint> {
     vec![
         endpoint(Direction::Outbound, name("a.example.com"), &["13.64.0.0", "13.64.0.1"]),
         endpoint(Direction::Outbound, name("silent.example.com"), &[]),
         endpoint(Direction::Inbound, name("probe.example.com"), &["20.64.0.1"]),
         endpoint(
             Direction::Outbound,
-            Target::Wildcard(NamePattern::parse("*.example.net").expect("a pattern"), false),
+            ExportedTarget::Wildcard(NamePattern::parse("*.example.net").expect("a pattern"), false),
             &[],
         ),
     ]
 }
 
-fn ask(policies: &[NetworkPolicy], pod: Option<(&str, bool)>, text: &str) -> Answer {
+fn ask(policies: &[NetworkPolicy], pod: Option<(&str, bool)>, text: &str) -> QueryResult {
     let problem = |kind, subject: &str, message: &str| Problem::new(kind, subject, None, message);
     let problems = [
         problem(ProblemKind::Unresolved, "silent.example.com", "not answered yet"),
@@ -57,7 +57,7 @@ fn ask(policies: &[NetworkPolicy], pod: Option<(&str, bool)>, text: &str) -> Ans
     let own = BTreeSet::from(["daas-us-egress".to_owned()]);
     let endpoints = endpoints();
     let scene = Scene { resource: "daas-us", policies, own: &own, endpoints: &endpoints, problems: &problems, pod };
-    let question: Question = text.parse().expect("a question");
+    let question: ConnectionQuery = text.parse().expect("a question");
     answer(&scene, Direction::Outbound, &question.by_default(None))
 }
 

@@ -33,16 +33,16 @@ fn reply(answers: Vec<Record>, authorities: Vec<Record>) -> Message {
     message
 }
 
-fn v4(message: &Message) -> Outcome {
+fn v4(message: &Message) -> LookupOutcome {
     read(message, &wire("host.example.com"), Family::V4)
 }
 
-fn found(lasts: &[u8], ttl: u64) -> Outcome {
+fn found(lasts: &[u8], ttl: u64) -> LookupOutcome {
     let addresses = lasts.iter().map(|last| IpAddr::V4(Ipv4Addr::new(20, 60, 0, *last))).collect();
     Ok(Answer::Addresses { addresses, ttl: Duration::from_secs(ttl) })
 }
 
-fn nothing(nxdomain: bool, ttl: Option<u64>) -> Outcome {
+fn nothing(nxdomain: bool, ttl: Option<u64>) -> LookupOutcome {
     Ok(Answer::Absent { nxdomain, ttl: ttl.map(Duration::from_secs) })
 }
 

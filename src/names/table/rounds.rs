@@ -2,7 +2,7 @@
 
 use super::{GroupId, Table, judge};
 use crate::names::addresses::RefusedAddress;
-use crate::names::answer::{Failure, Family, Outcome};
+use crate::names::answer::{Failure, Family, LookupOutcome};
 use crate::names::places::{Places, Question};
 use crate::names::retention::{Held, sweep_interval};
 use crate::names::schedule::next_tick;
@@ -46,7 +46,7 @@ pub(super) struct Asking {
 
 /// One server's answer or failure, within a round.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct RoundReport {
     /// The name asked for.
     pub name: DomainName,
     /// The number of its round.
@@ -56,7 +56,7 @@ pub struct Report {
     /// The family asked for.
     pub family: Family,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: LookupOutcome,
 }
 
 impl Table {
@@ -204,7 +204,7 @@ impl Table {
     }
 
     /// Takes one server's answer or failure in, and returns the addresses of it that were refused.
-    pub(in crate::names) fn report(&mut self, report: &Report, now: Instant) -> Vec<RefusedAddress> {
+    pub(in crate::names) fn report(&mut self, report: &RoundReport, now: Instant) -> Vec<RefusedAddress> {
         if let Some(health) = self.health.get_mut(&report.server) {
             health.note(&report.outcome, now);
         }

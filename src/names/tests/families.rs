@@ -5,12 +5,12 @@ use super::*;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Whether the name has no AAAA or does not exist, said without a SOA: such an answer may not be kept at all.
-fn without_soa(nxdomain: bool) -> Outcome {
+fn without_soa(nxdomain: bool) -> LookupOutcome {
     Ok(Answer::Absent { nxdomain, ttl: None })
 }
 
 /// The questions of so many minutes, by family, after a first round of both.
-async fn asked(minutes: u32, v4: Outcome, v6: Outcome) -> (Rig, BTreeMap<Family, usize>) {
+async fn asked(minutes: u32, v4: LookupOutcome, v6: LookupOutcome) -> (Rig, BTreeMap<Family, usize>) {
     let script = move |_, _: &str, family, _| (ms(1), if family == Family::V4 { v4.clone() } else { v6.clone() });
     let mut rig = Rig::new(&[1], Scripted::new(script));
     rig.watch(0, &wanted(&["nosoa.example.net"]));

@@ -255,7 +255,7 @@ mod counts {
                         Family::V6 => nothing(5),
                     };
                     let Question { server, name, family, number, .. } = question;
-                    table.report(&Report { name, number, server, family, outcome }, now);
+                    table.report(&RoundReport { name, number, server, family, outcome }, now);
                 }
                 table.tick(now);
                 table.check_counts();

@@ -143,7 +143,7 @@ async fn a_service_account_may_do_what_its_role_says_and_no_more() {
     assert!(output.stderr.contains(&account), "{}", output.stderr);
 }
 
-/// What OpenShift has on by default: whoever may not update an owner's finalizers may not block its deletion.
+/// What OpenShift has on by default: a user who may not update an owner's finalizers may not block its deletion.
 #[tokio::test]
 async fn blocking_the_deletion_of_an_owner_takes_permission() {
     let cluster = shared_control_plane().await.expect("a control plane");

@@ -35,46 +35,50 @@ fn the_defaults_keep_a_third_of_the_lease_between_fence_and_successor() {
 #[test]
 fn it_looks_before_it_leaps_and_takes_what_nobody_holds() {
     let (mut election, start) = candidate();
-    assert_eq!(election.decide(start), Decision::Look);
+    assert_eq!(election.decide(start), ElectionStep::Look);
     election.read(None, start);
-    assert_eq!(election.decide(start), Decision::Acquire);
+    assert_eq!(election.decide(start), ElectionStep::Acquire);
     election.watched(Some(record("", 1)), start);
-    assert_eq!((election.decide(start), election.transitions()), (Decision::Acquire, (3, false)));
+    assert_eq!((election.decide(start), election.transitions()), (ElectionStep::Acquire, (3, false)));
 }
 
 #[test]
 fn anothers_lease_is_over_when_it_stood_still_for_as_long_as_it_states() {
     let (mut election, start) = candidate();
     election.watched(Some(record("other", 1)), start);
-    assert_eq!(election.decide(start), Decision::Wait(start + seconds(15.0)));
+    assert_eq!(election.decide(start), ElectionStep::Wait(start + seconds(15.0)));
     // A renewal restarts the wait; the same record seen again does not.
     election.watched(Some(record("other", 2)), start + seconds(5.0));
     election.watched(Some(record("other", 2)), start + seconds(9.0));
-    assert_eq!(election.decide(start + seconds(19.9)), Decision::Wait(start + seconds(20.0)));
-    assert_eq!(election.decide(start + seconds(20.0)), Decision::Acquire);
+    assert_eq!(election.decide(start + seconds(19.9)), ElectionStep::Wait(start + seconds(20.0)));
+    assert_eq!(election.decide(start + seconds(20.0)), ElectionStep::Acquire);
     // The holder's own duration counts, and its clock never does.
     let long = Record { duration: seconds(60.0), ..record("other", 9_999_999_999) };
     election.watched(Some(long), start + seconds(21.0));
-    assert_eq!(election.decide(start + seconds(80.0)), Decision::Wait(start + seconds(81.0)));
+    assert_eq!(election.decide(start + seconds(80.0)), ElectionStep::Wait(start + seconds(81.0)));
 }
 
 #[test]
 fn a_leader_renews_at_a_third_and_is_over_at_the_fence() {
     let (mut election, start) = leader();
     assert_eq!(election.fence(), Some(start + seconds(10.0)));
-    assert_eq!(election.decide(start), Decision::Wait(start + seconds(5.0)));
-    assert_eq!(election.decide(start + seconds(5.0)), Decision::Renew);
+    assert_eq!(election.decide(start), ElectionStep::Wait(start + seconds(5.0)));
+    assert_eq!(election.decide(start + seconds(5.0)), ElectionStep::Renew);
     election.failed(start + seconds(7.5));
-    assert_eq!(election.decide(start + seconds(7.5)), Decision::Wait(start + seconds(9.5)));
-    assert_eq!(election.decide(start + seconds(9.5)), Decision::Renew);
+    assert_eq!(election.decide(start + seconds(7.5)), ElectionStep::Wait(start + seconds(9.5)));
+    assert_eq!(election.decide(start + seconds(9.5)), ElectionStep::Renew);
     election.failed(start + seconds(9.9));
-    assert_eq!(election.decide(start + seconds(9.9)), Decision::Wait(start + seconds(10.0)), "never past the fence");
-    assert_eq!(election.decide(start + seconds(10.0)), Decision::Lost);
+    assert_eq!(
+        election.decide(start + seconds(9.9)),
+        ElectionStep::Wait(start + seconds(10.0)),
+        "never past the fence"
+    );
+    assert_eq!(election.decide(start + seconds(10.0)), ElectionStep::Lost);
     election.stopped();
     assert_eq!(election.fence(), None);
     // The Lease still names us: it is taken again as soon as the API server answers.
-    assert_eq!(election.decide(start + seconds(10.0)), Decision::Wait(start + seconds(11.9)));
-    assert_eq!(election.decide(start + seconds(11.9)), Decision::Acquire);
+    assert_eq!(election.decide(start + seconds(10.0)), ElectionStep::Wait(start + seconds(11.9)));
+    assert_eq!(election.decide(start + seconds(11.9)), ElectionStep::Acquire);
 }
 
 #[test]
@@ -82,7 +86,7 @@ fn the_fence_counts_from_before_the_renewal_was_sent() {
     let (mut election, start) = leader();
     let (sent, answered) = (start + seconds(5.0), start + seconds(7.0));
     election.written(record("me", 2), sent);
-    assert_eq!(election.decide(answered), Decision::Wait(start + seconds(10.0)));
+    assert_eq!(election.decide(answered), ElectionStep::Wait(start + seconds(10.0)));
     assert_eq!(election.fence(), Some(start + seconds(15.0)));
 }
 
@@ -91,23 +95,23 @@ fn theft_is_verified_and_then_obeyed_at_once() {
     let (mut election, start) = leader();
     let now = start + seconds(1.0);
     election.watched(Some(record("thief", 2)), now);
-    assert_eq!(election.decide(now), Decision::Look);
+    assert_eq!(election.decide(now), ElectionStep::Look);
     election.read(Some(record("thief", 2)), now);
-    assert_eq!(election.decide(now), Decision::Lost);
+    assert_eq!(election.decide(now), ElectionStep::Lost);
     election.stopped();
-    assert_eq!(election.decide(now), Decision::Wait(now + seconds(15.0)));
+    assert_eq!(election.decide(now), ElectionStep::Wait(now + seconds(15.0)));
 }
 
 #[test]
 fn a_watch_that_lags_costs_one_read_and_no_leadership() {
     let (mut election, start) = leader();
     election.watched(Some(record("me", 1)), start);
-    assert_eq!(election.decide(start), Decision::Wait(start + seconds(5.0)), "our own write needs no read");
+    assert_eq!(election.decide(start), ElectionStep::Wait(start + seconds(5.0)), "our own write needs no read");
     for late in [None, Some(record("", 0)), Some(record("predecessor", 0))] {
         election.watched(late, start);
-        assert_eq!(election.decide(start), Decision::Look);
+        assert_eq!(election.decide(start), ElectionStep::Look);
         election.read(Some(record("me", 1)), start);
-        assert_eq!(election.decide(start), Decision::Wait(start + seconds(5.0)));
+        assert_eq!(election.decide(start), ElectionStep::Wait(start + seconds(5.0)));
     }
 }
 
@@ -116,20 +120,20 @@ fn theft_that_cannot_be_verified_ends_leading_too() {
     let (mut election, start) = leader();
     election.watched(Some(record("thief", 2)), start);
     election.failed(start + seconds(1.0));
-    assert_eq!(election.decide(start + seconds(1.0)), Decision::Lost);
+    assert_eq!(election.decide(start + seconds(1.0)), ElectionStep::Lost);
     election.stopped();
-    assert_eq!(election.decide(start + seconds(3.0)), Decision::Look);
+    assert_eq!(election.decide(start + seconds(3.0)), ElectionStep::Look);
 }
 
 #[test]
 fn a_lease_deleted_under_a_leader_is_no_longer_its_own() {
     let (mut election, start) = leader();
     election.outdated();
-    assert_eq!(election.decide(start), Decision::Look);
+    assert_eq!(election.decide(start), ElectionStep::Look);
     election.read(None, start);
-    assert_eq!(election.decide(start), Decision::Lost);
+    assert_eq!(election.decide(start), ElectionStep::Lost);
     election.stopped();
-    assert_eq!(election.decide(start), Decision::Acquire);
+    assert_eq!(election.decide(start), ElectionStep::Acquire);
 }
 
 #[test]
@@ -137,15 +141,15 @@ fn a_refused_write_is_followed_by_a_read_before_the_next() {
     let (mut election, start) = candidate();
     election.read(Some(record("", 1)), start);
     election.outdated();
-    assert_eq!(election.decide(start), Decision::Look);
+    assert_eq!(election.decide(start), ElectionStep::Look);
     election.failed(start);
-    assert_eq!(election.decide(start), Decision::Wait(start + seconds(2.0)));
+    assert_eq!(election.decide(start), ElectionStep::Wait(start + seconds(2.0)));
 }
 
 #[test]
 fn candidates_do_not_move_in_step() {
     let start = Instant::now();
-    let waits: Vec<Decision> = [0.0, 0.5, 1.0]
+    let waits: Vec<ElectionStep> = [0.0, 0.5, 1.0]
         .into_iter()
         .map(|spread| {
             let mut election = Election::new("me", Timing::default(), spread);
@@ -153,7 +157,7 @@ fn candidates_do_not_move_in_step() {
             election.decide(start)
         })
         .collect();
-    assert_eq!(waits, [15.0, 16.0, 17.0].map(|wait| Decision::Wait(start + seconds(wait))));
+    assert_eq!(waits, [15.0, 16.0, 17.0].map(|wait| ElectionStep::Wait(start + seconds(wait))));
 }
 
 /// One Lease, candidates with clocks of their own, and a network that loses calls, delays answers and watch events.
@@ -202,9 +206,9 @@ proptest! {
                     let (transitions, _) = election.transitions();
                     let sent = now;
                     match decision {
-                        Decision::Lost => election.stopped(),
-                        Decision::Wait(_) => {}
-                        Decision::Look => {
+                        ElectionStep::Lost => election.stopped(),
+                        ElectionStep::Wait(_) => {}
+                        ElectionStep::Look => {
                             now += Duration::from_millis(takes);
                             if lost_request || lost_answer {
                                 election.failed(now);
@@ -213,7 +217,7 @@ proptest! {
                                 election.read(history[known[candidate]].clone(), now);
                             }
                         }
-                        Decision::Acquire | Decision::Renew => {
+                        ElectionStep::Acquire | ElectionStep::Renew => {
                             let mine = Record {
                                 holder: candidate.to_string(),
                                 duration: Duration::from_secs(15),
