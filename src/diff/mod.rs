@@ -12,7 +12,7 @@ use crate::engines::network_policy::isolation;
 use crate::engines::{Layout, as_network_policies};
 use crate::export;
 use crate::manifests::items::{NOTHING_OF_OURS, Read, Resources};
-use crate::objects::desired::Desired;
+use crate::objects::desired::KeyedObject;
 use crate::objects::key::ObjectKey;
 use crate::pipeline::Carry;
 use crate::plan::keep::SelectionDigest;
@@ -144,7 +144,7 @@ impl<W: std::io::Write> Work<'_, W> {
         read: &Read,
         live: &Live,
         stands: Option<&CitrixAllowlist>,
-    ) -> anyhow::Result<(Vec<(ObjectKey, Desired)>, Vec<String>)> {
+    ) -> anyhow::Result<(Vec<KeyedObject>, Vec<String>)> {
         let resource = &read.resource;
         if resource.spec.suspend {
             return Ok((
@@ -198,7 +198,7 @@ async fn newly_isolated(
     connected: &Connected,
     resource: &CitrixAllowlist,
     live: &Live,
-    after: &[(ObjectKey, Desired)],
+    after: &[KeyedObject],
 ) -> Vec<String> {
     let after = as_network_policies(after);
     let types = after.iter().filter_map(|policy| policy.spec.as_ref()?.policy_types.as_ref()).flatten();
@@ -233,7 +233,7 @@ fn carry(stands: Option<&CitrixAllowlist>) -> Carry {
 }
 
 /// What is applied beside the policies that stay. The ConfigMaps stay with those.
-fn applied_beside(resource: &CitrixAllowlist, live: &Live, preview: &Preview) -> Vec<(ObjectKey, Desired)> {
+fn applied_beside(resource: &CitrixAllowlist, live: &Live, preview: &Preview) -> Vec<KeyedObject> {
     let (mut objects, kept) = (preview.applied(resource.spec.mode), &preview.keep);
     let stays = |key: &ObjectKey| kept.iter().any(|kept| key.direction() == Some(kept.direction));
     if !kept.is_empty() {

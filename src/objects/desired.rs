@@ -1,6 +1,7 @@
 //! An object as it should be, ready to be compared with the cluster and to be sent. Pure.
 
 use super::digest::{self, Digest};
+use super::key::ObjectKey;
 use super::kind::Kind;
 use kube::core::ObjectMeta;
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -60,6 +61,9 @@ pub struct Desired {
     /// What it says.
     pub body: Arc<Body>,
 }
+
+/// An object as it should be, under its key.
+pub type KeyedObject = (ObjectKey, Desired);
 
 impl Desired {
     /// The digest of the fields that the operator owns in it.
