@@ -1,9 +1,7 @@
 //! Prints what a customer's firewall has to let through: `cargo run --example fetch -- CUSTOMER_ID`.
 
-use connectivity_allowlist::{
-    Allowlist, ClientSettings, Cloud, Fetch, FetchRequest, Fetched, HttpClient, Query, Reading, limiter::RateLimiter,
-    parse,
-};
+use connectivity_allowlist::{Allowlist, ClientSettings, Cloud, Fetch, FetchRequest, Fetched, HttpClient};
+use connectivity_allowlist::{Query, Reading, limiter::RateLimiter, parse};
 use std::{error::Error, time::Duration, time::Instant};
 
 /// The list of one customer, from the API at `base`.
