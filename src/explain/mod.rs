@@ -289,15 +289,18 @@ fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
         let live = live?;
         match &arguments.pod {
             Some(pod) => Ok(Subject { operator, ..with_pod(&connected, resource, live, pod).await? }),
-            None => Ok(Subject {
-                resource,
-                own: as_network_policies(&live.objects),
-                policies: as_network_policies(&live.objects),
-                config_maps: export::config_maps(&live.objects),
-                pod: None,
-                offline: false,
-                operator,
-            }),
+            None => {
+                let own = as_network_policies(&live.objects);
+                Ok(Subject {
+                    resource,
+                    policies: own.clone(),
+                    own,
+                    config_maps: export::config_maps(&live.objects),
+                    pod: None,
+                    offline: false,
+                    operator,
+                })
+            }
         }
     })
 }

@@ -43,7 +43,7 @@ fn fold_map(map: &ConfigMap, reads_memory: bool) -> Observed {
         let (names, networks) = (read::remembered(map), read::remembered_networks(map));
         Arc::new(Memory::Attribution { names, networks })
     });
-    Observed { memory, ..observed::fold(&map.metadata, digest, edited_by) }
+    Observed { memory, ..observed::fold(&CONFIG_MAP, &map.metadata, digest, edited_by) }
 }
 
 #[cfg(test)]

@@ -77,9 +77,7 @@ impl Desired {
     pub fn digest_with(&self, metadata: &ObjectMeta) -> Option<Digest> {
         digest::of_object(self.body.kind, metadata, Some(self.body.digest?))
     }
-}
 
-impl Desired {
     /// The whole object, to be shown in any format: its body is a tree of values, where [`Manifest::of`] has text.
     #[must_use]
     pub fn shown(&self) -> Manifest<'_, Value> {

@@ -2,6 +2,7 @@
 
 use super::desired::Desired;
 use super::digest::{self, Digest};
+use super::kind::Kind;
 use super::managed;
 use crate::crd::{ADDITIONAL_ANNOTATION, CitrixAllowlist, SELECTION_ANNOTATION};
 use crate::plan::RememberedRule;
@@ -101,12 +102,13 @@ pub fn owner_of(metadata: &ObjectMeta) -> Option<OwnerRef> {
 #[must_use]
 pub fn fold_answer(metadata: &ObjectMeta, sent: &Desired) -> Observed {
     let selection = selection_of(metadata);
-    Observed { assumed: true, selection, ..fold(metadata, sent.digest_with(metadata), None) }
+    Observed { assumed: true, selection, ..fold(sent.body.kind(), metadata, sent.digest_with(metadata), None) }
 }
 
 /// Folds a policy of any kind. `digest` is that of all its owned fields; `rules` reads what it allows, and is called where
 /// the policy's memory is wanted and the operator's own.
 pub fn fold_policy(
+    kind: &Kind,
     metadata: &ObjectMeta,
     digest: Option<Digest>,
     edited_by: Option<Arc<str>>,
@@ -119,16 +121,16 @@ pub fn fold_policy(
         let users = listed.into_iter().flat_map(|text| text.split(',')).filter_map(|text| text.parse().ok()).collect();
         Arc::new(Memory::Rules { rules: rules(), users, selection })
     });
-    Observed { selection, memory, ..fold(metadata, digest, edited_by) }
+    Observed { selection, memory, ..fold(kind, metadata, digest, edited_by) }
 }
 
 /// Folds an object: its metadata, the digest of its owned fields, and who else changed them last.
 #[must_use]
-pub fn fold(metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str>>) -> Observed {
+pub fn fold(kind: &Kind, metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str>>) -> Observed {
     Observed {
         uid: metadata.uid.as_deref().unwrap_or_default().into(),
         resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
-        owner: owner_of(metadata),
+        owner: (kind.owner)(metadata),
         digest,
         memory: None,
         edited_by,

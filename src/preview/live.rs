@@ -52,8 +52,7 @@ pub(crate) async fn of(client: &Client, engines: &Engines, namespace: &str, name
         let found = stored::list(client, kind, namespace, selector).await;
         let found = found.with_context(|| format!("{} in {namespace} cannot be listed", kind.plural))?;
         let (own, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, object)| is_owned(kind, object, name));
-        let needed =
-            |key: &&ObjectKey| Role::of_name(&key.name).is_some_and(|(owner, _)| owner == name && key.role.is_some());
+        let needed = |key: &&ObjectKey| key.role.is_some_and(|role| *key.name == *role.object_name(name));
         let foreign = others.iter().map(|(key, _)| key).filter(needed).map(|key| (kind.name, key.name.to_string()));
         live.foreign.extend(foreign);
         live.objects.extend(own);

@@ -116,7 +116,7 @@ fn observe(metadata: &ObjectMeta, body: Option<&RawValue>, reads_memory: bool) -
     let edited_by = managed::edited_by(metadata, "f:spec", |_| true);
     let remembers = reads_memory && managed::holds(metadata, "f:spec", "allow");
     let rules = || spec.map(|spec| spec.rules()).unwrap_or_default();
-    observed::fold_policy(metadata, digest, edited_by, remembers.then_some(rules))
+    observed::fold_policy(&TOY, metadata, digest, edited_by, remembers.then_some(rules))
 }
 
 fn widened(body: &RawValue, more: &[RememberedRule]) -> Option<Arc<Body>> {

@@ -67,7 +67,7 @@ fn fold_spec(metadata: &ObjectMeta, spec: Option<&NetworkPolicySpec>, reads_memo
         rules.retain(|(direction, ..)| ours(*direction));
         rules
     };
-    observed::fold_policy(metadata, digest, edited_by, remembers.then_some(rules))
+    observed::fold_policy(&NETWORK_POLICY, metadata, digest, edited_by, remembers.then_some(rules))
 }
 
 pub(super) fn spec_of(body: &RawValue) -> Option<NetworkPolicySpec> {
