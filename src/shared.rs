@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_values_are_held_once_and_forgotten_with_their_last_holder() {
+    fn equal_values_are_stored_once_until_the_last_user_drops() {
         let shared: Shared<[u32]> = Shared::default();
         let first = shared.share(vec![1, 2]);
         assert!(Arc::ptr_eq(&first, &shared.share(vec![1, 2])));

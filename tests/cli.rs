@@ -227,7 +227,7 @@ fn the_other_commands_do_what_their_transcript_says() {
 }
 
 #[test]
-fn what_is_printed_for_programs_is_documented_and_the_same_as_json_and_yaml() {
+fn output_for_programs_is_documented_and_equal_in_json_and_yaml() {
     let inputs = ["--feed", "list.json", "--hosts", "hosts"];
     let explain =
         ["explain", "-f", "daas-us.yaml", "--to", "13.64.10.1:443", "--to", "gateway.example.com", "--from", "1.1.1.1"];
@@ -350,7 +350,7 @@ fn acts(character: char) -> bool {
 
 /// Formerly a tenant's filter reached the administrator's terminal as it was, and could clear the screen or print a green "allowed".
 #[test]
-fn a_filter_that_would_act_on_a_terminal_is_refused_and_shown_escaped() {
+fn a_filter_with_control_characters_is_refused_and_escaped() {
     for hostile in ["\\u001b[2J\\u001b[32mallowed", "\\u202edewolla", "a\\u009b31m"] {
         let resource =
             RESOURCE.replace("testcustomer}", &format!("testcustomer, services: {{include: [\"{hostile}\"]}}}}"));

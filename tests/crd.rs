@@ -223,7 +223,7 @@ fn refused() -> Vec<(Value, By, Vec<&'static str>)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_honoured_is_refused_with_the_field_and_what_is_allowed() {
+async fn an_impossible_value_is_refused_with_field_and_allowed_values() {
     let server = Server::start().await;
     let mut wrong = Vec::new();
     for (spec, by, words) in refused() {
@@ -260,7 +260,7 @@ async fn a_name_becomes_a_label_and_so_has_63_characters_at_most() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_be_honoured_is_accepted_with_every_default_written_out() {
+async fn a_valid_spec_is_accepted_with_every_default_written_out() {
     let server = Server::start().await;
     let stored = server.try_create(&server.resource("least", &json!({ "customerId": "a" }))).await.expect("accepted");
     let defaults = json!({
@@ -398,7 +398,7 @@ async fn kubectl_explains_every_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kubectl_lists_by_short_name_and_category_with_the_columns_people_need() {
+async fn kubectl_knows_short_name_category_and_columns() {
     let server = Server::start().await;
     let manifest = server.resource("daas-us", &json!({ "customerId": "testcustomer", "geo": "us" })).to_string();
     server.cluster.apply(&manifest).await.expect("accepted");

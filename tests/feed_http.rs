@@ -183,7 +183,7 @@ async fn a_tag_is_sent_back_beside_the_time() {
 }
 
 #[tokio::test]
-async fn a_list_whose_validity_rolls_on_unannounced_does_not_stay_expired() {
+async fn a_validity_that_moves_on_silently_ends_the_expiry() {
     let validity = Validity::RollingUnannounced(Duration::from_secs(3));
     let config = StandinConfig { validity, ..StandinConfig::unlimited() };
     let standin = Standin::start(config).await.expect("the stand-in");

@@ -182,7 +182,7 @@ fn customers(count: usize) -> Vec<(Subscriber, FeedRequest)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_hundred_customers_take_a_hundred_minutes_across_crashes_too() {
+async fn five_hundred_customers_keep_the_rate_limit_across_crashes() {
     let client = Recorder::new(daily);
     let clock = Clock::simulated(epoch());
     let store = Arc::new(MemoryStore::default());
@@ -236,7 +236,7 @@ async fn five_hundred_customers_take_a_hundred_minutes_across_crashes_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_resources_of_one_customer_cost_one_request_and_one_wake_each() {
+async fn a_thousand_resources_of_a_customer_cost_one_request() {
     let client = Recorder::new(daily);
     let mut process = Process::simple(&client);
     let all: Vec<Subscriber> = (0..1000).map(|index| who("citrix", &format!("cr{index}"))).collect();
@@ -323,7 +323,7 @@ async fn a_failure_keeps_the_list_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_request_is_repeated_after_an_hour_or_a_changed_spec() {
+async fn a_refused_request_is_repeated_hourly_or_on_a_new_spec() {
     let client = Recorder::new(|_, _| Err(FetchError::Rejected { status: 404, detail: String::new() }));
     let process = Process::simple(&client);
     let me = who("citrix", "me");
@@ -381,7 +381,7 @@ async fn a_shrunk_list_is_believed_at_the_second_fetch() {
 
 /// Formerly each start asked at once for the answer that had ended the process: six times in 195 s.
 #[tokio::test(start_paused = true)]
-async fn a_process_that_ends_with_each_answer_does_not_ask_at_each_start() {
+async fn a_process_that_dies_at_each_answer_does_not_ask_each_time() {
     let client = Recorder::new(daily);
     let (clock, store) = (Clock::simulated(epoch()), Arc::new(MemoryStore::default()));
     let me = who("citrix", "me");
@@ -459,7 +459,7 @@ async fn a_large_list_waits_while_memory_is_short_and_others_do_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspicious_list_is_confirmed_early_where_a_resource_asks_for_it() {
+async fn a_resource_may_ask_for_an_early_confirmation_of_a_list() {
     let client = Recorder::new(|_, count| {
         names(if count == 1 { 10 } else { 6 }, if count == 1 { "2026-06-01T01:00:00Z" } else { "2026-06-09T00:00:00Z" })
     });
@@ -480,7 +480,7 @@ async fn a_suspicious_list_is_confirmed_early_where_a_resource_asks_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_confirms_a_suspicious_list_now_and_not_after_the_shortest_interval() {
+async fn a_refresh_confirms_a_suspicious_list_at_once() {
     // Two of three networks change their service, so that the list as a whole shrinks by nothing, and one resource's
     // part of it to nothing.
     let client = Recorder::new(|_, count| {
@@ -557,7 +557,7 @@ async fn an_older_list_of_another_edge_takes_nothing_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_the_vendor_withdraws_gives_way_to_the_one_before_across_restarts() {
+async fn a_withdrawn_list_yields_to_its_predecessor_across_restarts() {
     let client = Recorder::new(|_, count| if count == 1 { networks(2, &NEW) } else { networks(1, &OLD) });
     let store = Arc::new(MemoryStore::default());
     let clock = Clock::simulated("2026-06-02T12:00:00Z".parse().expect("a time"));
@@ -576,7 +576,7 @@ async fn a_list_that_the_vendor_withdraws_gives_way_to_the_one_before_across_res
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_past_its_validity_is_asked_for_without_conditions_until_a_newer_one_comes() {
+async fn an_expired_list_is_fetched_unconditionally_until_a_newer_one() {
     // A server that takes only the services for its content: validUntil rolls on, Last-Modified stays.
     let clock = Clock::simulated(epoch());
     let client = Recorder::new(move |request, _| {

@@ -127,7 +127,7 @@ async fn a_candidate_that_dies_is_followed_when_its_lease_has_run_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_server_that_is_away_ends_leading_in_time_and_nothing_else() {
+async fn a_lost_api_server_ends_leading_in_time_and_nothing_else() {
     let mut control_plane =
         ControlPlane::builder().without_controller_manager().start().await.expect("a control plane of its own");
     let client = control_plane.client().await.expect("a client");

@@ -130,7 +130,7 @@ async fn a_truncated_answer_is_asked_for_again_over_tcp() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_truncated_answer_without_tcp_is_a_failure_and_not_half_an_answer() {
+async fn a_truncated_answer_without_tcp_is_a_failure() {
     let mut server = DnsServer::start().await.unwrap();
     server.set_addresses("cut.example.com", &public(4), 0);
     let mut rig = Rig::new(&[server.addr()], &["cut.example.com"]);
@@ -164,7 +164,7 @@ async fn of_three_replicas_one_is_silent_and_delays_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_that_differ_are_united_and_a_lie_is_refused_with_who_told_it() {
+async fn differing_replicas_are_merged_and_a_lie_names_its_server() {
     let [one, two, liar] =
         [DnsServer::start().await.unwrap(), DnsServer::start().await.unwrap(), DnsServer::start().await.unwrap()];
     one.set_addresses("host.example.com", &[ip("20.60.0.1")], 30);
@@ -251,7 +251,7 @@ async fn lost_datagrams_are_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_aaaa_without_soa_leaves_the_question_for_a_to_its_ttl() {
+async fn an_empty_aaaa_without_soa_leaves_a_to_its_own_ttl() {
     for reply in [Reply::NoData { minimum: None }, Reply::NxDomain { minimum: None }] {
         let server = DnsServer::start().await.unwrap();
         server.script("nosoa.example.net", RecordType::A, Behaviour::addresses(&[ip("20.191.0.2")], 300));

@@ -96,7 +96,7 @@ fn start(takes: Duration) -> (Doubles, Arc<Vendor>, Arc<Rotating>) {
 
 /// A day in which nothing changes but the vendor's `validUntil` and which of its addresses a name answers with.
 #[tokio::test(start_paused = true)]
-async fn a_quiet_day_writes_one_status_for_each_fetch_and_nothing_else() {
+async fn a_quiet_day_writes_only_one_status_for_each_fetch() {
     let (world, vendor, resolver) = start(Duration::ZERO);
     // An hour in which every address of the rotation is seen.
     tokio::time::sleep(Duration::from_secs(3600)).await;

@@ -131,7 +131,7 @@ async fn what_others_wrote_does_not_come_true_even_while_dns_is_down() {
 
 /// Both stayed for a whole `addressRetention`, 189 hours at 168h, with `Ready=True Applied` and not a word of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_user_took_out_while_it_was_down_goes_at_once_though_the_config_map_is_lost() {
+async fn an_entry_removed_while_down_goes_even_without_config_map() {
     let stage = Stage::with(valid()).await;
     let own: IpAddr = "20.66.7.7".parse().expect("an address");
     stage.dns.set("own.example.com", Behaviour::addresses(&[own], 5));
@@ -161,7 +161,7 @@ async fn what_a_user_took_out_while_it_was_down_goes_at_once_though_the_config_m
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_everything_in_place_it_writes_nothing_and_asks_the_vendor_nothing() {
+async fn with_everything_in_place_nothing_is_written_or_fetched() {
     let stage = Stage::with(valid()).await;
     // Absence, too, is known only when DNS has said it again.
     stage.dns.set("accounts.cloud.com", Behaviour::nxdomain());

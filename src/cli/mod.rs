@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_definitions_hold_together_and_every_flag_has_its_variable() {
+    fn command_definitions_are_valid_and_flags_have_variables() {
         let command = command();
         command.clone().debug_assert();
         for subcommand in command.get_subcommands() {

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_is_asked_about_in_the_operators_namespace_for_all_that_the_bearer_is() {
+    fn a_right_is_reviewed_for_the_bearers_user_groups_and_extras() {
         let user = UserInfo {
             username: Some("alice".to_owned()),
             groups: Some(vec!["on-call".to_owned()]),

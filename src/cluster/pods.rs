@@ -120,7 +120,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn pods_that_no_policy_concerns_are_left_out_and_ports_are_those_declared() {
+    fn unselected_pods_are_left_out_and_declared_ports_are_used() {
         let mut selected = SelectedPods::default();
         for pod in [
             json!({ "metadata": { "name": "plain", "labels": { "app": "vda" } }, "spec": { "containers": [

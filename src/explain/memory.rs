@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_stays_a_retention_after_the_first_answer_that_lacks_it() {
+    fn an_address_stays_a_retention_after_an_answer_that_lacks_it() {
         let held = seen(&known(None, None)).expect("seen");
         assert_eq!(
             (held.resolved_at.as_str(), held.valid_until.as_str()),

@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_operator_writes_is_read_back_and_the_rest_passed_over() {
+    fn a_written_document_is_read_back_and_the_rest_is_skipped() {
         let text = r#"{"schema":"x","endpoints":[
             {"direction":"outbound","service":"DaaS","geo":"us","name":"a.example.com","tcpPorts":"80,443-444","addresses":["13.64.0.1"],"required":true},
             {"direction":"inbound","service":"Probe","geo":"all","cidr":"20.42.0.0/24","udpPorts":"123","required":false},

@@ -182,7 +182,7 @@ fn the_administrator_opens_private_ranges_to_answers() {
 /// A node's own public addresses and the API server's passed as any other public address: kubelets and NodePorts were a
 /// lie in DNS away.
 #[test]
-fn machines_of_the_cluster_are_opened_by_the_flag_alone_and_by_their_owner() {
+fn only_the_flag_opens_machines_of_the_cluster() {
     for machine in ["20.7.7.7", "2603:1030::7", "20.8.8.8"] {
         let (vendor, user) = verdicts(machine);
         assert!(vendor.starts_with("the cluster's own "), "{vendor}");

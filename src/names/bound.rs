@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_narrowest_bound_counts_and_a_quarter_is_kept_for_who_uses_little() {
+    fn the_narrowest_bound_counts_and_a_quarter_is_for_small_users() {
         assert_eq!(room(0, 0, 0), (40, Level::Resource));
         assert_eq!(room(0, 60, 60), (20, Level::Namespace));
         assert_eq!(room(0, 40, 145), (5, Level::Process));
@@ -126,7 +126,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_order_of_arrival_passes_a_bound_or_shuts_out_who_uses_little(
+        fn no_order_of_arrival_exceeds_a_bound_or_starves_small_users(
             steps in prop::collection::vec((0usize..6, 0usize..3, 1usize..60), 1..80),
         ) {
             let mut resources = [[0usize; 3]; 6];

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_how_long_nothing_is_to_be_found_stays_and_what_multiplies_goes() {
+    fn a_soa_is_kept_and_records_that_multiply_are_dropped() {
         let (zone, server) = (name("example.com."), name("ns.example.com."));
         let refers = Record::from_rdata(zone.clone(), 60, RData::NS(NS(server.clone())));
         let beside = Record::from_rdata(server.clone(), 60, RData::A(A::new(20, 1, 1, 1)));

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_outlives_a_dns_that_is_down_and_then_a_whole_retention() {
+    fn restored_addresses_outlive_a_dns_outage_and_a_retention() {
         let start = Instant::now();
         let mut memory = RecoveredAddresses::new([(name(), vec![ip(2), ip(1), ip(2), ip(9)])]);
         let mut seen = |known: &Arc<Addresses>, passed: Duration| {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_wants_is_forgotten_and_nothing_is_added_to_what_is_known() {
+    fn unused_names_are_forgotten_and_restored_ones_gain_nothing() {
         let mut memory = RecoveredAddresses::new([(name(), vec![ip(1)])]);
         let others = Arc::new(Addresses::default());
         let joined = memory.join(&others, RETENTION, |_| true, Instant::now());

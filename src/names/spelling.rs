@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_loses_the_case_or_fails_on_it_is_asked_in_lower_case() {
+    fn a_server_that_loses_or_fails_on_case_is_asked_in_lower_case() {
         assert_eq!(Spelling::default().after(Echo::Other), (Spelling::Lost, true));
         let failed = |known: Spelling| known.after(Echo::Silent).0;
         let twice = failed(failed(Spelling::default()));

@@ -203,7 +203,7 @@ impl Drop for Rig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_resources_over_two_hundred_names_cost_one_question_each() {
+async fn a_thousand_resources_cost_one_question_for_each_name() {
     let mut rig = Rig::new(&[1, 2], Scripted::new(|_, _, family, _| plain(family, &[1])));
     let texts: Vec<String> = (0..200).map(|n| format!("host{n}.example.com")).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -232,7 +232,7 @@ async fn a_thousand_resources_over_two_hundred_names_cost_one_question_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_batch_wakes_when_the_last_name_is_answered_or_has_failed() {
+async fn a_first_batch_wakes_when_its_last_name_has_an_outcome() {
     let script = |_, text: &str, family, _| match text {
         "slow.example.com" => (ms(120), plain(family, &[2]).1),
         "broken.example.com" => (ms(150), Err(Failure::Code("SERVFAIL".into()))),
@@ -250,7 +250,7 @@ async fn a_first_batch_wakes_when_the_last_name_is_answered_or_has_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_batch_with_a_straggler_wakes_after_the_window_and_at_the_end() {
+async fn a_first_batch_wakes_after_the_window_and_when_complete() {
     let script = |_, text: &str, family, _| match text {
         "silent.example.com" => (HOUR, has(&[2], 30)),
         _ => plain(family, &[1]),
@@ -264,7 +264,7 @@ async fn a_first_batch_with_a_straggler_wakes_after_the_window_and_at_the_end() 
 }
 
 #[test]
-fn a_change_wakes_at_once_and_those_that_follow_within_the_window_together() {
+fn a_change_wakes_at_once_and_later_ones_once_per_window() {
     let start = Instant::now();
     let mut table = Table::new(&NamesSettings::new(guard()), start);
     let texts = ["a.example.com", "b.example.com", "c.example.com", "d.example.com"];

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn it_opens_when_every_name_is_answered_and_holds_for_so_long_otherwise() {
+    fn it_opens_once_names_are_answered_or_the_time_is_over() {
         assert_eq!(held(&[], Duration::ZERO), None);
         assert_eq!(held(&[NameState::Answered, NameState::Absent, failing(true)], Duration::ZERO), None);
         let some = [NameState::Answered, failing(false), NameState::Waiting];
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_direction_asked_for_and_not_applied_has_a_first_policy() {
+    fn only_a_wanted_unapplied_direction_has_a_first_policy() {
         let absences = vec![(Direction::Outbound, Absence::NoMatch), (Direction::Inbound, Absence::NoMatch)];
         let plan = Plan { absences, ..Plan::default() };
         let applied = Layout { outbound: 1, inbound: 0 };

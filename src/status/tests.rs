@@ -172,7 +172,7 @@ fn many_problems_of_a_kind_hide_none_of_another() {
 }
 
 #[test]
-fn a_message_that_a_server_made_endless_does_not_keep_the_status_from_being_written() {
+fn an_endless_message_does_not_prevent_the_status_write() {
     let message = "ä".repeat(40_000);
     let mut found = findings(Outcome::Refused(message.clone()));
     found.feed = Some(FeedFindings { message, ..feed() });

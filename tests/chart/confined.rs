@@ -107,7 +107,7 @@ impl Stage {
 /// Formerly `kube-system/aws-auth` and `kube-system/coredns` could be patched with the operator's token, and every ConfigMap
 /// and NetworkPolicy of the cluster made, changed and deleted: on EKS the way to `system:masters`.
 #[tokio::test]
-async fn the_operators_token_writes_what_the_operator_writes_and_nothing_else() {
+async fn the_operators_token_can_write_only_the_operators_objects() {
     let stage = Stage::start().await;
     let (protected, named) = ("in a protected namespace", "no ConfigMap but NAME-cidrs");
     let (labelled, saved, leases) =

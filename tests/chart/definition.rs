@@ -32,7 +32,7 @@ fn later(stored: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stored_version_is_dropped_only_after_its_resources_were_rewritten() {
+async fn a_stored_version_goes_only_after_its_resources_are_rewritten() {
     let cluster = Cluster::start().await;
     let control_plane = &cluster.control_plane;
     let put = async |definition: String| {

@@ -70,7 +70,7 @@ async fn nothing_may_leave(cluster: &Cluster, pod: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn helm_test_tells_a_network_that_enforces_from_one_that_does_not() {
+async fn helm_test_shows_whether_the_network_enforces_policies() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cluster = Cluster::start().await;
     let mut install = cluster.helm("helm");

@@ -207,7 +207,7 @@ async fn install_yaml_and_the_kustomize_base_install_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_hooks_account_brings_back_a_definition_that_somebody_deleted() {
+async fn the_hooks_account_restores_a_deleted_definition() {
     let cluster = Cluster::start().await;
     cluster.kubectl(&["create", "namespace", "citrix"]).await;
     let hook = template("helm", &json!({}), &["--show-only", "templates/crd-upgrade.yaml"]).success();

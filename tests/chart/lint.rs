@@ -10,7 +10,7 @@ use crate::helm::{chart, object, objects, run, template};
 use crate::values::matrix;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn custom_resources_of_the_chart_and_the_examples_pass_kubeconform() {
+async fn custom_resources_of_chart_and_examples_pass_kubeconform() {
     let folder = tempfile::tempdir().unwrap();
     let definition = std::fs::read_to_string(workspace_root().join("crds/citrixallowlists.yaml")).unwrap();
     let definition: Value = serde_saphyr::from_str(&definition).unwrap();

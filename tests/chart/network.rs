@@ -35,7 +35,7 @@ fn address(text: &str) -> Peer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operators_own_policy_lets_through_what_it_needs_and_nothing_else() {
+async fn the_operators_own_policy_allows_exactly_what_it_needs() {
     let block = |cidr: &str| json!([{"ipBlock": {"cidr": cidr}}]);
     let values = json!({"networkPolicy": {
         "egress": true,
@@ -85,7 +85,7 @@ async fn the_operators_own_policy_lets_through_what_it_needs_and_nothing_else() 
 
 /// Formerly there was no policy unless asked for: any pod of the cluster could keep the port busy, and read /debug/state.
 #[tokio::test(flavor = "multi_thread")]
-async fn by_default_the_port_is_its_own_namespaces_and_nothing_that_leaves_is_bounded() {
+async fn by_default_only_the_own_namespace_enters_and_all_may_leave() {
     let rendered = objects(&template("helm", &json!({}), &[]).success());
     let operator = pod(&rendered, "Deployment", "");
     let (readiness, enforcement) = (pod(&rendered, "Pod", "-readiness"), pod(&rendered, "Pod", "-enforcement"));

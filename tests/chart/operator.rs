@@ -241,7 +241,7 @@ async fn life(cluster: &Cluster, rendered: &[Value]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_the_charts_rights_the_operator_does_its_work_and_asks_for_nothing_else() {
+async fn the_charts_rights_suffice_and_no_other_request_is_made() {
     let cluster = Cluster::start().await;
     let servers = json!({"servers": [cluster.dns.addr().to_string()]});
     let rendered = cluster.install(&cluster.values(json!({"dns": servers}))).await;

@@ -60,7 +60,7 @@ fn krews_manifest_names_every_archive_with_its_sum() {
 
 /// What the workflow compares before it publishes anything, and what it looks for in files by their lines.
 #[test]
-fn what_the_release_workflow_takes_for_granted_of_other_files_is_so() {
+fn the_assumptions_of_the_release_workflow_hold() {
     let read = |path: &str| std::fs::read_to_string(workspace_root().join(path)).unwrap();
     let metadata: Value =
         serde_saphyr::from_str(&std::fs::read_to_string(chart().join("Chart.yaml")).unwrap()).unwrap();

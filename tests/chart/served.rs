@@ -39,7 +39,7 @@ fn promises(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_oldest_kubernetes_that_is_promised_is_the_one_that_tests_run_on() {
+fn tests_run_on_the_oldest_kubernetes_that_is_promised() {
     let oldest = format!("1.{}", Kubernetes::Oldest.minor().unwrap());
     let metadata: Value =
         serde_saphyr::from_str(&std::fs::read_to_string(chart().join("Chart.yaml")).unwrap()).unwrap();
@@ -67,7 +67,7 @@ fn the_oldest_kubernetes_that_is_promised_is_the_one_that_tests_run_on() {
 }
 
 #[test]
-fn helm_installs_into_the_oldest_kubernetes_and_into_none_before_it() {
+fn helm_installs_into_no_kubernetes_before_the_oldest() {
     let oldest = Kubernetes::Oldest.minor().unwrap();
     let before = oldest - 1;
     for helm in HELMS {

@@ -425,7 +425,7 @@ fn with_watched_namespaces_nothing_is_granted_elsewhere() {
 }
 
 #[test]
-fn a_namespaced_role_grants_what_the_cluster_role_grants_but_for_the_cluster_itself() {
+fn a_namespaced_role_grants_all_but_cluster_scoped_resources() {
     let cluster = objects(&template("helm", &json!({}), &[]).success());
     let namespaced = objects(&template("helm", &json!({"watchNamespaces": ["tenant"]}), &[]).success());
     let cluster =

@@ -63,7 +63,7 @@ fn without_rules(schema: &mut Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stored_selector_that_is_refused_by_now_leaves_its_resource_usable() {
+async fn a_stored_selector_refused_today_leaves_its_resource_usable() {
     let control_plane = with(&as_before()).await;
     let manifest = |name: &str| {
         format!(

@@ -55,7 +55,7 @@ async fn ask(server: SocketAddr) -> Vec<IpAddr> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_an_erratic_coredns_no_client_is_refused_what_it_was_answered() {
+async fn an_erratic_coredns_gives_no_client_a_refused_address() {
     let stage: Stage = stage().await;
     let pool = fixture::pool(NAME, POOL);
     let file = ".:{port} {\n bind {address}\n file {zones}/example.db example.com {\n reload 200ms\n }\n}\n";

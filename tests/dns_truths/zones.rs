@@ -33,7 +33,7 @@ async fn problem(stage: &Stage, subject: &str, words: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_over_sixteen_addresses_is_held_whole_and_written_few_times() {
+async fn a_rotation_over_sixteen_addresses_costs_few_writes() {
     let stage = stage().await;
     let pool = fixture::pool(NAME, 16);
     stage.dns.set(NAME, Behaviour::rotating(&pool, 4, 1));
@@ -53,7 +53,7 @@ async fn a_rotation_over_sixteen_addresses_is_held_whole_and_written_few_times()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ttl_of_zero_is_asked_no_oftener_than_the_floor_and_followed() {
+async fn a_ttl_of_zero_is_queried_no_oftener_than_the_floor() {
     let stage = stage().await;
     let pool = fixture::pool(NAME, 2);
     stage.dns.set_addresses(NAME, &pool[..1], 0);
@@ -110,7 +110,7 @@ async fn chains_are_followed_at_their_least_ttl_and_loops_are_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_truncated_answer_is_asked_again_over_tcp_and_a_thousand_addresses_are_held() {
+async fn a_truncated_answer_is_repeated_over_tcp_and_read_in_full() {
     let stage = stage().await;
     let pool = fixture::pool(NAME, 1000);
     stage.dns.set(NAME, Behaviour::addresses(&pool, 5).truncated(Truncation::Always));
@@ -244,7 +244,7 @@ async fn a_name_that_flaps_to_nxdomain_keeps_its_addresses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_is_gone_goes_after_a_whole_retention_and_not_before() {
+async fn a_deleted_name_goes_after_exactly_one_retention() {
     let stage = stage().await;
     let pool = fixture::pool(NAME, 3);
     stage.dns.set_addresses(NAME, &pool, 1);

@@ -150,3 +150,23 @@ fn a_public_type_has_a_name_of_its_own() {
     let twice: Vec<_> = places.iter().filter(|(_, places)| places.len() > 1).collect();
     assert!(twice.is_empty(), "{twice:#?}");
 }
+
+#[test]
+fn test_names_fit_a_line_of_a_report() {
+    const LONGEST: usize = 60;
+    let paths = ["src", "crates", "tests"];
+    let mut found = String::new();
+    for (path, text) in files(&paths, &["rs"]) {
+        let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+        for (at, _) in
+            lines.iter().enumerate().filter(|(_, line)| line.starts_with("#[test") || line.starts_with("#[tokio::test"))
+        {
+            let signature = lines[at..].iter().find_map(|line| line.split_once("fn ").map(|(_, rest)| rest));
+            let name = signature.and_then(|rest| rest.split('(').next()).unwrap_or_default();
+            if name.len() > LONGEST {
+                let _ = writeln!(found, "{path}: `{name}` has {} characters", name.len());
+            }
+        }
+    }
+    assert!(found.is_empty(), "names of tests have {LONGEST} characters at most:\n{found}");
+}

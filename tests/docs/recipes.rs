@@ -189,7 +189,7 @@ fn every_recipe_has_its_table() {
 }
 
 #[test]
-fn a_recipe_opens_nothing_by_accident_and_says_where_each_rule_comes_from() {
+fn a_recipe_opens_nothing_by_accident_and_cites_each_rule() {
     for Recipe { file, .. } in RECIPES {
         let text = text(file);
         let mut rules = 0;

@@ -57,7 +57,7 @@ async fn judge(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_geo_and_direction_allows_the_list_and_nothing_beside_it() {
+async fn every_geo_and_direction_allows_exactly_the_list() {
     let stage = Stage::set().await;
     let _operator = stage.operator().await;
     let policies = stage.watch_policies().await;
@@ -88,7 +88,7 @@ async fn every_geo_and_direction_allows_the_list_and_nothing_beside_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_allows_the_list_in_the_families_that_the_cluster_has() {
+async fn the_example_allows_the_list_in_the_clusters_families() {
     let stage = Stage::set().await;
     let _operator = stage.operator().await;
     stage.apply("daas-us", "{ customerId: testcustomer, geo: us, direction: outbound }").await;

@@ -75,7 +75,7 @@ async fn a_new_list_is_followed_when_the_old_one_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_spec_is_followed_at_once_whatever_timers_are_pending() {
+async fn a_changed_spec_is_reconciled_at_once_despite_timers() {
     let stage = Stage::set().await;
     stage.dns.default_to_fixture(3600);
     let _operator = stage.operator().await;
@@ -127,7 +127,7 @@ async fn a_refresh_asked_for_is_made_at_once_and_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_that_is_confirmed_unchanged_moves_its_date_and_nothing_else() {
+async fn an_unchanged_list_moves_its_date_and_nothing_else() {
     let validity = Validity::Rolling(Duration::from_secs(3600));
     let stage = Stage::with(StandinConfig { validity, ..StandinConfig::unlimited() }).await;
     let operator = stage.operator().await;

@@ -103,7 +103,7 @@ async fn no_change_of_the_list_takes_the_last_policy_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_kept_stays_over_a_restart_and_other_edits_and_goes_when_the_user_selects_otherwise() {
+async fn a_kept_policy_survives_restarts_until_the_selection_changes() {
     let stage = stage_with(good("outbound")).await;
     let operator = stage.operator().await;
     stage.apply("gw", SPEC).await;
@@ -207,7 +207,7 @@ async fn one_direction_is_kept_while_the_other_is_followed() {
 
 /// Version 0.1.0 wrote no annotation. What it applied is kept as well, and goes by an edit made since the upgrade.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_policy_that_version_0_1_0_left_is_kept_and_goes_by_the_users_word() {
+async fn a_policy_of_version_0_1_0_goes_only_by_the_users_word() {
     let stage = stage_with(good("outbound")).await;
     let operator = stage.operator().await;
     stage.apply("gw", SPEC).await;

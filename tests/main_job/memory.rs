@@ -14,7 +14,7 @@ use test_support::standin::Cloud;
 const MANAGER: &str = "citrix-allowlist-operator";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_without_dns_takes_nothing_away_beyond_a_retention_either() {
+async fn a_restart_without_dns_removes_nothing_even_past_a_retention() {
     let stage = Stage::set().await;
     let operator = stage.operator().await;
     stage.apply("daas-us", "{ customerId: testcustomer, geo: us, direction: all, addressRetention: 1m }").await;

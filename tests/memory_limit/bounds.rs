@@ -131,8 +131,8 @@ impl Limited {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: `make soak LONG=1` runs it"]
-async fn the_whole_process_lives_in_the_charts_limit_where_every_bound_is_reached() {
-    if Group::for_test("the_whole_process_lives_in_the_charts_limit_where_every_bound_is_reached").is_none() {
+async fn the_process_fits_the_charts_limit_at_every_bound() {
+    if Group::for_test("the_process_fits_the_charts_limit_at_every_bound").is_none() {
         return;
     }
     println!("| names | addresses | policies | memory | at most | at most after a restart | |");

@@ -29,8 +29,8 @@ async fn becomes(operator: &Operator, name: &str, wanted: impl Fn(f64) -> bool) 
 /// Formerly memory had no bound: one tenant's resource had both replicas killed again and again, and another tenant's change was
 /// followed after up to 151 s.
 #[tokio::test(flavor = "multi_thread")]
-async fn close_to_the_limit_new_resources_wait_and_what_is_applied_is_followed() {
-    let Some(group) = Group::for_test("close_to_the_limit_new_resources_wait_and_what_is_applied_is_followed") else {
+async fn near_the_memory_limit_only_new_resources_wait() {
+    let Some(group) = Group::for_test("near_the_memory_limit_only_new_resources_wait") else {
         return;
     };
     let stage = Stage::set().await;

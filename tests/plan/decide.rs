@@ -36,7 +36,7 @@ fn rules(plan: Option<&DirectionPlan>) -> Vec<String> {
 }
 
 #[test]
-fn an_address_of_several_entries_stands_once_with_all_their_ports() {
+fn an_address_of_several_entries_is_one_peer_with_all_ports() {
     let document = json!({ "services": [
         { "name": "A", "direction": "outbound", "tcpPorts": "443", "endpoints": [{ "fqdns": ["a.example.com"], "ips": ["52.9.0.0/24"] }] },
         { "name": "B", "direction": "outbound", "tcpPorts": "444", "udpPorts": "443", "endpoints": [{ "fqdns": ["b.example.com"] }] }

@@ -25,7 +25,7 @@ fn rules(case: &Case) -> Vec<RememberedRule> {
 }
 
 #[test]
-fn policies_read_back_as_they_were_written_without_their_rules_for_dns() {
+fn policies_read_back_as_written_without_dns_rules() {
     let mut case = Case::new(json!({ "direction": "all" }), &document(), ANSWERS);
     // A resolver that is no Service: a rule of addresses only, told by its ports alone.
     case.facts = ClusterFacts {
@@ -98,7 +98,7 @@ fn after_a_restart_nothing_shrinks_before_dns_has_answered() {
 }
 
 #[test]
-fn what_nobody_asks_for_any_more_or_the_guard_refuses_is_forgotten() {
+fn unused_and_refused_names_are_forgotten() {
     let mut held = rules(&Case::new(json!({}), &document(), ANSWERS));
     held.push((
         Direction::Outbound,

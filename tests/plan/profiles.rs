@@ -84,7 +84,7 @@ fn profiles_are_as_documented() {
 }
 
 #[test]
-fn a_profile_opens_every_documented_port_and_no_other_in_either_direction() {
+fn a_profile_opens_exactly_the_documented_ports() {
     let peer = "10.20.0.9".parse().expect("an address");
     for (profile, name) in ALL {
         let documented = documented(profile);

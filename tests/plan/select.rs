@@ -69,7 +69,7 @@ fn directions_are_kept_apart() {
 }
 
 #[test]
-fn services_are_chosen_by_globs_whatever_the_capitals_and_globs_in_vain_are_said() {
+fn service_globs_ignore_case_and_unmatched_globs_are_reported() {
     let chosen = select(json!({ "services": { "include": ["gateway*", "DAAS"], "exclude": ["da?s"] } }));
     assert_eq!(endpoints(&chosen), Vec::<String>::new(), "excluded names lend nothing to the gateway's wildcard");
     let chosen = select(
@@ -91,7 +91,7 @@ fn services_are_chosen_by_globs_whatever_the_capitals_and_globs_in_vain_are_said
 }
 
 #[test]
-fn known_names_narrow_a_wildcards_gap_but_only_the_spec_closes_it() {
+fn known_names_narrow_a_wildcard_and_only_the_spec_covers_it() {
     let selection = select(json!({ "geo": "us", "services": { "include": ["Gateway Service"] } }));
     assert_eq!(
         endpoints(&selection),
@@ -215,7 +215,7 @@ fn the_users_own_endpoints_may_be_private_but_never_everything() {
 }
 
 #[test]
-fn networks_of_the_list_that_may_not_be_opened_are_refused_and_said() {
+fn forbidden_networks_of_the_list_are_refused_and_reported() {
     let document = json!({ "services": [{
         "name": "DaaS", "direction": "outbound", "tcpPorts": "443",
         "endpoints": [{ "ips": ["10.0.0.0/8", "20.1.2.0/24", "0.0.0.0/0"] }]
@@ -232,7 +232,7 @@ fn networks_of_the_list_that_may_not_be_opened_are_refused_and_said() {
 }
 
 #[test]
-fn problems_of_the_list_concern_only_those_who_ask_for_that_part() {
+fn a_problem_of_the_list_concerns_only_who_selects_that_part() {
     use connectivity_allowlist::{EntryGeo, ListProblem, ListProblemKind};
     let problem = |direction, geo, service: &str| ListProblem {
         kind: ListProblemKind::Malformed,
@@ -257,7 +257,7 @@ fn problems_of_the_list_concern_only_those_who_ask_for_that_part() {
 
 /// Formerly 28 CIDRs of a tenant opened 86.7 % of IPv4, where the guard refuses `0.0.0.0/0`.
 #[test]
-fn the_cidrs_of_additional_open_a_quarter_of_all_addresses_at_most() {
+fn additional_cidrs_open_at_most_a_quarter_of_all_addresses() {
     // Without those that hold a range or an address that is never opened.
     let all: Vec<String> = (1..=223u8)
         .filter(|first| ![100, 127, 168, 169, 192].contains(first))

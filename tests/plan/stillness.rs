@@ -86,7 +86,7 @@ fn twenty_thousand_peers_are_all_allowed_within_bounds() {
 }
 
 #[test]
-fn an_address_more_or_less_touches_one_object_and_the_layout_rarely_changes() {
+fn one_address_more_touches_one_object_and_rarely_the_layout() {
     let mut case = case(5_000);
     let mut before = case.objects();
     let objects_at_first = before.policies.len();
@@ -203,7 +203,7 @@ fn one_resource_cannot_fill_the_cluster() {
 
 /// Each address in another half of 64 entries with 64 port ranges each: a rule for each address took 20 MB of policies, and unions that were never written more memory.
 #[test]
-fn ports_that_are_shared_in_every_way_cannot_fill_the_cluster_either() {
+fn ports_shared_in_every_way_cannot_fill_the_cluster() {
     let first = |entry: u32, range: u32| 1_000 + entry * 128 + range * 2;
     let ports = |entry: u32| (0..64).map(|range| first(entry, range).to_string()).collect::<Vec<_>>().join(",");
     let entry = |number: u32| json!({ "name": format!("e{number}"), "fqdns": [format!("e{number}.example.com")], "tcpPorts": ports(number) });

@@ -38,7 +38,7 @@ fn in_zscaler() -> Value {
 }
 
 #[test]
-fn required_only_keeps_the_entries_of_a_form_that_does_not_say_what_is_required() {
+fn required_only_keeps_entries_of_forms_without_that_field() {
     let spec = json!({ "geo": "us", "services": { "requiredOnly": true } });
     let said = case(spec.clone(), &in_json(Some(true)));
     assert_eq!((said.select().endpoints.len(), said.select().problems.len()), (1, 0), "a list that says is obeyed");
@@ -70,7 +70,7 @@ fn required_only_keeps_the_entries_of_a_form_that_does_not_say_what_is_required(
 }
 
 #[test]
-fn an_unknown_region_is_left_out_with_a_problem_or_let_in_by_all() {
+fn an_unknown_region_is_a_problem_unless_geo_is_all() {
     let document = json!({ "services": [
         { "name": "DaaS", "direction": "outbound", "tcpPorts": "443", "required": true, "endpoints": [
             { "geo": "us", "ips": ["20.1.1.0/24"] },

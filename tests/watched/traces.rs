@@ -102,7 +102,7 @@ async fn leave(mut operator: Operator) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reconcile_is_a_trace_with_a_span_for_each_stage_and_the_last_arrives_on_leaving() {
+async fn a_reconcile_is_a_trace_and_the_last_is_sent_on_shutdown() {
     let stage = Stage::set().await;
     let collector = Collector::start().await;
     let operator = Operator::start(&batching(&stage, &collector.endpoint)).await.expect("an operator");

@@ -54,7 +54,7 @@ async fn publish(events: &Events, version: &str, note: &Note) -> &'static str {
 }
 
 #[tokio::test]
-async fn a_repeat_is_counted_whatever_was_written_in_between_and_news_are_an_event_of_their_own() {
+async fn repeats_raise_the_event_count_and_new_text_makes_an_event() {
     let (events, asked) = events(None);
     let same = note(Reason::Applied, "0 CIDRs added, 0 removed: somebody deleted an object");
     assert_eq!(publish(&events, "7", &same).await, "create");

@@ -119,7 +119,7 @@ fn what_was_sent_counts_until_the_watch_shows_what_is() {
 /// Nothing in a policy said what of it was the user's own: what they took out while the operator was away, and the
 /// ConfigMap with it, stayed for a whole retention.
 #[test]
-fn what_only_the_user_asked_for_is_remembered_where_it_is_the_operators_word() {
+fn an_annotation_is_read_only_where_the_operator_wrote_it() {
     let digest = "v1-0123456789abcdef";
     let held = |fields: Value| {
         let mut policy = policy(json!([ours(), managed(FIELD_MANAGER, json!({ "f:metadata": fields }))]), json!({}));

@@ -69,7 +69,7 @@ fn of_a_resources_metadata_only_what_is_read_is_kept() {
 }
 
 #[test]
-fn what_a_list_brings_can_be_read_before_the_list_ends_and_it_is_complete_after_the_last_namespace() {
+fn a_listing_is_readable_early_and_complete_after_all_scopes() {
     let store = Arc::new(ResourceStore::default());
     let from = |namespace: &str, event| (Some(namespace.to_owned()), Ok(event));
     let first = vec![
@@ -89,7 +89,7 @@ fn what_a_list_brings_can_be_read_before_the_list_ends_and_it_is_complete_after_
 }
 
 #[test]
-fn what_vanished_while_a_watch_was_down_is_gone_and_what_cannot_be_read_stays_as_it_was() {
+fn a_relist_drops_deleted_objects_and_keeps_unreadable_ones() {
     let store = Arc::new(ResourceStore::default());
     let all = |event| (None, Ok(event));
     let events = vec![

@@ -138,7 +138,7 @@ fn an_empty_list_is_never_believed_where_there_was_something() {
 }
 
 #[test]
-fn a_direction_without_anything_says_what_becomes_of_its_policies() {
+fn an_empty_direction_says_what_happens_to_its_policies() {
     let none = resource(json!({ "customerId": "testcustomer", "geo": "us", "services": { "include": ["Nothing"] } }));
     let unchanged = |applied| Standing { resource: None, endpoints: &[], applied, kept: &[] };
     let deleted = notes(&none, &unchanged(applied()), &work(&none, &FIVE));

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_ranges_and_exceptions_are_read_as_kubernetes_defines_them() {
+    fn networks_ranges_and_exceptions_are_read_as_in_kubernetes() {
         let rules = json!([
             { "to": [{ "ipBlock": { "cidr": "2603::/32" } }], "ports": [{ "port": 53, "protocol": "UDP" }] },
             {
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn without_types_ingress_is_isolated_always_and_egress_by_its_rules() {
+    fn without_policy_types_egress_is_isolated_only_with_rules() {
         let isolating =
             |spec: Value, direction| !judge(spec, direction, "52.1.1.1", Protocol::Tcp, 443).isolating.is_empty();
         let bare = json!({ "podSelector": {} });

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_newly_isolated_in_each_direction_that_nobody_isolates_yet() {
+    fn a_pod_is_newly_isolated_where_no_policy_isolates_it_yet() {
         let pods = [pod("vda-2", "vda"), pod("vda-1", "vda"), pod("connector", "connector")];
         let vdas: LabelSelector =
             serde_json::from_value(json!({ "matchLabels": { "app": "vda" } })).expect("a selector");

@@ -115,7 +115,7 @@ async fn who_may_not_look_everywhere_finds_it_where_it_usually_is() {
 }
 
 #[tokio::test]
-async fn without_an_election_the_pod_that_leads_is_found_by_its_labels() {
+async fn without_an_election_the_leader_is_found_by_its_labels() {
     let (server, _) = serving(|path| match path {
         path if path.starts_with("/apis/coordination.k8s.io/v1/namespaces/ops/leases?") => (
             200,
@@ -186,7 +186,7 @@ async fn an_address_is_asked_directly_and_says_what_is_wrong_with_it() {
 const TOKEN: &str = r#"{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","metadata":{},"spec":{"audiences":[]},"status":{"token":"short-lived","expirationTimestamp":"2099-01-01T00:00:00Z"}}"#;
 
 #[tokio::test]
-async fn an_operator_that_asks_for_a_token_is_shown_one_of_the_account_that_may_read() {
+async fn an_operator_that_demands_a_token_gets_one_that_may_read() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (server, asked) = serving(|path| match path {
         path if path.contains("/namespaces/ops/leases?") => (200, lease("ops", "operator-1_3f2a")),

@@ -121,7 +121,7 @@ fn other_policies_count_for_a_pod() {
 }
 
 #[test]
-fn what_is_asked_for_and_not_in_the_policies_is_not_told_to_be_a_matter_of_ports() {
+fn a_name_missing_from_policies_is_not_explained_by_ports() {
     let narrower = policy(
         "daas-us-egress",
         json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": [{

@@ -143,7 +143,7 @@ fn a_restored_list_is_due_when_it_was() {
 
 /// Formerly a list whose answer filled the memory was asked for at each start: six times in 195 s.
 #[test]
-fn a_fetch_that_ended_the_process_is_put_off_for_twice_as_long_each_time() {
+fn a_fetch_that_ended_the_process_backs_off_by_doubling() {
     let start = Instant::now();
     for (times, seconds) in [(1, 15), (2, 30), (4, 120), (40, 900)] {
         let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
@@ -186,7 +186,7 @@ fn a_list_that_grows_a_hundredfold_waits_for_the_next_fetch() {
 }
 
 #[test]
-fn a_first_list_that_opens_a_part_of_the_internet_waits_for_the_next_fetch() {
+fn a_first_list_that_opens_too_much_waits_for_the_next_fetch() {
     let start = Instant::now();
     let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
     let wide = held(&["20.0.0.0/8", "40.0.0.0/8"], 3600);

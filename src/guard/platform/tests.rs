@@ -43,7 +43,7 @@ fn forms_of(address: IpAddr) -> Vec<String> {
 /// By DNS and the list passed 168.63.129.16 and its NAT64 form; by `additional.cidrs` all of the others outside
 /// 169.254.0.0/16 too, such as `fd00:ec2::254`, `100.100.100.200` and `64:ff9b:1::a9fe:a9fe`.
 #[test]
-fn what_clouds_answer_on_is_opened_by_nobody_in_no_form_whatever_is_set() {
+fn platform_addresses_are_never_opened_in_any_form() {
     for platform in PLATFORM_ADDRESSES {
         for form in forms_of(platform.address) {
             for origin in [Origin::Vendor, Origin::User] {
@@ -95,7 +95,7 @@ fn networks_around_them_are_refused_and_those_beside_them_pass() {
 }
 
 #[test]
-fn each_address_is_listed_once_with_a_source_and_stands_in_the_documents() {
+fn each_platform_address_is_listed_once_cited_and_documented() {
     let page = include_str!("../../../docs/security.md");
     let rows: Vec<String> = PLATFORM_ADDRESSES
         .iter()

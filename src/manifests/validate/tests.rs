@@ -24,7 +24,7 @@ fn defaults_are_the_servers() {
 }
 
 #[test]
-fn what_the_schema_refuses_names_field_value_and_what_is_allowed() {
+fn a_schema_error_names_field_value_and_what_is_allowed() {
     assert_eq!(
         refused(json!({ "customerId": "test-customer", "geo": "usa", "wildcard": [] })),
         [

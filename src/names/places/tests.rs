@@ -57,7 +57,7 @@ fn a_quarter_of_the_places_is_free_for_who_comes_next() {
 }
 
 #[test]
-fn silent_questions_hold_a_small_share_and_get_it_whatever_else_waits() {
+fn silent_names_get_a_small_share_and_always_get_it() {
     let now = Instant::now();
     let mut places = Places::new(server(), 1000);
     fill(&mut places, "hostile", 0..4000, true);

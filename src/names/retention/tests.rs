@@ -91,7 +91,7 @@ fn failing(error: &str, stale: bool, ever_answered: bool) -> NameState {
 }
 
 #[test]
-fn an_address_stays_a_retention_after_the_first_answer_without_it() {
+fn an_address_stays_a_retention_after_its_last_answer() {
     let mut name = Name::new();
     assert_eq!(name.state(), NameState::Waiting);
     assert_eq!(name.round(0, Ok(has(&[1, 2], 30))), seconds(30));
@@ -178,7 +178,7 @@ fn a_ttl_longer_than_the_retention_is_waited_for() {
 /// M4. Formerly a TTL was believed for up to seven days: one lie with a TTL of a week, right answers ever after and a
 /// retention of a minute, and the lie was open for the week.
 #[test]
-fn one_lie_with_a_long_ttl_is_held_no_longer_than_questions_are_apart() {
+fn a_lie_with_a_long_ttl_is_retained_for_one_interval() {
     let mut name = Name::new();
     let ceiling = BOUNDS.max_ttl.as_secs();
     assert_eq!(name.round(0, Ok(has(&[66], 604_800))), seconds(ceiling), "asked again by the ceiling");
@@ -245,7 +245,7 @@ fn without_servers_the_name_fails_and_says_so() {
 }
 
 #[test]
-fn a_family_that_is_never_answered_is_given_up_beside_one_that_is() {
+fn a_silent_family_is_given_up_when_the_other_answers() {
     let mut name = Name::new();
     for second in [0, 1] {
         assert!(name.round_of(second, Ok(has(&[1], 30)), Err(Failure::Timeout)) < seconds(5));
@@ -261,7 +261,7 @@ fn a_family_that_is_never_answered_is_given_up_beside_one_that_is() {
 }
 
 #[test]
-fn a_first_answer_counts_before_the_slowest_server_and_absence_does_not() {
+fn a_first_answer_counts_at_once_and_an_absence_does_not() {
     let mut name = Name::new();
     name.held.begin(&Family::ALL);
     name.say(Family::V4, 1, Ok(NXDOMAIN));
@@ -274,7 +274,7 @@ fn a_first_answer_counts_before_the_slowest_server_and_absence_does_not() {
 }
 
 #[test]
-fn a_name_that_was_never_answered_is_stale_by_how_long_it_has_been_asked() {
+fn an_unanswered_name_is_stale_since_its_first_question() {
     let mut name = Name::new();
     name.round(0, Err(Failure::Timeout));
     assert_eq!(name.state(), failing("A of 10.128.0.1:53: no answer in time", false, false));
@@ -299,7 +299,7 @@ fn lies_are_kept_apart_and_judged_again_when_the_guard_changes() {
 }
 
 #[test]
-fn a_name_with_too_many_addresses_keeps_the_same_ones_and_says_how_many_it_lost() {
+fn a_name_past_the_bound_keeps_its_addresses_and_counts_others() {
     let mut name = Name::new();
     name.bounds.addresses = 3;
     for second in [0, 30, 60] {

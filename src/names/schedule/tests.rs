@@ -27,7 +27,7 @@ fn the_most_overdue_comes_first_and_nothing_before_its_time() {
 }
 
 #[test]
-fn a_group_is_woken_at_once_then_after_the_window_and_a_first_batch_when_it_is_complete() {
+fn a_group_wakes_at_once_then_once_a_window_or_when_complete() {
     let now = Instant::now();
     let mut group = Group {
         names: Arc::default(),

@@ -43,7 +43,7 @@ fn a_service_stands_for_its_ready_endpoints_with_their_ports() {
 }
 
 #[test]
-fn without_ready_endpoints_or_resolv_conf_the_next_best_is_asked() {
+fn without_endpoints_or_resolv_conf_the_next_best_is_queried() {
     assert_eq!(servers_to_ask(&[ip("10.96.0.10")], &facts(&[]), &[]), [at("10.96.0.10:53")]);
     let known = servers_to_ask(&[], &facts(&["10.128.0.7:5353"]), &[]);
     assert_eq!(known, [at("10.128.0.7:5353"), at("169.254.20.10:53")]);
@@ -58,7 +58,7 @@ fn flags_replace_all_that() {
 }
 
 #[test]
-fn at_most_four_endpoints_are_chosen_and_one_that_goes_moves_no_other() {
+fn four_endpoints_are_chosen_and_a_loss_moves_no_other() {
     let all: Vec<String> = (1..=9).map(|last| format!("10.128.0.{last}:53")).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let asked = servers_to_ask(&[ip("10.96.0.10")], &facts(&all), &[]);

@@ -22,7 +22,7 @@ async fn asked(minutes: u32, v4: LookupOutcome, v6: LookupOutcome) -> (Rig, BTre
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_answer_without_soa_has_only_its_own_family_asked_at_the_floor() {
+async fn an_empty_answer_without_soa_speeds_up_its_own_family_only() {
     for nxdomain in [false, true] {
         let (rig, first) = asked(1, has(&[2], 300), without_soa(nxdomain)).await;
         assert_eq!(first.get(&Family::V4), None, "A says 300 s: {first:?}");
@@ -34,7 +34,7 @@ async fn an_empty_answer_without_soa_has_only_its_own_family_asked_at_the_floor(
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_holds_the_other_way_round_and_for_a_family_that_fails() {
+async fn a_failing_family_is_given_up_too_whichever_it_is() {
     let (_, first) = asked(5, nothing(5), nothing(120)).await;
     assert!((55..=60).contains(&first[&Family::V4]) && first[&Family::V6] == 2, "{first:?}");
     // Not known and failing: asked again and again, until it is given up beside the one that has addresses.

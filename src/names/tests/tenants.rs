@@ -104,7 +104,7 @@ async fn waiting_for_a_place_is_no_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_comes_after_its_round_still_adds_its_addresses() {
+async fn a_late_answer_still_adds_its_addresses() {
     // Server 2 is slow for all, so that its line is longer than a round: what it says all the same is allowed.
     let script = |from: SocketAddr, _: &str, family, _| {
         if from == server(2) {

@@ -126,7 +126,7 @@ proptest! {
     /// Of 66 addresses that were allowed before and after, none was in a policy for 25 ms, and where the second write
     /// was denied, 57 stayed out for as long as it was.
     #[test]
-    fn what_stays_allowed_is_in_some_policy_whatever_moves_and_whichever_write_fails(
+    fn every_version_allows_what_stays_allowed_whatever_fails(
         lists in prop::collection::vec((networks(), most_peers(), any::<prop::sample::Index>(), 0usize..12), 1..5),
     ) {
         let mut cluster = Cluster::default();
@@ -183,7 +183,7 @@ proptest! {
 }
 
 #[test]
-fn one_policy_of_a_direction_that_changes_is_written_without_being_read() {
+fn a_single_changed_policy_is_written_without_a_read() {
     let mut cluster = Cluster::default();
     for networks in [vec![(0, 32, false)], vec![(0, 32, false), (9, 32, true)]] {
         let desired = desired(&networks, 100, &cluster);

@@ -63,7 +63,7 @@ fn the_operators_own_pods_are_never_isolated() {
 }
 
 #[test]
-fn in_its_own_namespace_nothing_is_decided_before_its_labels_are_known() {
+fn the_own_namespace_waits_for_the_labels_of_the_own_pod() {
     let mut scene = Scene::new();
     scene.own_pod = OwnPod::Unknown { namespace: "web".into() };
     let decision = scene.decide();

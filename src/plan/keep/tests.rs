@@ -33,7 +33,7 @@ fn a_digest_is_the_same_in_every_version() {
 }
 
 #[test]
-fn every_selecting_field_changes_the_digest_of_its_directions_and_no_other_field_does() {
+fn only_selecting_fields_change_the_digest_of_a_direction() {
     let plain = digests(json!({}));
     let changed = |fields: Value| {
         let now = digests(fields);
@@ -69,7 +69,7 @@ fn every_selecting_field_changes_the_digest_of_its_directions_and_no_other_field
 }
 
 #[test]
-fn the_order_of_lists_and_a_default_that_is_written_out_are_no_edit() {
+fn reordered_lists_and_explicit_defaults_are_no_edit() {
     let services = |include: [&str; 2]| json!({ "services": { "include": include } });
     assert_eq!(digests(services(["A", "B"])), digests(services(["B", "A"])));
     assert_eq!(digests(json!({ "geo": "all", "cloud": "Auto", "podSelector": {} })), digests(json!({})));
@@ -82,7 +82,7 @@ fn the_order_of_lists_and_a_default_that_is_written_out_are_no_edit() {
 }
 
 #[test]
-fn what_is_read_is_what_was_written_and_anything_else_is_not_known() {
+fn written_text_is_read_back_and_other_text_is_unknown() {
     let [digest, _] = digests(json!({}));
     assert_eq!(digest.to_string().parse(), Ok(digest));
     for text in ["", "v1-", "v2-0123456789abcdef", "v1-0123", "v1-0123456789abcdeg", "0123456789abcdef"] {
@@ -91,7 +91,7 @@ fn what_is_read_is_what_was_written_and_anything_else_is_not_known() {
 }
 
 #[test]
-fn only_another_selection_that_matches_nothing_lets_the_last_policies_go() {
+fn only_a_new_selection_without_match_releases_last_policies() {
     let ([was, _], [now, _]) = (digests(json!({})), digests(json!({ "geo": "eu" })));
     for failure in [Absence::EmptyList, Absence::Unusable, Absence::Unresolved] {
         assert!(keeps(failure, [Some(was)], now), "{failure:?} is not the user's word");

@@ -183,7 +183,7 @@ mod tests {
 
     /// Every name of a tenant was asked for, and what was asked reached the owner of its zone.
     #[test]
-    fn names_outside_the_administrators_domains_are_told_and_not_asked_for() {
+    fn names_outside_allowed_domains_are_reported_and_not_queried() {
         let spec: CitrixAllowlistSpec = serde_json::from_value(serde_json::json!({
             "customerId": "acme",
             "additional": [{ "name": "idp", "tcpPorts": 443, "fqdns": ["idp.corp.example.com", "secret.tunnel.example.net"] }],

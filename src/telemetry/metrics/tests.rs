@@ -124,7 +124,7 @@ fn the_reference_names_exactly_what_a_scrape_holds() {
 }
 
 #[test]
-fn every_label_is_documented_and_every_documented_label_is_there() {
+fn labels_and_their_documentation_agree() {
     let text = eventful().render();
     for doc in Metrics::reference() {
         let sample = text

@@ -134,7 +134,7 @@ fn a_node_local_cache_stands_beside_the_well_known_service() {
 }
 
 #[test]
-fn a_picture_is_complete_when_every_question_was_answered_or_refused() {
+fn a_snapshot_is_complete_once_all_questions_have_an_outcome() {
     let mut picture = Picture::new(FactsSettings::default());
     assert!(!picture.is_complete());
     picture.services.values_mut().for_each(Answer::fail);
@@ -169,7 +169,7 @@ fn what_the_administrator_says_is_not_asked_for() {
 
 /// Nodes' own public addresses passed, and so did the API server's.
 #[test]
-fn machines_of_the_cluster_are_kept_by_their_public_addresses_and_outlive_a_failure() {
+fn machine_addresses_include_public_ones_and_survive_a_failure() {
     let mut picture = picture(&[], &[]);
     picture.settings.api_server = Some(addresses(&["20.9.9.9"])[0]);
     picture.node_addresses = Answer::Known(public(addresses(&["20.1.1.2", "10.0.0.1", "20.1.1.1", "2603:1030::5"])));

@@ -26,7 +26,7 @@ fn leader() -> (Election, Instant) {
 }
 
 #[test]
-fn the_defaults_keep_a_third_of_the_lease_between_fence_and_successor() {
+fn a_third_of_the_lease_lies_between_fence_and_successor() {
     let timing = Timing::default();
     let expected = Timing { duration: seconds(15.0), renew: seconds(5.0), retry: seconds(2.0), fence: seconds(10.0) };
     assert_eq!((timing, timing.call()), (expected, seconds(2.5)));
@@ -43,7 +43,7 @@ fn it_looks_before_it_leaps_and_takes_what_nobody_holds() {
 }
 
 #[test]
-fn anothers_lease_is_over_when_it_stood_still_for_as_long_as_it_states() {
+fn a_lease_is_free_when_unchanged_for_its_own_duration() {
     let (mut election, start) = candidate();
     election.watched(Some(record("other", 1)), start);
     assert_eq!(election.decide(start), ElectionStep::Wait(start + seconds(15.0)));

@@ -91,7 +91,7 @@ fn a_file_and_another_address_are_somebodys_word() {
 }
 
 #[test]
-fn an_older_list_neither_confirms_nor_refuses_one_that_is_held_back() {
+fn an_older_list_neither_confirms_nor_refuses_a_waiting_one() {
     let start = Instant::now();
     let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
     entry.take(published(24, &FULL), &at_hour(start, 24));

@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn another_operator_beside_this_one_leaves_the_pages_and_what_git_sees_as_they_are() {
+    fn a_second_operator_leaves_pages_and_git_diff_unchanged() {
         let root = workspace_root();
         let folder = folder(&report(Some("other")), None, &root);
         let first = folder.strip_prefix(&root).expect("in the workspace").components().next().expect("a folder");
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_report_is_the_page_and_a_folder_that_is_given_holds_any() {
+    fn the_page_is_the_own_report_and_a_folder_may_hold_any() {
         let root = Path::new("/root");
         assert_eq!(folder(&report(None), None, root), Path::new("/root/docs"));
         for beside in [None, Some("other")] {

@@ -42,7 +42,7 @@ const CERTIFICATE_HOSTS: [&str; 10] = [
 ];
 
 #[test]
-fn a_static_list_opens_80_and_443_where_certificates_are_checked() {
+fn a_static_list_opens_80_and_443_for_certificate_hosts() {
     let mut listed = CERTIFICATE_HOSTS.to_vec();
     listed.extend([
         "*.digicert.com",
