@@ -78,7 +78,8 @@ pub(super) async fn apply(
     let (paused, put_off) = leave_contested(context, conflicts, &mut changes);
     let activates = desired.audit.is_none() && !observed.keys().any(ObjectKey::is_policy);
     let is_policy = |change: &Change| change.key().is_policy();
-    let deferred = paused.is_none() && changes.writes.iter().any(is_policy) && context.turns.are_wanted_for_policies();
+    let deferred =
+        paused.is_none() && changes.writes.iter().any(is_policy) && context.permits.are_wanted_for_policies();
     if deferred {
         changes.writes.retain(is_policy);
     }

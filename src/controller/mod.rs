@@ -7,15 +7,15 @@ mod conflicts;
 mod contention;
 mod failure;
 mod gather;
+mod leader_session;
+mod permits;
 mod queue;
 mod reconcile;
 mod report;
-mod running;
+mod run_loop;
 mod session;
-mod term;
-mod turn;
-mod turns;
 mod unmet;
+mod worker;
 
 use crate::clock::Clock;
 use crate::cluster::apply::Writer;
@@ -37,14 +37,14 @@ use crate::telemetry::Metrics;
 use connectivity_allowlist::net::Direction;
 pub use failure::Error;
 use ipnet::IpNet;
-use queue::{Again, Looking};
-pub use running::{LoopInputs, QueueEnded, run};
+use queue::{DirtyFlag, Requeue};
+pub use run_loop::{LoopInputs, QueueEnded, run};
 use session::Sessions;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
-use turns::Turns;
+use permits::Permits;
 use unmet::Unmet;
 
 /// What the operator's flags say about reconciling.
@@ -91,7 +91,7 @@ pub struct Context {
     /// The time.
     pub clock: Clock,
     cluster: Mutex<(Arc<Guard>, Arc<ClusterFacts>)>,
-    turns: Turns,
+    permits: Permits,
     sessions: Sessions,
     unmet: Mutex<Unmet>,
     /// What resources allow, by direction, sorted.
@@ -116,7 +116,7 @@ impl Context {
     ) -> Self {
         let facts = Arc::new(ClusterFacts::default());
         let guard = Arc::new(Guard::new(settings.guard.clone(), &facts));
-        let turns = Turns::new(settings.concurrency);
+        let permits = Permits::new(settings.concurrency);
         let cluster = Mutex::new((guard, facts));
         Self {
             resources,
@@ -130,7 +130,7 @@ impl Context {
             settings,
             clock,
             cluster,
-            turns,
+            permits,
             sessions: Sessions::default(),
             unmet: Mutex::default(),
             allowed: Shared::default(),
@@ -170,7 +170,7 @@ impl Context {
     }
 }
 
-impl running::Work for Context {
+impl run_loop::Work for Context {
     fn resources(&self) -> Vec<Subscriber> {
         self.resources.all()
     }
@@ -191,8 +191,8 @@ impl running::Work for Context {
         self.unmet().changed(who, self.clock.instant());
     }
 
-    async fn turn(self: Arc<Self>, who: Subscriber, looking: Looking) -> Again {
-        turn::take_turn(who, self, looking).await
+    async fn work(self: Arc<Self>, who: Subscriber, dirty: DirtyFlag) -> Requeue {
+        worker::work(who, self, dirty).await
     }
 
     fn overdue(&self) -> Vec<Subscriber> {

@@ -1,4 +1,4 @@
-//! The queue: which resource is looked at now, which again after that, and which later.
+//! The work queue: which resource is reconciled now, which requeue_after after that, and which later.
 //!
 //! kube's `applier` does the same, but it polls every running reconcile whenever one finishes. With 1,000 resources waiting
 //! that was a fifth of the processor, and the cost grows quadratically.
@@ -13,8 +13,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue;
 
-/// When a resource is to be looked at again, unless something wakes it before; `None`: only then.
-pub(super) type Again = Option<Duration>;
+/// After how long to reconcile requeue_after although nothing changed; `None` for when something does.
+pub(super) type Requeue = Option<Duration>;
 
 /// The longest wait that is asked of the timer, which takes no more than two years. Reconciling early is
 /// harmless: nothing will have changed.
@@ -23,34 +23,34 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A dirty flag: set when the resource is requested, cleared just before a reconcile reads its inputs. So a request made
 /// while the reconcile is still queued costs no second one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Looking(Arc<AtomicBool>);
+pub(super) struct DirtyFlag(Arc<AtomicBool>);
 
-impl Looking {
+impl DirtyFlag {
     /// To be called before anything is read that a request may be about: those so far are met.
-    pub(super) fn begin(&self) {
+    pub(super) fn mark_processing(&self) {
         self.0.swap(false, Ordering::SeqCst);
     }
 
-    fn request(&self) {
+    fn mark_dirty(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    fn is_wanted(&self) -> bool {
+    fn is_dirty(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-/// Takes a turn of each resource that is requested or due, no two of the same at once, until `requests` end; then waits
+/// Reconciles each resource that is requested or due, no two of the same at once, until `requests` end; then waits
 /// for those that run.
 ///
 /// # Panics
-/// Where a turn does.
-pub(super) async fn run<K, Requests, Begin, Turn>(mut requests: Requests, mut turn: Begin)
+/// Where a worker does.
+pub(super) async fn run<K, Requests, Begin, Worker>(mut requests: Requests, mut begin: Begin)
 where
     K: Clone + Eq + Hash + Send + 'static,
     Requests: Stream<Item = K> + Unpin,
-    Begin: FnMut(&K, Looking) -> Turn,
-    Turn: Future<Output = Again> + Send + 'static,
+    Begin: FnMut(&K, DirtyFlag) -> Worker,
+    Worker: Future<Output = Requeue> + Send + 'static,
 {
     let mut queue = Queue::default();
     loop {
@@ -59,48 +59,48 @@ where
                 Some(key) => queue.requested(key),
                 None => break,
             },
-            Some(ended) = queue.turns.join_next() => {
-                let (key, again) = outcome(ended);
-                queue.ended(key, again)
+            Some(ended) = queue.workers.join_next() => {
+                let (key, requeue_after) = outcome(ended);
+                queue.ended(key, requeue_after)
             }
             Some(due) = queue.later.next() => queue.due(due.into_inner()),
         };
         if let Some(key) = next {
-            let looking = Looking::default();
-            let turn = turn(&key, looking.clone());
-            queue.begin(key, looking, turn);
+            let dirty = DirtyFlag::default();
+            let worker = begin(&key, dirty.clone());
+            queue.begin(key, dirty, worker);
         }
     }
-    while let Some(ended) = queue.turns.join_next().await {
+    while let Some(ended) = queue.workers.join_next().await {
         outcome(ended);
     }
 }
 
-/// A turn is aborted only together with the queue.
-fn outcome<K: 'static>(ended: Result<(K, Again), JoinError>) -> (K, Again) {
+/// A worker is aborted only together with the queue.
+fn outcome<K: 'static>(ended: Result<(K, Requeue), JoinError>) -> (K, Requeue) {
     ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 #[derive(Debug)]
 struct Queue<K> {
-    turns: JoinSet<(K, Again)>,
-    /// Whose turn runs; another follows where a request came too late for it.
-    running: HashMap<K, Looking>,
+    workers: JoinSet<(K, Requeue)>,
+    /// What is being reconciled; another reconcile follows where a request came too late for it.
+    running: HashMap<K, DirtyFlag>,
     later: DelayQueue<K>,
     due: HashMap<K, delay_queue::Key>,
 }
 
 impl<K> Default for Queue<K> {
     fn default() -> Self {
-        Self { turns: JoinSet::new(), running: HashMap::new(), later: DelayQueue::new(), due: HashMap::new() }
+        Self { workers: JoinSet::new(), running: HashMap::new(), later: DelayQueue::new(), due: HashMap::new() }
     }
 }
 
 impl<K: Clone + Eq + Hash + Send + 'static> Queue<K> {
-    /// Takes in a request; returns the resource where its turn can begin at once.
+    /// Takes in a request; returns the resource where it can be reconciled at once.
     fn requested(&mut self, key: K) -> Option<K> {
-        if let Some(looking) = self.running.get(&key) {
-            looking.request();
+        if let Some(dirty) = self.running.get(&key) {
+            dirty.mark_dirty();
             return None;
         }
         if let Some(due) = self.due.remove(&key) {
@@ -109,16 +109,16 @@ impl<K: Clone + Eq + Hash + Send + 'static> Queue<K> {
         Some(key)
     }
 
-    fn begin(&mut self, key: K, looking: Looking, turn: impl Future<Output = Again> + Send + 'static) {
-        self.running.insert(key.clone(), looking);
-        self.turns.spawn(async move { (key, turn.await) });
+    fn begin(&mut self, key: K, dirty: DirtyFlag, worker: impl Future<Output = Requeue> + Send + 'static) {
+        self.running.insert(key.clone(), dirty);
+        self.workers.spawn(async move { (key, worker.await) });
     }
 
-    fn ended(&mut self, key: K, again: Again) -> Option<K> {
-        if self.running.remove(&key).is_some_and(|looking| looking.is_wanted()) {
+    fn ended(&mut self, key: K, requeue_after: Requeue) -> Option<K> {
+        if self.running.remove(&key).is_some_and(|dirty| dirty.is_dirty()) {
             return Some(key);
         }
-        let wait = again?;
+        let wait = requeue_after?;
         if wait.is_zero() {
             return Some(key);
         }
@@ -155,7 +155,7 @@ mod tests {
     }
 
     impl Bench {
-        fn with(ends: impl IntoIterator<Item = (&'static str, Again)>) -> Self {
+        fn with(ends: impl IntoIterator<Item = (&'static str, Requeue)>) -> Self {
             let (requests, mut received) = unbounded_channel();
             let seen = Arc::new(Mutex::new(Vec::new()));
             let started = Instant::now();
@@ -163,18 +163,18 @@ mod tests {
             let told = Arc::clone(&seen);
             let task = tokio::spawn(async move {
                 let stream = futures::stream::poll_fn(move |waker| received.poll_recv(waker));
-                run(stream, |key: &&'static str, looking| {
+                run(stream, |key: &&'static str, dirty| {
                     let position = ends.iter().position(|(of, _)| of == key).expect("no turn more than expected");
-                    let (key, again) = ends.remove(position).expect("a turn");
+                    let (key, requeue_after) = ends.remove(position).expect("a turn");
                     let told = Arc::clone(&told);
                     async move {
                         let tell = |what| told.lock().expect("told").push((key, what, started.elapsed().as_millis()));
                         sleep(Duration::from_millis(1)).await;
-                        looking.begin();
+                        dirty.mark_processing();
                         tell("begins");
                         sleep(Duration::from_millis(10)).await;
                         tell("ends");
-                        again
+                        requeue_after
                     }
                 })
                 .await;
@@ -214,11 +214,11 @@ mod tests {
         let mut queue: Queue<&str> = Queue::default();
         for looks in [false, true] {
             assert_eq!(queue.requested("a"), Some("a"));
-            let looking = Looking::default();
-            queue.begin("a", looking.clone(), async { None });
+            let dirty = DirtyFlag::default();
+            queue.begin("a", dirty.clone(), async { None });
             assert_eq!(queue.requested("a"), None);
             if looks {
-                looking.begin();
+                dirty.mark_processing();
             }
             assert_eq!(queue.ended("a", None), (!looks).then_some("a"), "{looks}");
         }

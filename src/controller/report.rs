@@ -3,6 +3,7 @@
 use super::Context;
 use super::apply::Applied;
 use super::failure::{Error, Mender};
+use super::queue::Requeue;
 use super::reconcile::Counted;
 use super::session::Session;
 use crate::cluster::apply::OwnerIdentity;
@@ -16,9 +17,6 @@ use ipnet::IpNet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{Instrument as _, debug_span};
-
-/// When to reconcile again although nothing changed; `None` for when something does.
-pub(super) type Requeue = Option<Duration>;
 
 /// A wait is not reported for this long after it began: mostly the list and the answers arrive sooner, and the status
 /// write would delay the first policy.

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_came_after_a_reconcile_began_to_read_is_not_met_by_it() {
+    fn a_change_after_the_read_begins_needs_another_reconcile() {
         let (mut unmet, start) = (Unmet::default(), Instant::now());
         unmet.changed(&resource("a"), start);
         unmet.changed(&resource("a"), start + 3 * SECOND);

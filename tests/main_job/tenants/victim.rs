@@ -37,18 +37,28 @@ pub struct Victim {
 pub struct Times {
     ttl: Duration,
     followed: Duration,
+    applied: Duration,
     ready: Duration,
 }
 
 impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a change was followed after {:.1?}, a new resource Ready after {:.1?}", self.followed, self.ready)
+        let Self { followed, applied, ready, .. } = self;
+        write!(
+            f,
+            "a change was followed after {followed:.1?}; a new resource was applied after {applied:.1?}, Ready after {ready:.1?}"
+        )
     }
 }
 
 impl Times {
     pub fn max(self, other: Self) -> Self {
-        Self { ttl: other.ttl, followed: self.followed.max(other.followed), ready: self.ready.max(other.ready) }
+        Self {
+            ttl: other.ttl,
+            followed: self.followed.max(other.followed),
+            applied: self.applied.max(other.applied),
+            ready: self.ready.max(other.ready),
+        }
     }
 
     pub fn hold(self) {
@@ -96,12 +106,15 @@ impl Victim {
             let resource = resource.expect("a resource");
             stage.resources().create(&PostParams::default(), &resource).await.expect("an accepted resource");
             let created = Instant::now();
+            let policy = format!("{new}-egress");
+            policies.until("its policy", |now| now.contains_key(&policy)).await;
+            let applied = created.elapsed();
             stage.ready(&new).await;
-            created.elapsed()
+            (applied, created.elapsed())
         };
-        let (followed, ready) = futures::join!(follow, make);
+        let (followed, (applied, ready)) = futures::join!(follow, make);
         stage.resources().delete(&new, &DeleteParams::default()).await.expect("deleted");
-        Times { ttl: Duration::from_secs(self.ttl.into()), followed, ready }
+        Times { ttl: Duration::from_secs(self.ttl.into()), followed, applied, ready }
     }
 }
 

@@ -51,11 +51,11 @@ impl Work for Notebook {
 
     fn changed(&self, _who: &Subscriber) {}
 
-    async fn turn(self: Arc<Self>, who: Subscriber, looking: Looking) -> Again {
+    async fn work(self: Arc<Self>, who: Subscriber, dirty: DirtyFlag) -> Requeue {
         self.store.get(&who)?;
         // As a turn waits for its place among others, and then takes its time.
         tokio::time::sleep(Duration::from_millis(2)).await;
-        looking.begin();
+        dirty.mark_processing();
         let resource = self.store.get(&who)?;
         let look = (self.now(), resource.metadata.generation.unwrap_or_default());
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -226,7 +226,7 @@ enum Start {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resource_from_before_the_start_is_looked_at_whatever_comes_in_which_order() {
+async fn resources_older_than_the_start_are_reconciled_in_any_order() {
     use Start::{FactsComplete, Leads, OwnedListed, ResourceArrives, ResourcesListed};
     let all = [Leads, ResourceArrives, ResourcesListed, OwnedListed, FactsComplete];
     let mut orders = 0;
@@ -259,7 +259,7 @@ async fn a_resource_from_before_the_start_is_looked_at_whatever_comes_in_which_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn leadership_that_was_lost_and_regained_unseen_begins_a_new_term() {
+async fn regained_leadership_begins_a_new_session() {
     let mut world = World::new();
     world.lead(true);
     world.facts_complete.send_replace(true);
@@ -291,7 +291,7 @@ async fn a_queue_that_ends_by_itself_ends_the_loop() {
         fn leads(&self, _: bool) {}
         async fn restore(&self) {}
         fn changed(&self, _: &Subscriber) {}
-        async fn turn(self: Arc<Self>, _: Subscriber, _: Looking) -> Again {
+        async fn work(self: Arc<Self>, _: Subscriber, _: DirtyFlag) -> Requeue {
             panic!("a defect outside what guards a reconcile");
         }
         fn overdue(&self) -> Vec<Subscriber> {

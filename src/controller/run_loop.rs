@@ -1,8 +1,8 @@
 //! The loop: which change wakes which resource, while this process leads.
 
 use super::Context;
-use super::queue::{Again, Looking};
-use super::term::Term;
+use super::leader_session::LeaderSession;
+use super::queue::{DirtyFlag, Requeue};
 use crate::cluster::resources::ResourceChange;
 use crate::facts::ClusterFacts;
 use crate::server::Health;
@@ -40,7 +40,7 @@ pub struct QueueEnded;
 pub(super) trait Work: Send + Sync + 'static {
     /// Every resource there is.
     fn resources(&self) -> Vec<Subscriber>;
-    /// What has to be complete before a term may begin.
+    /// What has to be complete before a session may begin.
     fn lists(&self) -> Vec<watch::Receiver<bool>>;
     /// Whether this process leads, each time the loop goes round.
     fn leads(&self, leads: bool);
@@ -48,8 +48,8 @@ pub(super) trait Work: Send + Sync + 'static {
     fn restore(&self) -> impl Future<Output = ()> + Send;
     /// A resource changed, and waits for its reconcile from now on.
     fn changed(&self, who: &Subscriber);
-    /// Takes a resource's turn.
-    fn turn(self: Arc<Self>, who: Subscriber, looking: Looking) -> impl Future<Output = Again> + Send;
+    /// Reconciles a resource once.
+    fn work(self: Arc<Self>, who: Subscriber, dirty: DirtyFlag) -> impl Future<Output = Requeue> + Send;
     /// The resources to be requested again, since they wait for too long.
     fn overdue(&self) -> Vec<Subscriber>;
     /// Takes in new facts; says whether every resource has to be looked at again.
@@ -78,8 +78,8 @@ where
     work_through(context, inputs, stop).await
 }
 
-/// No wake is lost: what changes before a term is found in the store when the term begins, for a term begins only when
-/// the lists are complete, and requests all; what changes during it is requested, and met only by a turn that looks after
+/// No wake is lost: what changes before a session is found in the store when the session begins, for a session begins only when
+/// the lists are complete, and requests all; what changes during it is requested, and met only by a reconcile that reads after
 /// that. All of it passes through this one task, so nothing comes between the two.
 async fn work_through<W: Work, Changes>(
     work: Arc<W>,
@@ -101,7 +101,7 @@ where
         let _ = queue.send(who);
     };
     work.learn(facts.borrow_and_update().clone());
-    let mut term: Option<Term> = None;
+    let mut session: Option<LeaderSession> = None;
     let mut moved = false;
     loop {
         let leads = {
@@ -113,7 +113,7 @@ where
         work.leads(leads);
         // Leadership lost and regained between two looks is lost all the same: another process may have led meanwhile.
         if (!leads || moved)
-            && let Some(ended) = term.take()
+            && let Some(ended) = session.take()
         {
             tracing::warn!("no longer leading: standing by");
             ended.abort().await;
@@ -122,7 +122,7 @@ where
             is_complete = false;
         }
         moved = false;
-        if leads && is_complete && term.is_none() {
+        if leads && is_complete && session.is_none() {
             tracing::info!("leading: reconciling");
             tokio::select! {
                 () = work.restore() => {}
@@ -131,7 +131,7 @@ where
             // That the cluster is known may be heard of before what is known of it: nothing is decided on less.
             work.learn(facts.borrow_and_update().clone());
             while requests.lock().await.try_recv().is_ok() {}
-            term = Some(Term::begin(Arc::clone(&work), Arc::clone(&requests)));
+            session = Some(LeaderSession::begin(Arc::clone(&work), Arc::clone(&requests)));
             for who in work.resources() {
                 work.changed(&who);
                 request(who);
@@ -141,43 +141,43 @@ where
             () = stop.cancelled() => break,
             Some(changes) = changes.next() => for change in changes {
                 match change {
-                    ResourceChange::Changed(who) if term.is_some() => {
+                    ResourceChange::Changed(who) if session.is_some() => {
                         work.changed(&who);
                         request(who);
                     }
-                    // It is in the store, whose resources are all requested when a term begins.
+                    // It is in the store, whose resources are all requested when a session begins.
                     ResourceChange::Changed(_) => {}
                     ResourceChange::Gone(who) => work.forget(&who),
                 }
             },
-            Some(who) = woken.recv() => if term.is_some() { request(who) },
+            Some(who) = woken.recv() => if session.is_some() { request(who) },
             Ok(()) = facts.changed() => {
                 let newest = facts.borrow_and_update().clone();
-                if work.learn(newest) && term.is_some() {
+                if work.learn(newest) && session.is_some() {
                     work.resources().into_iter().for_each(request);
                 }
             }
             Ok(()) = leading.changed() => moved = true,
             _ = heartbeat.tick() => {
                 health.beat();
-                if term.is_some() {
+                if session.is_some() {
                     work.overdue().into_iter().for_each(request);
                 }
             }
             Some(all) = complete.next() => is_complete = all,
-            () = ended(&mut term) => return Err(QueueEnded),
+            () = ended(&mut session) => return Err(QueueEnded),
         }
     }
-    if let Some(term) = term {
-        term.finish().await;
+    if let Some(session) = session {
+        session.finish().await;
     }
     Ok(())
 }
 
-/// Waits for a term to end by itself, which none does.
-async fn ended(term: &mut Option<Term>) {
-    match term {
-        Some(term) => term.ended().await,
+/// Waits for a session to end by itself, which none does.
+async fn ended(session: &mut Option<LeaderSession>) {
+    match session {
+        Some(session) => session.ended().await,
         None => std::future::pending().await,
     }
 }

@@ -1,7 +1,7 @@
-//! One term of leadership: the queue of resources, and its end.
+//! One session of leadership: the queue of resources, and its end.
 
 use super::queue;
-use super::running::Work;
+use super::run_loop::Work;
 use crate::subscriber::Subscriber;
 use futures::StreamExt as _;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 /// How long the writes in flight may still take once the process is asked to leave.
-const DRAIN: Duration = Duration::from_secs(8);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The reconciling of one term of leadership.
-pub(super) struct Term {
+/// The reconciling of one session of leadership.
+pub(super) struct LeaderSession {
     finish: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Term {
-    /// Begins to take resources' turns as they are requested.
+impl LeaderSession {
+    /// Begins to reconcile resources as they are requested.
     pub(super) fn begin(
         work: Arc<impl Work>,
         requests: Arc<tokio::sync::Mutex<UnboundedReceiver<Subscriber>>>,
@@ -30,7 +30,7 @@ impl Term {
             let mut requests = requests.lock_owned().await;
             let requests = futures::stream::poll_fn(move |waker| requests.poll_recv(waker))
                 .take_until(Box::pin(stopped.cancelled_owned()));
-            queue::run(requests, |who: &Subscriber, looking| Arc::clone(&work).turn(who.clone(), looking)).await;
+            queue::run(requests, |who: &Subscriber, dirty| Arc::clone(&work).work(who.clone(), dirty)).await;
         });
         Self { finish, task }
     }
@@ -45,7 +45,7 @@ impl Term {
     /// Takes nothing new on and waits for the reconciles that run.
     pub(super) async fn finish(mut self) {
         self.finish.cancel();
-        if tokio::time::timeout(DRAIN, &mut self.task).await.is_err() {
+        if tokio::time::timeout(DRAIN_TIMEOUT, &mut self.task).await.is_err() {
             tracing::warn!("writes in flight did not end in time");
             self.task.abort();
         }

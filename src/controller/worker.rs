@@ -1,9 +1,9 @@
-//! One turn of a resource: its reconcile with a deadline, and what follows from how it ended.
+//! A worker: one reconcile of a resource with a deadline, and what follows from how it ended.
 
 use super::failure::{Error, Mender, RECONCILE_DEADLINE};
-use super::queue::{Again, Looking};
+use super::permits::Priority;
+use super::queue::{DirtyFlag, Requeue};
 use super::session::Session;
-use super::turns::Want;
 use super::{Context, backoff, reconcile};
 use crate::crd::CitrixAllowlist;
 use crate::subscriber::Subscriber;
@@ -13,24 +13,24 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument as _;
 
-/// Takes a resource's turn: one reconcile, guarded, counted, and tried again where it failed.
-pub(super) async fn take_turn(who: Subscriber, context: Arc<Context>, looking: Looking) -> Again {
+/// Reconciles a resource once: guarded, counted, and tried again where it failed.
+pub(super) async fn work(who: Subscriber, context: Arc<Context>, dirty: DirtyFlag) -> Requeue {
     // One that is gone leaves no state behind.
     context.resources.get(&who)?;
     context.unmet().queued(&who);
     let session = context.sessions.of(&who);
     let mut session = session.lock().await;
-    let want = if session.reported.deferred.is_some() { Want::Rest } else { Want::Policies };
-    let _turn = context.turns.take(&who.namespace, want).await;
+    let priority = if session.reported.deferred.is_some() { Priority::Low } else { Priority::High };
+    let _permit = context.permits.take(&who.namespace, priority).await;
     // A reconcile that writes nothing waits for nothing: a thousand of them in a row would leave unread, for a second,
     // what DNS has answered meanwhile, and all of them would come again for it.
     tokio::task::yield_now().await;
-    looking.begin();
+    dirty.mark_processing();
     let began = context.clock.instant();
     let resource = context.resources.get(&who)?;
-    let again = match resource.metadata.deletion_timestamp {
-        // Thousands may wait for their turn at once: only whose turn it is has room for a whole reconcile.
-        None => Box::pin(with_turn(&resource, &context, &mut session, &who)).await,
+    let requeue_after = match resource.metadata.deletion_timestamp {
+        // Thousands may wait for a permit at once: only one that has it has room for a whole reconcile.
+        None => Box::pin(with_permit(&resource, &context, &mut session, &who)).await,
         Some(_) => None,
     };
     context.unmet().reconciled(&who, began);
@@ -39,10 +39,15 @@ pub(super) async fn take_turn(who: Subscriber, context: Arc<Context>, looking: L
         context.forget(&who);
         return None;
     }
-    again
+    requeue_after
 }
 
-async fn with_turn(resource: &CitrixAllowlist, context: &Context, session: &mut Session, who: &Subscriber) -> Again {
+async fn with_permit(
+    resource: &CitrixAllowlist,
+    context: &Context,
+    session: &mut Session,
+    who: &Subscriber,
+) -> Requeue {
     let started = context.clock.instant();
     let span = tracing::info_span!(
         "reconcile",
@@ -64,9 +69,9 @@ async fn with_turn(resource: &CitrixAllowlist, context: &Context, session: &mut 
     let _entered = span.enter();
     context.metrics.reconciled(outcome, context.clock.instant().saturating_duration_since(started));
     match result {
-        Ok((_, again)) => {
+        Ok((_, requeue_after)) => {
             session.failures = 0;
-            again
+            requeue_after
         }
         Err(error) => {
             session.failures = session.failures.saturating_add(1);
