@@ -21,7 +21,7 @@ COPY src src
 ARG SOURCE_DATE_EPOCH=0
 ENV CARGO_INCREMENTAL=0 \
     RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs --remap-path-prefix=/src=. --remap-path-prefix=/usr/local/cargo=cargo"
-RUN cargo build --release --locked --no-default-features --bin citrix-allowlist
+RUN cargo build --release --locked --bin citrix-allowlist
 COPY LICENSE ./
 # The files of the image, in their final layout.
 RUN install -D -m 0755 target/release/citrix-allowlist /rootfs/usr/bin/citrix-allowlist && \

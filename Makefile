@@ -76,7 +76,7 @@ check: ## Check format, lints, generated files, licences and sources of dependen
 	$(call heading,The workspace of the fuzzers: fuzz/Cargo.lock agrees with it)
 	@cargo metadata --manifest-path fuzz/Cargo.toml --locked --format-version 1 >/dev/null
 	$(call heading,Generated files: compared with the code)
-	@tests/check-generated.sh
+	@cargo test --locked --workspace --quiet --test reference
 	@tests/build-tools.sh helm
 	@charts/generate.sh --check
 	$(call heading,Dependencies: cargo deny check licenses bans sources)
@@ -84,7 +84,7 @@ check: ## Check format, lints, generated files, licences and sources of dependen
 	@PATH="$(TOOLS):$$PATH" cargo deny --locked check licenses bans sources
 
 generate: ## Write the generated files again
-	@tests/check-generated.sh --write
+	@UPDATE_DOCS=1 cargo test --locked --workspace --quiet --test reference
 	@tests/build-tools.sh helm
 	@charts/generate.sh --write
 

@@ -5,10 +5,11 @@ use citrix_allowlist::engines::{Engines, Layout, Limits};
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::guard::{Guard, GuardSettings};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState};
-use citrix_allowlist::objects::owner::Owner;
+use citrix_allowlist::objects::owner::Ownership;
 use citrix_allowlist::pipeline::Prepared;
 use citrix_allowlist::plan::keep::Selected;
 use citrix_allowlist::plan::{self, Inherited, Plan, Selection};
+use citrix_allowlist::resource_ref::ResourceRef;
 use connectivity_allowlist::Allowlist;
 use connectivity_allowlist::document::{self, Reading};
 use connectivity_allowlist::net::canonical_set;
@@ -160,7 +161,7 @@ impl Workload {
     /// One owner's objects made ready, and what they are compared with the cluster by.
     pub fn compare(&self) {
         let selected = Selected::by(&self.spec);
-        let owner = Owner { namespace: "web".into(), name: "daas".into(), uid: Some("1".into()), selected };
+        let owner = Ownership { resource: ResourceRef::new("web", "daas"), uid: Some("1".into()), selected };
         for (_, desired) in self.prepared.desired(&"web".into(), &owner) {
             std::hint::black_box(desired.digest());
         }

@@ -4,6 +4,9 @@ use ipnet::{IpNet, Ipv6Net};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+/// The port of DNS (RFC 1035).
+pub const DNS_PORT: u16 = 53;
+
 /// What the cluster tells about itself, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterFacts {
@@ -18,7 +21,7 @@ pub struct ClusterFacts {
     /// The prefix under which IPv6-only pods reach IPv4 addresses, where the cluster has one.
     pub nat64_prefix: Option<Ipv6Net>,
     /// The DNS servers that pods are given.
-    pub dns: Vec<DnsServer>,
+    pub dns: Vec<ClusterDns>,
 }
 
 impl ClusterFacts {
@@ -47,7 +50,7 @@ impl ClusterFacts {
 
 /// A DNS server that pods are given in their `resolv.conf`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DnsServer {
+pub struct ClusterDns {
     /// The address that pods ask: a Service's ClusterIP, a node-local cache, a cloud's resolver.
     pub address: IpAddr,
     /// The Service behind it, where it is one's ClusterIP.
@@ -94,7 +97,7 @@ mod tests {
             endpoints: ["10.128.0.9:53", "192.168.7.7:53"].map(|text| text.parse().expect("a socket")).to_vec(),
         };
         let seen = |service: DnsService, pods: &[&str]| {
-            let server = DnsServer { address: IpAddr::from([10, 96, 0, 10]), service: Some(service) };
+            let server = ClusterDns { address: IpAddr::from([10, 96, 0, 10]), service: Some(service) };
             let pod_networks = pods.iter().map(|text| text.parse().expect("a network")).collect();
             let facts = ClusterFacts { dns: vec![server], pod_networks, ..ClusterFacts::default() }.as_policies_see();
             let services = facts.dns.into_iter().filter_map(|server| server.service);

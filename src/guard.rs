@@ -12,6 +12,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// What the administrator set, from flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,6 +191,12 @@ impl Guard {
         self.check_network(IpNet::from(address), origin)
     }
 
+    /// Why an answer's address is refused; `None` where it may be opened.
+    #[must_use]
+    pub fn refuses(&self, address: IpAddr) -> Option<Arc<str>> {
+        self.check_address(address, Origin::Vendor).err().map(|refusal| refusal.reason.into())
+    }
+
     /// Whether a whole network may be opened: no address of it may lie in a range that may not.
     ///
     /// # Errors
@@ -204,10 +211,10 @@ impl Guard {
         if network.prefix_len() >= shortest && self.is_beyond_doubt(network) {
             return Ok(());
         }
-        self.hold_against_each(network, shortest, origin)
+        self.check_each(network, shortest, origin)
     }
 
-    fn hold_against_each(&self, network: IpNet, shortest: u8, origin: Origin) -> Result<(), GuardRefusal> {
+    fn check_each(&self, network: IpNet, shortest: u8, origin: Origin) -> Result<(), GuardRefusal> {
         let refused = |reason: String| Err(GuardRefusal { reason });
         if let Some(denied) = self.settings.deny.iter().find(|denied| overlaps(denied, &network)) {
             return refused(format!("denied by --deny-cidr {denied}"));

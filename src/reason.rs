@@ -1,99 +1,97 @@
 //! Why a condition is as it is: one enum that feeds conditions, events, metric labels and the documentation. Pure.
 
-use std::fmt;
+use crate::explain_texts::explained;
 
-/// The reason of a condition or an event, in CamelCase as Kubernetes asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
-    /// The policies in the cluster say what the newest usable list and answers say.
-    Applied,
-    /// Audit mode: everything is computed, no policy is kept.
-    Audit,
-    /// `suspend: true`: nothing is done.
-    Suspended,
-    /// The first list has not arrived yet.
-    WaitingForFeed,
-    /// The first policy waits for the first answers of DNS.
-    WaitingForNames,
-    /// The operator is close to its memory limit: the first policy of a new resource waits until it is not.
-    WaitingForMemory,
-    /// The newest fetch brought a usable list, or confirmed the one held.
-    Fetched,
-    /// The API could not be reached, or failed; the last good list stays.
-    FeedUnavailable,
-    /// The API refuses the request (400 or 404): the customer id or the URL is wrong.
-    FeedRejected,
-    /// What came back is no list; the last good one stays.
-    FeedMalformed,
-    /// The API, or the operator's own limiter, is over its rate.
-    RateLimited,
-    /// A list that lost more than half of the last one is held back for one more fetch.
-    FeedShrank,
-    /// A list that opens very much more than the last one is held back for one more fetch.
-    FeedGrew,
-    /// The list in use is past its `validUntil`.
-    FeedExpired,
-    /// Every name has been answered.
-    Resolved,
-    /// Names without a usable answer.
-    Unresolved,
-    /// Wildcards that nothing in the spec stands in for.
-    WildcardsUnenforceable,
-    /// The spec matches nothing of the list, so that no policy can be written.
-    NoMatch,
-    /// Nothing is left to allow in a direction, and its policies stay: only the user's word takes them away.
-    LastPolicyKept,
-    /// The spec cannot be acted on: a label selector Kubernetes refuses.
-    InvalidSpec,
-    /// The namespace is protected, or the selector matches the operator's own pods.
-    Protected,
-    /// An object of a needed name belongs to somebody else, or somebody keeps changing ours.
-    Conflict,
-    /// The API server refused, or could not be reached.
-    ApplyFailed,
-    /// A list saved in the cluster cannot be used, and is asked for again.
-    SavedListIgnored,
-    /// Work goes on.
-    Progressing,
+explained! {
+    /// The reason of a condition or an event, in CamelCase as Kubernetes asks for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    Reason, "" {
+        Applied:
+            "The policies in the cluster say what the newest usable list and the newest usable answers say.",
+            "Nothing.";
+        Audit:
+            "Everything is computed and reported, and no policy is kept.",
+            "Set spec.mode to Enforce once the report is as you want it.";
+        Suspended:
+            "What is applied stays as it is, and nothing else is done.",
+            "Set spec.suspend to false to go on.";
+        WaitingForFeed:
+            "The first list has not arrived yet.",
+            "Wait; where it lasts, see whether the operator reaches the API, through a proxy perhaps.";
+        WaitingForNames:
+            "The first policy would isolate pods, and waits until DNS has answered for every name.",
+            "Wait; where it lasts, see whether the operator reaches the DNS servers that pods ask.";
+        WaitingForMemory:
+            "The operator is close to its memory limit, and takes up no new resource until it is not; what is applied is kept current.",
+            "Raise the memory limit of the operator's container, or delete what fills it: many names, many addresses, long retention.";
+        Fetched:
+            "The newest fetch brought a usable list, or confirmed the one that is held.",
+            "Nothing.";
+        FeedUnavailable:
+            "The API could not be reached, or failed; the last good list stays in use.",
+            "See whether the operator reaches the API, and whether a proxy inspects its TLS (--extra-ca-file).";
+        FeedRejected:
+            "The API refuses the request, so that asking again is no use.",
+            "Correct spec.customerId or spec.cloud, or the operator's --global-url or --japan-url.";
+        FeedMalformed:
+            "What came back is no list; the last good one stays in use.",
+            "See whether a proxy answers in the API's place; else tell Citrix's support, with the transaction id.";
+        RateLimited:
+            "The API takes five requests a minute from one address, and they are used up.",
+            "Wait; where it lasts, find what else asks from the same address, or use --shared-template.";
+        FeedShrank:
+            "A list that lost more than half of the last one is held back until a second fetch confirms it.",
+            "Nothing, or `refresh` to have it confirmed now.";
+        FeedGrew:
+            "A list that holds over a hundred times as much as the last one, or whose networks in sum are more than one address in 256, is held back until a second fetch confirms it.",
+            "Compare what the message says with what Citrix publishes; `refresh` has it confirmed now.";
+        FeedExpired:
+            "The list in use is past the time that the vendor vouches for; it stays in use.",
+            "See why fetches bring no newer one: the message of FeedCurrent says.";
+        Resolved:
+            "Every name has been answered.",
+            "Nothing.";
+        Unresolved:
+            "Some names have no usable address; everything else is allowed.",
+            "See the problems of kind Unresolved: each says why.";
+        WildcardsUnenforceable:
+            "The list holds wildcards that nothing in the spec stands in for; names under them are not allowed.",
+            "Name under spec.wildcards the names that your pods use.";
+        NoMatch:
+            "The spec matches nothing of the list, and a policy that allows nothing would cut everything.",
+            "Compare spec.services, geo and direction with the list; `render --summary` shows what matches.";
+        LastPolicyKept:
+            "Nothing is left to allow in a direction: the vendor, DNS or the cluster changed, and the spec did not. The last policy stays as it was applied, since without it the selected pods would be open.",
+            "See the problem of that policy. Select what the list has now, or let the policy go: delete the resource, set mode: Audit, or take the direction out of spec.direction.";
+        InvalidSpec:
+            "The spec cannot be acted on, though its schema is right.",
+            "Correct the field that the message names.";
+        Protected:
+            "The pods selected are the cluster's or the operator's own, which a policy would cut off.",
+            "Choose another namespace or a narrower spec.podSelector.";
+        Conflict:
+            "Another owner's object already uses a needed name, or something keeps changing the operator's objects.",
+            "Rename one of the two, stop the other writer, or hand the object over with citrix-allowlist.io/adopt: \"true\".";
+        ApplyFailed:
+            "The API server refused a write, or could not be reached; it is tried again.",
+            "See the message: a missing permission, a quota or an admission webhook.";
+        SavedListIgnored:
+            "A list saved in the operator's namespace cannot be used, or another client wrote it; the operator asks the vendor again.",
+            "Find out who writes ConfigMaps there; the operator saves the list again by itself.";
+        Progressing:
+            "The operator works on it.",
+            "Wait.";
+    }
 }
 
 impl Reason {
-    /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 25] = [
-        Self::Applied,
-        Self::Audit,
-        Self::Suspended,
-        Self::WaitingForFeed,
-        Self::WaitingForNames,
-        Self::WaitingForMemory,
-        Self::Fetched,
-        Self::FeedUnavailable,
-        Self::FeedRejected,
-        Self::FeedMalformed,
-        Self::RateLimited,
-        Self::FeedShrank,
-        Self::FeedGrew,
-        Self::FeedExpired,
-        Self::Resolved,
-        Self::Unresolved,
-        Self::WildcardsUnenforceable,
-        Self::NoMatch,
-        Self::LastPolicyKept,
-        Self::InvalidSpec,
-        Self::Protected,
-        Self::Conflict,
-        Self::ApplyFailed,
-        Self::SavedListIgnored,
-        Self::Progressing,
-    ];
-
-    /// Whether it is a station on the way that passes by itself, and so worth a condition but no event.
+    /// Whether it is a stage that passes by itself, and so worth a condition but no event.
     #[must_use]
     pub const fn is_passing(self) -> bool {
         matches!(self, Self::WaitingForFeed | Self::WaitingForNames | Self::Progressing)
     }
 
-    /// Whether it tells of something that went wrong with the list.
+    /// Whether something went wrong with the list.
     #[must_use]
     pub const fn is_failure(self) -> bool {
         matches!(
@@ -106,43 +104,5 @@ impl Reason {
                 | Self::FeedExpired
                 | Self::RateLimited
         )
-    }
-
-    /// The reason as conditions and events carry it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Applied => "Applied",
-            Self::Audit => "Audit",
-            Self::Suspended => "Suspended",
-            Self::WaitingForFeed => "WaitingForFeed",
-            Self::WaitingForNames => "WaitingForNames",
-            Self::WaitingForMemory => "WaitingForMemory",
-            Self::Fetched => "Fetched",
-            Self::FeedUnavailable => "FeedUnavailable",
-            Self::FeedRejected => "FeedRejected",
-            Self::FeedMalformed => "FeedMalformed",
-            Self::RateLimited => "RateLimited",
-            Self::FeedShrank => "FeedShrank",
-            Self::FeedGrew => "FeedGrew",
-            Self::FeedExpired => "FeedExpired",
-            Self::Resolved => "Resolved",
-            Self::Unresolved => "Unresolved",
-            Self::WildcardsUnenforceable => "WildcardsUnenforceable",
-            Self::NoMatch => "NoMatch",
-            Self::LastPolicyKept => "LastPolicyKept",
-            Self::InvalidSpec => "InvalidSpec",
-            Self::Protected => "Protected",
-            Self::Conflict => "Conflict",
-            Self::ApplyFailed => "ApplyFailed",
-            Self::SavedListIgnored => "SavedListIgnored",
-            Self::Progressing => "Progressing",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

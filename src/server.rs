@@ -47,7 +47,7 @@ const CONNECTIONS: Bounds = Bounds { total: 256, each_peer: 8 };
 const PROBES: Bounds = Bounds { total: 64, each_peer: 8 };
 
 /// How long open requests may take when the process ends.
-const FAREWELL: Duration = Duration::from_secs(2);
+const GRACE_PERIOD: Duration = Duration::from_secs(2);
 
 /// Gives the process's metrics in OpenMetrics' text form: brings them up to date, and renders them.
 pub type TextSource = Arc<dyn Fn() -> String + Send + Sync>;
@@ -147,7 +147,7 @@ impl Server {
         }
         drop(self.listener);
         let farewell = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+        if tokio::time::timeout(GRACE_PERIOD, farewell).await.is_err() {
             connections.shutdown().await;
         }
     }

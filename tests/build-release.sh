@@ -31,6 +31,6 @@ fi
     rustup target add "$target"
     # Rust links by itself: musl-gcc knows no static-pie.
     env "CC_${target//-/_}=musl-gcc" RUSTFLAGS="$flags" CARGO_INCREMENTAL=0 \
-        cargo build --release --locked --no-default-features --bin citrix-allowlist --target "$target" --target-dir "$folder"
+        cargo build --release --locked --bin citrix-allowlist --target "$target" --target-dir "$folder"
 } >&2
 echo "$folder/$target/release/citrix-allowlist"

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use test_support::dns::{Behaviour, DnsServer};
 use test_support::standin::{
-    Cloud, ConnectProxy, Fault, Injection, ProxyConfig, RetryAfter, Standin, StandinConfig, TestAuthority,
+    ConnectProxy, Fault, Injection, ProxyConfig, RetryAfter, Standin, StandinCloud, StandinConfig, TestAuthority,
 };
 use transcripts::{Stage, run};
 
@@ -140,7 +140,7 @@ fn kustomize_makes_of_a_resource_what_render_makes_of_it() {
         .expect("it runs");
     let said = String::from_utf8_lossy(&failed.stderr);
     assert!(!failed.status.success() && failed.stdout.is_empty(), "{failed:?}");
-    let expected = "citrix/daas-us: spec.geo: \"mars\" is not allowed: one of us, eu, ap-s, jp, all is";
+    let expected = "citrix/daas-us: spec.geo: invalid value \"mars\": expected one of us, eu, ap-s, jp, all";
     assert!(said.contains(expected), "{said}");
 }
 
@@ -148,7 +148,7 @@ fn kustomize_makes_of_a_resource_what_render_makes_of_it() {
 async fn vendor(fault: Option<Fault>, authority: Option<TestAuthority>) -> Standin {
     let standin = Standin::start(StandinConfig { authority, ..StandinConfig::unlimited() }).await.expect("a stand-in");
     let list = std::fs::read_to_string(root().join("tests/cli/data/list.json")).expect("a list");
-    standin.publish(Cloud::Global, serde_json::from_str(&list).expect("a document"));
+    standin.publish(StandinCloud::Global, serde_json::from_str(&list).expect("a document"));
     if let Some(fault) = fault {
         standin.inject(Injection::always(fault));
     }

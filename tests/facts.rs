@@ -1,7 +1,7 @@
 //! The cluster's facts from a real API server, with and without permission to ask.
 
 use citrix_allowlist::cluster::facts::{Facts, FactsSettings};
-use citrix_allowlist::facts::{ClusterFacts, DnsServer, DnsService};
+use citrix_allowlist::facts::{ClusterDns, ClusterFacts, DnsService};
 use k8s_openapi::api::core::v1::{Node, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -72,7 +72,7 @@ fn expected(endpoints: &[&str], pod_networks: &[&str]) -> ClusterFacts {
     ClusterFacts {
         service_networks: ["10.96.0.0/16", "fd00:10:96::/112"].map(|text| text.parse().expect("a CIDR")).to_vec(),
         pod_networks: pod_networks.iter().map(|text| text.parse().expect("a CIDR")).collect(),
-        dns: vec![DnsServer { address: "10.96.0.10".parse().expect("an address"), service: Some(service) }],
+        dns: vec![ClusterDns { address: "10.96.0.10".parse().expect("an address"), service: Some(service) }],
         ..ClusterFacts::default()
     }
 }
@@ -148,7 +148,7 @@ async fn facts_follow_the_cluster_and_stop_at_what_is_forbidden() {
     let flags = FactsSettings { pod_networks: vec!["10.0.0.0/8".parse().expect("a CIDR")], ..settings() };
     let blind = Facts::start(nobody, flags.clone());
     assert!(blind.ready().await);
-    let dns = vec![DnsServer { address: flags.nameservers[0], service: None }];
+    let dns = vec![ClusterDns { address: flags.nameservers[0], service: None }];
     let known = ClusterFacts { pod_networks: flags.pod_networks, dns, ..ClusterFacts::default() };
     assert_eq!(*blind.current(), known);
 

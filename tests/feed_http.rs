@@ -6,15 +6,14 @@ use citrix_allowlist::feed::{
     CompletedFetch, FeedObserver, FeedRequest, FeedSettings, FeedView, Feeds, Format, MemoryStore, settings,
 };
 use citrix_allowlist::reason::Reason;
-use citrix_allowlist::subscriber::{Subscriber, Waker};
+use citrix_allowlist::resource_ref::{ResourceRef, Waker};
 use connectivity_allowlist::client::ProxyChoice;
 use connectivity_allowlist::{Allowlist, ClientSettings, Cloud, Directions, Geo, HttpClient};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use test_support::standin::{
-    Cloud as StandinCloud, ConnectProxy, Fault, ProxyConfig, RetryAfter, Source, Standin, StandinConfig, TestAuthority,
-    Validity,
+    ConnectProxy, Fault, ProxyConfig, RetryAfter, Source, Standin, StandinCloud, StandinConfig, TestAuthority, Validity,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -34,9 +33,9 @@ impl FeedObserver for Heard {
 
 struct Operator {
     feeds: Feeds,
-    woken: mpsc::UnboundedReceiver<Subscriber>,
+    woken: mpsc::UnboundedReceiver<ResourceRef>,
     heard: Arc<Heard>,
-    me: Subscriber,
+    me: ResourceRef,
     _leading: watch::Sender<bool>,
     running: JoinHandle<()>,
     refreshes: u32,
@@ -90,7 +89,7 @@ impl Operator {
             let feeds = feeds.clone();
             tokio::spawn(async move { feeds.run(is_leading).await })
         };
-        let me = Subscriber::new("citrix", "me");
+        let me = ResourceRef::new("citrix", "me");
         feeds.watch(&me, request());
         Self { feeds, woken, heard, me, _leading: leading, running, refreshes: 0 }
     }

@@ -7,9 +7,9 @@ use citrix_allowlist::feed::{
     CompletedFetch, FeedKey, FeedObserver, FeedRequest, FeedSettings, FeedView, Feeds, Format, ListStore, MemoryStore,
     NoObserver,
 };
-use citrix_allowlist::memory::{Pressure, Usage};
+use citrix_allowlist::memory::{MemoryUsage, Pressure};
 use citrix_allowlist::reason::Reason;
-use citrix_allowlist::subscriber::{Subscriber, Waker};
+use citrix_allowlist::resource_ref::{ResourceRef, Waker};
 use connectivity_allowlist::{Cloud, Directions, Fetch, FetchError, FetchRequest, Fetched, Geo, Validators};
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
@@ -113,14 +113,14 @@ fn request(customer: &str) -> FeedRequest {
     }
 }
 
-fn who(namespace: &str, name: &str) -> Subscriber {
-    Subscriber::new(namespace, name)
+fn who(namespace: &str, name: &str) -> ResourceRef {
+    ResourceRef::new(namespace, name)
 }
 
 /// A process: a table that runs until dropped.
 struct Process {
     feeds: Feeds,
-    woken: mpsc::UnboundedReceiver<Subscriber>,
+    woken: mpsc::UnboundedReceiver<ResourceRef>,
     leading: watch::Sender<bool>,
     running: JoinHandle<()>,
 }
@@ -152,11 +152,11 @@ impl Process {
         Self::start(FeedSettings::default(), Clock::simulated(epoch()), store, client.clone())
     }
 
-    fn view(&self, who: &Subscriber) -> FeedView {
+    fn view(&self, who: &ResourceRef) -> FeedView {
         self.feeds.view(who).expect("a subscriber")
     }
 
-    fn wakes(&mut self) -> Vec<Subscriber> {
+    fn wakes(&mut self) -> Vec<ResourceRef> {
         let mut wakes = Vec::new();
         while let Ok(woken) = self.woken.try_recv() {
             wakes.push(woken);
@@ -175,7 +175,7 @@ async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
-fn customers(count: usize) -> Vec<(Subscriber, FeedRequest)> {
+fn customers(count: usize) -> Vec<(ResourceRef, FeedRequest)> {
     (0..count)
         .map(|index| (who(&format!("ns{}", index % 50), &format!("cr{index}")), request(&format!("cust{index}"))))
         .collect()
@@ -239,7 +239,7 @@ async fn five_hundred_customers_keep_the_rate_limit_across_crashes() {
 async fn a_thousand_resources_of_a_customer_cost_one_request() {
     let client = Recorder::new(daily);
     let mut process = Process::simple(&client);
-    let all: Vec<Subscriber> = (0..1000).map(|index| who("citrix", &format!("cr{index}"))).collect();
+    let all: Vec<ResourceRef> = (0..1000).map(|index| who("citrix", &format!("cr{index}"))).collect();
     for who in &all {
         process.feeds.watch(who, request("acme"));
     }
@@ -443,7 +443,7 @@ async fn a_large_list_waits_while_memory_is_short_and_others_do_not() {
     });
     let process = Process::simple(&client);
     let pressure = Pressure::default();
-    pressure.note(Some(Usage { used: 90 << 20, limit: 100 << 20 }));
+    pressure.note(Some(MemoryUsage { used: 90 << 20, limit: 100 << 20 }));
     process.feeds.put_off_under(pressure.clone());
     let (large, small) = (who("a", "large"), who("a", "small"));
     process.feeds.watch(&large, request("large"));
@@ -453,7 +453,7 @@ async fn a_large_list_waits_while_memory_is_short_and_others_do_not() {
     let waits = process.view(&large);
     assert_eq!((waits.reason, waits.allowlist.is_none()), (Reason::FeedUnavailable, true));
     assert!(waits.message.contains("waits: the operator is close to its memory limit of 100 MiB"), "{}", waits.message);
-    pressure.note(Some(Usage { used: 10 << 20, limit: 100 << 20 }));
+    pressure.note(Some(MemoryUsage { used: 10 << 20, limit: 100 << 20 }));
     pass(60).await;
     assert_eq!(process.view(&large).reason, Reason::Fetched);
 }

@@ -6,13 +6,13 @@ use citrix_allowlist::clock::Clock;
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::guard::{Guard, GuardSettings};
 use citrix_allowlist::names::{Addresses, HickoryLookup, NameState, Names, NamesSettings};
-use citrix_allowlist::subscriber::{Subscriber, Waker};
+use citrix_allowlist::resource_ref::{ResourceRef, Waker};
 use connectivity_allowlist::net::DomainName;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use test_support::dns::{Behaviour, DnsServer, RecordType, Reply, Transport, Truncation};
+use test_support::dns::{Behaviour, DnsServer, DnsTransport, RecordType, Reply, Truncation};
 use tokio::sync::{mpsc, watch};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -21,8 +21,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 struct Rig {
     names: Names,
     wanted: Arc<BTreeSet<DomainName>>,
-    who: Subscriber,
-    wakes: mpsc::UnboundedReceiver<Subscriber>,
+    who: ResourceRef,
+    wakes: mpsc::UnboundedReceiver<ResourceRef>,
     _leading: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -57,7 +57,7 @@ impl Rig {
         let running = names.clone();
         let task = tokio::spawn(async move { running.run(leads).await });
         let wanted = Arc::new(wanted.iter().map(|text| name(text)).collect());
-        Self { names, wanted, who: Subscriber::new("citrix", "daas"), wakes, _leading: leading, task }
+        Self { names, wanted, who: ResourceRef::new("citrix", "daas"), wakes, _leading: leading, task }
     }
 
     fn see(&self) -> Arc<Addresses> {
@@ -126,7 +126,7 @@ async fn a_truncated_answer_is_asked_for_again_over_tcp() {
     assert_eq!(of(&seen, "cut.example.com"), addresses);
     assert_eq!(of(&seen, "large.example.com"), public(1000));
     assert_eq!(seen.by_name[&name("large.example.com")].evicted, 0);
-    assert!(server.questions().iter().any(|question| question.transport == Transport::Tcp));
+    assert!(server.questions().iter().any(|question| question.transport == DnsTransport::Tcp));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -163,7 +163,7 @@ async fn an_entry_removed_while_down_goes_even_without_config_map() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_everything_in_place_nothing_is_written_or_fetched() {
     let stage = Stage::with(valid()).await;
-    // Absence, too, is known only when DNS has said it again.
+    // EmptyReason, too, is known only when DNS has said it again.
     stage.dns.set("accounts.cloud.com", Behaviour::nxdomain());
     let operator = stage.operator().await;
     stage.apply("daas-us", "{ customerId: testcustomer, geo: us, direction: all }").await;
@@ -192,7 +192,7 @@ async fn with_everything_in_place_nothing_is_written_or_fetched() {
     stage.dns.clear_questions();
 
     let again = stage.operator().await;
-    let every = fixture::exact_names_of(test_support::standin::Cloud::Global, "testcustomer", "us", "outbound");
+    let every = fixture::exact_names_of(test_support::standin::StandinCloud::Global, "testcustomer", "us", "outbound");
     let asked = |name: &String| stage.dns.count(name, test_support::dns::RecordType::A) >= 2;
     let deadline = Instant::now() + Duration::from_secs(60);
     // Two rounds of questions: whatever the first has to say has been said by then.

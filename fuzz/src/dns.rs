@@ -6,7 +6,7 @@ use citrix_allowlist::guard::{Guard, GuardSettings, Origin};
 use citrix_allowlist::names::answer::{Answer, Failure, Family, LookupOutcome, absolute};
 use citrix_allowlist::names::bound::Level;
 use citrix_allowlist::names::light::lighten;
-use citrix_allowlist::names::retention::{Bounds, Held};
+use citrix_allowlist::names::retention::{Bounds, CachedName};
 use citrix_allowlist::names::spelling::{Echo, Spelling, echo};
 use citrix_allowlist::names::{NamesSettings, lookup};
 use connectivity_allowlist::net::DomainName;
@@ -108,7 +108,7 @@ fn check_belief(answer: &Answer, family: Family) {
     let judge = |address: IpAddr| -> Option<Arc<str>> {
         GUARD.check_address(address, Origin::Vendor).err().map(|refusal| refusal.reason.into())
     };
-    let (mut held, now) = (Held::new(), Instant::now());
+    let (mut held, now) = (CachedName::new(), Instant::now());
     held.begin(&Family::ALL);
     let refused = held.answered(family, SERVER, answer, &judge, &bounds, now);
     Family::ALL

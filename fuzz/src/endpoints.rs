@@ -8,11 +8,12 @@ use citrix_allowlist::export::{ENDPOINTS_KEY, config_maps, endpoints, fold, reme
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::guard::{Guard, GuardSettings, Origin};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState, Reached};
-use citrix_allowlist::objects::observed::{Memory, Told};
-use citrix_allowlist::objects::owner::Owner;
+use citrix_allowlist::objects::observed::{RecoveredObject, RecoveredState};
+use citrix_allowlist::objects::owner::Ownership;
 use citrix_allowlist::pipeline::{Prepared, recover};
 use citrix_allowlist::plan::keep::Selected;
-use citrix_allowlist::plan::{self, Endpoint, EndpointRecord, Plan, Selection, Target};
+use citrix_allowlist::plan::{self, EndpointRecord, Plan, SelectedEndpoint, Selection, Target};
+use citrix_allowlist::resource_ref::ResourceRef;
 use connectivity_allowlist::EntryGeo;
 use connectivity_allowlist::document::{Reading, parse};
 use connectivity_allowlist::net::{Direction, PortRange, PortSet, Protocol, canonical_set, cidr};
@@ -32,7 +33,7 @@ struct Scene {
     guard: Guard,
     facts: ClusterFacts,
     selection: Selection,
-    rules: Memory,
+    rules: RecoveredState,
     applied: Vec<IpNet>,
 }
 
@@ -51,7 +52,7 @@ static SCENE: LazyLock<Scene> = LazyLock::new(|| {
     // With the metadata service, which an older version may have let through.
     let applied = ["20.1.0.0/24", "20.1.2.3/32", "169.254.169.254/32", "2603::/120", "64:ff9b::1401:203/128"];
     let applied: Vec<IpNet> = applied.iter().map(|text| text.parse().expect("a network")).collect();
-    let rules = Memory::Rules {
+    let rules = RecoveredState::Rules {
         rules: vec![(Direction::Outbound, https, applied.clone())],
         users: Vec::new(),
         selection: None,
@@ -90,7 +91,7 @@ fn ours(text: &str) -> ConfigMap {
 fn check_memory(map: &ConfigMap) {
     let scene = &*SCENE;
     let folded = fold(map).memory.expect("it is ours");
-    let told = [Arc::new(scene.rules.clone()), folded].map(|memory| Told { memory, written_at: None });
+    let told = [Arc::new(scene.rules.clone()), folded].map(|memory| RecoveredObject { memory, written_at: None });
     let mut recovered = recover(&told, Selected::by(&scene.spec), &scene.selection, &scene.facts);
     let inherited = recovered.unexplained.map(|(inherited, _)| inherited).unwrap_or_default();
     let allowed = |address: IpAddr| scene.guard.check_address(address, Origin::Vendor).is_ok();
@@ -140,7 +141,7 @@ fn check_writing(text: &str) {
     let told = endpoints(std::slice::from_ref(&map));
     assert!(told.iter().all(|endpoint| endpoint.addresses.len() <= text.len() / 2));
     let https = PortSet::new(PortRange::single(443).map(|range| (Protocol::Tcp, range))).expect("ports");
-    let endpoint = |target| Endpoint {
+    let endpoint = |target| SelectedEndpoint {
         direction: Direction::Outbound,
         service: "A".into(),
         geo: EntryGeo::All,
@@ -189,7 +190,7 @@ pub(super) struct Objects {
 
 /// The objects that a plan becomes.
 pub(super) fn objects(spec: &CitrixAllowlistSpec, plan: &Plan) -> Objects {
-    let owner = Owner { namespace: "web".into(), name: "daas".into(), uid: None, selected: Selected::by(spec) };
+    let owner = Ownership { resource: ResourceRef::new("web", "daas"), uid: None, selected: Selected::by(spec) };
     let (limits, layouts) = (Limits::default(), [Layout::default()]);
     let prepared = Prepared::of(&Engines::default(), &spec.pod_selector, plan, &limits, &layouts, None);
     let desired = prepared.desired(&"web".into(), &owner);

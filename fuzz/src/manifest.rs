@@ -4,7 +4,7 @@ use super::sight::{assert_calm, is_calm};
 use citrix_allowlist::crd::CitrixAllowlist;
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::guard::{Guard, GuardSettings, Origin};
-use citrix_allowlist::manifests::document::{Document, Documents, ManifestError};
+use citrix_allowlist::manifests::document::{Documents, ManifestDocument, ManifestError};
 use citrix_allowlist::manifests::items::{Checks, Item, Refused};
 use citrix_allowlist::manifests::validate::Validator;
 use citrix_allowlist::plan::{self, Target};
@@ -56,13 +56,13 @@ pub fn judge(input: &[u8]) {
 }
 
 /// An error names a line of its document.
-fn check_place(error: &ManifestError, document: &Document) {
+fn check_place(error: &ManifestError, document: &ManifestDocument) {
     // To YAML, either character ends a line.
     let lines = document.text.split(['\n', '\r']).count();
     assert!((document.first_line..=document.first_line + lines).contains(&error.line), "{error} of {lines} lines");
 }
 
-fn check_refusal(error: &anyhow::Error, document: &Document) {
+fn check_refusal(error: &anyhow::Error, document: &ManifestDocument) {
     let Some(Refused(lines)) = error.downcast_ref() else { return };
     assert!(!lines.is_empty());
     let length: usize = lines.iter().map(String::len).sum();
@@ -106,7 +106,7 @@ fn check_again(resource: &CitrixAllowlist) {
     assert_eq!(serde_json::to_value(&read.resource).ok(), serde_json::to_value(resource).ok());
 }
 
-type Objects = (Document, Vec<citrix_allowlist::manifests::document::Object>);
+type Objects = (ManifestDocument, Vec<citrix_allowlist::manifests::document::Object>);
 
 fn objects(text: &str) -> Option<Objects> {
     let document = Documents::new("again.yaml", text.as_bytes()).next()?.ok()?;

@@ -3,8 +3,6 @@
 mod completions;
 mod crd;
 mod probe;
-#[cfg(feature = "reference")]
-mod reference;
 mod refresh;
 mod render;
 mod version;
@@ -48,14 +46,6 @@ enum Action {
     /// Find out whether the operator can be reached: what `helm test` runs
     #[command(hide = true)]
     Probe(probe::ProbeArguments),
-    /// Print a file that is generated: a reference of the documentation, or a schema
-    #[cfg(feature = "reference")]
-    #[command(hide = true)]
-    Reference {
-        /// Of what
-        #[arg(value_enum, default_value_t)]
-        subject: reference::Subject,
-    },
 }
 
 /// What people come for, under the list of commands.
@@ -110,11 +100,6 @@ fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Action::Completions(arguments) => completions::run(&arguments, command()),
         Action::Version(arguments) => version::run(&arguments),
         Action::Probe(arguments) => probe::run(&arguments),
-        #[cfg(feature = "reference")]
-        Action::Reference { subject } => {
-            output::print(reference::text(subject, &command()))?;
-            Ok(ExitCode::SUCCESS)
-        }
     }
 }
 
@@ -149,9 +134,7 @@ fn remedy(error: &CallError) -> &'static str {
     match error.code() {
         None => "; is the cluster up, and is it the one that --context and KUBECONFIG mean?",
         Some(401) => "; log in to the cluster, or see --user and --context",
-        Some(404) if is_unknown_path(error) => {
-            "; is this an API server, and has it the CRD, which `citrix-allowlist crd --apply` installs?"
-        }
+        Some(404) if is_unknown_path(error) => "; is the CRD installed (`citrix-allowlist crd --apply`)?",
         Some(_) => "",
     }
 }
@@ -168,7 +151,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// All commands, each flag with its environment variable.
-fn command() -> Command {
+#[must_use]
+pub fn command() -> Command {
     Arguments::command().mut_subcommands(|command| {
         let is_controller = command.get_name() == "run";
         command.mut_args(|argument| match argument.get_long() {

@@ -1,9 +1,9 @@
 //! `render`: what the controller would apply, without a cluster.
 
-use crate::manifests::document::Document;
+use crate::manifests::document::ManifestDocument;
 use crate::manifests::items::{self, Checks, Item, NOTHING_OF_OURS, Read, full_name};
 use crate::preview::assumptions::AssumptionArguments;
-use crate::preview::compute::{Existing, Worked, compute};
+use crate::preview::compute::{Existing, Simulation, compute};
 use crate::preview::sources::{Known, SourceArguments, Sources};
 use crate::preview::{Assumptions, Preview};
 use crate::preview::{resource_list, summary};
@@ -62,7 +62,7 @@ impl<W: io::Write> Work<W> {
     /// Prints what becomes of one document; returns how many of its objects are ours.
     fn document(
         &mut self,
-        document: &Document,
+        document: &ManifestDocument,
         arguments: &RenderArguments,
         form_was_given: bool,
         assumptions: &Assumptions,
@@ -97,7 +97,7 @@ impl<W: io::Write> Work<W> {
         form_was_given: bool,
         assumptions: &Assumptions,
     ) -> anyhow::Result<()> {
-        let Worked { allowlist, preview, .. } = compute(
+        let Simulation { allowlist, preview, .. } = compute(
             &read.resource,
             &read.place,
             &mut self.sources,
@@ -127,7 +127,7 @@ impl<W: io::Write> Work<W> {
     /// Answers a ResourceList with one, as a KRM function does; returns how many of its objects are ours.
     fn resource_list(
         &mut self,
-        document: &Document,
+        document: &ManifestDocument,
         given: &serde_json::Value,
         assumptions: &Assumptions,
     ) -> anyhow::Result<usize> {
@@ -139,11 +139,11 @@ impl<W: io::Write> Work<W> {
                 Item::Ours(read) => {
                     ours += 1;
                     let (resource, known) = (&read.resource, Known::default());
-                    let worked =
+                    let simulation =
                         compute(resource, &read.place, &mut self.sources, assumptions, &known, &Existing::default())?;
-                    fit_to_replace(&read, &worked)?;
-                    note(&read, &worked.preview);
-                    answer.add(resource, &worked.preview)?;
+                    fit_to_replace(&read, &simulation)?;
+                    note(&read, &simulation.preview);
+                    answer.add(resource, &simulation.preview)?;
                 }
             }
         }
@@ -153,21 +153,21 @@ impl<W: io::Write> Work<W> {
 }
 
 /// Applying a ResourceList prunes whatever it omits: it must not hold less than the controller would keep.
-fn fit_to_replace(read: &Read, worked: &Worked) -> anyhow::Result<()> {
+fn fit_to_replace(read: &Read, simulation: &Simulation) -> anyhow::Result<()> {
     let name = format!("{}: {}", read.place, full_name(&read.resource));
     if read.resource.spec.suspend {
         anyhow::bail!(
-            "{name}: spec.suspend is true: what is applied is to stay as it is, which a ResourceList cannot say; leave the resource out"
+            "{name}: spec.suspend is true, so applied objects stay as they are; a ResourceList cannot say that: leave the resource out"
         );
     }
-    if let Some(first) = worked.unanswered.first() {
-        let count = worked.unanswered.len();
+    if let Some(first) = simulation.unanswered.first() {
+        let count = simulation.unanswered.len();
         let names = crate::status::plural(count, "name", "names");
         anyhow::bail!(
             "{name}: {count} {names} got no answer, {first} for one: the list would lose addresses that are in use; try again, or see --dns-server and --hosts"
         );
     }
-    if let Some((direction, absence)) = worked.preview.plan.absences.first() {
+    if let Some((direction, absence)) = simulation.preview.plan.absences.first() {
         let why = match absence.is_failure() {
             true => "by the vendor's failure or DNS's",
             false => "since the spec matches nothing of the list",

@@ -13,7 +13,7 @@ use crate::objects::desired::{Desired, Manifest};
 use crate::objects::digest;
 use crate::objects::key::ObjectKey;
 use crate::objects::observed;
-use crate::subscriber::Subscriber;
+use crate::objects::owner::OwnerRef;
 use http::header::{ACCEPT, HeaderValue};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ObjectMeta, PartialObjectMeta, Request};
@@ -94,15 +94,6 @@ impl Debug for Writer {
     }
 }
 
-/// Whose objects are written.
-#[derive(Clone, Debug)]
-pub struct OwnerIdentity {
-    /// Namespace and name.
-    pub subscriber: Subscriber,
-    /// The uid.
-    pub uid: Arc<str>,
-}
-
 impl Writer {
     /// A writer that asks `leadership` before each write and keeps `owned` current with the answers.
     pub fn new(
@@ -118,7 +109,7 @@ impl Writer {
     ///
     /// # Errors
     /// Says whose it is to mend; nothing was written then.
-    pub async fn carry_out(&self, owner: &OwnerIdentity, change: &Change) -> Result<Done, WriteError> {
+    pub async fn carry_out(&self, owner: &OwnerRef, change: &Change) -> Result<Done, WriteError> {
         let result = match change {
             Change::Create(key, desired) => self.create(owner, key, desired).await,
             Change::Update(key, desired, was) => self.update(key, desired, was).await,
@@ -177,7 +168,7 @@ impl Writer {
     }
 
     /// A plain create, not an apply: an apply would merge into whatever has appeared under the name meanwhile.
-    async fn create(&self, owner: &OwnerIdentity, key: &ObjectKey, desired: &Desired) -> Result<Done, WriteError> {
+    async fn create(&self, owner: &OwnerRef, key: &ObjectKey, desired: &Desired) -> Result<Done, WriteError> {
         match self.post(key, desired, false).await {
             Ok(created) => {
                 self.owned.observe(key.clone(), observed::fold_answer(&created, desired));
@@ -190,7 +181,7 @@ impl Writer {
 
     /// Something has the name. Ours by uid of its owner (its labels were cut off), or handed over by its annotation:
     /// then it is applied over; else it stays as it is.
-    async fn take_over(&self, owner: &OwnerIdentity, key: &ObjectKey, desired: &Desired) -> Result<(), WriteError> {
+    async fn take_over(&self, owner: &OwnerRef, key: &ObjectKey, desired: &Desired) -> Result<(), WriteError> {
         let Some(found) = self.call(key, self.api(key).get_metadata_opt(&key.name)).await? else {
             return Err(WriteError::Changed(key.clone()));
         };

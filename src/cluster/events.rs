@@ -32,12 +32,12 @@ const LONGEST_NAME: usize = 200;
 pub struct Events {
     client: Client,
     instance: String,
-    told: Arc<Mutex<HashMap<Subject, Told>>>,
+    told: Arc<Mutex<HashMap<InvolvedObject, Repeats>>>,
 }
 
 /// What an event is about: of each only the newest can repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Subject {
+struct InvolvedObject {
     object: String,
     uid: Option<String>,
     namespace: String,
@@ -45,7 +45,7 @@ struct Subject {
 }
 
 #[derive(Clone, Debug)]
-struct Told {
+struct Repeats {
     event: String,
     note: String,
     warning: bool,
@@ -69,7 +69,7 @@ impl Events {
         limit: Duration,
     ) -> (&'static str, Result<(), CallError>) {
         let namespace = reference.namespace.clone().unwrap_or_else(|| "default".to_owned());
-        let subject = Subject {
+        let subject = InvolvedObject {
             object: reference.name.clone().unwrap_or_default(),
             uid: reference.uid.clone(),
             namespace: namespace.clone(),
@@ -83,7 +83,8 @@ impl Events {
             let patch = Patch::Merge(json!({ "series": series }));
             match deadline(limit, api.patch(&told.event, &PatchParams::default(), &patch)).await {
                 Ok(_) => {
-                    self.lock().insert(subject, Told { count: told.count + 1, last: Clock::System.instant(), ..told });
+                    self.lock()
+                        .insert(subject, Repeats { count: told.count + 1, last: Clock::System.instant(), ..told });
                     return ("patch", Ok(()));
                 }
                 // It is gone, as events are after an hour: this one begins a new count.
@@ -92,7 +93,7 @@ impl Events {
             }
         }
         let event = self.event(reference, &namespace, note, text.clone());
-        let told = Told {
+        let told = Repeats {
             event: event.name_any(),
             note: text,
             warning: note.warning,
@@ -108,7 +109,7 @@ impl Events {
     }
 
     /// The event that this would repeat; forgets those that nothing can repeat any more.
-    fn repeated(&self, subject: &Subject, note: &str, warning: bool) -> Option<Told> {
+    fn repeated(&self, subject: &InvolvedObject, note: &str, warning: bool) -> Option<Repeats> {
         let now = Clock::System.instant();
         let mut told = self.lock();
         told.retain(|_, told| now.saturating_duration_since(told.last) < SERIES);
@@ -136,7 +137,7 @@ impl Events {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Subject, Told>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<InvolvedObject, Repeats>> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

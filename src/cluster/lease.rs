@@ -6,6 +6,7 @@
 pub mod election;
 
 use super::client::{CallError, deadline};
+use crate::crd::FIELD_MANAGER;
 use election::{Election, ElectionStep, Record, Timing};
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -23,9 +24,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How long each of the two attempts at releasing the Lease may take on the way out.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The field manager of the Lease.
-const FIELD_MANAGER: &str = "citrix-allowlist-operator";
 
 /// Which Lease, and who asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,13 +1,13 @@
 //! The objects the operator keeps, as the cluster holds them: watched, and folded to what decisions need.
 
+use crate::interner::Interner;
 use crate::objects::key::ObjectKey;
 use crate::objects::kind::Kind;
-use crate::objects::observed::{Memory, Observed, Told};
-use crate::shared::Shared;
-use crate::subscriber::Subscriber;
+use crate::objects::observed::{Observed, RecoveredObject, RecoveredState};
+use crate::resource_ref::ResourceRef;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
 /// Every owned object as the cluster holds it, kept current by watches and by the answers to our own writes.
@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 pub struct OwnedObjects {
     inner: Mutex<Inner>,
     /// Resources of one customer remember the same mostly, and all of them do so at once, after a start.
-    memories: Shared<Memory>,
+    memories: Interner<RecoveredState>,
     restarted: Notify,
     /// Whether everything has been listed since the last start over.
     listed: watch::Sender<bool>,
@@ -23,7 +23,7 @@ pub struct OwnedObjects {
 
 impl Default for OwnedObjects {
     fn default() -> Self {
-        let (inner, memories, restarted) = (Mutex::default(), Shared::default(), Notify::new());
+        let (inner, memories, restarted) = (Mutex::default(), Interner::default(), Notify::new());
         Self { inner, memories, restarted, listed: watch::channel(false).0 }
     }
 }
@@ -44,19 +44,19 @@ impl Watched<'_> {
     }
 
     /// Takes in what the watch shows: see [`OwnedObjects::observe`].
-    pub fn observe(&self, key: ObjectKey, mut observed: Observed) -> Vec<Subscriber> {
-        observed.memory = observed.memory.map(|memory| self.objects.memories.share(memory));
+    pub fn observe(&self, key: ObjectKey, mut observed: Observed) -> Vec<ResourceRef> {
+        observed.memory = observed.memory.map(|memory| self.objects.memories.intern(memory));
         self.lock().map(|mut inner| inner.observe(key, observed)).unwrap_or_default()
     }
 
     /// Takes in a deletion of the object with this uid; an object made again since then stays.
-    pub fn forget(&self, key: &ObjectKey, uid: &str) -> Vec<Subscriber> {
+    pub fn forget(&self, key: &ObjectKey, uid: &str) -> Vec<ResourceRef> {
         self.lock().map(|mut inner| inner.forget(key, uid)).unwrap_or_default()
     }
 
     /// Takes in a complete list of one kind in one namespace (`None`: in all): what is known beyond it is gone, even
     /// where no watch ever said so.
-    pub fn retain_listed(&self, kind: &Kind, namespace: Option<&str>, listed: &HashSet<ObjectKey>) -> Vec<Subscriber> {
+    pub fn retain_listed(&self, kind: &Kind, namespace: Option<&str>, listed: &HashSet<ObjectKey>) -> Vec<ResourceRef> {
         self.lock().map(|mut inner| inner.retain_listed(kind, namespace, listed)).unwrap_or_default()
     }
 
@@ -79,9 +79,9 @@ struct Inner {
     epoch: u64,
     objects: HashMap<ObjectKey, Observed>,
     /// Whose objects are whose: by namespace and name of the owner.
-    by_owner: HashMap<Subscriber, BTreeSet<ObjectKey>>,
+    by_owner: HashMap<ResourceRef, BTreeSet<ObjectKey>>,
     /// Owners whose memory has been taken over: what their objects say from now on is no memory but our own doing.
-    remembered: HashSet<Subscriber>,
+    remembered: HashSet<ResourceRef>,
 }
 
 impl OwnedObjects {
@@ -91,8 +91,8 @@ impl OwnedObjects {
 
     /// Takes in what a watch, or the answer to a write, shows. Returns the resources to wake: those whose object now
     /// differs from what was known. An event older than what is known is passed over, and wakes nobody.
-    pub fn observe(&self, key: ObjectKey, mut observed: Observed) -> Vec<Subscriber> {
-        observed.memory = observed.memory.map(|memory| self.memories.share(memory));
+    pub fn observe(&self, key: ObjectKey, mut observed: Observed) -> Vec<ResourceRef> {
+        observed.memory = observed.memory.map(|memory| self.memories.intern(memory));
         self.lock().observe(key, observed)
     }
 
@@ -109,7 +109,7 @@ impl OwnedObjects {
     }
 
     /// Takes in that our own write deleted the object with this uid; an object made again since then stays.
-    pub fn forget(&self, key: &ObjectKey, uid: &str) -> Vec<Subscriber> {
+    pub fn forget(&self, key: &ObjectKey, uid: &str) -> Vec<ResourceRef> {
         self.lock().forget(key, uid)
     }
 
@@ -128,10 +128,7 @@ impl OwnedObjects {
     /// Whether the memory of an object's owner has been taken over, so that nobody asks what the object remembers.
     #[must_use]
     pub fn has_remembered(&self, kind: &Kind, metadata: &ObjectMeta) -> bool {
-        let (Some(owner), Some(namespace)) = ((kind.owner)(metadata), metadata.namespace.as_deref()) else {
-            return false;
-        };
-        self.lock().remembered.contains(&Subscriber::new(namespace, owner.name))
+        (kind.owner)(metadata).is_some_and(|owner| self.lock().remembered.contains(&owner.resource))
     }
 
     /// What is known of one object.
@@ -142,7 +139,7 @@ impl OwnedObjects {
 
     /// What is known of the objects that a resource controls, in the order of their keys.
     #[must_use]
-    pub fn of(&self, owner: &Subscriber, uid: &str) -> BTreeMap<ObjectKey, Observed> {
+    pub fn of(&self, owner: &ResourceRef, uid: &str) -> BTreeMap<ObjectKey, Observed> {
         let inner = self.lock();
         let keys = inner.by_owner.get(owner).into_iter().flatten();
         keys.filter_map(|key| inner.objects.get(key).map(|observed| (key.clone(), observed.clone())))
@@ -152,7 +149,7 @@ impl OwnedObjects {
 
     /// What a resource of the same name and another uid controls, in the order of its keys.
     #[must_use]
-    pub fn of_previous_owners(&self, owner: &Subscriber, uid: &str) -> Vec<ObjectKey> {
+    pub fn of_previous_owners(&self, owner: &ResourceRef, uid: &str) -> Vec<ObjectKey> {
         let inner = self.lock();
         let keys = inner.by_owner.get(owner).into_iter().flatten();
         let anothers = |key: &&ObjectKey| {
@@ -163,7 +160,7 @@ impl OwnedObjects {
     }
 
     /// Takes the memory of a resource's objects, once: `None` when it has been taken before.
-    pub fn take_memory(&self, owner: &Subscriber, uid: &str) -> Option<Vec<Told>> {
+    pub fn take_memory(&self, owner: &ResourceRef, uid: &str) -> Option<Vec<RecoveredObject>> {
         let mut inner = self.lock();
         if !inner.remembered.insert(owner.clone()) {
             return None;
@@ -174,7 +171,7 @@ impl OwnedObjects {
             if let Some(observed) = inner.objects.get_mut(&key) {
                 let (memory, written_at) = (observed.memory.take(), observed.written_at);
                 if observed.owner.as_ref().is_some_and(|owner| &*owner.uid == uid) {
-                    memories.extend(memory.map(|memory| Told { memory, written_at }));
+                    memories.extend(memory.map(|memory| RecoveredObject { memory, written_at }));
                 }
             }
         }
@@ -182,7 +179,7 @@ impl OwnedObjects {
     }
 
     /// Forgets that a resource's memory was taken: it is gone, or somebody else has led since.
-    pub fn forget_owner(&self, owner: &Subscriber) {
+    pub fn forget_owner(&self, owner: &ResourceRef) {
         self.lock().remembered.remove(owner);
     }
 
@@ -209,14 +206,14 @@ impl OwnedObjects {
 }
 
 impl Inner {
-    fn forget(&mut self, key: &ObjectKey, uid: &str) -> Vec<Subscriber> {
+    fn forget(&mut self, key: &ObjectKey, uid: &str) -> Vec<ResourceRef> {
         match self.objects.get(key) {
             Some(held) if uid.is_empty() || &*held.uid == uid => self.remove(key).into_iter().collect(),
             _ => Vec::new(),
         }
     }
 
-    fn retain_listed(&mut self, kind: &Kind, namespace: Option<&str>, listed: &HashSet<ObjectKey>) -> Vec<Subscriber> {
+    fn retain_listed(&mut self, kind: &Kind, namespace: Option<&str>, listed: &HashSet<ObjectKey>) -> Vec<ResourceRef> {
         let gone: Vec<ObjectKey> = self
             .objects
             .keys()
@@ -227,10 +224,8 @@ impl Inner {
         gone.iter().filter_map(|key| self.remove(key)).collect()
     }
 
-    fn observe(&mut self, key: ObjectKey, mut observed: Observed) -> Vec<Subscriber> {
-        let owner = |observed: &Observed| {
-            observed.owner.as_ref().map(|owner| Subscriber::new(Arc::clone(&key.namespace), Arc::clone(&owner.name)))
-        };
+    fn observe(&mut self, key: ObjectKey, mut observed: Observed) -> Vec<ResourceRef> {
+        let owner = |observed: &Observed| observed.owner.as_ref().map(|owner| owner.resource.clone());
         let (now, before) = (owner(&observed), self.objects.get(&key).map(|held| (owner(held), held.digest)));
         if let Some(held) = self.objects.get(&key).filter(|held| held.uid == observed.uid) {
             let seen_before = observed.assumed && !held.assumed && observed.resource_version == held.resource_version;
@@ -259,14 +254,14 @@ impl Inner {
         wake
     }
 
-    fn remove(&mut self, key: &ObjectKey) -> Option<Subscriber> {
+    fn remove(&mut self, key: &ObjectKey) -> Option<ResourceRef> {
         let held = self.objects.remove(key)?;
-        let owner = Subscriber::new(Arc::clone(&key.namespace), held.owner?.name);
+        let owner = held.owner?.resource;
         self.unlink(&owner, key);
         Some(owner)
     }
 
-    fn unlink(&mut self, owner: &Subscriber, key: &ObjectKey) {
+    fn unlink(&mut self, owner: &ResourceRef, key: &ObjectKey) {
         if let Some(keys) = self.by_owner.get_mut(owner) {
             keys.remove(key);
             if keys.is_empty() {

@@ -7,7 +7,7 @@
 use super::scope::Scope;
 use super::watch::{PAGE, Sourced, events};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, REFRESH_ANNOTATION};
-use crate::subscriber::Subscriber;
+use crate::resource_ref::ResourceRef;
 use futures::{Stream, StreamExt as _};
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::{Config, Event};
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 /// Every resource as it was last seen.
 #[derive(Debug)]
 pub struct ResourceStore {
-    known: RwLock<HashMap<Subscriber, Known>>,
+    known: RwLock<HashMap<ResourceRef, Known>>,
     listed: watch::Sender<bool>,
 }
 
@@ -39,14 +39,14 @@ impl Default for ResourceStore {
 impl ResourceStore {
     /// The resource of that namespace and name.
     #[must_use]
-    pub fn get(&self, who: &Subscriber) -> Option<Arc<CitrixAllowlist>> {
+    pub fn get(&self, who: &ResourceRef) -> Option<Arc<CitrixAllowlist>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.get(who).map(|known| Arc::clone(&known.resource))
     }
 
     /// Which resources there are, in no order.
     #[must_use]
-    pub fn all(&self) -> Vec<Subscriber> {
+    pub fn all(&self) -> Vec<ResourceRef> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
@@ -58,7 +58,7 @@ impl ResourceStore {
 
     /// Takes a resource in as it is now.
     pub fn insert(&self, resource: CitrixAllowlist) -> Vec<ResourceChange> {
-        let who = subscriber_of(&resource);
+        let who = resource_of(&resource);
         let resource = Arc::new(resource);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let changed = match known.get_mut(&who) {
@@ -76,7 +76,7 @@ impl ResourceStore {
     }
 
     /// This status is about to be written: where another appears, it is not ours, and the resource is looked at again.
-    pub fn say(&self, who: &Subscriber, status: Arc<CitrixAllowlistStatus>) {
+    pub fn say(&self, who: &ResourceRef, status: Arc<CitrixAllowlistStatus>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.get_mut(who) {
             known.said = Some(status);
@@ -88,7 +88,7 @@ impl ResourceStore {
         self.listed.send_if_modified(|listed| !std::mem::replace(listed, true));
     }
 
-    fn remove(&self, who: Subscriber) -> Vec<ResourceChange> {
+    fn remove(&self, who: ResourceRef) -> Vec<ResourceChange> {
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&who);
         vec![ResourceChange::Gone(who)]
     }
@@ -106,9 +106,9 @@ impl Known {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResourceChange {
     /// It is new, or its spec, a request of its user or its status changed, and not by us.
-    Changed(Subscriber),
+    Changed(ResourceRef),
     /// It is gone.
-    Gone(Subscriber),
+    Gone(ResourceRef),
 }
 
 /// What of a resource a reconcile answers to: a status written by ourselves is none of it.
@@ -131,8 +131,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn subscriber_of(object: &impl ResourceExt) -> Subscriber {
-    Subscriber::new(object.namespace().unwrap_or_default(), object.name_any())
+fn resource_of(object: &impl ResourceExt) -> ResourceRef {
+    ResourceRef::new(object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// Keeps the store as the cluster is, and says which resources changed in what a user asks for. Never ends by itself.
@@ -153,7 +153,7 @@ fn changes(
     store: Arc<ResourceStore>,
 ) -> impl Stream<Item = Vec<ResourceChange>> {
     let mut awaited: HashSet<Option<String>> = namespaces.into_iter().collect();
-    let mut lists: HashMap<Option<String>, HashSet<Subscriber>> = HashMap::new();
+    let mut lists: HashMap<Option<String>, HashSet<ResourceRef>> = HashMap::new();
     events.map(move |(namespace, event)| match event {
         Err(error) => {
             tracing::warn!(kind = "CitrixAllowlist", error = %error, "watch failed; it is started again");
@@ -164,12 +164,12 @@ fn changes(
             Vec::new()
         }
         Ok(Event::InitApply(guarded)) => {
-            lists.entry(namespace).or_default().insert(subscriber_of(&guarded));
+            lists.entry(namespace).or_default().insert(resource_of(&guarded));
             take_in(&store, guarded)
         }
         Ok(Event::InitDone) => {
             let list = lists.remove(&namespace).unwrap_or_default();
-            let is_gone = |who: &Subscriber| {
+            let is_gone = |who: &ResourceRef| {
                 namespace.as_deref().is_none_or(|namespace| &*who.namespace == namespace) && !list.contains(who)
             };
             let gone = store.all().into_iter().filter(is_gone);
@@ -181,7 +181,7 @@ fn changes(
             changes
         }
         Ok(Event::Apply(guarded)) => take_in(&store, guarded),
-        Ok(Event::Delete(guarded)) => store.remove(subscriber_of(&guarded)),
+        Ok(Event::Delete(guarded)) => store.remove(resource_of(&guarded)),
     })
 }
 

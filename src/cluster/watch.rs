@@ -7,7 +7,7 @@ use crate::crd::{FIELD_MANAGER, MANAGED_BY_LABEL};
 use crate::objects::key::ObjectKey;
 use crate::objects::kind::Kind;
 use crate::objects::observed::Observed;
-use crate::subscriber::Waker;
+use crate::resource_ref::Waker;
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
 use kube::api::Api;

@@ -1,16 +1,17 @@
 //! Writes a decision's objects: the only step of a reconcile that does.
 
-use super::carry_out::write;
 use super::conflicts::{UNNAMED, altered, contested_by, who_undid};
 use super::contention::{Conflicts, Reaction};
+use super::execute::write;
 use super::session::Session;
 use super::{Context, Error};
-use crate::cluster::apply::{OwnerIdentity, WriteError};
+use crate::cluster::apply::WriteError;
 use crate::crd::{FIELD_MANAGER, Problem, ProblemKind};
 use crate::objects::changes::{Change, Changes, ForeignEdit, Interference};
 use crate::objects::key::ObjectKey;
 use crate::objects::moves::Moving;
 use crate::objects::observed::Observed;
+use crate::objects::owner::OwnerRef;
 use crate::pipeline::{Basis, Decision};
 use crate::status::Outcome;
 use connectivity_allowlist::net::{Direction, cidr};
@@ -63,19 +64,14 @@ impl Applied {
 }
 
 /// Writes what differs from the decision, and says how it went: the only step of a reconcile that writes objects.
-pub(super) async fn apply(
-    owner: &OwnerIdentity,
-    decision: &Decision,
-    context: &Context,
-    session: &mut Session,
-) -> Applied {
+pub(super) async fn apply(owner: &OwnerRef, decision: &Decision, context: &Context, session: &mut Session) -> Applied {
     let (Some(desired), Some(basis)) = (&decision.objects, &decision.basis) else { return Applied::default() };
     let objects = &desired.objects;
-    let observed = context.owned.of(&owner.subscriber, &owner.uid);
+    let observed = context.owned.of(&owner.resource, &owner.uid);
     let mut changes = decision.changes(&observed);
     let conflicts = &mut session.conflicts;
-    find_undone(conflicts, &observed, &mut changes);
-    let (paused, put_off) = leave_contested(context, conflicts, &mut changes);
+    detect_reverted(conflicts, &observed, &mut changes);
+    let (paused, put_off) = skip_contested(context, conflicts, &mut changes);
     let activates = desired.audit.is_none() && !observed.keys().any(ObjectKey::is_policy);
     let is_policy = |change: &Change| change.key().is_policy();
     let deferred =
@@ -90,7 +86,7 @@ pub(super) async fn apply(
     };
     context.names.allowed(&basis.addresses);
     let allowed = allowed_networks(decision, basis, session.reported.allowed.as_deref());
-    let allowed = context.allowed.share(allowed);
+    let allowed = context.allowed.intern(allowed);
     let before = session.reported.allowed.replace(Arc::clone(&allowed));
     let event = log_applied((owner, session.generation()), decision, basis, &changes, before.as_deref(), &allowed);
     let mut applied = Applied {
@@ -120,7 +116,7 @@ pub(super) async fn apply(
 
 /// Finds the edits that leave no field manager behind: a deletion, or a field that was cut out. They show by what is to be
 /// written: the same as the last time. Nor does a second operator, which writes under the same name: [`who_undid`] tells it.
-fn find_undone(conflicts: &Conflicts, observed: &BTreeMap<ObjectKey, Observed>, changes: &mut Changes) {
+fn detect_reverted(conflicts: &Conflicts, observed: &BTreeMap<ObjectKey, Observed>, changes: &mut Changes) {
     for change in &changes.writes {
         let key = change.key();
         let undone = changes.digests.get(key).copied();
@@ -138,7 +134,7 @@ fn find_undone(conflicts: &Conflicts, observed: &BTreeMap<ObjectKey, Observed>, 
 }
 
 /// Takes out the writes to objects that somebody keeps changing; returns when to look again, and which they are.
-fn leave_contested(
+fn skip_contested(
     context: &Context,
     conflicts: &mut Conflicts,
     changes: &mut Changes,
@@ -176,7 +172,7 @@ fn allowed_networks(
 /// One log line for each applied change: which list, how much was added and removed, and why. Returns the same in a
 /// sentence.
 fn log_applied(
-    (owner, generation): (&OwnerIdentity, i64),
+    (owner, generation): (&OwnerRef, i64),
     decision: &Decision,
     basis: &Basis,
     changes: &Changes,
@@ -190,9 +186,9 @@ fn log_applied(
     let (added, removed) = (beyond(now, known), beyond(known, now));
     let opened = opened(decision, basis, changes);
     let cause = match changes.foreign_edits.first().map(|edit| &edit.manager) {
-        Some(manager) if &**manager == UNNAMED => "somebody deleted an object, or fields of it".to_owned(),
+        Some(manager) if &**manager == UNNAMED => "an object, or fields of it, were deleted".to_owned(),
         Some(manager) if &**manager == FIELD_MANAGER => {
-            "something else wrote an object under the operator's own name".to_owned()
+            "another client wrote an object under the operator's own name".to_owned()
         }
         Some(manager) => format!("{manager} changed an object"),
         None if !opened.is_empty() => "the spec no longer asks for it".to_owned(),
@@ -202,7 +198,7 @@ fn log_applied(
     };
     let version = basis.list.version.as_deref().unwrap_or("without a version");
     tracing::info!(
-        resource = %owner.subscriber,
+        resource = %owner.resource,
         generation,
         list = version,
         writes = changes.writes.len(),

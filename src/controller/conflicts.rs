@@ -20,12 +20,10 @@ pub(super) fn who_undid(left: Option<&Left>, observed: Option<&Observed>) -> &'s
     if is_later || holds_all { FIELD_MANAGER } else { UNNAMED }
 }
 
-/// An object that stays other than it is written.
+/// An object that is altered on write.
 pub(super) fn altered(key: &ObjectKey) -> Problem {
     let (kind, name) = (key.kind.name, &key.name);
-    let message = format!(
-        "{kind} {name} stays other than it is written: look for an admission webhook or policy that alters it, and exempt it"
-    );
+    let message = format!("{kind} {name} is altered on write, probably by an admission webhook or policy; exempt it");
     Problem::new(ProblemKind::Conflict, &**name, None, message)
 }
 
@@ -34,7 +32,7 @@ pub(super) fn contested_by(key: &ObjectKey, manager: &str) -> Problem {
     let (kind, name) = (key.kind.name, &key.name);
     let message = match manager {
         UNNAMED => format!(
-            "somebody keeps deleting {kind} {name}, or fields of it; look for a second operator (another release), a controller, a pipeline or admission that does, and stop it"
+            "{kind} {name}, or a field of it, keeps being deleted; find and stop what does it: a second operator (another release), a controller, a pipeline or admission"
         ),
         FIELD_MANAGER => format!(
             "something else writes {kind} {name} under this operator's own field manager {FIELD_MANAGER}: most likely a second operator, of another release or with --no-leader-election; leave one over this namespace"
@@ -64,7 +62,7 @@ mod tests {
         json!({ "manager": manager, "operation": "Apply", "time": time, "fieldsV1": { "f:spec": { "f:egress": {} } } })
     }
 
-    /// Two releases that lead at once were told as `somebody keeps deleting NetworkPolicy ..., or fields of it`.
+    /// Two releases that lead at once were told as `keeps being deleted NetworkPolicy ..., or fields of it`.
     #[test]
     fn a_second_operator_shows_by_what_it_wrote_under_the_same_name() {
         let ours = observed(json!([written(FIELD_MANAGER, "2026-06-01T00:00:00Z")]));
@@ -85,7 +83,7 @@ mod tests {
         let key = ObjectKey::new(&NETWORK_POLICY, "web", "daas-egress");
         let told = |manager| contested_by(&key, manager).message;
         assert!(told(FIELD_MANAGER).contains("most likely a second operator"), "{}", told(FIELD_MANAGER));
-        assert!(told(UNNAMED).starts_with("somebody keeps deleting") && told(UNNAMED).contains("a second operator"));
+        assert!(told(UNNAMED).contains("keeps being deleted") && told(UNNAMED).contains("a second operator"));
         assert!(told("helm").starts_with("the field manager helm keeps changing"));
     }
 }

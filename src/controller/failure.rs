@@ -1,4 +1,4 @@
-//! Why a reconcile failed, and whose that is to mend. Pure.
+//! Why a reconcile failed, and what kind of failure that is. Pure.
 
 use crate::cluster::apply::WriteError;
 use crate::cluster::report::StatusError;
@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The longest that one reconcile may take: a policy, a ConfigMap and a status, each with its own deadline, on a bad day.
 pub(super) const RECONCILE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Why a reconcile failed, by station.
+/// Why a reconcile failed, by step.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Writing objects.
@@ -24,27 +24,27 @@ pub enum Error {
     Defect,
 }
 
-/// Whose a failure is to mend, and so how soon to try again.
+/// What kind of failure it is, and so how soon to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mender {
-    /// Nobody's: the cluster moved on meanwhile, and the decision is made again.
-    Nobody,
-    /// The cluster's: it recovers, sooner or later.
-    Cluster,
-    /// A person's: nothing changes before somebody acts.
-    Person,
+pub(super) enum ErrorClass {
+    /// The cluster moved on meanwhile: the decision is made again.
+    Conflict,
+    /// The cluster recovers, sooner or later.
+    Transient,
+    /// Nothing changes before a person acts.
+    User,
 }
 
 impl Error {
-    pub(super) const fn mender(&self) -> Mender {
+    pub(super) const fn class(&self) -> ErrorClass {
         match self {
             Self::Write(WriteError::Changed(_) | WriteError::NotLeading)
-            | Self::Status(StatusError::Changed | StatusError::NotLeading) => Mender::Nobody,
-            Self::Write(WriteError::Refused { .. } | WriteError::NotOurs(_)) => Mender::Person,
+            | Self::Status(StatusError::Changed | StatusError::NotLeading) => ErrorClass::Conflict,
+            Self::Write(WriteError::Refused { .. } | WriteError::NotOurs(_)) => ErrorClass::User,
             Self::Write(WriteError::Unavailable { .. })
             | Self::Status(StatusError::Failed(_))
             | Self::Deadline
-            | Self::Defect => Mender::Cluster,
+            | Self::Defect => ErrorClass::Transient,
         }
     }
 }

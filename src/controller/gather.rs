@@ -1,11 +1,12 @@
 //! Asks everything that a decision needs: the only step of a reconcile that reads.
 
 use super::Context;
-use crate::cluster::apply::{OwnerIdentity, WriteError};
+use crate::cluster::apply::WriteError;
 use crate::cluster::pods::ListError;
 use crate::names::RecoveredAddresses;
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
+use crate::objects::owner::OwnerRef;
 use crate::pipeline::{self, AffectedPods, Carry, Gathered, Inputs, Recovered, Request};
 use crate::plan::Selection;
 use crate::{crd::Mode, facts::ClusterFacts, guard::Guard};
@@ -22,7 +23,7 @@ use tracing::{Instrument as _, Span, debug_span};
 /// Where the resource's objects cannot be read: nothing is decided without them.
 pub(super) async fn gather(
     request: &Request,
-    owner: &OwnerIdentity,
+    owner: &OwnerRef,
     context: &Context,
     carry: &Carry,
     existing: &BTreeMap<ObjectKey, Observed>,
@@ -68,7 +69,7 @@ pub(super) async fn gather(
 /// were kept as they were.
 async fn recovered(
     request: &Request,
-    owner: &OwnerIdentity,
+    owner: &OwnerRef,
     context: &Context,
     carry: &Carry,
     selection: &Selection,
@@ -78,7 +79,7 @@ async fn recovered(
         None
     } else if carry.recovered.is_none() {
         // Taken once only. Where a reconcile ended before its decision, the objects are read again.
-        context.owned.take_memory(&owner.subscriber, &owner.uid)
+        context.owned.take_memory(&owner.resource, &owner.uid)
     } else {
         return Ok(None);
     };
@@ -90,7 +91,7 @@ async fn recovered(
 }
 
 /// Lists the pods concerned, where somebody has to know.
-async fn pods(request: &Request, owner: &OwnerIdentity, context: &Context) -> AffectedPods {
+async fn pods(request: &Request, owner: &OwnerRef, context: &Context) -> AffectedPods {
     if !AffectedPods::are_needed(request) {
         return AffectedPods::default();
     }

@@ -2,7 +2,7 @@
 
 use super::queue;
 use super::run_loop::Work;
-use crate::subscriber::Subscriber;
+use crate::resource_ref::ResourceRef;
 use futures::StreamExt as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ impl LeaderSession {
     /// Begins to reconcile resources as they are requested.
     pub(super) fn begin(
         work: Arc<impl Work>,
-        requests: Arc<tokio::sync::Mutex<UnboundedReceiver<Subscriber>>>,
+        requests: Arc<tokio::sync::Mutex<UnboundedReceiver<ResourceRef>>>,
     ) -> Self {
         let finish = CancellationToken::new();
         let stopped = finish.clone();
@@ -30,7 +30,7 @@ impl LeaderSession {
             let mut requests = requests.lock_owned().await;
             let requests = futures::stream::poll_fn(move |waker| requests.poll_recv(waker))
                 .take_until(Box::pin(stopped.cancelled_owned()));
-            queue::run(requests, |who: &Subscriber, dirty| Arc::clone(&work).work(who.clone(), dirty)).await;
+            queue::run(requests, |resource: &ResourceRef, dirty| Arc::clone(&work).work(resource.clone(), dirty)).await;
         });
         Self { finish, task }
     }

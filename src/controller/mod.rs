@@ -2,9 +2,9 @@
 
 mod apply;
 mod backoff;
-mod carry_out;
 mod conflicts;
 mod contention;
+mod execute;
 mod failure;
 mod gather;
 mod leader_session;
@@ -27,12 +27,12 @@ use crate::engines::{Engines, Limits};
 use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
 use crate::guard::{Guard, GuardSettings};
+use crate::interner::Interner;
 use crate::memory::Pressure;
 use crate::names::Names;
 use crate::pipeline::Memo;
 pub use crate::pipeline::OwnPod;
-use crate::shared::Shared;
-use crate::subscriber::Subscriber;
+use crate::resource_ref::ResourceRef;
 use crate::telemetry::Metrics;
 use connectivity_allowlist::net::Direction;
 pub use failure::Error;
@@ -95,7 +95,7 @@ pub struct Context {
     sessions: Sessions,
     unmet: Mutex<Unmet>,
     /// What resources allow, by direction, sorted.
-    allowed: Shared<[(Direction, IpNet)]>,
+    allowed: Interner<[(Direction, IpNet)]>,
     memo: Memo,
 }
 
@@ -133,7 +133,7 @@ impl Context {
             permits,
             sessions: Sessions::default(),
             unmet: Mutex::default(),
-            allowed: Shared::default(),
+            allowed: Interner::default(),
             memo: Memo::default(),
         }
     }
@@ -160,18 +160,18 @@ impl Context {
     }
 
     /// A resource is gone: its objects go with it by garbage collection, and nobody asks for its list and names any more.
-    pub fn forget(&self, who: &Subscriber) {
-        self.feeds.unwatch(who);
-        self.names.unwatch(who);
-        self.sessions.forget(who);
-        self.unmet().forget(who);
-        self.owned.forget_owner(who);
-        self.metrics.forget(who);
+    pub fn forget(&self, resource: &ResourceRef) {
+        self.feeds.unwatch(resource);
+        self.names.unwatch(resource);
+        self.sessions.forget(resource);
+        self.unmet().forget(resource);
+        self.owned.forget_owner(resource);
+        self.metrics.forget(resource);
     }
 }
 
 impl run_loop::Work for Context {
-    fn resources(&self) -> Vec<Subscriber> {
+    fn resources(&self) -> Vec<ResourceRef> {
         self.resources.all()
     }
 
@@ -187,33 +187,33 @@ impl run_loop::Work for Context {
         self.feeds.restore().await;
     }
 
-    fn changed(&self, who: &Subscriber) {
-        self.unmet().changed(who, self.clock.instant());
+    fn changed(&self, resource: &ResourceRef) {
+        self.unmet().changed(resource, self.clock.instant());
     }
 
-    async fn work(self: Arc<Self>, who: Subscriber, dirty: DirtyFlag) -> Requeue {
-        worker::work(who, self, dirty).await
+    async fn work(self: Arc<Self>, resource: ResourceRef, dirty: DirtyFlag) -> Requeue {
+        worker::work(resource, self, dirty).await
     }
 
-    fn overdue(&self) -> Vec<Subscriber> {
+    fn overdue(&self) -> Vec<ResourceRef> {
         let (count, new) = self.unmet().overdue(self.clock.instant());
         self.metrics.overdue(count);
-        for (who, wait, is_queued) in &new {
+        for (resource, wait, is_queued) in &new {
             let message = match is_queued {
                 true => "overdue: waits for its place in the queue, others come first",
                 false => "overdue: a wake was lost, which is a defect; the resource is requested again",
             };
-            tracing::warn!(resource = %who, waits_seconds = wait.as_secs(), "{message}");
+            tracing::warn!(%resource, waits_seconds = wait.as_secs(), "{message}");
         }
-        new.into_iter().map(|(who, ..)| who).collect()
+        new.into_iter().map(|(resource, ..)| resource).collect()
     }
 
     fn learn(&self, facts: Arc<ClusterFacts>) -> bool {
         Self::learn(self, facts)
     }
 
-    fn forget(&self, who: &Subscriber) {
-        Self::forget(self, who);
+    fn forget(&self, resource: &ResourceRef) {
+        Self::forget(self, resource);
     }
 
     fn start_over(&self) {

@@ -7,11 +7,12 @@ use super::gather::gather;
 use super::queue::Requeue;
 use super::report;
 use super::session::Session;
-use crate::cluster::apply::{OwnerIdentity, WriteError};
+use crate::cluster::apply::WriteError;
 use crate::crd::CitrixAllowlist;
+use crate::objects::owner::OwnerRef;
 use crate::pipeline::{self, Carry, Decision, World};
+use crate::resource_ref::ResourceRef;
 use crate::status::Outcome;
-use crate::subscriber::Subscriber;
 use kube::ResourceExt;
 use tracing::{Instrument as _, Span, debug_span};
 
@@ -64,8 +65,8 @@ pub(super) async fn reconcile(
     context: &Context,
     session: &mut Session,
 ) -> Result<(Counted, Requeue), Error> {
-    let owner = OwnerIdentity {
-        subscriber: Subscriber::new(resource.namespace().unwrap_or_default(), resource.name_any()),
+    let owner = OwnerRef {
+        resource: ResourceRef::new(resource.namespace().unwrap_or_default(), resource.name_any()),
         uid: resource.uid().unwrap_or_default().into(),
     };
     session.begin(&owner.uid, resource.metadata.generation.unwrap_or_default(), context.clock.instant());
@@ -83,7 +84,7 @@ pub(super) async fn reconcile(
 
 async fn decide(
     resource: &CitrixAllowlist,
-    owner: &OwnerIdentity,
+    owner: &OwnerRef,
     context: &Context,
     session: &mut Session,
 ) -> Result<Decision, WriteError> {
@@ -97,7 +98,7 @@ async fn decide(
     if adopted > 0 {
         tracing::info!(objects = adopted, "took over what a resource of the same name left behind");
     }
-    let existing = context.owned.of(&owner.subscriber, &owner.uid);
+    let existing = context.owned.of(&owner.resource, &owner.uid);
     let (guard, facts) = context.cluster();
     let (span, carry) = (Span::current(), &session.carry);
     let gathered = gather(&request, owner, context, carry, &existing, (&guard, &facts), &span).await?;

@@ -2,13 +2,13 @@
 
 use super::Context;
 use super::apply::Applied;
-use super::failure::{Error, Mender};
+use super::failure::{Error, ErrorClass};
 use super::queue::Requeue;
 use super::reconcile::Counted;
 use super::session::Session;
-use crate::cluster::apply::OwnerIdentity;
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus};
 use crate::objects::key::ObjectKey;
+use crate::objects::owner::OwnerRef;
 use crate::pipeline::Decision;
 use crate::reason::Reason;
 use crate::status::{self, Findings, Note, Outcome};
@@ -69,7 +69,7 @@ struct Report {
 /// and when to come again.
 pub(super) async fn report(
     resource: &CitrixAllowlist,
-    owner: &OwnerIdentity,
+    owner: &OwnerRef,
     decision: Decision,
     mut applied: Applied,
     context: &Context,
@@ -85,14 +85,15 @@ pub(super) async fn report(
     }
     // The cluster moved on between decision and write: it is decided again at once, and there is nothing to say of it,
     // unless it goes on.
-    let is_passing = |failure: &Error| failure.mender() == Mender::Nobody && session.failures < REPORT_FAILURES_AFTER;
+    let is_passing =
+        |failure: &Error| failure.class() == ErrorClass::Conflict && session.failures < REPORT_FAILURES_AFTER;
     if applied.failure.as_ref().is_some_and(is_passing)
         && let Some(failure) = applied.failure.take()
     {
         return Err(failure);
     }
     let requeue_after = [decision.requeue_after, applied.requeue_after].into_iter().flatten().min();
-    let observed = context.owned.of(&owner.subscriber, &owner.uid);
+    let observed = context.owned.of(&owner.resource, &owner.uid);
     let is_quiet = applied.failure.is_none() && !applied.wrote;
     let report = Report {
         has_unasked_names: decision.has_unasked_names,
@@ -164,7 +165,7 @@ fn debounce(report: &Report, session: &Session, now: Instant) -> Option<Duration
 /// Writes the status where it says something new, and the events that go with it.
 async fn write(
     resource: &CitrixAllowlist,
-    owner: &OwnerIdentity,
+    owner: &OwnerRef,
     report: Report,
     context: &Context,
     reported: &mut Reported,
@@ -179,11 +180,11 @@ async fn write(
     // What this process said last, where it has said something: who forges a status does not become its source.
     let base = reported.written.as_ref().map(|written| Arc::clone(&written.status)).or_else(|| previous.clone());
     let next = status::status(base.as_deref(), report.findings, context.clock.now());
-    context.metrics.resource(&owner.subscriber, &next);
+    context.metrics.resource(&owner.resource, &next);
     let mut notes = Vec::new();
     if previous.as_deref() != Some(&next) {
         let next = Arc::new(next);
-        context.resources.say(&owner.subscriber, Arc::clone(&next));
+        context.resources.say(&owner.resource, Arc::clone(&next));
         let got = context.reporter.write(resource, version.as_deref(), &next).await?;
         notes = status::notes(base.as_deref(), &next, transaction.as_deref());
         reported.written = Some(Written { seen, got, status: next });

@@ -5,8 +5,8 @@ use super::leader_session::LeaderSession;
 use super::queue::{DirtyFlag, Requeue};
 use crate::cluster::resources::ResourceChange;
 use crate::facts::ClusterFacts;
+use crate::resource_ref::ResourceRef;
 use crate::server::Health;
-use crate::subscriber::Subscriber;
 use futures::{Stream, StreamExt as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct LoopInputs<Changes> {
     /// Which resources changed in what their users ask for.
     pub changes: Changes,
     /// Whom the tables and the owned objects wake.
-    pub woken: UnboundedReceiver<Subscriber>,
+    pub woken: UnboundedReceiver<ResourceRef>,
     /// What the cluster is.
     pub facts: watch::Receiver<Arc<ClusterFacts>>,
     /// Whether this process leads.
@@ -39,7 +39,7 @@ pub struct QueueEnded;
 /// What the loop has done. The controller's rooms do it; tests write down what they are asked.
 pub(super) trait Work: Send + Sync + 'static {
     /// Every resource there is.
-    fn resources(&self) -> Vec<Subscriber>;
+    fn resources(&self) -> Vec<ResourceRef>;
     /// What has to be complete before a session may begin.
     fn lists(&self) -> Vec<watch::Receiver<bool>>;
     /// Whether this process leads, each time the loop goes round.
@@ -47,15 +47,15 @@ pub(super) trait Work: Send + Sync + 'static {
     /// Takes over what a former leader left in the cluster.
     fn restore(&self) -> impl Future<Output = ()> + Send;
     /// A resource changed, and waits for its reconcile from now on.
-    fn changed(&self, who: &Subscriber);
+    fn changed(&self, resource: &ResourceRef);
     /// Reconciles a resource once.
-    fn work(self: Arc<Self>, who: Subscriber, dirty: DirtyFlag) -> impl Future<Output = Requeue> + Send;
+    fn work(self: Arc<Self>, resource: ResourceRef, dirty: DirtyFlag) -> impl Future<Output = Requeue> + Send;
     /// The resources to be requested again, since they wait for too long.
-    fn overdue(&self) -> Vec<Subscriber>;
+    fn overdue(&self) -> Vec<ResourceRef>;
     /// Takes in new facts; says whether every resource has to be looked at again.
     fn learn(&self, facts: Arc<ClusterFacts>) -> bool;
     /// A resource is gone.
-    fn forget(&self, who: &Subscriber);
+    fn forget(&self, resource: &ResourceRef);
     /// Leadership was lost: another process may write from now on. One of `lists` is incomplete when this returns.
     fn start_over(&self);
 }
@@ -93,12 +93,12 @@ where
     let mut complete = all_of(work.lists().into_iter().chain([facts_complete]).collect()).fuse();
     let mut is_complete = false;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
-    let (queue, requests) = tokio::sync::mpsc::unbounded_channel::<Subscriber>();
+    let (queue, requests) = tokio::sync::mpsc::unbounded_channel::<ResourceRef>();
     let requests = Arc::new(tokio::sync::Mutex::new(requests));
     let mut changes = Box::pin(changes);
-    let request = |who: Subscriber| {
+    let request = |resource: ResourceRef| {
         // The queue lives as long as this loop.
-        let _ = queue.send(who);
+        let _ = queue.send(resource);
     };
     work.learn(facts.borrow_and_update().clone());
     let mut session: Option<LeaderSession> = None;
@@ -132,25 +132,25 @@ where
             work.learn(facts.borrow_and_update().clone());
             while requests.lock().await.try_recv().is_ok() {}
             session = Some(LeaderSession::begin(Arc::clone(&work), Arc::clone(&requests)));
-            for who in work.resources() {
-                work.changed(&who);
-                request(who);
+            for resource in work.resources() {
+                work.changed(&resource);
+                request(resource);
             }
         }
         tokio::select! {
             () = stop.cancelled() => break,
             Some(changes) = changes.next() => for change in changes {
                 match change {
-                    ResourceChange::Changed(who) if session.is_some() => {
-                        work.changed(&who);
-                        request(who);
+                    ResourceChange::Changed(resource) if session.is_some() => {
+                        work.changed(&resource);
+                        request(resource);
                     }
                     // It is in the store, whose resources are all requested when a session begins.
                     ResourceChange::Changed(_) => {}
-                    ResourceChange::Gone(who) => work.forget(&who),
+                    ResourceChange::Gone(resource) => work.forget(&resource),
                 }
             },
-            Some(who) = woken.recv() => if session.is_some() { request(who) },
+            Some(resource) = woken.recv() => if session.is_some() { request(resource) },
             Ok(()) = facts.changed() => {
                 let newest = facts.borrow_and_update().clone();
                 if work.learn(newest) && session.is_some() {

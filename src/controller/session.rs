@@ -3,7 +3,7 @@
 use super::contention::Conflicts;
 use super::report::Reported;
 use crate::pipeline::Carry;
-use crate::subscriber::Subscriber;
+use crate::resource_ref::ResourceRef;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -45,23 +45,23 @@ impl Session {
 /// The sessions of all resources.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    by_resource: Mutex<HashMap<Subscriber, Arc<tokio::sync::Mutex<Session>>>>,
+    by_resource: Mutex<HashMap<ResourceRef, Arc<tokio::sync::Mutex<Session>>>>,
 }
 
 impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Subscriber, Arc<tokio::sync::Mutex<Session>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ResourceRef, Arc<tokio::sync::Mutex<Session>>>> {
         self.by_resource.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The session of a resource.
     #[must_use]
-    pub fn of(&self, who: &Subscriber) -> Arc<tokio::sync::Mutex<Session>> {
-        Arc::clone(self.lock().entry(who.clone()).or_default())
+    pub fn of(&self, resource: &ResourceRef) -> Arc<tokio::sync::Mutex<Session>> {
+        Arc::clone(self.lock().entry(resource.clone()).or_default())
     }
 
     /// Forgets a resource that is gone.
-    pub fn forget(&self, who: &Subscriber) {
-        self.lock().remove(who);
+    pub fn forget(&self, resource: &ResourceRef) {
+        self.lock().remove(resource);
     }
 
     /// Forgets all: another process has led since.

@@ -3,17 +3,17 @@
 //! No wake should ever be lost. Where one is all the same, this is how somebody learns of it, and the resource is
 //! reconciled after all.
 
-use crate::subscriber::Subscriber;
+use crate::resource_ref::ResourceRef;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// How long a resource may wait for its reconcile before it counts as overdue: twice the longest time that one may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const OVERDUE_AFTER: Duration = Duration::from_secs(120);
 
 /// The changes that no reconcile has met yet.
 #[derive(Debug, Default)]
 pub(super) struct Unmet {
-    changes: HashMap<Subscriber, Change>,
+    changes: HashMap<ResourceRef, Change>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +30,8 @@ struct Change {
 
 impl Unmet {
     /// A resource changed, or has to be reconciled for another reason.
-    pub fn changed(&mut self, who: &Subscriber, now: Instant) {
-        let change = self.changes.entry(who.clone()).or_insert(Change {
+    pub fn changed(&mut self, resource: &ResourceRef, now: Instant) {
+        let change = self.changes.entry(resource.clone()).or_insert(Change {
             first: now,
             last: now,
             is_queued: false,
@@ -41,17 +41,17 @@ impl Unmet {
     }
 
     /// A reconcile of the resource waits for its place.
-    pub fn queued(&mut self, who: &Subscriber) {
-        if let Some(change) = self.changes.get_mut(who) {
+    pub fn queued(&mut self, resource: &ResourceRef) {
+        if let Some(change) = self.changes.get_mut(resource) {
             change.is_queued = true;
         }
     }
 
     /// A reconcile that began to read at `began` has ended, well or not. What changed after that is not met.
-    pub fn reconciled(&mut self, who: &Subscriber, began: Instant) {
-        let Some(change) = self.changes.get_mut(who) else { return };
+    pub fn reconciled(&mut self, resource: &ResourceRef, began: Instant) {
+        let Some(change) = self.changes.get_mut(resource) else { return };
         if change.last <= began {
-            self.changes.remove(who);
+            self.changes.remove(resource);
         } else {
             change.first = change.first.max(began);
             change.is_queued = false;
@@ -59,24 +59,24 @@ impl Unmet {
     }
 
     /// A resource is gone.
-    pub fn forget(&mut self, who: &Subscriber) {
-        self.changes.remove(who);
+    pub fn forget(&mut self, resource: &ResourceRef) {
+        self.changes.remove(resource);
     }
 
-    /// How many wait longer than [`PATIENCE`]; and those of them that have not been reported for as long: each with its wait,
+    /// How many wait longer than [`OVERDUE_AFTER`]; and those of them that have not been reported for as long: each with its wait,
     /// and whether it is queued. The wake of one that is not was lost.
-    pub fn overdue(&mut self, now: Instant) -> (usize, Vec<(Subscriber, Duration, bool)>) {
+    pub fn overdue(&mut self, now: Instant) -> (usize, Vec<(ResourceRef, Duration, bool)>) {
         let mut count = 0;
         let mut new = Vec::new();
-        for (who, change) in &mut self.changes {
+        for (resource, change) in &mut self.changes {
             let wait = now.saturating_duration_since(change.first);
-            if wait < PATIENCE {
+            if wait < OVERDUE_AFTER {
                 continue;
             }
             count += 1;
-            if change.reported.is_none_or(|reported| now.saturating_duration_since(reported) >= PATIENCE) {
+            if change.reported.is_none_or(|reported| now.saturating_duration_since(reported) >= OVERDUE_AFTER) {
                 change.reported = Some(now);
-                new.push((who.clone(), wait, change.is_queued));
+                new.push((resource.clone(), wait, change.is_queued));
             }
         }
         new.sort_unstable();
@@ -90,8 +90,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn resource(name: &str) -> Subscriber {
-        Subscriber::new("web", name)
+    fn resource(name: &str) -> ResourceRef {
+        ResourceRef::new("web", name)
     }
 
     #[test]
@@ -101,15 +101,15 @@ mod tests {
             unmet.changed(&resource(name), start);
         }
         unmet.reconciled(&resource("met"), start + SECOND);
-        assert_eq!(unmet.overdue(start + PATIENCE - SECOND), (0, vec![]));
+        assert_eq!(unmet.overdue(start + OVERDUE_AFTER - SECOND), (0, vec![]));
         unmet.queued(&resource("late"));
-        let (late, lost) = ((resource("late"), PATIENCE, true), (resource("lost"), PATIENCE, false));
-        assert_eq!(unmet.overdue(start + PATIENCE), (2, vec![late, lost]));
-        unmet.reconciled(&resource("late"), start + PATIENCE);
-        assert_eq!(unmet.overdue(start + PATIENCE + SECOND), (1, vec![]));
-        assert_eq!(unmet.overdue(start + 2 * PATIENCE), (1, vec![(resource("lost"), 2 * PATIENCE, false)]));
+        let (late, lost) = ((resource("late"), OVERDUE_AFTER, true), (resource("lost"), OVERDUE_AFTER, false));
+        assert_eq!(unmet.overdue(start + OVERDUE_AFTER), (2, vec![late, lost]));
+        unmet.reconciled(&resource("late"), start + OVERDUE_AFTER);
+        assert_eq!(unmet.overdue(start + OVERDUE_AFTER + SECOND), (1, vec![]));
+        assert_eq!(unmet.overdue(start + 2 * OVERDUE_AFTER), (1, vec![(resource("lost"), 2 * OVERDUE_AFTER, false)]));
         unmet.forget(&resource("lost"));
-        assert_eq!(unmet.overdue(start + 3 * PATIENCE), (0, vec![]));
+        assert_eq!(unmet.overdue(start + 3 * OVERDUE_AFTER), (0, vec![]));
     }
 
     #[test]
@@ -118,9 +118,9 @@ mod tests {
         unmet.changed(&resource("a"), start);
         unmet.changed(&resource("a"), start + 3 * SECOND);
         unmet.reconciled(&resource("a"), start + 2 * SECOND);
-        assert_eq!(unmet.overdue(start + PATIENCE + SECOND), (0, vec![]), "the first one was met");
-        assert_eq!(unmet.overdue(start + PATIENCE + 3 * SECOND).0, 1);
+        assert_eq!(unmet.overdue(start + OVERDUE_AFTER + SECOND), (0, vec![]), "the first one was met");
+        assert_eq!(unmet.overdue(start + OVERDUE_AFTER + 3 * SECOND).0, 1);
         unmet.reconciled(&resource("a"), start + 3 * SECOND);
-        assert_eq!(unmet.overdue(start + 3 * PATIENCE).0, 0);
+        assert_eq!(unmet.overdue(start + 3 * OVERDUE_AFTER).0, 0);
     }
 }

@@ -1,12 +1,12 @@
 //! A worker: one reconcile of a resource with a deadline, and what follows from how it ended.
 
-use super::failure::{Error, Mender, RECONCILE_DEADLINE};
+use super::failure::{Error, ErrorClass, RECONCILE_DEADLINE};
 use super::permits::Priority;
 use super::queue::{DirtyFlag, Requeue};
 use super::session::Session;
 use super::{Context, backoff, reconcile};
 use crate::crd::CitrixAllowlist;
-use crate::subscriber::Subscriber;
+use crate::resource_ref::ResourceRef;
 use futures::FutureExt as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,29 +14,29 @@ use std::time::Duration;
 use tracing::Instrument as _;
 
 /// Reconciles a resource once: guarded, counted, and tried again where it failed.
-pub(super) async fn work(who: Subscriber, context: Arc<Context>, dirty: DirtyFlag) -> Requeue {
+pub(super) async fn work(key: ResourceRef, context: Arc<Context>, dirty: DirtyFlag) -> Requeue {
     // One that is gone leaves no state behind.
-    context.resources.get(&who)?;
-    context.unmet().queued(&who);
-    let session = context.sessions.of(&who);
+    context.resources.get(&key)?;
+    context.unmet().queued(&key);
+    let session = context.sessions.of(&key);
     let mut session = session.lock().await;
     let priority = if session.reported.deferred.is_some() { Priority::Low } else { Priority::High };
-    let _permit = context.permits.take(&who.namespace, priority).await;
+    let _permit = context.permits.take(&key.namespace, priority).await;
     // A reconcile that writes nothing waits for nothing: a thousand of them in a row would leave unread, for a second,
     // what DNS has answered meanwhile, and all of them would come again for it.
     tokio::task::yield_now().await;
     dirty.mark_processing();
     let began = context.clock.instant();
-    let resource = context.resources.get(&who)?;
+    let resource = context.resources.get(&key)?;
     let requeue_after = match resource.metadata.deletion_timestamp {
         // Thousands may wait for a permit at once: only one that has it has room for a whole reconcile.
-        None => Box::pin(with_permit(&resource, &context, &mut session, &who)).await,
+        None => Box::pin(with_permit(&resource, &context, &mut session, &key)).await,
         Some(_) => None,
     };
-    context.unmet().reconciled(&who, began);
-    if context.resources.get(&who).is_none() {
+    context.unmet().reconciled(&key, began);
+    if context.resources.get(&key).is_none() {
         // It went while it was reconciled, and may have been subscribed to tables after it was forgotten.
-        context.forget(&who);
+        context.forget(&key);
         return None;
     }
     requeue_after
@@ -46,12 +46,12 @@ async fn with_permit(
     resource: &CitrixAllowlist,
     context: &Context,
     session: &mut Session,
-    who: &Subscriber,
+    key: &ResourceRef,
 ) -> Requeue {
     let started = context.clock.instant();
     let span = tracing::info_span!(
         "reconcile",
-        allowlist = %who,
+        allowlist = %key,
         generation = resource.metadata.generation,
         transaction = tracing::field::Empty,
         outcome = tracing::field::Empty,
@@ -75,12 +75,12 @@ async fn with_permit(
         }
         Err(error) => {
             session.failures = session.failures.saturating_add(1);
-            let delay = match error.mender() {
+            let delay = match error.class() {
                 // What changed wakes the resource by itself; this is for a change that no watch shows.
-                Mender::Nobody => backoff::delay(session.failures, fastrand::f64()).min(Duration::from_secs(5)),
-                Mender::Cluster | Mender::Person => backoff::delay(session.failures, fastrand::f64()),
+                ErrorClass::Conflict => backoff::delay(session.failures, fastrand::f64()).min(Duration::from_secs(5)),
+                ErrorClass::Transient | ErrorClass::User => backoff::delay(session.failures, fastrand::f64()),
             };
-            if error.mender() != Mender::Nobody {
+            if error.class() != ErrorClass::Conflict {
                 tracing::warn!(failures = session.failures, retry_in = ?delay, %error, "reconcile failed");
             }
             Some(delay)

@@ -1,5 +1,6 @@
 //! What the operator answers.
 
+use crate::explain_texts::explained;
 use connectivity_allowlist::visible::shortened;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
@@ -148,41 +149,37 @@ impl Problem {
     }
 }
 
-/// Sorts of problems. Each is explained in the documentation under the same name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[schemars(inline)]
-pub enum ProblemKind {
-    /// A wildcard that DNS cannot enumerate and `wildcards` does not name
-    Wildcard,
-    /// An entry without ports: it opens nothing, since no ports would mean every port
-    NoPorts,
-    /// A filter, or the whole spec, that matches nothing of the list
-    NoMatch,
-    /// A name without addresses
-    Unresolved,
-    /// An address or CIDR that may not be opened
-    Refused,
-    /// A part of the list that cannot be understood
-    Malformed,
-    /// A new list that lost more than half of what the last one held, and is held back once
-    FeedShrank,
-    /// An object of the same name that somebody else owns, or keeps changing
-    Conflict,
-    /// A limit of the operator or of the cluster's network plugin
-    Limit,
-}
-
-impl ProblemKind {
-    /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
-        Self::Wildcard,
-        Self::NoPorts,
-        Self::NoMatch,
-        Self::Unresolved,
-        Self::Refused,
-        Self::Malformed,
-        Self::FeedShrank,
-        Self::Conflict,
-        Self::Limit,
-    ];
+explained! {
+    /// Sorts of problems. Each is explained in the documentation under the same name.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+    #[schemars(inline)]
+    ProblemKind, "" {
+        Wildcard:
+            "The list allows every name under a wildcard, which DNS cannot enumerate and a NetworkPolicy cannot say.",
+            "Name under spec.wildcards the names that your pods use.";
+        NoPorts:
+            "The list gives no ports for an entry; it opens nothing, since no ports in a NetworkPolicy mean every port.",
+            "Where your pods need it, name it with its ports under spec.additional.";
+        NoMatch:
+            "A filter of the spec, or the whole of it, matches nothing of the list.",
+            "Compare spec.services, geo, direction and wildcards with the names in the list.";
+        Unresolved:
+            "A name of the list has no address that can be used, so that nothing is opened for it.",
+            "Ask the cluster's DNS for the name; where it is gone for good, the vendor's list is ahead or behind.";
+        Refused:
+            "An address or network lies in a range that is never opened on the vendor's or DNS's word, or a name of additional outside the domains that the administrator allows.",
+            "Where it is meant, such as a private link, the operator's --allow-private-cidr opens the range, but for what clouds answer on, which nothing opens; --additional-suffix allows a domain.";
+        Malformed:
+            "A part of the list or of the spec cannot be understood; the rest is used.",
+            "Correct it where it is the spec's; else tell Citrix's support, with the transaction id.";
+        FeedShrank:
+            "The newest list lost more than half of what it held, and is followed only once a second fetch confirms it.",
+            "Nothing, or `refresh` to have it confirmed now.";
+        Conflict:
+            "Another owner's object already uses a needed name, or something keeps changing the operator's objects.",
+            "Rename one of the two, stop the other writer, or hand the object over with citrix-allowlist.io/adopt: \"true\".";
+        Limit:
+            "A bound of the operator or of the cluster's network plugin is reached.",
+            "Narrow the spec by services, geo or direction, or raise the bound that the message names.";
+    }
 }

@@ -6,9 +6,9 @@ use crate::direction::PolicyDirection as _;
 use crate::engines::Layout;
 use crate::export::{ExportedEndpoint, ExportedTarget};
 use crate::pipeline;
-use crate::plan::{self, Absence};
+use crate::plan::{self, EmptyReason};
 use crate::preview::Preview;
-use crate::preview::compute::Worked;
+use crate::preview::compute::Simulation;
 use crate::status::{Kept, plural};
 use connectivity_allowlist::growth::{self, MOST_GROWTH};
 use connectivity_allowlist::net::{Direction, DomainName};
@@ -47,20 +47,20 @@ impl Standing<'_> {
 
 /// Whether the list is one that the controller never believes: an empty one, where there was something.
 #[must_use]
-pub fn is_never_believed(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worked) -> bool {
-    standing.is_unchanged(resource) && !standing.endpoints.is_empty() && worked.allowlist.entries.is_empty()
+pub fn is_never_believed(resource: &CitrixAllowlist, standing: &Standing<'_>, simulation: &Simulation) -> bool {
+    standing.is_unchanged(resource) && !standing.endpoints.is_empty() && simulation.allowlist.entries.is_empty()
 }
 
 /// What there is to know about a difference beside it, each in a sentence.
 #[must_use]
-pub fn notes(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worked) -> Vec<String> {
-    let preview = &worked.preview;
-    if is_never_believed(resource, standing, worked) {
-        return vec!["the list is empty, which the operator never believes: what is applied stays as it is".to_owned()];
+pub fn notes(resource: &CitrixAllowlist, standing: &Standing<'_>, simulation: &Simulation) -> Vec<String> {
+    let preview = &simulation.preview;
+    if is_never_believed(resource, standing, simulation) {
+        return vec!["the list is empty; the operator never accepts an empty list, so applied objects stay".to_owned()];
     }
     let mut notes = Vec::new();
     notes.extend(held_back(standing, preview).filter(|_| standing.is_unchanged(resource)));
-    notes.extend(grown(resource, standing, worked));
+    notes.extend(grown(resource, standing, simulation));
     if resource.spec.mode == Mode::Enforce {
         notes.extend(Direction::ALL.into_iter().filter_map(|direction| absent(direction, standing, preview)));
         let waiting = preview.plan.waiting.len();
@@ -71,7 +71,7 @@ pub fn notes(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worke
             ));
         }
     }
-    notes.extend(missing(resource, &worked.missing));
+    notes.extend(missing(resource, &simulation.missing));
     notes.extend(new_problems(standing, preview));
     notes
 }
@@ -130,11 +130,11 @@ fn held_back(standing: &Standing<'_>, preview: &Preview) -> Option<String> {
 }
 
 /// A list that opens far more than the one in use waits until the next fetch returns the same.
-fn grown(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worked) -> Option<String> {
+fn grown(resource: &CitrixAllowlist, standing: &Standing<'_>, simulation: &Simulation) -> Option<String> {
     const HELD_BACK: &str =
         "the operator holds it back (FeedGrew) until its next fetch returns the same; this is what it does then";
     let (mut names, mut networks) = (BTreeSet::new(), BTreeSet::new());
-    for record in &worked.preview.plan.records {
+    for record in &simulation.preview.plan.records {
         match &record.endpoint.target {
             plan::Target::Name(name) => drop(names.insert(name)),
             plan::Target::Network(network) => drop(networks.insert(*network)),
@@ -148,7 +148,7 @@ fn grown(resource: &CitrixAllowlist, standing: &Standing<'_>, worked: &Worked) -
             ExportedTarget::Wildcard(..) => {}
         }
     }
-    if let Some(growth) = growth::judge(None, None, &worked.allowlist).filter(|_| !networks.is_subset(&known)) {
+    if let Some(growth) = growth::judge(None, None, &simulation.allowlist).filter(|_| !networks.is_subset(&known)) {
         return Some(format!("{growth}: where they are not in use already, {HELD_BACK}"));
     }
     let pairs = [("names", held_names.len(), names.len()), ("networks", known.len(), networks.len())];
@@ -167,15 +167,15 @@ fn absent(direction: Direction, standing: &Standing<'_>, preview: &Preview) -> O
     }
     let kind = direction.object_suffix();
     let why = match preview.plan.absence(direction)? {
-        Absence::NoMatch if standing.has_policies(direction) => {
+        EmptyReason::NoMatch if standing.has_policies(direction) => {
             return Some(format!(
                 "{kind}: the spec was changed and matches nothing of the list (NoMatch): its policies are deleted, and pods are no longer isolated by them"
             ));
         }
-        Absence::NoMatch => "the spec matches nothing of the list (NoMatch)",
-        Absence::EmptyList => "the list is empty",
-        Absence::Unusable => "nothing that the list has for the spec can be opened",
-        Absence::Unresolved => "none of its names has an address that may be opened",
+        EmptyReason::NoMatch => "the spec matches nothing of the list (NoMatch)",
+        EmptyReason::EmptyList => "the list is empty",
+        EmptyReason::Unusable => "nothing that the list has for the spec can be opened",
+        EmptyReason::Unresolved => "none of its names has an address that may be opened",
     };
     Some(format!("{kind}: {why}: no policy is written, since it would cut everything"))
 }

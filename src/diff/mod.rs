@@ -158,12 +158,13 @@ impl<W: std::io::Write> Work<'_, W> {
             ask_again: self.arguments.resolve || self.sources.has_saved_answers(),
         };
         let existing = Existing { objects: live.observed(), carry: carry(stands) };
-        let worked = compute::compute(resource, &read.place, &mut self.sources, &self.assumptions, &known, &existing)?;
+        let simulation =
+            compute::compute(resource, &read.place, &mut self.sources, &self.assumptions, &known, &existing)?;
         let endpoints = export::endpoints(&config_maps);
-        let (preview, applied) = (&worked.preview, Layout::of(existing.objects.keys()));
+        let (preview, applied) = (&simulation.preview, Layout::of(existing.objects.keys()));
         let standing = Standing { resource: stands, endpoints: &endpoints, applied, kept: &preview.keep };
-        let notes = holds::notes(resource, &standing, &worked);
-        let state = if holds::is_never_believed(resource, &standing, &worked) {
+        let notes = holds::notes(resource, &standing, &simulation);
+        let state = if holds::is_never_believed(resource, &standing, &simulation) {
             live.objects.clone()
         } else {
             applied_beside(resource, live, preview)

@@ -5,6 +5,7 @@ use crate::crd::{ALLOWLIST_LABEL, CitrixAllowlist, MANAGED_BY_LABEL};
 use crate::export::{ExportedEndpoint, config_maps, endpoints};
 use crate::objects::desired::Desired;
 use crate::objects::key::ObjectKey;
+use crate::pipeline::MOST_PODS;
 use crate::plan::RememberedRule;
 use crate::text::{Style, WIDTH, table, wrap};
 use connectivity_allowlist::net::Direction;
@@ -17,9 +18,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of the schema that `-o json|yaml` prints.
 pub const SCHEMA: &str = "citrix-allowlist.io/diff/v1";
-
-/// The most pods that are named to people.
-const MOST_PODS: usize = 20;
 
 /// What would change for one resource.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -238,7 +236,7 @@ fn object_changes(
         let (kind, name) = (key.kind.name, key.name.to_string());
         let (change, fields) = match (before.get(key), after.get(key)) {
             (None, Some(_)) if foreign.contains(&(kind, name.clone())) => {
-                ("conflict", vec!["it belongs to somebody else".to_owned()])
+                ("conflict", vec!["it belongs to another owner".to_owned()])
             }
             (None, Some(_)) => ("created", Vec::new()),
             (Some(_), None) => ("deleted", Vec::new()),

@@ -49,7 +49,7 @@ pub struct Built {
     /// Budgets that the objects overrun.
     pub problems: Vec<Problem>,
     /// How much they allow.
-    pub figures: Figures,
+    pub figures: Counts,
     /// What the engine itself reads from `before`.
     pub source: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -167,7 +167,7 @@ impl Layout {
 
 /// How much policies allow. What they allow for DNS is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct Counts {
     /// The policies.
     pub policies: usize,
     /// Distinct CIDRs in them.
@@ -178,7 +178,7 @@ pub struct Figures {
     pub peers: usize,
 }
 
-impl Figures {
+impl Counts {
     /// The counts for status.
     #[must_use]
     pub fn summary(&self, plan: &Plan) -> Summary {

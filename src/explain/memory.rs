@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 /// What the operator says, or why it says nothing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Operator {
+pub enum OperatorReport {
     /// What it remembers of the resource.
     Read(Box<OperatorMemory>),
     /// It was not to be read.
@@ -22,7 +22,7 @@ pub enum Operator {
     },
 }
 
-impl Operator {
+impl OperatorReport {
     /// What it remembers, where it was read.
     #[must_use]
     pub fn memory(&self) -> Option<&OperatorMemory> {
@@ -106,7 +106,7 @@ impl OperatorMemory {
         {
             answer.reason = Nearest::Refused;
             answer.message = format!(
-                "DNS gives {asked} for {name}, and the guard refuses it: {why}; --allow-private-cidr of the operator opens what is meant"
+                "DNS gives {asked} for {name}, and the guard refuses it: {why}; to allow it on purpose, pass --allow-private-cidr to the operator"
             );
         }
     }

@@ -1,12 +1,12 @@
 //! `explain`: where a resource stands, and why a connection is or is not allowed.
 
+mod durations;
+mod format;
+mod glossary;
 mod list;
 mod memory;
 mod operator;
-mod question;
-mod telling;
-mod term;
-mod times;
+mod query;
 mod tree;
 mod verdict;
 
@@ -14,7 +14,7 @@ use crate::manifests::items::{NOTHING_OF_OURS, Read, Resources, full_name};
 use crate::operator::debug_state::DebugState;
 use crate::preview::Assumptions;
 use crate::preview::assumptions::AssumptionArguments;
-use crate::preview::compute::{self, Existing, Worked};
+use crate::preview::compute::{self, Existing, Simulation};
 use crate::preview::connection::not_found;
 use crate::preview::connection::{ConnectionArguments, NamespaceArguments};
 use crate::preview::live::{self, Live};
@@ -38,8 +38,8 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::Api;
 use kube::core::{Selector, SelectorExt as _};
-use memory::{Operator, OperatorMemory};
-use question::{ConnectionQuery, Transport};
+use memory::{OperatorMemory, OperatorReport};
+use query::{ConnectionQuery, Transport};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -95,7 +95,7 @@ pub(crate) struct ExplainArguments {
 }
 
 /// What is explained.
-struct Subject {
+struct Explained {
     resource: CitrixAllowlist,
     /// Its own policies.
     own: Vec<NetworkPolicy>,
@@ -125,13 +125,13 @@ struct Explanation<'a> {
     policies: Vec<String>,
     status: CitrixAllowlistStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
-    operator: Option<Operator>,
+    operator: Option<OperatorReport>,
     answers: Vec<QueryResult>,
 }
 
 pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     if let Some(word) = &arguments.term {
-        term::print(word, arguments.output)?;
+        glossary::print(word, arguments.output)?;
         return Ok(ExitCode::SUCCESS);
     }
     let is_listing = arguments.all_namespaces || arguments.name.is_none() && !list::asks(arguments);
@@ -176,7 +176,7 @@ fn present_files<W: Write>(printer: &mut Printer<W>, arguments: &ExplainArgument
 fn present<W: Write>(
     printer: &mut Printer<W>,
     arguments: &ExplainArguments,
-    mut subject: Subject,
+    mut subject: Explained,
     one_of_many: bool,
 ) -> anyhow::Result<()> {
     let now = Timestamp::now();
@@ -187,11 +187,11 @@ fn present<W: Write>(
     let mut operator = read.map(|read| match read {
         Ok(found) => {
             let memory = OperatorMemory::of(found.source, found.state, &resource.spec, &endpoints);
-            Operator::Read(Box::new(memory))
+            OperatorReport::Read(Box::new(memory))
         }
-        Err(error) => Operator::Unread { error },
+        Err(error) => OperatorReport::Unread { error },
     });
-    if let Some(Operator::Read(memory)) = &mut operator {
+    if let Some(OperatorReport::Read(memory)) = &mut operator {
         answers.iter_mut().for_each(|answer| memory.attribute(answer, now));
         if !answers.is_empty() {
             memory.narrow(&answers);
@@ -224,7 +224,7 @@ fn present<W: Write>(
     for answer in &answers {
         printer.people(&tree::answer(answer, &basis, style).drawn())?;
     }
-    if let Some(Operator::Unread { error }) = &operator {
+    if let Some(OperatorReport::Unread { error }) = &operator {
         printer.people(&paragraph(&format!("{UNREAD}: {error}")))?;
     }
     if subject.pod.is_none() && !subject.offline {
@@ -234,7 +234,7 @@ fn present<W: Write>(
 }
 
 /// The answers to the questions that were asked, `--to` before `--from`.
-fn answers(arguments: &ExplainArguments, subject: &Subject, endpoints: &[ExportedEndpoint]) -> Vec<QueryResult> {
+fn answers(arguments: &ExplainArguments, subject: &Explained, endpoints: &[ExportedEndpoint]) -> Vec<QueryResult> {
     let problems = subject.resource.status.as_ref().map(|status| status.problems.clone()).unwrap_or_default();
     let own: BTreeSet<String> = subject.own.iter().map(ResourceExt::name_any).collect();
     let name = subject.resource.name_any();
@@ -265,7 +265,7 @@ fn attributed_at(config_maps: &[ConfigMap]) -> Option<Timestamp> {
     entries.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max()
 }
 
-fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
+fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Explained> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let connected = arguments.connection.connect(arguments.namespace.namespace.as_deref()).await?;
@@ -288,10 +288,10 @@ fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
             });
         let live = live?;
         match &arguments.pod {
-            Some(pod) => Ok(Subject { operator, ..with_pod(&connected, resource, live, pod).await? }),
+            Some(pod) => Ok(Explained { operator, ..with_pod(&connected, resource, live, pod).await? }),
             None => {
                 let own = as_network_policies(&live.objects);
-                Ok(Subject {
+                Ok(Explained {
                     resource,
                     policies: own.clone(),
                     own,
@@ -305,7 +305,12 @@ fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Subject> {
     })
 }
 
-async fn with_pod(connected: &Connected, resource: CitrixAllowlist, live: Live, pod: &str) -> anyhow::Result<Subject> {
+async fn with_pod(
+    connected: &Connected,
+    resource: CitrixAllowlist,
+    live: Live,
+    pod: &str,
+) -> anyhow::Result<Explained> {
     let api: Api<Pod> = Api::namespaced(connected.client.clone(), &connected.namespace);
     let found = deadline(CALL_TIMEOUT, api.get(pod)).await;
     let found = found.with_context(|| format!("--pod: pod {}/{pod}", connected.namespace))?;
@@ -321,7 +326,7 @@ async fn with_pod(connected: &Connected, resource: CitrixAllowlist, live: Live, 
         }
     }
     let selected = selects(resource.spec.pod_selector.clone()).context("spec.podSelector")?;
-    Ok(Subject {
+    Ok(Explained {
         resource,
         own,
         policies,
@@ -333,8 +338,8 @@ async fn with_pod(connected: &Connected, resource: CitrixAllowlist, live: Live, 
 }
 
 /// What a resource of a manifest would come to, with the status that the operator would give.
-fn of_file(mut read: Read, sources: &mut Sources, assumptions: &Assumptions) -> anyhow::Result<Subject> {
-    let Worked { allowlist, preview, .. } =
+fn of_file(mut read: Read, sources: &mut Sources, assumptions: &Assumptions) -> anyhow::Result<Explained> {
+    let Simulation { allowlist, preview, .. } =
         compute::compute(&read.resource, &read.place, sources, assumptions, &Known::default(), &Existing::default())?;
     let spec = &read.resource.spec;
     let objects = preview.applied(spec.mode);
@@ -353,7 +358,7 @@ fn of_file(mut read: Read, sources: &mut Sources, assumptions: &Assumptions) -> 
         ..CitrixAllowlistStatus::default()
     };
     read.resource.status = Some(status);
-    Ok(Subject {
+    Ok(Explained {
         resource: read.resource,
         own: own.clone(),
         policies: own,

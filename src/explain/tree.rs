@@ -1,8 +1,8 @@
 //! Where a resource stands, and answers, as trees for people. Pure.
 
-use super::memory::{Operator, OperatorMemory};
-use super::telling::{ANSWERED, of_name, of_operator, queue, sighting, together};
-use super::times::when;
+use super::durations::when;
+use super::format::{ANSWERED, of_name, of_operator, queue, sighting, together};
+use super::memory::{OperatorMemory, OperatorReport};
 use super::verdict::{Judged, Nearest, QueryResult};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, Mode, Problem, ProblemKind};
 use crate::explain_texts;
@@ -24,11 +24,11 @@ pub fn standing(
     resource: &CitrixAllowlist,
     policies: &[NetworkPolicy],
     offline: bool,
-    operator: Option<&Operator>,
+    operator: Option<&OperatorReport>,
     now: Timestamp,
     style: Style,
 ) -> Tree {
-    let memory = operator.and_then(Operator::memory);
+    let memory = operator.and_then(OperatorReport::memory);
     let status = resource.status.clone().unwrap_or_default();
     let mut children = Vec::new();
     if offline {
@@ -99,7 +99,7 @@ fn condition(condition: &Condition) -> Tree {
 }
 
 fn explained(condition: &Condition) -> Vec<Tree> {
-    let text = explain_texts::reason_of(&condition.reason).map(explain_texts::reason);
+    let text = explain_texts::reason_of(&condition.reason).map(|reason| reason.text());
     let said = text.filter(|text| text.remedy != "Nothing.");
     said.map(|text| Tree::leaf(format!("{} {}", text.means, text.remedy))).into_iter().collect()
 }
@@ -193,7 +193,7 @@ fn problems(status: &CitrixAllowlistStatus, style: Style) -> Tree {
 }
 
 fn problem_kind(kind: ProblemKind, problems: &[&Problem]) -> Tree {
-    let text = explain_texts::problem(kind);
+    let text = kind.text();
     let mut children = vec![Tree::leaf(format!("{} {}", text.means, text.remedy))];
     for problem in problems.iter().take(MOST_SUBJECTS) {
         let service = problem.service.as_ref().map(|service| format!(" ({service})")).unwrap_or_default();
@@ -230,14 +230,14 @@ pub struct TreeContext<'a> {
     /// When its ConfigMap last changed.
     pub attributed_at: Option<Timestamp>,
     /// What the operator says, where it was asked.
-    pub operator: Option<&'a Operator>,
+    pub operator: Option<&'a OperatorReport>,
     /// The time.
     pub now: Timestamp,
 }
 
 impl<'a> TreeContext<'a> {
     fn memory(&self) -> Option<&'a OperatorMemory> {
-        self.operator.and_then(Operator::memory)
+        self.operator.and_then(OperatorReport::memory)
     }
 
     /// Since when, and for how long, what an answer rests on holds.

@@ -1,7 +1,7 @@
 //! Whether a connection is allowed, by what, and when not, what comes nearest. Pure.
 
 use super::memory::SeenAddress;
-use super::question::{ConnectionQuery, Peer};
+use super::query::{ConnectionQuery, Peer};
 use crate::crd::{Problem, ProblemKind};
 use crate::direction::PolicyDirection as _;
 use crate::engines::network_policy::evaluate::{Connection, MatchedBy, evaluate};

@@ -1,163 +1,58 @@
 //! What each alert of the chart means. Pure.
 
-use super::{Text, text};
-use std::fmt;
+use super::explained;
 
-/// An alert of the chart's rules (`files/alerts.yaml`), by its name there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Alert {
-    /// No replica leads.
-    NoLeader,
-    /// Writes of policies are refused, or conflict.
-    PoliciesNotApplied,
-    /// Resources are not Ready for another reason.
-    NotReady,
-    /// Policies stay although the list has nothing for them.
-    LastPolicyKept,
-    /// Resources changed and were not reconciled.
-    NotReconciled,
-    /// Reconciles end in failure.
-    ReconcileFailing,
-    /// A list is past its `validUntil`.
-    FeedExpired,
-    /// A fetch is long due.
-    FeedOverdue,
-    /// The API answers 429.
-    RateLimited,
-    /// Fetches come close to the limit.
-    RateLimitNear,
-    /// A DNS server fails most questions.
-    DnsFailing,
-    /// Names have no answer.
-    NamesUnresolved,
-    /// The guard refused addresses.
-    AnswersRefused,
-    /// New addresses are opened late.
-    RulesLate,
-    /// Load is shed.
-    MemoryShort,
-    /// Names or addresses are beyond what all together may have.
-    NoRoom,
-}
-
-impl Alert {
-    /// Every alert, in the order of the rules.
-    pub const ALL: [Self; 16] = [
-        Self::NoLeader,
-        Self::PoliciesNotApplied,
-        Self::NotReady,
-        Self::LastPolicyKept,
-        Self::NotReconciled,
-        Self::ReconcileFailing,
-        Self::FeedExpired,
-        Self::FeedOverdue,
-        Self::RateLimited,
-        Self::RateLimitNear,
-        Self::DnsFailing,
-        Self::NamesUnresolved,
-        Self::AnswersRefused,
-        Self::RulesLate,
-        Self::MemoryShort,
-        Self::NoRoom,
-    ];
-
-    /// The alert's name in Prometheus.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoLeader => "CitrixAllowlistNoLeader",
-            Self::PoliciesNotApplied => "CitrixAllowlistPoliciesNotApplied",
-            Self::NotReady => "CitrixAllowlistNotReady",
-            Self::LastPolicyKept => "CitrixAllowlistLastPolicyKept",
-            Self::NotReconciled => "CitrixAllowlistNotReconciled",
-            Self::ReconcileFailing => "CitrixAllowlistReconcileFailing",
-            Self::FeedExpired => "CitrixAllowlistFeedExpired",
-            Self::FeedOverdue => "CitrixAllowlistFeedOverdue",
-            Self::RateLimited => "CitrixAllowlistRateLimited",
-            Self::RateLimitNear => "CitrixAllowlistRateLimitNear",
-            Self::DnsFailing => "CitrixAllowlistDnsFailing",
-            Self::NamesUnresolved => "CitrixAllowlistNamesUnresolved",
-            Self::AnswersRefused => "CitrixAllowlistAnswersRefused",
-            Self::RulesLate => "CitrixAllowlistRulesLate",
-            Self::MemoryShort => "CitrixAllowlistMemoryShort",
-            Self::NoRoom => "CitrixAllowlistNoRoom",
-        }
-    }
-}
-
-impl fmt::Display for Alert {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What an alert means.
-#[must_use]
-pub const fn alert(alert: Alert) -> Text {
-    match alert {
-        Alert::NoLeader => text(
+explained! {
+    /// An alert of the chart's rules (`files/alerts.yaml`), in their order.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    Alert, "CitrixAllowlist" {
+        NoLeader:
             "No replica has led for five minutes, or none is scraped.",
-            "Bring a pod of the operator up; policies stay as they are meanwhile.",
-        ),
-        Alert::PoliciesNotApplied => text(
+            "Bring a pod of the operator up; policies stay as they are meanwhile.";
+        PoliciesNotApplied:
             "Policies that are needed have not been written for ten minutes: the API server refuses, or something else keeps changing them.",
-            "Mend what the resource's message names: a permission, a quota, a webhook, another owner.",
-        ),
-        Alert::NotReady => text(
+            "Mend what the resource's message names: a permission, a quota, a webhook, another owner.";
+        NotReady:
             "Resources have not been Ready for a quarter of an hour; the label `reason` says why.",
-            "Read `explain` of one of them; a spec is its owner's to correct, a way to the API or to DNS yours.",
-        ),
-        Alert::LastPolicyKept => text(
+            "Read `explain` of one of them; a spec is its owner's to correct, a way to the API or to DNS yours.";
+        LastPolicyKept:
             "For a quarter of an hour, the list or DNS has had nothing for a policy that is applied; the policy stays, since without it the selected pods would be open.",
-            "Read the resource's problem: select what the list has now, or let the policy go by deleting the resource, mode: Audit or the direction.",
-        ),
-        Alert::NotReconciled => text(
+            "Read the resource's problem: select what the list has now, or let the policy go by deleting the resource, mode: Audit or the direction.";
+        NotReconciled:
             "For ten minutes, resources that changed have not been reconciled.",
-            "Look at the log and at the API server's latency; if other resources are reconciled, restart the operator and report a defect.",
-        ),
-        Alert::ReconcileFailing => text(
+            "Look at the log and at the API server's latency; if other resources are reconciled, restart the operator and report a defect.";
+        ReconcileFailing:
             "Reconciles have ended in failure for a quarter of an hour: a write of policies or of status is refused, or times out.",
-            "Mend what the log's lines `reconcile failed` name.",
-        ),
-        Alert::FeedExpired => text(
+            "Mend what the log's lines `reconcile failed` name.";
+        FeedExpired:
             "A list has been past the time that Citrix vouches for it for an hour, and no newer one has come.",
-            "See why fetches fail: the message of FeedCurrent says; the last good list stays in force.",
-        ),
-        Alert::FeedOverdue => text(
+            "See why fetches fail: the message of FeedCurrent says; the last good list stays in force.";
+        FeedOverdue:
             "A fetch has been due for more than half an hour, and waits for its turn.",
-            "Ask for fewer lists, or less often; see the queue under the rate limit.",
-        ),
-        Alert::RateLimited => text(
+            "Ask for fewer lists, or less often; see the queue under the rate limit.";
+        RateLimited:
             "Citrix's API has answered for ten minutes that there are too many requests.",
-            "Find what else asks from the same public address, or lower --requests-per-minute.",
-        ),
-        Alert::RateLimitNear => text(
+            "Find what else asks from the same public address, or lower --requests-per-minute.";
+        RateLimitNear:
             "For a quarter of an hour, fetches took more than four fifths of what --requests-per-minute allows.",
-            "Nothing yet; lengthen refresh.minInterval before fetches become overdue.",
-        ),
-        Alert::DnsFailing => text(
+            "Nothing yet; lengthen refresh.minInterval before fetches become overdue.";
+        DnsFailing:
             "One of the cluster's DNS servers has failed more than half of the operator's questions for ten minutes.",
-            "Mend the server or the way to it: pods ask the same one; addresses that are known stay open.",
-        ),
-        Alert::NamesUnresolved => text(
+            "Mend the server or the way to it: pods ask the same one; addresses that are known stay open.";
+        NamesUnresolved:
             "Names of the lists do not exist in DNS, or have not been answered for an hour.",
-            "Ask the cluster's DNS for one of them; a few that do not exist are the vendor's, and harm nobody who does not need them.",
-        ),
-        Alert::AnswersRefused => text(
+            "Ask the cluster's DNS for one of them; a few that do not exist are the vendor's, and harm nobody who does not need them.";
+        AnswersRefused:
             "DNS, the list or a spec named an address that is never opened on their word; it was not opened.",
-            "Where it is meant, such as a private link, open the range with --allow-private-cidr; else find out who answers so.",
-        ),
-        Alert::MemoryShort => text(
-            "For five minutes, the operator has been close to its memory limit: first policies of new resources and large lists wait.",
-            "Raise the container's memory limit, or delete what fills it; what is applied is kept current meanwhile.",
-        ),
-        Alert::NoRoom => text(
-            "For a quarter of an hour, all namespaces together have had as many names or addresses as --max-names or --max-addresses allows: the newest are left out.",
-            "Find whose are most, or raise the bound and the container's memory limit; what is applied is kept current meanwhile.",
-        ),
-        Alert::RulesLate => text(
+            "Where it is meant, such as a private link, open the range with --allow-private-cidr; else find out who answers so.";
+        RulesLate:
             "One in ten new addresses was allowed more than 15 seconds after DNS first gave it.",
-            "Mend what is slow: the API server, DNS, or the operator's own CPU limit.",
-        ),
+            "Mend what is slow: the API server, DNS, or the operator's own CPU limit.";
+        MemoryShort:
+            "For five minutes, the operator has been close to its memory limit: first policies of new resources and large lists wait.",
+            "Raise the container's memory limit, or delete what fills it; what is applied is kept current meanwhile.";
+        NoRoom:
+            "For a quarter of an hour, all namespaces together have had as many names or addresses as --max-names or --max-addresses allows: the newest are left out.",
+            "Find which resources use most, or raise the bound and the container's memory limit; what is applied is kept current meanwhile.";
     }
 }

@@ -11,7 +11,7 @@ use crate::objects::desired::{Body, Desired};
 use crate::objects::digest::Digest;
 use crate::objects::key::{ObjectKey, Role};
 use crate::objects::kind::Kind;
-use crate::objects::observed;
+use crate::objects::owner::owner_of;
 use crate::plan::Plan;
 use connectivity_allowlist::net::{Direction, DomainName, canonical_set, cidr};
 pub use document::SCHEMA;
@@ -31,7 +31,7 @@ pub static CONFIG_MAP: Kind = Kind {
     body: "data",
     order: u8::MAX,
     annotations: &[],
-    owner: observed::owner_of,
+    owner: owner_of,
     observe: observe::observe,
     owned: observe::owned,
     parts: observe::parts,

@@ -1,7 +1,7 @@
 //! A ConfigMap as the cluster holds it. Pure.
 
 use super::{CONFIG_MAP, ENDPOINTS_KEY, is_owned_key, of_data, read};
-use crate::objects::observed::{self, Memory, Observed};
+use crate::objects::observed::{self, Observed, RecoveredState};
 use crate::objects::{digest, managed};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -41,7 +41,7 @@ fn fold_map(map: &ConfigMap, reads_memory: bool) -> Observed {
     let ours = reads_memory && edited_by.is_none() && managed::holds(&map.metadata, "f:data", ENDPOINTS_KEY);
     let memory = ours.then(|| {
         let (names, networks) = (read::remembered(map), read::remembered_networks(map));
-        Arc::new(Memory::Attribution { names, networks })
+        Arc::new(RecoveredState::Attribution { names, networks })
     });
     Observed { memory, ..observed::fold(&CONFIG_MAP, &map.metadata, digest, edited_by) }
 }

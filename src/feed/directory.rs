@@ -1,6 +1,6 @@
 //! Documents from a directory, for clusters without any way out.
 
-use super::entry::{Answer, Arrival};
+use super::entry::{Answer, ResponseMetadata};
 use super::observer::CompletedFetch;
 use super::request::FeedKey;
 use super::table::Feeds;
@@ -81,7 +81,7 @@ impl Feeds {
             }
         }
         let Some(entry) = table.entries.get_mut(key) else { return };
-        let arrival = Arrival { at: wall, instant: now, transaction_id: None, fraction: 0.0, from_api: false };
+        let arrival = ResponseMetadata { at: wall, instant: now, transaction_id: None, fraction: 0.0, from_api: false };
         let changed = entry.take(answer, &arrival);
         shared.observer.fetched(&CompletedFetch {
             key,

@@ -4,7 +4,7 @@ mod restored;
 
 use crate::crd::{Problem, ProblemKind};
 use crate::reason::Reason;
-use crate::subscriber::Subscriber;
+use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::older::Recency;
 use connectivity_allowlist::schedule::{CompletedRequest, FetchOutcome, IntervalBounds};
 use connectivity_allowlist::shrink::Acceptance;
@@ -18,14 +18,14 @@ pub(super) use restored::Restored;
 
 /// A list together with the document that it was read from.
 #[derive(Clone, Debug)]
-pub(super) struct Held {
+pub(super) struct CachedList {
     pub(super) document: Arc<[u8]>,
     pub(super) allowlist: Arc<Allowlist>,
     pub(super) digest: u64,
     pub(super) validators: Validators,
 }
 
-impl Held {
+impl CachedList {
     pub(super) fn new(document: Arc<[u8]>, allowlist: Allowlist, validators: Validators) -> Self {
         let digest = allowlist.digest();
         Self { document, allowlist: Arc::new(allowlist), digest, validators }
@@ -35,7 +35,7 @@ impl Held {
 /// What came of a request, read as far as a document can be read by itself.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
-    List(Held),
+    List(CachedList),
     NotModified,
     /// No list: why, and what the schedule makes of it.
     Failed {
@@ -47,7 +47,7 @@ pub(super) enum Answer {
 
 /// Where an answer comes from.
 #[derive(Clone, Debug)]
-pub(super) struct Arrival {
+pub(super) struct ResponseMetadata {
     pub(super) at: Timestamp,
     pub(super) instant: Instant,
     pub(super) transaction_id: Option<String>,
@@ -68,17 +68,17 @@ pub(super) struct Standing {
 /// What is known under one key.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    pub(super) subscribers: BTreeSet<Subscriber>,
+    pub(super) subscribers: BTreeSet<ResourceRef>,
     /// On its intervals: the shortest that any resource that needs it asks for.
     pub(super) bounds: IntervalBounds,
     /// Scheme, host and port that is asked.
     pub(super) host: String,
     /// The list in use.
-    pub(super) accepted: Option<Held>,
+    pub(super) accepted: Option<CachedList>,
     /// The one before it, until the one in use is confirmed.
-    pub(super) previous: Option<Held>,
+    pub(super) previous: Option<CachedList>,
     /// One that is held back until the next fetch.
-    pub(super) held_back: Option<Held>,
+    pub(super) held_back: Option<CachedList>,
     /// Since when every answer has been older than the list in use.
     pub(super) older_since: Option<Timestamp>,
     /// Whether the list in use is from another address than is asked now: whatever that answers takes its place.
@@ -152,7 +152,7 @@ impl Entry {
     }
 
     /// Takes an answer in; says whether the list in use says something else now.
-    pub(super) fn take(&mut self, answer: Answer, arrival: &Arrival) -> bool {
+    pub(super) fn take(&mut self, answer: Answer, arrival: &ResponseMetadata) -> bool {
         self.transaction_id.clone_from(&arrival.transaction_id);
         self.urgent = None;
         self.moved = None;
@@ -173,7 +173,7 @@ impl Entry {
         changed
     }
 
-    fn take_list(&mut self, list: Held, arrival: &Arrival) -> (FetchOutcome, bool) {
+    fn take_list(&mut self, list: CachedList, arrival: &ResponseMetadata) -> (FetchOutcome, bool) {
         let Some(accepted) = self.accepted.clone() else {
             return self.accept_or_hold_back(list, arrival);
         };
@@ -205,7 +205,7 @@ impl Entry {
     }
 
     /// Accepts a list that nothing else speaks against, unless it opens so much more that it waits for a second opinion.
-    fn accept_or_hold_back(&mut self, list: Held, arrival: &Arrival) -> (FetchOutcome, bool) {
+    fn accept_or_hold_back(&mut self, list: CachedList, arrival: &ResponseMetadata) -> (FetchOutcome, bool) {
         let in_use = self.accepted.as_ref().map(|held| &*held.allowlist);
         let held_back = self.held_back.as_ref().map(|held| &*held.allowlist);
         let Some(growth) = growth::judge(in_use, held_back, &list.allowlist) else {
@@ -224,7 +224,12 @@ impl Entry {
     }
 
     /// Keeps the list in use where the answer is an older one; `None` where its age does not stand in the way.
-    fn keep_newer(&mut self, in_use: &Allowlist, answer: &Allowlist, arrival: &Arrival) -> Option<FetchOutcome> {
+    fn keep_newer(
+        &mut self,
+        in_use: &Allowlist,
+        answer: &Allowlist,
+        arrival: &ResponseMetadata,
+    ) -> Option<FetchOutcome> {
         if !arrival.from_api || self.from_elsewhere {
             return None;
         }
@@ -248,7 +253,7 @@ impl Entry {
         Some(FetchOutcome::Usable { valid_until: in_use.valid_until, changed: false })
     }
 
-    fn accept(&mut self, list: Held, confirmations: u32, arrival: &Arrival) -> FetchOutcome {
+    fn accept(&mut self, list: CachedList, confirmations: u32, arrival: &ResponseMetadata) -> FetchOutcome {
         let valid_until = list.allowlist.valid_until;
         self.standing = usable_standing(&list.allowlist, arrival.at);
         self.previous = self.accepted.replace(list).filter(|_| confirmations < 2);
@@ -260,7 +265,7 @@ impl Entry {
         FetchOutcome::Usable { valid_until, changed: true }
     }
 
-    fn confirm(&mut self, list: Held, arrival: &Arrival) -> FetchOutcome {
+    fn confirm(&mut self, list: CachedList, arrival: &ResponseMetadata) -> FetchOutcome {
         let valid_until = list.allowlist.valid_until;
         self.standing = usable_standing(&list.allowlist, arrival.at);
         let same =

@@ -1,6 +1,6 @@
 //! Takes over what a process before this one saved.
 
-use super::entry::{Arrival, Entry, Held, Restored};
+use super::entry::{CachedList, Entry, ResponseMetadata, Restored};
 use super::store::{Saved, SavedList, StoreError};
 use super::table::Feeds;
 use connectivity_allowlist::Validators;
@@ -89,7 +89,7 @@ impl Feeds {
             if entry.fetched_at.is_some_and(|known| known >= restored.fetched_at) {
                 continue;
             }
-            let arrival = Arrival {
+            let arrival = ResponseMetadata {
                 at: wall,
                 instant: now,
                 transaction_id: list.state.transaction_id,
@@ -107,8 +107,13 @@ impl Feeds {
             let Some(key) = begun.key() else { continue };
             let host = origin(&shared.settings.url(&key));
             let entry = table.entries.entry(key.clone()).or_insert_with(|| Entry::new(host, unbound, now, Some(wall)));
-            let arrival =
-                Arrival { at: wall, instant: now, transaction_id: None, fraction: fastrand::f64(), from_api: true };
+            let arrival = ResponseMetadata {
+                at: wall,
+                instant: now,
+                transaction_id: None,
+                fraction: fastrand::f64(),
+                from_api: true,
+            };
             if let Some(said) = entry.interrupt(begun.at, begun.times, &arrival) {
                 shared.observer.fetch_interrupted(&key, &said);
                 table.wake(&key, &shared.waker);
@@ -127,7 +132,7 @@ impl Feeds {
             let failed = |error: &dyn std::error::Error| StoreError(error.to_string());
             let bytes = decompress(document, LARGEST_DOCUMENT).map_err(|error| failed(&error))?;
             let read = self.0.read(&list.key, None, &bytes).map_err(|error| failed(&error))?;
-            Ok(Held::new(document.clone(), read.received_at(state.fetched_at), validators))
+            Ok(CachedList::new(document.clone(), read.received_at(state.fetched_at), validators))
         };
         let accepted = read(&list.document, Validators::new(state.etag.clone(), state.last_modified.clone()))?;
         // Without the list before it, the newer one counts as it would after a confirmation.

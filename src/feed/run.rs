@@ -2,7 +2,7 @@
 
 mod failures;
 
-use super::entry::{Answer, Arrival, Held};
+use super::entry::{Answer, CachedList, ResponseMetadata};
 use super::observer::CompletedFetch;
 use super::request::FeedKey;
 use super::store::{SavedList, SavedState};
@@ -232,7 +232,7 @@ impl Feeds {
             },
             Err(error) => answer_to(&error),
         };
-        let arrival = Arrival {
+        let arrival = ResponseMetadata {
             at: wall,
             instant: now,
             transaction_id: Some(request.transaction_id.clone()),
@@ -278,7 +278,7 @@ impl Feeds {
         match self.0.read(key, None, body) {
             Ok(document) => {
                 let allowlist = document.received_at(self.0.clock.now());
-                Answer::List(Held::new(gzip::compress(body), allowlist, validators))
+                Answer::List(CachedList::new(gzip::compress(body), allowlist, validators))
             }
             Err(error) => {
                 let called = content_type.map(|called| format!(", sent as {called},")).unwrap_or_default();

@@ -8,7 +8,7 @@ use super::store::{ListStore, SavedBegun, SavedHost, SavedRequests};
 use super::view::{FeedSnapshot, FeedView, empty_view, unusable};
 use crate::clock::Clock;
 use crate::memory::Pressure;
-use crate::subscriber::{Subscriber, Waker};
+use crate::resource_ref::{ResourceRef, Waker};
 use connectivity_allowlist::client::origin;
 use connectivity_allowlist::document::{self, DocumentError, Reading};
 use connectivity_allowlist::gzip::decompress;
@@ -49,7 +49,7 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) entries: BTreeMap<FeedKey, Entry>,
-    pub(super) subscriptions: BTreeMap<Subscriber, Subscription>,
+    pub(super) subscriptions: BTreeMap<ResourceRef, Subscription>,
     pub(super) hosts: BTreeMap<String, Host>,
     /// How many entries of each host have not had their first answer, as of the last look at all of them.
     pub(super) waiting: BTreeMap<String, usize>,
@@ -111,7 +111,7 @@ impl Feeds {
     /// Subscribes a resource, in place of what it asked for before, and says what is known now. Never blocks.
     ///
     /// Asking again for the same changes nothing. Where the API refused the list, a changed request asks once more.
-    pub fn watch(&self, who: &Subscriber, request: FeedRequest) -> FeedView {
+    pub fn watch(&self, who: &ResourceRef, request: FeedRequest) -> FeedView {
         // The schema asks for it too, but here the id goes into a URL and a file's name.
         if !is_customer_id(&request.customer) {
             self.unwatch(who);
@@ -137,12 +137,12 @@ impl Feeds {
 
     /// What is known for a resource that watches; `None` for one that does not.
     #[must_use]
-    pub fn view(&self, who: &Subscriber) -> Option<FeedView> {
+    pub fn view(&self, who: &ResourceRef) -> Option<FeedView> {
         self.0.view(&mut self.0.lock(), who)
     }
 
     /// Ends a resource's subscription.
-    pub fn unwatch(&self, who: &Subscriber) {
+    pub fn unwatch(&self, who: &ResourceRef) {
         let now = self.0.clock.instant();
         let mut table = self.0.lock();
         if let Some(held) = table.subscriptions.remove(who) {
@@ -151,7 +151,7 @@ impl Feeds {
     }
 
     /// Asks for a fetch now, within the rate: once for each new value of `token`.
-    pub fn refresh(&self, who: &Subscriber, token: &str) {
+    pub fn refresh(&self, who: &ResourceRef, token: &str) {
         let now = self.0.clock.instant();
         let mut guard = self.0.lock();
         let table = &mut *guard;
@@ -167,7 +167,7 @@ impl Feeds {
     }
 
     /// Asks for one more fetch, as soon as the shortest interval allows, to have a suspicious list confirmed.
-    pub fn confirm(&self, who: &Subscriber) {
+    pub fn confirm(&self, who: &ResourceRef) {
         let shared = &*self.0;
         let (now, wall) = (shared.clock.instant(), shared.clock.now());
         let mut guard = shared.lock();
@@ -247,7 +247,7 @@ impl Shared {
         document::parse(bytes, &reading)
     }
 
-    fn view(&self, table: &mut Table, who: &Subscriber) -> Option<FeedView> {
+    fn view(&self, table: &mut Table, who: &ResourceRef) -> Option<FeedView> {
         let subscription = table.subscriptions.get(who)?;
         let (key, customer) = (subscription.key.clone(), subscription.request.customer.clone());
         let handled_refresh = subscription.refresh.handled.clone();
@@ -302,7 +302,7 @@ impl Shared {
 impl Table {
     fn join(
         &mut self,
-        who: &Subscriber,
+        who: &ResourceRef,
         key: &FeedKey,
         request: &FeedRequest,
         settings: &FeedSettings,
@@ -329,7 +329,7 @@ impl Table {
     }
 
     /// Takes a resource whose subscription is gone already off an entry.
-    pub(super) fn leave(&mut self, who: &Subscriber, left: &Subscription, settings: &FeedSettings, now: Instant) {
+    pub(super) fn leave(&mut self, who: &ResourceRef, left: &Subscription, settings: &FeedSettings, now: Instant) {
         let Some(entry) = self.entries.get_mut(&left.key) else { return };
         entry.subscribers.remove(who);
         if entry.subscribers.is_empty() {
@@ -340,7 +340,7 @@ impl Table {
         entry.bounds = IntervalBounds::shared(asked, settings.min_refresh);
         let customer = &left.request.customer;
         let same =
-            |who: &Subscriber| self.subscriptions.get(who).is_some_and(|held| held.request.customer == *customer);
+            |who: &ResourceRef| self.subscriptions.get(who).is_some_and(|held| held.request.customer == *customer);
         if entry.rendered.contains_key(customer) && !entry.subscribers.iter().any(same) {
             entry.rendered.remove(customer);
         }

@@ -313,10 +313,10 @@ proptest! {
         let origin = if user { Origin::User } else { Origin::Vendor };
         let network = network(address, lengths.0);
         if guard.is_beyond_doubt(network) {
-            prop_assert_eq!(guard.hold_against_each(network, 0, origin), Ok(()));
+            prop_assert_eq!(guard.check_each(network, 0, origin), Ok(()));
         }
         // And nothing is doubted for nothing.
-        if guard.hold_against_each(network, 0, Origin::Vendor).is_ok() {
+        if guard.check_each(network, 0, Origin::Vendor).is_ok() {
             prop_assert!(guard.is_beyond_doubt(network));
         }
     }

@@ -1,7 +1,7 @@
 //! What manifests hold: our resources, checked, and objects of other kinds.
 
 use crate::crd::CitrixAllowlist;
-use crate::manifests::document::{Document, Documents, ManifestError, Object};
+use crate::manifests::document::{Documents, ManifestDocument, ManifestError, Object};
 use crate::manifests::inputs;
 use crate::manifests::validate::{Invalid, Validator, is_ours};
 use crate::text::output;
@@ -36,9 +36,11 @@ pub enum Item {
 pub(crate) const NOTHING_OF_OURS: &str = "-f: no CitrixAllowlist of citrix-allowlist.io/v1alpha1 is in there";
 
 /// The documents of every input that `-f` names, one at a time.
-pub(crate) fn documents(paths: &[PathBuf]) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Document>> + use<>> {
+pub(crate) fn documents(
+    paths: &[PathBuf],
+) -> anyhow::Result<impl Iterator<Item = anyhow::Result<ManifestDocument>> + use<>> {
     let inputs = inputs::listed(paths)?.into_iter();
-    Ok(inputs.flat_map(|path| -> Box<dyn Iterator<Item = anyhow::Result<Document>>> {
+    Ok(inputs.flat_map(|path| -> Box<dyn Iterator<Item = anyhow::Result<ManifestDocument>>> {
         match inputs::open(&path) {
             Ok((name, reader)) => Box::new(
                 Documents::new(&name, reader)
@@ -51,7 +53,7 @@ pub(crate) fn documents(paths: &[PathBuf]) -> anyhow::Result<impl Iterator<Item 
 
 /// Our resources of every input that `-f` names: what is read ahead is never more than one document.
 pub(crate) struct Resources {
-    documents: Box<dyn Iterator<Item = anyhow::Result<Document>>>,
+    documents: Box<dyn Iterator<Item = anyhow::Result<ManifestDocument>>>,
     checks: Checks,
     pending: VecDeque<Read>,
 }
@@ -100,7 +102,7 @@ impl Checks {
     ///
     /// # Errors
     /// Where the document cannot be read, or a resource of ours is not as the API server takes it.
-    pub fn read(&mut self, document: &Document) -> anyhow::Result<Vec<Item>> {
+    pub fn read(&mut self, document: &ManifestDocument) -> anyhow::Result<Vec<Item>> {
         let (objects, notes) = document.objects()?;
         notes.iter().for_each(|note| output::tell(&format!("note: {note}")));
         self.check(document, objects, false)
@@ -111,7 +113,12 @@ impl Checks {
     ///
     /// # Errors
     /// Where a resource of ours is not as the API server takes it.
-    pub fn check(&mut self, document: &Document, objects: Vec<Object>, by_name: bool) -> anyhow::Result<Vec<Item>> {
+    pub fn check(
+        &mut self,
+        document: &ManifestDocument,
+        objects: Vec<Object>,
+        by_name: bool,
+    ) -> anyhow::Result<Vec<Item>> {
         let mut items = Vec::new();
         let pointers: Vec<&str> = objects.iter().map(|object| object.pointer.as_str()).collect();
         let places = document.places(&pointers);

@@ -4,7 +4,7 @@
 //! groups, under the path that `/proc/self/cgroup` names. A group around it may have the narrower limit, as a pod's has beside
 //! its containers'. So every group on the way from the path up to the root of the mount is read, and what leaves the least counts.
 
-use super::{Pressure, Usage};
+use super::{MemoryUsage, Pressure};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,13 +33,13 @@ const FILES_2: Files = Files { limit: "memory.max", used: "memory.current", recl
 
 /// What the process uses of what it may use; `None` where no group limits it, or none can be read.
 #[must_use]
-pub fn read() -> Option<Usage> {
+pub fn read() -> Option<MemoryUsage> {
     read_under(Path::new("/"))
 }
 
 /// The same under another root than the machine's.
 #[must_use]
-pub fn read_under(root: &Path) -> Option<Usage> {
+pub fn read_under(root: &Path) -> Option<MemoryUsage> {
     let groups = std::fs::read_to_string(root.join(GROUPS)).unwrap_or_default();
     let of_version_1 = path_of(&groups, is_memory).map(|path| (root.join(VERSION_1), path, &FILES_1));
     // Both may be mounted: then version 1 holds the memory controller, and version 2 nothing of it.
@@ -75,7 +75,7 @@ fn folders(mount: &Path, path: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-fn usage_of(folder: &Path, files: &Files) -> Option<Usage> {
+fn usage_of(folder: &Path, files: &Files) -> Option<MemoryUsage> {
     let text = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
     // `max` is no number, and no limit.
     let limit: u64 = text(files.limit)?.trim().parse().ok().filter(|limit| *limit < NO_LIMIT)?;
@@ -85,7 +85,7 @@ fn usage_of(folder: &Path, files: &Files) -> Option<Usage> {
         let (name, value) = line.split_once(' ')?;
         if name == files.reclaimable { value.trim().parse::<u64>().ok() } else { None }
     });
-    Some(Usage { used: used.saturating_sub(reclaimable.unwrap_or(0)), limit })
+    Some(MemoryUsage { used: used.saturating_sub(reclaimable.unwrap_or(0)), limit })
 }
 
 /// Keeps `pressure` current, and says in the log when load is shed and when no more. Never ends.
@@ -131,7 +131,7 @@ mod tests {
             ("sys/fs/cgroup/memory.current", "100000000\n"),
             ("sys/fs/cgroup/memory.stat", "anon 1\nfile 40000000\ninactive_file 30000000\nactive_file 10000000\n"),
         ]);
-        assert_eq!(read_under(root.path()), Some(Usage { used: 70_000_000, limit: 268_435_456 }));
+        assert_eq!(read_under(root.path()), Some(MemoryUsage { used: 70_000_000, limit: 268_435_456 }));
     }
 
     #[test]
@@ -148,11 +148,11 @@ mod tests {
         ]);
         assert_eq!(
             read_under(root.path()),
-            Some(Usage { used: 990, limit: 1000 }),
+            Some(MemoryUsage { used: 990, limit: 1000 }),
             "another container fills the pod's"
         );
         std::fs::write(root.path().join(&max), "max\n").expect("a file");
-        assert_eq!(read_under(root.path()), Some(Usage { used: 500, limit: 900 }));
+        assert_eq!(read_under(root.path()), Some(MemoryUsage { used: 500, limit: 900 }));
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
             ("sys/fs/cgroup/memory/memory.usage_in_bytes", "1500\n"),
             ("sys/fs/cgroup/memory/memory.stat", "inactive_file 1\ntotal_inactive_file 300\n"),
         ];
-        assert_eq!(read_under(machine(&at_root).path()), Some(Usage { used: 1200, limit: 2000 }));
+        assert_eq!(read_under(machine(&at_root).path()), Some(MemoryUsage { used: 1200, limit: 2000 }));
         let none = "9223372036854771712\n";
         let by_path = [
             ("proc/self/cgroup", groups),
@@ -173,7 +173,7 @@ mod tests {
             ("sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes", "3000\n"),
             ("sys/fs/cgroup/memory/docker/abc/memory.usage_in_bytes", "10\n"),
         ];
-        assert_eq!(read_under(machine(&by_path).path()), Some(Usage { used: 10, limit: 3000 }));
+        assert_eq!(read_under(machine(&by_path).path()), Some(MemoryUsage { used: 10, limit: 3000 }));
         assert_eq!(read_under(machine(&by_path[..3]).path()), None, "no group limits it");
     }
 

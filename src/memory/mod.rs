@@ -24,14 +24,14 @@ pub const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// What the process uses of the memory it may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
+pub struct MemoryUsage {
     /// What cannot be taken back from it, in bytes.
     pub used: u64,
     /// The most it may use, in bytes.
     pub limit: u64,
 }
 
-impl Usage {
+impl MemoryUsage {
     /// The part of the limit that is used, in percent, rounded down. No limit at all would be none to have.
     #[must_use]
     pub const fn percent(self) -> u64 {
@@ -48,7 +48,7 @@ impl Usage {
     }
 }
 
-impl fmt::Display for Usage {
+impl fmt::Display for MemoryUsage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} % of {} MiB", self.percent(), self.limit >> 20)
     }
@@ -56,7 +56,7 @@ impl fmt::Display for Usage {
 
 /// Whether load is to be shed: `before` says whether it has been until now. Without a limit there is nothing to stay under.
 #[must_use]
-pub const fn sheds(before: bool, usage: Option<Usage>) -> bool {
+pub const fn sheds(before: bool, usage: Option<MemoryUsage>) -> bool {
     match usage {
         None => false,
         Some(usage) => usage.percent() >= if before { SHED_UNTIL } else { SHED_FROM },
@@ -84,13 +84,13 @@ impl Pressure {
 
     /// What was read last; `None` where there is no limit.
     #[must_use]
-    pub fn usage(&self) -> Option<Usage> {
+    pub fn usage(&self) -> Option<MemoryUsage> {
         let (used, limit) = (self.0.used.load(Ordering::Relaxed), self.0.limit.load(Ordering::Relaxed));
-        (limit > 0).then_some(Usage { used, limit })
+        (limit > 0).then_some(MemoryUsage { used, limit })
     }
 
     /// Takes a reading in; says whether load is to be shed where that is another answer than before.
-    pub fn note(&self, usage: Option<Usage>) -> Option<bool> {
+    pub fn note(&self, usage: Option<MemoryUsage>) -> Option<bool> {
         let (used, limit) = usage.map_or((0, 0), |usage| (usage.used, usage.limit));
         self.0.used.store(used, Ordering::Relaxed);
         self.0.limit.store(limit, Ordering::Relaxed);
@@ -114,8 +114,8 @@ impl Pressure {
 mod tests {
     use super::*;
 
-    fn usage(used: u64) -> Option<Usage> {
-        Some(Usage { used: used << 20, limit: 256 << 20 })
+    fn usage(used: u64) -> Option<MemoryUsage> {
+        Some(MemoryUsage { used: used << 20, limit: 256 << 20 })
     }
 
     #[test]
@@ -134,11 +134,14 @@ mod tests {
     #[test]
     fn without_a_limit_nothing_is_ever_shed() {
         let pressure = Pressure::default();
-        assert_eq!(pressure.note(Some(Usage { used: 1, limit: 1 })), Some(true));
+        assert_eq!(pressure.note(Some(MemoryUsage { used: 1, limit: 1 })), Some(true));
         assert_eq!(pressure.note(None), Some(false));
         assert!(!sheds(true, None) && !sheds(false, None));
-        assert_eq!(Usage { used: 0, limit: 0 }.percent(), 100);
-        assert!(!sheds(false, Some(Usage { used: u64::MAX, limit: u64::MAX })), "no such memory: it does not overflow");
+        assert_eq!(MemoryUsage { used: 0, limit: 0 }.percent(), 100);
+        assert!(
+            !sheds(false, Some(MemoryUsage { used: u64::MAX, limit: u64::MAX })),
+            "no such memory: it does not overflow"
+        );
     }
 
     #[test]

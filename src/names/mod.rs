@@ -27,7 +27,7 @@ pub use snapshot::{AddressSnapshot, NameSnapshot, NamesSnapshot, ServerSnapshot}
 
 use crate::clock::Clock;
 use crate::guard::Guard;
-use crate::subscriber::{Subscriber, Waker};
+use crate::resource_ref::{ResourceRef, Waker};
 use bound::Bound;
 use connectivity_allowlist::net::DomainName;
 use futures::StreamExt;
@@ -153,7 +153,7 @@ impl Names {
     ///
     /// Where several subscribers want one name, the longest retention wins. Subscribers that want the same names for
     /// the same time share one map, so that the second and the thousandth cost nearly nothing.
-    pub fn watch(&self, who: &Subscriber, wanted: &Arc<BTreeSet<DomainName>>, retention: Duration) -> Arc<Addresses> {
+    pub fn watch(&self, who: &ResourceRef, wanted: &Arc<BTreeSet<DomainName>>, retention: Duration) -> Arc<Addresses> {
         self.watch_applied(who, wanted, retention, &|_| false)
     }
 
@@ -161,7 +161,7 @@ impl Names {
     /// for are not asked: they stand as [`NameState::LeftOut`], and `who` is woken to try again when others have left.
     pub fn watch_applied(
         &self,
-        who: &Subscriber,
+        who: &ResourceRef,
         wanted: &Arc<BTreeSet<DomainName>>,
         retention: Duration,
         applied: &dyn Fn(&DomainName) -> bool,
@@ -170,7 +170,7 @@ impl Names {
     }
 
     /// Forgets `who`, and each name that nobody else wants.
-    pub fn unwatch(&self, who: &Subscriber) {
+    pub fn unwatch(&self, who: &ResourceRef) {
         self.change(|table, now| table.unwatch(who, now));
     }
 

@@ -10,13 +10,14 @@
 //!
 //! Removal is not done here and there but in sweeps, see [`sweep_interval`].
 
-mod sightings;
+mod cached;
 mod standing;
 
 use super::NamesSettings;
 use super::addresses::{NameAddresses, NameState, Reached, RefusedAddress};
 use super::answer::{Answer, Failure, Family};
 use super::bound::{Bound, Full, Level};
+pub use standing::FAILURES_TO_GIVE_UP_FAMILY;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -92,7 +93,7 @@ pub fn sweep_interval(retention: Duration) -> Duration {
 
 /// What is known of an address of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sighting {
+pub struct CachedAddress {
     /// The server that last answered it.
     pub server: SocketAddr,
     /// When it was first answered, of this unbroken time of holding it.
@@ -113,7 +114,7 @@ pub struct Sighting {
 
 /// What is known of one family of a name.
 #[derive(Clone, Debug, Default)]
-struct FamilyHeld {
+struct CachedFamily {
     /// The newest definitive answer.
     definitive_at: Option<Instant>,
     /// The same, where no failure came after it: the clock below runs from there.
@@ -145,9 +146,9 @@ struct FamilyRound {
 
 /// Everything held of one name.
 #[derive(Clone, Debug)]
-pub struct Held {
-    sightings: BTreeMap<IpAddr, Sighting>,
-    families: [FamilyHeld; 2],
+pub struct CachedName {
+    cached: BTreeMap<IpAddr, CachedAddress>,
+    families: [CachedFamily; 2],
     state: NameState,
     ever_answered: bool,
     /// When the first question ended, answered or not.
@@ -160,18 +161,18 @@ pub struct Held {
 /// Judges an address: why it is refused, or nothing.
 pub type Judge<'a> = &'a dyn Fn(IpAddr) -> Option<Arc<str>>;
 
-impl Default for Held {
+impl Default for CachedName {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Held {
+impl CachedName {
     /// A name of which nothing is known.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            sightings: BTreeMap::new(),
+            cached: BTreeMap::new(),
             families: Default::default(),
             state: NameState::Waiting,
             ever_answered: false,
@@ -182,7 +183,7 @@ impl Held {
         }
     }
 
-    fn family(&mut self, family: Family) -> &mut FamilyHeld {
+    fn family(&mut self, family: Family) -> &mut CachedFamily {
         &mut self.families[family as usize]
     }
 
@@ -255,10 +256,10 @@ impl Held {
                 family.clock_at = None;
             }
         }
-        for (address, sighting) in &mut self.sightings {
+        for (address, cached) in &mut self.cached {
             let family = &self.families[Family::of(*address) as usize];
-            if family.round.answered && sighting.round != family.rounds {
-                sighting.missing_since.get_or_insert(family.clock);
+            if family.round.answered && cached.round != family.rounds {
+                cached.missing_since.get_or_insert(family.clock);
             }
         }
         self.evicted = self.families.iter().map(|family| family.round.evicted.len()).sum();
@@ -278,40 +279,40 @@ impl Held {
     /// For how long an address has been missing from answers, failures left out; `None` where the newest answer of its
     /// family has it.
     #[must_use]
-    pub fn missing(&self, address: IpAddr, sighting: &Sighting) -> Option<Duration> {
+    pub fn missing(&self, address: IpAddr, cached: &CachedAddress) -> Option<Duration> {
         let clock = self.families[Family::of(address) as usize].clock;
-        sighting.missing_since.map(|since| clock.saturating_sub(since))
+        cached.missing_since.map(|since| clock.saturating_sub(since))
     }
 
-    fn is_over(&self, address: IpAddr, sighting: &Sighting, retention: Duration, now: Instant) -> bool {
-        self.missing(address, sighting).is_some_and(|missing| missing >= retention)
-            && now.saturating_duration_since(sighting.last_seen) >= sighting.ttl
+    fn is_over(&self, address: IpAddr, cached: &CachedAddress, retention: Duration, now: Instant) -> bool {
+        self.missing(address, cached).is_some_and(|missing| missing >= retention)
+            && now.saturating_duration_since(cached.last_seen) >= cached.ttl
     }
 
     /// Whether a sweep now would remove anything.
     #[must_use]
     pub fn needs_sweep(&self, retention: Duration, now: Instant) -> bool {
-        self.sightings.iter().any(|(address, sighting)| self.is_over(*address, sighting, retention, now))
+        self.cached.iter().any(|(address, cached)| self.is_over(*address, cached, retention, now))
     }
 
     /// Removes what has been missing for a whole retention, and for its TTL.
     pub fn sweep(&mut self, retention: Duration, now: Instant) {
         let over: Vec<IpAddr> = self
-            .sightings
+            .cached
             .iter()
-            .filter(|(address, sighting)| self.is_over(**address, sighting, retention, now))
+            .filter(|(address, cached)| self.is_over(**address, cached, retention, now))
             .map(|(address, _)| *address)
             .collect();
         for address in over {
-            self.sightings.remove(&address);
+            self.cached.remove(&address);
         }
     }
 
     /// Judges again all that is held, since the guard changed: what is refused now is allowed no more, and what was
     /// refused may be.
     pub fn judge_again(&mut self, judge: Judge<'_>, bounds: &Bounds) {
-        for (address, sighting) in &mut self.sightings {
-            sighting.refused = judge(*address);
+        for (address, cached) in &mut self.cached {
+            cached.refused = judge(*address);
         }
         self.evict(bounds.addresses);
     }
@@ -319,12 +320,12 @@ impl Held {
     /// Takes note that policies allow `addresses` now, and gives for each that is new to them how long it had been
     /// answered before.
     pub fn allowed(&mut self, addresses: &[IpAddr], now: Instant) -> Vec<Duration> {
-        let pending = self.sightings.iter_mut().filter(|(_, sighting)| !sighting.allowed);
+        let pending = self.cached.iter_mut().filter(|(_, cached)| !cached.allowed);
         pending
             .filter(|(address, _)| addresses.binary_search(address).is_ok())
-            .map(|(_, sighting)| {
-                sighting.allowed = true;
-                now.saturating_duration_since(sighting.first_seen)
+            .map(|(_, cached)| {
+                cached.allowed = true;
+                now.saturating_duration_since(cached.first_seen)
             })
             .collect()
     }
@@ -332,19 +333,19 @@ impl Held {
     /// Whether some address is held that policies are not yet known to allow.
     #[must_use]
     pub fn has_pending(&self) -> bool {
-        self.sightings.values().any(|sighting| !sighting.allowed && sighting.refused.is_none())
+        self.cached.values().any(|cached| !cached.allowed && cached.refused.is_none())
     }
 
     /// What is to be allowed, and where the name stands.
     #[must_use]
     pub fn view(&self) -> NameAddresses {
-        let mut addresses = Vec::with_capacity(self.sightings.len());
+        let mut addresses = Vec::with_capacity(self.cached.len());
         let mut refused = Vec::new();
-        for (address, sighting) in &self.sightings {
-            match &sighting.refused {
+        for (address, cached) in &self.cached {
+            match &cached.refused {
                 None => addresses.push(*address),
                 Some(reason) => {
-                    let server = sighting.server;
+                    let server = cached.server;
                     refused.push(RefusedAddress { address: *address, server, reason: reason.clone() });
                 }
             }
@@ -361,18 +362,18 @@ impl Held {
     /// How many addresses are held, refused ones included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.sightings.len()
+        self.cached.len()
     }
 
     /// Whether no address is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.sightings.is_empty()
+        self.cached.is_empty()
     }
 
     /// Each address held, refused ones included, with what is known of it.
-    pub fn sightings(&self) -> impl Iterator<Item = (IpAddr, &Sighting)> {
-        self.sightings.iter().map(|(address, sighting)| (*address, sighting))
+    pub fn cached(&self) -> impl Iterator<Item = (IpAddr, &CachedAddress)> {
+        self.cached.iter().map(|(address, cached)| (*address, cached))
     }
 }
 

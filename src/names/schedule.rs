@@ -1,7 +1,7 @@
 //! When the table has something to do. Pure.
 
 use super::addresses::Addresses;
-use crate::subscriber::Subscriber;
+use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -96,7 +96,7 @@ pub struct Group {
     /// How many addresses are held of these names.
     pub addresses: usize,
     /// Who they are.
-    pub subscribers: BTreeSet<Subscriber>,
+    pub subscribers: BTreeSet<ResourceRef>,
     /// In which namespaces they are, and how many in each.
     pub namespaces: BTreeMap<Arc<str>, usize>,
     /// What they see, while nothing has changed since it was put together.
@@ -109,7 +109,7 @@ pub struct Group {
 
 impl Group {
     /// `who` wants the same. Says whether nobody of its namespace did before.
-    pub fn add(&mut self, who: &Subscriber) -> bool {
+    pub fn add(&mut self, who: &ResourceRef) -> bool {
         if !self.subscribers.insert(who.clone()) {
             return false;
         }
@@ -119,7 +119,7 @@ impl Group {
     }
 
     /// `who` wants something else now, or nothing. Says whether nobody else of its namespace wants these.
-    pub fn remove(&mut self, who: &Subscriber) -> bool {
+    pub fn remove(&mut self, who: &ResourceRef) -> bool {
         if !self.subscribers.remove(who) {
             return false;
         }

@@ -1,12 +1,12 @@
 //! Whom to ask: the servers that pods ask. Pure.
 
-use crate::facts::ClusterFacts;
+use crate::facts::{ClusterFacts, DNS_PORT};
 use crate::fnv::fnv1a;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-/// The port DNS is asked on where nothing says otherwise.
-const DNS_PORT: u16 = 53;
+/// Where a machine is told its nameservers.
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// How many endpoints stand for one Service: enough to see replicas that answer differently.
 const ENDPOINTS_PER_SERVICE: usize = 4;
 

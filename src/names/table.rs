@@ -16,11 +16,11 @@ use super::NamesSettings;
 use super::addresses::{Addresses, NameAddresses, NameState};
 use super::answer::Family;
 use super::places::Places;
-use super::retention::{Bounds, Held, Sighting};
+use super::retention::{Bounds, CachedAddress, CachedName};
 use super::schedule::{Agenda, Group};
 use super::snapshot::{AddressSnapshot, NameSnapshot, ServerHealth};
-use crate::guard::{Guard, Origin};
-use crate::subscriber::Subscriber;
+use crate::guard::Guard;
+use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -35,7 +35,7 @@ type GroupId = u64;
 
 /// A name in the table.
 pub(super) struct Entry {
-    pub(super) held: Held,
+    pub(super) held: CachedName,
     pub(super) view: Arc<NameAddresses>,
     groups: BTreeSet<GroupId>,
     pub(super) retention: Duration,
@@ -62,7 +62,7 @@ pub(super) struct Table {
     pub(super) names: HashMap<DomainName, Entry>,
     groups: HashMap<GroupId, Group>,
     group_of_wanted: HashMap<(Arc<BTreeSet<DomainName>>, Duration), GroupId>,
-    group_of_subscriber: HashMap<Subscriber, GroupId>,
+    group_of_subscriber: HashMap<ResourceRef, GroupId>,
     pub(super) questions: Agenda<DomainName>,
     sweeps: Agenda<DomainName>,
     wakes: Agenda<GroupId>,
@@ -108,7 +108,7 @@ impl Table {
 
     /// What is known of a name.
     pub(super) fn snapshot(&self, name: &DomainName, entry: &Entry, now: Instant) -> NameSnapshot {
-        let address = |(address, seen): (IpAddr, &Sighting)| AddressSnapshot {
+        let address = |(address, seen): (IpAddr, &CachedAddress)| AddressSnapshot {
             address,
             server: seen.server,
             first_seen: now.saturating_duration_since(seen.first_seen),
@@ -123,7 +123,7 @@ impl Table {
             retention: entry.retention,
             evicted: entry.view.evicted,
             next_question: self.next_question(name, now),
-            addresses: entry.held.sightings().map(address).collect(),
+            addresses: entry.held.cached().map(address).collect(),
         }
     }
 
@@ -136,7 +136,7 @@ impl Table {
     /// Names that were `applied` before this process was come before others.
     pub(super) fn watch(
         &mut self,
-        who: &Subscriber,
+        who: &ResourceRef,
         wanted: &Arc<BTreeSet<DomainName>>,
         retention: Duration,
         applied: &dyn Fn(&DomainName) -> bool,
@@ -172,7 +172,7 @@ impl Table {
 
     fn join(
         &mut self,
-        who: &Subscriber,
+        who: &ResourceRef,
         wanted: &Arc<BTreeSet<DomainName>>,
         retention: Duration,
         now: Instant,
@@ -217,7 +217,7 @@ impl Table {
         id
     }
 
-    fn leave(&mut self, who: &Subscriber, id: GroupId, now: Instant) {
+    fn leave(&mut self, who: &ResourceRef, id: GroupId, now: Instant) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let is_last_here = group.remove(who);
         let is_last = group.subscribers.is_empty();
@@ -255,7 +255,7 @@ impl Table {
         self.sweeps.remove(name);
     }
 
-    pub(super) fn unwatch(&mut self, who: &Subscriber, now: Instant) {
+    pub(super) fn unwatch(&mut self, who: &ResourceRef, now: Instant) {
         self.note_shortage(who, &[]);
         if let Some(id) = self.group_of_subscriber.remove(who) {
             self.leave(who, id, now);
@@ -308,7 +308,7 @@ impl Table {
         for name in names {
             if let Some(entry) = self.names.get_mut(&name) {
                 let guard = &self.guard;
-                entry.held.judge_again(&|address| judge(guard, address), &self.bounds);
+                entry.held.judge_again(&|address| guard.refuses(address), &self.bounds);
             }
             self.changed(&name, now);
         }
@@ -334,14 +334,14 @@ impl Table {
     }
 
     /// Does what is due besides questions, and returns who is to be woken now.
-    pub(super) fn tick(&mut self, now: Instant) -> Vec<Subscriber> {
+    pub(super) fn tick(&mut self, now: Instant) -> Vec<ResourceRef> {
         while let Some(name) = self.sweeps.pop_due(now) {
             if let Some(entry) = self.names.get_mut(&name) {
                 entry.held.sweep(entry.retention, now);
                 self.changed(&name, now);
             }
         }
-        let mut woken: Vec<Subscriber> = self.try_again(now).into_iter().collect();
+        let mut woken: Vec<ResourceRef> = self.try_again(now).into_iter().collect();
         while let Some(id) = self.wakes.pop_due(now) {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.woken = Some(now);
@@ -384,7 +384,7 @@ impl Table {
 
 impl Entry {
     fn new() -> Self {
-        let held = Held::new();
+        let held = CachedName::new();
         let view = Arc::new(held.view());
         Self {
             held,
@@ -397,8 +397,4 @@ impl Entry {
             silent: Vec::new(),
         }
     }
-}
-
-fn judge(guard: &Guard, address: IpAddr) -> Option<Arc<str>> {
-    guard.check_address(address, Origin::Vendor).err().map(|refusal| refusal.reason.into())
 }

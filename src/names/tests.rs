@@ -117,7 +117,7 @@ struct Rig {
     names: Names,
     servers: Arc<Scripted>,
     observer: Arc<Counting>,
-    wakes: mpsc::UnboundedReceiver<Subscriber>,
+    wakes: mpsc::UnboundedReceiver<ResourceRef>,
     leading: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -138,8 +138,8 @@ fn wanted(names: &[&str]) -> Arc<BTreeSet<DomainName>> {
     Arc::new(names.iter().map(|text| name(text)).collect())
 }
 
-fn who(number: usize) -> Subscriber {
-    Subscriber::new("citrix", format!("daas-{number}"))
+fn who(number: usize) -> ResourceRef {
+    ResourceRef::new("citrix", format!("daas-{number}"))
 }
 
 fn ms(milliseconds: u64) -> Duration {
@@ -190,7 +190,7 @@ impl Rig {
     }
 
     /// Lets time pass, and gives the wakes in it.
-    async fn pass(&mut self, time: Duration) -> Vec<Subscriber> {
+    async fn pass(&mut self, time: Duration) -> Vec<ResourceRef> {
         tokio::time::sleep(time).await;
         std::iter::from_fn(|| self.wakes.try_recv().ok()).collect()
     }

@@ -1,7 +1,8 @@
 //! One description for each kind of object that the operator keeps: all that reading, comparing and writing need. Pure.
 
 use super::desired::Body;
-use super::observed::{Observed, OwnerRef};
+use super::observed::Observed;
+use super::owner::OwnerRef;
 use crate::plan::RememberedRule;
 use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

@@ -1,17 +1,17 @@
 //! An object as the cluster holds it, folded to what decisions need of it. Pure.
 
 use super::desired::Desired;
-use super::digest::{self, Digest};
+use super::digest::Digest;
 use super::kind::Kind;
 use super::managed;
-use crate::crd::{ADDITIONAL_ANNOTATION, CitrixAllowlist, SELECTION_ANNOTATION};
+use super::owner::OwnerRef;
+use crate::crd::{ADDITIONAL_ANNOTATION, SELECTION_ANNOTATION};
 use crate::plan::RememberedRule;
 use crate::plan::keep::SelectionDigest;
 use connectivity_allowlist::net::DomainName;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ pub struct Observed {
     pub uid: Arc<str>,
     /// The version a write must be decided on.
     pub resource_version: Arc<str>,
-    /// Name and uid of the `CitrixAllowlist` that controls it, if one does.
+    /// The `CitrixAllowlist` that controls it, if one does.
     pub owner: Option<OwnerRef>,
     /// Of the fields the operator owns.
     pub digest: Option<Digest>,
     /// What it remembers, until that is taken over into the tables.
-    pub memory: Option<Arc<Memory>>,
+    pub memory: Option<Arc<RecoveredState>>,
     /// The field manager that changed our fields last, where it is not the operator.
     pub edited_by: Option<Arc<str>>,
     /// When something last wrote it under the operator's own field manager, to the second.
@@ -41,27 +41,18 @@ pub struct Observed {
     pub assumed: bool,
 }
 
-/// The `CitrixAllowlist` that controls an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnerRef {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Its uid.
-    pub uid: Arc<str>,
-}
-
 /// What an object of a resource tells after a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct RecoveredObject {
     /// What it remembers.
-    pub memory: Arc<Memory>,
+    pub memory: Arc<RecoveredState>,
     /// When the operator last wrote the object, to the second; `None` where that is not known.
     pub written_at: Option<Timestamp>,
 }
 
 /// What an object remembers across a restart, before the guard has seen it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Memory {
+pub enum RecoveredState {
     /// What a policy allows.
     Rules {
         /// Its rules.
@@ -86,17 +77,6 @@ fn selection_of(metadata: &ObjectMeta) -> Option<SelectionDigest> {
     metadata.annotations.as_ref()?.get(SELECTION_ANNOTATION)?.parse().ok()
 }
 
-/// The `CitrixAllowlist` that controls an object, if one does.
-#[must_use]
-pub fn owner_of(metadata: &ObjectMeta) -> Option<OwnerRef> {
-    digest::controller_of(metadata)
-        .filter(|owner| {
-            owner.kind == CitrixAllowlist::kind(&())
-                && owner.api_version.split('/').next() == Some(CitrixAllowlist::group(&()).as_ref())
-        })
-        .map(|owner| OwnerRef { name: owner.name.as_str().into(), uid: owner.uid.as_str().into() })
-}
-
 /// Folds the answer to a write of ours, which brings the object's metadata: what it says is taken to be what was sent,
 /// until the watch shows it. Who forces a write holds every field of it.
 #[must_use]
@@ -119,7 +99,7 @@ pub fn fold_policy(
         let listed = metadata.annotations.as_ref().and_then(|held| held.get(ADDITIONAL_ANNOTATION));
         let listed = listed.filter(|_| managed::holds_annotation(metadata, ADDITIONAL_ANNOTATION));
         let users = listed.into_iter().flat_map(|text| text.split(',')).filter_map(|text| text.parse().ok()).collect();
-        Arc::new(Memory::Rules { rules: rules(), users, selection })
+        Arc::new(RecoveredState::Rules { rules: rules(), users, selection })
     });
     Observed { selection, memory, ..fold(kind, metadata, digest, edited_by) }
 }

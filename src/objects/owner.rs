@@ -1,25 +1,46 @@
 //! Whose an object is, and what says so in its metadata. Pure.
 
+use super::digest;
 use super::key::Role;
 use crate::crd::{
     ADDITIONAL_ANNOTATION, ALLOWLIST_LABEL, CitrixAllowlist, FIELD_MANAGER, MANAGED_BY_LABEL, SELECTION_ANNOTATION,
 };
 use crate::plan::keep::Selected;
+use crate::resource_ref::ResourceRef;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// The `CitrixAllowlist` that objects are kept for.
+/// The `CitrixAllowlist` that controls an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// Its namespace, which is the objects' too.
-    pub namespace: String,
-    /// Its name, which the objects' names start with.
-    pub name: String,
+pub struct OwnerRef {
+    /// Its namespace, which is the object's too, and its name.
+    pub resource: ResourceRef,
+    /// Its uid.
+    pub uid: Arc<str>,
+}
+
+/// What the objects of a `CitrixAllowlist` say of it in their metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ownership {
+    /// Its namespace, which is the objects' too, and its name, which the objects' names start with.
+    pub resource: ResourceRef,
     /// Its uid; `None` where nothing is applied and there is none: then objects carry no owner reference.
-    pub uid: Option<String>,
+    pub uid: Option<Arc<str>>,
     /// What its spec selects.
     pub selected: Selected,
+}
+
+/// The `CitrixAllowlist` that controls an object, if one does.
+#[must_use]
+pub fn owner_of(metadata: &ObjectMeta) -> Option<OwnerRef> {
+    let owner = digest::controller_of(metadata).filter(|owner| {
+        owner.kind == CitrixAllowlist::kind(&())
+            && owner.api_version.split('/').next() == Some(CitrixAllowlist::group(&()).as_ref())
+    })?;
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    Some(OwnerRef { resource: ResourceRef::new(namespace, owner.name.as_str()), uid: owner.uid.as_str().into() })
 }
 
 /// How an object says that the resource of this name and uid controls it.
@@ -35,12 +56,12 @@ pub fn owner_reference(name: &str, uid: &str) -> OwnerReference {
     }
 }
 
-impl Owner {
+impl Ownership {
     /// What the object with this role carries: its name, labels, and the owner that takes it along when it goes. A policy
     /// carries what the spec selected when it was written, too, and `users`: networks that only the user asked for.
     #[must_use]
     pub fn metadata(&self, role: Role, users: Option<&str>) -> ObjectMeta {
-        let reference = self.uid.as_ref().map(|uid| owner_reference(&self.name, uid));
+        let reference = self.uid.as_ref().map(|uid| owner_reference(&self.resource.name, uid));
         let annotations = match role {
             Role::Policy { direction, .. } => {
                 let selected = self.selected.direction(direction).to_string();
@@ -50,11 +71,11 @@ impl Owner {
             Role::Export { .. } => None,
         };
         ObjectMeta {
-            name: Some(role.object_name(&self.name)),
-            namespace: Some(self.namespace.clone()),
+            name: Some(role.object_name(&self.resource.name)),
+            namespace: Some(self.resource.namespace.to_string()),
             labels: Some(BTreeMap::from([
                 (MANAGED_BY_LABEL.to_owned(), FIELD_MANAGER.to_owned()),
-                (ALLOWLIST_LABEL.to_owned(), self.name.clone()),
+                (ALLOWLIST_LABEL.to_owned(), self.resource.name.to_string()),
             ])),
             annotations,
             owner_references: reference.map(|reference| vec![reference]),

@@ -24,10 +24,10 @@ use crate::feed::Feeds;
 use crate::feed::settings::client_settings;
 use crate::guard::Guard;
 use crate::memory::{Pressure, cgroup};
-use crate::names::servers::{nameservers, servers_to_ask};
+use crate::names::servers::{RESOLV_CONF, nameservers, servers_to_ask};
 use crate::names::{HickoryLookup, Names};
+use crate::resource_ref::{ResourceRef, Waker};
 use crate::server::{Authorizer, Content, Health};
-use crate::subscriber::{Subscriber, Waker};
 use crate::telemetry::Metrics;
 use anyhow::Context as _;
 use connectivity_allowlist::HttpClient;
@@ -38,9 +38,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Where a pod is told its nameservers.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-
 /// The operator's rooms, each given what it needs of the others.
 pub(super) struct Parts {
     pub context: Arc<Context>,
@@ -48,7 +45,7 @@ pub(super) struct Parts {
     pub health: Health,
     pub leadership: Leadership,
     /// Resources that a list or a name wakes.
-    pub woken: UnboundedReceiver<Subscriber>,
+    pub woken: UnboundedReceiver<ResourceRef>,
     connected: Connected,
     scope: Scope,
     engines: Engines,

@@ -1,14 +1,12 @@
 //! Reads the values of flags. Each error names the value and what is allowed.
 
 use crate::crd::Period;
+use crate::facts::DNS_PORT;
 use connectivity_allowlist::Cloud;
 use connectivity_allowlist::net::{DomainName, PortRange, PortSet, Protocol};
 use ipnet::{IpNet, Ipv6Net};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-
-/// DNS's port.
-const DNS_PORT: u16 = 53;
 
 pub(crate) fn period(text: &str) -> Result<Duration, String> {
     Period::try_from(text.to_owned()).map(Period::duration)

@@ -9,7 +9,7 @@ use super::pods::AffectedPods;
 use super::recover::Recovered;
 use super::request::Request;
 use crate::crd::{FeedStatus, Mode, Problem, ProblemKind};
-use crate::engines::{Engines, Figures, Layout, Limits};
+use crate::engines::{Counts, Engines, Layout, Limits};
 use crate::facts::ClusterFacts;
 use crate::feed::FeedView;
 use crate::guard::{Guard, Origin};
@@ -18,7 +18,7 @@ use crate::names::{Addresses, NameState};
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
 use crate::plan::keep::{self, SelectionDigest};
-use crate::plan::{self, Absence, Inherited, Plan, Selection};
+use crate::plan::{self, EmptyReason, Inherited, Plan, Selection};
 use crate::status::{FeedFindings, Kept, NameFindings, Outcome};
 use connectivity_allowlist::Allowlist;
 use connectivity_allowlist::net::Direction;
@@ -125,7 +125,7 @@ fn with_list(world: &World<'_>, inputs: &Inputs, mut next: Carry, memo: &Memo) -
         decision.problems.extend(prepared.problems(&world.request.resource.name));
         basis.prepared = Some(prepared);
     }
-    let figures = basis.prepared.as_ref().map_or_else(Figures::default, |prepared| prepared.figures());
+    let figures = basis.prepared.as_ref().map_or_else(Counts::default, |prepared| prepared.figures());
     decision.summary = Some(figures.summary(&basis.plan));
     if !waits_whole {
         decision.next.has_passed_wait = true;
@@ -209,7 +209,7 @@ fn choose_objects(
 ) {
     let Some(prepared) = &basis.prepared else { return };
     let request = world.request;
-    let mut objects = prepared.desired(&request.resource.namespace, &request.owner());
+    let mut objects = prepared.desired(&request.resource.namespace, &request.ownership());
     let waiting = decision.wait.as_ref().map_or(&[][..], |wait| &wait.directions);
     // One direction is applied already and is kept right; the other appears when it may.
     objects.retain(|(key, _)| key.direction().is_none_or(|direction| !waiting.contains(&direction)));
@@ -237,7 +237,7 @@ fn choose_objects(
 
 /// Why nothing at all is allowed.
 fn nothing_allowed(plan: &Plan) -> Outcome {
-    let failed = |direction: &Direction| plan.absence(*direction).is_some_and(Absence::is_failure);
+    let failed = |direction: &Direction| plan.absence(*direction).is_some_and(EmptyReason::is_failure);
     Direction::ALL.into_iter().find(failed).map_or(Outcome::NoMatch, Outcome::NothingUsable)
 }
 

@@ -10,7 +10,7 @@ use crate::memory::Pressure;
 use crate::names::{Addresses, NameState};
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
-use crate::plan::{Absence, Plan};
+use crate::plan::{EmptyReason, Plan};
 use crate::status::Outcome;
 use connectivity_allowlist::net::Direction;
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ pub(super) fn hold(
         let outcome = Outcome::WaitingForNames { waiting, none_answered };
         return Some(Wait { outcome, until, directions: first.to_vec() });
     }
-    let failed = |direction: &&Direction| plan.absence(**direction).is_some_and(Absence::is_failure);
+    let failed = |direction: &&Direction| plan.absence(**direction).is_some_and(EmptyReason::is_failure);
     let outcome = Outcome::NothingUsable(*first.iter().find(failed)?);
     Some(Wait { outcome, until: None, directions: first.to_vec() })
 }
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_direction_without_any_address_holds_both() {
-        let plan = Plan { absences: vec![(Direction::Inbound, Absence::Unresolved)], ..Plan::default() };
+        let plan = Plan { absences: vec![(Direction::Inbound, EmptyReason::Unresolved)], ..Plan::default() };
         let now = Instant::now();
         let of = |first: &[Direction]| hold(&plan, first, &known(&[NameState::Absent]), now, LONGEST, now);
         let outcome = Outcome::NothingUsable(Direction::Inbound);
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn only_a_wanted_unapplied_direction_has_a_first_policy() {
-        let absences = vec![(Direction::Outbound, Absence::NoMatch), (Direction::Inbound, Absence::NoMatch)];
+        let absences = vec![(Direction::Outbound, EmptyReason::NoMatch), (Direction::Inbound, EmptyReason::NoMatch)];
         let plan = Plan { absences, ..Plan::default() };
         let applied = Layout { outbound: 1, inbound: 0 };
         assert_eq!(first_policies(&plan, applied), [Direction::Inbound]);

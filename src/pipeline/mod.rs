@@ -17,8 +17,6 @@ mod pods;
 mod prepared;
 mod recover;
 mod request;
-#[cfg(test)]
-mod tests;
 
 pub use accept::{Accepted, Shrunk, accept, loses_most};
 pub use carry::Carry;
@@ -26,7 +24,7 @@ pub use decide::{Gathered, Inputs, World, decide};
 pub use decision::{Basis, Decision, DesiredObjects};
 pub use hold::{Wait, waits_for_memory};
 pub use memo::Memo;
-pub use pods::AffectedPods;
+pub use pods::{AffectedPods, MOST_PODS};
 pub use prepared::Prepared;
 pub use recover::{Recovered, must_recover_again, recover};
 pub use request::{Choices, OWN_POD_RETRY, OwnPod, Refusal, Request, is_protected, validate};

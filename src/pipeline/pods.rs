@@ -4,15 +4,15 @@ use super::request::Request;
 use crate::crd::{DirectionChoice, Mode, Problem, ProblemKind, WouldApply};
 use crate::direction::PolicyDirection as _;
 use crate::engines::network_policy::isolation::{self, SelectedPods};
-use crate::engines::{Figures, Layout};
+use crate::engines::{Counts, Layout};
 use crate::objects::desired::Desired;
 use crate::objects::key::ObjectKey;
 use connectivity_allowlist::net::{Direction, Protocol};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use std::collections::BTreeSet;
 
-/// The most newly isolated pods that status names.
-const MOST_PODS: usize = 20;
+/// The most newly isolated pods that people are shown by name.
+pub const MOST_PODS: usize = 20;
 
 /// The pods that a resource's policies concern.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +48,7 @@ impl AffectedPods {
 
     /// What Enforce would keep in the cluster, and which pods it would isolate.
     #[must_use]
-    pub fn would_apply(&self, request: &Request, desired: &[(ObjectKey, Desired)], figures: Figures) -> WouldApply {
+    pub fn would_apply(&self, request: &Request, desired: &[(ObjectKey, Desired)], figures: Counts) -> WouldApply {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let keys = || desired.iter().map(|(key, _)| key);
         let layout = Layout::of(keys());

@@ -2,11 +2,11 @@
 //! a thousand mostly do, and only their metadata is each one's own. Pure.
 
 use crate::crd::Problem;
-use crate::engines::{Built, BuiltObject, Engines, Figures, Layout, Limits, Order};
+use crate::engines::{Built, BuiltObject, Counts, Engines, Layout, Limits, Order};
 use crate::export::{self, Contents};
 use crate::objects::desired::{Body, Desired};
 use crate::objects::key::{ObjectKey, Role};
-use crate::objects::owner::Owner;
+use crate::objects::owner::Ownership;
 use crate::plan::Plan;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Prepared {
 
     /// How much the policies allow.
     #[must_use]
-    pub fn figures(&self) -> Figures {
+    pub fn figures(&self) -> Counts {
         self.engines.first().map(|built| built.figures).unwrap_or_default()
     }
 
@@ -62,7 +62,7 @@ impl Prepared {
 
     /// The objects of an owner that say this: the policies in their order, and after them the ConfigMaps.
     #[must_use]
-    pub fn desired(&self, namespace: &Arc<str>, owner: &Owner) -> Vec<(ObjectKey, Desired)> {
+    pub fn desired(&self, namespace: &Arc<str>, owner: &Ownership) -> Vec<(ObjectKey, Desired)> {
         let object = |(role, body, users): (Role, &Arc<Body>, Option<&str>)| {
             let metadata = owner.metadata(role, users);
             let name = metadata.name.as_deref().unwrap_or_default().into();
@@ -81,6 +81,7 @@ mod tests {
     use crate::objects::kind::Kind;
     use crate::plan::keep::Selected;
     use crate::plan::{DirectionPlan, Peers, Rule};
+    use crate::resource_ref::ResourceRef;
     use connectivity_allowlist::net::{PortRange, PortSet, Protocol};
     use ipnet::IpNet;
     use std::net::Ipv4Addr;
@@ -99,9 +100,9 @@ mod tests {
         Prepared::of(&Engines::default(), &LabelSelector::default(), &plan, &limits, &layouts, before)
     }
 
-    fn owner() -> Owner {
+    fn owner() -> Ownership {
         let spec = serde_json::from_value(serde_json::json!({ "customerId": "kitsune" })).expect("a spec");
-        Owner { namespace: "web".into(), name: "daas".into(), uid: Some("1".into()), selected: Selected::by(&spec) }
+        Ownership { resource: ResourceRef::new("web", "daas"), uid: Some("1".into()), selected: Selected::by(&spec) }
     }
 
     /// The digest of the object as its kind reads it.

@@ -3,7 +3,7 @@
 use super::carry::Carry;
 use crate::facts::ClusterFacts;
 use crate::names::{self, AnsweredTime};
-use crate::objects::observed::{Memory, Told};
+use crate::objects::observed::{RecoveredObject, RecoveredState};
 use crate::plan::keep::Selected;
 use crate::plan::{self, Inherited, Selection, Target};
 use connectivity_allowlist::net::Direction;
@@ -42,13 +42,13 @@ pub fn must_recover_again(carry: &Carry, selection: &Selection) -> bool {
 /// allows, counts as seen now, for this resource. What policies allow beyond that stays for one retention where nothing
 /// tells whose it was, but for what the spec alone asked for before it was edited.
 #[must_use]
-pub fn recover(told: &[Told], selected: Selected, selection: &Selection, facts: &ClusterFacts) -> Recovered {
+pub fn recover(told: &[RecoveredObject], selected: Selected, selection: &Selection, facts: &ClusterFacts) -> Recovered {
     let mut rules = Vec::new();
     let mut attributed: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
     let (mut by_users, mut listed_then) = (BTreeSet::new(), BTreeSet::new());
     for told in told {
         match &*told.memory {
-            Memory::Rules { rules: of_policy, users, selection: written_for } => {
+            RecoveredState::Rules { rules: of_policy, users, selection: written_for } => {
                 rules.extend(of_policy.iter().cloned());
                 // The spec was edited since: what only the user asked for is theirs to take out, even where the ConfigMap
                 // is lost that would tell which of it is still asked for.
@@ -57,7 +57,7 @@ pub fn recover(told: &[Told], selected: Selected, selection: &Selection, facts: 
                     by_users.extend(users.iter().copied());
                 }
             }
-            Memory::Attribution { names, networks } => {
+            RecoveredState::Attribution { names, networks } => {
                 attributed.extend(names.clone());
                 listed_then.extend(networks.iter().copied());
             }
@@ -103,9 +103,9 @@ pub fn recover(told: &[Told], selected: Selected, selection: &Selection, facts: 
 /// Whether a policy was written after the ConfigMap: then the ConfigMap does not tell whose the policy's addresses are. So
 /// it is where the last policy of one direction is kept, and the ConfigMap with it, while the other direction moves on;
 /// and where a process ended between the two writes.
-fn is_map_older(told: &[Told]) -> bool {
+fn is_map_older(told: &[RecoveredObject]) -> bool {
     let newest = |of_policy: bool| {
-        let of_kind = told.iter().filter(|told| matches!(*told.memory, Memory::Rules { .. }) == of_policy);
+        let of_kind = told.iter().filter(|told| matches!(*told.memory, RecoveredState::Rules { .. }) == of_policy);
         of_kind.filter_map(|told| told.written_at).max()
     };
     matches!((newest(true), newest(false)), (Some(policy), Some(map)) if policy > map)

@@ -2,10 +2,10 @@
 
 use crate::crd::{CitrixAllowlist, CitrixAllowlistSpec, DirectionChoice, Mode, REFRESH_ANNOTATION, Refresh};
 use crate::feed::FeedRequest;
-use crate::objects::owner::Owner;
+use crate::objects::owner::Ownership;
 use crate::plan::keep::Selected;
+use crate::resource_ref::ResourceRef;
 use crate::status::Outcome;
-use crate::subscriber::Subscriber;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
@@ -45,7 +45,7 @@ impl Choices {
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Namespace and name of the resource.
-    pub resource: Subscriber,
+    pub resource: ResourceRef,
     /// Its uid; empty where it is in no cluster.
     pub uid: Arc<str>,
     /// The generation of the spec.
@@ -69,13 +69,12 @@ pub struct Request {
 }
 
 impl Request {
-    /// Whose the objects are.
+    /// What its objects say of it.
     #[must_use]
-    pub fn owner(&self) -> Owner {
-        Owner {
-            name: self.resource.name.to_string(),
-            namespace: self.resource.namespace.to_string(),
-            uid: Some(&*self.uid).filter(|uid| !uid.is_empty()).map(str::to_owned),
+    pub fn ownership(&self) -> Ownership {
+        Ownership {
+            resource: self.resource.clone(),
+            uid: Some(Arc::clone(&self.uid)).filter(|uid| !uid.is_empty()),
             selected: self.selected,
         }
     }
@@ -174,7 +173,7 @@ pub fn validate(resource: &CitrixAllowlist, protected: &[String], own_pod: &OwnP
     let handled = resource.status.as_ref().and_then(|status| status.last_handled_refresh.as_ref());
     let refresh = resource.annotations().get(REFRESH_ANNOTATION).filter(|token| Some(*token) != handled).cloned();
     Ok(Request {
-        resource: Subscriber::new(namespace, resource.name_any()),
+        resource: ResourceRef::new(namespace, resource.name_any()),
         uid: resource.uid().unwrap_or_default().into(),
         generation: resource.metadata.generation.unwrap_or_default(),
         mode: spec.mode,

@@ -3,7 +3,7 @@
 use super::families::Families;
 use super::inherited::{Inherited, subtract};
 use super::rules::{self, DirectionPlan};
-use super::select::{Endpoint, Selection, Target, WildcardUse};
+use super::select::{SelectedEndpoint, Selection, Target, WildcardUse};
 use super::{bounds, dns};
 use crate::crd::{CitrixAllowlistSpec, DnsEgress, Problem, ProblemKind};
 use crate::direction::PolicyDirection as _;
@@ -44,7 +44,7 @@ pub struct Plan {
     /// What may reach selected pods; `None` where not asked for, or absent.
     pub inbound: Option<DirectionPlan>,
     /// Directions asked for that have nothing to allow, and why.
-    pub absences: Vec<(Direction, Absence)>,
+    pub absences: Vec<(Direction, EmptyReason)>,
     /// Everything that could not be honoured, sorted and distinct; the caller cuts it to what status holds.
     pub problems: Vec<Problem>,
     /// Every endpoint with what is known of it, sorted.
@@ -81,7 +81,7 @@ impl Plan {
 
     /// Why a direction that was asked for has nothing to allow; `None` where it has, or was not asked for.
     #[must_use]
-    pub fn absence(&self, direction: Direction) -> Option<Absence> {
+    pub fn absence(&self, direction: Direction) -> Option<EmptyReason> {
         self.absences.iter().find(|(absent, _)| *absent == direction).map(|(_, absence)| *absence)
     }
 
@@ -101,7 +101,7 @@ impl Plan {
 
 /// Why a direction has nothing to allow. Then no object is made for it, rather than a policy that cuts everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Absence {
+pub enum EmptyReason {
     /// The spec matches nothing of the list: the user's word, to be obeyed.
     NoMatch,
     /// The list holds no entry at all: the vendor's failure; what is applied stays.
@@ -113,7 +113,7 @@ pub enum Absence {
     Unresolved,
 }
 
-impl Absence {
+impl EmptyReason {
     /// Whether it is the vendor's failure, or DNS's, and not the user's word: then what is applied stays.
     #[must_use]
     pub const fn is_failure(self) -> bool {
@@ -128,7 +128,7 @@ impl Absence {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointRecord {
     /// The endpoint.
-    pub endpoint: Endpoint,
+    pub endpoint: SelectedEndpoint,
     /// The addresses of its name that are in use, sorted; empty for a network.
     pub addresses: Arc<[IpAddr]>,
     /// Whether it opens anything: its name has an address in use, or its network is of a family in use.
@@ -160,16 +160,16 @@ pub fn decide(inputs: &PlanInputs) -> Plan {
     let found = find(&mut plan, selection, addresses, families, guard);
     let mut left_out: BTreeMap<Direction, usize> = BTreeMap::new();
     let mut asked: BTreeMap<Direction, PortSet> = BTreeMap::new();
-    let mut demands: BTreeMap<Direction, Vec<(IpNet, &PortSet)>> = BTreeMap::new();
+    let mut requirements: BTreeMap<Direction, Vec<(IpNet, &PortSet)>> = BTreeMap::new();
     let mut asked_by: BTreeMap<Direction, (Vec<IpNet>, Vec<IpNet>)> = BTreeMap::new();
     for endpoint in &selection.endpoints {
         let direction = endpoint.direction;
-        let demanded = demands.entry(direction).or_default();
-        let before = demanded.len();
+        let required = requirements.entry(direction).or_default();
+        let before = required.len();
         let (addresses, in_use) = match &endpoint.target {
             Target::Name(name) => {
                 let found = found.get(&(direction, name)).cloned().unwrap_or_default();
-                demanded.extend(found.peers.iter().map(|peer| (*peer, &endpoint.ports)));
+                required.extend(found.peers.iter().map(|peer| (*peer, &endpoint.ports)));
                 asked
                     .entry(direction)
                     .and_modify(|asked| {
@@ -183,7 +183,7 @@ pub fn decide(inputs: &PlanInputs) -> Plan {
             }
             Target::Network(network) => {
                 let written = written(families, direction, *network);
-                demanded.extend(written.map(|network| (network, &endpoint.ports)));
+                required.extend(written.map(|network| (network, &endpoint.ports)));
                 if written.is_none() && matches!(network, IpNet::V4(_)) {
                     *left_out.entry(direction).or_default() += 1;
                 }
@@ -194,7 +194,7 @@ pub fn decide(inputs: &PlanInputs) -> Plan {
         // A name that stands in for a wildcard is mostly the user's.
         let by_user = endpoint.origin == Origin::User || endpoint.stands_in_for.is_some();
         let of_whom = if by_user { &mut asked.0 } else { &mut asked.1 };
-        of_whom.extend(demanded.iter().skip(before).map(|(network, _)| *network));
+        of_whom.extend(required.iter().skip(before).map(|(network, _)| *network));
         plan.records.push(EndpointRecord { endpoint: endpoint.clone(), addresses, in_use });
     }
     for (direction, count) in left_out {
@@ -206,10 +206,10 @@ pub fn decide(inputs: &PlanInputs) -> Plan {
         plan.problems.push(Problem::new(ProblemKind::Limit, subject, None, message));
     }
     for direction in Directions::from(spec.direction).each().iter().copied() {
-        let remembered = inherited.demands(direction, asked.get(&direction), families, guard);
-        let demanded = demands.remove(&direction).unwrap_or_default();
+        let remembered = inherited.requirements(direction, asked.get(&direction), families, guard);
+        let required = requirements.remove(&direction).unwrap_or_default();
         let rules =
-            rules::assemble(demanded.into_iter().chain(remembered.iter().map(|(network, ports)| (*network, ports))));
+            rules::assemble(required.into_iter().chain(remembered.iter().map(|(network, ports)| (*network, ports))));
         let dns = match (direction, spec.dns_egress) {
             (Direction::Outbound, DnsEgress::Auto) => dns::rules(facts, families),
             _ => Vec::new(),
@@ -238,15 +238,15 @@ pub fn decide(inputs: &PlanInputs) -> Plan {
     plan
 }
 
-fn absence(selection: &Selection, direction: Direction) -> Absence {
+fn absence(selection: &Selection, direction: Direction) -> EmptyReason {
     if selection.endpoints.iter().any(|endpoint| endpoint.direction == direction) {
-        Absence::Unresolved
+        EmptyReason::Unresolved
     } else if selection.list_is_empty {
-        Absence::EmptyList
+        EmptyReason::EmptyList
     } else if selection.unusable.contains(&direction) {
-        Absence::Unusable
+        EmptyReason::Unusable
     } else {
-        Absence::NoMatch
+        EmptyReason::NoMatch
     }
 }
 
@@ -357,7 +357,8 @@ fn report(
 
 fn refused(name: &DomainName, service: &str, address: IpAddr, reason: &str, guard: &Guard) -> Problem {
     // A flag is named only where it would help.
-    let advice = if guard.could_be_opened(address) { "; --allow-private-cidr opens what is meant" } else { "" };
+    let advice =
+        if guard.could_be_opened(address) { "; to allow it on purpose, pass --allow-private-cidr" } else { "" };
     let message = format!("the answer {address} is not opened: {reason}{advice}");
     Problem::new(ProblemKind::Refused, name.as_str(), Some(service), message)
 }
@@ -371,14 +372,14 @@ fn without_ipv4(direction: Direction, count: usize) -> Problem {
     Problem::new(ProblemKind::Limit, format!("{direction} IPv4"), None, message)
 }
 
-fn absent(direction: Direction, absence: Absence) -> Problem {
+fn absent(direction: Direction, absence: EmptyReason) -> Problem {
     let (kind, why) = match absence {
-        Absence::NoMatch => (ProblemKind::NoMatch, "the spec matches nothing of the list that could be allowed"),
-        Absence::EmptyList => (ProblemKind::NoMatch, "the list is empty"),
-        Absence::Unusable => {
+        EmptyReason::NoMatch => (ProblemKind::NoMatch, "the spec matches nothing of the list that could be allowed"),
+        EmptyReason::EmptyList => (ProblemKind::NoMatch, "the list is empty"),
+        EmptyReason::Unusable => {
             (ProblemKind::NoMatch, "nothing that the list has for the spec can be opened, see the other problems")
         }
-        Absence::Unresolved => (ProblemKind::Unresolved, "nothing of it has an address yet that may be used"),
+        EmptyReason::Unresolved => (ProblemKind::Unresolved, "nothing of it has an address yet that may be used"),
     };
     let message = format!("{why}: no {} policy is written, since it would cut everything", direction.object_suffix());
     Problem::new(kind, direction.as_str(), None, message)

@@ -1,15 +1,13 @@
 //! The way to the cluster's DNS, which an egress policy would otherwise cut.
 
 use super::families::Families;
-use crate::facts::{ClusterFacts, DnsServer, DnsService};
+use crate::facts::{ClusterDns, ClusterFacts, DNS_PORT, DnsService};
 use crate::guard::platform::is_platform;
 use connectivity_allowlist::net::{PortRange, PortSet, Protocol};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The port of DNS (RFC 1035).
-const DNS_PORT: u16 = 53;
 /// Where Kubernetes' NodeLocal DNSCache listens by default.
 const NODE_LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 20, 10));
 /// Where AKS LocalDNS listens: one address for pods by default, the other for those that ask the cluster's DNS.
@@ -87,7 +85,7 @@ pub(super) fn rules(facts: &ClusterFacts, families: Families) -> Vec<DnsRule> {
 /// A Service is reached by its address where policies see packets before they are redirected, and by its pods where
 /// they see them after.
 fn behind_service(
-    server: &DnsServer,
+    server: &ClusterDns,
     service: &DnsService,
     pod_networks: &[IpNet],
     allow: &mut impl FnMut(&[u16], DnsPeer),
@@ -128,11 +126,11 @@ mod tests {
             .collect()
     }
 
-    fn server(address: &str) -> DnsServer {
-        DnsServer { address: address.parse().expect("an address"), service: None }
+    fn server(address: &str) -> ClusterDns {
+        ClusterDns { address: address.parse().expect("an address"), service: None }
     }
 
-    fn service(address: &str, ports: &[u16]) -> DnsServer {
+    fn service(address: &str, ports: &[u16]) -> ClusterDns {
         let service = DnsService {
             namespace: "openshift-dns".into(),
             name: "dns-default".into(),
@@ -143,7 +141,7 @@ mod tests {
                 "192.168.7.7:5353".parse().expect("a socket"),
             ],
         };
-        DnsServer { service: Some(service), ..server(address) }
+        ClusterDns { service: Some(service), ..server(address) }
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Inherited {
     }
 
     /// The networks of one direction that may stay, each with the ports that are `asked` for still.
-    pub(super) fn demands(
+    pub(super) fn requirements(
         &self,
         direction: Direction,
         asked: Option<&PortSet>,
@@ -69,7 +69,7 @@ impl Inherited {
         guard: &Guard,
     ) -> Vec<(IpNet, PortSet)> {
         let Some(asked) = asked else { return Vec::new() };
-        let mut demands = Vec::new();
+        let mut requirements = Vec::new();
         for ((held, ports), networks) in &self.by_ports {
             if *held != direction {
                 continue;
@@ -82,11 +82,11 @@ impl Inherited {
                     _ => *network,
                 };
                 if families.inbound(*network).is_some() && guard.check_network(judged, Origin::Vendor).is_ok() {
-                    demands.push((*network, ports.clone()));
+                    requirements.push((*network, ports.clone()));
                 }
             }
         }
-        demands
+        requirements
     }
 }
 

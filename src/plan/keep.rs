@@ -4,7 +4,7 @@
 //! deleted, `mode` or `direction` no longer ask for it, or the user selects otherwise and that matches nothing. Neither
 //! the vendor's list nor DNS nor the cluster can say so.
 
-use super::decide::Absence;
+use super::decide::EmptyReason;
 use crate::crd::{
     AdditionalDirection, AdditionalEndpoint, CitrixAllowlistSpec, CloudChoice, GeoChoice, InboundPort, Wildcard,
 };
@@ -132,7 +132,7 @@ impl Selected {
 /// of them was last written, `None` where that is not known; `now` what is selected by now.
 #[must_use]
 pub fn keeps(
-    absence: Absence,
+    absence: EmptyReason,
     applied: impl IntoIterator<Item = Option<SelectionDigest>>,
     now: SelectionDigest,
 ) -> bool {

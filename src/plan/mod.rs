@@ -12,12 +12,12 @@ pub mod keep;
 mod rules;
 mod select;
 
-pub use decide::{Absence, EndpointRecord, Plan, PlanInputs, decide};
+pub use decide::{EmptyReason, EndpointRecord, Plan, PlanInputs, decide};
 pub use dns::{DnsPeer, DnsRule};
 pub use families::{Families, Nat64};
 pub use inherited::{Inherited, RememberedRule};
 pub use rules::{DirectionPlan, Peers, Rule};
-pub use select::{Endpoint, Selection, Target, WildcardUse, profile_ports, select};
+pub use select::{SelectedEndpoint, Selection, Target, WildcardUse, profile_ports, select};
 
 use connectivity_allowlist::net::DomainName;
 

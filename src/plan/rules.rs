@@ -133,20 +133,20 @@ impl PortTable {
     }
 }
 
-/// The rules that allow exactly what the demands do. A network stands once, with the union of its ports; one that lies
+/// The rules that allow exactly what the requirements do. A network stands once, with the union of its ports; one that lies
 /// in wider ones which have all its ports vanishes.
 ///
 /// Where networks share ports in very many ways, each stands in a rule for each port set instead. Who chooses both could
 /// have each address in another half of 64 entries with 64 port ranges each: a union for each address, of thousands of ranges.
-pub(super) fn assemble<'a>(demands: impl IntoIterator<Item = (IpNet, &'a PortSet)>) -> Vec<Rule> {
+pub(super) fn assemble<'a>(requirements: impl IntoIterator<Item = (IpNet, &'a PortSet)>) -> Vec<Rule> {
     let mut table = PortTable::default();
-    let mut demands: Vec<(IpNet, usize)> =
-        demands.into_iter().map(|(network, ports)| (network.trunc(), table.number(ports))).collect();
-    demands.sort_unstable_by_key(|(network, ports)| (cidr::order(network), *ports));
-    demands.dedup();
-    let by_ports = united(&demands, &mut table).unwrap_or_else(|| {
+    let mut requirements: Vec<(IpNet, usize)> =
+        requirements.into_iter().map(|(network, ports)| (network.trunc(), table.number(ports))).collect();
+    requirements.sort_unstable_by_key(|(network, ports)| (cidr::order(network), *ports));
+    requirements.dedup();
+    let by_ports = united(&requirements, &mut table).unwrap_or_else(|| {
         let mut apart: BTreeMap<usize, Vec<IpNet>> = BTreeMap::new();
-        demands.iter().for_each(|(network, ports)| apart.entry(*ports).or_default().push(*network));
+        requirements.iter().for_each(|(network, ports)| apart.entry(*ports).or_default().push(*network));
         apart
     });
     let mut rules: Vec<Rule> = by_ports
@@ -160,9 +160,9 @@ pub(super) fn assemble<'a>(demands: impl IntoIterator<Item = (IpNet, &'a PortSet
 }
 
 /// Each network under the number of the union of its ports; `None` where that takes too many ranges.
-fn united(demands: &[(IpNet, usize)], table: &mut PortTable) -> Option<BTreeMap<usize, Vec<IpNet>>> {
-    let mut distinct: Vec<(IpNet, usize)> = Vec::with_capacity(demands.len());
-    for (network, ports) in demands.iter().copied() {
+fn united(requirements: &[(IpNet, usize)], table: &mut PortTable) -> Option<BTreeMap<usize, Vec<IpNet>>> {
+    let mut distinct: Vec<(IpNet, usize)> = Vec::with_capacity(requirements.len());
+    for (network, ports) in requirements.iter().copied() {
         match distinct.last_mut() {
             Some((held, union)) if *held == network => *union = table.union(*union, ports)?,
             _ => distinct.push((network, ports)),

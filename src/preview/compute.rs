@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What came of a resource.
-pub(crate) struct Worked {
+pub(crate) struct Simulation {
     pub allowlist: Arc<Allowlist>,
     pub preview: Preview,
     /// Names that no server has answered, so that nothing is known of them but that.
@@ -43,7 +43,7 @@ pub(crate) fn compute(
     assumptions: &Assumptions,
     known: &Known,
     existing: &Existing,
-) -> anyhow::Result<Worked> {
+) -> anyhow::Result<Simulation> {
     let place = || format!("{place}: {}", full_name(resource));
     let request = super::request(resource, assumptions).with_context(place)?;
     let allowlist = Arc::new(sources.allowlist(&resource.spec).with_context(place)?);
@@ -54,5 +54,5 @@ pub(crate) fn compute(
     let addresses = Arc::new(answered.addresses);
     let (list, carry) = ((&allowlist, selection), existing.carry.clone());
     let preview = super::preview(&request, list, addresses, assumptions, &existing.objects, carry);
-    Ok(Worked { preview: preview.with_context(place)?, allowlist, unanswered, missing: answered.missing })
+    Ok(Simulation { preview: preview.with_context(place)?, allowlist, unanswered, missing: answered.missing })
 }

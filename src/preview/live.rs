@@ -69,9 +69,9 @@ pub(crate) async fn of(client: &Client, engines: &Engines, namespace: &str, name
     Ok(live)
 }
 
-/// By name: without a cluster's resource there is no uid to know its objects by.
+/// By name: the controller adopts what a previous resource of the name left behind.
 fn is_owned(kind: &Kind, object: &Desired, name: &str) -> bool {
-    (kind.owner)(&object.metadata).is_some_and(|owner| &*owner.name == name)
+    (kind.owner)(&object.metadata).is_some_and(|owner| &*owner.resource.name == name)
 }
 
 /// What the flags say, and for the rest what the cluster shows.

@@ -10,7 +10,7 @@ pub mod sources;
 pub mod summary;
 
 use crate::crd::{CitrixAllowlist, Mode, Problem, Summary};
-use crate::engines::{Engines, Figures, Limits};
+use crate::engines::{Counts, Engines, Limits};
 use crate::facts::ClusterFacts;
 use crate::guard::Guard;
 use crate::names::{Addresses, NameState};
@@ -48,7 +48,7 @@ pub struct Preview {
     /// The objects that say so, policies first. Policies are applied only in Enforce mode.
     pub objects: Vec<(ObjectKey, Desired)>,
     /// How much the policies allow.
-    pub figures: Figures,
+    pub figures: Counts,
     /// Everything that could not be honoured, in the order of status.
     pub problems: Vec<Problem>,
     /// Directions whose policies stay although nothing is left to allow.
@@ -140,7 +140,7 @@ impl Preview {
         let (plan, prepared) = basis.map(|basis| (basis.plan, basis.prepared)).unwrap_or_default();
         let prepared = prepared.unwrap_or_default();
         let namespace = &request.resource.namespace;
-        let mut objects = prepared.desired(namespace, &request.owner());
+        let mut objects = prepared.desired(namespace, &request.ownership());
         if namespace.is_empty() {
             // Left to whatever applies them, as the resource leaves it.
             objects.iter_mut().for_each(|(_, desired)| desired.metadata.namespace = None);

@@ -138,7 +138,7 @@ async fn stopping_finishes_requests_in_flight_and_waits_for_no_other() {
     assert_eq!(asked.await.expect("answered").2, r#""finished""#);
     let running = Arc::into_inner(running).expect("the last one");
     running.task.await.expect("ended");
-    assert!(started.elapsed() < FAREWELL + Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() < GRACE_PERIOD + Duration::from_secs(1), "{:?}", started.elapsed());
     assert!(TcpStream::connect(running.address).await.is_err());
 }
 

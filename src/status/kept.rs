@@ -2,7 +2,7 @@
 
 use crate::crd::{Problem, ProblemKind};
 use crate::direction::PolicyDirection as _;
-use crate::plan::Absence;
+use crate::plan::EmptyReason;
 use connectivity_allowlist::net::Direction;
 
 /// A direction whose policies stay although nothing is left to allow.
@@ -11,7 +11,7 @@ pub struct Kept {
     /// Which.
     pub direction: Direction,
     /// Why there is nothing.
-    pub absence: Absence,
+    pub absence: EmptyReason,
     /// The names of the policies, sorted; at least one.
     pub policies: Vec<String>,
 }
@@ -21,10 +21,10 @@ impl Kept {
     #[must_use]
     pub fn sentence(&self) -> String {
         let why = match self.absence {
-            Absence::NoMatch => "the list no longer has anything that the unchanged spec selects",
-            Absence::EmptyList => "the list is empty",
-            Absence::Unusable => "nothing that the list has for the spec can be opened",
-            Absence::Unresolved => "none of its names has an address that may be opened",
+            EmptyReason::NoMatch => "the list no longer has anything that the unchanged spec selects",
+            EmptyReason::EmptyList => "the list is empty",
+            EmptyReason::Unusable => "nothing that the list has for the spec can be opened",
+            EmptyReason::Unresolved => "none of its names has an address that may be opened",
         };
         format!(
             "{}: {why}; {} stays as it was applied, since without it the selected pods would be open",
@@ -37,16 +37,16 @@ impl Kept {
     #[must_use]
     pub fn problem(&self) -> Problem {
         let (kind, edits) = match (self.absence, self.direction) {
-            (Absence::NoMatch, Direction::Outbound) => (
+            (EmptyReason::NoMatch, Direction::Outbound) => (
                 ProblemKind::NoMatch,
                 ", or edit customerId, cloud, geo, services, wildcards, additional or podSelector",
             ),
-            (Absence::NoMatch, Direction::Inbound) => (
+            (EmptyReason::NoMatch, Direction::Inbound) => (
                 ProblemKind::NoMatch,
                 ", or edit customerId, cloud, geo, services, wildcards, additional, inboundPorts or podSelector",
             ),
-            (Absence::Unresolved, _) => (ProblemKind::Unresolved, ""),
-            (Absence::EmptyList | Absence::Unusable, _) => (ProblemKind::NoMatch, ""),
+            (EmptyReason::Unresolved, _) => (ProblemKind::Unresolved, ""),
+            (EmptyReason::EmptyList | EmptyReason::Unusable, _) => (ProblemKind::NoMatch, ""),
         };
         let message = format!(
             "kept: without it the selected pods are open; to let it go, delete the resource, set mode: Audit, take {} out of direction{edits}",

@@ -127,9 +127,9 @@ pub fn status(previous: Option<&CitrixAllowlistStatus>, findings: Findings, now:
     let applied = matches!(findings.outcome, Outcome::Applied);
     conditions.set("PoliciesApplied", applied.into(), reason, message.clone());
     match course(&findings) {
-        Course::Settled => {}
-        Course::Reconciling => conditions.set("Reconciling", Truth::True, reason, message),
-        Course::Stalled => conditions.set("Stalled", Truth::True, reason, message),
+        Phase::Settled => {}
+        Phase::Reconciling => conditions.set("Reconciling", ConditionStatus::True, reason, message),
+        Phase::Stalled => conditions.set("Stalled", ConditionStatus::True, reason, message),
     }
     let made = conditions.made;
     CitrixAllowlistStatus {
@@ -168,8 +168,8 @@ fn shown(problems: Vec<Problem>) -> Vec<Problem> {
 fn suspended(mut status: CitrixAllowlistStatus, generation: i64, now: Timestamp) -> CitrixAllowlistStatus {
     let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
     let was = match ready.map(|condition| condition.status.as_str()) {
-        Some("True") => Truth::True,
-        _ => Truth::False,
+        Some("True") => ConditionStatus::True,
+        _ => ConditionStatus::False,
     };
     let mut conditions = Conditions { previous: &status.conditions, generation, now, made: vec![] };
     let message = "suspended: what is applied stays as it is until spec.suspend is false".to_owned();
@@ -186,7 +186,7 @@ fn suspended(mut status: CitrixAllowlistStatus, generation: i64, now: Timestamp)
 
 /// Where a resource is going, as kstatus tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Course {
+enum Phase {
     /// Nothing more to do until something changes.
     Settled,
     /// The operator works on it, or will try again.
@@ -195,26 +195,26 @@ enum Course {
     Stalled,
 }
 
-fn course(findings: &Findings) -> Course {
+fn course(findings: &Findings) -> Phase {
     let rejected = findings.feed.as_ref().is_some_and(|feed| feed.reason == Reason::FeedRejected);
     match &findings.outcome {
-        Outcome::Applied | Outcome::Audit(_) | Outcome::Suspended if !rejected => Course::Settled,
-        Outcome::WaitingForFeed if !rejected => Course::Reconciling,
-        Outcome::WaitingForNames { .. } | Outcome::WaitingForMemory(_) => Course::Reconciling,
-        Outcome::NothingUsable(_) | Outcome::Unavailable(_) => Course::Reconciling,
+        Outcome::Applied | Outcome::Audit(_) | Outcome::Suspended if !rejected => Phase::Settled,
+        Outcome::WaitingForFeed if !rejected => Phase::Reconciling,
+        Outcome::WaitingForNames { .. } | Outcome::WaitingForMemory(_) => Phase::Reconciling,
+        Outcome::NothingUsable(_) | Outcome::Unavailable(_) => Phase::Reconciling,
         // The vendor or DNS may mend a failure by itself. What the list no longer has waits for somebody.
-        Outcome::LastPolicyKept(kept) if kept.iter().all(|kept| kept.absence.is_failure()) => Course::Reconciling,
-        _ => Course::Stalled,
+        Outcome::LastPolicyKept(kept) if kept.iter().all(|kept| kept.absence.is_failure()) => Phase::Reconciling,
+        _ => Phase::Stalled,
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Truth {
+enum ConditionStatus {
     True,
     False,
 }
 
-impl From<bool> for Truth {
+impl From<bool> for ConditionStatus {
     fn from(holds: bool) -> Self {
         if holds { Self::True } else { Self::False }
     }
@@ -233,7 +233,7 @@ fn inherited(findings: &Findings) -> String {
     }
 }
 
-fn readiness(findings: &Findings) -> (Truth, Reason, String) {
+fn readiness(findings: &Findings) -> (ConditionStatus, Reason, String) {
     let feed = findings.feed.as_ref();
     match &findings.outcome {
         Outcome::Applied => {
@@ -241,18 +241,20 @@ fn readiness(findings: &Findings) -> (Truth, Reason, String) {
             let count = findings.policies.len();
             let policies = plural(count, "policy", "policies");
             let message = format!("{count} {policies} applied, from list {version}{}", inherited(findings));
-            (Truth::True, Reason::Applied, message)
+            (ConditionStatus::True, Reason::Applied, message)
         }
         Outcome::Audit(would_apply) => {
             let count = would_apply.policies.len();
             let policies = plural(count, "policy", "policies");
             let message = format!("audit mode: {count} {policies} computed and not applied; see status.wouldApply");
-            (Truth::True, Reason::Audit, message)
+            (ConditionStatus::True, Reason::Audit, message)
         }
-        Outcome::Suspended => (Truth::False, Reason::Suspended, "suspended".to_owned()),
+        Outcome::Suspended => (ConditionStatus::False, Reason::Suspended, "suspended".to_owned()),
         Outcome::WaitingForFeed => match feed {
-            Some(feed) if feed.reason != Reason::WaitingForFeed => (Truth::False, feed.reason, feed.message.clone()),
-            _ => (Truth::False, Reason::WaitingForFeed, "waiting for the first list".to_owned()),
+            Some(feed) if feed.reason != Reason::WaitingForFeed => {
+                (ConditionStatus::False, feed.reason, feed.message.clone())
+            }
+            _ => (ConditionStatus::False, Reason::WaitingForFeed, "waiting for the first list".to_owned()),
         },
         Outcome::WaitingForNames { waiting, none_answered } => {
             let names = plural(*waiting, "name", "names");
@@ -261,46 +263,46 @@ fn readiness(findings: &Findings) -> (Truth, Reason, String) {
             } else {
                 format!("the first policy waits for DNS to answer {waiting} more {names}")
             };
-            (Truth::False, Reason::WaitingForNames, message)
+            (ConditionStatus::False, Reason::WaitingForNames, message)
         }
         Outcome::NothingUsable(direction) => {
             let message = format!(
                 "nothing {direction} has an address and ports that may be opened: no policy is written that would cut everything, and what was applied stays; see problems"
             );
-            (Truth::False, Reason::Unresolved, message)
+            (ConditionStatus::False, Reason::Unresolved, message)
         }
         Outcome::NoMatch => {
             let message =
                 "nothing to allow: the spec matches nothing of the list with an address and a port; see problems";
-            (Truth::False, Reason::NoMatch, message.to_owned())
+            (ConditionStatus::False, Reason::NoMatch, message.to_owned())
         }
         Outcome::LastPolicyKept(kept) => {
             let message = kept.iter().map(Kept::sentence).collect::<Vec<_>>().join("; ");
-            (Truth::False, Reason::LastPolicyKept, format!("{message}; see problems for what lets it go"))
+            (ConditionStatus::False, Reason::LastPolicyKept, format!("{message}; see problems for what lets it go"))
         }
-        Outcome::WaitingForMemory(message) => (Truth::False, Reason::WaitingForMemory, message.clone()),
-        Outcome::InvalidSpec(message) => (Truth::False, Reason::InvalidSpec, message.clone()),
-        Outcome::Protected(message) => (Truth::False, Reason::Protected, message.clone()),
-        Outcome::Conflict(message) => (Truth::False, Reason::Conflict, message.clone()),
+        Outcome::WaitingForMemory(message) => (ConditionStatus::False, Reason::WaitingForMemory, message.clone()),
+        Outcome::InvalidSpec(message) => (ConditionStatus::False, Reason::InvalidSpec, message.clone()),
+        Outcome::Protected(message) => (ConditionStatus::False, Reason::Protected, message.clone()),
+        Outcome::Conflict(message) => (ConditionStatus::False, Reason::Conflict, message.clone()),
         Outcome::Refused(message) | Outcome::Unavailable(message) => {
-            (Truth::False, Reason::ApplyFailed, message.clone())
+            (ConditionStatus::False, Reason::ApplyFailed, message.clone())
         }
     }
 }
 
-fn resolution(names: &NameFindings, summary: Option<&Summary>) -> (Truth, Reason, String) {
+fn resolution(names: &NameFindings, summary: Option<&Summary>) -> (ConditionStatus, Reason, String) {
     let resolved = summary.map(|summary| summary.resolved.as_str()).unwrap_or("0/0");
     if names.waiting > 0 {
         let message = format!("{resolved} names have addresses, {} not answered yet", names.waiting);
-        (Truth::False, Reason::WaitingForNames, message)
+        (ConditionStatus::False, Reason::WaitingForNames, message)
     } else if names.silent {
         let message = format!(
             "no name is being answered at the moment: the addresses known of {resolved} names stay allowed; is DNS reachable from the operator?"
         );
-        (Truth::False, Reason::Unresolved, message)
+        (ConditionStatus::False, Reason::Unresolved, message)
     } else if names.unresolved > 0 {
         let message = format!("{resolved} names have addresses, {} without; see problems", names.unresolved);
-        (Truth::False, Reason::Unresolved, message)
+        (ConditionStatus::False, Reason::Unresolved, message)
     } else if names.wildcards > 0 {
         let count = names.wildcards;
         let required = if names.required_wildcard { ", at least one of them required" } else { "" };
@@ -308,9 +310,9 @@ fn resolution(names: &NameFindings, summary: Option<&Summary>) -> (Truth, Reason
             "{resolved} names have addresses; DNS cannot enumerate {count} {}{required}: name what you use under spec.wildcards",
             plural(count, "wildcard", "wildcards")
         );
-        (Truth::False, Reason::WildcardsUnenforceable, message)
+        (ConditionStatus::False, Reason::WildcardsUnenforceable, message)
     } else {
-        (Truth::True, Reason::Resolved, format!("{resolved} names have addresses"))
+        (ConditionStatus::True, Reason::Resolved, format!("{resolved} names have addresses"))
     }
 }
 
@@ -340,10 +342,10 @@ struct Conditions<'a> {
 }
 
 impl Conditions<'_> {
-    fn set(&mut self, type_: &str, truth: Truth, reason: Reason, message: String) {
+    fn set(&mut self, type_: &str, truth: ConditionStatus, reason: Reason, message: String) {
         let status = match truth {
-            Truth::True => "True",
-            Truth::False => "False",
+            ConditionStatus::True => "True",
+            ConditionStatus::False => "False",
         };
         let unmoved = self.previous.iter().find(|held| held.type_ == type_ && held.status == status);
         // Conditions carry whole seconds; anything finer is lost on the way and would look like a change.

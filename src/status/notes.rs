@@ -15,7 +15,7 @@ pub struct Note {
 }
 
 /// The conditions whose changes are told, each once: the others repeat what these say.
-const TOLD: [&str; 3] = ["Ready", "FeedCurrent", "NamesResolved"];
+const REPORTED_CONDITIONS: [&str; 3] = ["Ready", "FeedCurrent", "NamesResolved"];
 
 /// The events that a change of status is worth: one for each condition whose status or reason changed.
 #[must_use]
@@ -29,7 +29,7 @@ pub fn notes(
         Some((condition.status.clone(), condition.reason.clone(), condition.message.clone()))
     };
     let mut notes = Vec::new();
-    for type_ in TOLD {
+    for type_ in REPORTED_CONDITIONS {
         let Some((status, reason, message)) = said(Some(next), type_) else { continue };
         let before = said(previous, type_);
         if before.as_ref().is_some_and(|(held, why, _)| (held, why) == (&status, &reason)) {

@@ -10,7 +10,7 @@ use crate::feed::FeedSnapshot;
 use crate::memory::Pressure;
 use crate::names::bound::Level;
 use crate::names::{NameState, NamesSnapshot};
-use crate::subscriber::Subscriber;
+use crate::resource_ref::ResourceRef;
 use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -228,12 +228,12 @@ impl Metrics {
     }
 
     /// The status of a resource says this now.
-    pub fn resource(&self, who: &Subscriber, status: &CitrixAllowlistStatus) {
+    pub fn resource(&self, who: &ResourceRef, status: &CitrixAllowlistStatus) {
         self.resources.put(who, status);
     }
 
     /// A resource is gone.
-    pub fn forget(&self, who: &Subscriber) {
+    pub fn forget(&self, who: &ResourceRef) {
         self.resources.remove(who);
     }
 

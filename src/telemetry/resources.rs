@@ -4,7 +4,7 @@ use super::metrics::{Labels, label, lock};
 use super::reference;
 use crate::crd::{CitrixAllowlistStatus, ProblemKind};
 use crate::explain_texts::reason_of;
-use crate::subscriber::Subscriber;
+use crate::resource_ref::ResourceRef;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -55,7 +55,7 @@ pub(super) struct Resources {
     conditions: Family<Labels<3>, Gauge>,
     problems: Family<Labels<1>, Gauge>,
     wildcards: Gauge,
-    shares: Mutex<HashMap<Subscriber, Share>>,
+    shares: Mutex<HashMap<ResourceRef, Share>>,
 }
 
 impl Resources {
@@ -77,7 +77,7 @@ impl Resources {
         resources
     }
 
-    pub fn put(&self, who: &Subscriber, status: &CitrixAllowlistStatus) {
+    pub fn put(&self, who: &ResourceRef, status: &CitrixAllowlistStatus) {
         let share = Share::of(status);
         let mut shares = lock(&self.shares);
         self.count(&share, 1);
@@ -86,7 +86,7 @@ impl Resources {
         }
     }
 
-    pub fn remove(&self, who: &Subscriber) {
+    pub fn remove(&self, who: &ResourceRef) {
         let mut shares = lock(&self.shares);
         if let Some(before) = shares.remove(who) {
             self.count(&before, -1);

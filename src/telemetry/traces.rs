@@ -18,7 +18,7 @@ use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
 /// How long the last spans may take to reach the collector when the process ends.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one batch may take.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The service's name unless the environment gives another.
@@ -79,7 +79,7 @@ impl Traces {
     pub async fn flush(self) {
         // It blocks, and what it waits for runs on this runtime.
         let ended = tokio::task::spawn_blocking(move || self.provider.shutdown());
-        match tokio::time::timeout(FAREWELL, ended).await {
+        match tokio::time::timeout(FLUSH_TIMEOUT, ended).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => tracing::warn!(%error, "the last traces did not reach the collector"),
             Ok(Err(_)) | Err(_) => tracing::warn!("the last traces did not reach the collector in time"),

@@ -2,16 +2,16 @@
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
-use test_support::cyclonus::{Peer, Protocol, Traffic, judge};
+use test_support::cyclonus::{CasePeer, CaseProtocol, Traffic, judge};
 
 use crate::helm::{object, objects, template};
 
 /// A pod of the release, with the labels that its object gives it.
-fn pod(rendered: &[Value], kind: &str, ending: &str) -> Peer {
+fn pod(rendered: &[Value], kind: &str, ending: &str) -> CasePeer {
     let object = object(rendered, kind, ending);
     let metadata = if kind == "Pod" { &object["metadata"] } else { &object["spec"]["template"]["metadata"] };
     let labels = metadata["labels"].as_object().unwrap();
-    Peer::pod("citrix", labels.iter().map(|(key, value)| (key.as_str(), value.as_str().unwrap())))
+    CasePeer::pod("citrix", labels.iter().map(|(key, value)| (key.as_str(), value.as_str().unwrap())))
 }
 
 fn policies(rendered: &[Value]) -> Vec<NetworkPolicy> {
@@ -19,7 +19,7 @@ fn policies(rendered: &[Value]) -> Vec<NetworkPolicy> {
     policies.map(|policy| serde_json::from_value(policy.clone()).unwrap()).collect()
 }
 
-async fn judged(rendered: &[Value], asked: Vec<(Peer, Peer, u16, Protocol, bool)>) {
+async fn judged(rendered: &[Value], asked: Vec<(CasePeer, CasePeer, u16, CaseProtocol, bool)>) {
     let traffic: Vec<Traffic> = asked
         .iter()
         .map(|(from, to, port, protocol, _)| Traffic::new(from.clone(), to.clone(), *port, *protocol))
@@ -30,8 +30,8 @@ async fn judged(rendered: &[Value], asked: Vec<(Peer, Peer, u16, Protocol, bool)
     }
 }
 
-fn address(text: &str) -> Peer {
-    Peer::Address(text.parse().unwrap())
+fn address(text: &str) -> CasePeer {
+    CasePeer::Address(text.parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,10 +49,10 @@ async fn the_operators_own_policy_allows_exactly_what_it_needs() {
     let hook = pod(&rendered, "Job", "-crds");
     let readiness = pod(&rendered, "Pod", "-readiness");
     let enforcement = pod(&rendered, "Pod", "-enforcement");
-    let (dns, other) = (Peer::pod("kube-system", [("k8s-app", "kube-dns")]), Peer::pod("elsewhere", []));
-    let prometheus = Peer::pod("monitoring", [("app", "prometheus")]);
+    let (dns, other) = (CasePeer::pod("kube-system", [("k8s-app", "kube-dns")]), CasePeer::pod("elsewhere", []));
+    let prometheus = CasePeer::pod("monitoring", [("app", "prometheus")]);
     let (server, feed, world) = (address("192.0.2.1"), address("203.0.113.7"), address("198.51.100.9"));
-    let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+    let (tcp, udp) = (CaseProtocol::Tcp, CaseProtocol::Udp);
     judged(
         &rendered,
         vec![
@@ -89,8 +89,8 @@ async fn by_default_only_the_own_namespace_enters_and_all_may_leave() {
     let rendered = objects(&template("helm", &json!({}), &[]).success());
     let operator = pod(&rendered, "Deployment", "");
     let (readiness, enforcement) = (pod(&rendered, "Pod", "-readiness"), pod(&rendered, "Pod", "-enforcement"));
-    let (world, other) = (address("198.51.100.9"), Peer::pod("elsewhere", []));
-    let tcp = Protocol::Tcp;
+    let (world, other) = (address("198.51.100.9"), CasePeer::pod("elsewhere", []));
+    let tcp = CaseProtocol::Tcp;
     judged(
         &rendered,
         vec![
@@ -98,7 +98,7 @@ async fn by_default_only_the_own_namespace_enters_and_all_may_leave() {
             (enforcement.clone(), operator.clone(), 8080, tcp, false),
             (enforcement, world.clone(), 443, tcp, false),
             (operator.clone(), world.clone(), 443, tcp, true),
-            (Peer::pod("citrix", [("app", "prometheus")]), operator.clone(), 8080, tcp, true),
+            (CasePeer::pod("citrix", [("app", "prometheus")]), operator.clone(), 8080, tcp, true),
             (other.clone(), operator.clone(), 8080, tcp, false),
             (world.clone(), operator.clone(), 8080, tcp, false),
             (other, operator.clone(), 8081, tcp, true),
@@ -113,13 +113,13 @@ async fn who_is_named_for_explain_gets_in_beside_the_own_namespace() {
     let from = json!([{"ipBlock": {"cidr": "192.0.2.1/32"}}]);
     let rendered = objects(&template("helm", &json!({"networkPolicy": {"explainFrom": from}}), &[]).success());
     let operator = pod(&rendered, "Deployment", "");
-    let tcp = Protocol::Tcp;
+    let tcp = CaseProtocol::Tcp;
     judged(
         &rendered,
         vec![
             (address("192.0.2.1"), operator.clone(), 8080, tcp, true),
             (address("192.0.2.2"), operator.clone(), 8080, tcp, false),
-            (Peer::pod("citrix", []), operator, 8080, tcp, true),
+            (CasePeer::pod("citrix", []), operator, 8080, tcp, true),
         ],
     )
     .await;
@@ -131,7 +131,7 @@ async fn without_a_policy_of_its_own_only_one_test_is_cut_off() {
     let operator = pod(&rendered, "Deployment", "");
     let (readiness, enforcement) = (pod(&rendered, "Pod", "-readiness"), pod(&rendered, "Pod", "-enforcement"));
     let world = address("198.51.100.9");
-    let tcp = Protocol::Tcp;
+    let tcp = CaseProtocol::Tcp;
     judged(
         &rendered,
         vec![

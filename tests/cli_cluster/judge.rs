@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use test_support::ControlPlane;
-use test_support::cyclonus::{self, Peer, Protocol, Traffic};
+use test_support::cyclonus::{self, CasePeer, CaseProtocol, Traffic};
 
 /// How many questions `explain` and the outside judge are both asked.
 const QUESTIONS: usize = 500;
@@ -60,11 +60,11 @@ spec: { podSelector: { matchLabels: { app: other } }, policyTypes: [Egress], egr
     }
     let found = answers(control_plane, &namespace, &questions);
 
-    let pod = || Peer::pod(&namespace, [("app", "web")]);
+    let pod = || CasePeer::pod(&namespace, [("app", "web")]);
     let traffic: Vec<Traffic> = questions
         .iter()
         .map(|(out, address, port, udp)| {
-            let protocol = if *udp { Protocol::Udp } else { Protocol::Tcp };
+            let protocol = if *udp { CaseProtocol::Udp } else { CaseProtocol::Tcp };
             if *out {
                 Traffic::new(pod(), *address, *port, protocol)
             } else {

@@ -20,7 +20,7 @@ use test_support::control_plane::KubectlOutput;
 use test_support::dns::DnsServer;
 use test_support::fixture;
 use test_support::operator::OperatorConfig;
-use test_support::standin::Cloud;
+use test_support::standin::StandinCloud;
 use transcripts::{Stage, run};
 
 fn root() -> PathBuf {
@@ -184,7 +184,7 @@ async fn render_says_what_the_controller_applies() {
 
     let folder = operator.folder.path();
     let mut hosts = String::new();
-    for name in fixture::exact_names(Cloud::Global, "testcustomer") {
+    for name in fixture::exact_names(StandinCloud::Global, "testcustomer") {
         let addresses: Vec<String> = fixture::address_for(&name).iter().map(ToString::to_string).collect();
         hosts.push_str(&format!("{name} {}\n", addresses.join(" ")));
     }

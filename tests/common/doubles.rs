@@ -17,8 +17,8 @@ use citrix_allowlist::feed::{FeedSettings, Feeds, MemoryStore};
 use citrix_allowlist::guard::{Guard, GuardSettings};
 use citrix_allowlist::memory::Pressure;
 use citrix_allowlist::names::{Lookup, Names, NamesSettings};
+use citrix_allowlist::resource_ref::{ResourceRef, Waker};
 use citrix_allowlist::server::Health;
-use citrix_allowlist::subscriber::{Subscriber, Waker};
 use citrix_allowlist::telemetry::Metrics;
 use connectivity_allowlist::Fetch;
 use kube::Client;
@@ -187,7 +187,7 @@ impl Doubles {
 
     /// Has the resource looked at.
     pub fn look(&self) {
-        let change = ResourceChange::Changed(Subscriber::new(NAMESPACE, NAME));
+        let change = ResourceChange::Changed(ResourceRef::new(NAMESPACE, NAME));
         self.look.send(vec![change]).expect("the controller runs");
     }
 

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use test_support::cyclonus::{Peer, Protocol, Traffic};
+use test_support::cyclonus::{CasePeer, CaseProtocol, Traffic};
 use test_support::fixture;
 use test_support::standin::Document;
 
@@ -15,7 +15,7 @@ use test_support::standin::Document;
 pub struct Entry {
     pub direction: Direction,
     pub network: IpNet,
-    pub protocol: Protocol,
+    pub protocol: CaseProtocol,
     pub ports: RangeInclusive<u16>,
 }
 
@@ -30,8 +30,8 @@ pub struct Connection {
 
 impl Connection {
     /// Between a pod with these labels and the address, in the connection's direction.
-    pub fn traffic(&self, pod: &Peer) -> Traffic {
-        let protocol = if self.udp { Protocol::Udp } else { Protocol::Tcp };
+    pub fn traffic(&self, pod: &CasePeer) -> Traffic {
+        let protocol = if self.udp { CaseProtocol::Udp } else { CaseProtocol::Tcp };
         match self.direction {
             Direction::Outbound => Traffic::new(pod.clone(), self.address, self.port, protocol),
             Direction::Inbound => Traffic::new(self.address, pod.clone(), self.port, protocol),
@@ -84,7 +84,8 @@ impl Listed {
                 Some("inbound") => Direction::Inbound,
                 _ => Direction::Outbound,
             };
-            let protocols = [(Protocol::Tcp, ranges(&service.tcp_ports)), (Protocol::Udp, ranges(&service.udp_ports))];
+            let protocols =
+                [(CaseProtocol::Tcp, ranges(&service.tcp_ports)), (CaseProtocol::Udp, ranges(&service.udp_ports))];
             for endpoint in &service.endpoints {
                 let names = endpoint.fqdns.iter().flat_map(|name| match name.contains('*') {
                     false => vec![name.as_str()],
@@ -110,7 +111,7 @@ impl Listed {
     pub fn allows(&self, connection: &Connection) -> bool {
         self.0.iter().any(|entry| {
             entry.direction == connection.direction
-                && (entry.protocol == Protocol::Udp) == connection.udp
+                && (entry.protocol == CaseProtocol::Udp) == connection.udp
                 && entry.ports.contains(&connection.port)
                 && entry.network.contains(&connection.address)
         })
@@ -122,7 +123,7 @@ impl Listed {
         for Entry { direction, network, protocol, ports } in &self.0 {
             for address in [network.network(), network.broadcast()] {
                 for port in [*ports.start(), *ports.end()] {
-                    let udp = *protocol == Protocol::Udp;
+                    let udp = *protocol == CaseProtocol::Udp;
                     pairs.insert(Connection { direction: *direction, address, udp, port });
                 }
             }

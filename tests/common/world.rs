@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use test_support::dns::DnsServer;
-use test_support::standin::{Cloud, Document, Endpoint, Service, Standin, StandinConfig};
+use test_support::standin::{Document, Endpoint, Service, Standin, StandinCloud, StandinConfig};
 
 /// The port of everything in the list.
 const PORT: u16 = 443;
@@ -55,7 +55,7 @@ impl World {
         self.step += 1;
         recorder.publish(self.openings());
         self.answer(self.step);
-        self.standin.publish(Cloud::Global, document(self.step));
+        self.standin.publish(StandinCloud::Global, document(self.step));
     }
 
     /// Which step it is.

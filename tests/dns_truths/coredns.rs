@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use test_support::coredns::CoreDns;
-use test_support::cyclonus::{self, Peer, Protocol, Traffic};
+use test_support::cyclonus::{self, CasePeer, CaseProtocol, Traffic};
 use test_support::fixture;
 use tokio::net::UdpSocket;
 
@@ -104,9 +104,9 @@ async fn an_erratic_coredns_gives_no_client_a_refused_address() {
     assert_eq!(told, every.into_iter().collect(), "the whole rotation was answered, and what is erratic too");
     assert!(lost > 0, "some answers were lost on the way");
     // And in the opinion of an outside judge, of every version of the policy in between.
-    let pod = Peer::pod(stage.namespace.name(), []);
+    let pod = CasePeer::pod(stage.namespace.name(), []);
     let traffic: Vec<Traffic> =
-        told.iter().map(|address| Traffic::new(pod.clone(), *address, 443, Protocol::Tcp)).collect();
+        told.iter().map(|address| Traffic::new(pod.clone(), *address, 443, CaseProtocol::Tcp)).collect();
     let versions = policies.since(started).into_iter().map(|now| now[POLICY].clone());
     for version in versions.chain([begun]) {
         let verdicts = cyclonus::judge(&[version], &traffic).await.expect("verdicts");

@@ -15,7 +15,7 @@ use std::time::Duration;
 use test_support::dns::Behaviour;
 use test_support::fixture;
 use test_support::operator::{Operator, OperatorConfig};
-use test_support::standin::{Cloud, Document, Endpoint, Service, StandinConfig, Validity};
+use test_support::standin::{Document, Endpoint, Service, StandinCloud, StandinConfig, Validity};
 
 const POLICY: &str = "truth-egress";
 /// The name that a zone is about.
@@ -25,7 +25,7 @@ const STEADY: &str = "steady.example.com";
 
 /// A list of these names on 443.
 fn list(names: &[&str]) -> Document {
-    let mut document = fixture::document(Cloud::Global);
+    let mut document = fixture::document(StandinCloud::Global);
     let fqdns = names.iter().map(|name| (*name).to_owned()).collect();
     let endpoint = Endpoint { geo: Some("us".to_owned()), fqdns, ..Endpoint::default() };
     document.services = vec![Service {

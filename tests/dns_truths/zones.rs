@@ -9,7 +9,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
-use test_support::dns::{Behaviour, DnsServer, RecordType, Reply, Transport, Truncation};
+use test_support::dns::{Behaviour, DnsServer, DnsTransport, RecordType, Reply, Truncation};
 use test_support::fixture;
 
 /// The addresses that a policy allows beyond those of the steady name.
@@ -123,7 +123,7 @@ async fn a_truncated_answer_is_repeated_over_tcp_and_read_in_full() {
     assert!(now.keys().all(|name| name.starts_with(POLICY)), "{:?}", now.keys());
     let asked = stage.dns.questions();
     let over = |transport| asked.iter().any(|question| question.name == NAME && question.transport == transport);
-    assert!(over(Transport::Udp) && over(Transport::Tcp));
+    assert!(over(DnsTransport::Udp) && over(DnsTransport::Tcp));
     // One more than a name may have: it is left out, and that is told.
     let more = fixture::pool(NAME, 1005);
     stage.dns.set_addresses(NAME, &more, 5);

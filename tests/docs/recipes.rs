@@ -5,12 +5,12 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::ListParams;
 use std::collections::BTreeSet;
-use test_support::cyclonus::Protocol::{self, Tcp, Udp};
-use test_support::cyclonus::{self, Peer, Traffic};
+use test_support::cyclonus::CaseProtocol::{self, Tcp, Udp};
+use test_support::cyclonus::{self, CasePeer, Traffic};
 use test_support::shared_control_plane;
 
 /// A connection: from whom and to whom (the value of the label `app`, or an address), the protocol, and ports.
-type Row = (&'static str, &'static str, Protocol, &'static [u16]);
+type Row = (&'static str, &'static str, CaseProtocol, &'static [u16]);
 
 /// What a recipe lets through, and what it cuts.
 struct Recipe {
@@ -171,11 +171,11 @@ fn policies(text: &str) -> Vec<NetworkPolicy> {
     documents.collect::<Result<_, _>>().expect("NetworkPolicies")
 }
 
-fn peer(namespace: &str, text: &'static str) -> Peer {
+fn peer(namespace: &str, text: &'static str) -> CasePeer {
     match text.parse() {
-        Ok(address) => Peer::Address(address),
-        Err(_) if text == "kube-dns" => Peer::pod("kube-system", [("k8s-app", "kube-dns")]),
-        Err(_) => Peer::pod(namespace, [("app", text)]),
+        Ok(address) => CasePeer::Address(address),
+        Err(_) if text == "kube-dns" => CasePeer::pod("kube-system", [("k8s-app", "kube-dns")]),
+        Err(_) => CasePeer::pod(namespace, [("app", text)]),
     }
 }
 

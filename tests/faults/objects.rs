@@ -60,7 +60,7 @@ pub async fn cut_out(row: &Row) -> Closed {
     trial.fault();
     let edits = edit_until_conflict(&trial, "kubectl-patch", &json!([])).await;
     let message = trial.says("Ready", "False", Reason::Conflict.as_str()).await;
-    assert!(message.contains("somebody keeps deleting"), "{message}");
+    assert!(message.contains("keeps being deleted"), "{message}");
     let fought = fought(&trial);
     assert!(fought <= 8, "{fought} writes against {edits} edits");
     trial.close(row).await
@@ -228,7 +228,7 @@ pub async fn admission_alters(row: &Row) -> Closed {
     trial.fault();
     trial.advance().await;
     let message = trial.says("Ready", "False", Reason::Conflict.as_str()).await;
-    assert!(message.contains("NetworkPolicy daas-egress stays other than it is written"), "{message}");
+    assert!(message.contains("NetworkPolicy daas-egress is altered on write"), "{message}");
     // And not fought over, once the new addresses are written too.
     seconds(3).await;
     let version = trial.policies().get(EGRESS).await.expect("the policy").metadata.resource_version;

@@ -4,11 +4,11 @@ use super::matrix::Row;
 use super::trial::{Closed, Trial};
 use citrix_allowlist::reason::Reason;
 use test_support::dns::RecordType;
-use test_support::standin::Cloud;
+use test_support::standin::StandinCloud;
 
 /// The vendor spells every region of its list so.
 fn spell(trial: &Trial, geo: &str) {
-    trial.world.standin.edit(Cloud::Global, |list| {
+    trial.world.standin.edit(StandinCloud::Global, |list| {
         let endpoints = list.services.iter_mut().flat_map(|service| &mut service.endpoints);
         endpoints.for_each(|endpoint| endpoint.geo = Some(geo.to_owned()));
     });
@@ -20,8 +20,8 @@ const GROWN: usize = 300;
 pub async fn list_grew(row: &Row) -> Closed {
     let mut trial = Trial::begin().await;
     trial.fault();
-    let before = trial.world.standin.document(Cloud::Global);
-    trial.world.standin.edit(Cloud::Global, |list| {
+    let before = trial.world.standin.document(StandinCloud::Global);
+    trial.world.standin.edit(StandinCloud::Global, |list| {
         let names = (0..GROWN).map(|number| format!("n{number}.grown.example.com"));
         list.services.iter_mut().for_each(|service| service.endpoints[0].fqdns.extend(names.clone()));
     });
@@ -29,7 +29,7 @@ pub async fn list_grew(row: &Row) -> Closed {
     let message = trial.says("FeedCurrent", "False", Reason::FeedGrew.as_str()).await;
     assert!(message.contains("over 100 times as many"), "{message}");
     assert_eq!(trial.world.dns.count("n0.grown.example.com", RecordType::A), 0, "nothing of it is asked for");
-    trial.world.standin.publish(Cloud::Global, before);
+    trial.world.standin.publish(StandinCloud::Global, before);
     trial.ask().await;
     trial.close(row).await
 }

@@ -6,15 +6,15 @@ use connectivity_allowlist::net::Direction;
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use std::collections::BTreeSet;
-use test_support::cyclonus::{self, Peer};
+use test_support::cyclonus::{self, CasePeer};
 use test_support::fixture;
-use test_support::standin::{Cloud, Document};
+use test_support::standin::{Document, StandinCloud};
 
 const CUSTOMER: &str = "testcustomer";
 
 /// What the vendor publishes for a geo and direction, with the customer's names.
 fn document(geo: &str, direction: &str) -> Document {
-    let cloud = if geo == "jp" { Cloud::Japan } else { Cloud::Global };
+    let cloud = if geo == "jp" { StandinCloud::Japan } else { StandinCloud::Global };
     fixture::document(cloud).filtered(geo, direction).substituted("CUSTOMER_ID", CUSTOMER)
 }
 
@@ -37,7 +37,7 @@ fn directions(direction: &str) -> &'static [Direction] {
 /// Asks cyclonus about every listed pair and about near misses, in one run.
 async fn judge(
     policies: &[NetworkPolicy],
-    pod: &Peer,
+    pod: &CasePeer,
     listed: &Listed,
     misses: usize,
     directions: &[Direction],
@@ -78,7 +78,7 @@ async fn every_geo_and_direction_allows_exactly_the_list() {
     let written: Vec<NetworkPolicy> = policies.now().into_values().collect();
     for (geo, direction) in &every {
         // Every policy of the namespace takes part: a pod's verdict rests on those that select it.
-        let pod = Peer::pod(stage.namespace.name(), [("app", format!("{geo}-{direction}").as_str())]);
+        let pod = CasePeer::pod(stage.namespace.name(), [("app", format!("{geo}-{direction}").as_str())]);
         let document = document(geo, direction);
         let listed = Listed::of(&document, &document, Wildcards::Ignored, both);
         // What other geos list, and what the other direction does, is what a mistake would open.
@@ -94,7 +94,7 @@ async fn the_example_allows_the_list_in_the_clusters_families() {
     stage.apply("daas-us", "{ customerId: testcustomer, geo: us, direction: outbound }").await;
     stage.ready("daas-us").await;
     let written = stage.all_policies().await;
-    let pod = Peer::pod(stage.namespace.name(), [("app", "anything")]);
+    let pod = CasePeer::pod(stage.namespace.name(), [("app", "anything")]);
     let (document, known) = (document("us", "outbound"), document("us", "all"));
     // The control plane's Services are IPv4, and exact names of the list stand in for its wildcards.
     let listed = Listed::of(&document, &known, Wildcards::Expanded, ipv4);
@@ -121,7 +121,7 @@ async fn ipv6_alone_allows_the_lists_ipv6_and_nothing_else() {
         .await;
     stage.ready("six").await;
     let written = stage.all_policies().await;
-    let pod = Peer::pod(stage.namespace.name(), []);
+    let pod = CasePeer::pod(stage.namespace.name(), []);
     let document = document("us", "all");
     let listed = Listed::of(&document, &document, Wildcards::Ignored, |network| !ipv4(network));
     let of_ipv4 = Listed::of(&document, &document, Wildcards::Ignored, ipv4);

@@ -6,7 +6,7 @@ use citrix_allowlist::crd::{CitrixAllowlist, REFRESH_ANNOTATION};
 use serde_json::json;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
-use test_support::standin::{Cloud, StandinConfig, Validity};
+use test_support::standin::{StandinCloud, StandinConfig, Validity};
 
 const POLICY: &str = "daas-us-egress";
 
@@ -52,7 +52,7 @@ async fn a_new_list_is_followed_when_the_old_one_ends() {
     // A window that has just begun: nothing may be asked before it ends.
     let asked = stage.standin.requests().len();
     stage.standin.wait_for_requests(asked + 1, PATIENCE).await.expect("the next fetch");
-    stage.standin.edit(Cloud::Global, |document| {
+    stage.standin.edit(StandinCloud::Global, |document| {
         for endpoint in document.services.iter_mut().flat_map(|service| &mut service.endpoints) {
             for network in &mut endpoint.ips {
                 if network == "52.141.208.0/24" {
@@ -64,7 +64,7 @@ async fn a_new_list_is_followed_when_the_old_one_ends() {
     let took = policies.until("the new list", |now| cidrs(&now[POLICY]).contains(&added)).await;
     assert!(took > Duration::from_secs(2), "asked {took:?} after a fetch, long before validUntil");
     assert!(!cidrs(&policies.now()[POLICY]).contains(&gone), "a network published away goes at once");
-    let document = stage.standin.document(Cloud::Global);
+    let document = stage.standin.document(StandinCloud::Global);
     let resources = stage.watch_resources().await;
     resources
         .until("the new version in status", |now| {

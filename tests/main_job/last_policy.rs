@@ -9,7 +9,7 @@ use kube::{ResourceExt as _, api::DeleteParams};
 use serde_json::{Value, json};
 use std::time::Duration;
 use test_support::operator::Operator;
-use test_support::standin::{Cloud, Document, StandinConfig};
+use test_support::standin::{Document, StandinCloud, StandinConfig};
 
 const EGRESS: &str = "gw-egress";
 const INGRESS: &str = "gw-ingress";
@@ -39,7 +39,7 @@ fn good(direction: &str) -> Document {
 
 /// Publishes a list, as of now: the version grows.
 fn publish(stage: &Stage, document: Document) {
-    stage.standin.edit(Cloud::Global, |held| held.services = document.services);
+    stage.standin.edit(StandinCloud::Global, |held| held.services = document.services);
 }
 
 async fn stage_with(document: Document) -> Stage {
@@ -59,7 +59,7 @@ async fn fetched_until(stage: &Stage, reason: &str) -> String {
             return ready.message;
         }
     }
-    let document = stage.standin.document(Cloud::Global);
+    let document = stage.standin.document(StandinCloud::Global);
     panic!("{document:?}: Ready never had the reason {reason}: {:?}", stage.status("gw").await);
 }
 
@@ -255,7 +255,7 @@ async fn another_form_of_the_list_takes_no_policy_away() {
                 // Another name for the service, as the vendor's own lists have it.
                 let static_list =
                     json!({ "Citrix Gateway": { "AllowList": ["a.g.nssvc.net"], "LatestChangeLog": "" } });
-                stage.standin.publish_static(Cloud::Global, static_list);
+                stage.standin.publish_static(StandinCloud::Global, static_list);
                 let url = stage.standin.url(test_support::standin::Source::StaticCommercial);
                 stage.operator_config().flag("static-list-url", format!("global={url}"))
             }

@@ -8,7 +8,7 @@ use serde_json::json;
 use std::net::IpAddr;
 use std::time::Duration;
 use test_support::fixture;
-use test_support::standin::Cloud;
+use test_support::standin::StandinCloud;
 
 /// As anybody may call themselves who writes an object.
 const MANAGER: &str = "citrix-allowlist-operator";
@@ -56,7 +56,7 @@ async fn what_one_resource_claims_to_remember_is_opened_to_no_other() {
             "egress": [{ "to": [{ "ipBlock": { "cidr": "66.6.6.6/32" } }], "ports": [{ "protocol": "TCP", "port": 443 }] }],
         },
     });
-    let names = fixture::exact_names_of(Cloud::Global, "testcustomer", "us", "outbound");
+    let names = fixture::exact_names_of(StandinCloud::Global, "testcustomer", "us", "outbound");
     let endpoints: Vec<_> = names.iter().map(|name| json!({ "name": name, "addresses": [forged] })).collect();
     let map = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata("forger-cidrs"),

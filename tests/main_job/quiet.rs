@@ -58,7 +58,8 @@ async fn a_minute_of_short_ttls_writes_nothing() {
     let after = writes(stage.cluster).await;
     assert_eq!(after, before, "{}", operator.log());
     let questions = stage.dns.questions().len();
-    let names = fixture::exact_names_of(test_support::standin::Cloud::Global, "testcustomer", "all", "all").len();
+    let names =
+        fixture::exact_names_of(test_support::standin::StandinCloud::Global, "testcustomer", "all", "all").len();
     assert!(questions > names * 10, "{questions} questions about {names} names: they are asked all the while");
     assert!(questions <= names * 2 * 13, "{questions} questions about {names} names: once a TTL for all");
 }

@@ -3,16 +3,17 @@
 use citrix_allowlist::crd::{CitrixAllowlistSpec, Problem};
 use citrix_allowlist::engines::network_policy::NETWORK_POLICY;
 use citrix_allowlist::engines::network_policy::evaluate::{Connection, evaluate};
-use citrix_allowlist::engines::{Engines, Figures, Layout, Limits, as_network_policies};
+use citrix_allowlist::engines::{Counts, Engines, Layout, Limits, as_network_policies};
 use citrix_allowlist::export::config_maps;
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::guard::{Guard, GuardSettings};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState};
 use citrix_allowlist::objects::key::ObjectKey;
-use citrix_allowlist::objects::owner::Owner;
+use citrix_allowlist::objects::owner::Ownership;
 use citrix_allowlist::pipeline::Prepared;
 use citrix_allowlist::plan::keep::Selected;
 use citrix_allowlist::plan::{self, Inherited, Plan, Selection};
+use citrix_allowlist::resource_ref::ResourceRef;
 use connectivity_allowlist::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
 use connectivity_allowlist::{Allowlist, Entry, EntryGeo};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -159,11 +160,10 @@ pub fn layout_of(objects: &Objects) -> Layout {
     Layout::of(&keys)
 }
 
-pub fn owner() -> Owner {
-    Owner {
-        namespace: "connectors".to_owned(),
-        name: "tokyo".to_owned(),
-        uid: Some("0b6f6d0c-5a5e-4a39-9f0b-1f1d3b1c5a11".to_owned()),
+pub fn owner() -> Ownership {
+    Ownership {
+        resource: ResourceRef::new("connectors", "tokyo"),
+        uid: Some("0b6f6d0c-5a5e-4a39-9f0b-1f1d3b1c5a11".into()),
         selected: Selected::by(&spec(json!({}))),
     }
 }
@@ -199,13 +199,13 @@ pub struct Objects {
     /// What is not as it should be.
     pub problems: Vec<Problem>,
     /// How much the policies allow.
-    pub figures: Figures,
+    pub figures: Counts,
 }
 
 impl Objects {
     fn of(prepared: &Prepared) -> Self {
-        let desired = prepared.desired(&owner().namespace.into(), &owner());
-        let (problems, figures) = (prepared.problems(&owner().name), prepared.figures());
+        let desired = prepared.desired(&owner().resource.namespace, &owner());
+        let (problems, figures) = (prepared.problems(&owner().resource.name), prepared.figures());
         Self { policies: as_network_policies(&desired), config_maps: config_maps(&desired), problems, figures }
     }
 }

@@ -3,7 +3,7 @@
 use crate::builders::{Case, answered, name, overview, shown};
 use citrix_allowlist::names::bound::{Full, Level};
 use citrix_allowlist::names::{NameAddresses, NameState, Reached, RefusedAddress};
-use citrix_allowlist::plan::{Absence, DirectionPlan, PlanInputs, decide};
+use citrix_allowlist::plan::{DirectionPlan, EmptyReason, PlanInputs, decide};
 use connectivity_allowlist::net::{Direction, Protocol};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -109,8 +109,8 @@ fn what_the_guard_refused_or_the_bound_evicted_is_said() {
     assert_eq!(
         shown(&plan.problems),
         [
-            "Refused a.example.com: the answer 10.0.0.1 is not opened: private (10.0.0.0/8); --allow-private-cidr opens what is meant",
-            "Refused a.example.com: the answer 127.0.0.1 is not opened: loopback; --allow-private-cidr opens what is meant",
+            "Refused a.example.com: the answer 10.0.0.1 is not opened: private (10.0.0.0/8); to allow it on purpose, pass --allow-private-cidr",
+            "Refused a.example.com: the answer 127.0.0.1 is not opened: loopback; to allow it on purpose, pass --allow-private-cidr",
             "Limit a.example.com: 3 addresses are left out: the name has more than is held of one",
         ],
         "an address believed before the guard knew better is refused here too"
@@ -124,7 +124,7 @@ fn a_direction_with_nothing_to_allow_has_no_plan_and_says_why() {
     assert_eq!((unresolved.outbound, unresolved.inbound), (None, None), "not even a rule for DNS");
     assert_eq!(
         unresolved.absences,
-        [(Direction::Outbound, Absence::Unresolved), (Direction::Inbound, Absence::NoMatch)]
+        [(Direction::Outbound, EmptyReason::Unresolved), (Direction::Inbound, EmptyReason::NoMatch)]
     );
     assert_eq!(
         shown(&unresolved.problems)[..2],
@@ -134,7 +134,7 @@ fn a_direction_with_nothing_to_allow_has_no_plan_and_says_why() {
         ]
     );
     let empty = Case::new(json!({}), &json!({ "services": [] }), &[]).plan();
-    assert_eq!(empty.absence(Direction::Outbound), Some(Absence::EmptyList));
+    assert_eq!(empty.absence(Direction::Outbound), Some(EmptyReason::EmptyList));
     assert_eq!(empty.absence(Direction::Inbound), None, "not asked for");
 }
 
@@ -146,10 +146,14 @@ fn a_list_that_loses_its_ports_is_not_the_users_word() {
         json!({ "services": [service] })
     };
     let absence = |document: &Value| Case::new(json!({}), document, &[]).plan().absence(Direction::Outbound);
-    assert_eq!(absence(&listed(None, &[], &["a.example.com"])), Some(Absence::Unusable));
-    assert_eq!(absence(&listed(Some("443"), &["10.0.0.0/24"], &[])), Some(Absence::Unusable), "the guard refuses it");
+    assert_eq!(absence(&listed(None, &[], &["a.example.com"])), Some(EmptyReason::Unusable));
+    assert_eq!(
+        absence(&listed(Some("443"), &["10.0.0.0/24"], &[])),
+        Some(EmptyReason::Unusable),
+        "the guard refuses it"
+    );
     let wildcard = listed(Some("443"), &[], &["*.example.com"]);
-    assert_eq!(absence(&wildcard), Some(Absence::NoMatch), "the names under it are the user's to give");
+    assert_eq!(absence(&wildcard), Some(EmptyReason::NoMatch), "the names under it are the user's to give");
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use crate::builders::{Case, allows, name, ports};
 use crate::profiles;
 use citrix_allowlist::crd::{CitrixAllowlist, CloudChoice, GeoChoice, PortProfile, ProblemKind};
-use citrix_allowlist::explain_texts;
 use citrix_allowlist::plan::Target;
 use citrix_allowlist::reason::Reason;
 use connectivity_allowlist::net::{Direction, PortSet, Protocol};
@@ -211,7 +210,7 @@ fn no_example_names_anything_in_vain() {
 fn every_kind_of_problem_has_its_row() {
     let documentation = text("docs/problems.md");
     for kind in ProblemKind::ALL {
-        let explained = explain_texts::problem(kind);
+        let explained = kind.text();
         let row = format!("| `{kind:?}` | {} | {} |", explained.means, explained.remedy);
         assert_eq!(documentation.matches(&row).count(), 1, "{row}");
         assert_eq!(documentation.matches(&format!("\n- **{kind:?}.** ")).count(), 1, "{kind:?} in more words");
@@ -222,7 +221,7 @@ fn every_kind_of_problem_has_its_row() {
 fn every_reason_has_its_row_and_says_whether_it_is_an_event() {
     let documentation = text("docs/reasons.md");
     for reason in Reason::ALL {
-        let explained = explain_texts::reason(reason);
+        let explained = reason.text();
         let event = if reason.is_passing() { "no" } else { "yes" };
         let row = format!("| `{reason}` | {event} | {} | {} |", explained.means, explained.remedy);
         assert_eq!(documentation.matches(&row).count(), 1, "{row}");

@@ -2,7 +2,7 @@
 
 use crate::builders::Objects;
 use crate::builders::{Case, name, overview};
-use citrix_allowlist::facts::{ClusterFacts, DnsServer, DnsService};
+use citrix_allowlist::facts::{ClusterDns, ClusterFacts, DnsService};
 use citrix_allowlist::names::{Addresses, NameAddresses, NameState};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -110,7 +110,7 @@ fn ipv6_only_with_and_without_a_translator() {
         service_networks: vec!["fd00:10:96::/112".parse().expect("a network")],
         pod_networks: vec!["fd00:10:244::/56".parse().expect("a network")],
         nat64_prefix: None,
-        dns: vec![DnsServer { address: "fd00:10:96::a".parse().expect("an address"), service: Some(service) }],
+        dns: vec![ClusterDns { address: "fd00:10:96::a".parse().expect("an address"), service: Some(service) }],
         ..ClusterFacts::default()
     };
     compare("ipv6-only.yaml", &case);

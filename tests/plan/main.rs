@@ -10,6 +10,7 @@ mod golden;
 mod memory;
 mod profiles;
 mod requirements;
+mod scenarios;
 mod select;
 mod stillness;
 mod unsaid;

@@ -3,7 +3,7 @@
 use crate::builders::{Case, allows, name, ports};
 use citrix_allowlist::engines::network_policy::remembered;
 use citrix_allowlist::export;
-use citrix_allowlist::facts::{ClusterFacts, DnsServer};
+use citrix_allowlist::facts::{ClusterDns, ClusterFacts};
 use citrix_allowlist::plan::{Inherited, Nat64, RememberedRule};
 use connectivity_allowlist::net::{Direction, Protocol};
 use ipnet::IpNet;
@@ -29,7 +29,7 @@ fn policies_read_back_as_written_without_dns_rules() {
     let mut case = Case::new(json!({ "direction": "all" }), &document(), ANSWERS);
     // A resolver that is no Service: a rule of addresses only, told by its ports alone.
     case.facts = ClusterFacts {
-        dns: vec![DnsServer { address: "169.254.169.254".parse().expect("an address"), service: None }],
+        dns: vec![ClusterDns { address: "169.254.169.254".parse().expect("an address"), service: None }],
         ..ClusterFacts::default()
     };
     let networks = |texts: &[&str]| -> Vec<IpNet> { texts.iter().map(|text| text.parse().expect("a CIDR")).collect() };

@@ -9,6 +9,7 @@ use citrix_allowlist::objects::key::Role;
 use citrix_allowlist::objects::kind::{Kind, PolicyKind};
 use citrix_allowlist::objects::managed;
 use citrix_allowlist::objects::observed::{self, Observed};
+use citrix_allowlist::objects::owner::owner_of;
 use citrix_allowlist::plan::RememberedRule;
 use connectivity_allowlist::net::{Direction, PortRange, PortSet, Protocol, canonical_set};
 use ipnet::IpNet;
@@ -28,7 +29,7 @@ pub static TOY: Kind = Kind {
     body: "spec",
     order: 1,
     annotations: &[SELECTION_ANNOTATION, ADDITIONAL_ANNOTATION],
-    owner: observed::owner_of,
+    owner: owner_of,
     observe,
     owned: |body| json!(read(body)),
     parts: |body| vec![("spec", json!(read(body)))],

@@ -21,7 +21,7 @@ use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchP
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use test_support::standin::{Cloud, Document, StandinConfig};
+use test_support::standin::{Document, StandinCloud, StandinConfig};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -103,7 +103,7 @@ fn list(service: &str, networks: &[&str]) -> Document {
 
 /// Publishes a list, and asks for fetches until `is_followed`: one that takes much away is fetched twice.
 async fn publish(stage: &Stage, document: Document, is_followed: impl AsyncFn() -> bool) {
-    stage.standin.edit(Cloud::Global, |held| held.services = document.services);
+    stage.standin.edit(StandinCloud::Global, |held| held.services = document.services);
     for number in 0..120 {
         stage.annotate("daas", REFRESH_ANNOTATION, &format!("{number}-{}", stage.standin.requests().len())).await;
         tokio::time::sleep(Duration::from_millis(500)).await;

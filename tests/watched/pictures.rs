@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use test_support::dns::Behaviour;
 use test_support::operator::Operator;
-use test_support::picture::dashboard::{Panel, Series};
+use test_support::picture::dashboard::{Panel, PanelSeries};
 use test_support::picture::table::Row;
 use test_support::picture::{dashboard as panels, table};
 use test_support::standin::{Fault, Injection, Source, Validity};
@@ -59,7 +59,7 @@ async fn panel(prometheus: &Prometheus, panel: &Value, start: f64, end: f64) -> 
                     value.is_finite().then_some((point[0].as_f64()? - first, value))
                 })
                 .collect();
-            series.push(Series { legend: legend(&text("legendFormat"), &found["metric"]), points });
+            series.push(PanelSeries { legend: legend(&text("legendFormat"), &found["metric"]), points });
         }
     }
     let place = |key: &str| panel["gridPos"][key].as_f64().expect("a place");

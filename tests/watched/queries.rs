@@ -8,7 +8,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 use test_support::dns::Behaviour;
 use test_support::operator::Operator;
-use test_support::standin::{Cloud, Fault, Injection, Validity};
+use test_support::standin::{Fault, Injection, StandinCloud, Validity};
 
 /// Alerts that cannot fire within a test of seconds, or not together with the others: there is one leader, no wake is lost, nothing is
 /// half an hour late, the limit of requests is out of reach, DNS answers most questions, and memory and room are plenty. All their series have to be there.
@@ -81,7 +81,7 @@ async fn every_query_has_an_answer() {
     stage.ready("good").await;
     // The vendor renames the only service that one selects.
     let named = |name: &'static str| {
-        stage.standin.edit(Cloud::Global, |document| {
+        stage.standin.edit(StandinCloud::Global, |document| {
             document.services.retain(|service| !service.name.starts_with("Fleeting"));
             let service = json!({
                 "name": name, "direction": "outbound", "tcpPorts": "443", "endpoints": [{ "ips": ["20.192.0.0/24"] }],

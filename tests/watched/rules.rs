@@ -1,7 +1,7 @@
 //! The rules by promtool's judgement, and what belongs to each alert.
 
 use super::files::{alerts, between, chart_file, dashboard_queries, selectors};
-use citrix_allowlist::explain_texts::{self, Alert};
+use citrix_allowlist::explain_texts::Alert;
 use citrix_allowlist::telemetry::{MetricDoc, MetricKind, Metrics};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -70,7 +70,7 @@ fn every_alert_and_no_other_has_an_entry_in_the_runbook() {
     assert_eq!(known, names, "what `explain --term` knows, in the rules' order");
     for ((heading, entry), alert) in entries.into_iter().zip(Alert::ALL) {
         let entry = entry.split_whitespace().collect::<Vec<_>>().join(" ");
-        let says = format!("**Means.** {}", explain_texts::alert(alert).means);
+        let says = format!("**Means.** {}", alert.text().means);
         assert!(entry.contains(&says), "{heading} does not say what `explain` says: {says}");
         for part in ["**Means.** ", "**Look.** ", "**Do.** "] {
             assert!(entry.contains(part), "{heading} lacks {part}");

@@ -5,21 +5,17 @@
 //! fetch says the same: a list that a proxy or an edge made up once is never followed.
 
 use crate::list::Allowlist;
+use crate::net::cidr::{GLOBAL_UNICAST, IPV4_ADDRESSES};
 use crate::net::{Direction, cidr};
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::Ipv6Addr;
 
 /// How many times as much a list may hold as the one in use. The vendor's grow by a few entries a month.
 pub const MOST_GROWTH: usize = 100;
 /// Which part of all addresses a list's networks may open in sum: one in 256. Of IPv4 that is a single /8; the networks of
 /// the longest list known are one in ten million.
 pub const SHARE: u128 = 256;
-/// All addresses of IPv4.
-const IPV4: u128 = 1 << 32;
-/// All that IANA has given out for global unicast so far.
-const IPV6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// Why a list waits for a second opinion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +99,9 @@ fn by_share(before: Option<&Allowlist>, after: &Allowlist) -> Option<Growth> {
         let opened = networks(after, direction);
         let (ipv4, ipv6): (Vec<IpNet>, Vec<IpNet>) =
             opened.into_iter().partition(|network| matches!(network, IpNet::V4(_)));
-        for (of, opened, all) in [("IPv4", ipv4, IPV4), ("2000::/3", ipv6, cidr::addresses(&IpNet::V6(IPV6)))] {
+        for (of, opened, all) in
+            [("IPv4", ipv4, IPV4_ADDRESSES), ("2000::/3", ipv6, cidr::addresses(&IpNet::V6(GLOBAL_UNICAST)))]
+        {
             let sum = opened.iter().map(cidr::addresses).fold(0, u128::saturating_add);
             if sum <= all / SHARE {
                 continue;
@@ -122,8 +120,8 @@ fn networks(list: &Allowlist, direction: Direction) -> Vec<IpNet> {
     let entries = list.entries.iter().filter(|entry| entry.direction == direction);
     let global = |network: &IpNet| match network {
         IpNet::V4(_) => Some(*network),
-        IpNet::V6(network) if IPV6.contains(network) => Some(IpNet::V6(*network)),
-        IpNet::V6(network) => network.contains(&IPV6).then_some(IpNet::V6(IPV6)),
+        IpNet::V6(network) if GLOBAL_UNICAST.contains(network) => Some(IpNet::V6(*network)),
+        IpNet::V6(network) => network.contains(&GLOBAL_UNICAST).then_some(IpNet::V6(GLOBAL_UNICAST)),
     };
     cidr::canonical_set(entries.flat_map(|entry| &entry.networks).filter_map(global))
 }

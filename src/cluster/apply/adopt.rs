@@ -1,9 +1,10 @@
 //! What a resource of the same name left behind, made the new one's before the garbage collector finds it: a definition
 //! removed and installed again, a backup restored, a resource deleted and created again at once.
 
-use super::{OwnerIdentity, WriteError, Writer};
+use super::{WriteError, Writer};
 use crate::crd::{CitrixAllowlist, FIELD_MANAGER};
 use crate::objects::key::ObjectKey;
+use crate::objects::owner::OwnerRef;
 use crate::objects::owner::owner_reference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -16,8 +17,8 @@ impl Writer {
     /// # Errors
     /// Where `owner` is not, or no longer, the resource of its name, its word counts for nothing: then, and where an object
     /// changed meanwhile, [`WriteError::Changed`].
-    pub async fn adopt_previous(&self, owner: &OwnerIdentity) -> Result<usize, WriteError> {
-        let left = self.owned.of_previous_owners(&owner.subscriber, &owner.uid);
+    pub async fn adopt_previous(&self, owner: &OwnerRef) -> Result<usize, WriteError> {
+        let left = self.owned.of_previous_owners(&owner.resource, &owner.uid);
         let Some(first) = left.first() else { return Ok(0) };
         self.must_be_alive(owner, first).await?;
         for key in &left {
@@ -28,9 +29,9 @@ impl Writer {
 
     /// Two resources of one name never are at the same time, but a process whose watch has gone stale may take the one that
     /// is gone for the one that is: what it made its own would be collected, and everything opened.
-    async fn must_be_alive(&self, owner: &OwnerIdentity, key: &ObjectKey) -> Result<(), WriteError> {
-        let name = &owner.subscriber.name;
-        let api = Api::<CitrixAllowlist>::namespaced(self.client.clone(), &owner.subscriber.namespace);
+    async fn must_be_alive(&self, owner: &OwnerRef, key: &ObjectKey) -> Result<(), WriteError> {
+        let name = &owner.resource.name;
+        let api = Api::<CitrixAllowlist>::namespaced(self.client.clone(), &owner.resource.namespace);
         // A list, since the operator needs that right anyway and has no other.
         let parameters = ListParams::default().fields(&format!("metadata.name={name}"));
         let found = self.call(key, api.list_metadata(&parameters)).await?;
@@ -40,7 +41,7 @@ impl Writer {
         if alive { Ok(()) } else { Err(WriteError::Changed(key.clone())) }
     }
 
-    async fn adopt(&self, owner: &OwnerIdentity, key: &ObjectKey) -> Result<(), WriteError> {
+    async fn adopt(&self, owner: &OwnerRef, key: &ObjectKey) -> Result<(), WriteError> {
         let api = self.api(key);
         let gone = || drop(self.owned.forget(key, ""));
         let Some(found) = self.call(key, api.get_metadata_opt(&key.name)).await? else {
@@ -48,7 +49,8 @@ impl Writer {
             return Ok(());
         };
         // Somebody else may have made it its own since it was seen.
-        let previous = (key.kind.owner)(found.meta()).filter(|controller| controller.name == owner.subscriber.name);
+        let previous =
+            (key.kind.owner)(found.meta()).filter(|controller| controller.resource.name == owner.resource.name);
         let Some(previous) = previous.map(|controller| controller.uid) else {
             return Err(WriteError::Changed(key.clone()));
         };
@@ -59,7 +61,7 @@ impl Writer {
             .owner_references()
             .iter()
             .map(|reference| match *reference.uid == *previous {
-                true => owner_reference(&owner.subscriber.name, &owner.uid),
+                true => owner_reference(&owner.resource.name, &owner.uid),
                 false => reference.clone(),
             })
             .collect();

@@ -1,8 +1,9 @@
 //! What objects of a resource say, where that is needed: nothing but their digests is held.
 
-use super::{OwnerIdentity, WriteError, Writer};
+use super::{WriteError, Writer};
 use crate::objects::key::ObjectKey;
-use crate::objects::observed::Told;
+use crate::objects::observed::RecoveredObject;
+use crate::objects::owner::OwnerRef;
 use kube::ResourceExt;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -34,14 +35,14 @@ impl Writer {
     ///
     /// # Errors
     /// Where one cannot be read.
-    pub async fn memories(&self, owner: &OwnerIdentity) -> Result<Vec<Told>, WriteError> {
+    pub async fn memories(&self, owner: &OwnerRef) -> Result<Vec<RecoveredObject>, WriteError> {
         let mut memories = Vec::new();
-        for key in self.owned.of(&owner.subscriber, &owner.uid).keys() {
+        for key in self.owned.of(&owner.resource, &owner.uid).keys() {
             let found = self.call(key, self.api(key).get_opt(&key.name)).await?;
             let observed = found.map(|object| object.observe(key.kind, true));
-            memories.extend(
-                observed.and_then(|observed| Some(Told { memory: observed.memory?, written_at: observed.written_at })),
-            );
+            memories.extend(observed.and_then(|observed| {
+                Some(RecoveredObject { memory: observed.memory?, written_at: observed.written_at })
+            }));
         }
         Ok(memories)
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::engines::network_policy::{NETWORK_POLICY, body, fold};
+use crate::resource_ref::ResourceRef;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -106,17 +107,17 @@ async fn previous_owner(living: &str, controller: &str) -> (Writer, ObjectKey, A
 
 const SUCCESSOR: &str = "c3d1a1de-1111-4a39-9f0b-1f1d3b1c5a11";
 
-fn named(name: &str, uid: &str) -> OwnerIdentity {
-    OwnerIdentity { subscriber: Subscriber::new("den", name), uid: uid.into() }
+fn named(name: &str, uid: &str) -> OwnerRef {
+    OwnerRef { resource: ResourceRef::new("den", name), uid: uid.into() }
 }
 
 #[tokio::test]
 async fn a_previous_owners_object_is_adopted_and_nothing_else_changes() {
     let (writer, key, patches) = previous_owner(SUCCESSOR, "kitsune").await;
     let successor = named("kitsune", SUCCESSOR);
-    assert!(writer.owned.of(&successor.subscriber, SUCCESSOR).is_empty());
+    assert!(writer.owned.of(&successor.resource, SUCCESSOR).is_empty());
     assert_eq!(writer.adopt_previous(&successor).await.expect("the living one"), 1);
-    let owned = writer.owned.of(&successor.subscriber, SUCCESSOR);
+    let owned = writer.owned.of(&successor.resource, SUCCESSOR);
     assert_eq!(owned.keys().collect::<Vec<_>>(), [&key], "to be kept right, or deleted, like any other");
     let references = json!([
         {

@@ -1,6 +1,6 @@
 //! What was seen of the cluster, put together. Pure.
 
-use crate::facts::{ClusterFacts, DnsServer, DnsService};
+use crate::facts::{ClusterDns, ClusterFacts, DnsService};
 use crate::guard::is_public;
 use connectivity_allowlist::net::canonical_set;
 use ipnet::{IpNet, Ipv6Net};
@@ -246,7 +246,7 @@ impl Picture {
             })
         };
         let dns =
-            self.servers().into_iter().map(|(address, key)| DnsServer { address, service: key.and_then(service) });
+            self.servers().into_iter().map(|(address, key)| ClusterDns { address, service: key.and_then(service) });
         ClusterFacts {
             service_networks: self.service_networks.known().cloned().unwrap_or_default(),
             pod_networks: self.pod_networks.known().cloned().unwrap_or_default(),

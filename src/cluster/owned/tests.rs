@@ -31,7 +31,7 @@ fn policy(managed_fields: Value, more: Value) -> NetworkPolicy {
 
 fn remembered(policy: &NetworkPolicy) -> Vec<String> {
     match fold(policy).memory.as_deref() {
-        Some(Memory::Rules { rules, .. }) => {
+        Some(RecoveredState::Rules { rules, .. }) => {
             rules.iter().map(|(direction, ports, networks)| format!("{direction} {ports} {networks:?}")).collect()
         }
         _ => Vec::new(),
@@ -95,7 +95,7 @@ fn what_was_sent_counts_until_the_watch_shows_what_is() {
     let body = body(sent.spec.as_ref().expect("a spec"));
     let desired = Desired { metadata: sent.metadata.clone(), body };
     let answer = fold_answer(&sent.metadata, &desired);
-    let kitsune = Subscriber::new("den", "kitsune");
+    let kitsune = ResourceRef::new("den", "kitsune");
     let (same, other) = (fold(&sent), fold(&altered));
 
     let owned = OwnedObjects::default();
@@ -128,7 +128,7 @@ fn an_annotation_is_read_only_where_the_operator_wrote_it() {
             [(ADDITIONAL_ANNOTATION.to_owned(), listed), (SELECTION_ANNOTATION.to_owned(), digest.to_owned())].into(),
         );
         match fold(&policy).memory.as_deref() {
-            Some(Memory::Rules { users, selection, .. }) => (users.len(), selection.is_some()),
+            Some(RecoveredState::Rules { users, selection, .. }) => (users.len(), selection.is_some()),
             memory => panic!("{memory:?}"),
         }
     };

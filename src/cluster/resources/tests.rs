@@ -42,11 +42,11 @@ fn told(store: &Arc<ResourceStore>, namespaces: &[Option<&str>], events: Vec<Giv
 }
 
 fn changed(name: &str) -> Vec<ResourceChange> {
-    vec![ResourceChange::Changed(Subscriber::new("web", name))]
+    vec![ResourceChange::Changed(ResourceRef::new("web", name))]
 }
 
 fn gone(name: &str) -> Vec<ResourceChange> {
-    vec![ResourceChange::Gone(Subscriber::new("web", name))]
+    vec![ResourceChange::Gone(ResourceRef::new("web", name))]
 }
 
 /// Formerly all of them were kept: 256 KiB for each resource, and some 900 suspended resources filled 256 MiB.
@@ -63,7 +63,7 @@ fn of_a_resources_metadata_only_what_is_read_is_kept() {
     resource.metadata.managed_fields = Some(vec![Default::default()]);
     let store = Arc::new(ResourceStore::default());
     told(&store, &[None], vec![(None, Ok(Event::Apply(guarded)))]);
-    let kept = store.get(&Subscriber::new("web", "a")).expect("it is kept");
+    let kept = store.get(&ResourceRef::new("web", "a")).expect("it is kept");
     assert_eq!(kept.annotations(), &BTreeMap::from([(REFRESH_ANNOTATION.to_owned(), "now".to_owned())]));
     assert_eq!(kept.metadata.managed_fields, None);
 }
@@ -113,7 +113,7 @@ fn a_relist_drops_deleted_objects_and_keeps_unreadable_ones() {
     let at_first = [vec![], changed("stays"), changed("vanishes"), changed("breaks"), vec![], vec![], vec![], vec![]];
     let then = [vec![], vec![], changed("stays"), vec![], gone("vanishes"), gone("stays")];
     assert_eq!(told, [&at_first[..], &then[..]].concat());
-    assert_eq!(store.all(), [Subscriber::new("web", "breaks")]);
+    assert_eq!(store.all(), [ResourceRef::new("web", "breaks")]);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_status_that_is_not_ours_is_told_and_our_own_is_not() {
     };
     assert_eq!(store.insert(of("a former leader's")), changed("a"));
     assert_eq!(store.insert(of("of a former leader too")), vec![], "this process has said nothing yet");
-    let who = Subscriber::new("web", "a");
+    let who = ResourceRef::new("web", "a");
     store.say(&who, Arc::new(of("ours").status.expect("a status")));
     assert_eq!(store.insert(of("ours")), vec![]);
     assert_eq!(store.insert(of("forged")), changed("a"));
@@ -189,7 +189,7 @@ proptest! {
         }
         held.sort();
         prop_assert_eq!(held, cluster.into_iter().collect::<Vec<_>>());
-        let last = |who: &Subscriber| told.iter().flatten().rev().find(|change| match change {
+        let last = |who: &ResourceRef| told.iter().flatten().rev().find(|change| match change {
             ResourceChange::Changed(of) | ResourceChange::Gone(of) => of == who,
         });
         for who in store.all() {

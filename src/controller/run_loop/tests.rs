@@ -17,7 +17,7 @@ struct Notebook {
     store: Arc<ResourceStore>,
     owned: watch::Sender<bool>,
     moments: AtomicU64,
-    looks: Mutex<HashMap<Subscriber, (Moment, i64)>>,
+    looks: Mutex<HashMap<ResourceRef, (Moment, i64)>>,
     /// How many terms began.
     terms: AtomicU64,
     facts: Mutex<Arc<ClusterFacts>>,
@@ -32,7 +32,7 @@ impl Notebook {
 }
 
 impl Work for Notebook {
-    fn resources(&self) -> Vec<Subscriber> {
+    fn resources(&self) -> Vec<ResourceRef> {
         let facts = Arc::clone(&self.facts.lock().expect("a lock"));
         self.known.lock().expect("a lock").push(facts);
         self.store.all()
@@ -49,21 +49,21 @@ impl Work for Notebook {
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
 
-    fn changed(&self, _who: &Subscriber) {}
+    fn changed(&self, _who: &ResourceRef) {}
 
-    async fn work(self: Arc<Self>, who: Subscriber, dirty: DirtyFlag) -> Requeue {
-        self.store.get(&who)?;
+    async fn work(self: Arc<Self>, key: ResourceRef, dirty: DirtyFlag) -> Requeue {
+        self.store.get(&key)?;
         // As a turn waits for its place among others, and then takes its time.
         tokio::time::sleep(Duration::from_millis(2)).await;
         dirty.mark_processing();
-        let resource = self.store.get(&who)?;
+        let resource = self.store.get(&key)?;
         let look = (self.now(), resource.metadata.generation.unwrap_or_default());
         tokio::time::sleep(Duration::from_millis(5)).await;
-        self.looks.lock().expect("a lock").insert(who, look);
+        self.looks.lock().expect("a lock").insert(key, look);
         None
     }
 
-    fn overdue(&self) -> Vec<Subscriber> {
+    fn overdue(&self) -> Vec<ResourceRef> {
         Vec::new()
     }
 
@@ -72,8 +72,8 @@ impl Work for Notebook {
         true
     }
 
-    fn forget(&self, who: &Subscriber) {
-        self.looks.lock().expect("a lock").remove(who);
+    fn forget(&self, key: &ResourceRef) {
+        self.looks.lock().expect("a lock").remove(key);
     }
 
     fn start_over(&self) {
@@ -85,14 +85,14 @@ impl Work for Notebook {
 struct World {
     notebook: Arc<Notebook>,
     changes: UnboundedSender<Vec<ResourceChange>>,
-    wake: UnboundedSender<Subscriber>,
+    wake: UnboundedSender<ResourceRef>,
     facts: watch::Sender<Arc<ClusterFacts>>,
     facts_complete: watch::Sender<bool>,
     leading: watch::Sender<bool>,
     stop: CancellationToken,
     running: JoinHandle<Result<(), QueueEnded>>,
     /// Of each resource, the newest moment that a look has to follow.
-    wanted: HashMap<Subscriber, Moment>,
+    wanted: HashMap<ResourceRef, Moment>,
     generation: i64,
 }
 
@@ -100,8 +100,8 @@ fn spec() -> CitrixAllowlistSpec {
     serde_json::from_value(serde_json::json!({ "customerId": "kitsune" })).expect("a spec")
 }
 
-fn resource(number: u8) -> Subscriber {
-    Subscriber::new("web", format!("r{number}"))
+fn resource(number: u8) -> ResourceRef {
+    ResourceRef::new("web", format!("r{number}"))
 }
 
 impl World {
@@ -134,13 +134,13 @@ impl World {
         Self { notebook, changes, wake, facts, facts_complete, leading, stop, running, wanted, generation }
     }
 
-    fn want(&mut self, who: Subscriber) {
-        self.wanted.insert(who, self.notebook.now());
+    fn want(&mut self, key: ResourceRef) {
+        self.wanted.insert(key, self.notebook.now());
     }
 
     fn want_all(&mut self) {
-        for who in self.notebook.store.all() {
-            self.want(who);
+        for key in self.notebook.store.all() {
+            self.want(key);
         }
     }
 
@@ -168,7 +168,7 @@ impl World {
 
     /// Ends the loop once everything is listed and this process leads; names the resources that were not looked at
     /// since they had to be, with what is known of them.
-    async fn settle(mut self) -> Vec<(Subscriber, Option<(Moment, i64)>)> {
+    async fn settle(mut self) -> Vec<(ResourceRef, Option<(Moment, i64)>)> {
         self.lead(true);
         self.facts_complete.send_replace(true);
         self.notebook.store.complete();
@@ -183,10 +183,10 @@ impl World {
         let mut lost: Vec<_> = self
             .wanted
             .into_iter()
-            .filter_map(|(who, wanted)| {
-                let generation = self.notebook.store.get(&who)?.metadata.generation?;
-                let look = looks.get(&who).copied();
-                (!look.is_some_and(|(at, seen)| at > wanted && seen == generation)).then_some((who, look))
+            .filter_map(|(key, wanted)| {
+                let generation = self.notebook.store.get(&key)?.metadata.generation?;
+                let look = looks.get(&key).copied();
+                (!look.is_some_and(|(at, seen)| at > wanted && seen == generation)).then_some((key, look))
             })
             .collect();
         lost.sort();
@@ -282,7 +282,7 @@ async fn regained_leadership_begins_a_new_session() {
 async fn a_queue_that_ends_by_itself_ends_the_loop() {
     struct Failing(Notebook);
     impl Work for Failing {
-        fn resources(&self) -> Vec<Subscriber> {
+        fn resources(&self) -> Vec<ResourceRef> {
             self.0.resources()
         }
         fn lists(&self) -> Vec<watch::Receiver<bool>> {
@@ -290,17 +290,17 @@ async fn a_queue_that_ends_by_itself_ends_the_loop() {
         }
         fn leads(&self, _: bool) {}
         async fn restore(&self) {}
-        fn changed(&self, _: &Subscriber) {}
-        async fn work(self: Arc<Self>, _: Subscriber, _: DirtyFlag) -> Requeue {
+        fn changed(&self, _: &ResourceRef) {}
+        async fn work(self: Arc<Self>, _: ResourceRef, _: DirtyFlag) -> Requeue {
             panic!("a defect outside what guards a reconcile");
         }
-        fn overdue(&self) -> Vec<Subscriber> {
+        fn overdue(&self) -> Vec<ResourceRef> {
             Vec::new()
         }
         fn learn(&self, _: Arc<ClusterFacts>) -> bool {
             false
         }
-        fn forget(&self, _: &Subscriber) {}
+        fn forget(&self, _: &ResourceRef) {}
         fn start_over(&self) {}
     }
     let mut world = World::new();

@@ -25,13 +25,13 @@ fn plain() -> CitrixAllowlist {
 }
 
 /// A list with these names; each has an address, those that start with `x` apart.
-fn work(resource: &CitrixAllowlist, names: &[&str]) -> Worked {
+fn work(resource: &CitrixAllowlist, names: &[&str]) -> Simulation {
     let service =
         json!({ "name": "DaaS", "direction": "outbound", "tcpPorts": "443", "endpoints": [{ "fqdns": names }] });
     work_of(resource, &json!({ "services": if names.is_empty() { json!([]) } else { json!([service]) } }))
 }
 
-fn work_of(resource: &CitrixAllowlist, list: &Value) -> Worked {
+fn work_of(resource: &CitrixAllowlist, list: &Value) -> Simulation {
     let reading = Reading::for_customer("testcustomer");
     let document = document::parse(list.to_string().as_bytes(), &reading).expect("a list");
     let allowlist = document.received_at("2026-06-01T00:00:00Z".parse().expect("a time"));
@@ -65,7 +65,7 @@ fn work_of(resource: &CitrixAllowlist, list: &Value) -> Worked {
     let list = (&allowlist, selection);
     let preview =
         preview::preview(&request, list, Arc::new(addresses), &assumptions, &nothing, carry).expect("objects");
-    Worked { allowlist, preview, unanswered: vec![], missing: vec![] }
+    Simulation { allowlist, preview, unanswered: vec![], missing: vec![] }
 }
 
 fn endpoints(names: &[&str]) -> Vec<ExportedEndpoint> {
@@ -150,7 +150,7 @@ fn an_empty_direction_says_what_happens_to_its_policies() {
     let first = notes(&none, &unchanged(Layout::default()), &work(&none, &FIVE));
     assert!(first[0].ends_with("no policy is written, since it would cut everything"), "{first:?}");
     let policies = vec!["daas-us-egress".to_owned()];
-    let kept = [Kept { direction: Direction::Outbound, absence: Absence::Unresolved, policies }];
+    let kept = [Kept { direction: Direction::Outbound, absence: EmptyReason::Unresolved, policies }];
     let standing = Standing { kept: &kept, ..unchanged(applied()) };
     let unresolved = notes(&plain(), &standing, &work(&plain(), &["x.example.com"]));
     assert_eq!(
@@ -162,12 +162,12 @@ fn an_empty_direction_says_what_happens_to_its_policies() {
 
 #[test]
 fn problems_are_told_that_are_not_there_yet_up_to_five() {
-    let worked = work(&plain(), &["x1.example.com", "x2.example.com", "a.example.com"]);
+    let simulation = work(&plain(), &["x1.example.com", "x2.example.com", "a.example.com"]);
     let told = |status: Value| {
         let mut stands = plain();
         stands.status = serde_json::from_value(status).expect("a status");
         let standing = Standing { resource: Some(&stands), endpoints: &[], applied: applied(), kept: &[] };
-        new_problems(&standing, &worked.preview)
+        new_problems(&standing, &simulation.preview)
     };
     let known = json!({ "kind": "Unresolved", "subject": "x1.example.com", "message": "another" });
     let found = told(json!({ "problems": [known], "problemsTotal": 1 }));

@@ -24,7 +24,7 @@ pub struct Connection {
 
 /// What a set of policies says of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Evaluation {
     /// Policies that isolate the pod in this direction. Where there is none, everything is allowed.
     pub isolating: Vec<String>,
     /// Rules that allow the connection for certain.
@@ -55,7 +55,7 @@ pub enum MatchedBy {
     Other,
 }
 
-impl Verdict {
+impl Evaluation {
     /// Whether the connection is allowed for certain.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
@@ -65,8 +65,8 @@ impl Verdict {
 
 /// What `policies`, all of which select the pod, say of a connection.
 #[must_use]
-pub fn evaluate(policies: &[NetworkPolicy], connection: Connection) -> Verdict {
-    let mut verdict = Verdict::default();
+pub fn evaluate(policies: &[NetworkPolicy], connection: Connection) -> Evaluation {
+    let mut verdict = Evaluation::default();
     for policy in policies {
         let Some(spec) = &policy.spec else { continue };
         if !isolates(spec, connection.direction) {
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn judge(spec: Value, direction: Direction, peer: &str, protocol: Protocol, port: u16) -> Verdict {
+    fn judge(spec: Value, direction: Direction, peer: &str, protocol: Protocol, port: u16) -> Evaluation {
         let policy = serde_json::from_value(json!({ "metadata": { "name": "p" }, "spec": spec })).expect("a policy");
         let peer = peer.parse().expect("an address");
         evaluate(&[policy], Connection { direction, peer, protocol, port })

@@ -9,11 +9,11 @@ mod parts;
 mod placement;
 mod read;
 
-use super::{Built, BuiltObject, Engine, Figures, Order};
+use super::{Built, BuiltObject, Counts, Engine, Order};
 use crate::crd::{ADDITIONAL_ANNOTATION, SELECTION_ANNOTATION};
 use crate::objects::desired::Body;
 use crate::objects::kind::{Kind, PolicyKind};
-use crate::objects::observed;
+use crate::objects::owner::owner_of;
 use connectivity_allowlist::net::Direction;
 use content::PolicyContent;
 pub use content::widened;
@@ -30,7 +30,7 @@ pub static NETWORK_POLICY: Kind = Kind {
     body: "spec",
     order: 0,
     annotations: &[SELECTION_ANNOTATION, ADDITIONAL_ANNOTATION],
-    owner: observed::owner_of,
+    owner: owner_of,
     observe: observe::observe,
     owned: parts::owned,
     parts: parts::parts,
@@ -78,9 +78,9 @@ impl Engine for NetworkPolicies {
 }
 
 /// What each policy says, which budgets they overrun, and how much they allow.
-fn contents(order: &Order<'_>) -> (Vec<PolicyContent>, Vec<crate::crd::Problem>, Figures) {
+fn contents(order: &Order<'_>) -> (Vec<PolicyContent>, Vec<crate::crd::Problem>, Counts) {
     let Order { pod_selector, plan, limits, layout } = *order;
-    let (mut contents, mut problems, mut figures) = (Vec::new(), Vec::new(), Figures::default());
+    let (mut contents, mut problems, mut figures) = (Vec::new(), Vec::new(), Counts::default());
     let mut distinct = Vec::new();
     for direction in Direction::ALL {
         let Some(decided) = plan.direction(direction) else { continue };

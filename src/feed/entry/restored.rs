@@ -1,6 +1,6 @@
 //! What a process before this one left of a list, or of a fetch, taken into the entry. Pure.
 
-use super::{Arrival, Entry, Held, moment, usable_standing};
+use super::{CachedList, Entry, ResponseMetadata, moment, usable_standing};
 use connectivity_allowlist::schedule::{CompletedRequest, FetchOutcome};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use std::time::Duration;
 /// A saved list, read.
 #[derive(Clone, Debug)]
 pub(in crate::feed) struct Restored {
-    pub(in crate::feed) accepted: Held,
-    pub(in crate::feed) previous: Option<Held>,
+    pub(in crate::feed) accepted: CachedList,
+    pub(in crate::feed) previous: Option<CachedList>,
     pub(in crate::feed) fetched_at: Timestamp,
     pub(in crate::feed) confirmations: u32,
     pub(in crate::feed) stale_answers: u32,
@@ -19,7 +19,7 @@ pub(in crate::feed) struct Restored {
 
 impl Entry {
     /// Takes over a list that was saved.
-    pub(in crate::feed) fn restore(&mut self, restored: Restored, arrival: &Arrival) {
+    pub(in crate::feed) fn restore(&mut self, restored: Restored, arrival: &ResponseMetadata) {
         let passed = Duration::try_from(arrival.at.duration_since(restored.fetched_at)).unwrap_or(Duration::ZERO);
         let valid_until = restored.accepted.allowlist.valid_until;
         self.last = Some(CompletedRequest {
@@ -43,7 +43,12 @@ impl Entry {
 
     /// Takes over that a fetch was begun, for the `times`-th time in a row, and never completed: the next one waits. Says so in
     /// words; nothing where the list has come since.
-    pub(in crate::feed) fn interrupt(&mut self, begun: Timestamp, times: u32, arrival: &Arrival) -> Option<String> {
+    pub(in crate::feed) fn interrupt(
+        &mut self,
+        begun: Timestamp,
+        times: u32,
+        arrival: &ResponseMetadata,
+    ) -> Option<String> {
         if self.fetched_at.is_some_and(|fetched| fetched >= begun) || self.in_flight {
             return None;
         }

@@ -15,18 +15,18 @@ fn epoch() -> Timestamp {
 }
 
 /// A list of these names, valid for so many seconds from the epoch.
-fn held(names: &[&str], valid_seconds: i64) -> Held {
+fn held(names: &[&str], valid_seconds: i64) -> CachedList {
     let document = json!({
         "meta": { "version": "v7", "validUntil": (epoch() + SignedDuration::from_secs(valid_seconds)).to_string() },
         "services": [{ "name": "S", "direction": "outbound", "endpoints": [{ "fqdns": names }] }],
     });
     let bytes = document.to_string().into_bytes();
     let allowlist = parse(&bytes, &Reading::default()).expect("a list").allowlist;
-    Held::new(compress(&bytes), allowlist, Validators::new(None, Some("Mon, 01 Jun 2026 00:00:00 GMT".into())))
+    CachedList::new(compress(&bytes), allowlist, Validators::new(None, Some("Mon, 01 Jun 2026 00:00:00 GMT".into())))
 }
 
-fn arrival(start: Instant, seconds: u32) -> Arrival {
-    Arrival {
+fn arrival(start: Instant, seconds: u32) -> ResponseMetadata {
+    ResponseMetadata {
         at: epoch() + SignedDuration::from_secs(seconds.into()),
         instant: start + Duration::from_secs(seconds.into()),
         transaction_id: Some(format!("transaction {seconds}")),

@@ -16,7 +16,7 @@ pub const LONGEST_DOCUMENT: usize = 32 << 20;
 
 /// One document of an input, not read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Document {
+pub struct ManifestDocument {
     /// Where it is from, as a person calls it: a path, or `<stdin>`.
     pub source: Arc<str>,
     /// The line of the input that its text starts on, counted from 1.
@@ -63,13 +63,14 @@ impl<R: BufRead> Documents<R> {
 }
 
 impl<R: BufRead> Iterator for Documents<R> {
-    type Item = io::Result<Document>;
+    type Item = io::Result<ManifestDocument>;
 
     /// A line that starts with `---` separates documents, as for kubectl: YAML allows it neither in block nor in quoted
     /// scalars.
     fn next(&mut self) -> Option<Self::Item> {
         while !self.ended {
-            let mut document = Document { source: self.source.clone(), first_line: self.line + 1, text: String::new() };
+            let mut document =
+                ManifestDocument { source: self.source.clone(), first_line: self.line + 1, text: String::new() };
             loop {
                 let mut line = String::new();
                 let left = LONGEST_DOCUMENT.saturating_sub(document.text.len()) as u64 + 1;
@@ -124,7 +125,7 @@ impl<R> Documents<R> {
     }
 }
 
-impl Document {
+impl ManifestDocument {
     /// The objects of the document: one, or the items of a list, or every value of a stream of JSON. With them, what is
     /// to be known of the text, each as `place: sentence`.
     ///
@@ -246,11 +247,11 @@ pub fn field(pointer: &str) -> String {
 mod tests {
     use super::*;
 
-    fn documents(text: &str) -> Vec<Document> {
+    fn documents(text: &str) -> Vec<ManifestDocument> {
         Documents::new("a.yaml", text.as_bytes()).map(|document| document.expect("memory reads")).collect()
     }
 
-    fn objects(document: &Document) -> Vec<Object> {
+    fn objects(document: &ManifestDocument) -> Vec<Object> {
         document.objects().expect("objects").0
     }
 
@@ -274,7 +275,7 @@ mod tests {
     #[test]
     fn what_kubectl_takes_for_no_separator_is_refused() {
         for text in ["--- {a: 1}\n", "a: 1\n---b\n", "a: 1\n--- |\n  b\n"] {
-            let found: Result<Vec<Document>, _> = Documents::new("a.yaml", text.as_bytes()).collect();
+            let found: Result<Vec<ManifestDocument>, _> = Documents::new("a.yaml", text.as_bytes()).collect();
             let error = found.expect_err(text).to_string();
             assert!(error.ends_with("a document may not start on the line of its `---`"), "{error}");
         }

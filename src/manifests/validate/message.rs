@@ -17,8 +17,7 @@ pub(crate) fn invalid(error: &jsonschema::ValidationError<'_>) -> Vec<Invalid> {
             .iter()
             .map(|name| Invalid {
                 pointer: format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1")),
-                message: "there is no such field; `kubectl explain citrixallowlist` and docs list those there are"
-                    .to_owned(),
+                message: "unknown field; see `kubectl explain citrixallowlist`".to_owned(),
             })
             .collect(),
         ValidationErrorKind::Required { property } => {
@@ -28,9 +27,9 @@ pub(crate) fn invalid(error: &jsonschema::ValidationError<'_>) -> Vec<Invalid> {
         ValidationErrorKind::Enum { options } => {
             let options: Vec<String> =
                 options.as_array().into_iter().flatten().filter(|option| !option.is_null()).map(plain).collect();
-            one(format!("{value} is not allowed: one of {} is", options.join(", ")))
+            one(format!("invalid value {value}: expected one of {}", options.join(", ")))
         }
-        ValidationErrorKind::Pattern { pattern } => one(format!("{value} is not allowed: it must match {pattern}")),
+        ValidationErrorKind::Pattern { pattern } => one(format!("invalid value {value}: it must match {pattern}")),
         ValidationErrorKind::MaxLength { limit } => {
             one(format!("{value} is too long: at most {} allowed", counted(limit, "character")))
         }
@@ -60,7 +59,7 @@ pub(crate) fn invalid(error: &jsonschema::ValidationError<'_>) -> Vec<Invalid> {
                     .map(|kind| called(&kind))
                     .collect(),
             };
-            one(format!("{value} is not allowed: {} is needed", kinds.join(" or ")))
+            one(format!("invalid value {value}: expected {}", kinds.join(" or ")))
         }
         _ => one(error.to_string()),
     }

@@ -72,10 +72,10 @@ pub(crate) fn check(metadata: &Value, found: &mut BTreeSet<Invalid>) {
     };
     for (key, value) in entries("labels") {
         if !is_label_key(key) {
-            add(place("labels", key), format!("the key {} is not allowed: {KEYS}", quoted(&json!(key))));
+            add(place("labels", key), format!("invalid key {}: {KEYS}", quoted(&json!(key))));
         }
         if !value.as_str().is_none_or(is_label_value) {
-            add(place("labels", key), format!("{} is not allowed: {VALUES}", quoted(value)));
+            add(place("labels", key), format!("invalid value {}: {VALUES}", quoted(value)));
         }
     }
     let mut length = 0;
@@ -83,7 +83,7 @@ pub(crate) fn check(metadata: &Value, found: &mut BTreeSet<Invalid>) {
         length += key.len() + value.as_str().map_or(0, str::len);
         // Capitals are allowed in front of the slash here.
         if !is_label_key(&key.to_lowercase()) {
-            add(place("annotations", key), format!("the key {} is not allowed: {KEYS}", quoted(&json!(key))));
+            add(place("annotations", key), format!("invalid key {}: {KEYS}", quoted(&json!(key))));
         }
     }
     if length > MOST_ANNOTATIONS {
@@ -92,7 +92,7 @@ pub(crate) fn check(metadata: &Value, found: &mut BTreeSet<Invalid>) {
     }
     for (index, name) in metadata.get("finalizers").and_then(Value::as_array).into_iter().flatten().enumerate() {
         if !name.as_str().is_some_and(is_label_key) {
-            add(format!("/metadata/finalizers/{index}"), format!("{} is not allowed: {KEYS}", quoted(name)));
+            add(format!("/metadata/finalizers/{index}"), format!("invalid value {}: {KEYS}", quoted(name)));
         }
     }
 }
@@ -157,10 +157,10 @@ mod tests {
         check(&metadata, &mut found);
         let found: Vec<String> = found.iter().map(Invalid::sentence).collect();
         assert_eq!(found.len(), 4, "{found:?}");
-        assert_eq!(found[0], format!("metadata.annotations: the key \"\" is not allowed: {KEYS}"));
-        assert_eq!(found[1], format!("metadata.finalizers[1]: \"not one\" is not allowed: {KEYS}"));
-        assert_eq!(found[2], format!("metadata.labels.a/b/c: the key \"a/b/c\" is not allowed: {KEYS}"));
-        assert_eq!(found[3], format!("metadata.labels.team: \"b c\" is not allowed: {VALUES}"));
+        assert_eq!(found[0], format!("metadata.annotations: invalid key \"\": {KEYS}"));
+        assert_eq!(found[1], format!("metadata.finalizers[1]: invalid value \"not one\": {KEYS}"));
+        assert_eq!(found[2], format!("metadata.labels.a/b/c: invalid key \"a/b/c\": {KEYS}"));
+        assert_eq!(found[3], format!("metadata.labels.team: invalid value \"b c\": {VALUES}"));
 
         let mut found = BTreeSet::new();
         check(&json!({ "annotations": { "a": "x".repeat(MOST_ANNOTATIONS) } }), &mut found);

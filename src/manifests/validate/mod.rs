@@ -152,7 +152,7 @@ pub fn is_ours(object: &Map<String, Value>) -> Result<bool, Invalid> {
     if version == "v1alpha1" {
         return Ok(true);
     }
-    let message = format!("{group}/{version} is not known: {group}/v1alpha1 is");
+    let message = format!("unknown version {group}/{version}: expected {group}/v1alpha1");
     Err(Invalid { pointer: "/apiVersion".to_owned(), message })
 }
 

@@ -1,6 +1,6 @@
 //! Where a name stands after a round of questions, and when the next one is due. Pure.
 
-use super::{Bounds, Held};
+use super::{Bounds, CachedName};
 use crate::names::addresses::NameState;
 use crate::names::answer::Family;
 use crate::names::schedule::with_jitter;
@@ -16,9 +16,9 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 const FAILURES_TO_REPORT: u32 = 2;
 /// After so many failed questions, a family that never had an answer is taken for one the name's servers do not
 /// serve, where the other family has addresses. Servers that drop AAAA questions are common.
-const FAILURES_TO_GIVE_UP_FAMILY: u32 = 3;
+pub const FAILURES_TO_GIVE_UP_FAMILY: u32 = 3;
 
-impl Held {
+impl CachedName {
     /// Whether a family that failed may be left out of account, because the name evidently lives by the other.
     fn given_up(&self, family: usize) -> bool {
         let other = &self.families[1 - family];

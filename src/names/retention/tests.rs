@@ -40,7 +40,7 @@ fn judge(address: IpAddr) -> Option<Arc<str>> {
 
 /// A name and its clock.
 struct Name {
-    held: Held,
+    held: CachedName,
     start: Instant,
     now: Instant,
     bounds: Bounds,
@@ -49,7 +49,7 @@ struct Name {
 impl Name {
     fn new() -> Self {
         let start = Instant::now();
-        Self { held: Held::new(), start, now: start, bounds: BOUNDS }
+        Self { held: CachedName::new(), start, now: start, bounds: BOUNDS }
     }
 
     /// One round at `second`: what one server says of A; AAAA is nothing for a day, or fails with it.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::facts::{DnsServer, DnsService};
+use crate::facts::{ClusterDns, DnsService};
 use std::collections::BTreeMap;
 
 fn ip(text: &str) -> IpAddr {
@@ -19,8 +19,8 @@ fn facts(endpoints: &[&str]) -> ClusterFacts {
         endpoints: endpoints.iter().map(|endpoint| at(endpoint)).collect(),
     };
     let dns = vec![
-        DnsServer { address: ip("10.96.0.10"), service: Some(service) },
-        DnsServer { address: ip("169.254.20.10"), service: None },
+        ClusterDns { address: ip("10.96.0.10"), service: Some(service) },
+        ClusterDns { address: ip("169.254.20.10"), service: None },
     ];
     ClusterFacts { dns, ..ClusterFacts::default() }
 }

@@ -3,7 +3,7 @@
 use super::{GroupId, Table};
 use crate::names::addresses::{Addresses, NameAddresses, NameState, Reached};
 use crate::names::bound::{Level, Taken};
-use crate::subscriber::Subscriber;
+use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ struct Short {
 /// All that is left out.
 #[derive(Debug, Default)]
 pub(super) struct Shortage {
-    by_subscriber: BTreeMap<Subscriber, Short>,
+    by_subscriber: BTreeMap<ResourceRef, Short>,
     /// When the next is to try again, after which there may be room; `None` while nothing has left.
     next: Option<Instant>,
     /// Who has tried since something left.
@@ -56,7 +56,7 @@ impl Table {
     /// then the others in their order.
     pub(super) fn admit(
         &self,
-        who: &Subscriber,
+        who: &ResourceRef,
         wanted: &Arc<BTreeSet<DomainName>>,
         before: Option<GroupId>,
         applied: &dyn Fn(&DomainName) -> bool,
@@ -131,7 +131,7 @@ impl Table {
     }
 
     /// Takes note of what a resource was left without.
-    pub(super) fn note_shortage(&mut self, who: &Subscriber, left_out: &[(DomainName, Level)]) {
+    pub(super) fn note_shortage(&mut self, who: &ResourceRef, left_out: &[(DomainName, Level)]) {
         if left_out.is_empty() {
             self.shortage.by_subscriber.remove(who);
             return;
@@ -237,7 +237,7 @@ impl Table {
     }
 
     /// Who is to try again now, since something has left: one at a time, the first to come first.
-    pub(super) fn try_again(&mut self, now: Instant) -> Option<Subscriber> {
+    pub(super) fn try_again(&mut self, now: Instant) -> Option<ResourceRef> {
         if self.shortage.next.is_none_or(|next| next > now) {
             return None;
         }

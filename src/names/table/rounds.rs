@@ -1,10 +1,10 @@
 //! Rounds of questions: which are due, and what becomes of their answers. Pure.
 
-use super::{GroupId, Table, judge};
+use super::{GroupId, Table};
 use crate::names::addresses::RefusedAddress;
 use crate::names::answer::{Failure, Family, LookupOutcome};
 use crate::names::places::{Places, Question};
-use crate::names::retention::{Held, sweep_interval};
+use crate::names::retention::{CachedName, sweep_interval};
 use crate::names::schedule::next_tick;
 use crate::names::snapshot::ServerHealth;
 use connectivity_allowlist::net::DomainName;
@@ -223,7 +223,7 @@ impl Table {
             (asking.outstanding.len() < before).then_some(asking.outstanding.is_empty())
         });
         let guard = &self.guard;
-        let judge = |address| judge(guard, address);
+        let judge = |address| guard.refuses(address);
         let refused = match (&report.outcome, awaited) {
             (Ok(answer), Some(_)) => entry.held.answered(report.family, report.server, answer, &judge, &bounds, now),
             (Ok(answer), None) => entry.held.answered_late(report.family, report.server, answer, &judge, &bounds, now),
@@ -274,7 +274,7 @@ fn less(rounds: &mut BTreeMap<Arc<str>, usize>, namespace: &Arc<str>) {
 /// Whether a round may end without the answers that are still out: each of its families has been answered, or has failed
 /// where it was asked and is out at servers alone that are silent to everybody. Where places are short, and servers
 /// answer, a round waits.
-fn may_end(asking: &Asking, held: &Held, health: &BTreeMap<SocketAddr, ServerHealth>, now: Instant) -> bool {
+fn may_end(asking: &Asking, held: &CachedName, health: &BTreeMap<SocketAddr, ServerHealth>, now: Instant) -> bool {
     asking.outstanding.iter().all(|(server, family)| {
         let silent =
             || health.get(server).is_none_or(|health| health.is_silent(FAILURES_OF_SILENT_SERVER, SILENCE, now));

@@ -8,12 +8,12 @@ fn scale(short: usize, long: usize) -> usize {
     if std::env::var_os("LONG").is_some_and(|value| value != "0") { long } else { short }
 }
 
-fn hostile(number: usize) -> Subscriber {
-    Subscriber::new("hostile", format!("many-{number}"))
+fn hostile(number: usize) -> ResourceRef {
+    ResourceRef::new("hostile", format!("many-{number}"))
 }
 
-fn quiet(number: usize) -> Subscriber {
-    Subscriber::new("quiet", format!("daas-{number}"))
+fn quiet(number: usize) -> ResourceRef {
+    ResourceRef::new("quiet", format!("daas-{number}"))
 }
 
 fn many(prefix: &str, number: usize, count: usize) -> Arc<BTreeSet<DomainName>> {
@@ -21,7 +21,7 @@ fn many(prefix: &str, number: usize, count: usize) -> Arc<BTreeSet<DomainName>> 
 }
 
 /// How long it took until `who` saw `address` at `text`.
-async fn until_seen(rig: &mut Rig, who: &Subscriber, text: &str, address: IpAddr, most: Duration) -> Option<Duration> {
+async fn until_seen(rig: &mut Rig, who: &ResourceRef, text: &str, address: IpAddr, most: Duration) -> Option<Duration> {
     let start = tokio::time::Instant::now();
     while start.elapsed() <= most {
         let seen = rig.names.watch(who, &wanted(&[text]), HOUR);
@@ -70,7 +70,7 @@ async fn silent_names_of_one_namespace_delay_no_other() {
         assert!(took.is_some(), "a new resource has no address within 5 s");
     }
     // The namespace harms itself: what of it is answered is delayed by its own silent names, not lost.
-    let own = Subscriber::new("hostile", "own");
+    let own = ResourceRef::new("hostile", "own");
     assert!(
         until_seen(&mut rig, &own, "own.example.com", ip(round.load(Ordering::SeqCst) as u8), HOUR).await.is_some()
     );
@@ -204,13 +204,13 @@ async fn what_is_new_is_left_out_and_what_is_there_stays() {
     let names_of = |rig: &Rig| rig.names.snapshot().names.len();
     assert_eq!(names_of(&rig), 8);
     // Three quarters of the whole are open to all; an eighth of a namespace's bound is there for each that has little.
-    let second = |number| Subscriber::new("second", format!("{number}"));
+    let second = |number| ResourceRef::new("second", format!("{number}"));
     assert_eq!(left_out(&rig.names.watch(&second(0), &many("d", 0, 6), HOUR), Level::Process), 2);
     assert_eq!(names_of(&rig), 12);
     assert_eq!(left_out(&rig.names.watch(&quiet(0), &many("e", 0, 3), HOUR), Level::Process), 2);
     // After a restart what was applied comes before what is new, and takes of what is kept.
     let applied = |name: &DomainName| name.as_str() < "f-0-3";
-    let seen = rig.names.watch_applied(&Subscriber::new("third", "old"), &many("f", 0, 6), HOUR, &applied);
+    let seen = rig.names.watch_applied(&ResourceRef::new("third", "old"), &many("f", 0, 6), HOUR, &applied);
     assert_eq!(left_out(&seen, Level::Process), 3);
     assert!(seen.by_name[&name("f-0-5.example.com")].state.is_definitive(), "a first policy does not wait for it");
     rig.pass(ms(500)).await;
@@ -238,7 +238,7 @@ mod counts {
             let mut fresh = 0u32;
             for (namespace, resource, wants, action) in steps {
                 now += Duration::from_secs(6);
-                let who = Subscriber::new(format!("n{namespace}"), format!("r{resource}"));
+                let who = ResourceRef::new(format!("n{namespace}"), format!("r{resource}"));
                 if action == 0 {
                     table.unwatch(&who, now);
                 } else {

@@ -3,10 +3,11 @@ use crate::engines::network_policy::{self, fold};
 use crate::engines::{Engines, Layout, Limits};
 use crate::objects::changes::{self, Change};
 use crate::objects::observed::Observed;
-use crate::objects::owner::Owner;
+use crate::objects::owner::Ownership;
 use crate::pipeline::Prepared;
 use crate::plan::keep::Selected;
 use crate::plan::{DirectionPlan, Peers, Plan, Rule};
+use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::{PortRange, Protocol};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -22,9 +23,9 @@ fn address(number: u32) -> IpAddr {
     Ipv4Addr::from(0x1400_0000 + number).into()
 }
 
-fn owner() -> Owner {
+fn owner() -> Ownership {
     let spec = serde_json::from_value(serde_json::json!({ "customerId": "kitsune" })).expect("a spec");
-    Owner { namespace: "web".into(), name: "daas".into(), uid: Some("1".into()), selected: Selected::by(&spec) }
+    Ownership { resource: ResourceRef::new("web", "daas"), uid: Some("1".into()), selected: Selected::by(&spec) }
 }
 
 fn ports(of: &[u16]) -> PortSet {

@@ -93,12 +93,12 @@ fn written_text_is_read_back_and_other_text_is_unknown() {
 #[test]
 fn only_a_new_selection_without_match_releases_last_policies() {
     let ([was, _], [now, _]) = (digests(json!({})), digests(json!({ "geo": "eu" })));
-    for failure in [Absence::EmptyList, Absence::Unusable, Absence::Unresolved] {
+    for failure in [EmptyReason::EmptyList, EmptyReason::Unusable, EmptyReason::Unresolved] {
         assert!(keeps(failure, [Some(was)], now), "{failure:?} is not the user's word");
     }
-    assert!(keeps(Absence::NoMatch, [Some(now)], now), "the list changed, and not the spec");
-    assert!(!keeps(Absence::NoMatch, [Some(was)], now), "the user selects otherwise");
-    assert!(keeps(Absence::NoMatch, [None], now), "what was selected is not known");
-    assert!(keeps(Absence::NoMatch, [Some(was), Some(now)], now), "one of them was written for it");
-    assert!(!keeps(Absence::NoMatch, [Some(was), Some(was)], now));
+    assert!(keeps(EmptyReason::NoMatch, [Some(now)], now), "the list changed, and not the spec");
+    assert!(!keeps(EmptyReason::NoMatch, [Some(was)], now), "the user selects otherwise");
+    assert!(keeps(EmptyReason::NoMatch, [None], now), "what was selected is not known");
+    assert!(keeps(EmptyReason::NoMatch, [Some(was), Some(now)], now), "one of them was written for it");
+    assert!(!keeps(EmptyReason::NoMatch, [Some(was), Some(was)], now));
 }

@@ -1,7 +1,7 @@
 //! The user's own endpoints.
 
 use super::opened::{Opened, PART};
-use super::{Endpoint, Target};
+use super::{SelectedEndpoint, Target};
 use crate::crd::{AdditionalDirection, AdditionalEndpoint, CitrixAllowlistSpec, PortProfile, Problem, ProblemKind};
 use crate::guard::{Guard, Origin};
 use connectivity_allowlist::net::{Direction, DomainName, PortRange, PortSet, Protocol, cidr};
@@ -57,7 +57,7 @@ const MOST_RANGES: usize = 64;
 pub(super) fn add(
     spec: &CitrixAllowlistSpec,
     guard: &Guard,
-    endpoints: &mut Vec<Endpoint>,
+    endpoints: &mut Vec<SelectedEndpoint>,
     problems: &mut Vec<Problem>,
 ) {
     let mut opened = Opened::default();
@@ -95,7 +95,7 @@ pub(super) fn add(
         }
         let service: Arc<str> = entry.name.as_str().into();
         let mut push = |target: Target| {
-            endpoints.push(Endpoint {
+            endpoints.push(SelectedEndpoint {
                 direction,
                 service: service.clone(),
                 geo: EntryGeo::All,

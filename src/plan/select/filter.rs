@@ -92,7 +92,7 @@ impl<'a> Filter<'a> {
 
     /// Whether an entry's exact names may stand in for wildcards of other entries: those of another region, or of a
     /// service left out by name, are not what the user asked for.
-    pub(super) fn lends_names(&self, entry: &Entry) -> bool {
+    pub(super) fn expands_to_names(&self, entry: &Entry) -> bool {
         self.geo.is_served_by(&entry.geo) && !any(&self.exclude, &entry.service)
     }
 

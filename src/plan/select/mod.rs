@@ -24,7 +24,7 @@ use wildcards::Wildcards;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Endpoints to open, sorted and distinct, whatever the order of the list.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Vec<SelectedEndpoint>,
     /// The exact names among them, to be resolved.
     pub names: Arc<BTreeSet<DomainName>>,
     /// Wildcards of the list within the spec's filters, sorted and distinct.
@@ -45,7 +45,7 @@ pub struct Selection {
 
 /// One thing to open: a target on its ports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Endpoint {
+pub struct SelectedEndpoint {
     /// Which way connections are opened.
     pub direction: Direction,
     /// The list's service, or the name of the `additional` entry.
@@ -95,7 +95,7 @@ pub struct WildcardUse {
     /// Whether the spec's `wildcards` names it.
     pub honoured: bool,
     /// Names that stand in for it, sorted: from the spec, and where `expandWildcards` says so from the list.
-    pub stand_ins: Vec<DomainName>,
+    pub expansions: Vec<DomainName>,
 }
 
 /// What `spec` wants of `allowlist`, with networks that `guard` refuses left out and reported.
@@ -130,7 +130,7 @@ struct Collected<'a> {
     guard: &'a Guard,
     ports: InboundPorts,
     wildcards: Wildcards,
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<SelectedEndpoint>,
     wildcard_uses: Vec<WildcardUse>,
     unusable: BTreeSet<Direction>,
     problems: Vec<Problem>,
@@ -150,7 +150,7 @@ impl Collected<'_> {
             Direction::Outbound => listed.clone(),
             Direction::Inbound => self.ports.map(listed),
         };
-        let endpoint = |target: Target, stands_in_for: Option<&NamePattern>| Endpoint {
+        let endpoint = |target: Target, stands_in_for: Option<&NamePattern>| SelectedEndpoint {
             direction: entry.direction,
             service: entry.service.clone(),
             geo: entry.geo.clone(),
@@ -180,8 +180,8 @@ impl Collected<'_> {
             }
         }
         for pattern in &entry.patterns {
-            let (stand_ins, honoured) = self.wildcards.stand_ins(pattern);
-            for name in &stand_ins {
+            let (expansions, honoured) = self.wildcards.expansions(pattern);
+            for name in &expansions {
                 // A name the same entry lists anyway is no stand-in.
                 if !entry.names.contains(name) {
                     self.endpoints.push(endpoint(Target::Name(name.clone()), Some(pattern)));
@@ -196,7 +196,7 @@ impl Collected<'_> {
                 required: entry.required.unwrap_or(false),
                 notes: entry.notes.clone(),
                 honoured,
-                stand_ins,
+                expansions,
             });
         }
     }

@@ -1,17 +1,13 @@
 //! How much of all addresses the networks under `additional` open in sum. Pure.
 
+use connectivity_allowlist::net::cidr::{GLOBAL_UNICAST, IPV4_ADDRESSES};
 use connectivity_allowlist::net::{Direction, cidr};
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
 
 /// Which part of IPv4, and of 2000::/3, the networks of one direction may open in sum: a quarter. The guard refuses `0.0.0.0/0`, and
 /// 28 networks beside the ranges that are never opened say nearly the same. All that the large clouds publish is under a tenth.
 pub(super) const PART: u128 = 4;
-/// All addresses of IPv4.
-const IPV4: u128 = 1 << 32;
-/// All that IANA has given out for global unicast so far.
-const IPV6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// What has been opened so far.
 #[derive(Debug, Default)]
@@ -28,7 +24,7 @@ impl Opened {
     /// Opens a network, where the sum stays within its bound; says whether it does.
     pub(super) fn open(&mut self, direction: Direction, network: IpNet) -> bool {
         let is_ipv4 = matches!(network, IpNet::V4(_));
-        let most = if is_ipv4 { IPV4 / PART } else { cidr::addresses(&IpNet::V6(IPV6)) / PART };
+        let most = if is_ipv4 { IPV4_ADDRESSES } else { cidr::addresses(&IpNet::V6(GLOBAL_UNICAST)) } / PART;
         let family = self.0.entry((direction, is_ipv4)).or_default();
         if cidr::covers(&family.networks, &network) {
             return true;

@@ -53,8 +53,8 @@ impl Wildcards {
         }
         let known = match spec.expand_wildcards {
             ExpandWildcards::Auto => {
-                let lenders = allowlist.entries.iter().filter(|entry| filter.lends_names(entry));
-                lenders.flat_map(|entry| entry.names.iter().cloned()).collect()
+                let sources = allowlist.entries.iter().filter(|entry| filter.expands_to_names(entry));
+                sources.flat_map(|entry| entry.names.iter().cloned()).collect()
             }
             ExpandWildcards::None => BTreeSet::new(),
         };
@@ -70,7 +70,7 @@ impl Wildcards {
     }
 
     /// The names that stand in for `pattern`, sorted, and whether the spec names it.
-    pub(super) fn stand_ins(&mut self, pattern: &NamePattern) -> (Vec<DomainName>, bool) {
+    pub(super) fn expansions(&mut self, pattern: &NamePattern) -> (Vec<DomainName>, bool) {
         self.seen(pattern);
         if !self.expanded.contains_key(pattern) {
             let known = matching(pattern, &self.known);
@@ -92,15 +92,15 @@ impl Wildcards {
         let mut problems = std::mem::take(&mut self.problems);
         let mut gaps: BTreeMap<(&NamePattern, &str), (bool, &[DomainName])> = BTreeMap::new();
         for wildcard in uses.iter().filter(|wildcard| !wildcard.honoured) {
-            let gap = gaps.entry((&wildcard.pattern, &*wildcard.service)).or_insert((false, &wildcard.stand_ins));
+            let gap = gaps.entry((&wildcard.pattern, &*wildcard.service)).or_insert((false, &wildcard.expansions));
             gap.0 |= wildcard.required;
         }
-        for ((pattern, service), (required, stand_ins)) in gaps {
+        for ((pattern, service), (required, expansions)) in gaps {
             let required = if required { "required; " } else { "" };
-            let gap = if stand_ins.is_empty() {
+            let gap = if expansions.is_empty() {
                 "nothing under it is allowed".to_owned()
             } else {
-                format!("only names known from the list are allowed: {}", few(stand_ins.iter()))
+                format!("only names known from the list are allowed: {}", few(expansions.iter()))
             };
             let message = format!("{required}{gap}; name what pods use under wildcards");
             problems.push(Problem::new(ProblemKind::Wildcard, pattern.as_str(), Some(service), message));

@@ -2,11 +2,10 @@
 
 use super::read;
 use crate::facts::ClusterFacts;
-use crate::guard::{Guard, Origin};
-use crate::names::servers::{nameservers, servers_to_ask};
-use crate::names::{
-    Addresses, Answer, Failure, Family, HickoryLookup, Lookup as _, NameAddresses, NameState, RefusedAddress,
-};
+use crate::guard::Guard;
+use crate::names::retention::{Bounds, CachedName, FAILURES_TO_GIVE_UP_FAMILY};
+use crate::names::servers::{RESOLV_CONF, nameservers, servers_to_ask};
+use crate::names::{Addresses, Answer, Failure, Family, HickoryLookup, Lookup as _, NamesSettings};
 use crate::preview::hosts::{self, Hosts};
 use crate::text::output::Progress;
 use anyhow::{Context as _, bail};
@@ -16,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long one DNS server has for one question.
 const DNS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -24,8 +23,6 @@ const DNS_TIMEOUT: Duration = Duration::from_secs(2);
 const DNS_IN_FLIGHT: usize = 64;
 /// How often a question that no server answered is put again.
 const DNS_TRIES: usize = 2;
-/// Where a machine is told its nameservers.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// What a server said of a name in one family.
 type Heard = (SocketAddr, Family, Result<Answer, Failure>);
@@ -93,16 +90,16 @@ impl Answers {
         }
         let mut answered = Answered::default();
         for name in names {
-            let mut heard: Vec<Heard> = match &self.hosts {
+            let heard: Vec<Heard> = match &self.hosts {
                 _ if !is_asked(name) => Vec::new(),
-                Some(hosts) => vec![saved(hosts.get(name).cloned().unwrap_or_default())],
+                Some(hosts) => saved(hosts.get(name).cloned().unwrap_or_default()).into(),
                 None => self.resolved.get(name).cloned().unwrap_or_default(),
             };
-            if let Some(stands) = known.addresses.get(name) {
-                answered.missing.extend(missing(&heard, stands).map(|address| (name.clone(), address)));
-                heard.push(saved(stands.iter().copied().collect()));
-            }
-            answered.addresses.by_name.insert(name.clone(), Arc::new(judged(&heard, guard)));
+            let stands = known.addresses.get(name).map(Vec::as_slice).unwrap_or_default();
+            let cached = cached(stands, &heard, guard);
+            let missing = cached.cached().filter(|(address, of)| cached.missing(*address, of).is_some());
+            answered.missing.extend(missing.map(|(address, _)| (name.clone(), address)));
+            answered.addresses.by_name.insert(name.clone(), Arc::new(cached.view()));
         }
         Ok(answered)
     }
@@ -169,75 +166,48 @@ impl Answers {
     }
 }
 
-/// What a file, or the cluster, says of a name.
-fn saved(addresses: BTreeSet<IpAddr>) -> Heard {
-    let answer = if addresses.is_empty() {
-        Answer::Absent { nxdomain: true, ttl: None }
-    } else {
-        Answer::Addresses { addresses, ttl: Duration::ZERO }
-    };
-    (SocketAddr::from(([0, 0, 0, 0], 0)), Family::V4, Ok(answer))
+/// What a file, or the cluster, says of a name: both families at once.
+fn saved(addresses: impl IntoIterator<Item = IpAddr>) -> [Heard; 2] {
+    let (ipv4, ipv6) = addresses.into_iter().partition(IpAddr::is_ipv4);
+    [(Family::V4, ipv4), (Family::V6, ipv6)].map(|(family, addresses): (_, BTreeSet<IpAddr>)| {
+        let answer = match addresses.is_empty() {
+            true => Answer::Absent { nxdomain: false, ttl: None },
+            false => Answer::Addresses { addresses, ttl: Duration::ZERO },
+        };
+        (SocketAddr::from(([0, 0, 0, 0], 0)), family, Ok(answer))
+    })
 }
 
-/// Which of the addresses that stand are in no answer; none where a server failed, which says nothing about them.
-fn missing<'a>(heard: &[Heard], stands: &'a [IpAddr]) -> impl Iterator<Item = IpAddr> + 'a {
-    let definitive = !heard.is_empty() && heard.iter().all(|(_, _, outcome)| outcome.is_ok());
-    let answers = heard.iter().filter_map(|(_, _, outcome)| outcome.as_ref().ok());
-    let given: BTreeSet<IpAddr> = answers
-        .flat_map(|answer| match answer {
-            Answer::Addresses { addresses, .. } => addresses.iter().copied().collect(),
-            Answer::Absent { .. } => Vec::new(),
-        })
-        .collect();
-    stands.iter().copied().filter(move |address| definitive && !given.contains(address))
-}
-
-/// What is known of a name once every server has spoken.
-fn judged(heard: &[Heard], guard: &Guard) -> NameAddresses {
-    let mut addresses = BTreeSet::new();
-    let mut refused = BTreeSet::new();
-    let mut definitive = false;
-    let mut failure = None;
-    for (server, _, outcome) in heard {
-        match outcome {
-            Ok(Answer::Addresses { addresses: answered, .. }) => {
-                definitive = true;
-                for address in answered {
-                    match guard.check_address(*address, Origin::Vendor) {
-                        Ok(()) => {
-                            addresses.insert(*address);
-                        }
-                        Err(refusal) => {
-                            refused.insert(RefusedAddress {
-                                address: *address,
-                                server: *server,
-                                reason: refusal.reason.into(),
-                            });
-                        }
-                    }
+/// What the controller comes to know of a name that `stands` with these addresses, where servers go on answering so: it
+/// gives up a family whose questions fail for a few rounds.
+fn cached(stands: &[IpAddr], heard: &[Heard], guard: &Guard) -> CachedName {
+    let (bounds, now) = (Bounds::within_reason(&NamesSettings::new(guard.clone())), Instant::now());
+    let mut name = CachedName::new();
+    let mut round = |heard: &[Heard]| {
+        name.begin(&Family::ALL);
+        for (server, family, outcome) in heard {
+            match outcome {
+                Ok(answer) => {
+                    name.answered(*family, *server, answer, &|address| guard.refuses(address), &bounds, now);
                 }
+                Err(failure) => name.failed(*family, *server, failure.clone()),
             }
-            Ok(Answer::Absent { .. }) => definitive = true,
-            Err(error) => failure = Some(format!("{server} {error}")),
         }
-    }
-    let state = match failure {
-        _ if !addresses.is_empty() || !refused.is_empty() => NameState::Answered,
-        Some(error) if !definitive => NameState::Failing { error: error.into(), stale: false, ever_answered: false },
-        _ => NameState::Absent,
+        name.finish(&bounds, 0.0, now);
     };
-    NameAddresses {
-        addresses: addresses.into_iter().collect(),
-        state,
-        refused: refused.into_iter().collect(),
-        evicted: 0,
-        reached: crate::names::Reached::default(),
+    if !stands.is_empty() {
+        round(&saved(stands.iter().copied()));
     }
+    if !heard.is_empty() {
+        (0..FAILURES_TO_GIVE_UP_FAMILY).for_each(|_| round(heard));
+    }
+    name
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::NameState;
 
     fn server() -> SocketAddr {
         SocketAddr::from(([192, 0, 2, 53], 53))
@@ -247,21 +217,27 @@ mod tests {
         Guard::new(crate::guard::GuardSettings::default(), &ClusterFacts::default())
     }
 
-    fn answered(address: &str) -> Heard {
-        let addresses = BTreeSet::from([address.parse().expect("an address")]);
-        (server(), Family::V4, Ok(Answer::Addresses { addresses, ttl: Duration::ZERO }))
-    }
-
     #[test]
-    fn servers_answers_add_up_and_failure_is_not_absence() {
-        let failed: Heard = (server(), Family::V6, Err(Failure::Timeout));
-        let absent: Heard = (server(), Family::V6, Ok(Answer::Absent { nxdomain: false, ttl: None }));
-        let both = judged(&[answered("13.64.0.2"), answered("13.64.0.1"), failed.clone()], &guard());
-        assert_eq!(both.addresses, [IpAddr::from([13, 64, 0, 1]), IpAddr::from([13, 64, 0, 2])]);
-        assert_eq!(both.state, NameState::Answered);
-        assert!(matches!(judged(&[failed], &guard()).state, NameState::Failing { ever_answered: false, .. }));
-        assert_eq!(judged(&[absent], &guard()).state, NameState::Absent);
-        let lie = judged(&[answered("127.0.0.1")], &guard());
+    fn answers_are_merged_as_the_controller_merges_them() {
+        let answered = |address: [u8; 4]| {
+            let answer = Answer::Addresses { addresses: [IpAddr::from(address)].into(), ttl: Duration::ZERO };
+            (server(), Family::V4, Ok(answer))
+        };
+        let failed = |family| (server(), family, Err(Failure::Timeout));
+        let absent = |family| (server(), family, Ok(Answer::Absent { nxdomain: false, ttl: None }));
+        let view = |stands: &[IpAddr], heard: &[Heard]| cached(stands, heard, &guard()).view();
+        let one = IpAddr::from([13, 64, 0, 1]);
+
+        let both = view(&[], &[answered([13, 64, 0, 2]), answered([13, 64, 0, 1]), failed(Family::V6)]);
+        assert_eq!(both.addresses, [one, IpAddr::from([13, 64, 0, 2])]);
+        assert_eq!(both.state, NameState::Answered, "AAAA is given up");
+        let silent = view(&[], &Family::ALL.map(failed));
+        assert!(matches!(silent.state, NameState::Failing { ever_answered: false, .. }), "{:?}", silent.state);
+        let kept = view(&[one], &Family::ALL.map(failed));
+        assert!(matches!(kept.state, NameState::Failing { ever_answered: true, .. }), "{:?}", kept.state);
+        assert_eq!(kept.addresses, [one], "a failure takes nothing away");
+        assert_eq!(view(&[], &Family::ALL.map(absent)).state, NameState::Absent);
+        let lie = view(&[], &[answered([127, 0, 0, 1]), absent(Family::V6)]);
         assert!(lie.addresses.is_empty() && lie.refused.len() == 1 && lie.state == NameState::Answered);
     }
 
@@ -297,7 +273,5 @@ mod tests {
         };
         assert_eq!(found(false), (1, 1, vec![]), "what the cluster knows is not asked");
         assert_eq!(found(true), (2, 1, vec![(name("a.example.com"), one)]));
-        let failed: Heard = (server(), Family::V4, Err(Failure::Timeout));
-        assert_eq!(missing(&[failed], &[one]).count(), 0);
     }
 }

@@ -14,8 +14,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("a time")
 }
 
-fn who(name: &str) -> Subscriber {
-    Subscriber::new("citrix", name)
+fn who(name: &str) -> ResourceRef {
+    ResourceRef::new("citrix", name)
 }
 
 fn status(ready: Option<&str>, problems: &[ProblemKind]) -> CitrixAllowlistStatus {

@@ -13,7 +13,7 @@ use crate::tools::tool;
 
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Peer {
+pub enum CasePeer {
     /// An address outside the cluster, which no policy restricts on its own side.
     Address(IpAddr),
     /// A pod of the cluster.
@@ -29,7 +29,7 @@ pub enum Peer {
     },
 }
 
-impl Peer {
+impl CasePeer {
     /// A pod with labels, at 10.244.0.10, in a namespace that has the label every namespace has.
     pub fn pod<'a>(namespace: &str, labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let own_name = ("kubernetes.io/metadata.name".to_owned(), namespace.to_owned());
@@ -52,7 +52,7 @@ impl Peer {
     }
 }
 
-impl From<IpAddr> for Peer {
+impl From<IpAddr> for CasePeer {
     fn from(address: IpAddr) -> Self {
         Self::Address(address)
     }
@@ -60,7 +60,7 @@ impl From<IpAddr> for Peer {
 
 /// A transport protocol that NetworkPolicies know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub enum CaseProtocol {
     /// TCP
     Tcp,
     /// UDP
@@ -69,7 +69,7 @@ pub enum Protocol {
     Sctp,
 }
 
-impl Protocol {
+impl CaseProtocol {
     fn name(self) -> &'static str {
         match self {
             Self::Tcp => "TCP",
@@ -83,18 +83,23 @@ impl Protocol {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traffic {
     /// Who connects.
-    pub source: Peer,
+    pub source: CasePeer,
     /// Whom it connects to.
-    pub destination: Peer,
+    pub destination: CasePeer,
     /// The destination's port.
     pub port: u16,
     /// The protocol.
-    pub protocol: Protocol,
+    pub protocol: CaseProtocol,
 }
 
 impl Traffic {
     /// A connection from `source` to `destination`.
-    pub fn new(source: impl Into<Peer>, destination: impl Into<Peer>, port: u16, protocol: Protocol) -> Self {
+    pub fn new(
+        source: impl Into<CasePeer>,
+        destination: impl Into<CasePeer>,
+        port: u16,
+        protocol: CaseProtocol,
+    ) -> Self {
         Self { source: source.into(), destination: destination.into(), port, protocol }
     }
 
@@ -104,21 +109,21 @@ impl Traffic {
             "Destination": self.destination.json(),
             "ResolvedPort": self.port,
             "ResolvedPortName": "",
-            "Protocol": self.protocol.name(),
+            "CaseProtocol": self.protocol.name(),
         })
     }
 }
 
 /// What cyclonus says of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct CaseVerdict {
     /// The policies on the destination let it in; true where it is no pod or no policy selects it.
     pub ingress: bool,
     /// The policies on the source let it out; true where it is no pod or no policy selects it.
     pub egress: bool,
 }
 
-impl Verdict {
+impl CaseVerdict {
     /// Both sides let it through.
     pub fn is_allowed(self) -> bool {
         self.ingress && self.egress
@@ -130,7 +135,7 @@ impl Verdict {
 /// # Errors
 ///
 /// When cyclonus is missing, refuses a policy, or prints what is not understood.
-pub async fn judge(policies: &[NetworkPolicy], traffic: &[Traffic]) -> anyhow::Result<Vec<Verdict>> {
+pub async fn judge(policies: &[NetworkPolicy], traffic: &[Traffic]) -> anyhow::Result<Vec<CaseVerdict>> {
     // cyclonus takes a policy without a namespace for one of `default`, and an empty list for a broken single policy.
     for policy in policies {
         ensure!(
@@ -175,11 +180,11 @@ pub async fn judge(policies: &[NetworkPolicy], traffic: &[Traffic]) -> anyhow::R
 
 /// Reads the tables under each line `Is traffic allowed?`: rows of direction, `Allow` or `Deny`, and the policies'
 /// target, with a cell left empty where it repeats the one above; the last row says what comes of both directions.
-fn parse(output: &str) -> anyhow::Result<Vec<Verdict>> {
+fn parse(output: &str) -> anyhow::Result<Vec<CaseVerdict>> {
     output.split("Is traffic allowed?\n").skip(1).map(parse_table).collect()
 }
 
-fn parse_table(table: &str) -> anyhow::Result<Verdict> {
+fn parse_table(table: &str) -> anyhow::Result<CaseVerdict> {
     let mut direction = "";
     // Whether any target allows and whether any denies, for each direction.
     let (mut ingress, mut egress) = ((false, false), (false, false));
@@ -189,7 +194,7 @@ fn parse_table(table: &str) -> anyhow::Result<Verdict> {
         if first.eq_ignore_ascii_case("is allowed?") {
             // With no target in a direction, nothing restricts it.
             let allows = |(allowed, denied): (bool, bool)| allowed || !denied;
-            let verdict = Verdict { ingress: allows(ingress), egress: allows(egress) };
+            let verdict = CaseVerdict { ingress: allows(ingress), egress: allows(egress) };
             let said = second.eq_ignore_ascii_case("true");
             ensure!(said == verdict.is_allowed(), "cyclonus says {second}, its table says {verdict:?}:\n{table}");
             return Ok(verdict);
@@ -236,7 +241,7 @@ Is traffic allowed?
     #[test]
     fn one_allowing_target_is_enough_and_a_lone_denying_one_denies() {
         let verdicts = parse(ALLOWED_AND_DENIED).expect("a verdict");
-        assert_eq!(verdicts, [Verdict { ingress: true, egress: false }]);
+        assert_eq!(verdicts, [CaseVerdict { ingress: true, egress: false }]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::standin::{Cloud, Document};
+use crate::standin::{Document, StandinCloud};
 
 /// The Global cloud's unfiltered document, `CUSTOMER_ID` placeholders in it.
 pub const ALLOWLIST: &str = include_str!("../../fixtures/allowlist.json");
@@ -33,30 +33,30 @@ const IPV6_POOL: u128 = 0x2603_1030_0000_0000_0000_0000_0000_0000;
 /// # Panics
 /// If the committed fixture is not a document.
 #[must_use]
-pub fn document(cloud: Cloud) -> Document {
+pub fn document(cloud: StandinCloud) -> Document {
     let text = match cloud {
-        Cloud::Global => ALLOWLIST,
-        Cloud::Japan => ALLOWLIST_JAPAN,
+        StandinCloud::Global => ALLOWLIST,
+        StandinCloud::Japan => ALLOWLIST_JAPAN,
     };
     serde_json::from_str(text).expect("the committed fixture is a document")
 }
 
 /// The exact names of a cloud's document for one customer, sorted, each once; wildcards are left out.
 #[must_use]
-pub fn exact_names(cloud: Cloud, customer: &str) -> Vec<String> {
+pub fn exact_names(cloud: StandinCloud, customer: &str) -> Vec<String> {
     names_where(&document(cloud).substituted("CUSTOMER_ID", customer), |name| !name.contains('*'))
 }
 
 /// The exact names that a filtered question gives, sorted, each once; `geo` and `direction` as the API takes them.
 #[must_use]
-pub fn exact_names_of(cloud: Cloud, customer: &str, geo: &str, direction: &str) -> Vec<String> {
+pub fn exact_names_of(cloud: StandinCloud, customer: &str, geo: &str, direction: &str) -> Vec<String> {
     let document = document(cloud).filtered(geo, direction).substituted("CUSTOMER_ID", customer);
     names_where(&document, |name| !name.contains('*'))
 }
 
 /// The wildcards of a cloud's document, sorted, each once.
 #[must_use]
-pub fn wildcards(cloud: Cloud) -> Vec<String> {
+pub fn wildcards(cloud: StandinCloud) -> Vec<String> {
     names_where(&document(cloud), |name| name.contains('*'))
 }
 
@@ -136,13 +136,13 @@ mod tests {
 
     #[test]
     fn the_fixture_has_the_real_lists_size_and_shape() {
-        let document = document(Cloud::Global);
+        let document = document(StandinCloud::Global);
         let services: BTreeSet<&str> = document.services.iter().map(|service| service.name.as_str()).collect();
         assert!((12..=20).contains(&services.len()), "{services:?}");
-        assert!((190..=250).contains(&exact_names(Cloud::Global, "abc").len()));
+        assert!((190..=250).contains(&exact_names(StandinCloud::Global, "abc").len()));
         for wildcard in ["*.*.nssvc.jp", "*.digicert.com", "*.blob.core.windows.net", "*.apps.citrixworkspacesapi.net"]
         {
-            assert!(wildcards(Cloud::Global).contains(&wildcard.to_owned()), "{wildcard}");
+            assert!(wildcards(StandinCloud::Global).contains(&wildcard.to_owned()), "{wildcard}");
         }
         let geos: BTreeSet<Option<&str>> =
             document.services.iter().flat_map(|service| &service.endpoints).map(|e| e.geo.as_deref()).collect();
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn documents_survive_being_read_and_written() {
-        for (text, cloud) in [(ALLOWLIST, Cloud::Global), (ALLOWLIST_JAPAN, Cloud::Japan)] {
+        for (text, cloud) in [(ALLOWLIST, StandinCloud::Global), (ALLOWLIST_JAPAN, StandinCloud::Japan)] {
             let committed: serde_json::Value = serde_json::from_str(text).expect("JSON");
             assert_eq!(serde_json::to_value(document(cloud)).expect("JSON"), committed);
         }
@@ -165,8 +165,10 @@ mod tests {
     #[test]
     fn every_name_has_public_addresses_of_its_own() {
         let mut seen = BTreeSet::new();
-        let names: BTreeSet<String> =
-            [Cloud::Global, Cloud::Japan].into_iter().flat_map(|cloud| exact_names(cloud, "testcustomer")).collect();
+        let names: BTreeSet<String> = [StandinCloud::Global, StandinCloud::Japan]
+            .into_iter()
+            .flat_map(|cloud| exact_names(cloud, "testcustomer"))
+            .collect();
         for name in names {
             let addresses = address_for(&name);
             assert!(addresses.iter().any(IpAddr::is_ipv4), "{name}");

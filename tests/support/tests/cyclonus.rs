@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::json;
-use test_support::cyclonus::{Peer, Protocol, Traffic, Verdict, judge};
+use test_support::cyclonus::{CasePeer, CaseProtocol, CaseVerdict, Traffic, judge};
 
 fn policy(namespace: &str, name: &str, spec: &serde_json::Value) -> NetworkPolicy {
     serde_json::from_value(json!({
@@ -40,8 +40,8 @@ async fn addresses_ranges_of_ports_and_protocols_are_told_apart() {
             ],
         }),
     )];
-    let pod = || Peer::pod("citrix", [("app", "workspace")]);
-    let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+    let pod = || CasePeer::pod("citrix", [("app", "workspace")]);
+    let (tcp, udp) = (CaseProtocol::Tcp, CaseProtocol::Udp);
     let questions = [
         (pod(), "20.41.6.9", 443, tcp, true),
         (pod(), "20.41.6.9", 443, udp, false),
@@ -56,8 +56,8 @@ async fn addresses_ranges_of_ports_and_protocols_are_told_apart() {
         (pod(), "52.4.0.7", 16505, udp, true),
         (pod(), "52.4.0.8", 16505, udp, false),
         // Pods that no policy selects are free.
-        (Peer::pod("citrix", [("app", "other")]), "20.41.7.9", 25, tcp, true),
-        (Peer::pod("elsewhere", [("app", "workspace")]), "20.41.7.9", 25, tcp, true),
+        (CasePeer::pod("citrix", [("app", "other")]), "20.41.7.9", 25, tcp, true),
+        (CasePeer::pod("elsewhere", [("app", "workspace")]), "20.41.7.9", 25, tcp, true),
     ];
     let traffic: Vec<Traffic> = questions
         .iter()
@@ -67,8 +67,8 @@ async fn addresses_ranges_of_ports_and_protocols_are_told_apart() {
         .collect();
 
     let verdicts = judge(&policies, &traffic).await.expect("verdicts");
-    let expected: Vec<Verdict> =
-        questions.iter().map(|question| Verdict { ingress: true, egress: question.4 }).collect();
+    let expected: Vec<CaseVerdict> =
+        questions.iter().map(|question| CaseVerdict { ingress: true, egress: question.4 }).collect();
     assert_eq!(verdicts, expected);
     assert_eq!(verdicts.iter().filter(|verdict| verdict.is_allowed()).count(), 6);
 }
@@ -91,15 +91,15 @@ async fn both_sides_are_judged_and_policies_add_up() {
             }),
         ),
     ];
-    let pod = || Peer::pod("citrix", []);
+    let pod = || CasePeer::pod("citrix", []);
     let traffic = [
-        Traffic::new(address("13.71.2.3"), pod(), 8443, Protocol::Tcp),
-        Traffic::new(address("13.72.2.3"), pod(), 8443, Protocol::Tcp),
-        Traffic::new(Peer::pod("front", []), pod(), 9, Protocol::Udp),
-        Traffic::new(pod(), pod(), 8443, Protocol::Tcp),
-        Traffic::new(pod(), Peer::pod("front", []), 8443, Protocol::Sctp),
+        Traffic::new(address("13.71.2.3"), pod(), 8443, CaseProtocol::Tcp),
+        Traffic::new(address("13.72.2.3"), pod(), 8443, CaseProtocol::Tcp),
+        Traffic::new(CasePeer::pod("front", []), pod(), 9, CaseProtocol::Udp),
+        Traffic::new(pod(), pod(), 8443, CaseProtocol::Tcp),
+        Traffic::new(pod(), CasePeer::pod("front", []), 8443, CaseProtocol::Sctp),
     ];
-    let verdict = |ingress, egress| Verdict { ingress, egress };
+    let verdict = |ingress, egress| CaseVerdict { ingress, egress };
     assert_eq!(
         judge(&policies, &traffic).await.expect("verdicts"),
         [verdict(true, true), verdict(false, true), verdict(true, true), verdict(false, false), verdict(true, false)]
@@ -110,7 +110,7 @@ async fn both_sides_are_judged_and_policies_add_up() {
 
 #[tokio::test]
 async fn a_policy_that_cannot_be_judged_is_an_error() {
-    let traffic = [Traffic::new(Peer::pod("citrix", []), address("20.41.6.9"), 443, Protocol::Tcp)];
+    let traffic = [Traffic::new(CasePeer::pod("citrix", []), address("20.41.6.9"), 443, CaseProtocol::Tcp)];
     let without_types = policy("citrix", "untyped", &json!({ "podSelector": {} }));
     let error = judge(&[without_types], &traffic).await.expect_err("policyTypes are missing").to_string();
     assert!(error.contains("policyTypes"), "{error}");
@@ -130,7 +130,7 @@ async fn thousands_of_questions_are_answered_in_seconds() {
     let traffic: Vec<_> = (0..2_000)
         .map(|n| {
             let destination = address(&format!("20.41.{}.{}", n / 250, n % 250));
-            Traffic::new(Peer::pod("citrix", []), destination, 443, Protocol::Tcp)
+            Traffic::new(CasePeer::pod("citrix", []), destination, 443, CaseProtocol::Tcp)
         })
         .collect();
     let started = std::time::Instant::now();

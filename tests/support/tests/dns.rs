@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use test_support::dns::{Behaviour, DnsServer, NEGATIVE_TTL, Pace, Reply, Transport, Truncation, Zone};
+use test_support::dns::{Behaviour, DnsServer, DnsTransport, NEGATIVE_TTL, Pace, Reply, Truncation, Zone};
 use test_support::fixture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -174,7 +174,7 @@ async fn rotations_move_by_questions_or_by_time() {
     }
     assert_eq!(seen.len(), 16);
     assert_eq!(addresses(&ask(&server, "rotating.example", RecordType::A).await), pool[..4]);
-    let slide = Reply::Rotation { pool: pool.clone(), width: 2, advance: 1, ttl: 30, pace: Pace::Question };
+    let slide = Reply::Rotation { pool: pool.clone(), width: 2, advance: 1, ttl: 30, pace: Pace::ReceivedQuery };
     server.set("rotating.example", slide.into());
     ask(&server, "rotating.example", RecordType::A).await;
     assert_eq!(addresses(&ask(&server, "rotating.example", RecordType::A).await), pool[1..3]);
@@ -308,8 +308,8 @@ async fn questions_are_recorded() {
     assert_eq!(
         told,
         [
-            ("name.example", RecordType::A, Transport::Udp, Some(1232)),
-            ("name.example", RecordType::AAAA, Transport::Tcp, None),
+            ("name.example", RecordType::A, DnsTransport::Udp, Some(1232)),
+            ("name.example", RecordType::AAAA, DnsTransport::Tcp, None),
         ]
     );
     assert!(questions[0].instant >= before && questions[0].instant <= questions[1].instant);

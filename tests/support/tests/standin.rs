@@ -9,7 +9,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 use test_support::fixture;
 use test_support::standin::{
-    Cloud, ConnectProxy, Document, Fault, Injection, LimitHint, ProxyConfig, RetryAfter, Source, Standin,
+    ConnectProxy, Document, Fault, Injection, LimitHint, ProxyConfig, RetryAfter, Source, Standin, StandinCloud,
     StandinConfig, TestAuthority, Validity, busiest,
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -40,7 +40,7 @@ async fn document(response: Response) -> Document {
 #[tokio::test]
 async fn the_unfiltered_list_is_the_fixture_with_the_customer_in_it() {
     let standin = start().await;
-    for (source, cloud) in [(Source::Global, Cloud::Global), (Source::Japan, Cloud::Japan)] {
+    for (source, cloud) in [(Source::Global, StandinCloud::Global), (Source::Japan, StandinCloud::Japan)] {
         let served = document(get(&standin, source, "customerId=testcustomer").await).await;
         assert_eq!(served, fixture::document(cloud).substituted("CUSTOMER_ID", "testcustomer"));
         assert!(served.names().all(|name| !name.contains("CUSTOMER_ID")));
@@ -59,7 +59,7 @@ async fn geo_and_direction_filter() {
     assert_eq!(geos, BTreeSet::from([None, Some("all"), Some("ap-s")]));
     assert!(served.services.iter().all(|service| !service.endpoints.is_empty()));
     let names: BTreeSet<String> = served.names().filter(|name| !name.contains('*')).map(str::to_owned).collect();
-    let expected = fixture::exact_names_of(Cloud::Global, "abc", "ap-s", "outbound");
+    let expected = fixture::exact_names_of(StandinCloud::Global, "abc", "ap-s", "outbound");
     assert_eq!(names.into_iter().collect::<Vec<_>>(), expected);
     let inbound = document(get(&standin, Source::Global, "customerId=abc&direction=inbound").await).await;
     assert!(!inbound.services.is_empty() && inbound.services.len() < served.services.len());
@@ -127,7 +127,7 @@ async fn zscaler_has_its_own_shape() {
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "ids are unique");
     assert!(ids.iter().any(|id| id.contains("-udp-")));
     // With a customer the names are the customer's; without IPv6 networks there is no list of them.
-    standin.edit(Cloud::Global, |document| {
+    standin.edit(StandinCloud::Global, |document| {
         for endpoint in document.services.iter_mut().flat_map(|service| &mut service.endpoints) {
             endpoint.ips.retain(|ip| !ip.contains(':'));
         }
@@ -150,7 +150,7 @@ async fn static_lists_are_served_beside() {
     assert!(products.values().all(|product| product.get("LatestChangeLog").is_some()));
     assert_eq!(body["DaaS"]["AllowList"][0], "<CUSTOMER_ID>.xendesktop.net");
     assert_eq!(client().get(standin.url(Source::StaticJapan)).send().await.expect("an answer").status(), 200);
-    standin.publish_static(Cloud::Global, serde_json::json!({ "Only": { "AllowList": ["one.cloud.com"] } }));
+    standin.publish_static(StandinCloud::Global, serde_json::json!({ "Only": { "AllowList": ["one.cloud.com"] } }));
     let body: Value = client().get(&url).send().await.expect("an answer").json().await.expect("JSON");
     assert_eq!(body["Only"]["AllowList"][0], "one.cloud.com");
 }
@@ -229,12 +229,12 @@ async fn unchanged_lists_are_not_sent_again() {
     assert_eq!(unchanged.status(), 304);
     assert_eq!(unchanged.headers()["last-modified"], modified.as_str());
     assert!(unchanged.bytes().await.expect("no body").is_empty());
-    standin.edit(Cloud::Global, |document| {
+    standin.edit(StandinCloud::Global, |document| {
         document.services[0].endpoints[0].fqdns.push("new.cloud.com".to_owned());
     });
     let changed = document(again().await.expect("an answer")).await;
     assert!(changed.names().any(|name| name == "new.cloud.com"));
-    assert!(changed.meta.version > fixture::document(Cloud::Global).meta.version);
+    assert!(changed.meta.version > fixture::document(StandinCloud::Global).meta.version);
     assert_eq!(get(&standin, Source::Japan, "customerId=abc").await.status(), 200);
     let garbage = client().get(&url).header("if-modified-since", "yesterday").send().await.expect("an answer");
     assert_eq!(garbage.status(), 200);
@@ -261,7 +261,7 @@ async fn a_tag_is_compared_alone_and_before_the_time() {
     assert_eq!(asked(&[("if-none-match", "*")]).await, 304);
     assert_eq!(asked(&[("if-none-match", "\"other\""), ("if-modified-since", &modified)]).await, 200);
     assert_eq!(asked(&[("if-modified-since", &modified)]).await, 304);
-    standin.edit(Cloud::Global, |document| document.services.truncate(1));
+    standin.edit(StandinCloud::Global, |document| document.services.truncate(1));
     assert_eq!(asked(&[("if-none-match", &tag)]).await, 200);
     let without = start().await;
     assert!(get(&without, Source::Global, "customerId=abc").await.headers().get("etag").is_none());
@@ -568,7 +568,7 @@ async fn a_shell_publishes_through_the_admin_paths() {
     assert_eq!(posted.status(), 404);
     let config = StandinConfig { admin: true, ..StandinConfig::unlimited() };
     let standin = Standin::start(config).await.expect("a stand-in");
-    let mut changed = standin.document(Cloud::Japan);
+    let mut changed = standin.document(StandinCloud::Japan);
     changed.services.truncate(1);
     let post = |path: &str, body: String| client().post(format!("{}{path}", standin.origin())).body(body).send();
     let body = serde_json::to_string(&changed).expect("JSON");
@@ -600,7 +600,7 @@ fn binary(arguments: &[&str]) -> tokio::process::Command {
 async fn the_binary_serves_what_its_flags_say() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("list.json");
-    let mut changed = fixture::document(Cloud::Global);
+    let mut changed = fixture::document(StandinCloud::Global);
     changed.services.truncate(2);
     std::fs::write(&file, serde_json::to_string(&changed).expect("JSON")).expect("a file");
     let fixture = file.to_str().expect("a path");

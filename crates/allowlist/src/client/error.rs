@@ -62,7 +62,7 @@ pub(super) fn host(url: &Url) -> String {
 
 pub(super) fn answered(url: &Url, status: StatusCode) -> String {
     let advice = if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        ": the proxy wants credentials, which belong into HTTPS_PROXY"
+        ": the proxy requires credentials; put them in HTTPS_PROXY"
     } else {
         ""
     };
@@ -78,7 +78,7 @@ pub(super) fn transport(url: &Url, error: reqwest::Error) -> FetchError {
     let detail = if error.contains("UnknownIssuer") {
         return FetchError::UnknownAuthority { host };
     } else if error.contains("proxy authorization required") {
-        format!("the proxy on the way to {host} wants credentials, which belong into HTTPS_PROXY")
+        format!("the proxy on the way to {host} requires credentials; put them in HTTPS_PROXY")
     } else if timeout && !connect {
         format!("{host} does not answer in time")
     } else if connect {

@@ -33,9 +33,9 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<Cow<'_, [u8]>, DocumentError> {
     }
     let decoded = encoding.decode_without_bom_handling_and_without_replacement(text);
     let broken = if encoding == UTF_16LE {
-        "it begins as UTF-16 (little endian) and goes on as something else"
+        "it starts as UTF-16 (little endian), but not all of it is"
     } else {
-        "it begins as UTF-16 (big endian) and goes on as something else"
+        "it starts as UTF-16 (big endian), but not all of it is"
     };
     decoded.map(|text| Cow::Owned(text.into_owned().into_bytes())).ok_or(DocumentError::Encoding(broken))
 }

@@ -1,7 +1,12 @@
 //! CIDRs in their canonical form, and sets of them merged without widening. Pure.
 
-use ipnet::IpNet;
-use std::net::IpAddr;
+use ipnet::{IpNet, Ipv6Net};
+use std::net::{IpAddr, Ipv6Addr};
+
+/// How many addresses IPv4 has.
+pub const IPV4_ADDRESSES: u128 = 1 << 32;
+/// All that IANA has given out for global unicast so far (RFC 4291, section 2.4).
+pub const GLOBAL_UNICAST: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// A text that is no CIDR.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +31,11 @@ pub fn parse(text: &str) -> Result<IpNet, CidrError> {
     let is_plain = length.bytes().all(|byte| byte.is_ascii_digit()) && (length.len() == 1 || !length.starts_with('0'));
     let length = length.parse().ok().filter(|_| is_plain);
     length.and_then(|length| IpNet::new(address, length).ok()).ok_or_else(|| {
-        refused(if address.is_ipv4() { "its length is none from 0 to 32" } else { "its length is none from 0 to 128" })
+        refused(if address.is_ipv4() {
+            "its prefix length must be 0 to 32"
+        } else {
+            "its prefix length must be 0 to 128"
+        })
     })
 }
 

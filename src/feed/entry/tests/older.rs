@@ -12,10 +12,10 @@ fn published(hours: i64, names: &[&str]) -> Answer {
     });
     let bytes = document.to_string().into_bytes();
     let allowlist = parse(&bytes, &Reading::default()).expect("a list").allowlist;
-    Answer::List(Held::new(compress(&bytes), allowlist, Validators::new(Some("\"7\"".into()), None)))
+    Answer::List(CachedList::new(compress(&bytes), allowlist, Validators::new(Some("\"7\"".into()), None)))
 }
 
-fn at_hour(start: Instant, hours: u32) -> Arrival {
+fn at_hour(start: Instant, hours: u32) -> ResponseMetadata {
     arrival(start, hours * 3600)
 }
 
@@ -83,7 +83,7 @@ fn a_file_and_another_address_are_somebodys_word() {
     let start = Instant::now();
     let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
     entry.take(published(24, &FULL), &at_hour(start, 24));
-    assert!(entry.take(published(0, &FULL[..3]), &Arrival { from_api: false, ..at_hour(start, 25) }));
+    assert!(entry.take(published(0, &FULL[..3]), &ResponseMetadata { from_api: false, ..at_hour(start, 25) }));
     entry.take(published(24, &FULL), &at_hour(start, 26));
     entry.from_elsewhere = true;
     assert!(entry.take(published(0, &FULL[..3]), &at_hour(start, 27)));

@@ -7,7 +7,7 @@ use crate::control_plane::ControlPlane;
 use crate::coredns::CoreDns;
 use crate::dns::DnsServer;
 use crate::free_port::free_port;
-use crate::standin::{Cloud, Standin, StandinConfig, Validity};
+use crate::standin::{Standin, StandinCloud, StandinConfig, Validity};
 use anyhow::Context as _;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -50,11 +50,11 @@ pub struct Stage {
 /// When each object was first seen, and last seen changed.
 #[derive(Debug, Default)]
 pub struct Seen {
-    objects: Mutex<HashMap<(&'static str, String, String), Sighting>>,
+    objects: Mutex<HashMap<(&'static str, String, String), CachedAddress>>,
 }
 
 #[derive(Clone, Debug)]
-struct Sighting {
+struct CachedAddress {
     first: Instant,
     last: Instant,
     version: String,
@@ -66,7 +66,7 @@ impl Seen {
         let key = (kind, metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
         let (now, version) = (Instant::now(), metadata.resource_version.clone().unwrap_or_default());
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = Sighting { first: now, last: now, version: version.clone(), changes: 1 };
+        let fresh = CachedAddress { first: now, last: now, version: version.clone(), changes: 1 };
         let held = objects.entry(key).or_insert(fresh);
         if held.version != version {
             held.last = now;
@@ -85,7 +85,7 @@ impl Seen {
         self.get(kind, namespace, name).map(|held| held.last)
     }
 
-    fn get(&self, kind: &'static str, namespace: &str, name: &str) -> Option<Sighting> {
+    fn get(&self, kind: &'static str, namespace: &str, name: &str) -> Option<CachedAddress> {
         let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         objects.get(&(kind, namespace.to_owned(), name.to_owned())).cloned()
     }
@@ -266,7 +266,7 @@ impl Stage {
 
     /// Publishes a list that differs for everybody.
     pub fn publish_another_list(&self) {
-        self.standin.edit(Cloud::Global, |document| {
+        self.standin.edit(StandinCloud::Global, |document| {
             let mut endpoints = document.services.iter_mut().flat_map(|service| &mut service.endpoints);
             if let Some(endpoint) = endpoints.next() {
                 endpoint.ips.push(format!("20.200.{}.1", endpoint.ips.len()));

@@ -13,7 +13,7 @@ use super::policies::{self, Opening};
 use super::stage::{CUSTOMER, NEW_NAME, Stage, VALIDITY};
 use super::teller::Teller;
 use super::zone;
-use crate::standin::{Cloud, Endpoint, Service};
+use crate::standin::{Endpoint, Service, StandinCloud};
 use crate::tools::workspace_root;
 
 /// The example, and the resource in it.
@@ -157,7 +157,7 @@ async fn publish_a_list(teller: &Teller, stage: &mut Stage, before: Vec<Opening>
     let Some(address) = stage.zone.addresses(NEW_NAME).iter().copied().find(IpAddr::is_ipv4) else {
         bail!("{NEW_NAME} has no IPv4 address in the zone");
     };
-    stage.standin.edit(Cloud::Global, |document| {
+    stage.standin.edit(StandinCloud::Global, |document| {
         document.services.push(Service {
             name: "Print".to_owned(),
             direction: Some("outbound".to_owned()),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use crate::fixture;
-use crate::standin::Cloud;
+use crate::standin::StandinCloud;
 
 /// The zone's file.
 pub(super) const FILE: &str = "root.db";
@@ -32,7 +32,8 @@ pub(super) struct Zone {
 impl Zone {
     /// Every exact name of the Global cloud's list for `customer`, and `more` beside them.
     pub(super) fn of(customer: &str, more: &[&str]) -> Self {
-        let names = fixture::exact_names(Cloud::Global, customer).into_iter().chain(more.iter().map(|&s| s.to_owned()));
+        let names =
+            fixture::exact_names(StandinCloud::Global, customer).into_iter().chain(more.iter().map(|&s| s.to_owned()));
         Self { serial: 1, records: names.map(|name| (name.clone(), fixture::address_for(&name))).collect() }
     }
 

@@ -14,7 +14,7 @@ pub const NEGATIVE_TTL: u32 = 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// At every question.
-    Question,
+    ReceivedQuery,
     /// So often, counted from when it was scripted.
     Every(Duration),
 }
@@ -129,7 +129,7 @@ impl Behaviour {
     /// A window of `width` addresses that moves by its own width at every question.
     #[must_use]
     pub fn rotating(pool: &[IpAddr], width: usize, ttl: u32) -> Self {
-        Reply::Rotation { pool: pool.to_vec(), width, advance: width, ttl, pace: Pace::Question }.into()
+        Reply::Rotation { pool: pool.to_vec(), width, advance: width, ttl, pace: Pace::ReceivedQuery }.into()
     }
 
     /// A window of `width` addresses that moves by its own width so often.
@@ -227,7 +227,7 @@ pub(super) fn content(
         }
         Reply::Rotation { pool, width, advance, ttl, pace } => {
             let step = match pace {
-                Pace::Question => asked,
+                Pace::ReceivedQuery => asked,
                 Pace::Every(every) => {
                     let passed = now.saturating_duration_since(scripted).as_nanos();
                     (passed / every.as_nanos().max(1)) as usize

@@ -13,7 +13,7 @@ use hickory_server::zone_handler::MessageResponseBuilder;
 use jiff::Timestamp;
 
 use super::behaviour::{Content, Truncation};
-use super::{Question, Shared, Transport, zone};
+use super::{DnsTransport, ReceivedQuery, Shared, zone};
 
 /// The largest datagram sent, whatever the client offers: what passes every path unfragmented (DNS flag day 2020).
 const LARGEST_DATAGRAM: u16 = 1232;
@@ -21,15 +21,15 @@ const LARGEST_DATAGRAM: u16 = 1232;
 /// Answers the questions of one socket.
 pub(super) struct Handler {
     shared: Arc<Shared>,
-    transport: Transport,
+    transport: DnsTransport,
 }
 
 impl Handler {
-    pub(super) fn new(shared: Arc<Shared>, transport: Transport) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, transport: DnsTransport) -> Self {
         Self { shared, transport }
     }
 
-    fn record(&self, question: Question) {
+    fn record(&self, question: ReceivedQuery) {
         self.shared.questions.lock().unwrap_or_else(PoisonError::into_inner).push(question);
     }
 }
@@ -47,7 +47,7 @@ impl RequestHandler for Handler {
         };
         // The name as it was written: clients that mix its case look for that in the answer.
         let (name, record_type) = (asked.original().name(), asked.query_type());
-        self.record(Question {
+        self.record(ReceivedQuery {
             at: Timestamp::now(),
             instant: Instant::now(),
             name: zone::canonical(&name.to_ascii()),
@@ -65,7 +65,7 @@ impl RequestHandler for Handler {
         }
         let Some(Content { code, mut answers, soa }) = outcome.content else { return unsent };
         metadata.response_code = code;
-        if self.transport == Transport::Udp && outcome.truncation != Truncation::WhenLarge {
+        if self.transport == DnsTransport::Udp && outcome.truncation != Truncation::WhenLarge {
             metadata.truncation = true;
             answers.truncate(if outcome.truncation == Truncation::Always { answers.len() / 2 } else { 0 });
         }

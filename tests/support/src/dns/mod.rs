@@ -27,7 +27,7 @@ use handler::Handler;
 
 /// How a question came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
+pub enum DnsTransport {
     /// One datagram.
     Udp,
     /// A connection.
@@ -36,7 +36,7 @@ pub enum Transport {
 
 /// One question a server was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct ReceivedQuery {
     /// When it arrived.
     pub at: Timestamp,
     /// When it arrived, on the monotonic clock.
@@ -46,7 +46,7 @@ pub struct Question {
     /// The type.
     pub record_type: RecordType,
     /// How it came.
-    pub transport: Transport,
+    pub transport: DnsTransport,
     /// The payload size its EDNS record offers; none without such a record.
     pub edns_payload: Option<u16>,
     /// The address it came from.
@@ -58,7 +58,7 @@ pub struct Question {
 pub(crate) struct Shared {
     zone: Zone,
     silent: AtomicBool,
-    questions: Mutex<Vec<Question>>,
+    questions: Mutex<Vec<ReceivedQuery>>,
 }
 
 /// How long an idle TCP connection is kept.
@@ -89,13 +89,13 @@ impl std::fmt::Debug for Listening {
 
 impl Listening {
     fn udp(socket: UdpSocket, shared: &Arc<Shared>) -> Self {
-        let mut server = Server::new(Handler::new(shared.clone(), Transport::Udp));
+        let mut server = Server::new(Handler::new(shared.clone(), DnsTransport::Udp));
         server.register_socket(socket);
         Self(server)
     }
 
     fn tcp(listener: TcpListener, shared: &Arc<Shared>) -> Self {
-        let mut server = Server::new(Handler::new(shared.clone(), Transport::Tcp));
+        let mut server = Server::new(Handler::new(shared.clone(), DnsTransport::Tcp));
         server.register_listener(listener, TCP_TIMEOUT, TCP_BUFFER);
         Self(server)
     }
@@ -211,7 +211,7 @@ impl DnsServer {
 
     /// Every question since the start or the last [`DnsServer::clear_questions`], in order of arrival.
     #[must_use]
-    pub fn questions(&self) -> Vec<Question> {
+    pub fn questions(&self) -> Vec<ReceivedQuery> {
         self.shared.questions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

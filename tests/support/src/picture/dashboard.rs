@@ -15,12 +15,12 @@ pub struct Panel {
     /// Grafana's name of the unit: `s`, `short`, `ops`, `reqpm`.
     pub unit: String,
     /// The series.
-    pub series: Vec<Series>,
+    pub series: Vec<PanelSeries>,
 }
 
 /// A line of a chart.
 #[derive(Clone, Debug)]
-pub struct Series {
+pub struct PanelSeries {
     /// What its legend says.
     pub legend: String,
     /// Seconds since the start of the picture, and values; none that is not a number.
@@ -154,7 +154,7 @@ mod tests {
             kind: kind.to_owned(),
             place: (0.0, 0.0, 12.0, 8.0),
             unit: "short".to_owned(),
-            series: vec![Series { legend: "one & two".to_owned(), points: vec![(0.0, 1.0), (1.0, 3.0)] }],
+            series: vec![PanelSeries { legend: "one & two".to_owned(), points: vec![(0.0, 1.0), (1.0, 3.0)] }],
         };
         let picture = draw("All", "of a run", &[panel("A", "timeseries"), panel("B", "stat")], 10.0);
         for text in [">A<", ">B<", "one &amp; two", ">3<", "of a run"] {

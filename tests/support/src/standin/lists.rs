@@ -113,7 +113,7 @@ fn seconds_after(at: Timestamp, seconds: i64) -> Timestamp {
 mod tests {
     use super::*;
     use crate::fixture;
-    use crate::standin::Cloud;
+    use crate::standin::StandinCloud;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + second).expect("a time")
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn windows_roll_and_each_is_a_change() {
         let published =
-            Published::new(fixture::document(Cloud::Global), Validity::Rolling(Duration::from_secs(10)), at(0));
+            Published::new(fixture::document(StandinCloud::Global), Validity::Rolling(Duration::from_secs(10)), at(0));
         let (first, modified) = published.current(at(9));
         assert_eq!((first.meta.valid_until, modified), (Some(at(10).to_string()), at(0)));
         let (second, modified) = published.current(at(10));
@@ -131,9 +131,9 @@ mod tests {
 
     #[test]
     fn publishing_within_a_second_still_changes_the_version() {
-        let mut published = Published::new(fixture::document(Cloud::Global), Validity::AsPublished, at(0));
+        let mut published = Published::new(fixture::document(StandinCloud::Global), Validity::AsPublished, at(0));
         let (before, earlier) = published.current(at(5));
-        assert_eq!(before, fixture::document(Cloud::Global));
+        assert_eq!(before, fixture::document(StandinCloud::Global));
         published.publish(before.clone(), at(5));
         let (first, between) = published.current(at(5));
         published.publish(first.clone(), at(5));
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_version_the_document_brings_is_kept() {
-        let mut published = Published::new(fixture::document(Cloud::Global), Validity::AsPublished, at(0));
+        let mut published = Published::new(fixture::document(StandinCloud::Global), Validity::AsPublished, at(0));
         let mut document = published.document().clone();
         document.meta.version = "2031-01-02T03:04:05Z".to_owned();
         published.publish(document.clone(), at(5));

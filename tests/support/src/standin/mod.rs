@@ -38,7 +38,7 @@ use connection::{Connecting, Connections};
 
 /// The vendor's two clouds, each with a host and a list of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Cloud {
+pub enum StandinCloud {
     /// `api.cloud.com`: US, EU and AP-S.
     Global,
     /// `api.citrixcloud.jp`.
@@ -58,11 +58,11 @@ pub enum Source {
     StaticJapan,
 }
 
-impl From<Cloud> for Source {
-    fn from(cloud: Cloud) -> Self {
+impl From<StandinCloud> for Source {
+    fn from(cloud: StandinCloud) -> Self {
         match cloud {
-            Cloud::Global => Self::Global,
-            Cloud::Japan => Self::Japan,
+            StandinCloud::Global => Self::Global,
+            StandinCloud::Japan => Self::Japan,
         }
     }
 }
@@ -124,8 +124,8 @@ impl Default for StandinConfig {
             etag: false,
             update_interval: 84,
             admin: false,
-            global: crate::fixture::document(Cloud::Global),
-            japan: crate::fixture::document(Cloud::Japan),
+            global: crate::fixture::document(StandinCloud::Global),
+            japan: crate::fixture::document(StandinCloud::Japan),
         }
     }
 }
@@ -222,17 +222,17 @@ impl Standin {
 
     /// The document of a cloud as it is published now, unfiltered and with its own `validUntil`.
     #[must_use]
-    pub fn document(&self, cloud: Cloud) -> Document {
+    pub fn document(&self, cloud: StandinCloud) -> Document {
         self.inner().published(cloud).document().clone()
     }
 
     /// Publishes a document. `Last-Modified` moves, and `meta.version` too where the document kept the old one.
-    pub fn publish(&self, cloud: Cloud, document: Document) {
+    pub fn publish(&self, cloud: StandinCloud, document: Document) {
         self.inner().published(cloud).publish(document, Timestamp::now());
     }
 
     /// Publishes the present document as `change` leaves it.
-    pub fn edit(&self, cloud: Cloud, change: impl FnOnce(&mut Document)) {
+    pub fn edit(&self, cloud: StandinCloud, change: impl FnOnce(&mut Document)) {
         let mut inner = self.inner();
         let published = inner.published(cloud);
         let mut document = published.document().clone();
@@ -243,13 +243,13 @@ impl Standin {
     /// Changes where the `validUntil` of both clouds comes from.
     pub fn set_validity(&self, validity: Validity) {
         let mut inner = self.inner();
-        for cloud in [Cloud::Global, Cloud::Japan] {
+        for cloud in [StandinCloud::Global, StandinCloud::Japan] {
             inner.published(cloud).set_validity(validity, Timestamp::now());
         }
     }
 
     /// Publishes one of the older static lists; the clouds' documents are not concerned.
-    pub fn publish_static(&self, cloud: Cloud, document: Value) {
+    pub fn publish_static(&self, cloud: StandinCloud, document: Value) {
         self.inner().static_list(cloud).publish(document, Timestamp::now());
     }
 

@@ -22,7 +22,7 @@ use super::fault::{Fault, Faults, RetryAfter};
 use super::limit::Limiter;
 use super::lists::{Published, StaticList, static_path, whole_seconds};
 use super::record::Recorded;
-use super::{Cloud, Document, LimitHint, Source, StandinConfig, Validity, lock};
+use super::{Document, LimitHint, Source, StandinCloud, StandinConfig, Validity, lock};
 use crate::fixture;
 
 /// Where redirects of this host lead: the same lists, never struck by a fault.
@@ -56,17 +56,17 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    pub(super) fn published(&mut self, cloud: Cloud) -> &mut Published {
+    pub(super) fn published(&mut self, cloud: StandinCloud) -> &mut Published {
         match cloud {
-            Cloud::Global => &mut self.global,
-            Cloud::Japan => &mut self.japan,
+            StandinCloud::Global => &mut self.global,
+            StandinCloud::Japan => &mut self.japan,
         }
     }
 
-    pub(super) fn static_list(&mut self, cloud: Cloud) -> &mut StaticList {
+    pub(super) fn static_list(&mut self, cloud: StandinCloud) -> &mut StaticList {
         match cloud {
-            Cloud::Global => &mut self.static_commercial,
-            Cloud::Japan => &mut self.static_japan,
+            StandinCloud::Global => &mut self.static_commercial,
+            StandinCloud::Japan => &mut self.static_japan,
         }
     }
 }
@@ -201,8 +201,8 @@ fn decide(
 
 fn over_limit(inner: &mut Inner, hint: LimitHint, source: Source, client: IpAddr, now: Timestamp) -> Option<Answer> {
     let cloud = match source {
-        Source::Global => Cloud::Global,
-        Source::Japan => Cloud::Japan,
+        Source::Global => StandinCloud::Global,
+        Source::Japan => StandinCloud::Japan,
         // The static lists are files in a storage account: nobody counts.
         Source::StaticCommercial | Source::StaticJapan => return None,
     };
@@ -230,7 +230,7 @@ fn list(
         Source::StaticCommercial => (inner.static_commercial.document.clone(), inner.static_commercial.modified),
         Source::StaticJapan => (inner.static_japan.document.clone(), inner.static_japan.modified),
         Source::Global | Source::Japan => {
-            let cloud = if source == Source::Global { Cloud::Global } else { Cloud::Japan };
+            let cloud = if source == Source::Global { StandinCloud::Global } else { StandinCloud::Japan };
             let asked = match Asked::read(query) {
                 Ok(asked) => asked,
                 Err(refusal) => return refusal,
@@ -294,8 +294,8 @@ impl<'a> Asked<'a> {
 
 async fn publish(Extract(state): Extract<Arc<State>>, Query(query): Query<Parameters>, body: Bytes) -> Response {
     let cloud = match parameter(&query, "cloud") {
-        None | Some("global") => Cloud::Global,
-        Some("japan") => Cloud::Japan,
+        None | Some("global") => StandinCloud::Global,
+        Some("japan") => StandinCloud::Japan,
         Some(_) => return refused("cloud must be global or japan"),
     };
     let document: Document = match serde_json::from_slice(&body) {
@@ -315,10 +315,10 @@ async fn valid_for(Extract(state): Extract<Arc<State>>, body: String) -> Respons
         Err(_) => return refused("the body must be a number of seconds; 0 serves the documents' own validUntil"),
     };
     let mut inner = lock(&state.inner);
-    for cloud in [Cloud::Global, Cloud::Japan] {
+    for cloud in [StandinCloud::Global, StandinCloud::Japan] {
         inner.published(cloud).set_validity(validity, Timestamp::now());
     }
-    let (document, _) = inner.published(Cloud::Global).current(Timestamp::now());
+    let (document, _) = inner.published(StandinCloud::Global).current(Timestamp::now());
     done(&json!({ "validUntil": document.meta.valid_until }))
 }
 

@@ -7,20 +7,20 @@ mod random;
 mod restarts;
 mod waits;
 
-use super::*;
-use crate::crd::{CitrixAllowlist, SELECTION_ANNOTATION};
-use crate::engines::{Engines, Limits, network_policy};
-use crate::export;
-use crate::facts::ClusterFacts;
-use crate::feed::FeedView;
-use crate::guard::{Guard, GuardSettings};
-use crate::names::{Addresses, NameAddresses, NameState, Reached};
-use crate::objects::changes::Change;
-use crate::objects::desired::Desired;
-use crate::objects::key::ObjectKey;
-use crate::objects::observed::{self, Observed, Told};
-use crate::plan::Selection;
-use crate::reason::Reason;
+use citrix_allowlist::crd::{CitrixAllowlist, SELECTION_ANNOTATION};
+use citrix_allowlist::engines::{Engines, Limits, network_policy};
+use citrix_allowlist::export;
+use citrix_allowlist::facts::ClusterFacts;
+use citrix_allowlist::feed::FeedView;
+use citrix_allowlist::guard::{Guard, GuardSettings};
+use citrix_allowlist::names::{Addresses, NameAddresses, NameState, Reached};
+use citrix_allowlist::objects::changes::Change;
+use citrix_allowlist::objects::desired::Desired;
+use citrix_allowlist::objects::key::ObjectKey;
+use citrix_allowlist::objects::observed::{self, Observed, RecoveredObject};
+use citrix_allowlist::pipeline::*;
+use citrix_allowlist::plan::Selection;
+use citrix_allowlist::reason::Reason;
 use connectivity_allowlist::document::{self, Reading};
 use connectivity_allowlist::net::{DomainName, cidr};
 use connectivity_allowlist::{Allowlist, Cloud};
@@ -65,7 +65,7 @@ struct Scene {
     /// Whether objects say what was selected when they were written: those of 0.1.0 do not.
     says_selection: bool,
     /// What objects tell a process that has just begun; `None` once it has been asked.
-    memories: Option<Vec<Told>>,
+    memories: Option<Vec<RecoveredObject>>,
     /// When each object was last written, in writes of a whole decision, a second each.
     written: BTreeMap<ObjectKey, i64>,
     seconds: i64,
@@ -185,27 +185,27 @@ impl Scene {
         }
     }
 
-    fn tell(&self) -> Vec<Told> {
+    fn tell(&self) -> Vec<RecoveredObject> {
         let told = |(key, object)| {
             let written_at = self.written.get(key).and_then(|seconds| Timestamp::from_second(*seconds).ok());
-            Told { memory: Arc::new(self.remembered(key, object)), written_at }
+            RecoveredObject { memory: Arc::new(self.remembered(key, object)), written_at }
         };
         self.objects.iter().map(told).collect()
     }
 
-    fn remembered(&self, key: &ObjectKey, object: &Desired) -> observed::Memory {
+    fn remembered(&self, key: &ObjectKey, object: &Desired) -> observed::RecoveredState {
         let body = object.body.json().get();
         if key.is_policy() {
             let spec: NetworkPolicySpec = serde_json::from_str(body).expect("a spec");
             let policy = NetworkPolicy { metadata: object.metadata.clone(), spec: Some(spec) };
             let rules = network_policy::remembered(std::slice::from_ref(&policy));
             let selection = self.observed(object).selection;
-            observed::Memory::Rules { rules, users: Vec::new(), selection }
+            observed::RecoveredState::Rules { rules, users: Vec::new(), selection }
         } else {
             let data = serde_json::from_str(body).ok();
             let map = ConfigMap { data, ..ConfigMap::default() };
             let (names, networks) = (export::remembered(&map), export::remembered_networks(&map));
-            observed::Memory::Attribution { names, networks }
+            observed::RecoveredState::Attribution { names, networks }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which addresses are held of a name: what an answer adds, and what a bound takes away. Pure.
 
-use super::{Bounds, Held, Judge, MOST_REFUSED, Sighting};
+use super::{Bounds, CachedAddress, CachedName, Judge, MOST_REFUSED};
 use crate::names::addresses::RefusedAddress;
 use crate::names::answer::{Answer, Family};
 use std::cmp::Reverse;
@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-impl Held {
+impl CachedName {
     /// A server answered when its round was over: its addresses are added, and nothing else is learned from it.
     pub fn answered_late(
         &mut self,
@@ -41,7 +41,7 @@ impl Held {
         let mut refusals = Vec::new();
         let (mut room, level) = bounds.room;
         for address in addresses {
-            if !self.sightings.contains_key(address) {
+            if !self.cached.contains_key(address) {
                 if room == 0 {
                     self.family(family).round.left_out = Some(bounds.addresses_in_all.full(level));
                     continue;
@@ -68,7 +68,7 @@ impl Held {
         round: u64,
         now: Instant,
     ) {
-        let seen = self.sightings.entry(address).or_insert(Sighting {
+        let seen = self.cached.entry(address).or_insert(CachedAddress {
             server,
             first_seen: now,
             last_seen: now,
@@ -96,23 +96,23 @@ impl Held {
     /// a server that tells another lie with each answer must not have each reported.
     pub(super) fn evict(&mut self, most: usize) {
         for (refused, most) in [(false, most), (true, MOST_REFUSED)] {
-            if self.sightings.len() <= most {
+            if self.cached.len() <= most {
                 continue;
             }
             let mut candidates: Vec<_> = self
-                .sightings
+                .cached
                 .iter()
-                .filter(|(_, sighting)| sighting.refused.is_some() == refused)
-                .map(|(address, sighting)| {
+                .filter(|(_, cached)| cached.refused.is_some() == refused)
+                .map(|(address, cached)| {
                     let rounds = self.families[Family::of(*address) as usize].rounds;
-                    let ago = if refused { 0 } else { rounds.saturating_sub(sighting.round) };
-                    (Reverse(ago), Reverse(sighting.first_seen), Reverse(*address))
+                    let ago = if refused { 0 } else { rounds.saturating_sub(cached.round) };
+                    (Reverse(ago), Reverse(cached.first_seen), Reverse(*address))
                 })
                 .collect();
             let excess = candidates.len().saturating_sub(most);
             candidates.sort_unstable();
             for (_, _, Reverse(address)) in candidates.into_iter().take(excess) {
-                self.sightings.remove(&address);
+                self.cached.remove(&address);
                 if !refused {
                     self.family(Family::of(address)).round.evicted.insert(address);
                 }

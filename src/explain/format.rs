@@ -1,7 +1,7 @@
 //! What the operator remembers, in words. Pure.
 
-use super::memory::{Operator, SeenAddress};
-use super::times::{seconds, when};
+use super::durations::{seconds, when};
+use super::memory::{OperatorReport, SeenAddress};
 use crate::operator::debug_state::{KnownName, ListState};
 use crate::text::Tree;
 use jiff::Timestamp;
@@ -76,10 +76,10 @@ pub fn of_name(known: &KnownName) -> String {
 
 /// Where the operator's memory is from, or why there is none.
 #[must_use]
-pub fn of_operator(operator: &Operator) -> Tree {
+pub fn of_operator(operator: &OperatorReport) -> Tree {
     match operator {
-        Operator::Read(memory) => Tree::leaf(format!("read from the operator: {}", memory.source)),
-        Operator::Unread { error } => {
+        OperatorReport::Read(memory) => Tree::leaf(format!("read from the operator: {}", memory.source)),
+        OperatorReport::Unread { error } => {
             Tree::leaf(format!("the operator's own memory, of when DNS gave what, could not be read: {error}"))
         }
     }

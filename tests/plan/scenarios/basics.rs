@@ -96,7 +96,7 @@ fn a_new_resource_waits_while_memory_is_short() {
     let mut scene = Scene::new();
     scene.lacks_memory = true;
     let decision = scene.decide();
-    assert_eq!(decision.requeue_after, Some(crate::memory::LOOK_AGAIN));
+    assert_eq!(decision.requeue_after, Some(citrix_allowlist::memory::LOOK_AGAIN));
     assert_eq!(scene.carry_out(&decision), "WaitingForMemory");
     scene.lacks_memory = false;
     assert!(scene.apply().starts_with("Applied"));

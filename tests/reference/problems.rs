@@ -1,14 +1,13 @@
 //! The reference of all kinds of problems as Markdown, from the table that `explain` prints. Pure.
 
 use super::generated;
-use crate::crd::ProblemKind;
-use crate::explain_texts;
+use citrix_allowlist::crd::ProblemKind;
 use std::fmt::Write as _;
 
 /// The whole reference.
 #[must_use]
 pub fn markdown() -> String {
-    let mut text = generated("problems");
+    let mut text = generated().to_owned();
     text.push_str(
         "# Problems\n\n\
          What a `CitrixAllowlist` could not honour stands in `status.problems`, each with a kind, a subject (a name, an address, a\n\
@@ -18,7 +17,7 @@ pub fn markdown() -> String {
          | kind | what it means | what to do |\n| --- | --- | --- |\n",
     );
     for kind in ProblemKind::ALL {
-        let explained = explain_texts::problem(kind);
+        let explained = kind.text();
         let _ = writeln!(text, "| `{kind:?}` | {} | {} |", explained.means, explained.remedy);
     }
     text.push_str("\n## In more words\n\n");

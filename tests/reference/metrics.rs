@@ -1,13 +1,13 @@
 //! The reference of all metrics as Markdown, from the table that registers them. Pure.
 
 use super::generated;
-use crate::telemetry::Metrics;
+use citrix_allowlist::telemetry::Metrics;
 use std::fmt::Write as _;
 
 /// The whole reference.
 #[must_use]
 pub fn markdown() -> String {
-    let mut text = generated("metrics");
+    let mut text = generated().to_owned();
     text.push_str(
         "# Metrics\n\n\
          Served as OpenMetrics at `/metrics` on `--listen` (port `http` of the chart's Service). A replica that stands by\n\

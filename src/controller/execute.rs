@@ -2,17 +2,18 @@
 
 use super::Context;
 use super::contention::{Conflicts, Left};
-use crate::cluster::apply::{Done, OwnerIdentity, WriteError};
+use crate::cluster::apply::{Done, WriteError};
 use crate::objects::changes::{Change, Changes, Precondition};
 use crate::objects::desired::Desired;
 use crate::objects::digest::Digest;
 use crate::objects::key::ObjectKey;
 use crate::objects::moves::Moving;
+use crate::objects::owner::OwnerRef;
 use std::collections::BTreeMap;
 
 /// Puts the writes in order and carries them out. Returns the objects that differ still.
 pub(super) async fn write(
-    owner: &OwnerIdentity,
+    owner: &OwnerRef,
     context: &Context,
     conflicts: &mut Conflicts,
     activates: bool,
@@ -29,7 +30,7 @@ pub(super) async fn write(
 /// any is written, and taken back together where one is refused after all: both directions appear, or none. Returns the
 /// objects that differ still.
 async fn carry_out(
-    owner: &OwnerIdentity,
+    owner: &OwnerRef,
     context: &Context,
     conflicts: &mut Conflicts,
     activates: bool,
@@ -55,7 +56,7 @@ async fn carry_out(
             Err(error) => {
                 let of_policy = change.key().is_policy();
                 if activates && of_policy && !matches!(error, WriteError::NotLeading) {
-                    take_back(owner, context, conflicts, &written).await;
+                    roll_back(owner, context, conflicts, &written).await;
                 }
                 return Err(error);
             }
@@ -101,7 +102,7 @@ fn remember(
     }
 }
 
-async fn take_back(owner: &OwnerIdentity, context: &Context, conflicts: &mut Conflicts, written: &[ObjectKey]) {
+async fn roll_back(owner: &OwnerRef, context: &Context, conflicts: &mut Conflicts, written: &[ObjectKey]) {
     for key in written {
         conflicts.left.remove(key);
         let Some(observed) = context.owned.get(key) else { continue };

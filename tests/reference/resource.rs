@@ -1,7 +1,7 @@
 //! The reference of the resource as Markdown, from the schema that the API server is given. Pure.
 
 use super::generated;
-use crate::crd;
+use citrix_allowlist::crd;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ pub fn markdown() -> String {
     let definition = serde_json::to_value(crd::definition()).unwrap_or_default();
     let version = &definition["spec"]["versions"][0];
     let schema = &version["schema"]["openAPIV3Schema"];
-    let mut text = generated("resource");
+    let mut text = generated().to_owned();
     let names = &definition["spec"]["names"];
     let _ = write!(
         text,

@@ -1,7 +1,7 @@
 //! `explain --term`: what a word of status, of an event or of an alert means, without a cluster.
 
 use crate::crd::ProblemKind;
-use crate::explain_texts::{self, Alert, Text};
+use crate::explain_texts::{Alert, Text};
 use crate::reason::Reason;
 use crate::text::output::{Form, Printer};
 use anyhow::bail;
@@ -37,12 +37,9 @@ impl Term {
 
 /// Every term; some words are both a reason and a kind of problem.
 fn all() -> Vec<Term> {
-    let reasons =
-        Reason::ALL.into_iter().map(|reason| Term::new(reason.as_str(), "reason", explain_texts::reason(reason)));
-    let problems = ProblemKind::ALL
-        .into_iter()
-        .map(|kind| Term::new(&format!("{kind:?}"), "problem", explain_texts::problem(kind)));
-    let alerts = Alert::ALL.into_iter().map(|alert| Term::new(alert.as_str(), "alert", explain_texts::alert(alert)));
+    let reasons = Reason::ALL.into_iter().map(|reason| Term::new(reason.as_str(), "reason", reason.text()));
+    let problems = ProblemKind::ALL.into_iter().map(|kind| Term::new(kind.as_str(), "problem", kind.text()));
+    let alerts = Alert::ALL.into_iter().map(|alert| Term::new(alert.as_str(), "alert", alert.text()));
     reasons.chain(problems).chain(alerts).collect()
 }
 
@@ -57,7 +54,7 @@ pub(super) fn print(word: &str, output: Option<Form>) -> anyhow::Result<()> {
         let mut words: Vec<&str> = all.iter().map(|term| term.term.as_str()).collect();
         words.sort_unstable();
         words.dedup();
-        bail!("--term: there is no \"{word}\"; one of {} is", words.join(", "));
+        bail!("--term: unknown term \"{word}\"; expected one of {}", words.join(", "));
     }
     let mut printer = Printer::new(std::io::stdout().lock(), output.unwrap_or(Form::Yaml));
     for term in found {

@@ -1,14 +1,13 @@
 //! The reference of all reasons as Markdown, from the table that `explain` prints. Pure.
 
 use super::generated;
-use crate::explain_texts;
-use crate::reason::Reason;
+use citrix_allowlist::reason::Reason;
 use std::fmt::Write as _;
 
 /// The whole reference.
 #[must_use]
 pub fn markdown() -> String {
-    let mut text = generated("reasons");
+    let mut text = generated().to_owned();
     text.push_str(
         "# Reasons\n\n\
          Each condition in `status.conditions` and each event carries a reason, the label `reason` of\n\
@@ -31,7 +30,7 @@ pub fn markdown() -> String {
          | reason | event | what it means | what to do |\n| --- | --- | --- | --- |\n",
     );
     for reason in Reason::ALL {
-        let explained = explain_texts::reason(reason);
+        let explained = reason.text();
         let event = if reason.is_passing() { "no" } else { "yes" };
         let _ = writeln!(text, "| `{reason}` | {event} | {} | {} |", explained.means, explained.remedy);
     }

@@ -1,13 +1,13 @@
 //! The reference of all alerts as Markdown, from the table that `explain` prints. Pure.
 
 use super::generated;
-use crate::explain_texts::{self, Alert};
+use citrix_allowlist::explain_texts::Alert;
 use std::fmt::Write as _;
 
 /// The whole reference.
 #[must_use]
 pub fn markdown() -> String {
-    let mut text = generated("alerts");
+    let mut text = generated().to_owned();
     text.push_str(
         "# Alerts\n\n\
          The rules are [alerts.yaml](../charts/citrix-allowlist-operator/files/alerts.yaml); the chart makes a PrometheusRule of\n\
@@ -16,7 +16,7 @@ pub fn markdown() -> String {
          | alert | what it means | what to do |\n| --- | --- | --- |\n",
     );
     for alert in Alert::ALL {
-        let explained = explain_texts::alert(alert);
+        let explained = alert.text();
         let anchor = alert.as_str().to_lowercase();
         let _ = writeln!(text, "| [{alert}](runbook.md#{anchor}) | {} | {} |", explained.means, explained.remedy);
     }
