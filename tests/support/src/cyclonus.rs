@@ -109,7 +109,7 @@ impl Traffic {
             "Destination": self.destination.json(),
             "ResolvedPort": self.port,
             "ResolvedPortName": "",
-            "CaseProtocol": self.protocol.name(),
+            "Protocol": self.protocol.name(),
         })
     }
 }
