@@ -8,6 +8,7 @@
 //!       status ◀─ cluster ◀─ objects ◀─ engines ◀─ Plan ◀─ plan::decide ◀───────┘
 //! ```
 
+pub mod bound;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

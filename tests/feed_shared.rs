@@ -1,6 +1,7 @@
 //! The shared table on a paused clock against a client that records: how often the vendor is asked, for whom first, and
 //! what resources see meanwhile.
 
+use citrix_allowlist::bound::Bound;
 use citrix_allowlist::clock::Clock;
 use citrix_allowlist::feed::store::{Saved, SavedList, SavedRequests, StoreError};
 use citrix_allowlist::feed::{
@@ -790,7 +791,10 @@ async fn a_store_that_fails_delays_and_is_reported_and_harms_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_greedy_namespace_starves_nobody() {
     let client = Recorder::new(daily);
-    let process = Process::simple(&client);
+    let settings =
+        FeedSettings { lists: Bound { resource: 1, namespace: 400, process: 1000 }, ..FeedSettings::default() };
+    let store = Arc::new(MemoryStore::default());
+    let process = Process::start(settings, Clock::simulated(epoch()), store, client.clone());
     for index in 0..400 {
         process.feeds.watch(&who("greedy", &format!("cr{index}")), request(&format!("greedy{index}")));
     }
@@ -848,4 +852,53 @@ async fn a_redirect_on_the_same_host_counts_against_the_rate() {
     pass(120).await;
     assert!(client.busiest_minute() <= 5);
     assert!(process.view(&circle).message.starts_with("the API redirects in circles"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_beyond_a_bound_wait_and_cost_nobody_else() {
+    let client = Recorder::new(daily);
+    let settings = FeedSettings {
+        lists: Bound { resource: 1, namespace: 2, process: 8 },
+        requests_per_minute: 1000.try_into().expect("a rate"),
+        ..FeedSettings::default()
+    };
+    let store = Arc::new(MemoryStore::default());
+    let mut process = Process::start(settings, Clock::simulated(epoch()), store, client.clone());
+    let watch =
+        |of: &Process, namespace: &str, customer: &str| of.feeds.watch(&who(namespace, customer), request(customer));
+    for customer in ["one", "two"] {
+        assert!(watch(&process, "greedy", customer).problems.is_empty(), "{customer}");
+    }
+    let waiting = watch(&process, "greedy", "three");
+    assert_eq!(waiting.problems.len(), 1, "{waiting:?}");
+    assert!(waiting.message.contains("may have 2 (--max-lists-per-namespace)"), "{}", waiting.message);
+    assert!(watch(&process, "modest", "three").problems.is_empty(), "another namespace has room");
+    assert!(watch(&process, "greedy", "one").problems.is_empty(), "a list that is used already costs nothing");
+    assert_eq!(process.feeds.left_out(), [0, 1, 0]);
+    pass(60).await;
+    assert_eq!(client.count(), 3, "the list without room is not fetched for its sake");
+
+    process.wakes();
+    process.feeds.unwatch(&who("greedy", "two"));
+    assert_eq!(process.wakes(), [who("greedy", "three")]);
+    let admitted = watch(&process, "greedy", "three");
+    assert!(admitted.allowlist.is_some() && admitted.problems.is_empty(), "{admitted:?}");
+    assert_eq!(process.feeds.left_out(), [0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_that_nothing_needs_are_forgotten_beyond_the_bound() {
+    let client = Recorder::new(daily);
+    let lists = Bound { resource: 1, namespace: 100, process: 8 };
+    let settings =
+        FeedSettings { lists, requests_per_minute: 1000.try_into().expect("a rate"), ..FeedSettings::default() };
+    let store = Arc::new(MemoryStore::default());
+    let process = Process::start(settings, Clock::simulated(epoch()), store, client.clone());
+    for number in 0..40 {
+        let customer = format!("made{number}");
+        process.feeds.watch(&who("churn", "one"), request(&customer));
+        pass(2).await;
+    }
+    assert!(process.feeds.snapshot().len() <= 9, "{}", process.feeds.snapshot().len());
+    assert!(process.feeds.snapshot().iter().any(|list| list.key.customer.as_deref() == Some("made39")));
 }

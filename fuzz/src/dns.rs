@@ -1,10 +1,10 @@
 //! A DNS server's answer, as it comes over UDP or TCP: a message of the wire, to a question that it repeats or not.
 
 use super::sight::is_inside;
+use citrix_allowlist::bound::Level;
 use citrix_allowlist::facts::ClusterFacts;
 use citrix_allowlist::guard::{Guard, GuardSettings, Origin};
 use citrix_allowlist::names::answer::{Answer, Failure, Family, LookupOutcome, absolute};
-use citrix_allowlist::names::bound::Level;
 use citrix_allowlist::names::light::lighten;
 use citrix_allowlist::names::retention::{Bounds, CachedName};
 use citrix_allowlist::names::spelling::{Echo, Spelling, echo};

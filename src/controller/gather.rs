@@ -34,7 +34,8 @@ pub(super) async fn gather(
         return Ok(Gathered::WaitsForMemory(wait));
     }
     let stage = debug_span!("feed").entered();
-    let view = context.feeds.watch(&request.resource, request.feed.clone());
+    let is_applied = existing.keys().any(ObjectKey::is_policy);
+    let view = context.feeds.watch_applied(&request.resource, request.feed.clone(), is_applied);
     if let Some(transaction) = &view.transaction_id {
         span.record("transaction", tracing::field::display(transaction));
     }

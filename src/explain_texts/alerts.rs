@@ -52,7 +52,7 @@ explained! {
             "For five minutes, the operator has been close to its memory limit: first policies of new resources and large lists wait.",
             "Raise the container's memory limit, or delete what fills it; what is applied is kept current meanwhile.";
         NoRoom:
-            "For a quarter of an hour, all namespaces together have had as many names or addresses as --max-names or --max-addresses allows: the newest are left out.",
+            "For a quarter of an hour, all namespaces together have had as many lists, names or addresses as --max-lists, --max-names or --max-addresses allows: the newest are left out.",
             "Find which resources use most, or raise the bound and the container's memory limit; what is applied is kept current meanwhile.";
     }
 }

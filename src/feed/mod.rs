@@ -14,6 +14,7 @@ mod entry;
 mod observer;
 pub mod request;
 mod restore;
+mod room;
 mod run;
 pub mod settings;
 pub mod store;

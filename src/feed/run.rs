@@ -348,6 +348,7 @@ impl Feeds {
             let long = |since: Instant| now.saturating_duration_since(since) >= shared.settings.forget_after;
             entry.in_flight || !entry.unneeded_since.is_some_and(long)
         });
+        table.forget_beyond(shared.settings.lists.process);
         let gone = before != table.entries.len();
         if gone {
             let namespaces: BTreeSet<&str> = table.subscriptions.keys().map(|who| &*who.namespace).collect();

@@ -1,6 +1,7 @@
 //! What the operator's flags say about the feed.
 
 use super::request::{FeedKey, Format};
+use crate::bound::Bound;
 use connectivity_allowlist::document::StaticListDefaults;
 use connectivity_allowlist::{ClientSettings, Cloud, FetchError, Query};
 use std::collections::BTreeMap;
@@ -61,6 +62,8 @@ pub struct FeedSettings {
     /// How long a list that no resource needs any more is remembered: 10 minutes, longer than a restart takes until
     /// every resource has been seen again.
     pub forget_after: Duration,
+    /// How many lists a namespace (`--max-lists-per-namespace`) and all together (`--max-lists`) may use.
+    pub lists: Bound,
 }
 
 impl Default for FeedSettings {
@@ -78,6 +81,7 @@ impl Default for FeedSettings {
             request_margin: Duration::from_secs(1),
             min_refresh: Duration::from_secs(60),
             forget_after: Duration::from_secs(600),
+            lists: Bound { resource: 1, namespace: 100, process: 500 },
         }
     }
 }

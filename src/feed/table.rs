@@ -3,6 +3,7 @@
 use super::entry::{Entry, Rendered};
 use super::observer::FeedObserver;
 use super::request::{FeedKey, FeedRequest};
+use super::room::{Room, without_room};
 use super::settings::{FeedSettings, TEMPLATE_CUSTOMER};
 use super::store::{ListStore, SavedBegun, SavedHost, SavedRequests};
 use super::view::{FeedSnapshot, FeedView, empty_view, unusable};
@@ -55,6 +56,8 @@ pub(super) struct Table {
     pub(super) waiting: BTreeMap<String, usize>,
     /// Whether what was saved has been read: before that nothing that is saved may be forgotten.
     pub(super) restored: bool,
+    /// Who uses which lists, and whose has no room.
+    pub(super) room: Room,
 }
 
 pub(super) struct Subscription {
@@ -112,6 +115,12 @@ impl Feeds {
     ///
     /// Asking again for the same changes nothing. Where the API refused the list, a changed request asks once more.
     pub fn watch(&self, who: &ResourceRef, request: FeedRequest) -> FeedView {
+        self.watch_applied(who, request, false)
+    }
+
+    /// The same; `applied` says that the resource has policies from before: where lists are many, its own comes before
+    /// those of new resources.
+    pub fn watch_applied(&self, who: &ResourceRef, request: FeedRequest, applied: bool) -> FeedView {
         // The schema asks for it too, but here the id goes into a URL and a file's name.
         if !is_customer_id(&request.customer) {
             self.unwatch(who);
@@ -125,8 +134,11 @@ impl Feeds {
         if !known {
             let mut refresh = RefreshTokens::default();
             if let Some(held) = table.subscriptions.remove(who) {
-                table.leave(who, &held, &self.0.settings, now);
+                shared.leave(&mut table, who, &held, now);
                 refresh = held.refresh;
+            }
+            if let Err(full) = table.admit(who, &key, &shared.settings.lists, applied) {
+                return without_room(cloud, full);
             }
             table.join(who, &key, &request, &shared.settings, now, wall);
             table.subscriptions.insert(who.clone(), Subscription { key, request, refresh });
@@ -143,10 +155,11 @@ impl Feeds {
 
     /// Ends a resource's subscription.
     pub fn unwatch(&self, who: &ResourceRef) {
-        let now = self.0.clock.instant();
-        let mut table = self.0.lock();
-        if let Some(held) = table.subscriptions.remove(who) {
-            table.leave(who, &held, &self.0.settings, now);
+        let shared = &*self.0;
+        let mut table = shared.lock();
+        match table.subscriptions.remove(who) {
+            Some(held) => shared.leave(&mut table, who, &held, shared.clock.instant()),
+            None => drop(table.dismiss(who, None)),
         }
     }
 
@@ -184,6 +197,12 @@ impl Feeds {
         shared.changed.notify_one();
     }
 
+    /// How many resources have no list, since there is no room for it, by [`Level`](crate::bound::Level).
+    #[must_use]
+    pub fn left_out(&self) -> [usize; 3] {
+        self.0.lock().room.left_out()
+    }
+
     /// What is known of every entry, in the order of their keys.
     #[must_use]
     pub fn snapshot(&self) -> Vec<FeedSnapshot> {
@@ -218,6 +237,12 @@ impl Feeds {
 }
 
 impl Shared {
+    /// Ends a use of a list, and wakes the resources that wait for the room.
+    fn leave(&self, table: &mut Table, who: &ResourceRef, left: &Subscription, now: Instant) {
+        table.leave(who, left, &self.settings, now);
+        table.dismiss(who, Some(&left.key)).iter().for_each(|waiting| self.waker.wake(waiting));
+    }
+
     /// A panic while the table was locked leaves it as consistent as any step does.
     pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)

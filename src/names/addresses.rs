@@ -1,6 +1,6 @@
 //! What is known of names at one moment: what `names` hands to `plan`. Pure.
 
-use super::bound::Full;
+use crate::bound::Full;
 use connectivity_allowlist::net::DomainName;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -173,7 +173,7 @@ mod tests {
         };
         let whole = known(NameState::Answered, &[ip(1)]);
         let mut cut = Addresses::clone(&whole);
-        let full = crate::names::bound::Full { level: crate::names::bound::Level::Process, bound: 80_000 };
+        let full = crate::bound::Full { level: crate::bound::Level::Process, bound: 80_000 };
         let entry = Arc::make_mut(cut.by_name.get_mut(&name()).expect("an entry"));
         entry.reached.left_out = Some(full);
         let cut = Arc::new(cut);

@@ -6,7 +6,7 @@
 
 mod addresses;
 pub mod answer;
-pub mod bound;
+
 pub mod light;
 pub mod lookup;
 mod memory;
@@ -25,10 +25,10 @@ pub use lookup::{HickoryLookup, Lookup};
 pub use memory::{AnsweredTime, RecoveredAddresses};
 pub use snapshot::{AddressSnapshot, NameSnapshot, NamesSnapshot, ServerSnapshot};
 
+use crate::bound::Bound;
 use crate::clock::Clock;
 use crate::guard::Guard;
 use crate::resource_ref::{ResourceRef, Waker};
-use bound::Bound;
 use connectivity_allowlist::net::DomainName;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;

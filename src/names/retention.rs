@@ -16,7 +16,7 @@ mod standing;
 use super::NamesSettings;
 use super::addresses::{NameAddresses, NameState, Reached, RefusedAddress};
 use super::answer::{Answer, Failure, Family};
-use super::bound::{Bound, Full, Level};
+use crate::bound::{Bound, Full, Level};
 pub use standing::FAILURES_TO_GIVE_UP_FAMILY;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

@@ -14,7 +14,7 @@ pub struct NamesSnapshot {
     pub names: Vec<NameSnapshot>,
     /// Every server asked.
     pub servers: Vec<ServerSnapshot>,
-    /// Names that there is no room for, over all resources, by [`Level`](super::bound::Level).
+    /// Names that there is no room for, over all resources, by [`Level`](crate::bound::Level).
     pub names_left_out: [usize; 3],
     /// Names of which new addresses are left out, by the bound that has no room for them.
     pub addresses_left_out: [usize; 3],

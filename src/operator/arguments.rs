@@ -1,12 +1,12 @@
 //! What `run` can be told, by flag or by environment variable.
 
 use super::values::{base_url, dns_server, listening, network, period, prefix, static_list_url, suffix, tcp_ports};
+use crate::bound::Bound;
 use crate::engines::Limits;
 use crate::engines::network_policy::budget::Cni;
 use crate::feed::{FeedSettings, Format};
 use crate::guard::{Guard, GuardSettings};
 use crate::names::NamesSettings;
-use crate::names::bound::Bound;
 use crate::telemetry::LogFormat;
 use clap::{ArgAction, Args, ValueEnum};
 use connectivity_allowlist::Cloud;
@@ -54,6 +54,12 @@ pub(crate) struct FeedArguments {
     /// Shortest time between two fetches, whatever resources ask for
     #[arg(long, env = "CITRIX_ALLOWLIST_MIN_REFRESH", value_parser = period, default_value = "1m")]
     pub min_refresh: Duration,
+    /// Most lists that one namespace uses, one for each customer and cloud; further resources wait, and are told Limit
+    #[arg(long, env = "CITRIX_ALLOWLIST_MAX_LISTS_PER_NAMESPACE", value_name = "N", default_value = "100")]
+    pub max_lists_per_namespace: NonZeroU32,
+    /// Most lists in all, a quarter kept for namespaces with few
+    #[arg(long, env = "CITRIX_ALLOWLIST_MAX_LISTS", value_name = "N", default_value = "500")]
+    pub max_lists: NonZeroU32,
     /// Fetch one list per cloud and put each customer's id into it; assumes that lists differ in nothing else
     #[arg(long, env = "CITRIX_ALLOWLIST_SHARED_TEMPLATE", action = ArgAction::SetTrue)]
     pub shared_template: bool,
@@ -224,6 +230,7 @@ impl FeedArguments {
             feed_dir: self.feed_dir.clone(),
             requests_per_minute: self.requests_per_minute,
             min_refresh: self.min_refresh,
+            lists: Bound { resource: 1, namespace: size(self.max_lists_per_namespace), process: size(self.max_lists) },
             shared_template: self.shared_template,
             static_list_urls: self.static_list_url.iter().cloned().collect(),
             static_list: StaticListDefaults {
@@ -235,10 +242,13 @@ impl FeedArguments {
     }
 }
 
+fn size(number: NonZeroU32) -> usize {
+    usize::try_from(number.get()).unwrap_or(usize::MAX)
+}
+
 impl NameArguments {
     /// How names are resolved, with what may be believed.
     pub fn settings(&self, guard: Guard) -> NamesSettings {
-        let size = |number: NonZeroU32| usize::try_from(number.get()).unwrap_or(usize::MAX);
         NamesSettings {
             min_ttl: self.dns_min_ttl,
             max_ttl: self.dns_max_ttl,

@@ -152,7 +152,7 @@ impl Parts {
                 lists.clear();
                 known.names.clear();
             }
-            context.metrics.feeds_are(&lists, clock.now());
+            context.metrics.feeds_are(&lists, context.feeds.left_out(), clock.now());
             context.metrics.names_are(&known);
             context.metrics.memory_is(&pressure);
             context.metrics.render()

@@ -1,8 +1,8 @@
 //! What bounds cost a resource: names and addresses that there is no room for, and names that are asked late.
 
 use super::few;
+use crate::bound::Full;
 use crate::crd::{Problem, ProblemKind};
-use crate::names::bound::{Full, Level};
 use crate::names::{Addresses, NameAddresses, NameState};
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,22 +26,18 @@ pub(super) fn problems(names: &BTreeSet<DomainName>, addresses: &Addresses) -> V
     let mut problems = Vec::new();
     for (full, names) in names_left_out {
         let message = format!(
-            "{} names are left out and not asked, the newest of all: {} may have {} ({}): {}",
+            "{} names are left out and not asked, the newest of all: {}: {}",
             names.len(),
-            whose(full.level),
-            full.bound,
-            flag("names", full.level),
+            full.sentence("names"),
             few(names.iter().copied())
         );
         problems.push(Problem::new(ProblemKind::Limit, format!("names of the {}", full.level.as_str()), None, message));
     }
     for (full, names) in addresses_left_out {
         let message = format!(
-            "new addresses of {} names are left out, what is allowed stays: {} may have {} ({}): {}",
+            "new addresses of {} names are left out, what is allowed stays: {}: {}",
             names.len(),
-            whose(full.level),
-            full.bound,
-            flag("addresses", full.level),
+            full.sentence("addresses"),
             few(names.iter().copied())
         );
         let subject = format!("addresses of the {}", full.level.as_str());
@@ -65,24 +61,10 @@ pub(super) fn why_none(known: Option<&NameAddresses>) -> &'static str {
     }
 }
 
-const fn whose(level: Level) -> &'static str {
-    match level {
-        Level::Resource => "one resource",
-        Level::Namespace => "all resources of a namespace together",
-        Level::Process => "all namespaces together, of which a part is kept for those that use little,",
-    }
-}
-
-fn flag(what: &str, level: Level) -> String {
-    match level {
-        Level::Process => format!("--max-{what}"),
-        level => format!("--max-{what}-per-{}", level.as_str()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bound::Level;
     use crate::names::Reached;
     use std::sync::Arc;
 

@@ -5,10 +5,10 @@
 
 use super::reference::{self, MetricDoc, MetricKind, PREFIX};
 use super::resources::Resources;
+use crate::bound::Level;
 use crate::crd::CitrixAllowlistStatus;
 use crate::feed::FeedSnapshot;
 use crate::memory::Pressure;
-use crate::names::bound::Level;
 use crate::names::{NameState, NamesSnapshot};
 use crate::resource_ref::ResourceRef;
 use jiff::Timestamp;
@@ -60,6 +60,7 @@ pub struct Metrics {
     memory_used: Gauge,
     memory_limit: Gauge,
     memory_short: Gauge,
+    lists_left_out: Family<Labels<1>, Gauge>,
     names_left_out: Family<Labels<1>, Gauge>,
     addresses_left_out: Family<Labels<1>, Gauge>,
     dns_stretch: Seconds,
@@ -166,6 +167,7 @@ impl Metrics {
             memory_used: register(all, &reference::MEMORY_USED, Gauge::default()),
             memory_limit: register(all, &reference::MEMORY_LIMIT, Gauge::default()),
             memory_short: register(all, &reference::MEMORY_SHORT, Gauge::default()),
+            lists_left_out: register(all, &reference::LISTS_LEFT_OUT, Family::default()),
             names_left_out: register(all, &reference::NAMES_LEFT_OUT, Family::default()),
             addresses_left_out: register(all, &reference::ADDRESSES_LEFT_OUT, Family::default()),
             dns_stretch: register(all, &reference::DNS_STRETCH, Seconds::default()),
@@ -244,8 +246,13 @@ impl Metrics {
     }
 
     /// These are the lists in use, as of `now`: what was said of any other is forgotten. Where a customer's list comes
-    /// in parts, the oldest, the one that ends first and the one that is asked for first count.
-    pub fn feeds_are(&self, feeds: &[FeedSnapshot], now: Timestamp) {
+    /// in parts, the oldest, the one that ends first and the one that is asked for first count. `left_out` are the resources without a list, by
+    /// [`Level`].
+    pub fn feeds_are(&self, feeds: &[FeedSnapshot], left_out: [usize; 3], now: Timestamp) {
+        for (level, left_out) in Level::ALL.into_iter().zip(left_out) {
+            let label = label(&reference::LISTS_LEFT_OUT, [level.as_str().into()]);
+            self.lists_left_out.get_or_create(&label).set(count(left_out));
+        }
         #[derive(Default)]
         struct Parts {
             age: Option<Duration>,

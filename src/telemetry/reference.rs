@@ -82,6 +82,7 @@ metrics! {
     MEMORY_USED = Gauge "memory_used_bytes" [] "Memory that the container uses and that cannot be taken back from it; 0 where no limit is known";
     MEMORY_LIMIT = Gauge "memory_limit_bytes" [] "The most memory that the container may use; 0 where no limit is known";
     MEMORY_SHORT = Gauge "memory_short" [] "1 while first policies of new resources and large lists wait, since the container is close to its memory limit";
+    LISTS_LEFT_OUT = Gauge "lists_left_out" ["bound"] "CitrixAllowlists without a list, by the bound that has no room for it: of the namespace or the process";
     NAMES_LEFT_OUT = Gauge "names_left_out" ["bound"] "Names that are not asked, over all CitrixAllowlists, by the bound that has no room for them: of the resource, the namespace or the process";
     ADDRESSES_LEFT_OUT = Gauge "names_with_addresses_left_out" ["bound"] "Names of which new addresses are left out, by the bound that has no room for them: of the resource, the namespace or the process";
     DNS_STRETCH = Gauge "dns_stretch" [] "By what factor names are asked less often than their TTLs say since --dns-questions-per-second is reached, at most; 1 where none is";

@@ -109,6 +109,8 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ("dns.servers", json!(["192.0.2.53:5353"]), "+- --dns-server=192.0.2.53:5353"),
         ("dns.minTtl", json!("6s"), "+- --dns-min-ttl=6s"),
         ("dns.questionsPerSecond", json!(50), "+- --dns-questions-per-second=50"),
+        ("bounds.listsPerNamespace", json!(7), "+- --max-lists-per-namespace=7"),
+        ("bounds.lists", json!(70), "+- --max-lists=70"),
         ("bounds.namesPerResource", json!(70), "+- --max-names-per-resource=70"),
         ("bounds.namesPerNamespace", json!(70), "+- --max-names-per-namespace=70"),
         ("bounds.names", json!(70), "+- --max-names=70"),

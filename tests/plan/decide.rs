@@ -1,7 +1,7 @@
 //! What a selection means once DNS has answered.
 
 use crate::builders::{Case, answered, name, overview, shown};
-use citrix_allowlist::names::bound::{Full, Level};
+use citrix_allowlist::bound::{Full, Level};
 use citrix_allowlist::names::{NameAddresses, NameState, Reached, RefusedAddress};
 use citrix_allowlist::plan::{DirectionPlan, EmptyReason, PlanInputs, decide};
 use connectivity_allowlist::net::{Direction, Protocol};

@@ -63,8 +63,9 @@ const fn detail(kind: ProblemKind) -> &'static str {
              field manager that edits."
         }
         ProblemKind::Limit => {
-            "The network plugin enforces less than the policies say, a name has more addresses than are held, names or addresses \
-             are beyond what a resource, its namespace or all together may have (`--max-names`, `--max-addresses`), IPv4 has no \
+            "The network plugin enforces less than the policies say, a name has more addresses than are held, lists, names or \
+             addresses are beyond what a resource, its namespace or all together may have (`--max-lists`, `--max-names`, \
+             `--max-addresses`), IPv4 has no \
              way out of an IPv6-only cluster, or `endpoints.json` had to be shortened. Splitting pods over several resources \
              helps with most."
         }

@@ -113,6 +113,8 @@ imagePullSecrets:
 {{- range $flag, $value := dict
   "requests-per-minute" $v.feed.requestsPerMinute
   "dns-questions-per-second" $v.dns.questionsPerSecond
+  "max-lists-per-namespace" $v.bounds.listsPerNamespace
+  "max-lists" $v.bounds.lists
   "max-names-per-resource" $v.bounds.namesPerResource
   "max-names-per-namespace" $v.bounds.namesPerNamespace
   "max-names" $v.bounds.names

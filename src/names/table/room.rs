@@ -1,8 +1,8 @@
 //! Who has how much of the table, and what there is no room for. Pure.
 
 use super::{GroupId, Table};
+use crate::bound::{Level, Taken};
 use crate::names::addresses::{Addresses, NameAddresses, NameState, Reached};
-use crate::names::bound::{Level, Taken};
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

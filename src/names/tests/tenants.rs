@@ -1,7 +1,7 @@
 //! One namespace at work against the others: what ATTACK calls H1 and H2, as far as names go.
 
 use super::*;
-use crate::names::bound::Level;
+use crate::bound::Level;
 
 /// How much of the attack is run: all of it with `LONG=1`.
 fn scale(short: usize, long: usize) -> usize {

@@ -91,7 +91,7 @@ fn eventful() -> Metrics {
     metrics.reconciled("changed", Duration::from_millis(30));
     metrics.written("NetworkPolicy", "apply", "ok");
     metrics.feed_requested("Global", "Fetched", Duration::from_millis(200));
-    metrics.feeds_are(&[feed(Some("testcustomer"), 600, Some(5_000))], at(1_600));
+    metrics.feeds_are(&[feed(Some("testcustomer"), 600, Some(5_000))], [0; 3], at(1_600));
     metrics.limited_to(NonZeroU32::MIN.saturating_add(4));
     metrics.limiter_waited(Duration::from_secs(12));
     metrics.dns_asked(server(1), "answered", Duration::from_millis(2));
@@ -205,13 +205,13 @@ fn values_are_what_happened() {
 #[test]
 fn what_goes_is_forgotten() {
     let metrics = eventful();
-    metrics.feeds_are(&[feed(Some("testcustomer"), 10, None)], at(2_000));
+    metrics.feeds_are(&[feed(Some("testcustomer"), 10, None)], [0; 3], at(2_000));
     let text = metrics.render();
     assert!(!text.contains("feed_valid_until_timestamp_seconds{"), "{text}");
     assert!(text.contains(
         "citrix_allowlist_feed_fetched_timestamp_seconds{cloud=\"Global\",customer=\"testcustomer\"} 1990.0"
     ));
-    metrics.feeds_are(&[], at(2_100));
+    metrics.feeds_are(&[], [0; 3], at(2_100));
     metrics.names_are(&names(&[1]));
     metrics.forget(&who("bad"));
     metrics.forget(&who("never seen"));
@@ -233,7 +233,7 @@ fn what_goes_is_forgotten() {
 #[test]
 fn of_a_list_in_parts_the_oldest_and_the_first_to_end_count() {
     let metrics = Metrics::new();
-    metrics.feeds_are(&[feed(None, 5, Some(900)), feed(None, 70, Some(800)), feed(None, 6, None)], at(500));
+    metrics.feeds_are(&[feed(None, 5, Some(900)), feed(None, 70, Some(800)), feed(None, 6, None)], [0; 3], at(500));
     let text = metrics.render();
     for line in [
         "citrix_allowlist_feed_age_seconds{cloud=\"Global\",customer=\"*\"} 70.0",

@@ -114,10 +114,7 @@ fn a_name_that_there_is_no_room_for_is_not_waited_for() {
     let mut scene = Scene::new();
     scene.no_answer(
         B,
-        NameState::LeftOut(citrix_allowlist::names::bound::Full {
-            level: citrix_allowlist::names::bound::Level::Resource,
-            bound: 1,
-        }),
+        NameState::LeftOut(citrix_allowlist::bound::Full { level: citrix_allowlist::bound::Level::Resource, bound: 1 }),
     );
     assert_eq!(scene.apply(), "Applied | daas-egress 13.64.0.1/32 20.0.0.0/24");
 }

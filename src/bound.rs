@@ -1,4 +1,4 @@
-//! How much of the shared table one resource, one namespace and all together may take. Pure.
+//! How much of a shared table one resource, one namespace and all together may take. Pure.
 //!
 //! Who comes first keeps what it has: what a bound has no room for is left out, the newest first, and what policies allow
 //! is never taken back because others came later. A quarter of the whole is kept for namespaces that use little, so that
@@ -13,6 +13,21 @@ pub enum Level {
     Namespace,
     /// That of all namespaces together.
     Process,
+}
+
+impl Full {
+    /// Which bound it is, and the flag that sets it, for lists, names or addresses.
+    #[must_use]
+    pub fn sentence(&self, of: &str) -> String {
+        let (whose, flag) = match self.level {
+            Level::Resource => ("one resource", format!("--max-{of}-per-resource")),
+            Level::Namespace => ("all resources of a namespace together", format!("--max-{of}-per-namespace")),
+            Level::Process => {
+                ("all namespaces together, of which a part is kept for those that use little,", format!("--max-{of}"))
+            }
+        };
+        format!("{whose} may have {} ({flag})", self.bound)
+    }
 }
 
 impl Level {
