@@ -1,8 +1,7 @@
 //! How much of a shared table one resource, one namespace and all together may take. Pure.
 //!
-//! Who comes first keeps what it has: what a bound has no room for is left out, the newest first, and what policies allow
-//! is never taken back because others came later. A quarter of the whole is kept for namespaces that use little, so that
-//! no namespace that names thousands keeps another from its first hundreds.
+//! First come, first served: a bound leaves out the newest, and never takes back what policies allow. A quarter of the whole
+//! is reserved for namespaces that use little. So a namespace with thousands of names leaves others their first hundreds.
 
 /// Which bound has no room left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +26,12 @@ impl Full {
             }
         };
         format!("{whose} may have {} ({flag})", self.bound)
+    }
+
+    /// What the problem is about, for lists, names or addresses: `names of the namespace`.
+    #[must_use]
+    pub fn subject(&self, of: &str) -> String {
+        format!("{of} of the {}", self.level.as_str())
     }
 }
 
@@ -59,9 +64,9 @@ pub struct Full {
 pub struct Bound {
     /// How many one resource may have.
     pub resource: usize,
-    /// How many all resources of one namespace may have together, what they share counted once.
+    /// How many all resources of one namespace may have together; shared ones count once.
     pub namespace: usize,
-    /// How many there may be in all, what namespaces share counted once.
+    /// How many there may be in all; shared ones count once.
     pub process: usize,
 }
 
@@ -77,7 +82,7 @@ pub struct Taken {
 }
 
 impl Bound {
-    /// The bound of one level, as what has no room left.
+    /// The bound of one level, as one without room left.
     #[must_use]
     pub const fn full(&self, level: Level) -> Full {
         let bound = match level {
@@ -88,23 +93,22 @@ impl Bound {
         Full { level, bound }
     }
 
-    /// Up to how much a namespace may use the part that is kept: an eighth of a namespace's bound.
+    /// How much of the reserved quarter a namespace may use: an eighth of a namespace's bound.
     #[must_use]
     pub const fn little(&self) -> usize {
         self.namespace / 8
     }
 
-    /// How much room there is for one resource, and what bounds it. `applied` says that it was there before this process
-    /// was: it comes before all that is new, and may use the part that is kept.
+    /// How much room one resource has, and the bound that limits it. What an earlier process `applied` comes before all that
+    /// is new, and may use the reserved quarter.
     #[must_use]
     pub fn room(&self, taken: Taken, applied: bool) -> (usize, Level) {
-        let kept = self.process / 4;
-        let open = self.process.saturating_sub(kept).saturating_sub(taken.process);
+        let left = self.process.saturating_sub(taken.process);
         let process = if applied {
-            self.process.saturating_sub(taken.process)
+            left
         } else {
             let little = self.little().saturating_sub(taken.namespace);
-            open.max(little.min(self.process.saturating_sub(taken.process)))
+            left.saturating_sub(self.process / 4).max(little.min(left))
         };
         let rooms = [
             (self.resource.saturating_sub(taken.resource), Level::Resource),
@@ -151,7 +155,7 @@ mod tests {
                 let taken = Taken { resource: resources[namespace][resource], namespace: used, process: all };
                 let (room, _) = BOUND.room(taken, false);
                 let got = room.min(wanted);
-                // Five greedy namespaces leave the kept part to the sixth.
+                // Five greedy namespaces leave the reserved part to the sixth.
                 if namespace == 5 && taken.resource == 0 && used == 0 {
                     let others = resources[..5].iter().flatten().sum::<usize>();
                     prop_assert!(got >= wanted.min(BOUND.little()).min(200 - others), "{got} of {wanted} at {all}");
@@ -163,7 +167,7 @@ mod tests {
                 prop_assert!(all <= BOUND.process);
                 let much = resources.iter().map(|of| of.iter().sum::<usize>());
                 let much: usize = much.filter(|used| *used > BOUND.little()).map(|used| used - BOUND.little()).sum();
-                prop_assert!(much <= BOUND.process - BOUND.process / 4, "the kept part is for little alone");
+                prop_assert!(much <= BOUND.process - BOUND.process / 4, "the reserved part is for little alone");
             }
         }
     }

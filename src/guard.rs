@@ -1,8 +1,8 @@
 //! Which addresses and networks may be opened. Pure.
 //!
-//! A lie in an answer, or a mistake in a list, would open a hole into the node, the cloud's metadata service or the
-//! cluster itself: nothing of these ranges passes unless the cluster's administrator opened it on purpose, and nothing
-//! at all that clouds answer on ([`platform`]).
+//! A lie in an answer, or a mistake in a list, would open a hole into the node, the cloud's metadata service or the cluster
+//! itself. Nothing of these ranges passes unless the cluster's administrator opened it, and never a cloud's own address
+//! ([`platform`]).
 
 pub mod platform;
 
@@ -14,18 +14,18 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-/// What the administrator set, from flags.
+/// The administrator's settings, from flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuardSettings {
     /// Ranges opened on purpose, such as private links (`--allow-private-cidr`).
     pub allow_private: Vec<IpNet>,
-    /// Ranges that never pass, whatever names them (`--deny-cidr`).
+    /// Ranges that never pass, from any source (`--deny-cidr`).
     pub deny: Vec<IpNet>,
     /// The shortest IPv4 prefix that a listed network may have (`--shortest-ipv4-prefix`).
     pub shortest_ipv4_prefix: u8,
     /// The shortest IPv6 prefix that a listed network may have (`--shortest-ipv6-prefix`).
     pub shortest_ipv6_prefix: u8,
-    /// What names under `additional` have to end in, as whole labels (`--additional-suffix`); empty: anything.
+    /// Suffixes, as whole labels, that names under `additional` must have (`--additional-suffix`); empty: any name.
     pub additional_suffixes: Vec<DomainName>,
 }
 
@@ -41,10 +41,10 @@ impl Default for GuardSettings {
     }
 }
 
-/// Who names an address or network.
+/// The source of an address or network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
-    /// The vendor's list, an answer of DNS, or what is remembered from either.
+    /// The vendor's list, an answer of DNS, or what was recovered from either.
     Vendor,
     /// The user's own `additional` entry, who may name private ranges.
     User,
@@ -55,18 +55,18 @@ pub enum Origin {
 pub struct Guard {
     settings: GuardSettings,
     cluster: Vec<(IpNet, &'static str)>,
-    /// Single addresses of the cluster itself, with what each is of: nodes, the API server.
+    /// Single addresses of the cluster itself, with their owner: nodes, the API server.
     machines: BTreeMap<IpAddr, &'static str>,
-    /// The prefixes under which IPv6 addresses stand for IPv4 ones: the well-known one, and the cluster's own.
+    /// The prefixes under which IPv6 addresses represent IPv4 ones: the well-known one, and the cluster's own.
     nat64: Vec<Ipv6Net>,
-    /// All of IPv4 that anything may speak against, merged and in order: what lies outside need not be held against each.
-    doubtful: Vec<Ipv4Net>,
+    /// Union of all IPv4 ranges that any rule may refuse, sorted and merged: a fast path that accepts addresses outside it.
+    candidates: Vec<Ipv4Net>,
 }
 
 /// Why an address or network was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuardRefusal {
-    /// The range it falls into, as a person reads it: `link-local`, `the cluster's Service range 10.96.0.0/12`.
+    /// The range that contains it, for people: `link-local`, `the cluster's Service range 10.96.0.0/12`.
     pub reason: String,
 }
 
@@ -79,9 +79,9 @@ impl fmt::Display for GuardRefusal {
 /// How a range is refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Severity {
-    /// Passes only where the administrator opened it, and never for a user's own entry.
+    /// Passes only if the administrator opened it, and never for a user's own entry.
     Never,
-    /// Passes for a user's own entry, and for the vendor's where the administrator opened it.
+    /// Passes for a user's own entry, and for the vendor's if the administrator opened it.
     Private,
 }
 
@@ -94,7 +94,7 @@ const fn v6(segments: [u16; 8], length: u8) -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), length))
 }
 
-/// IANA's special-purpose address registries (RFC 6890 and its successors), by what they are to a firewall.
+/// IANA's special-purpose address registries (RFC 6890 and its successors), as a firewall sees them.
 const SPECIAL: &[(IpNet, Severity, &str)] = &[
     (v4(0, 0, 0, 0, 8), Severity::Never, "unspecified"),
     (v4(10, 0, 0, 0, 8), Severity::Private, "private"),
@@ -128,14 +128,14 @@ const SPECIAL: &[(IpNet, Severity, &str)] = &[
     (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), Severity::Never, "multicast"),
 ];
 
-/// NAT64's well-known prefix (RFC 6052): what it embeds is judged as the IPv4 address it stands for.
+/// NAT64's well-known prefix (RFC 6052): an embedded address is judged as the IPv4 address it represents.
 const NAT64_WELL_KNOWN: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
-/// All that IANA has given out for global unicast so far: what lies outside, and is nothing special, is nobody's.
+/// All of IANA's global unicast allocations: addresses outside, and not special, belong to no one.
 const GLOBAL_UNICAST: IpNet = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 
-/// Whether two networks have an address in common: they agree in the bits that both fix. Asked some thirty times for each
-/// of thousands of addresses, so by their bits.
+/// Whether two networks share an address: they agree in the bits that both fix. It compares bits, since it runs some thirty
+/// times for each of thousands of addresses.
 fn overlaps(a: &IpNet, b: &IpNet) -> bool {
     let agreeing = match (a, b) {
         (IpNet::V4(a), IpNet::V4(b)) => (a.addr().to_bits() ^ b.addr().to_bits()).leading_zeros(),
@@ -157,50 +157,47 @@ impl Guard {
         let api_servers = facts.api_servers.iter().map(|address| (*address, "API server's address"));
         let machines: BTreeMap<IpAddr, &'static str> = nodes.chain(api_servers).collect();
         let special = SPECIAL.iter().map(|(special, ..)| *special);
-        let single =
-            platform::PLATFORM_ADDRESSES.iter().map(|platform| platform.address).chain(machines.keys().copied());
+        let single = platform::PLATFORM_ADDRESSES.iter().map(|platform| platform.address);
         let known = special
             .chain(cluster.iter().map(|(range, _)| *range))
             .chain(settings.deny.iter().copied())
-            .chain(single.map(IpNet::from));
-        let of_ipv4: Vec<Ipv4Net> = known
-            .filter_map(|range| match range {
-                IpNet::V4(range) => Some(range.trunc()),
-                IpNet::V6(_) => None,
-            })
-            .collect();
-        let mut doubtful = Ipv4Net::aggregate(&of_ipv4);
-        doubtful.sort_unstable();
-        Self { settings, cluster, machines, nat64, doubtful }
+            .chain(single.chain(machines.keys().copied()).map(IpNet::from));
+        let ipv4 = known.filter_map(|range| match range {
+            IpNet::V4(range) => Some(range.trunc()),
+            IpNet::V6(_) => None,
+        });
+        let mut candidates = Ipv4Net::aggregate(&ipv4.collect());
+        candidates.sort_unstable();
+        Self { settings, cluster, machines, nat64, candidates }
     }
 
-    /// Whether nothing can speak against any address of a network.
-    fn is_beyond_doubt(&self, network: IpNet) -> bool {
+    /// Whether no rule can refuse any address of a network.
+    fn is_undisputed(&self, network: IpNet) -> bool {
         let IpNet::V4(network) = network else { return false };
         // They are disjoint: of those that begin before the network ends, the last one reaches furthest.
-        let next = self.doubtful.partition_point(|range| range.network() <= network.broadcast());
-        let before = next.checked_sub(1).and_then(|before| self.doubtful.get(before));
+        let next = self.candidates.partition_point(|range| range.network() <= network.broadcast());
+        let before = next.checked_sub(1).and_then(|before| self.candidates.get(before));
         before.is_none_or(|range| range.broadcast() < network.network())
     }
 
     /// Whether one address may be opened.
     ///
     /// # Errors
-    /// The range that speaks against it.
+    /// The range that refuses it.
     pub fn check_address(&self, address: IpAddr, origin: Origin) -> Result<(), GuardRefusal> {
         self.check_network(IpNet::from(address), origin)
     }
 
-    /// Why an answer's address is refused; `None` where it may be opened.
+    /// Why an answered address is refused; `None` if it may be opened.
     #[must_use]
     pub fn refuses(&self, address: IpAddr) -> Option<Arc<str>> {
         self.check_address(address, Origin::Vendor).err().map(|refusal| refusal.reason.into())
     }
 
-    /// Whether a whole network may be opened: no address of it may lie in a range that may not.
+    /// Whether a whole network may be opened: no address of it lies in a refused range.
     ///
     /// # Errors
-    /// The range that speaks against it.
+    /// The range that refuses it.
     pub fn check_network(&self, network: IpNet, origin: Origin) -> Result<(), GuardRefusal> {
         let shortest = match (origin, network) {
             // A user may name a wide network of their own, but never everything.
@@ -208,7 +205,7 @@ impl Guard {
             (Origin::Vendor, IpNet::V4(_)) => self.settings.shortest_ipv4_prefix,
             (Origin::Vendor, IpNet::V6(_)) => self.settings.shortest_ipv6_prefix,
         };
-        if network.prefix_len() >= shortest && self.is_beyond_doubt(network) {
+        if network.prefix_len() >= shortest && self.is_undisputed(network) {
             return Ok(());
         }
         self.check_each(network, shortest, origin)
@@ -230,11 +227,8 @@ impl Guard {
                 return refused(format!("wider than the NAT64 prefix {prefix}"));
             }
         }
-        if let Some(platform) = platform::within(network) {
-            return refused(format!(
-                "the cloud's own address {} ({}), which nothing opens",
-                platform.address, platform.what
-            ));
+        if let Some(platform::PlatformAddress { address, what, .. }) = platform::within(network) {
+            return refused(format!("the cloud's own address {address} ({what}), which nothing opens"));
         }
         let opened = self.settings.allow_private.iter().any(|allowed| allowed.contains(&network));
         for (special, severity, what) in SPECIAL {
@@ -252,23 +246,19 @@ impl Guard {
         if !(is_global || is_opened || is_special()) {
             return refused(format!("reserved (outside {GLOBAL_UNICAST})"));
         }
-        if origin == Origin::Vendor
-            && !opened
-            && let Some((range, whose)) = self.cluster.iter().find(|(range, _)| overlaps(range, &network))
-        {
-            return refused(format!("the cluster's own {whose} range {range}"));
+        if origin == Origin::User || opened {
+            return Ok(());
         }
-        if origin == Origin::Vendor
-            && !opened
-            && let Some((address, whose)) = self.machines.range(network.network()..=network.broadcast()).next()
-        {
-            return refused(format!("the cluster's own {whose} {address}"));
+        if let Some((range, owner)) = self.cluster.iter().find(|(range, _)| overlaps(range, &network)) {
+            return refused(format!("the cluster's own {owner} range {range}"));
+        }
+        if let Some((address, owner)) = self.machines.range(network.network()..=network.broadcast()).next() {
+            return refused(format!("the cluster's own {owner} {address}"));
         }
         Ok(())
     }
 
-    /// Whether `--allow-private-cidr` could open an address that is refused: neither what clouds answer on nor what
-    /// `--deny-cidr` names.
+    /// Whether `--allow-private-cidr` could open a refused address: not a cloud's own, nor one under `--deny-cidr`.
     #[must_use]
     pub fn could_be_opened(&self, address: IpAddr) -> bool {
         let network = IpNet::from(address);
@@ -281,10 +271,10 @@ impl Guard {
         })
     }
 
-    /// Whether a name under `additional` may be asked for.
+    /// Whether a name under `additional` may be queried.
     ///
     /// # Errors
-    /// The suffixes that names are held to.
+    /// The allowed suffixes.
     pub fn check_additional_name(&self, name: &DomainName) -> Result<(), GuardRefusal> {
         let suffixes = &self.settings.additional_suffixes;
         let is_under = |suffix: &DomainName| {
@@ -298,7 +288,7 @@ impl Guard {
         Err(GuardRefusal { reason: format!("under none of --additional-suffix {}", listed.join(", ")) })
     }
 
-    /// Judges addresses of a NAT64 prefix as the IPv4 addresses they stand for.
+    /// Judges addresses of a NAT64 prefix as the IPv4 addresses they represent.
     fn check_embedded(&self, prefix: Ipv6Net, network: Ipv6Net, origin: Origin) -> Result<(), GuardRefusal> {
         match embedded(prefix, network) {
             Some(embedded) => self.check_network(IpNet::V4(embedded), origin),
@@ -307,7 +297,7 @@ impl Guard {
     }
 }
 
-/// Whether an address is nobody's special one: what is not is refused already, whosever it is.
+/// Whether an address is not special. Special ones are always refused.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     let network = IpNet::from(address);
@@ -315,9 +305,8 @@ pub fn is_public(address: IpAddr) -> bool {
     is_global && !SPECIAL.iter().any(|(special, ..)| special.contains(&network)) && !platform::is_platform(address)
 }
 
-/// The IPv4 network that `network` stands for under `prefix` (RFC 6052, section 2.2): the 32 bits after the prefix,
-/// without bits 64 to 71. None for a prefix of another length than the RFC's, and for a network of more than one
-/// address where these bits do not come last.
+/// The IPv4 network that `network` represents under `prefix` (RFC 6052, section 2.2): the 32 bits after the prefix, without bits
+/// 64 to 71. None for a prefix length outside the RFC, and for several addresses unless these bits come last.
 fn embedded(prefix: Ipv6Net, network: Ipv6Net) -> Option<Ipv4Net> {
     if !prefix.contains(&network) {
         return None;
@@ -332,15 +321,13 @@ fn embedded(prefix: Ipv6Net, network: Ipv6Net) -> Option<Ipv4Net> {
     }
 }
 
-/// The IPv4 network that the octets of `network` from `start` on hold, without octet 8: as long as what the network fixes
-/// of them. None where the octets end before the address does.
+/// The IPv4 network in the octets of `network` from `start` on, without octet 8, as long as the network fixes them. None if the
+/// octets end before the address does.
 fn embedded_at(start: usize, network: Ipv6Net) -> Option<Ipv4Net> {
-    let places: Vec<usize> = (start..16).filter(|octet| *octet != 8).take(4).collect();
-    let octets = network.addr().octets();
-    let held: Vec<u8> = places.iter().filter_map(|place| octets.get(*place).copied()).collect();
-    let address = Ipv4Addr::from(<[u8; 4]>::try_from(held).ok()?);
-    let fixed =
-        places.iter().map(|place| usize::from(network.prefix_len()).saturating_sub(place * 8).min(8)).sum::<usize>();
+    let places = (start..16).filter(|octet| *octet != 8).take(4);
+    let octets: Vec<u8> = places.clone().map(|place| network.addr().octets()[place]).collect();
+    let address = Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?);
+    let fixed = places.map(|place| usize::from(network.prefix_len()).saturating_sub(place * 8).min(8)).sum::<usize>();
     Ipv4Net::new(address, u8::try_from(fixed).ok()?).ok().map(|network| network.trunc())
 }
 

@@ -1,5 +1,4 @@
-//! HTTP on `--listen` and `--probe-listen`: whether the process lives and is ready, its metrics, and its tables for
-//! `explain`.
+//! HTTP on `--listen` and `--probe-listen`: liveness and readiness, metrics, and tables for `explain`.
 
 mod connections;
 mod health;
@@ -32,8 +31,8 @@ use tokio_util::sync::CancellationToken;
 /// How long a client may take over a request's head.
 const HEAD_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long a connection may live, from its start to its answer's last byte: it serves one request. `explain` waits for
-/// five seconds, a scraper for ten.
+/// How long a connection may live, from its start to its answer's last byte; it serves one request. `explain` waits for five
+/// seconds, a scraper for ten.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(30);
 
 /// How large a request's head may be, in bytes, and how many header fields it may have.
@@ -46,13 +45,13 @@ const CONNECTIONS: Bounds = Bounds { total: 256, each_peer: 8 };
 /// Connections to `--probe-listen`: a kubelet has two at a time.
 const PROBES: Bounds = Bounds { total: 64, each_peer: 8 };
 
-/// How long open requests may take when the process ends.
+/// How long open requests may take at the end of the process.
 const GRACE_PERIOD: Duration = Duration::from_secs(2);
 
-/// Gives the process's metrics in OpenMetrics' text form: brings them up to date, and renders them.
+/// Renders the process's current metrics in OpenMetrics' text form.
 pub type TextSource = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// What is served.
+/// The served content.
 #[derive(Clone)]
 pub struct Content {
     /// For `/livez` and `/readyz`.
@@ -61,19 +60,19 @@ pub struct Content {
     pub metrics: TextSource,
     /// For `/debug/state`.
     pub state: StateSource,
-    /// Who may read `/debug/state`; `None` lets everybody.
+    /// Decides who may read `/debug/state`; `None` lets everyone.
     pub authorizer: Option<Arc<dyn Authorizer>>,
 }
 
-/// Why nothing is served.
+/// Why the server cannot listen.
 #[derive(Debug, Error)]
 #[error("{flag} {address}: {reason}")]
 pub struct ServerError {
-    /// The flag that says where to listen.
+    /// The flag with the address.
     pub flag: &'static str,
-    /// Where it was to listen.
+    /// The address.
     pub address: SocketAddr,
-    /// What speaks against it.
+    /// The cause.
     pub reason: io::Error,
 }
 
@@ -85,10 +84,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on the address that `flag` names; port 0 is any free one.
+    /// Listens on the address of `flag`; port 0 is any free one.
     ///
     /// # Errors
-    /// Where the address is not this machine's, or its port is taken.
+    /// The address is not this machine's, or its port is taken.
     pub async fn bind(flag: &'static str, address: SocketAddr) -> Result<Self, ServerError> {
         let failed = |reason| ServerError { flag, address, reason };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -96,7 +95,7 @@ impl Server {
         Ok(Self { listener, address })
     }
 
-    /// Where it listens.
+    /// Its address.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -110,8 +109,8 @@ impl Server {
         self.serve(probes(content.health).merge(metrics).merge(state), CONNECTIONS, stop).await;
     }
 
-    /// Answers `/livez` and `/readyz` alone, as [`Self::run`] does. Its connections are its own: whatever others do to the
-    /// port of [`Self::run`], the kubelet's probes are answered.
+    /// Answers only `/livez` and `/readyz`, like [`Self::run`]. It has connections of its own: whatever clients do to the port of
+    /// [`Self::run`], the kubelet's probes are answered.
     pub async fn run_probes(self, health: Health, stop: CancellationToken) {
         self.serve(probes(health), PROBES, stop).await;
     }
@@ -146,14 +145,14 @@ impl Server {
             }
         }
         drop(self.listener);
-        let farewell = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(GRACE_PERIOD, farewell).await.is_err() {
+        let drained = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE_PERIOD, drained).await.is_err() {
             connections.shutdown().await;
         }
     }
 }
 
-/// The connections that there are, shared with each of them.
+/// The open connections, shared with each of them.
 #[derive(Clone)]
 struct Admission(Arc<Mutex<Connections>>);
 
@@ -163,7 +162,7 @@ impl Admission {
     }
 }
 
-/// A connection's place, given back however the connection ends.
+/// A connection's place, freed however the connection ends.
 struct Place {
     admission: Admission,
     ticket: Ticket,
@@ -175,8 +174,7 @@ impl Drop for Place {
     }
 }
 
-/// Answers one request. A second one on the same connection is nothing that anybody here needs, and a connection that idles
-/// between two is one that an attacker would hold.
+/// Answers one request. No client needs a second one on the same connection, and an attacker could keep an idle one open.
 async fn answer(stream: TcpStream, router: Router, stop: CancellationToken) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -201,7 +199,9 @@ async fn answer(stream: TcpStream, router: Router, stop: CancellationToken) {
 }
 
 fn probes(health: Health) -> Router {
-    Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(health)
+    let live = get(async |State(health): State<Health>| verdict(health.live()));
+    let ready = get(async |State(health): State<Health>| verdict(health.ready()));
+    Router::new().route("/livez", live).route("/readyz", ready).with_state(health)
 }
 
 fn verdict(verdict: Result<(), String>) -> Response {
@@ -209,14 +209,6 @@ fn verdict(verdict: Result<(), String>) -> Response {
         Ok(()) => (StatusCode::OK, "ok\n").into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
-}
-
-async fn live(State(health): State<Health>) -> Response {
-    verdict(health.live())
-}
-
-async fn ready(State(health): State<Health>) -> Response {
-    verdict(health.ready())
 }
 
 async fn metrics(State(metrics): State<TextSource>) -> Response {

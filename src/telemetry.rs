@@ -1,4 +1,4 @@
-//! What the operator says about itself: log lines, metrics and traces.
+//! The operator's log lines, metrics and traces.
 
 pub mod logging;
 pub mod metrics;

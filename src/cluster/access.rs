@@ -1,5 +1,5 @@
-//! Who may read the operator's tables (`/debug/state`): a token's bearer by TokenReview, their right by a
-//! LocalSubjectAccessReview. `explain` asks for such a token; a person needs the right to, and no right of the operator's.
+//! Who may read the operator's tables (`/debug/state`). A TokenReview identifies the token's bearer, and a
+//! LocalSubjectAccessReview checks their right. `explain` creates such a token; that takes a right of the person's own.
 
 use super::client::{CallError, deadline};
 use crate::server::{Access, Authorizer};
@@ -14,8 +14,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// Whom a token has to be for. The API server takes no token of another audience than its own: who is shown this one, and
-/// be it a stranger, can do nothing with it but ask an operator for its tables.
+/// The audience of a token. The API server accepts no other audience than its own, so a stranger who gets this token can only
+/// read an operator's tables with it.
 pub const AUDIENCE: &str = "citrix-allowlist-operator";
 
 /// The group of the right.
@@ -32,7 +32,7 @@ pub fn reader_of(account: &str) -> String {
 /// How long one review may take. `explain` waits five seconds for all of it.
 const CALL_LIMIT: Duration = Duration::from_secs(2);
 
-/// Asks the API server.
+/// Reviews by the API server.
 #[derive(Clone)]
 pub struct Reviews {
     client: Client,
@@ -40,8 +40,7 @@ pub struct Reviews {
 }
 
 impl Reviews {
-    /// Of tokens of anybody, and of rights in the operator's own namespace. It needs to create TokenReviews, and
-    /// LocalSubjectAccessReviews there.
+    /// Reviews of any token, and of rights in the operator's own namespace. It needs to create TokenReviews, and
     #[must_use]
     pub const fn new(client: Client, namespace: String) -> Self {
         Self { client, namespace }
@@ -60,8 +59,7 @@ impl Reviews {
         };
         let name = user.username.clone().unwrap_or_default();
         let review = LocalSubjectAccessReview { spec: question(user, &self.namespace), ..Default::default() };
-        let reviewed = create(Api::namespaced(self.client.clone(), &self.namespace), &review).await;
-        match reviewed {
+        match create(Api::namespaced(self.client.clone(), &self.namespace), &review).await {
             Ok(review) => answer(&name, &self.namespace, &review.status.unwrap_or_default()),
             Err(error) => Access::Undecided(format!("the right of {name} cannot be reviewed: {error}")),
         }
@@ -88,8 +86,8 @@ where
     deadline(CALL_LIMIT, api.create(&PostParams::default(), review)).await
 }
 
-/// Who bears a token, by the answer to its review. An authenticator that knows no audiences leaves them out: such an answer
-/// is about the API server's own, and not enough.
+/// The bearer of a token, from its review. An authenticator that knows no audiences leaves them out: such an answer is about the
+/// API server's own audience, and not enough.
 fn bearer(status: TokenReviewStatus) -> Result<UserInfo, String> {
     if status.authenticated != Some(true) {
         return Err(format!("the token is not valid for the audience {AUDIENCE}"));
@@ -100,7 +98,7 @@ fn bearer(status: TokenReviewStatus) -> Result<UserInfo, String> {
     status.user.filter(|user| user.username.is_some()).ok_or_else(|| "the token names nobody".to_owned())
 }
 
-/// What is asked about somebody.
+/// The review of a user's right.
 fn question(user: UserInfo, namespace: &str) -> SubjectAccessReviewSpec {
     SubjectAccessReviewSpec {
         user: user.username,
@@ -139,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bearer_is_known_by_a_token_for_this_audience_alone() {
+    fn a_bearer_needs_a_token_for_this_audience() {
         assert!(bearer(status(true, &["other", AUDIENCE], Some("alice"))).is_ok());
         for unknown in [
             status(false, &[AUDIENCE], Some("alice")),
@@ -167,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_refused_reads_which_right_is_missing() {
+    fn a_refused_user_reads_which_right_is_missing() {
         let status = |allowed, denied| SubjectAccessReviewStatus { allowed, denied, ..Default::default() };
         assert_eq!(answer("alice", "ops", &status(true, None)), Access::Granted);
         let missing = "alice may not get debugstates.citrix-allowlist.io in namespace ops".to_owned();

@@ -25,20 +25,20 @@ use std::time::Duration;
 /// The longest that one write may take. A policy of a thousand peers takes some ten milliseconds.
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
 
-/// Asks for an object's metadata alone in answer to a write.
+/// Requests only an object's metadata in answer to a write.
 const METADATA_ONLY: HeaderValue =
     HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 
 /// Why a write was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// An object of that name exists and is not the operator's.
+    /// An object of that name exists and does not belong to the operator.
     #[error("{kind} {name} exists and is not ours: delete it, or hand it over with the annotation {ADOPT_ANNOTATION}: \"true\"", kind = .0.kind.name, name = .0.name)]
     NotOurs(ObjectKey),
     /// The object changed between decision and write: decide again.
     #[error("{kind} {name} changed since the write was decided on", kind = .0.kind.name, name = .0.name)]
     Changed(ObjectKey),
-    /// The API server refused, and will again until somebody mends what it says.
+    /// The API server refused, and will again until a user fixes the cause.
     #[error("the API server refused {kind} {name}: {message}", kind = .key.kind.name, name = .key.name)]
     Refused {
         /// The object.
@@ -61,21 +61,21 @@ pub enum WriteError {
     NotLeading,
 }
 
-/// Hears of every write that was carried out or refused, for logs and metrics.
+/// Is notified of every write that succeeded or failed, for logs and metrics.
 pub trait WriteObserver: Send + Sync {
     /// One write of `kind` by `verb` ended; `result` is `ok` or the sort of failure.
     fn wrote(&self, kind: &'static str, verb: &'static str, result: &'static str);
 }
 
-/// What a change came to.
+/// The effect of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
-    /// An object is there that was not.
+    /// A new object exists.
     Created,
-    /// An object that was there is as it should be, or gone.
+    /// An existing object was updated or deleted.
     Changed,
-    /// The write was taken and changed nothing, though the object differs from what was sent: something between, such as
-    /// admission, makes it what it is.
+    /// The write succeeded and changed nothing, though the object differs from what was sent: something between, such as
+    /// admission, alters it.
     Ineffective,
 }
 
@@ -95,7 +95,7 @@ impl Debug for Writer {
 }
 
 impl Writer {
-    /// A writer that asks `leadership` before each write and keeps `owned` current with the answers.
+    /// A writer that checks `leadership` before each write and keeps `owned` current with the answers.
     pub fn new(
         client: Client,
         leadership: Leadership,
@@ -108,7 +108,7 @@ impl Writer {
     /// Carries out one change.
     ///
     /// # Errors
-    /// Says whose it is to mend; nothing was written then.
+    /// Nothing was written; the error says who can fix it.
     pub async fn carry_out(&self, owner: &OwnerRef, change: &Change) -> Result<Done, WriteError> {
         let result = match change {
             Change::Create(key, desired) => self.create(owner, key, desired).await,
@@ -127,11 +127,11 @@ impl Writer {
         result
     }
 
-    /// Asks the API server whether it would take an object, without writing it: before the first policies of a
-    /// resource, so that none is applied whose sibling would be refused.
+    /// Sends an object to the API server without writing it. Before the first policies of a resource, this shows that none is
+    /// applied whose sibling would be refused.
     ///
     /// # Errors
-    /// What the API server says against it. An object that exists already is no refusal here: creating it says so.
+    /// The API server's refusal. An existing object is no refusal here: creating it reports that.
     pub async fn dry_run(&self, key: &ObjectKey, desired: &Desired) -> Result<(), WriteError> {
         match self.post(key, desired, true).await {
             Err(WriteError::Changed(_)) => Ok(()),
@@ -144,16 +144,15 @@ impl Writer {
     }
 
     async fn call<T>(&self, key: &ObjectKey, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
-        // No write begun as a leader is still in flight when another may lead.
+        // A leader's write never is in flight when another may lead.
         let limit = CALL_DEADLINE.min(self.leadership.time_left());
         if limit.is_zero() {
             return Err(WriteError::NotLeading);
         }
-        deadline(limit, request).await.map_err(|error| sort(key, &error))
+        deadline(limit, request).await.map_err(|error| classify(key, &error))
     }
 
-    /// Creates an object; returns the metadata it got. What it says need not come back: it is what was sent, and the watch
-    /// shows it.
+    /// Creates an object; returns its new metadata. Its body need not come back: it was sent, and the watch shows it.
     async fn post(&self, key: &ObjectKey, desired: &Desired, dry_run: bool) -> Result<ObjectMeta, WriteError> {
         let parameters = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
         let create = async {
@@ -167,7 +166,7 @@ impl Writer {
         Ok(self.call(key, create).await?.metadata)
     }
 
-    /// A plain create, not an apply: an apply would merge into whatever has appeared under the name meanwhile.
+    /// A plain create, not an apply: an apply would merge into an object that has appeared under the name meanwhile.
     async fn create(&self, owner: &OwnerRef, key: &ObjectKey, desired: &Desired) -> Result<Done, WriteError> {
         match self.post(key, desired, false).await {
             Ok(created) => {
@@ -179,8 +178,8 @@ impl Writer {
         }
     }
 
-    /// Something has the name. Ours by uid of its owner (its labels were cut off), or handed over by its annotation:
-    /// then it is applied over; else it stays as it is.
+    /// An object has the name already. It is applied over if it is ours by its owner's uid (its labels were removed), or handed
+    /// over by its annotation; else it stays as it is.
     async fn take_over(&self, owner: &OwnerRef, key: &ObjectKey, desired: &Desired) -> Result<(), WriteError> {
         let Some(found) = self.call(key, self.api(key).get_metadata_opt(&key.name)).await? else {
             return Err(WriteError::Changed(key.clone()));
@@ -194,11 +193,11 @@ impl Writer {
         if !(ours || handed_over && free) {
             return Err(WriteError::NotOurs(key.clone()));
         }
-        // What it says was not looked at: where this changes nothing, it is as it should be.
+        // Its body was not compared: an apply that changes nothing is right here.
         self.update(key, desired, &Precondition::from(found.meta())).await.map(drop)
     }
 
-    /// A forced apply that names uid and resourceVersion: refused where the object is another, or newer.
+    /// A forced apply with uid and resourceVersion: refused if the object is another, or newer.
     async fn update(&self, key: &ObjectKey, desired: &Desired, was: &Precondition) -> Result<Done, WriteError> {
         let metadata = ObjectMeta {
             uid: Some(was.uid.to_string()),
@@ -209,7 +208,7 @@ impl Writer {
         let patch = Patch::Apply(Manifest::of(&metadata, &desired.body));
         let applied = self.call(key, self.api(key).patch_metadata(&key.name, &parameters, &patch)).await?;
         let answer = observed::fold_answer(&applied.metadata, desired);
-        // An apply that changes nothing leaves the version as it is; decided on was that the object differs.
+        // The decision was that the object differs, but an apply that changes nothing keeps the version.
         let done = if answer.resource_version == was.resource_version { Done::Ineffective } else { Done::Changed };
         self.owned.observe(key.clone(), answer);
         Ok(done)
@@ -224,8 +223,7 @@ impl Writer {
             ..DeleteParams::default()
         };
         match self.call(key, self.api(key).delete(&key.name, &parameters)).await {
-            Ok(_) => {}
-            Err(WriteError::Refused { code: 404, .. }) => {}
+            Ok(_) | Err(WriteError::Refused { code: 404, .. }) => {}
             Err(error) => return Err(error),
         }
         self.owned.forget(key, &was.uid);
@@ -233,7 +231,7 @@ impl Writer {
     }
 }
 
-fn sort(key: &ObjectKey, error: &CallError) -> WriteError {
+fn classify(key: &ObjectKey, error: &CallError) -> WriteError {
     let (key, message) = (key.clone(), error.to_string());
     match error.code() {
         Some(409) => WriteError::Changed(key),

@@ -1,4 +1,4 @@
-//! The way to the API server: where it is, who we are, and how long a call may take.
+//! The connection to the API server: its address, our identity, and how long a call may take.
 
 use super::proxy::ProxyEnvironment;
 use kube::api::{Api, ListParams};
@@ -15,8 +15,8 @@ use thiserror::Error;
 /// How long a connection to the API server may take to open.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection may stay silent after a request was sent. Above the 295 s after which a kube watcher gives an
-/// idle watch up by itself (290 s asked of the server, 5 s of margin), so that it never cuts one.
+/// How long a connection may stay silent after a request. It is above the 295 s after which a kube watcher ends an idle watch
+/// itself (290 s requested of the server, 5 s of margin), so that it never cuts one.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(305);
 
 /// How long the API server may leave a request unread.
@@ -25,7 +25,7 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one call other than a watch may take from end to end, unless its caller knows better.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Which cluster to talk to, with kubectl's own words. Everything unset is found as kubectl finds it.
+/// Which cluster to use, by kubectl's own flags. Everything unset is found as kubectl finds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectOptions {
     /// A kubeconfig file instead of `KUBECONFIG` and `~/.kube/config` (`--kubeconfig`).
@@ -40,26 +40,26 @@ pub struct ConnectOptions {
     pub namespace: Option<String>,
 }
 
-/// A client, and where it stands.
+/// A client and its context.
 #[derive(Clone)]
 pub struct Connected {
     /// The client. It neither retries nor limits the time of a call by itself: see [`deadline`].
     pub client: Client,
-    /// The namespace asked for, else the context's, or inside a cluster `POD_NAMESPACE`, or the service account's.
+    /// The namespace of `--namespace`, else the context's, or inside a cluster `POD_NAMESPACE`, or the service account's.
     pub namespace: String,
-    /// Whether the client speaks as a pod of the cluster, with its service account.
+    /// Whether the client acts as a pod of the cluster, with its service account.
     pub in_cluster: bool,
-    /// Where the API server is asked, where that is an address and not a name.
+    /// The API server's address, if the configuration gives no name.
     pub api_server: Option<std::net::IpAddr>,
 }
 
-/// Why there is no way to the API server. All of them are the user's to mend.
+/// Why the API server cannot be used. The user can fix all of them.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// A kubeconfig is there, and cannot be used.
+    /// The kubeconfig cannot be used.
     #[error("kubeconfig: {0}")]
     Kubeconfig(#[from] KubeconfigError),
-    /// No kubeconfig is there, and this is no pod either.
+    /// There is no kubeconfig, and this is no pod either.
     #[error("no kubeconfig (KUBECONFIG, ~/.kube/config), and not inside a cluster: {0}")]
     NoCluster(#[source] InClusterError),
     /// The proxy of the environment is no URL.
@@ -70,10 +70,10 @@ pub enum ClientError {
     Setup(#[source] kube::Error),
 }
 
-/// Finds the cluster and prepares a client. Asks the API server nothing yet.
+/// Finds the cluster and prepares a client. Sends nothing to the API server yet.
 ///
 /// # Errors
-/// Where neither a kubeconfig nor a pod's service account gives a usable configuration.
+/// Neither a kubeconfig nor a pod's service account gives a usable configuration.
 pub async fn connect(options: &ConnectOptions) -> Result<Connected, ClientError> {
     let environment = |name: &str| std::env::var(name).ok();
     let (mut config, explicit_proxy) = match read_kubeconfig(options)? {
@@ -106,7 +106,7 @@ pub async fn connect(options: &ConnectOptions) -> Result<Connected, ClientError>
     }
     bound(&mut config);
     let namespace = config.default_namespace.clone();
-    // IPv6 stands in brackets there.
+    // IPv6 is in brackets there.
     let host = config.cluster_url.host().map(|host| host.trim_matches(['[', ']']));
     let api_server = host.and_then(|host| host.parse().ok());
     let client = Client::try_from(config).map_err(ClientError::Setup)?;
@@ -130,7 +130,7 @@ fn environment_proxy(config: &Config, environment: &ProxyEnvironment) -> Option<
     environment.proxy_for(scheme, host, port)
 }
 
-/// The kubeconfig as kubectl finds it; `None` where there is none, or an empty one and no context was asked for.
+/// The kubeconfig as kubectl finds it; `None` without one, or if it is empty and no context was given.
 fn read_kubeconfig(options: &ConnectOptions) -> Result<Option<Kubeconfig>, KubeconfigError> {
     if let Some(path) = &options.kubeconfig {
         return Kubeconfig::read_from(path).map(Some);
@@ -148,7 +148,7 @@ fn read_kubeconfig(options: &ConnectOptions) -> Result<Option<Kubeconfig>, Kubec
     Ok((!empty || chosen).then_some(merged))
 }
 
-/// Whether the chosen cluster names a proxy of its own, which no environment overrules.
+/// Whether the chosen cluster has its own proxy, which no environment overrules.
 fn cluster_has_proxy(kubeconfig: &Kubeconfig, options: &ConnectOptions) -> bool {
     let context = options.context.as_ref().or(kubeconfig.current_context.as_ref());
     let of_context = || {
@@ -156,15 +156,11 @@ fn cluster_has_proxy(kubeconfig: &Kubeconfig, options: &ConnectOptions) -> bool 
         named.context.as_ref().map(|context| &context.cluster)
     };
     let Some(name) = options.cluster.as_ref().or_else(of_context) else { return false };
-    kubeconfig
-        .clusters
-        .iter()
-        .find(|named| &named.name == name)
-        .and_then(|named| named.cluster.as_ref()?.proxy_url.as_ref())
-        .is_some_and(|proxy| !proxy.is_empty())
+    let cluster = kubeconfig.clusters.iter().find(|named| &named.name == name).and_then(|named| named.cluster.as_ref());
+    cluster.and_then(|cluster| cluster.proxy_url.as_ref()).is_some_and(|proxy| !proxy.is_empty())
 }
 
-/// Why a call to the API server brought nothing.
+/// Why a call to the API server failed.
 #[derive(Debug, Error)]
 pub enum CallError {
     /// No answer in time. Whether a write happened is not known.
@@ -176,7 +172,7 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// What the API server said, where it said anything.
+    /// The API server's answer, if there was one.
     #[must_use]
     pub fn status(&self) -> Option<&Status> {
         match self {
@@ -185,7 +181,7 @@ impl CallError {
         }
     }
 
-    /// The HTTP status code, where there was an answer.
+    /// The HTTP status code, if there was an answer.
     #[must_use]
     pub fn code(&self) -> Option<u16> {
         self.status().map(|status| status.code)
@@ -197,13 +193,13 @@ impl CallError {
         self.status().is_some_and(Status::is_conflict)
     }
 
-    /// Whether the object, or the whole kind, is not there.
+    /// Whether the object, or its whole kind, does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.code() == Some(404)
     }
 
-    /// Whether an object of this name is there already.
+    /// Whether an object of this name exists already.
     #[must_use]
     pub fn is_already_exists(&self) -> bool {
         self.status().is_some_and(Status::is_already_exists)
@@ -216,7 +212,7 @@ impl CallError {
     }
 }
 
-/// An error as a person reads it: the API server's own message, or the innermost cause of a failed connection.
+/// An error for people: the API server's own message, or the innermost cause of a failed connection.
 #[must_use]
 pub fn describe(error: &kube::Error) -> String {
     match error {
@@ -232,7 +228,7 @@ pub fn describe(error: &kube::Error) -> String {
     }
 }
 
-/// Gives a call a time limit. A call that runs into it is dropped, and its connection with it.
+/// Limits the time of a call. A call past the limit is dropped with its connection.
 ///
 /// # Errors
 /// [`CallError::Deadline`] when `limit` has passed, [`CallError::Api`] when the call itself failed.
@@ -243,10 +239,10 @@ pub async fn deadline<T>(limit: Duration, call: impl Future<Output = kube::Resul
     }
 }
 
-/// Lists objects page by page, each page within `limit`, and hands each object on. `parameters` say how large a page is.
+/// Lists objects page by page, each page within `limit`, and passes each object on. `parameters` set the page size.
 ///
 /// # Errors
-/// Where the API server does not answer with all of them; some have been handed on then.
+/// The API server does not answer with all of them; some have been passed on then.
 pub async fn pages<K>(
     api: &Api<K>,
     mut parameters: ListParams,

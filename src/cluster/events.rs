@@ -1,7 +1,7 @@
-//! Events: what changed, where `kubectl describe` shows it. A repeat is counted on the event there is.
+//! Events: what changed, shown by `kubectl describe`. A repeat is counted on the existing event.
 //!
-//! kube has a recorder of its own. It takes every version of an object for another object, so that nothing is ever a
-//! repeat whose object has had a status written in between; and of two notes under one reason it would keep the first.
+//! kube's own recorder takes every version of an object for another object: a status written in between ends every series. And
+//! of two notes under one reason it would keep the first.
 
 use super::client::{CallError, deadline};
 use crate::clock::Clock;
@@ -18,24 +18,24 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long after the last of them a further one is a repeat: Kubernetes takes a series to be over after six minutes.
+/// How long after its last event a further one is a repeat: Kubernetes ends a series after six minutes.
 const SERIES: Duration = Duration::from_secs(6 * 60);
 /// The longest note, in bytes (events.k8s.io/v1); characters of the longest encoding still fit.
 const LONGEST_NOTE: usize = 1024 / 4;
 /// The longest name of an instance, in bytes (events.k8s.io/v1).
 const LONGEST_INSTANCE: usize = 128;
-/// So much of an object's name stands in its events' names, which may have 253 bytes with what makes them different.
+/// How much of an object's name its events' names contain. They may have 253 bytes with the part that makes them unique.
 const LONGEST_NAME: usize = 200;
 
-/// Publishes events. Cheap to clone: clones know of one another's.
+/// Publishes events. Cheap to clone: clones share their series.
 #[derive(Clone)]
 pub struct Events {
     client: Client,
     instance: String,
-    told: Arc<Mutex<HashMap<InvolvedObject, Repeats>>>,
+    published: Arc<Mutex<HashMap<InvolvedObject, Repeats>>>,
 }
 
-/// What an event is about: of each only the newest can repeat.
+/// The object and reason of an event: only the newest of each can repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct InvolvedObject {
     object: String,
@@ -58,10 +58,10 @@ impl Events {
     #[must_use]
     pub fn new(client: Client, instance: Option<String>) -> Self {
         let instance = instance.unwrap_or_else(|| FIELD_MANAGER.to_owned());
-        Self { client, instance: instance.chars().take(LONGEST_INSTANCE).collect(), told: Arc::default() }
+        Self { client, instance: instance.chars().take(LONGEST_INSTANCE).collect(), published: Arc::default() }
     }
 
-    /// Tells of an object, for at most so long. Returns the verb of the request with what became of it.
+    /// Publishes a note on an object within `limit`. Returns the verb of the request with its result.
     pub async fn publish(
         &self,
         reference: &ObjectReference,
@@ -78,42 +78,37 @@ impl Events {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         let started = Clock::System.instant();
         let text: String = note.message.chars().take(LONGEST_NOTE).collect();
-        if let Some(told) = self.repeated(&subject, &text, note.warning) {
-            let series = EventSeries { count: told.count + 1, last_observed_time: MicroTime(Clock::System.now()) };
+        if let Some(last) = self.repeated(&subject, &text, note.warning) {
+            let series = EventSeries { count: last.count + 1, last_observed_time: MicroTime(Clock::System.now()) };
             let patch = Patch::Merge(json!({ "series": series }));
-            match deadline(limit, api.patch(&told.event, &PatchParams::default(), &patch)).await {
+            match deadline(limit, api.patch(&last.event, &PatchParams::default(), &patch)).await {
                 Ok(_) => {
                     self.lock()
-                        .insert(subject, Repeats { count: told.count + 1, last: Clock::System.instant(), ..told });
+                        .insert(subject, Repeats { count: last.count + 1, last: Clock::System.instant(), ..last });
                     return ("patch", Ok(()));
                 }
-                // It is gone, as events are after an hour: this one begins a new count.
+                // It is gone, as events are after an hour: a new count starts.
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return ("patch", Err(error)),
             }
         }
         let event = self.event(reference, &namespace, note, text.clone());
-        let told = Repeats {
-            event: event.name_any(),
-            note: text,
-            warning: note.warning,
-            count: 1,
-            last: Clock::System.instant(),
-        };
+        let (name, now) = (event.name_any(), Clock::System.instant());
+        let first = Repeats { event: name, note: text, warning: note.warning, count: 1, last: now };
         let left = limit.saturating_sub(Clock::System.instant().saturating_duration_since(started));
         let created = deadline(left, api.create(&PostParams::default(), &event)).await.map(drop);
         if created.is_ok() {
-            self.lock().insert(subject, told);
+            self.lock().insert(subject, first);
         }
         ("create", created)
     }
 
-    /// The event that this would repeat; forgets those that nothing can repeat any more.
+    /// The event that this one would repeat; forgets those whose series is over.
     fn repeated(&self, subject: &InvolvedObject, note: &str, warning: bool) -> Option<Repeats> {
         let now = Clock::System.instant();
-        let mut told = self.lock();
-        told.retain(|_, told| now.saturating_duration_since(told.last) < SERIES);
-        told.get(subject).filter(|told| told.note == note && told.warning == warning).cloned()
+        let mut published = self.lock();
+        published.retain(|_, event| now.saturating_duration_since(event.last) < SERIES);
+        published.get(subject).filter(|event| event.note == note && event.warning == warning).cloned()
     }
 
     fn event(&self, reference: &ObjectReference, namespace: &str, note: &Note, text: String) -> Event {
@@ -138,11 +133,11 @@ impl Events {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<InvolvedObject, Repeats>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What was being done, as events ask for it.
+/// The action that an event has to name.
 const fn action(reason: Reason) -> &'static str {
     match reason {
         Reason::Fetched

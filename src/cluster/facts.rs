@@ -1,10 +1,9 @@
-//! Finds out what the cluster is, and keeps watching: its DNS, the ranges of its Services and pods, the addresses of its
-//! nodes and of its API server.
+//! Finds and follows the facts of the cluster: its DNS, the ranges of its Services and pods, the addresses of its nodes and API
+//! server.
 //!
-//! Watched is only what is concerned: the Services at the pods' nameservers and the two well-known ones, each by a
-//! field selector, their EndpointSlices and the API server's by label, the few ServiceCIDRs, and of nodes nothing but
-//! `podCIDRs` and public addresses is kept. What cannot be listed stays as it was known; what never could be is said in
-//! the log, and not refused in answers.
+//! It watches only what matters: the Services at the pods' nameservers and the two well-known ones by field selector, their
+//! EndpointSlices and the API server's by label, the few ServiceCIDRs, and of nodes only `podCIDRs` and public addresses. A
+//! failed list keeps what was known. What could never be listed is logged, and not refused in answers.
 
 mod follow;
 mod picture;
@@ -15,15 +14,15 @@ use crate::facts::ClusterFacts;
 use connectivity_allowlist::net::canonical_set;
 use follow::{Report, follow};
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
+use k8s_openapi::{ClusterResourceScope, Metadata};
 use kube::api::ObjectMeta;
 use kube::runtime::watcher::Config;
-use kube::{Api, Client, Resource, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 use picture::{Answer, Picture, Place, SeenService, SeenSlice, ServiceKey, public};
 use serde::Deserialize;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,10 +34,10 @@ use tokio::time::{Instant, timeout_at};
 /// How long [`Facts::ready`] waits at most.
 const READY_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long news are gathered before they are published together: a rollout changes several objects at once.
+/// How long news are collected before they are published together: a rollout changes several objects at once.
 const QUIET: Duration = Duration::from_millis(50);
 
-/// The longest that news are gathered.
+/// The longest that news are collected.
 const LONGEST_GATHERING: Duration = Duration::from_secs(1);
 
 /// Objects in one page of a list: nodes are large.
@@ -78,8 +77,7 @@ impl Facts {
         self.facts.borrow().clone()
     }
 
-    /// Whether every question to the cluster has been answered or refused. While it has not, an empty list means
-    /// "not known yet".
+    /// Whether every query to the cluster was answered or refused. Until then, an empty list means "not known yet".
     #[must_use]
     pub fn is_complete(&self) -> bool {
         *self.complete.borrow()
@@ -91,7 +89,7 @@ impl Facts {
         self.complete.clone()
     }
 
-    /// Waits for the first complete picture, until 5 s after the start at most. Gives [`Self::is_complete`].
+    /// Waits for the first complete picture, until 5 s after the start at most. Returns [`Self::is_complete`].
     pub async fn ready(&self) -> bool {
         let mut complete = self.complete.clone();
         let outcome = timeout_at(self.started + READY_LIMIT, complete.wait_for(|complete| *complete)).await;
@@ -108,7 +106,7 @@ enum News {
     ApiServers(Report<Vec<IpAddr>>),
 }
 
-/// What matters of a node.
+/// The relevant part of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct SeenNode {
     pod_networks: Vec<IpNet>,
@@ -171,7 +169,7 @@ impl Watching {
                 }
             }
             News::Slices(key, report) => {
-                // News of a Service that has just gone are late.
+                // News of a deleted Service come late.
                 if let Some(answer) = self.picture.slices.get_mut(&key) {
                     take(answer, report, |slices| slices);
                 }
@@ -190,7 +188,7 @@ impl Watching {
             Report::Now(nodes) => {
                 picture.node_addresses =
                     Answer::Known(public(nodes.values().flat_map(|node| node.addresses.iter().copied())));
-                // What the administrator says of pods' ranges stands.
+                // The administrator's ranges of pods take precedence.
                 if picture.settings.pod_networks.is_empty() {
                     let networks = nodes.into_values().flat_map(|node| node.pod_networks);
                     picture.pod_networks = Answer::Known(canonical_set(networks));
@@ -262,7 +260,7 @@ impl Watching {
         let keep = |node: &NodeNetworks| {
             let spec = &node.spec;
             let cidrs = spec.pod_cidrs.iter().chain(spec.pod_cidr.iter().filter(|_| spec.pod_cidrs.is_empty()));
-            // Names among them are nothing that an answer could hold.
+            // Names among them cannot occur in an answer.
             let addresses = node.status.addresses.iter().filter_map(|listed| listed.address.parse().ok());
             (node.name_any(), SeenNode { pod_networks: parse(cidrs), addresses: public(addresses) })
         };
@@ -340,31 +338,23 @@ struct NodeSpec {
     pod_cidrs: Vec<String>,
 }
 
-impl Resource for NodeNetworks {
-    type DynamicType = ();
-    type Scope = <Node as Resource>::Scope;
+impl k8s_openapi::Resource for NodeNetworks {
+    const API_VERSION: &'static str = "v1";
+    const GROUP: &'static str = "";
+    const KIND: &'static str = "Node";
+    const VERSION: &'static str = "v1";
+    const URL_PATH_SEGMENT: &'static str = "nodes";
+    type Scope = ClusterResourceScope;
+}
 
-    fn kind((): &()) -> Cow<'_, str> {
-        Node::kind(&())
-    }
+impl Metadata for NodeNetworks {
+    type Ty = ObjectMeta;
 
-    fn group((): &()) -> Cow<'_, str> {
-        Node::group(&())
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        Node::version(&())
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        Node::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
+    fn metadata(&self) -> &ObjectMeta {
         &self.metadata
     }
 
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
     }
 }

@@ -1,7 +1,7 @@
 //! Leadership by a Lease: one replica writes, the others keep their caches warm.
 //!
-//! [`election`] decides, this file acts: it watches the Lease, writes it by compare-and-swap (`replace` with the
-//! resourceVersion that the decision was made on), and keeps the fence where every writer can ask for it.
+//! [`election`] decides and this file acts. It watches the Lease, writes it by compare-and-swap (`replace` with the
+//! resourceVersion of the decision), and shows the fence to every writer.
 
 pub mod election;
 
@@ -22,10 +22,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How long each of the two attempts at releasing the Lease may take on the way out.
+/// How long each of the two attempts to release the Lease may take at the end.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Which Lease, and who asks for it.
+/// The Lease and its candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseSettings {
     /// The Lease's namespace: the operator's own (`POD_NAMESPACE`).
@@ -41,7 +41,7 @@ pub struct LeaseSettings {
 /// The name of the Lease of all replicas.
 pub const NAME: &str = "citrix-allowlist-operator";
 
-/// The pod of an [`identity`]; `None` where it is none of this program's.
+/// The pod of an [`identity`]; `None` for one of another program.
 #[must_use]
 pub fn pod_of(identity: &str) -> Option<&str> {
     identity.rsplit_once('_').map(|(pod, _)| pod).filter(|pod| !pod.is_empty())
@@ -53,7 +53,7 @@ pub fn identity(pod: &str) -> String {
     format!("{pod}_{}", uuid::Uuid::new_v4())
 }
 
-/// Whether this process may write, asked at every write. Cheap to clone.
+/// Whether this process may write, checked at every write. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Leadership {
     shared: Arc<Shared>,
@@ -61,15 +61,15 @@ pub struct Leadership {
 
 #[derive(Debug)]
 struct Shared {
-    term: Mutex<Term>,
+    writes: Mutex<MayWrite>,
     leading: watch::Sender<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Term {
+enum MayWrite {
     Always,
     Until(Instant),
-    None,
+    Never,
 }
 
 fn monotonic() -> Instant {
@@ -77,29 +77,29 @@ fn monotonic() -> Instant {
 }
 
 impl Leadership {
-    fn new(term: Term) -> Self {
-        let (leading, _) = watch::channel(term == Term::Always);
-        Self { shared: Arc::new(Shared { term: Mutex::new(term), leading }) }
+    fn new(writes: MayWrite) -> Self {
+        let (leading, _) = watch::channel(writes == MayWrite::Always);
+        Self { shared: Arc::new(Shared { writes: Mutex::new(writes), leading }) }
     }
 
     /// Leadership without an election: the only replica there is (`--no-leader-election`).
     #[must_use]
     pub fn always() -> Self {
-        Self::new(Term::Always)
+        Self::new(MayWrite::Always)
     }
 
-    /// How long writes may still be sent: until the fence, which lies a third of the lease before the moment at which
-    /// a successor may start. Zero for a standby. The time limit of a leader's write is at most this.
+    /// How long writes may still be sent: until the fence, a third of the lease before a successor may start. Zero for a standby.
+    /// It bounds the time limit of a leader's write.
     #[must_use]
     pub fn time_left(&self) -> Duration {
-        match *self.shared.term.lock().unwrap_or_else(PoisonError::into_inner) {
-            Term::Always => Duration::MAX,
-            Term::Until(fence) => fence.saturating_duration_since(monotonic()),
-            Term::None => Duration::ZERO,
+        match *self.shared.writes.lock().unwrap_or_else(PoisonError::into_inner) {
+            MayWrite::Always => Duration::MAX,
+            MayWrite::Until(fence) => fence.saturating_duration_since(monotonic()),
+            MayWrite::Never => Duration::ZERO,
         }
     }
 
-    /// Whether this process leads at this very moment: the fence is checked now, whatever the renewing task is doing.
+    /// Whether this process leads at this moment: the fence is checked now, whatever the renewing task does.
     #[must_use]
     pub fn is_leading(&self) -> bool {
         !self.time_left().is_zero()
@@ -113,16 +113,17 @@ impl Leadership {
     }
 
     fn publish(&self, fence: Option<Instant>) {
-        *self.shared.term.lock().unwrap_or_else(PoisonError::into_inner) = fence.map_or(Term::None, Term::Until);
+        *self.shared.writes.lock().unwrap_or_else(PoisonError::into_inner) =
+            fence.map_or(MayWrite::Never, MayWrite::Until);
         self.shared.leading.send_if_modified(|leading| std::mem::replace(leading, fence.is_some()) != fence.is_some());
     }
 }
 
-/// Takes part in the election until `stop`, then releases the Lease so that a successor starts at once. Cancel `stop`
-/// only after the last write is done; the task ends within five seconds of it, usually within milliseconds.
+/// Takes part in the election until `stop`, then releases the Lease so that a successor starts at once. Cancel `stop` only
+/// after the last write; the task ends within five seconds of it, usually within milliseconds.
 #[must_use]
 pub fn start(client: kube::Client, settings: LeaseSettings, stop: CancellationToken) -> (Leadership, JoinHandle<()>) {
-    let leadership = Leadership::new(Term::None);
+    let leadership = Leadership::new(MayWrite::Never);
     let candidate = Candidate {
         api: Api::namespaced(client, &settings.namespace),
         election: Election::new(settings.identity.clone(), settings.timing, fastrand::f64()),
@@ -134,7 +135,7 @@ pub fn start(client: kube::Client, settings: LeaseSettings, stop: CancellationTo
     (leadership, tokio::spawn(candidate.run(stop)))
 }
 
-/// Starts a broken watch again at an even pace: kube's own pauses of up to 30 s are longer than a lease.
+/// Restarts a broken watch at an even pace: kube's own pauses of up to 30 s are longer than a lease.
 struct Steady(Duration);
 
 impl Iterator for Steady {
@@ -153,10 +154,10 @@ struct Candidate {
     api: Api<Lease>,
     settings: LeaseSettings,
     election: Election,
-    /// The Lease that the election's knowledge stems from: what the next write replaces.
+    /// The Lease as the election knows it: the next write replaces it.
     lease: Option<Lease>,
     leadership: Leadership,
-    /// The last failure that was logged, so that an outage is told once.
+    /// The last logged failure, so that an outage is logged once.
     complaint: String,
 }
 
@@ -192,7 +193,7 @@ impl Candidate {
 
     fn watched(&mut self, lease: Option<Lease>) {
         self.election.watched(lease.as_ref().map(record_of), monotonic());
-        // A leader's next write builds on its own last one, however far the watch lags behind.
+        // A leader's next write replaces its own last one, even if the watch lags behind.
         if self.election.fence().is_none() {
             self.lease = lease;
         }
@@ -239,7 +240,7 @@ impl Candidate {
         }
     }
 
-    /// Replaces the Lease last known, or creates it; refused by the API server where it is not the newest.
+    /// Replaces the last known Lease, or creates it. The API server refuses that unless it is the newest.
     async fn store(&self, spec: LeaseSpec, limit: Duration) -> Result<Lease, CallError> {
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         match &self.lease {
@@ -254,7 +255,7 @@ impl Candidate {
         }
     }
 
-    /// A leader's call ends at the fence at the latest, so that its loss is published in time.
+    /// A leader's call ends at the fence at the latest, so that losing the Lease is published in time.
     fn call_limit(&self) -> Duration {
         let limit = self.settings.timing.call();
         self.election.fence().map_or(limit, |fence| limit.min(fence.saturating_duration_since(monotonic())))
@@ -274,7 +275,7 @@ impl Candidate {
             let Some(lease) = &self.lease else { return };
             let spec = LeaseSpec {
                 holder_identity: None,
-                // One second is the least that is valid, and what client-go writes.
+                // One second is the least valid value, and client-go's.
                 lease_duration_seconds: Some(1),
                 ..lease.spec.clone().unwrap_or_default()
             };
@@ -283,7 +284,7 @@ impl Candidate {
                     tracing::info!(lease = self.settings.name, "released");
                     return;
                 }
-                // An earlier renewal may have arrived without its answer: read, and try once more if still ours.
+                // An earlier renewal may have arrived without its answer: read, and try once more if it is ours.
                 Err(error) if error.is_conflict() => {
                     let read = deadline(RELEASE_TIMEOUT, self.api.get_opt(&self.settings.name)).await;
                     let ours = |lease: &Lease| record_of(lease).holder == self.settings.identity;
@@ -321,8 +322,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn leading_ends_at_the_fence_even_while_nobody_tends_it() {
-        let leadership = Leadership::new(Term::None);
+    async fn leading_ends_at_the_fence_without_the_renewing_task() {
+        let leadership = Leadership::new(MayWrite::Never);
         assert!(!leadership.is_leading());
         leadership.publish(Some(monotonic() + Duration::from_secs(10)));
         tokio::time::advance(Duration::from_secs(9)).await;
@@ -351,6 +352,6 @@ mod tests {
     fn identities_differ_even_for_one_pod() {
         assert_ne!(identity("operator-0"), identity("operator-0"));
         assert_eq!(pod_of(&identity("operator-0")), Some("operator-0"));
-        assert_eq!((pod_of("somebody"), pod_of("_x")), (None, None));
+        assert_eq!((pod_of("kitsune"), pod_of("_x")), (None, None));
     }
 }

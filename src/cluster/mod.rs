@@ -1,4 +1,4 @@
-//! The cluster: what is there, what is written, who may write. The only room with a Kubernetes client.
+//! The cluster: its objects, writes to it, and leadership. The only room with a Kubernetes client.
 
 pub mod access;
 pub mod apply;

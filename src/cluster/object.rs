@@ -1,5 +1,5 @@
-//! An object of any kind that the operator keeps, as the API server sends and takes it. What it says stays text until
-//! somebody needs it: a list holds hundreds of large policies whose versions are known already.
+//! An object of any kind that the operator writes, as the API server sends and accepts it. Its body stays text until it is
+//! needed: a list contains hundreds of large policies whose versions are known already.
 
 use crate::objects::desired::{Body, Desired};
 use crate::objects::kind::Kind;
@@ -19,19 +19,19 @@ pub(super) struct Object {
 }
 
 impl Object {
-    /// What it says beside its metadata; `null` where it says nothing.
+    /// Its content besides its metadata; `null` if it has none.
     pub fn into_body(self, kind: &Kind) -> Box<RawValue> {
         let body = if kind.body == "data" { self.data } else { self.spec };
         body.unwrap_or_else(|| RawValue::NULL.to_owned())
     }
 
-    /// It as it would be sent.
+    /// The object as it would be sent.
     pub fn into_desired(self, kind: &'static Kind) -> Desired {
         let metadata = self.metadata.clone();
         Desired { metadata, body: Body::stored(kind, self.into_body(kind)) }
     }
 
-    /// It as decisions see it, with what it remembers where that is asked for.
+    /// The object as decisions see it, with its recovered state if that is requested.
     pub fn observe(&self, kind: &Kind, reads_memory: bool) -> Observed {
         let body = if kind.body == "data" { &self.data } else { &self.spec };
         (kind.observe)(&self.metadata, body.as_deref(), reads_memory)

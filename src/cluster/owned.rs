@@ -1,4 +1,4 @@
-//! The objects the operator keeps, as the cluster holds them: watched, and folded to what decisions need.
+//! The objects that the operator owns in the cluster: watched, and reduced to what decisions need.
 
 use crate::interner::Interner;
 use crate::objects::key::ObjectKey;
@@ -10,14 +10,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
-/// Every owned object as the cluster holds it, kept current by watches and by the answers to our own writes.
+/// Every owned object in the cluster, kept current by watches and by the answers to our own writes.
 #[derive(Debug)]
 pub struct OwnedObjects {
     inner: Mutex<Inner>,
-    /// Resources of one customer remember the same mostly, and all of them do so at once, after a start.
+    /// Resources of one customer mostly recover the same, and all at once after a start.
     memories: Interner<RecoveredState>,
     restarted: Notify,
-    /// Whether everything has been listed since the last start over.
+    /// Whether everything has been listed since the last [`Self::start_over`].
     listed: watch::Sender<bool>,
 }
 
@@ -28,8 +28,7 @@ impl Default for OwnedObjects {
     }
 }
 
-/// What one watch says of the owned objects. What it still says after a start over counts for nothing: it may have been
-/// folded before, without what has to be remembered now.
+/// News of one watch. Those after a start over are ignored: they may have been folded before, without the state to recover.
 #[derive(Debug)]
 pub struct Watched<'a> {
     objects: &'a OwnedObjects,
@@ -37,32 +36,32 @@ pub struct Watched<'a> {
 }
 
 impl Watched<'_> {
-    /// What is known by now.
+    /// What is known now.
     #[must_use]
     pub const fn objects(&self) -> &OwnedObjects {
         self.objects
     }
 
-    /// Takes in what the watch shows: see [`OwnedObjects::observe`].
+    /// Takes in an object: see [`OwnedObjects::observe`].
     pub fn observe(&self, key: ObjectKey, mut observed: Observed) -> Vec<ResourceRef> {
         observed.memory = observed.memory.map(|memory| self.objects.memories.intern(memory));
         self.lock().map(|mut inner| inner.observe(key, observed)).unwrap_or_default()
     }
 
-    /// Takes in a deletion of the object with this uid; an object made again since then stays.
+    /// Takes in a deletion of the object with this uid; an object created again since then stays.
     pub fn forget(&self, key: &ObjectKey, uid: &str) -> Vec<ResourceRef> {
         self.lock().map(|mut inner| inner.forget(key, uid)).unwrap_or_default()
     }
 
-    /// Takes in a complete list of one kind in one namespace (`None`: in all): what is known beyond it is gone, even
-    /// where no watch ever said so.
+    /// Takes in a complete list of one kind in one namespace (`None`: in all): every other known object is gone, even if no
+    /// watch reported that.
     pub fn retain_listed(&self, kind: &Kind, namespace: Option<&str>, listed: &HashSet<ObjectKey>) -> Vec<ResourceRef> {
         self.lock().map(|mut inner| inner.retain_listed(kind, namespace, listed)).unwrap_or_default()
     }
 
     /// Every list is complete.
     pub fn all_listed(&self) {
-        // Under the lock that a start over takes: it is not overwritten by what was listed before it.
+        // Under the lock of a start over, which an earlier list must not overwrite.
         if self.lock().is_some() {
             self.objects.listed.send_if_modified(|listed| !std::mem::replace(listed, true));
         }
@@ -78,10 +77,10 @@ struct Inner {
     /// How often everything was forgotten.
     epoch: u64,
     objects: HashMap<ObjectKey, Observed>,
-    /// Whose objects are whose: by namespace and name of the owner.
+    /// By namespace and name of the owner.
     by_owner: HashMap<ResourceRef, BTreeSet<ObjectKey>>,
-    /// Owners whose memory has been taken over: what their objects say from now on is no memory but our own doing.
-    remembered: HashSet<ResourceRef>,
+    /// Owners whose state has been recovered: from then on their objects only show our own writes.
+    recovered: HashSet<ResourceRef>,
 }
 
 impl OwnedObjects {
@@ -89,14 +88,14 @@ impl OwnedObjects {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what a watch, or the answer to a write, shows. Returns the resources to wake: those whose object now
-    /// differs from what was known. An event older than what is known is passed over, and wakes nobody.
+    /// Takes in an object from a watch or from the answer to a write. Returns the resources to wake: those whose object now
+    /// differs from what was known. An event older than what is known is ignored.
     pub fn observe(&self, key: ObjectKey, mut observed: Observed) -> Vec<ResourceRef> {
         observed.memory = observed.memory.map(|memory| self.memories.intern(memory));
         self.lock().observe(key, observed)
     }
 
-    /// What a watch that begins now says.
+    /// The news of a watch that begins now.
     #[must_use]
     pub fn current(&self) -> Watched<'_> {
         Watched { objects: self, epoch: self.lock().epoch }
@@ -108,36 +107,34 @@ impl OwnedObjects {
         self.listed.subscribe()
     }
 
-    /// Takes in that our own write deleted the object with this uid; an object made again since then stays.
+    /// Takes in that our own write deleted the object with this uid; an object created again since then stays.
     pub fn forget(&self, key: &ObjectKey, uid: &str) -> Vec<ResourceRef> {
         self.lock().forget(key, uid)
     }
 
-    /// Whether this very version of an object has been seen already, so that it need not be looked into.
+    /// Whether this very version of an object is known already, so that its body need not be read.
     #[must_use]
     pub fn knows(&self, key: &ObjectKey, metadata: &ObjectMeta) -> bool {
-        let inner = self.lock();
-        let same = |held: &Observed| {
-            metadata.uid.as_deref() == Some(&*held.uid)
-                && metadata.resource_version.as_deref() == Some(&*held.resource_version)
-                && !held.assumed
-        };
-        inner.objects.get(key).is_some_and(same)
+        self.lock().objects.get(key).is_some_and(|known| {
+            metadata.uid.as_deref() == Some(&*known.uid)
+                && metadata.resource_version.as_deref() == Some(&*known.resource_version)
+                && !known.assumed
+        })
     }
 
-    /// Whether the memory of an object's owner has been taken over, so that nobody asks what the object remembers.
+    /// Whether the state of an object's owner has been recovered, so that the object's is no longer needed.
     #[must_use]
     pub fn has_remembered(&self, kind: &Kind, metadata: &ObjectMeta) -> bool {
-        (kind.owner)(metadata).is_some_and(|owner| self.lock().remembered.contains(&owner.resource))
+        (kind.owner)(metadata).is_some_and(|owner| self.lock().recovered.contains(&owner.resource))
     }
 
-    /// What is known of one object.
+    /// One object as it is known.
     #[must_use]
     pub fn get(&self, key: &ObjectKey) -> Option<Observed> {
         self.lock().objects.get(key).cloned()
     }
 
-    /// What is known of the objects that a resource controls, in the order of their keys.
+    /// The objects that a resource controls, as they are known, in the order of their keys.
     #[must_use]
     pub fn of(&self, owner: &ResourceRef, uid: &str) -> BTreeMap<ObjectKey, Observed> {
         let inner = self.lock();
@@ -147,7 +144,7 @@ impl OwnedObjects {
             .collect()
     }
 
-    /// What a resource of the same name and another uid controls, in the order of its keys.
+    /// The objects that a previous owner (same name, another uid) controls, in the order of their keys.
     #[must_use]
     pub fn of_previous_owners(&self, owner: &ResourceRef, uid: &str) -> Vec<ObjectKey> {
         let inner = self.lock();
@@ -159,10 +156,10 @@ impl OwnedObjects {
         keys.filter(anothers).cloned().collect()
     }
 
-    /// Takes the memory of a resource's objects, once: `None` when it has been taken before.
+    /// Takes the recovered state of a resource's objects, once: `None` if it has been taken before.
     pub fn take_memory(&self, owner: &ResourceRef, uid: &str) -> Option<Vec<RecoveredObject>> {
         let mut inner = self.lock();
-        if !inner.remembered.insert(owner.clone()) {
+        if !inner.recovered.insert(owner.clone()) {
             return None;
         }
         let keys: Vec<ObjectKey> = inner.by_owner.get(owner).into_iter().flatten().cloned().collect();
@@ -178,13 +175,13 @@ impl OwnedObjects {
         Some(memories)
     }
 
-    /// Forgets that a resource's memory was taken: it is gone, or somebody else has led since.
+    /// Forgets that a resource's state was recovered: it is gone, or another process has led since.
     pub fn forget_owner(&self, owner: &ResourceRef) {
-        self.lock().remembered.remove(owner);
+        self.lock().recovered.remove(owner);
     }
 
-    /// Forgets everything and has the watches list it again: another process has been leading. From now on
-    /// [`Self::listed`] says no, until all of it has been listed again.
+    /// Forgets everything and has the watches list it again, since another process has led. [`Self::listed`] is false until
+    /// everything has been listed again.
     pub fn start_over(&self) {
         let mut inner = self.lock();
         *inner = Inner { epoch: inner.epoch + 1, ..Inner::default() };
@@ -208,33 +205,30 @@ impl OwnedObjects {
 impl Inner {
     fn forget(&mut self, key: &ObjectKey, uid: &str) -> Vec<ResourceRef> {
         match self.objects.get(key) {
-            Some(held) if uid.is_empty() || &*held.uid == uid => self.remove(key).into_iter().collect(),
+            Some(known) if uid.is_empty() || &*known.uid == uid => self.remove(key).into_iter().collect(),
             _ => Vec::new(),
         }
     }
 
     fn retain_listed(&mut self, kind: &Kind, namespace: Option<&str>, listed: &HashSet<ObjectKey>) -> Vec<ResourceRef> {
-        let gone: Vec<ObjectKey> = self
-            .objects
-            .keys()
-            .filter(|key| *key.kind == *kind && namespace.is_none_or(|namespace| &*key.namespace == namespace))
-            .filter(|key| !listed.contains(*key))
-            .cloned()
-            .collect();
+        let in_scope =
+            |key: &&ObjectKey| *key.kind == *kind && namespace.is_none_or(|namespace| &*key.namespace == namespace);
+        let gone = self.objects.keys().filter(in_scope).filter(|key| !listed.contains(*key));
+        let gone: Vec<ObjectKey> = gone.cloned().collect();
         gone.iter().filter_map(|key| self.remove(key)).collect()
     }
 
     fn observe(&mut self, key: ObjectKey, mut observed: Observed) -> Vec<ResourceRef> {
         let owner = |observed: &Observed| observed.owner.as_ref().map(|owner| owner.resource.clone());
-        let (now, before) = (owner(&observed), self.objects.get(&key).map(|held| (owner(held), held.digest)));
-        if let Some(held) = self.objects.get(&key).filter(|held| held.uid == observed.uid) {
-            let seen_before = observed.assumed && !held.assumed && observed.resource_version == held.resource_version;
-            if seen_before || is_older(&observed.resource_version, &held.resource_version) {
+        let (now, before) = (owner(&observed), self.objects.get(&key).map(|known| (owner(known), known.digest)));
+        if let Some(known) = self.objects.get(&key).filter(|known| known.uid == observed.uid) {
+            let seen_before = observed.assumed && !known.assumed && observed.resource_version == known.resource_version;
+            if seen_before || is_older(&observed.resource_version, &known.resource_version) {
                 return Vec::new();
             }
         }
         let changed = before.as_ref() != Some(&(now.clone(), observed.digest));
-        if now.as_ref().is_some_and(|owner| self.remembered.contains(owner)) {
+        if now.as_ref().is_some_and(|owner| self.recovered.contains(owner)) {
             observed.memory = None;
         }
         let mut wake = Vec::new();
@@ -255,8 +249,7 @@ impl Inner {
     }
 
     fn remove(&mut self, key: &ObjectKey) -> Option<ResourceRef> {
-        let held = self.objects.remove(key)?;
-        let owner = held.owner?.resource;
+        let owner = self.objects.remove(key)?.owner?.resource;
         self.unlink(&owner, key);
         Some(owner)
     }
@@ -271,8 +264,8 @@ impl Inner {
     }
 }
 
-/// Whether one resourceVersion is older than another. They are numbers that grow (KEP-5504); where one is not, nothing
-/// is called older, and the newest to arrive counts.
+/// Whether one resourceVersion is older than another. They are numbers that grow (KEP-5504). If one is no number, neither is
+/// older, and the newest to arrive counts.
 fn is_older(version: &str, than: &str) -> bool {
     matches!((version.parse::<u64>(), than.parse::<u64>()), (Ok(version), Ok(than)) if version < than)
 }

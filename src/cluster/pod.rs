@@ -1,5 +1,5 @@
-//! A pod as far as this program reads it. The whole type knows every kind of volume, and would be hundreds of kilobytes
-//! of the binary, and of memory for a list of pods, for what nobody looks at.
+//! A pod as far as this program reads it. The whole type knows every kind of volume: hundreds of kilobytes of the binary, and of
+//! memory for a list of pods, for fields without use.
 
 use k8s_openapi::api::core::v1::ContainerPort;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,28 +11,28 @@ use serde::Deserialize;
 pub struct Pod {
     /// Its metadata.
     pub metadata: ObjectMeta,
-    /// What is to run.
+    /// Its desired state.
     #[serde(default)]
     pub spec: PodSpec,
-    /// How far that is.
+    /// Its current state.
     #[serde(default)]
     pub status: PodStatus,
 }
 
-/// What of a pod's spec matters to policies.
+/// The part of a pod's spec that matters to policies.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSpec {
-    /// Whether it is on its node's network, which policies do not concern.
+    /// Whether it uses its node's network, which policies do not govern.
     #[serde(default)]
     pub host_network: bool,
-    /// The ServiceAccount that it acts as.
+    /// Its ServiceAccount.
     #[serde(default)]
     pub service_account_name: Option<String>,
     /// Its containers.
     #[serde(default)]
     pub containers: Vec<Container>,
-    /// Those that run before these, or beside them.
+    /// Its init and sidecar containers.
     #[serde(default)]
     pub init_containers: Vec<Container>,
 }
@@ -40,12 +40,12 @@ pub struct PodSpec {
 /// A container.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 pub struct Container {
-    /// The ports that it declares.
+    /// Its declared ports.
     #[serde(default)]
     pub ports: Vec<ContainerPort>,
 }
 
-/// How far a pod is.
+/// The state of a pod.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 pub struct PodStatus {
     /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.

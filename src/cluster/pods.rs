@@ -1,4 +1,4 @@
-//! The pods that a resource selects, and what isolates them already: asked for where a report needs them, not watched.
+//! The pods that a resource selects, and the policies that isolate them already: listed for a report, not watched.
 
 use super::client::{CallError, pages};
 use super::pod::{Container, Pod};
@@ -19,7 +19,7 @@ const PAGE: u32 = 100;
 /// How long one page may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
 
-/// Adds a pod, unless policies do not concern it: it has ended, or is on the node's network.
+/// Adds a pod, unless policies do not govern it: it has ended, or uses the node's network.
 fn add(selected: &mut SelectedPods, pod: &Pod) {
     if matches!(&*pod.status.phase, "Succeeded" | "Failed") || pod.spec.host_network {
         return;
@@ -44,7 +44,7 @@ fn declared(container: &Container) -> impl Iterator<Item = (Protocol, u16)> {
 /// Why pods or policies could not be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
-    /// The selector is none that Kubernetes takes.
+    /// Kubernetes does not accept the selector.
     #[error(transparent)]
     Selector(#[from] ParseExpressionError),
     /// The API server refused, or could not be reached.
@@ -74,7 +74,7 @@ impl PodLister {
     /// The pods of a namespace that `selector` selects.
     ///
     /// # Errors
-    /// Where Kubernetes cannot take the selector, or the API server does not answer with all of them.
+    /// Kubernetes does not accept the selector, or the API server does not answer with all pods.
     pub async fn selected(&self, namespace: &str, selector: &LabelSelector) -> Result<SelectedPods, ListError> {
         let selector = Selector::try_from(selector.clone())?;
         let mut selected = SelectedPods::default();
@@ -82,10 +82,10 @@ impl PodLister {
         Ok(selected)
     }
 
-    /// The policies of a namespace without their rules' peers, those controlled by the resource `uid` left out.
+    /// The policies of a namespace without their rules' peers, except those controlled by the resource `uid`.
     ///
     /// # Errors
-    /// Where the API server does not answer with all of them.
+    /// The API server does not answer with all of them.
     pub async fn others_policies(&self, namespace: &str, uid: &str) -> Result<Vec<NetworkPolicy>, ListError> {
         let mut others = Vec::new();
         self.list(namespace, ListParams::default(), |mut policy: NetworkPolicy| {
@@ -94,7 +94,7 @@ impl PodLister {
             }
             policy.metadata.managed_fields = None;
             if let Some(spec) = &mut policy.spec {
-                // That there are rules is all that counts, and peers by the thousand are not kept for it.
+                // Only the existence of rules counts: thousands of peers need not be kept.
                 spec.egress.iter_mut().flatten().for_each(|rule| rule.to = None);
                 spec.ingress.iter_mut().flatten().for_each(|rule| rule.from = None);
             }

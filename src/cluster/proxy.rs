@@ -1,4 +1,4 @@
-//! Which proxy stands before the API server. Pure: the environment is an argument.
+//! The proxy in front of the API server. Pure: the environment is an argument.
 //!
 //! kube compares `NO_PROXY` with the proxy's own address instead of the server's, and reads no proxy at all inside a
 //! cluster; kubectl and every other client written in Go follow the rules below (`golang.org/x/net/http/httpproxy`).
@@ -13,12 +13,12 @@ pub struct ProxyEnvironment {
     pub https: Option<String>,
     /// `HTTP_PROXY`: the proxy for `http` servers.
     pub http: Option<String>,
-    /// `NO_PROXY`: what is reached without one, separated by commas.
+    /// `NO_PROXY`: the servers that are reached directly, separated by commas.
     pub bypass: Option<String>,
 }
 
 impl ProxyEnvironment {
-    /// Reads the variables through `lookup`, which answers with a variable's value. An empty value counts as none.
+    /// Reads the variables through `lookup`, which returns a variable's value. An empty value counts as none.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let either = |upper: &str, lower: &str| {
             [upper, lower].iter().find_map(|name| lookup(name).filter(|value| !value.trim().is_empty()))
@@ -30,7 +30,7 @@ impl ProxyEnvironment {
         }
     }
 
-    /// The proxy's URL for a server, with a scheme; `None` where the server is reached directly.
+    /// The proxy's URL for a server, with a scheme; `None` for a server that is reached directly.
     #[must_use]
     pub fn proxy_for(&self, scheme: &str, host: &str, port: u16) -> Option<String> {
         let proxy = match scheme {
@@ -46,7 +46,7 @@ impl ProxyEnvironment {
     }
 }
 
-/// Whether a `NO_PROXY` list, or the server's being this very machine, rules a proxy out.
+/// Whether the server is in a `NO_PROXY` list, or is this very machine.
 fn bypasses(list: &str, host: &str, port: u16) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase();
     let address = host.parse::<IpAddr>().ok();
@@ -71,7 +71,7 @@ fn bypasses(list: &str, host: &str, port: u16) -> bool {
     })
 }
 
-/// `example.com` stands for itself and what is below it, `.example.com` and `*.example.com` only for what is below.
+/// `example.com` matches itself and its subdomains, `.example.com` and `*.example.com` only subdomains.
 fn matches_domain(host: &str, entry: &str) -> bool {
     let entry = entry.strip_prefix('*').unwrap_or(entry);
     if entry.is_empty() {
@@ -91,13 +91,8 @@ fn split_port(entry: &str) -> (&str, Option<u16>) {
             None => (rest, None),
         };
     }
-    match entry.rsplit_once(':') {
-        Some((name, port)) if !name.contains(':') => match port.parse() {
-            Ok(port) => (name, Some(port)),
-            Err(_) => (entry, None),
-        },
-        _ => (entry, None),
-    }
+    let split = entry.rsplit_once(':').filter(|(name, _)| !name.contains(':'));
+    split.and_then(|(name, port)| Some((name, Some(port.parse().ok()?)))).unwrap_or((entry, None))
 }
 
 #[cfg(test)]

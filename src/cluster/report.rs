@@ -1,4 +1,4 @@
-//! Tells the user: status and events on a resource.
+//! Reports to the user: status and events on a resource.
 
 use super::apply::WriteObserver;
 use super::client::{CallError, deadline};
@@ -35,7 +35,7 @@ impl fmt::Debug for StatusWriter {
 /// Why a status was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
-    /// The resource changed, or went, meanwhile: the change itself brings the next reconcile.
+    /// The resource changed or was deleted meanwhile: that brings the next reconcile.
     #[error("the resource changed since its status was decided on")]
     Changed,
     /// This process does not lead any more.
@@ -47,8 +47,8 @@ pub enum StatusError {
 }
 
 impl StatusWriter {
-    /// A writer that signs its events as `instance`, and tells `observer` of every write as one of kind
-    /// `CitrixAllowlist` (its status) or `Event`.
+    /// A writer that signs its events as `instance`, and notifies `observer` of every write as one of kind `CitrixAllowlist`
+    /// (its status) or `Event`.
     pub fn new(
         client: Client,
         leadership: Leadership,
@@ -58,10 +58,10 @@ impl StatusWriter {
         Self { events: Events::new(client.clone(), instance), client, leadership, observer }
     }
 
-    /// Writes the status of a resource as of `resource_version`; returns the version it got.
+    /// Writes the status of a resource at `resource_version`; returns its new version.
     ///
     /// # Errors
-    /// Nothing was written then.
+    /// Nothing was written.
     pub async fn write(
         &self,
         resource: &CitrixAllowlist,
@@ -101,8 +101,8 @@ impl StatusWriter {
         CALL_DEADLINE.min(self.leadership.time_left())
     }
 
-    /// Publishes an event on a resource; repeats are counted on the one there is. An event that cannot be published is
-    /// logged: the condition says the same.
+    /// Publishes an event on a resource; repeats are counted on the existing one. A failure is only logged: the condition
+    /// reports the same.
     pub async fn publish(&self, resource: &CitrixAllowlist, note: &Note) {
         self.publish_about(&resource.object_ref(&()), note).await;
     }
@@ -121,7 +121,7 @@ impl StatusWriter {
     }
 }
 
-/// How a write ended, as the metrics name it.
+/// The result of a write, as the metrics name it.
 fn outcome(error: Option<&CallError>) -> &'static str {
     match error.map(CallError::code) {
         None => "ok",

@@ -1,8 +1,8 @@
-//! The `CitrixAllowlist`s as the cluster holds them, and which of them changed in what their users ask for, or in what is
-//! said of them by somebody other than the operator.
+//! The `CitrixAllowlist`s of the cluster, and which of them changed: in what their users ask for, or in a status that the
+//! operator did not write.
 //!
-//! A resource can be read from the moment it arrives, not from the end of a list on. So nobody who hears of a change
-//! looks for it in vain, and a list that still arrives hides nothing.
+//! A resource can be read as soon as it arrives, not only after the end of a list. So a reported change is always readable, and
+//! a list that still arrives hides nothing.
 
 use super::scope::Scope;
 use super::watch::{PAGE, Sourced, events};
@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
 
-/// Every resource as it was last seen.
+/// Every resource as last seen.
 #[derive(Debug)]
 pub struct ResourceStore {
     known: RwLock<HashMap<ResourceRef, Known>>,
@@ -26,8 +26,8 @@ pub struct ResourceStore {
 #[derive(Debug)]
 struct Known {
     resource: Arc<CitrixAllowlist>,
-    /// The status that this process is about to write, or wrote, last.
-    said: Option<Arc<CitrixAllowlistStatus>>,
+    /// The status that this process writes, or wrote, last.
+    written: Option<Arc<CitrixAllowlistStatus>>,
 }
 
 impl Default for ResourceStore {
@@ -39,47 +39,47 @@ impl Default for ResourceStore {
 impl ResourceStore {
     /// The resource of that namespace and name.
     #[must_use]
-    pub fn get(&self, who: &ResourceRef) -> Option<Arc<CitrixAllowlist>> {
+    pub fn get(&self, resource: &ResourceRef) -> Option<Arc<CitrixAllowlist>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(who).map(|known| Arc::clone(&known.resource))
+        known.get(resource).map(|known| Arc::clone(&known.resource))
     }
 
-    /// Which resources there are, in no order.
+    /// All resources, in no order.
     #[must_use]
     pub fn all(&self) -> Vec<ResourceRef> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    /// Whether every namespace has been listed once. Before that the store is incomplete.
+    /// Whether every namespace has been listed once. Until then the store is incomplete.
     #[must_use]
     pub fn listed(&self) -> watch::Receiver<bool> {
         self.listed.subscribe()
     }
 
-    /// Takes a resource in as it is now.
+    /// Takes a resource in.
     pub fn insert(&self, resource: CitrixAllowlist) -> Vec<ResourceChange> {
-        let who = resource_of(&resource);
+        let key = resource_of(&resource);
         let resource = Arc::new(resource);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let changed = match known.get_mut(&who) {
+        let changed = match known.get_mut(&key) {
             Some(known) => {
                 let before = std::mem::replace(&mut known.resource, Arc::clone(&resource));
                 let forged = before.status != resource.status && known.is_forged();
                 forged || Asked::of(&before) != Asked::of(&resource)
             }
             None => {
-                known.insert(who.clone(), Known { resource, said: None });
+                known.insert(key.clone(), Known { resource, written: None });
                 true
             }
         };
-        changed.then_some(ResourceChange::Changed(who)).into_iter().collect()
+        changed.then_some(ResourceChange::Changed(key)).into_iter().collect()
     }
 
-    /// This status is about to be written: where another appears, it is not ours, and the resource is looked at again.
-    pub fn say(&self, who: &ResourceRef, status: Arc<CitrixAllowlistStatus>) {
+    /// This status is about to be written. If another appears, it is not ours, and the resource is reconciled again.
+    pub fn say(&self, resource: &ResourceRef, status: Arc<CitrixAllowlistStatus>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.get_mut(who) {
-            known.said = Some(status);
+        if let Some(known) = known.get_mut(resource) {
+            known.written = Some(status);
         }
     }
 
@@ -88,30 +88,29 @@ impl ResourceStore {
         self.listed.send_if_modified(|listed| !std::mem::replace(listed, true));
     }
 
-    fn remove(&self, who: ResourceRef) -> Vec<ResourceChange> {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&who);
-        vec![ResourceChange::Gone(who)]
+    fn remove(&self, resource: ResourceRef) -> Vec<ResourceChange> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&resource);
+        vec![ResourceChange::Gone(resource)]
     }
 }
 
 impl Known {
-    /// Whether the status is another than this process wrote. Before its first, it is a former leader's.
+    /// Whether the status differs from the one that this process wrote. Before its first, it is a former leader's.
     fn is_forged(&self) -> bool {
-        let (said, shown) = (self.said.as_deref(), self.resource.status.as_ref());
-        said.is_some() && said != shown
+        self.written.is_some() && self.written.as_deref() != self.resource.status.as_ref()
     }
 }
 
-/// What a change of a resource means to the tables and the queue.
+/// A change of a resource, for the tables and the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResourceChange {
-    /// It is new, or its spec, a request of its user or its status changed, and not by us.
+    /// It is new, or its spec, a request of its user or its status changed, and we did not do it.
     Changed(ResourceRef),
     /// It is gone.
     Gone(ResourceRef),
 }
 
-/// What of a resource a reconcile answers to: a status written by ourselves is none of it.
+/// The part of a resource that a reconcile answers to: not a status that we wrote.
 #[derive(Debug, PartialEq, Eq)]
 struct Asked<'a> {
     uid: Option<&'a str>,
@@ -135,7 +134,7 @@ fn resource_of(object: &impl ResourceExt) -> ResourceRef {
     ResourceRef::new(object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// Keeps the store as the cluster is, and says which resources changed in what a user asks for. Never ends by itself.
+/// Keeps the store current, and reports which resources changed in what a user asks for. Never ends by itself.
 pub fn follow(
     client: &Client,
     scope: &Scope,
@@ -146,7 +145,7 @@ pub fn follow(
     changes(events(scope.apis::<DeserializeGuard<CitrixAllowlist>>(client), &config), namespaces, store)
 }
 
-/// What events of the watches of these namespaces change.
+/// The changes made by events of the watches of these namespaces.
 fn changes(
     events: impl Stream<Item = Sourced<DeserializeGuard<CitrixAllowlist>>>,
     namespaces: impl IntoIterator<Item = Option<String>>,
@@ -169,11 +168,12 @@ fn changes(
         }
         Ok(Event::InitDone) => {
             let list = lists.remove(&namespace).unwrap_or_default();
-            let is_gone = |who: &ResourceRef| {
-                namespace.as_deref().is_none_or(|namespace| &*who.namespace == namespace) && !list.contains(who)
+            let is_gone = |resource: &ResourceRef| {
+                namespace.as_deref().is_none_or(|namespace| &*resource.namespace == namespace)
+                    && !list.contains(resource)
             };
             let gone = store.all().into_iter().filter(is_gone);
-            let changes = gone.flat_map(|who| store.remove(who)).collect();
+            let changes = gone.flat_map(|resource| store.remove(resource)).collect();
             awaited.remove(&namespace);
             if awaited.is_empty() {
                 store.complete();
@@ -194,15 +194,15 @@ fn take_in(store: &ResourceStore, DeserializeGuard(read): DeserializeGuard<Citri
         Err(invalid) => {
             let namespace = invalid.metadata.namespace.unwrap_or_default();
             let name = invalid.metadata.name.unwrap_or_default();
-            // Only an older or foreign CRD lets one in. It stays listed, so what was applied for it stays.
+            // Only an older or foreign CRD lets one in. It stays listed, so that its policies stay.
             tracing::error!(namespace, name, error = invalid.error, "a CitrixAllowlist cannot be read: left as it is");
             Vec::new()
         }
     }
 }
 
-/// Takes away what is never read: the managers' history, which weighs as much as the spec, and all annotations but one. A
-/// tenant may write 256 KiB of them on each resource, and `kubectl apply` keeps a copy of the whole resource there.
+/// Drops what is never read: the managers' history, as large as the spec, and all annotations but one. A tenant may write
+/// 256 KiB of them on each resource, and `kubectl apply` keeps a copy of the whole resource there.
 fn strip(resource: &mut CitrixAllowlist) {
     resource.metadata.managed_fields = None;
     if let Some(annotations) = &mut resource.metadata.annotations {

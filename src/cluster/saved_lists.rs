@@ -1,5 +1,5 @@
-//! Lists kept in the cluster: a ConfigMap for each, and one for what was sent in the last minute, in the operator's own
-//! namespace. They outlive the process and its leadership, so that a restart asks the vendor for nothing it knows.
+//! Lists saved in the cluster: a ConfigMap for each, and one for the requests of the last minute, in the operator's namespace.
+//! They outlive the process and its leadership, so that a restart requests nothing known from the vendor.
 
 use super::client::{CallError, deadline, pages};
 use super::lease::Leadership;
@@ -17,8 +17,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What every kept ConfigMap carries, with `list` or `requests`. Not the label of objects kept for a resource: those
-/// are watched, these are only read on start.
+/// The label of every saved ConfigMap, with `list` or `requests`. It differs from that of a resource's objects: those are
+/// watched, these are only read on start.
 pub const SAVED_LABEL: &str = "citrix-allowlist.io/saved";
 const LISTS: &str = "list";
 const REQUESTS: &str = "requests";
@@ -27,7 +27,7 @@ const STATE: &str = "state.json";
 const DOCUMENT: &str = "document.gz";
 const PREVIOUS: &str = "previous.gz";
 const REQUESTS_KEY: &str = "requests.json";
-/// How many ConfigMaps one page holds: a list is some ten kilobytes.
+/// How many ConfigMaps one page contains: a list is some ten kilobytes.
 const PAGE: u32 = 50;
 /// The most bytes of compressed documents in one ConfigMap. The API server takes 1 MiB of data; the rest is for the
 /// state and the object's own metadata.
@@ -44,8 +44,7 @@ pub struct SavedLists {
 }
 
 impl SavedLists {
-    /// A store in this namespace, written only while `leadership` lasts. It needs to list, create, patch and delete
-    /// ConfigMaps there.
+    /// A store in this namespace, written only under `leadership`. It needs to list, create, patch and delete ConfigMaps there.
     #[must_use]
     pub fn new(client: Client, namespace: &str, leadership: Leadership) -> Self {
         Self { config_maps: Api::namespaced(client, namespace), leadership }
@@ -63,18 +62,22 @@ impl SavedLists {
         Ok(found)
     }
 
-    /// Writes an object. Where another's fields stay in it, it is deleted and created again: it would never be accepted again.
+    /// Writes an object. If another manager's fields stay in it, it is deleted and created again, or it would never be read.
     async fn apply(&self, config_map: ConfigMap) -> Result<(), StoreError> {
         let name = config_map.metadata.name.clone().unwrap_or_default();
         let applied = self.apply_once(&name, &config_map).await?;
         if only_ours(&applied).is_err() {
-            match self.write(self.config_maps.delete(&name, &DeleteParams::default())).await {
-                Err(error) if !error.is_not_found() => return Err(failure("deleted", &error)),
-                _ => {}
-            }
+            self.delete(&name).await?;
             self.apply_once(&name, &config_map).await?;
         }
         Ok(())
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        match self.write(self.config_maps.delete(name, &DeleteParams::default())).await {
+            Err(error) if !error.is_not_found() => Err(failure("deleted", &error)),
+            _ => Ok(()),
+        }
     }
 
     async fn apply_once(&self, name: &str, config_map: &ConfigMap) -> Result<ConfigMap, StoreError> {
@@ -123,10 +126,7 @@ impl ListStore for SavedLists {
             let found = found.map_err(|error| failure("listed", &error))?;
             let unneeded = found.items.into_iter().filter_map(|object| object.metadata.name);
             for name in unneeded.filter(|name| !names.contains(name)) {
-                match self.write(self.config_maps.delete(&name, &DeleteParams::default())).await {
-                    Err(error) if !error.is_not_found() => return Err(failure("deleted", &error)),
-                    _ => {}
-                }
+                self.delete(&name).await?;
             }
             Ok(())
         })
@@ -142,8 +142,8 @@ fn ignored(config_map: &ConfigMap, error: &StoreError) -> String {
     format!("the saved list in ConfigMap {name} is ignored, the vendor is asked again: {error}")
 }
 
-/// The name of a list's ConfigMap. A customer's id may hold capitals, names of objects may not, and two ids that differ
-/// in case are two customers: so it stands in hexadecimal.
+/// The name of a list's ConfigMap. The customer's id is in hexadecimal: it may contain capitals, names of objects may not, and
+/// two ids that differ in case are two customers.
 fn object_name(key: &FeedKey) -> String {
     let mut name = format!("{PREFIX}-{}-{}", key.cloud.as_str().to_ascii_lowercase(), key.form.as_str());
     match &key.customer {
@@ -170,17 +170,17 @@ fn metadata(name: String, kind: &str) -> ObjectMeta {
     ObjectMeta { name: Some(name), labels: Some(labels), ..ObjectMeta::default() }
 }
 
-/// The ConfigMap that keeps a list.
+/// The ConfigMap of a list.
 ///
 /// # Errors
-/// Where the list is too large for one.
+/// The list is too large for one.
 pub fn list_object(list: SavedList) -> Result<ConfigMap, StoreError> {
     if list.document.len() > LARGEST_SAVED {
         let size = list.document.len();
         return Err(StoreError(format!("the compressed list has {size} bytes, more than {LARGEST_SAVED}")));
     }
     let mut binary = BTreeMap::from([(DOCUMENT.to_owned(), ByteString(list.document.to_vec()))]);
-    // Two lists that do not fit together: the newer one is worth more.
+    // If two lists do not fit together, the newer one is kept.
     if let Some(previous) = list.previous.filter(|previous| previous.len() + list.document.len() <= LARGEST_SAVED) {
         binary.insert(PREVIOUS.to_owned(), ByteString(previous.to_vec()));
     }
@@ -202,17 +202,17 @@ fn requests_object(requests: &SavedRequests) -> Result<ConfigMap, StoreError> {
     })
 }
 
-/// The list that a ConfigMap keeps.
+/// The list in a ConfigMap.
 ///
 /// # Errors
-/// Where it keeps none that can be read, or somebody else has written to it.
+/// It cannot be read, or another client has written to it.
 pub fn read_list(config_map: &ConfigMap) -> Result<SavedList, StoreError> {
     only_ours(config_map)?;
     let state: SavedState = read_json(config_map, STATE)?;
     let key = state.key().ok_or_else(|| StoreError(format!("`{}` is no known form of list", state.form)))?;
     let name = config_map.metadata.name.as_deref().unwrap_or_default();
     if name != object_name(&key) {
-        return Err(StoreError(format!("its name says something else than its content, {key}")));
+        return Err(StoreError(format!("its name does not match its content, {key}")));
     }
     let binary = |name: &str| config_map.binary_data.as_ref().and_then(|data| data.get(name));
     let document = binary(DOCUMENT).ok_or_else(|| StoreError(format!("it has no {DOCUMENT}")))?;
@@ -220,10 +220,10 @@ pub fn read_list(config_map: &ConfigMap) -> Result<SavedList, StoreError> {
     Ok(SavedList { key, state, document: Arc::from(document.0.as_slice()), previous })
 }
 
-/// What was sent in the last minute, as a ConfigMap keeps it.
+/// The requests of the last minute in a ConfigMap.
 ///
 /// # Errors
-/// Where it cannot be read.
+/// They cannot be read.
 pub fn read_requests(config_map: &ConfigMap) -> Result<SavedRequests, StoreError> {
     read_json(config_map, REQUESTS_KEY)
 }
@@ -234,7 +234,7 @@ fn read_json<T: serde::de::DeserializeOwned>(config_map: &ConfigMap, key: &str) 
     serde_json::from_str(text).map_err(|error| StoreError(format!("{key}: {error}")))
 }
 
-/// Whether nobody but the operator has written the content: what somebody else put there would open what they like.
+/// Whether only the operator has written the content: another writer's content could open anything.
 fn only_ours(config_map: &ConfigMap) -> Result<(), StoreError> {
     let writes_content = |entry: &&ManagedFieldsEntry| {
         let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
@@ -245,7 +245,7 @@ fn only_ours(config_map: &ConfigMap) -> Result<(), StoreError> {
     for entry in managers {
         match entry.manager.as_deref() {
             Some(FIELD_MANAGER) => ours = true,
-            other => return Err(StoreError(format!("`{}` has written to it", other.unwrap_or("somebody")))),
+            other => return Err(StoreError(format!("`{}` has written to it", other.unwrap_or("an unnamed client")))),
         }
     }
     if ours { Ok(()) } else { Err(StoreError("it is not the operator's own".to_owned())) }
@@ -290,36 +290,25 @@ mod tests {
     #[test]
     fn a_list_comes_back_as_it_was() {
         let object = list_object(list()).expect("an object");
-        assert_eq!(
-            object.metadata.name.as_deref(),
-            Some("citrix-allowlist-feed-japan-zscaler-4b697473756e6531-ap-s-all"),
-        );
+        let name = "citrix-allowlist-feed-japan-zscaler-4b697473756e6531-ap-s-all";
+        assert_eq!(object.metadata.name.as_deref(), Some(name));
         assert_eq!(read_list(&written_by(object, &[(FIELD_MANAGER, "f:binaryData")])), Ok(list()));
     }
 
     #[test]
     fn every_key_has_a_name_of_its_own() {
-        let key = |customer: Option<&str>, form| FeedKey {
-            cloud: Cloud::Global,
-            form,
-            customer: customer.map(Arc::from),
-            scope: None,
+        let key = |customer: Option<&str>, form| {
+            let customer = customer.map(Arc::from);
+            object_name(&FeedKey { cloud: Cloud::Global, form, customer, scope: None })
         };
-        let names: BTreeSet<String> = [
-            key(Some("acme"), ListForm::Json),
-            key(Some("ACME"), ListForm::Json),
-            key(None, ListForm::Json),
-            key(Some("shared"), ListForm::Json),
-            key(None, ListForm::StaticList),
-        ]
-        .iter()
-        .map(object_name)
-        .collect();
+        let customers = [Some("acme"), Some("ACME"), None, Some("shared")];
+        let mut names = BTreeSet::from(customers.map(|customer| key(customer, ListForm::Json)));
+        names.insert(key(None, ListForm::StaticList));
         assert_eq!(names.len(), 5, "{names:?}");
     }
 
     #[test]
-    fn what_somebody_else_wrote_is_not_believed() {
+    fn a_list_with_another_writer_is_not_accepted() {
         let object = list_object(list()).expect("an object");
         let read = |managers: &[(&str, &str)]| read_list(&written_by(object.clone(), managers)).map(|_| ());
         let mixed = [(FIELD_MANAGER, "f:data"), ("kubectl-edit", "f:binaryData")];
@@ -329,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_named() {
+    fn the_broken_part_of_a_list_is_named() {
         let object = written_by(list_object(list()).expect("an object"), &[(FIELD_MANAGER, "f:data")]);
         let mut without = object.clone();
         without.binary_data = None;

@@ -1,4 +1,4 @@
-//! Where the operator looks and acts: the whole cluster, or named namespaces.
+//! Where the operator reads and writes: the whole cluster, or named namespaces.
 
 use super::object::Object;
 use crate::objects::kind::Kind;
@@ -17,7 +17,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The cluster where none is named.
+    /// The cluster if no namespace is named.
     #[must_use]
     pub fn of(mut namespaces: Vec<String>) -> Self {
         namespaces.sort_unstable();
@@ -35,7 +35,7 @@ impl Scope {
         self.apis_by(all, |namespace| Api::namespaced(client.clone(), namespace))
     }
 
-    /// The same for a kind that the operator keeps.
+    /// The same for a kind that the operator writes.
     pub(super) fn apis_of(&self, client: &Client, kind: &'static Kind) -> Vec<(Option<String>, Api<Object>)> {
         let all = || Api::all_with(client.clone(), &kind);
         self.apis_by(all, |namespace| Api::namespaced_with(client.clone(), namespace, &kind))

@@ -1,4 +1,4 @@
-//! Reads objects of the kinds that the operator keeps, whole.
+//! Reads whole objects of the kinds that the operator writes.
 
 use super::client::{CALL_TIMEOUT, CallError, deadline, pages};
 use super::object::Object;
@@ -11,10 +11,10 @@ use kube::{Client, ResourceExt as _};
 /// Objects in one page of a list.
 const PAGE: u32 = 200;
 
-/// Every object of a kind in a namespace, by name; those alone that a label selector selects, where there is one.
+/// Every object of a kind in a namespace, by name; with a label selector, only those that it selects.
 ///
 /// # Errors
-/// Where the API server does not answer with all of them.
+/// The API server does not answer with all of them.
 pub async fn list(
     client: &Client,
     kind: &'static Kind,
@@ -29,10 +29,10 @@ pub async fn list(
     Ok(found)
 }
 
-/// An object by name; `None` where there is none.
+/// An object by name; `None` if it does not exist.
 ///
 /// # Errors
-/// Where the API server does not answer.
+/// The API server does not answer.
 pub async fn get(
     client: &Client,
     kind: &'static Kind,

@@ -1,4 +1,4 @@
-//! The watch over what the operator keeps. It runs on standbys too, so that a new leader starts from a warm cache.
+//! The watch over the operator's objects. It runs on standbys too, so that a new leader starts with a warm cache.
 
 use super::object::Object;
 use super::owned::OwnedObjects;
@@ -19,10 +19,10 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// Pages of a list: policies may be large, and a page is held in memory whole.
+/// Objects in one page of a list: policies may be large, and a page is in memory whole.
 pub(super) const PAGE: u32 = 50;
 
-/// Events of APIs, each with the namespace it is from.
+/// Events of several APIs, each with its namespace.
 pub(super) fn events<K>(
     apis: Vec<(Option<String>, Api<K>)>,
     config: &watcher::Config,
@@ -36,11 +36,10 @@ where
     futures::stream::select_all(streams)
 }
 
-/// An event, and the namespace whose watch it is from; `None` for the watch of all namespaces.
+/// An event, and the namespace of its watch; `None` for the watch of all namespaces.
 pub(super) type Sourced<K> = (Option<String>, Result<Event<K>, watcher::Error>);
 
-/// Keeps `owned` as the cluster is, and wakes the resources whose objects are not as they were left. Never ends by
-/// itself.
+/// Keeps `owned` current, and wakes the resources whose objects were changed by others. Never ends by itself.
 pub async fn keep_owned(
     client: Client,
     scope: Scope,
@@ -81,8 +80,10 @@ async fn follow_owned(client: &Client, scope: &Scope, kinds: &[&'static Kind], o
                 listed.insert((kind, namespace), HashSet::new());
                 continue;
             }
-            Ok(Folded::Listed(key, observed)) => {
-                listed.entry((kind, namespace)).or_default().insert(key.clone());
+            Ok(Folded::Present { key, observed, is_listed }) => {
+                if is_listed {
+                    listed.entry((kind, namespace)).or_default().insert(key.clone());
+                }
                 observed.map_or_else(Vec::new, |observed| owned.observe(key, observed))
             }
             Ok(Folded::Complete) => {
@@ -94,9 +95,6 @@ async fn follow_owned(client: &Client, scope: &Scope, kinds: &[&'static Kind], o
                 }
                 woken
             }
-            Ok(Folded::Changed(key, observed)) => {
-                observed.map_or_else(Vec::new, |observed| owned.observe(key, observed))
-            }
             Ok(Folded::Gone(key, uid)) => owned.forget(&key, &uid),
         };
         for subscriber in woken {
@@ -105,34 +103,32 @@ async fn follow_owned(client: &Client, scope: &Scope, kinds: &[&'static Kind], o
     }
 }
 
-/// A watch event whose object has been folded already, so that no page of whole objects outlives its arrival; nothing
-/// of an object in the very version that is known.
+/// A watch event whose object has been folded already, so that no page of whole objects outlives its arrival.
 enum Folded {
     Started,
-    Listed(ObjectKey, Option<Observed>),
+    /// `observed` is `None` for the known version.
+    Present {
+        key: ObjectKey,
+        observed: Option<Observed>,
+        is_listed: bool,
+    },
     Complete,
-    Changed(ObjectKey, Option<Observed>),
     Gone(ObjectKey, String),
 }
 
 fn fold(event: Event<Object>, owned: &OwnedObjects, kind: &'static Kind) -> Folded {
     let key = |object: &Object| ObjectKey::new(kind, object.namespace().unwrap_or_default(), object.name_any());
-    let news = |key: &ObjectKey, object: &Object| {
-        (!owned.knows(key, object.meta())).then(|| object.observe(kind, !owned.has_remembered(kind, object.meta())))
+    let present = |object: &Object, is_listed| {
+        let (key, metadata) = (key(object), object.meta());
+        let observe = || object.observe(kind, !owned.has_remembered(kind, metadata));
+        let observed = (!owned.knows(&key, metadata)).then(observe);
+        Folded::Present { key, observed, is_listed }
     };
     match event {
         Event::Init => Folded::Started,
-        Event::InitApply(object) => {
-            let key = key(&object);
-            let news = news(&key, &object);
-            Folded::Listed(key, news)
-        }
+        Event::InitApply(object) => present(&object, true),
         Event::InitDone => Folded::Complete,
-        Event::Apply(object) => {
-            let key = key(&object);
-            let news = news(&key, &object);
-            Folded::Changed(key, news)
-        }
+        Event::Apply(object) => present(&object, false),
         Event::Delete(object) => Folded::Gone(key(&object), object.uid().unwrap_or_default()),
     }
 }

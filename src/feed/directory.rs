@@ -1,8 +1,9 @@
-//! Documents from a directory, for clusters without any way out.
+//! Reads documents from a directory, for clusters without access to the vendor.
 
 use super::entry::{Answer, ResponseMetadata};
 use super::observer::CompletedFetch;
 use super::request::FeedKey;
+use super::run::refreshes_sent;
 use super::table::Feeds;
 use crate::reason::Reason;
 use connectivity_allowlist::Validators;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// What tells that a file is another one than before.
+/// Identifies a version of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mark {
     path: PathBuf,
@@ -21,7 +22,7 @@ struct Mark {
 }
 
 impl Feeds {
-    /// Reads each needed document when it is first needed, and again whenever its file changes.
+    /// Reads each needed document at first, and again whenever its file changes.
     pub(super) async fn follow_directory(&self) {
         let Some(directory) = self.0.settings.feed_dir.clone() else { return };
         let mut seen: BTreeMap<FeedKey, Option<Mark>> = BTreeMap::new();
@@ -35,13 +36,13 @@ impl Feeds {
             for key in needed {
                 let mark = find(&directory, &key).await;
                 // A list that is held back is confirmed by reading it once more.
-                let again = |entry: &super::entry::Entry| entry.urgent.is_some() || entry.held_back.is_some();
-                let again = self.0.lock().entries.get(&key).is_some_and(again);
-                if seen.get(&key) == Some(&mark) && !again {
+                let is_requested = |entry: &super::entry::Entry| entry.urgent.is_some() || entry.held_back.is_some();
+                let is_requested = self.0.lock().entries.get(&key).is_some_and(is_requested);
+                if seen.get(&key) == Some(&mark) && !is_requested {
                     continue;
                 }
                 let answer = self.read_file(&directory, &key, mark.as_ref()).await;
-                // A file that could not be read is tried again, but said only once.
+                // A file that cannot be read is tried again, but reported only once.
                 seen.insert(key.clone(), mark);
                 self.take_file(&key, answer);
             }
@@ -75,18 +76,14 @@ impl Feeds {
         let (now, wall) = (shared.clock.instant(), shared.clock.now());
         let mut guard = shared.lock();
         let table = &mut *guard;
-        for who in table.entries.get(key).into_iter().flat_map(|entry| &entry.subscribers) {
-            if let Some(subscription) = table.subscriptions.get_mut(who) {
-                subscription.refresh.sent.clone_from(&subscription.refresh.asked);
-            }
-        }
         let Some(entry) = table.entries.get_mut(key) else { return };
+        refreshes_sent(entry, &mut table.subscriptions);
         let arrival = ResponseMetadata { at: wall, instant: now, transaction_id: None, fraction: 0.0, from_api: false };
         let changed = entry.take(answer, &arrival);
         shared.observer.fetched(&CompletedFetch {
             key,
-            reason: entry.standing.reason,
-            message: &entry.standing.message,
+            reason: entry.condition.reason,
+            message: &entry.condition.message,
             changed,
             transaction_id: "",
             took: Duration::ZERO,
@@ -104,7 +101,7 @@ impl Feeds {
     }
 }
 
-/// The files that may hold an entry's document, the customer's own first.
+/// The possible files of an entry's document, the customer's own first.
 fn file_names(key: &FeedKey) -> [String; 2] {
     let cloud = key.cloud.as_str().to_ascii_lowercase();
     let customer = key.customer.as_deref().unwrap_or_default();

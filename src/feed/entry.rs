@@ -1,4 +1,4 @@
-//! What is known under one key, and how an answer changes it. Pure.
+//! The state under one key, and how an answer changes it. Pure.
 
 mod restored;
 
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 pub(super) use restored::Restored;
 
-/// A list together with the document that it was read from.
+/// A list with its document.
 #[derive(Clone, Debug)]
 pub(super) struct CachedList {
     pub(super) document: Arc<[u8]>,
@@ -32,12 +32,12 @@ impl CachedList {
     }
 }
 
-/// What came of a request, read as far as a document can be read by itself.
+/// The outcome of a request, read without any earlier state.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
     List(CachedList),
     NotModified,
-    /// No list: why, and what the schedule makes of it.
+    /// No list: why, and the outcome for the schedule.
     Failed {
         reason: Reason,
         detail: String,
@@ -45,33 +45,33 @@ pub(super) enum Answer {
     },
 }
 
-/// Where an answer comes from.
+/// The source of an answer.
 #[derive(Clone, Debug)]
 pub(super) struct ResponseMetadata {
     pub(super) at: Timestamp,
     pub(super) instant: Instant,
     pub(super) transaction_id: Option<String>,
     pub(super) fraction: f64,
-    /// Whether it is the API's, whose edges may differ, and not a file that somebody has put there.
+    /// Whether it comes from the API, whose edges may differ, and not from a file of the administrator's.
     pub(super) from_api: bool,
 }
 
-/// The condition `FeedCurrent`, as the last completed request left it.
+/// The condition `FeedCurrent` after the last completed request.
 #[derive(Clone, Debug)]
-pub(super) struct Standing {
+pub(super) struct FeedCondition {
     pub(super) reason: Reason,
     pub(super) message: String,
     pub(super) current: bool,
     pub(super) problems: Vec<Problem>,
 }
 
-/// What is known under one key.
+/// The state under one key.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) subscribers: BTreeSet<ResourceRef>,
-    /// On its intervals: the shortest that any resource that needs it asks for.
+    /// Bounds on its intervals: the shortest of all its resources.
     pub(super) bounds: IntervalBounds,
-    /// Scheme, host and port that is asked.
+    /// Scheme, host and port of its requests.
     pub(super) host: String,
     /// The list in use.
     pub(super) accepted: Option<CachedList>,
@@ -81,34 +81,34 @@ pub(super) struct Entry {
     pub(super) held_back: Option<CachedList>,
     /// Since when every answer has been older than the list in use.
     pub(super) older_since: Option<Timestamp>,
-    /// Whether the list in use is from another address than is asked now: whatever that answers takes its place.
+    /// Whether the list in use is from another address than now: any answer of the new address replaces it.
     pub(super) from_elsewhere: bool,
     pub(super) confirmations: u32,
     pub(super) fetched_at: Option<Timestamp>,
     pub(super) transaction_id: Option<String>,
-    pub(super) standing: Standing,
+    pub(super) condition: FeedCondition,
     pub(super) last: Option<CompletedRequest>,
-    /// The moment that the schedule counts from, and how much of its time had passed by then.
+    /// The start of the schedule, and how much of its time had passed by then.
     anchor: Instant,
     passed: Duration,
     fraction: f64,
-    /// Asked for before its time, since when.
+    /// Since when a request is wanted before its time.
     pub(super) urgent: Option<Instant>,
     /// About when the first fetch is, for an entry that has had none.
     pub(super) estimate: Option<Timestamp>,
     pub(super) in_flight: bool,
-    /// When the request that is not answered yet was begun.
+    /// When the request in flight was begun.
     pub(super) begun: Option<Timestamp>,
     /// How many requests in a row were begun by processes that ended before they completed.
     pub(super) interrupted: u32,
-    /// Where the host says that the document is now, and how many times it has said so in a row.
-    pub(super) moved: Option<(String, u32)>,
-    /// Lists of single customers, where one document serves them all.
+    /// The address to which the host redirects, and how many times it has done so in a row.
+    pub(super) redirect: Option<(String, u32)>,
+    /// Lists of single customers, if one document serves them all.
     pub(super) rendered: BTreeMap<Arc<str>, Rendered>,
     pub(super) unneeded_since: Option<Instant>,
 }
 
-/// A shared document with one customer's id in it.
+/// A shared document for one customer's id.
 #[derive(Clone, Debug)]
 pub(super) struct Rendered {
     pub(super) allowlist: Arc<Allowlist>,
@@ -130,7 +130,7 @@ impl Entry {
             confirmations: 0,
             fetched_at: None,
             transaction_id: None,
-            standing: Standing {
+            condition: FeedCondition {
                 reason: Reason::WaitingForFeed,
                 message: "the first list has not arrived yet".to_owned(),
                 current: false,
@@ -145,17 +145,17 @@ impl Entry {
             in_flight: false,
             begun: None,
             interrupted: 0,
-            moved: None,
+            redirect: None,
             rendered: BTreeMap::new(),
             unneeded_since: Some(now),
         }
     }
 
-    /// Takes an answer in; says whether the list in use says something else now.
+    /// Takes an answer in. Returns whether the content of the list in use changed.
     pub(super) fn take(&mut self, answer: Answer, arrival: &ResponseMetadata) -> bool {
         self.transaction_id.clone_from(&arrival.transaction_id);
         self.urgent = None;
-        self.moved = None;
+        self.redirect = None;
         (self.begun, self.interrupted) = (None, 0);
         let (outcome, changed) = match answer {
             Answer::List(list) => self.take_list(list, arrival),
@@ -183,8 +183,7 @@ impl Entry {
         if accepted.digest == list.digest {
             return (self.confirm(list, arrival), false);
         }
-        let held_back = self.held_back.as_ref().map(|held| &*held.allowlist);
-        match shrink::judge(&accepted.allowlist, held_back, &list.allowlist) {
+        match shrink::judge(&accepted.allowlist, self.waiting_list(), &list.allowlist) {
             Acceptance::Accept => self.accept_or_hold_back(list, arrival),
             Acceptance::HoldBack { lost, of } => {
                 let message = format!(
@@ -193,8 +192,8 @@ impl Entry {
                     moment(self.fetched_at)
                 );
                 let problem = Problem::new(ProblemKind::FeedShrank, "the list", None, &message);
-                self.standing =
-                    Standing { reason: Reason::FeedShrank, message, current: false, problems: vec![problem] };
+                self.condition =
+                    FeedCondition { reason: Reason::FeedShrank, message, current: false, problems: vec![problem] };
                 self.held_back = Some(list);
                 (FetchOutcome::HeldBack, false)
             }
@@ -204,12 +203,15 @@ impl Entry {
         }
     }
 
-    /// Accepts a list that nothing else speaks against, unless it opens so much more that it waits for a second opinion.
+    fn waiting_list(&self) -> Option<&Allowlist> {
+        self.held_back.as_ref().map(|list| &*list.allowlist)
+    }
+
+    /// Accepts a list without other objections, unless it opens so much more that it waits for a second fetch.
     fn accept_or_hold_back(&mut self, list: CachedList, arrival: &ResponseMetadata) -> (FetchOutcome, bool) {
-        let in_use = self.accepted.as_ref().map(|held| &*held.allowlist);
-        let held_back = self.held_back.as_ref().map(|held| &*held.allowlist);
-        let Some(growth) = growth::judge(in_use, held_back, &list.allowlist) else {
-            let is_confirmed = self.held_back.as_ref().is_some_and(|held| held.digest == list.digest);
+        let in_use = self.accepted.as_ref().map(|list| &*list.allowlist);
+        let Some(growth) = growth::judge(in_use, self.waiting_list(), &list.allowlist) else {
+            let is_confirmed = self.held_back.as_ref().is_some_and(|waiting| waiting.digest == list.digest);
             return (self.accept(list, if is_confirmed { 2 } else { 1 }, arrival), true);
         };
         let meanwhile = match in_use {
@@ -218,12 +220,12 @@ impl Entry {
         };
         let message = format!("{growth}: it is held back until the next fetch says the same; {meanwhile}");
         let problem = Problem::new(ProblemKind::Limit, "the list", None, &message);
-        self.standing = Standing { reason: Reason::FeedGrew, message, current: false, problems: vec![problem] };
+        self.condition = FeedCondition { reason: Reason::FeedGrew, message, current: false, problems: vec![problem] };
         self.held_back = Some(list);
         (FetchOutcome::HeldBack, false)
     }
 
-    /// Keeps the list in use where the answer is an older one; `None` where its age does not stand in the way.
+    /// Keeps the list in use if the answer is an older one; `None` if its age does not matter.
     fn keep_newer(
         &mut self,
         in_use: &Allowlist,
@@ -238,10 +240,10 @@ impl Entry {
         };
         self.older_since = Some(since);
         if self.held_back.is_some() {
-            // A newer one waits for its confirmation, which this is not, nor a refusal.
+            // A newer list waits for its confirmation; this answer neither confirms nor refuses it.
             return Some(FetchOutcome::HeldBack);
         }
-        let Standing { reason, current, message, .. } = usable_standing(in_use, arrival.at);
+        let FeedCondition { reason, current, message, .. } = usable_condition(in_use, arrival.at);
         let message = format!(
             "{message}; the newest answer is an older list, {}, as every one since {}: it takes nothing back, and is \
              followed if none newer has come by {}",
@@ -249,50 +251,52 @@ impl Entry {
             moment(Some(since)),
             moment(Some(until)),
         );
-        self.standing = Standing { reason, message, current, problems: Vec::new() };
+        self.condition = FeedCondition { reason, message, current, problems: Vec::new() };
         Some(FetchOutcome::Usable { valid_until: in_use.valid_until, changed: false })
     }
 
     fn accept(&mut self, list: CachedList, confirmations: u32, arrival: &ResponseMetadata) -> FetchOutcome {
+        self.previous = self.accepted.take().filter(|_| confirmations < 2);
+        self.rendered.clear();
+        self.use_list(list, confirmations, true, arrival)
+    }
+
+    fn confirm(&mut self, list: CachedList, arrival: &ResponseMetadata) -> FetchOutcome {
+        let is_same = |accepted: &CachedList| accepted.allowlist == list.allowlist;
+        if self.previous.take().is_some() || !self.accepted.as_ref().is_some_and(is_same) {
+            self.rendered.clear();
+        }
+        self.use_list(list, self.confirmations.saturating_add(1), false, arrival)
+    }
+
+    fn use_list(
+        &mut self,
+        list: CachedList,
+        confirmations: u32,
+        changed: bool,
+        arrival: &ResponseMetadata,
+    ) -> FetchOutcome {
         let valid_until = list.allowlist.valid_until;
-        self.standing = usable_standing(&list.allowlist, arrival.at);
-        self.previous = self.accepted.replace(list).filter(|_| confirmations < 2);
+        self.condition = usable_condition(&list.allowlist, arrival.at);
+        self.accepted = Some(list);
         self.confirmations = confirmations;
         self.held_back = None;
         (self.older_since, self.from_elsewhere) = (None, false);
         self.fetched_at = Some(arrival.at);
-        self.rendered.clear();
-        FetchOutcome::Usable { valid_until, changed: true }
-    }
-
-    fn confirm(&mut self, list: CachedList, arrival: &ResponseMetadata) -> FetchOutcome {
-        let valid_until = list.allowlist.valid_until;
-        self.standing = usable_standing(&list.allowlist, arrival.at);
-        let same =
-            self.previous.is_none() && self.accepted.as_ref().is_some_and(|held| held.allowlist == list.allowlist);
-        if !same {
-            self.rendered.clear();
-        }
-        self.accepted = Some(list);
-        self.previous = None;
-        self.confirmations = self.confirmations.saturating_add(1);
-        self.held_back = None;
-        (self.older_since, self.from_elsewhere) = (None, false);
-        self.fetched_at = Some(arrival.at);
-        FetchOutcome::Usable { valid_until, changed: false }
+        FetchOutcome::Usable { valid_until, changed }
     }
 
     fn fail(&mut self, reason: Reason, detail: &str) -> FetchOutcome {
-        let held = match &self.accepted {
+        let in_use = match &self.accepted {
             None => "; there is no earlier list, so no policy is written".to_owned(),
             Some(_) => format!("; the list of {} stays in use", moment(self.fetched_at)),
         };
-        let message = format!("{detail}{held}");
-        self.standing = Standing { reason, message, current: false, problems: Vec::new() };
+        let message = format!("{detail}{in_use}");
+        self.condition = FeedCondition { reason, message, current: false, problems: Vec::new() };
         FetchOutcome::Failed
     }
 
-    /// When the last request completed, or the entry came about.
+    /// When the last request completed, or the entry was created.
     pub(super) const fn anchor(&self) -> Instant {
         self.anchor
     }
@@ -303,14 +307,14 @@ impl Entry {
             None => self.anchor,
             Some(last) => {
                 let wait = last.delay(self.bounds).jittered(self.fraction);
-                // The monotonic clock stands still while a machine sleeps; the wall clock may be set. Whichever comes
-                // first counts, but the wall clock never for more than one request in the operator's shortest time.
+                // The monotonic clock stops while a machine sleeps, and the wall clock may be set. The first of them counts, but
+                // the wall clock allows only one request in the operator's shortest time.
                 let by_wall = last.at.saturating_add(wait).unwrap_or(Timestamp::MAX) <= wall
                     && now.saturating_duration_since(self.anchor) >= floor.min(wait);
                 if by_wall { now } else { self.anchor + wait.saturating_sub(self.passed) }
             }
         };
-        // What may have ended the process is not hurried.
+        // A fetch that may have ended the process is not hurried.
         let is_interrupted = self.last.is_some_and(|last| last.outcome == FetchOutcome::Interrupted);
         self.urgent.filter(|_| !is_interrupted).map_or(due, |urgent| due.min(urgent))
     }
@@ -328,26 +332,26 @@ impl Entry {
         self.last.is_some_and(|last| last.outcome == FetchOutcome::Rejected)
     }
 
-    /// Asks before its time, by `moment` at the latest.
-    pub(super) fn ask_by(&mut self, moment: Instant) {
+    /// Requests the list before its time, by `moment` at the latest.
+    pub(super) fn request_by(&mut self, moment: Instant) {
         self.urgent = Some(self.urgent.map_or(moment, |urgent| urgent.min(moment)));
     }
 
-    /// The conditions under which the server may answer 304. None while a list is held back, or older ones are answered:
-    /// these have to come again. None either once a list is past the `validUntil` that stands in it, which 304 would
-    /// leave as it is for ever: a server need not take a new one for a change.
+    /// The conditions under which the server may answer 304. None while a list is held back, or answers are older: these have to
+    /// come again. None either once a list is past its own `validUntil`, which 304 would leave for ever: a server need not
+    /// take a new one for a change.
     pub(super) fn validators(&self, now: Timestamp) -> Validators {
-        let Some(held) = &self.accepted else { return Validators::default() };
+        let Some(accepted) = &self.accepted else { return Validators::default() };
         let has_to_come = self.held_back.is_some() || self.older_since.is_some() || self.from_elsewhere;
-        let says_until = held.allowlist.valid_until.filter(|_| held.allowlist.form.states_expiry());
-        if has_to_come || says_until.is_some_and(|until| until <= now) {
+        let states_until = accepted.allowlist.valid_until.filter(|_| accepted.allowlist.form.states_expiry());
+        if has_to_come || states_until.is_some_and(|until| until <= now) {
             return Validators::default();
         }
-        held.validators.clone()
+        accepted.validators.clone()
     }
 }
 
-fn usable_standing(list: &Allowlist, at: Timestamp) -> Standing {
+fn usable_condition(list: &Allowlist, at: Timestamp) -> FeedCondition {
     let version = list.version.as_deref().unwrap_or("without a version");
     let (reason, current, message) = match list.valid_until {
         Some(until) if until <= at => (
@@ -358,13 +362,13 @@ fn usable_standing(list: &Allowlist, at: Timestamp) -> Standing {
         Some(until) => (Reason::Fetched, true, format!("the list {version} is in use, valid until {until}")),
         None => (Reason::Fetched, true, format!("the list {version} is in use; it does not say until when")),
     };
-    Standing { reason, message, current, problems: Vec::new() }
+    FeedCondition { reason, message, current, problems: Vec::new() }
 }
 
 fn moment(at: Option<Timestamp>) -> String {
-    // To the second, as status writes times.
-    at.and_then(|at| Timestamp::from_second(at.as_second()).ok())
-        .map_or_else(|| "an earlier time".to_owned(), |at| at.to_string())
+    // To the second, like times in status.
+    let seconds = at.and_then(|at| Timestamp::from_second(at.as_second()).ok());
+    seconds.map_or_else(|| "an earlier time".to_owned(), |at| at.to_string())
 }
 
 #[cfg(test)]

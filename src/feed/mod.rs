@@ -6,8 +6,8 @@
 //!            └───────────── store ◀─────────────────────┘
 //! ```
 //!
-//! What a list is and when it may be asked for is the library's, [`connectivity_allowlist`]. Here is the table that keeps one
-//! entry per list, however many resources need it, and what drives it. The entries are pure.
+//! The library [`connectivity_allowlist`] knows lists and when to request them. This room has the table with one entry per list,
+//! however many resources need it, and the loop that drives it. The entries are pure.
 
 mod directory;
 mod entry;

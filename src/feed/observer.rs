@@ -1,4 +1,4 @@
-//! What the feed reports about itself, for metrics and events.
+//! Events of the feed, for metrics and logs.
 
 use super::request::FeedKey;
 use crate::reason::Reason;
@@ -7,12 +7,12 @@ use std::time::Duration;
 /// One completed fetch.
 #[derive(Clone, Debug)]
 pub struct CompletedFetch<'a> {
-    /// The entry it was for.
+    /// Its entry.
     pub key: &'a FeedKey,
-    /// What came of it: `Fetched`, `FeedExpired`, `FeedShrank`, `FeedGrew`, `FeedUnavailable`, `FeedRejected`,
-    /// `FeedMalformed` or `RateLimited`.
+    /// Its outcome: `Fetched`, `FeedExpired`, `FeedShrank`, `FeedGrew`, `FeedUnavailable`, `FeedRejected`, `FeedMalformed` or
+    /// `RateLimited`.
     pub reason: Reason,
-    /// What came of it, in words.
+    /// Its outcome in words.
     pub message: &'a str,
     /// Whether the list in use changed by it.
     pub changed: bool,
@@ -22,25 +22,25 @@ pub struct CompletedFetch<'a> {
     pub took: Duration,
 }
 
-/// Hears what the feed does. Every method may be called from any task and must not block.
+/// Is notified of the feed's events. Any task may call any method, which must not block.
 pub trait FeedObserver: Send + Sync {
     /// A fetch was completed.
     fn fetched(&self, _fetch: &CompletedFetch<'_>) {}
 
-    /// A request waited so long for its turn, from when it was due.
+    /// A request waited this long for its turn since it was due.
     fn limiter_waited(&self, _host: &str, _waited: Duration) {}
 
     /// The API asked for a pause of a whole host.
     fn host_paused(&self, _host: &str, _pause: Duration) {}
 
-    /// A process before this one began a fetch that never completed, in words.
+    /// An earlier process began a fetch that never completed; the message says so.
     fn fetch_interrupted(&self, _key: &FeedKey, _message: &str) {}
 
-    /// What is saved in the cluster could not be read or written; the words say what was done instead.
+    /// Saved state could not be read or written; the message says what happens instead.
     fn store_warning(&self, _message: &str) {}
 }
 
-/// An observer that hears nothing.
+/// An observer that ignores all events.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoObserver;
 

@@ -1,4 +1,4 @@
-//! What a resource asks of the feed, and the entry of the shared table that answers it. Pure.
+//! What a resource wants of the feed, and its entry in the shared table. Pure.
 
 use super::settings::FeedSettings;
 use crate::crd::CitrixAllowlistSpec;
@@ -7,16 +7,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a resource asks of the feed.
+/// What a resource wants of the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedRequest {
     /// The cloud whose list it wants.
     pub cloud: Cloud,
     /// The customer's id.
     pub customer: Arc<str>,
-    /// The region; matters to what is asked only for `format=zscaler`.
+    /// The region; only `format=zscaler` requests it.
     pub geo: Geo,
-    /// The directions; they matter to what is asked only for `format=zscaler`.
+    /// The directions; only `format=zscaler` requests them.
     pub directions: Directions,
     /// The shortest time between two fetches.
     pub min_interval: Duration,
@@ -25,7 +25,7 @@ pub struct FeedRequest {
 }
 
 impl FeedRequest {
-    /// What a spec asks.
+    /// The request of a spec.
     #[must_use]
     pub fn from_spec(spec: &CitrixAllowlistSpec) -> Self {
         Self {
@@ -39,39 +39,37 @@ impl FeedRequest {
     }
 }
 
-/// An entry of the shared table: what one request of the vendor's brings.
+/// An entry of the shared table: what one request to the vendor returns.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FeedKey {
-    /// The cloud that is asked.
+    /// The cloud.
     pub cloud: Cloud,
-    /// The form that is asked for.
+    /// The requested form.
     pub form: ListForm,
-    /// The customer; `None` where one document serves every customer.
+    /// The customer; `None` if one document serves every customer.
     pub customer: Option<Arc<str>>,
-    /// The geo and direction asked for, where the form needs them: `format=zscaler`.
+    /// The requested geo and direction, if the form needs them: `format=zscaler`.
     pub scope: Option<(Geo, Directions)>,
 }
 
 impl FeedKey {
-    /// The entry that answers a request.
+    /// The entry for a request.
     #[must_use]
     pub fn for_request(request: &FeedRequest, settings: &FeedSettings) -> Self {
-        let customer = Some(request.customer.clone());
-        let cloud = request.cloud;
+        let (cloud, customer) = (request.cloud, Some(request.customer.clone()));
         if settings.feed_dir.is_some() {
-            // The directory holds documents of any form; each says itself which.
+            // The directory contains documents of any form; each says which.
             return Self { cloud, form: ListForm::Json, customer, scope: None };
         }
         if settings.static_list_urls.contains_key(&cloud) {
             return Self { cloud, form: ListForm::StaticList, customer: None, scope: None };
         }
         let customer = customer.filter(|_| !settings.shared_template);
-        match settings.format {
-            Format::Json => Self { cloud, form: ListForm::Json, customer, scope: None },
-            Format::Zscaler => {
-                Self { cloud, form: ListForm::Zscaler, customer, scope: Some((request.geo, request.directions)) }
-            }
-        }
+        let (form, scope) = match settings.format {
+            Format::Json => (ListForm::Json, None),
+            Format::Zscaler => (ListForm::Zscaler, Some((request.geo, request.directions))),
+        };
+        Self { cloud, form, customer, scope }
     }
 }
 
@@ -85,7 +83,7 @@ impl fmt::Display for FeedKey {
     }
 }
 
-/// What the API is asked for (`--format`).
+/// The format requested of the API (`--format`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// `format=json`, once for all geos and directions of a customer.

@@ -1,6 +1,6 @@
-//! Takes over what a process before this one saved.
+//! Takes over what an earlier process saved.
 
-use super::entry::{CachedList, Entry, ResponseMetadata, Restored};
+use super::entry::{CachedList, Entry, Restored};
 use super::store::{Saved, SavedList, StoreError};
 use super::table::Feeds;
 use connectivity_allowlist::Validators;
@@ -9,17 +9,17 @@ use connectivity_allowlist::gzip::decompress;
 use connectivity_allowlist::schedule::IntervalBounds;
 use std::time::Duration;
 
-/// How long the store may take to hand out everything it has.
+/// How long the store may take to load everything.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Feeds {
-    /// Reads what was saved: on start, and on becoming leader. [`Feeds::run`] does so by itself before it sends
-    /// anything; done before, it spares resources a first look at an empty table. What is known already and newer stays.
+    /// Reads what was saved, on start and on becoming leader. [`Feeds::run`] does so before it sends anything; an earlier call
+    /// spares resources a first look at an empty table. Known newer state stays.
     pub async fn restore(&self) {
         self.try_restore().await;
     }
 
-    /// Says whether the store could be read. Where it could not, the rate counts as used up.
+    /// Returns whether the store could be read. If not, the rate counts as used up.
     pub(super) async fn try_restore(&self) -> bool {
         let shared = &*self.0;
         let loaded = tokio::time::timeout(LOAD_TIMEOUT, shared.store.load()).await;
@@ -38,7 +38,7 @@ impl Feeds {
                 let urls = [&shared.settings.global_url, &shared.settings.japan_url].into_iter();
                 for url in urls.chain(shared.settings.static_list_urls.values()) {
                     let host = table.hosts.entry(origin(url)).or_insert_with(|| shared.host());
-                    // Once: what was sent before this process is a minute old a minute from its first try.
+                    // Once: requests of an earlier process are a minute old a minute after its first try.
                     if host.unpresumed.is_none() {
                         host.unpresumed = Some(host.limiter.clone());
                         host.limiter.fill(now);
@@ -63,43 +63,32 @@ impl Feeds {
         let mut guard = shared.lock();
         let table = &mut *guard;
         table.restored = true;
-        // What was sent is known now, and need not be presumed any more.
+        // The sent requests are known now, and need not be presumed any more.
         for host in table.hosts.values_mut() {
             if let Some(limiter) = host.unpresumed.take() {
                 host.limiter = limiter;
             }
         }
         for (name, host) in saved.requests.hosts {
-            let held = table.hosts.entry(name).or_insert_with(|| shared.host());
-            held.limiter.restore(&host.sent, now, wall);
-            let pause = host.not_before.and_then(|until| Duration::try_from(until.duration_since(wall)).ok());
-            if let Some(pause) = pause {
+            let known = table.hosts.entry(name).or_insert_with(|| shared.host());
+            known.limiter.restore(&host.sent, now, wall);
+            if let Some(pause) = host.not_before.and_then(|until| Duration::try_from(until.duration_since(wall)).ok()) {
                 // No pause is longer than an hour; a longer one comes from a clock that was set.
-                let until = now + pause.min(Duration::from_secs(3600));
-                held.paused_until = Some(held.paused_until.map_or(until, |before| before.max(until)));
+                known.pause_until(now + pause.min(Duration::from_secs(3600)));
             }
         }
         let unbound = IntervalBounds::shared([], shared.settings.min_refresh);
         for (list, restored) in read {
             let url = shared.settings.url(&list.key);
-            let entry = table
-                .entries
-                .entry(list.key.clone())
-                .or_insert_with(|| Entry::new(origin(&url), unbound, now, Some(wall)));
+            let new = || Entry::new(origin(&url), unbound, now, Some(wall));
+            let entry = table.entries.entry(list.key.clone()).or_insert_with(new);
             if entry.fetched_at.is_some_and(|known| known >= restored.fetched_at) {
                 continue;
             }
-            let arrival = ResponseMetadata {
-                at: wall,
-                instant: now,
-                transaction_id: list.state.transaction_id,
-                fraction: fastrand::f64(),
-                from_api: true,
-            };
-            entry.restore(restored, &arrival);
+            entry.restore(restored, &shared.arrival(list.state.transaction_id));
             if entry.from_elsewhere {
-                // From another address than is asked now: it serves until that one has answered.
-                entry.ask_by(now);
+                // From another address than now: it serves until the new one has answered.
+                entry.request_by(now);
             }
             table.wake(&list.key, &shared.waker);
         }
@@ -107,15 +96,8 @@ impl Feeds {
             let Some(key) = begun.key() else { continue };
             let host = origin(&shared.settings.url(&key));
             let entry = table.entries.entry(key.clone()).or_insert_with(|| Entry::new(host, unbound, now, Some(wall)));
-            let arrival = ResponseMetadata {
-                at: wall,
-                instant: now,
-                transaction_id: None,
-                fraction: fastrand::f64(),
-                from_api: true,
-            };
-            if let Some(said) = entry.interrupt(begun.at, begun.times, &arrival) {
-                shared.observer.fetch_interrupted(&key, &said);
+            if let Some(message) = entry.interrupt(begun.at, begun.times, &shared.arrival(None)) {
+                shared.observer.fetch_interrupted(&key, &message);
                 table.wake(&key, &shared.waker);
             }
         }
@@ -135,7 +117,7 @@ impl Feeds {
             Ok(CachedList::new(document.clone(), read.received_at(state.fetched_at), validators))
         };
         let accepted = read(&list.document, Validators::new(state.etag.clone(), state.last_modified.clone()))?;
-        // Without the list before it, the newer one counts as it would after a confirmation.
+        // Without the list before it, the newer one counts like a confirmed one.
         let previous = list.previous.as_ref().and_then(|document| read(document, Validators::default()).ok());
         Ok(Restored {
             accepted,
@@ -144,7 +126,7 @@ impl Feeds {
             confirmations: state.confirmations,
             stale_answers: state.stale_answers,
             older_since: state.older_since,
-            // It must come whole from there: what this address called it says nothing about the other's.
+            // The new address must send it whole: the old one's validators mean nothing there.
             from_elsewhere: state.url != self.0.settings.url(&list.key),
         })
     }

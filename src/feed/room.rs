@@ -29,14 +29,14 @@ impl Room {
         Level::ALL.map(|level| self.left_out.values().filter(|of| **of == level).count())
     }
 
-    fn enter(&mut self, who: &ResourceRef, key: &FeedKey) {
-        *self.used.entry(Arc::clone(&who.namespace)).or_default().entry(key.clone()).or_default() += 1;
-        self.left_out.remove(who);
+    fn enter(&mut self, resource: &ResourceRef, key: &FeedKey) {
+        *self.used.entry(Arc::clone(&resource.namespace)).or_default().entry(key.clone()).or_default() += 1;
+        self.left_out.remove(resource);
     }
 
     /// Ends a use; returns the resources that may have room now: one of the namespace, and one of all.
-    fn leave(&mut self, who: &ResourceRef, key: &FeedKey) -> BTreeSet<ResourceRef> {
-        let Some(lists) = self.used.get_mut(&who.namespace) else { return BTreeSet::new() };
+    fn leave(&mut self, resource: &ResourceRef, key: &FeedKey) -> BTreeSet<ResourceRef> {
+        let Some(lists) = self.used.get_mut(&resource.namespace) else { return BTreeSet::new() };
         if let Some(users) = lists.get_mut(key) {
             *users -= 1;
             if *users > 0 {
@@ -45,17 +45,23 @@ impl Room {
             lists.remove(key);
         }
         if lists.is_empty() {
-            self.used.remove(&who.namespace);
+            self.used.remove(&resource.namespace);
         }
-        let own = self.left_out.keys().find(|other| other.namespace == who.namespace);
+        let own = self.left_out.keys().find(|other| other.namespace == resource.namespace);
         own.into_iter().chain(self.left_out.keys().next()).cloned().collect()
     }
 }
 
 impl Table {
     /// Takes up a resource's use of a list. `Err` says which bound has no room for it: then the resource waits.
-    pub(super) fn admit(&mut self, who: &ResourceRef, key: &FeedKey, bound: &Bound, applied: bool) -> Result<(), Full> {
-        let own = self.room.used.get(&who.namespace);
+    pub(super) fn admit(
+        &mut self,
+        resource: &ResourceRef,
+        key: &FeedKey,
+        bound: &Bound,
+        applied: bool,
+    ) -> Result<(), Full> {
+        let own = self.room.used.get(&resource.namespace);
         if own.is_none_or(|lists| !lists.contains_key(key)) {
             let in_use = self.entries.values().filter(|entry| !entry.subscribers.is_empty()).count();
             let is_shared = self.entries.get(key).is_some_and(|entry| !entry.subscribers.is_empty());
@@ -63,18 +69,18 @@ impl Table {
             let taken = Taken { resource: 0, namespace: own.map_or(0, BTreeMap::len), process };
             let (room, level) = bound.room(taken, applied);
             if room == 0 {
-                self.room.left_out.insert(who.clone(), level);
+                self.room.left_out.insert(resource.clone(), level);
                 return Err(bound.full(level));
             }
         }
-        self.room.enter(who, key);
+        self.room.enter(resource, key);
         Ok(())
     }
 
     /// Ends a resource's use of a list, or its wait for room; returns the resources that may have room now.
-    pub(super) fn dismiss(&mut self, who: &ResourceRef, key: Option<&FeedKey>) -> BTreeSet<ResourceRef> {
-        self.room.left_out.remove(who);
-        key.map(|key| self.room.leave(who, key)).unwrap_or_default()
+    pub(super) fn dismiss(&mut self, resource: &ResourceRef, key: Option<&FeedKey>) -> BTreeSet<ResourceRef> {
+        self.room.left_out.remove(resource);
+        key.map(|key| self.room.leave(resource, key)).unwrap_or_default()
     }
 
     /// Forgets the lists that have been unneeded for the longest, where there are more than `most` in all.
@@ -97,6 +103,6 @@ impl Table {
 pub(super) fn without_room(cloud: Cloud, full: Full) -> FeedView {
     let message =
         format!("there is no room for this resource's list, and it is not fetched: {}", full.sentence("lists"));
-    let problem = Problem::new(ProblemKind::Limit, format!("lists of the {}", full.level.as_str()), None, &message);
+    let problem = Problem::new(ProblemKind::Limit, full.subject("lists"), None, &message);
     FeedView { message, problems: vec![problem], ..empty_view(cloud) }
 }

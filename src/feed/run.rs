@@ -1,14 +1,15 @@
-//! Drives the table: sends what is due and may be sent, and takes the answers in.
+//! Drives the table: sends due requests within the rate, and takes the answers in.
 
 mod failures;
 
-use super::entry::{Answer, CachedList, ResponseMetadata};
+use super::entry::{Answer, CachedList, Entry};
 use super::observer::CompletedFetch;
 use super::request::FeedKey;
 use super::store::{SavedList, SavedState};
 use super::table::{Feeds, Subscription, Table};
 use crate::memory::LARGE_LIST;
 use crate::reason::Reason;
+use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::limiter::{DueRequest, RequestTicket};
 use connectivity_allowlist::schedule::FetchOutcome;
 use connectivity_allowlist::{FetchError, FetchRequest, Fetched, Validators, gzip};
@@ -21,17 +22,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How often the wall clock is looked at, in case the machine slept or the clock was set.
-const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(30);
-/// How long the store may take. What is sent is still counted here when it takes longer.
+/// How often the wall clock is read, in case the machine slept or the clock was set.
+const READ_THE_CLOCK: Duration = Duration::from_secs(30);
+/// How long the store may take. If it takes longer, requests are still counted here.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often, and how far apart, reading what was saved is tried before it is done without.
+/// How often, and how far apart, reading the saved state is tried before the process goes on without it.
 const RESTORE_TRIES: u32 = 9;
 const RESTORE_PAUSE: Duration = Duration::from_secs(10);
 /// How many redirects in a row are accepted.
 const MOST_REDIRECTS: u32 = 3;
 
-/// A request that was let through.
+/// A request that may be sent.
 struct Started {
     key: FeedKey,
     host: String,
@@ -40,8 +41,8 @@ struct Started {
 }
 
 impl Feeds {
-    /// Keeps every list current until dropped. While `leading` is false nothing is sent, read or written; whenever it
-    /// turns true, what was saved is read before the first request.
+    /// Keeps every list current until dropped. While `leading` is false, nothing is sent, read or written. Whenever it turns true,
+    /// the saved state is read before the first request.
     pub async fn run(&self, mut leading: watch::Receiver<bool>) {
         loop {
             if !*leading.borrow_and_update() {
@@ -87,7 +88,7 @@ impl Feeds {
         }
     }
 
-    /// Requests that a former run had in flight are gone; the vendor may have counted them until now.
+    /// Requests of a former run are lost; the vendor may have counted them until now.
     fn give_up_requests(&self) {
         let now = self.0.clock.instant();
         let mut table = self.0.lock();
@@ -100,11 +101,11 @@ impl Feeds {
         }
     }
 
-    /// Lets through every request that is due and whose turn it is; says when to look again.
+    /// Starts every due request whose turn it is; returns when to look again.
     fn start_due(&self) -> (Vec<Started>, Instant) {
         let shared = &*self.0;
         let (now, wall) = (shared.clock.instant(), shared.clock.now());
-        let mut wake = now + LOOK_AT_THE_CLOCK;
+        let mut wake = now + READ_THE_CLOCK;
         let mut guard = shared.lock();
         let table = &mut *guard;
         let mut due: BTreeMap<String, Vec<(FeedKey, DueRequest)>> = BTreeMap::new();
@@ -121,7 +122,7 @@ impl Feeds {
                 wake = wake.min(at);
                 continue;
             }
-            let tenants: BTreeSet<&Arc<str>> = entry.subscribers.iter().map(|who| &who.namespace).collect();
+            let tenants: BTreeSet<&Arc<str>> = entry.subscribers.iter().map(|it| &it.namespace).collect();
             let request = DueRequest {
                 new: entry.accepted.is_none(),
                 failures: entry.last.map_or(0, |last| last.failures),
@@ -146,14 +147,10 @@ impl Feeds {
                 host.unpresumed = None;
                 shared.observer.limiter_waited(&name, now.saturating_duration_since(due.due));
                 let Some(entry) = table.entries.get_mut(&key) else { continue };
+                refreshes_sent(entry, &mut table.subscriptions);
                 entry.in_flight = true;
                 entry.begun = Some(wall);
-                for who in &entry.subscribers {
-                    if let Some(subscription) = table.subscriptions.get_mut(who) {
-                        subscription.refresh.sent.clone_from(&subscription.refresh.asked);
-                    }
-                }
-                let url = entry.moved.as_ref().map_or_else(|| shared.settings.url(&key), |(url, _)| url.clone());
+                let url = entry.redirect.as_ref().map_or_else(|| shared.settings.url(&key), |(url, _)| url.clone());
                 let request = FetchRequest {
                     url,
                     transaction_id: uuid::Uuid::new_v4().to_string(),
@@ -162,18 +159,18 @@ impl Feeds {
                 started.push(Started { key, host: name.clone(), ticket, request });
             }
             if !requests.is_empty() {
-                // Where only requests in flight are in the way, their end wakes the loop.
+                // If only requests in flight are in the way, their end wakes the loop.
                 wake = host.limiter.opens_at(now).map_or(wake, |opens| wake.min(opens));
             }
         }
         (started, wake)
     }
 
-    /// One request, from the note that it is sent to the note of what it brought.
+    /// One request, from the note that it is sent to the note of its answer.
     async fn perform(&self, started: Started) {
         let shared = &*self.0;
-        // Noted before it is sent: a process that dies in between must not send more than the rate when it is back, and where it
-        // dies of the answer, the next one must not ask for it at once.
+        // Noted before it is sent. A process that dies in between must not exceed the rate when it is back. If the answer kills
+        // it, the next one must not request it at once.
         self.save_requests().await;
         let begun = shared.clock.instant();
         let result = shared.client.fetch(started.request.clone()).await;
@@ -182,18 +179,18 @@ impl Feeds {
             Some(save) => self.save(save).await,
             None => false,
         };
-        // A list that is saved says by itself that its fetch has completed; else the note that it was begun is taken back.
+        // A saved list shows that its fetch has completed; otherwise the note of its start is removed.
         if !is_saved {
             self.save_requests().await;
         }
     }
 
-    /// Takes an answer into the table and wakes who needs it; returns what to save.
+    /// Takes an answer into the table and wakes its resources; returns what to save.
     fn finish(&self, started: Started, result: Result<Fetched, FetchError>, took: Duration) -> Option<SavedList> {
         let shared = &*self.0;
-        let (now, wall) = (shared.clock.instant(), shared.clock.now());
+        let now = shared.clock.instant();
         let Started { key, host, ticket, request } = started;
-        // Read before the table is locked: nobody has to wait for that.
+        // Read before the table is locked, so that no one waits for it.
         let read = match &result {
             Ok(Fetched::Document { body, validators, content_type }) => {
                 Some(self.read(&key, body, validators.clone(), content_type.as_deref()))
@@ -210,10 +207,10 @@ impl Feeds {
         let answer = match result {
             Ok(Fetched::Document { .. }) => read.unwrap_or(Answer::NotModified),
             Ok(Fetched::Moved { url }) => {
-                let hops = entry.moved.as_ref().map_or(1, |(_, hops)| hops + 1);
+                let hops = entry.redirect.as_ref().map_or(1, |(_, hops)| hops + 1);
                 if hops <= MOST_REDIRECTS {
-                    entry.moved = Some((url, hops));
-                    entry.ask_by(now);
+                    entry.redirect = Some((url, hops));
+                    entry.request_by(now);
                     return None;
                 }
                 failed(Reason::FeedUnavailable, "the API redirects in circles".to_owned(), FetchOutcome::Failed)
@@ -223,34 +220,26 @@ impl Feeds {
                 failed(Reason::FeedMalformed, detail, FetchOutcome::Failed)
             }
             Ok(Fetched::NotModified) => match &entry.accepted {
-                // What counts its validity from when it was received is as good as received again.
-                Some(held) if held.allowlist.valid_until.is_some() && !held.allowlist.form.states_expiry() => {
-                    let document = gzip::decompress(&held.document, usize::MAX - 1).unwrap_or_default();
-                    self.read(&key, &document, held.validators.clone(), None)
+                // A list that is valid for a time after its receipt counts as received again.
+                Some(list) if list.allowlist.valid_until.is_some() && !list.allowlist.form.states_expiry() => {
+                    let document = gzip::decompress(&list.document, usize::MAX - 1).unwrap_or_default();
+                    self.read(&key, &document, list.validators.clone(), None)
                 }
                 _ => Answer::NotModified,
             },
             Err(error) => answer_to(&error),
         };
-        let arrival = ResponseMetadata {
-            at: wall,
-            instant: now,
-            transaction_id: Some(request.transaction_id.clone()),
-            fraction: fastrand::f64(),
-            from_api: true,
-        };
-        let changed = entry.take(answer, &arrival);
+        let changed = entry.take(answer, &shared.arrival(Some(request.transaction_id.clone())));
         if let Some(pause) = entry.last.and_then(|last| last.host_pause()) {
             shared.observer.host_paused(&host, pause);
             if let Some(host) = table.hosts.get_mut(&host) {
-                let until = now + pause;
-                host.paused_until = Some(host.paused_until.map_or(until, |held| held.max(until)));
+                host.pause_until(now + pause);
             }
         }
         shared.observer.fetched(&CompletedFetch {
             key: &key,
-            reason: entry.standing.reason,
-            message: &entry.standing.message,
+            reason: entry.condition.reason,
+            message: &entry.condition.message,
             changed,
             transaction_id: &request.transaction_id,
             took,
@@ -282,17 +271,14 @@ impl Feeds {
             }
             Err(error) => {
                 let called = content_type.map(|called| format!(", sent as {called},")).unwrap_or_default();
-                failed(
-                    Reason::FeedMalformed,
-                    format!("the answer{called} is not usable: {error}"),
-                    FetchOutcome::Failed,
-                )
+                let detail = format!("the answer{called} is not usable: {error}");
+                failed(Reason::FeedMalformed, detail, FetchOutcome::Failed)
             }
         }
     }
 
-    /// What to save of an entry: the list in use, as long as the last request brought or confirmed it.
-    fn saved_list(&self, key: &FeedKey, entry: &super::entry::Entry) -> Option<SavedList> {
+    /// What to save of an entry: the list in use, if the last request brought or confirmed it.
+    fn saved_list(&self, key: &FeedKey, entry: &Entry) -> Option<SavedList> {
         let last = entry.last?;
         if !matches!(last.outcome, FetchOutcome::Usable { .. }) {
             return None;
@@ -312,11 +298,11 @@ impl Feeds {
             stale_answers: last.stale_answers,
             older_since: entry.older_since,
         };
-        let previous = entry.previous.as_ref().map(|held| held.document.clone());
+        let previous = entry.previous.as_ref().map(|list| list.document.clone());
         Some(SavedList { key: key.clone(), state, document: accepted.document.clone(), previous })
     }
 
-    /// Says whether it is saved.
+    /// Returns whether it is saved.
     async fn save(&self, list: SavedList) -> bool {
         let key = list.key.clone();
         let saving = tokio::time::timeout(STORE_TIMEOUT, self.0.store.save(list)).await;
@@ -337,7 +323,7 @@ impl Feeds {
         self.warn(saved, "what was sent is not saved: after a restart the rate may be exceeded");
     }
 
-    /// Drops entries that no resource has needed for long enough; says whether there were any.
+    /// Drops entries that no resource has needed for long enough; returns whether there were any.
     fn forget_unneeded(&self) -> bool {
         let shared = &*self.0;
         let now = shared.clock.instant();
@@ -351,7 +337,7 @@ impl Feeds {
         table.forget_beyond(shared.settings.lists.process);
         let gone = before != table.entries.len();
         if gone {
-            let namespaces: BTreeSet<&str> = table.subscriptions.keys().map(|who| &*who.namespace).collect();
+            let namespaces: BTreeSet<&str> = table.subscriptions.keys().map(|resource| &*resource.namespace).collect();
             for host in table.hosts.values_mut() {
                 host.order.retain(|namespace| namespaces.contains(namespace));
             }
@@ -378,26 +364,35 @@ impl Feeds {
     }
 }
 
+/// Notes that a request is sent for all refreshes of an entry so far.
+pub(super) fn refreshes_sent(entry: &Entry, subscriptions: &mut BTreeMap<ResourceRef, Subscription>) {
+    for resource in &entry.subscribers {
+        if let Some(Subscription { refresh, .. }) = subscriptions.get_mut(resource) {
+            refresh.sent.clone_from(&refresh.asked);
+        }
+    }
+}
+
 impl Table {
     /// Notes which refreshes a completed fetch has answered.
     pub(super) fn answered(&mut self, key: &FeedKey) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let mut unanswered = false;
-        for who in &entry.subscribers {
-            if let Some(Subscription { refresh, .. }) = self.subscriptions.get_mut(who) {
+        for resource in &entry.subscribers {
+            if let Some(Subscription { refresh, .. }) = self.subscriptions.get_mut(resource) {
                 refresh.handled.clone_from(&refresh.sent);
                 unanswered |= refresh.asked != refresh.sent;
             }
         }
         if unanswered {
-            // Asked for while the request ran: its answer may be older than the wish.
-            entry.ask_by(entry.anchor());
+            // Requested during the fetch: its answer may be older.
+            entry.request_by(entry.anchor());
         }
     }
 }
 
 async fn ends(leading: &mut watch::Receiver<bool>) {
-    // Nobody left to change it: it stays as it is.
+    // No sender is left: the value stays as it is.
     if leading.wait_for(|leading| !leading).await.is_err() {
         std::future::pending::<()>().await;
     }

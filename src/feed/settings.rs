@@ -1,4 +1,4 @@
-//! What the operator's flags say about the feed.
+//! The operator's flags for the feed.
 
 use super::request::{FeedKey, Format};
 use crate::bound::Bound;
@@ -9,18 +9,17 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The customer that a shared template is asked for: a valid id that no name of the list holds by chance.
+/// The customer of a shared template: a valid id that no name of the list contains by chance.
 pub const TEMPLATE_CUSTOMER: &str = "xq7zk2vw9jt4";
 
-/// How the operator and its commands reach the API, where these certificates are trusted beside the system's
-/// (`--extra-ca-file`).
+/// How the operator and its commands reach the API, with these trusted certificates besides the system's (`--extra-ca-file`).
 #[must_use]
 pub fn client_settings(extra_ca: Option<Vec<u8>>) -> ClientSettings {
     let user_agent = concat!("citrix-allowlist-operator/", env!("CARGO_PKG_VERSION"));
     ClientSettings { extra_ca, user_agent, ..ClientSettings::default() }
 }
 
-/// Why a request brought nothing, with the flag that helps where there is one.
+/// Why a request failed, with the flag that helps if there is one.
 #[must_use]
 pub fn in_words(error: &FetchError) -> String {
     match error {
@@ -29,38 +28,35 @@ pub fn in_words(error: &FetchError) -> String {
     }
 }
 
-/// What the operator's flags say about the feed. The defaults are the flags' own.
+/// The operator's flags for the feed. The defaults are the flags' own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedSettings {
     /// The base of the global cloud's API (`--global-url`), without `/v2/allowlist`.
     pub global_url: String,
     /// The base of Japan's API (`--japan-url`), without `/v2/allowlist`.
     pub japan_url: String,
-    /// What the API is asked for (`--format`).
+    /// The requested format (`--format`).
     pub format: Format,
-    /// Static lists that are fetched instead of the API's, by cloud (`--static-list-url`). One document serves every
-    /// customer.
+    /// Static lists that replace the API's, by cloud (`--static-list-url`). One document serves every customer.
     pub static_list_urls: BTreeMap<Cloud, String>,
     /// The ports and lifetime of static lists.
     pub static_list: StaticListDefaults,
-    /// Whether one document per cloud, asked for [`TEMPLATE_CUSTOMER`], serves every customer (`--shared-template`).
-    /// Assumes that placeholders are the only thing the customer's id changes; off unless asked for.
+    /// Whether one document per cloud, requested for [`TEMPLATE_CUSTOMER`], serves every customer (`--shared-template`). It
+    /// assumes that the customer's id changes only placeholders; off by default.
     pub shared_template: bool,
-    /// A directory of documents that stands in for the vendor (`--feed-dir`): `<cloud>-<customer>.json`, else
-    /// `<cloud>.json`, the cloud in lower case.
+    /// A directory of documents that replaces the vendor (`--feed-dir`): `<cloud>-<customer>.json`, else `<cloud>.json`, the
+    /// cloud in lower case.
     pub feed_dir: Option<PathBuf>,
-    /// How often that directory is looked at: every 10 seconds.
+    /// How often that directory is read: every 10 seconds.
     pub feed_dir_interval: Duration,
-    /// How many requests one host gets in any minute (`--requests-per-minute`): 5, as the vendor's API allows from
-    /// one address.
+    /// How many requests one host gets in any minute (`--requests-per-minute`): 5, as the vendor's API allows from one address.
     pub requests_per_minute: NonZeroU32,
-    /// What a minute is taken to be longer, so that requests that travel at different speeds still keep the vendor's
-    /// rate (`--request-margin`): a second.
+    /// How much longer a minute is taken to be, so that requests of different speeds keep the vendor's rate
+    /// (`--request-margin`): a second.
     pub request_margin: Duration,
-    /// The shortest time between two fetches, whatever resources ask for (`--min-refresh`): a minute.
+    /// The shortest time between two fetches, whatever resources want (`--min-refresh`): a minute.
     pub min_refresh: Duration,
-    /// How long a list that no resource needs any more is remembered: 10 minutes, longer than a restart takes until
-    /// every resource has been seen again.
+    /// How long an unused list is kept: 10 minutes, longer than a restart takes to see every resource again.
     pub forget_after: Duration,
     /// How many lists a namespace (`--max-lists-per-namespace`) and all together (`--max-lists`) may use.
     pub lists: Bound,
@@ -87,7 +83,7 @@ impl Default for FeedSettings {
 }
 
 impl FeedSettings {
-    /// The address that an entry is fetched from.
+    /// The address of an entry's requests.
     #[must_use]
     pub fn url(&self, key: &FeedKey) -> String {
         if let Some(url) = self.static_list_urls.get(&key.cloud) {

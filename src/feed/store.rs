@@ -1,4 +1,4 @@
-//! What outlives the process: the last good lists, and what was sent in the last minute.
+//! The state that outlives the process: the last good lists, and the requests of the last minute.
 
 use super::request::FeedKey;
 use connectivity_allowlist::{Cloud, Directions, Geo, ListForm};
@@ -6,42 +6,42 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Where lists are kept beyond the process's life. [`crate::cluster`] has the one that keeps them in the cluster.
+/// Keeps lists beyond the process's life. [`crate::cluster`] has the store in the cluster.
 pub trait ListStore: Send + Sync {
-    /// Everything that is kept. What cannot be read is left out and named in `warnings`.
+    /// Loads everything. `warnings` name what cannot be read.
     fn load(&self) -> BoxFuture<'_, Result<Saved, StoreError>>;
-    /// Keeps a list in place of what was kept under its key.
+    /// Replaces the list under its key.
     fn save(&self, list: SavedList) -> BoxFuture<'_, Result<(), StoreError>>;
-    /// Keeps what was sent, in place of what was kept before.
+    /// Replaces the sent requests.
     fn save_requests(&self, requests: SavedRequests) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Forgets every list but those under the given keys.
     fn retain(&self, keys: BTreeSet<FeedKey>) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
-/// Why the store failed, as a person reads it.
+/// Why the store failed, for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct StoreError(pub String);
 
-/// Everything that was kept.
+/// Everything that was saved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
     /// The lists.
     pub lists: Vec<SavedList>,
-    /// What was sent.
+    /// The sent requests.
     pub requests: SavedRequests,
     /// What could not be read, each in words.
     pub warnings: Vec<String>,
 }
 
-/// What was sent to each host in the last minute.
+/// The requests to each host in the last minute.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedRequests {
     /// By host, as `scheme://host:port`.
     pub hosts: BTreeMap<String, SavedHost>,
-    /// Fetches that were begun and have not completed: what ended the process may have been their answer.
+    /// Fetches that were begun and have not completed: the answer of one may have ended the process.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub begun: Vec<SavedBegun>,
 }
@@ -50,14 +50,14 @@ pub struct SavedRequests {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SavedBegun {
-    /// The cloud it asks.
+    /// The cloud.
     pub cloud: Cloud,
-    /// The form asked for: `json`, `zscaler` or `static`.
+    /// The requested form: `json`, `zscaler` or `static`.
     pub form: String,
-    /// The customer; none where one document serves every customer.
+    /// The customer; none if one document serves every customer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<String>,
-    /// The geo and direction asked for, where the form needs them.
+    /// The requested geo and direction, if the form needs them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<(Geo, Directions)>,
     /// When it was begun.
@@ -74,49 +74,49 @@ impl SavedBegun {
         Self { cloud: key.cloud, form, customer, scope: key.scope, at, times }
     }
 
-    /// The key of the list; `None` where the form is none the program knows.
+    /// The key of the list; `None` for an unknown form.
     #[must_use]
     pub fn key(&self) -> Option<FeedKey> {
         key(self.cloud, &self.form, self.customer.as_deref(), self.scope)
     }
 }
 
-/// What was sent to one host.
+/// The requests to one host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SavedHost {
     /// When each request of the last window counted.
     pub sent: Vec<Timestamp>,
-    /// Until when the host asked to be left alone.
+    /// The end of the pause that the host requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
 }
 
-/// A list as it is kept: the document as it came, so that a newer version of the program reads it again.
+/// A saved list: the document as received, so that a newer version of the program reads it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedList {
-    /// What it answers.
+    /// Its entry.
     pub key: FeedKey,
-    /// What is known about it.
+    /// Its state.
     pub state: SavedState,
     /// The document, compressed with gzip.
     pub document: Arc<[u8]>,
-    /// The document before it, while the newer one has not been confirmed by a further fetch.
+    /// The document before it, until a further fetch confirms the newer one.
     pub previous: Option<Arc<[u8]>>,
 }
 
-/// What is known about a kept list.
+/// The state of a saved list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SavedState {
-    /// The cloud it is from.
+    /// The cloud.
     pub cloud: Cloud,
-    /// The form that was asked for: `json`, `zscaler` or `static`.
+    /// The requested form: `json`, `zscaler` or `static`.
     pub form: String,
-    /// The customer; none where one document serves every customer.
+    /// The customer; none if one document serves every customer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<String>,
-    /// The geo and direction asked for, where the form needs them.
+    /// The requested geo and direction, if the form needs them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<(Geo, Directions)>,
     /// The address it was fetched from.
@@ -134,7 +134,7 @@ pub struct SavedState {
     pub transaction_id: Option<String>,
     /// How many fetches have returned this content.
     pub confirmations: u32,
-    /// How many answers in a row said nothing new or were past their validity.
+    /// How many answers in a row were no news or past their validity.
     pub stale_answers: u32,
     /// Since when every answer has been older than this list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,7 +142,7 @@ pub struct SavedState {
 }
 
 impl SavedState {
-    /// The key of the list that this is about; `None` where the form is none the program knows.
+    /// The key of the list; `None` for an unknown form.
     #[must_use]
     pub fn key(&self) -> Option<FeedKey> {
         key(self.cloud, &self.form, self.customer.as_deref(), self.scope)
@@ -158,11 +158,15 @@ fn key(cloud: Cloud, form: &str, customer: Option<&str>, scope: Option<(Geo, Dir
 pub struct MemoryStore(Mutex<(BTreeMap<FeedKey, SavedList>, SavedRequests)>);
 
 impl MemoryStore {
-    /// What is kept now.
+    fn lock(&self) -> MutexGuard<'_, (BTreeMap<FeedKey, SavedList>, SavedRequests)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is saved now.
     #[must_use]
     pub fn saved(&self) -> Saved {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Saved { lists: held.0.values().cloned().collect(), requests: held.1.clone(), warnings: Vec::new() }
+        let (lists, requests) = &*self.lock();
+        Saved { lists: lists.values().cloned().collect(), requests: requests.clone(), warnings: Vec::new() }
     }
 }
 
@@ -172,23 +176,17 @@ impl ListStore for MemoryStore {
     }
 
     fn save(&self, list: SavedList) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).0.insert(list.key.clone(), list);
-            Ok(())
-        })
+        self.lock().0.insert(list.key.clone(), list);
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn save_requests(&self, requests: SavedRequests) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).1 = requests;
-            Ok(())
-        })
+        self.lock().1 = requests;
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn retain(&self, keys: BTreeSet<FeedKey>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).0.retain(|key, _| keys.contains(key));
-            Ok(())
-        })
+        self.lock().0.retain(|key, _| keys.contains(key));
+        Box::pin(std::future::ready(Ok(())))
     }
 }

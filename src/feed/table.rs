@@ -1,6 +1,6 @@
 //! The shared table: an entry per list, however many resources need it.
 
-use super::entry::{Entry, Rendered};
+use super::entry::{Entry, Rendered, ResponseMetadata};
 use super::observer::FeedObserver;
 use super::request::{FeedKey, FeedRequest};
 use super::room::{Room, without_room};
@@ -23,12 +23,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// What the vendor counts requests by.
+/// The vendor's unit of the request rate.
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The vendor's lists, shared by every resource that needs them. Cheap to clone.
 ///
-/// [`Feeds::watch`] and [`Feeds::view`] answer at once from what is known; [`Feeds::run`] does the asking.
+/// [`Feeds::watch`] and [`Feeds::view`] answer at once from what is known; [`Feeds::run`] sends the requests.
 #[derive(Clone)]
 pub struct Feeds(pub(super) Arc<Shared>);
 
@@ -41,9 +41,9 @@ pub(super) struct Shared {
     pub(super) observer: Arc<dyn FeedObserver>,
     pub(super) table: Mutex<Table>,
     pub(super) changed: Notify,
-    /// Whether memory is short, where somebody watches it.
+    /// Whether memory is short, if that is watched.
     pub(super) pressure: OnceLock<Pressure>,
-    /// Held while requests are written to the store, so that an older state never overwrites a newer one.
+    /// Locked during writes of requests to the store, so that an older state never overwrites a newer one.
     pub(super) saving: tokio::sync::Mutex<()>,
 }
 
@@ -52,9 +52,9 @@ pub(super) struct Table {
     pub(super) entries: BTreeMap<FeedKey, Entry>,
     pub(super) subscriptions: BTreeMap<ResourceRef, Subscription>,
     pub(super) hosts: BTreeMap<String, Host>,
-    /// How many entries of each host have not had their first answer, as of the last look at all of them.
+    /// How many entries of each host have had no answer yet, as of the last pass over all of them.
     pub(super) waiting: BTreeMap<String, usize>,
-    /// Whether what was saved has been read: before that nothing that is saved may be forgotten.
+    /// Whether the saved state has been read: until then no saved list may be forgotten.
     pub(super) restored: bool,
     /// Who uses which lists, and whose has no room.
     pub(super) room: Room,
@@ -66,7 +66,7 @@ pub(super) struct Subscription {
     pub(super) refresh: RefreshTokens,
 }
 
-/// The refreshes that a resource asked for: the newest, the newest a request was sent for, the newest answered.
+/// The refreshes of a resource: the newest requested, the newest with a request sent, the newest answered.
 #[derive(Default)]
 pub(super) struct RefreshTokens {
     pub(super) asked: Option<Arc<str>>,
@@ -76,10 +76,17 @@ pub(super) struct RefreshTokens {
 
 pub(super) struct Host {
     pub(super) limiter: RateLimiter,
-    /// The limiter as it was before the rate was presumed to be used up; `None` where it was not.
+    /// The limiter before its rate was presumed to be used up; `None` if it was not.
     pub(super) unpresumed: Option<RateLimiter>,
     pub(super) order: FairOrder,
     pub(super) paused_until: Option<Instant>,
+}
+
+impl Host {
+    /// Pauses the host until this moment at least.
+    pub(super) fn pause_until(&mut self, moment: Instant) {
+        self.paused_until = Some(self.paused_until.map_or(moment, |before| before.max(moment)));
+    }
 }
 
 impl Feeds {
@@ -106,93 +113,91 @@ impl Feeds {
         }))
     }
 
-    /// Puts large lists off while memory is short. Only the first call counts.
+    /// Delays large lists while memory is short. Only the first call counts.
     pub fn put_off_under(&self, pressure: Pressure) {
         let _ = self.0.pressure.set(pressure);
     }
 
-    /// Subscribes a resource, in place of what it asked for before, and says what is known now. Never blocks.
+    /// Subscribes a resource, in place of its earlier request, and returns what is known now. Never blocks.
     ///
-    /// Asking again for the same changes nothing. Where the API refused the list, a changed request asks once more.
-    pub fn watch(&self, who: &ResourceRef, request: FeedRequest) -> FeedView {
-        self.watch_applied(who, request, false)
+    /// An equal request changes nothing. If the API refused the list, a changed request is sent once more.
+    pub fn watch(&self, resource: &ResourceRef, request: FeedRequest) -> FeedView {
+        self.watch_applied(resource, request, false)
     }
 
-    /// The same; `applied` says that the resource has policies from before: where lists are many, its own comes before
-    /// those of new resources.
-    pub fn watch_applied(&self, who: &ResourceRef, request: FeedRequest, applied: bool) -> FeedView {
-        // The schema asks for it too, but here the id goes into a URL and a file's name.
+    /// The same; `applied` says that the resource has policies from before. If lists are many, its list comes before those of
+    /// new resources.
+    pub fn watch_applied(&self, resource: &ResourceRef, request: FeedRequest, applied: bool) -> FeedView {
+        // The schema checks it too, but here the id becomes part of a URL and a file's name.
         if !is_customer_id(&request.customer) {
-            self.unwatch(who);
+            self.unwatch(resource);
             return unusable(&request);
         }
         let shared = &*self.0;
         let (now, wall) = (shared.clock.instant(), shared.clock.now());
         let (key, cloud) = (FeedKey::for_request(&request, &shared.settings), request.cloud);
         let mut table = shared.lock();
-        let known = table.subscriptions.get(who).is_some_and(|held| held.key == key && held.request == request);
-        if !known {
+        let is_same = |known: &Subscription| known.key == key && known.request == request;
+        if !table.subscriptions.get(resource).is_some_and(is_same) {
             let mut refresh = RefreshTokens::default();
-            if let Some(held) = table.subscriptions.remove(who) {
-                shared.leave(&mut table, who, &held, now);
-                refresh = held.refresh;
+            if let Some(former) = table.subscriptions.remove(resource) {
+                shared.leave(&mut table, resource, &former, now);
+                refresh = former.refresh;
             }
-            if let Err(full) = table.admit(who, &key, &shared.settings.lists, applied) {
+            if let Err(full) = table.admit(resource, &key, &shared.settings.lists, applied) {
                 return without_room(cloud, full);
             }
-            table.join(who, &key, &request, &shared.settings, now, wall);
-            table.subscriptions.insert(who.clone(), Subscription { key, request, refresh });
+            table.join(resource, &key, &request, &shared.settings, now, wall);
+            table.subscriptions.insert(resource.clone(), Subscription { key, request, refresh });
             shared.changed.notify_one();
         }
-        shared.view(&mut table, who).unwrap_or_else(|| empty_view(cloud))
+        shared.view(&mut table, resource).unwrap_or_else(|| empty_view(cloud))
     }
 
     /// What is known for a resource that watches; `None` for one that does not.
     #[must_use]
-    pub fn view(&self, who: &ResourceRef) -> Option<FeedView> {
-        self.0.view(&mut self.0.lock(), who)
+    pub fn view(&self, resource: &ResourceRef) -> Option<FeedView> {
+        self.0.view(&mut self.0.lock(), resource)
     }
 
     /// Ends a resource's subscription.
-    pub fn unwatch(&self, who: &ResourceRef) {
+    pub fn unwatch(&self, resource: &ResourceRef) {
         let shared = &*self.0;
         let mut table = shared.lock();
-        match table.subscriptions.remove(who) {
-            Some(held) => shared.leave(&mut table, who, &held, shared.clock.instant()),
-            None => drop(table.dismiss(who, None)),
+        match table.subscriptions.remove(resource) {
+            Some(former) => shared.leave(&mut table, resource, &former, shared.clock.instant()),
+            None => drop(table.dismiss(resource, None)),
         }
     }
 
-    /// Asks for a fetch now, within the rate: once for each new value of `token`.
-    pub fn refresh(&self, who: &ResourceRef, token: &str) {
+    /// Requests a fetch now, within the rate: once for each new value of `token`.
+    pub fn refresh(&self, resource: &ResourceRef, token: &str) {
         let now = self.0.clock.instant();
         let mut guard = self.0.lock();
         let table = &mut *guard;
-        let Some(subscription) = table.subscriptions.get_mut(who) else { return };
+        let Some(subscription) = table.subscriptions.get_mut(resource) else { return };
         if subscription.refresh.asked.as_deref() == Some(token) {
             return;
         }
         subscription.refresh.asked = Some(token.into());
         if let Some(entry) = table.entries.get_mut(&subscription.key) {
-            entry.ask_by(now);
+            entry.request_by(now);
         }
         self.0.changed.notify_one();
     }
 
-    /// Asks for one more fetch, as soon as the shortest interval allows, to have a suspicious list confirmed.
-    pub fn confirm(&self, who: &ResourceRef) {
+    /// Requests one more fetch, as soon as the shortest interval allows, to confirm a suspicious list.
+    pub fn confirm(&self, resource: &ResourceRef) {
         let shared = &*self.0;
         let (now, wall) = (shared.clock.instant(), shared.clock.now());
         let mut guard = shared.lock();
         let table = &mut *guard;
-        let Some(key) = table.subscriptions.get(who).map(|held| held.key.clone()) else { return };
-        if let Some(entry) = table.entries.get_mut(&key)
+        let Some(subscription) = table.subscriptions.get(resource) else { return };
+        if let Some(entry) = table.entries.get_mut(&subscription.key)
             && entry.confirmations < 2
         {
-            let since = entry.last.map_or(Duration::ZERO, |last| {
-                Duration::try_from(wall.duration_since(last.at)).unwrap_or(Duration::ZERO)
-            });
-            entry.ask_by(now + entry.bounds.min().saturating_sub(since));
+            let since = entry.last.and_then(|last| Duration::try_from(wall.duration_since(last.at)).ok());
+            entry.request_by(now + entry.bounds.min().saturating_sub(since.unwrap_or_default()));
         }
         shared.changed.notify_one();
     }
@@ -203,7 +208,7 @@ impl Feeds {
         self.0.lock().room.left_out()
     }
 
-    /// What is known of every entry, in the order of their keys.
+    /// Every entry, in the order of their keys.
     #[must_use]
     pub fn snapshot(&self) -> Vec<FeedSnapshot> {
         let shared = &*self.0;
@@ -224,11 +229,11 @@ impl Feeds {
             key: key.clone(),
             subscribers: entry.subscribers.len(),
             age: entry.fetched_at.map(age),
-            valid_until: entry.accepted.as_ref().and_then(|held| held.allowlist.valid_until),
-            version: entry.accepted.as_ref().and_then(|held| held.allowlist.version.clone()),
+            valid_until: entry.accepted.as_ref().and_then(|list| list.allowlist.valid_until),
+            version: entry.accepted.as_ref().and_then(|list| list.allowlist.version.clone()),
             next_fetch: entry.next_fetch(),
             queue_place: places.get(key).copied(),
-            reason: entry.standing.reason,
+            reason: entry.condition.reason,
             held_back: entry.held_back.is_some(),
             failures: entry.last.map_or(0, |last| last.failures),
         };
@@ -238,14 +243,20 @@ impl Feeds {
 
 impl Shared {
     /// Ends a use of a list, and wakes the resources that wait for the room.
-    fn leave(&self, table: &mut Table, who: &ResourceRef, left: &Subscription, now: Instant) {
-        table.leave(who, left, &self.settings, now);
-        table.dismiss(who, Some(&left.key)).iter().for_each(|waiting| self.waker.wake(waiting));
+    fn leave(&self, table: &mut Table, resource: &ResourceRef, left: &Subscription, now: Instant) {
+        table.leave(resource, left, &self.settings, now);
+        table.dismiss(resource, Some(&left.key)).iter().for_each(|waiting| self.waker.wake(waiting));
     }
 
     /// A panic while the table was locked leaves it as consistent as any step does.
     pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The metadata of an answer of the API, now.
+    pub(super) fn arrival(&self, transaction_id: Option<String>) -> ResponseMetadata {
+        let (at, instant, fraction) = (self.clock.now(), self.clock.instant(), fastrand::f64());
+        ResponseMetadata { at, instant, transaction_id, fraction, from_api: true }
     }
 
     pub(super) fn host(&self) -> Host {
@@ -255,7 +266,7 @@ impl Shared {
         Host { limiter, unpresumed: None, order: FairOrder::default(), paused_until: None }
     }
 
-    /// Reads a document for an entry, or for one customer of an entry that serves them all.
+    /// Reads a document for an entry, or for one customer of an entry for all customers.
     pub(super) fn read(
         &self,
         key: &FeedKey,
@@ -272,16 +283,16 @@ impl Shared {
         document::parse(bytes, &reading)
     }
 
-    fn view(&self, table: &mut Table, who: &ResourceRef) -> Option<FeedView> {
-        let subscription = table.subscriptions.get(who)?;
+    fn view(&self, table: &mut Table, resource: &ResourceRef) -> Option<FeedView> {
+        let subscription = table.subscriptions.get(resource)?;
         let (key, customer) = (subscription.key.clone(), subscription.request.customer.clone());
         let handled_refresh = subscription.refresh.handled.clone();
         let entry = table.entries.get_mut(&key)?;
         let (allowlist, previous, digest) = match &entry.accepted {
             None => (None, None, 0),
-            Some(held) if key.customer.is_some() => {
-                let previous = entry.previous.as_ref().map(|held| held.allowlist.clone());
-                (Some(held.allowlist.clone()), previous, held.digest)
+            Some(accepted) if key.customer.is_some() => {
+                let previous = entry.previous.as_ref().map(|list| list.allowlist.clone());
+                (Some(accepted.allowlist.clone()), previous, accepted.digest)
             }
             Some(_) => match self.rendered(&key, entry, &customer) {
                 Some(rendered) => (Some(rendered.allowlist), rendered.previous, rendered.digest),
@@ -293,10 +304,10 @@ impl Shared {
             previous,
             confirmations: entry.confirmations,
             digest,
-            reason: entry.standing.reason,
-            message: entry.standing.message.clone(),
-            current: entry.standing.current,
-            problems: entry.standing.problems.clone(),
+            reason: entry.condition.reason,
+            message: entry.condition.message.clone(),
+            current: entry.condition.current,
+            problems: entry.condition.problems.clone(),
             cloud: key.cloud,
             fetched_at: entry.fetched_at,
             next_fetch: entry.next_fetch().filter(|_| self.settings.feed_dir.is_none()),
@@ -305,19 +316,19 @@ impl Shared {
         })
     }
 
-    /// A shared document with one customer's id in it, read once for each customer.
+    /// A shared document for one customer's id, read once for each customer.
     fn rendered(&self, key: &FeedKey, entry: &mut Entry, customer: &Arc<str>) -> Option<Rendered> {
         if let Some(rendered) = entry.rendered.get(customer) {
             return Some(rendered.clone());
         }
         let received = entry.fetched_at?;
         let read = |document: &[u8]| {
-            // It was read before, within the same bound: what fails now would be a fault of the program.
+            // It was read before, within the same bound: an error now would be a fault of the program.
             let bytes = decompress(document, usize::MAX - 1).ok()?;
             self.read(key, Some(customer), &bytes).ok().map(|document| Arc::new(document.received_at(received)))
         };
         let allowlist = read(&entry.accepted.as_ref()?.document)?;
-        let previous = entry.previous.as_ref().and_then(|held| read(&held.document));
+        let previous = entry.previous.as_ref().and_then(|list| read(&list.document));
         let rendered = Rendered { digest: allowlist.digest(), allowlist, previous };
         entry.rendered.insert(customer.clone(), rendered.clone());
         Some(rendered)
@@ -327,7 +338,7 @@ impl Shared {
 impl Table {
     fn join(
         &mut self,
-        who: &ResourceRef,
+        resource: &ResourceRef,
         key: &FeedKey,
         request: &FeedRequest,
         settings: &FeedSettings,
@@ -343,35 +354,39 @@ impl Table {
         }
         if let Some(entry) = self.entries.get_mut(key) {
             if entry.is_rejected() {
-                entry.ask_by(now);
+                entry.request_by(now);
             }
-            let held = (entry.bounds.min(), entry.bounds.max());
-            let others = (!entry.subscribers.is_empty()).then_some(held);
+            let bounds = (entry.bounds.min(), entry.bounds.max());
+            let others = (!entry.subscribers.is_empty()).then_some(bounds);
             entry.bounds = IntervalBounds::shared(others.into_iter().chain([asked]), settings.min_refresh);
-            entry.subscribers.insert(who.clone());
+            entry.subscribers.insert(resource.clone());
             entry.unneeded_since = None;
         }
     }
 
-    /// Takes a resource whose subscription is gone already off an entry.
-    pub(super) fn leave(&mut self, who: &ResourceRef, left: &Subscription, settings: &FeedSettings, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&left.key) else { return };
-        entry.subscribers.remove(who);
+    /// Removes a resource from the entry of its former subscription.
+    pub(super) fn leave(
+        &mut self,
+        resource: &ResourceRef,
+        former: &Subscription,
+        settings: &FeedSettings,
+        now: Instant,
+    ) {
+        let Some(entry) = self.entries.get_mut(&former.key) else { return };
+        entry.subscribers.remove(resource);
         if entry.subscribers.is_empty() {
             entry.unneeded_since = Some(now);
         }
-        let others = entry.subscribers.iter().filter_map(|who| self.subscriptions.get(who));
-        let asked = others.map(|held| (held.request.min_interval, held.request.max_interval));
-        entry.bounds = IntervalBounds::shared(asked, settings.min_refresh);
-        let customer = &left.request.customer;
-        let same =
-            |who: &ResourceRef| self.subscriptions.get(who).is_some_and(|held| held.request.customer == *customer);
-        if entry.rendered.contains_key(customer) && !entry.subscribers.iter().any(same) {
-            entry.rendered.remove(customer);
+        let others: Vec<&FeedRequest> =
+            entry.subscribers.iter().filter_map(|other| self.subscriptions.get(other).map(|it| &it.request)).collect();
+        let intervals = others.iter().map(|request| (request.min_interval, request.max_interval));
+        entry.bounds = IntervalBounds::shared(intervals, settings.min_refresh);
+        if !others.iter().any(|request| request.customer == former.request.customer) {
+            entry.rendered.remove(&former.request.customer);
         }
     }
 
-    /// About when a further new entry of a host has its turn: a minute for each limit's worth of others before it.
+    /// About when a further new entry of a host has its turn: a minute for each limit's worth of entries before it.
     fn estimate(&mut self, host: &str, settings: &FeedSettings, wall: Timestamp) -> Timestamp {
         if settings.feed_dir.is_some() {
             return wall;
@@ -384,14 +399,13 @@ impl Table {
         wall.saturating_add(SignedDuration::from_mins(minutes)).unwrap_or(wall)
     }
 
-    /// What was sent in the last window, as it is saved.
+    /// The requests of the last window, as saved.
     pub(super) fn requests(&self, now: Instant, wall: Timestamp) -> SavedRequests {
-        let saved = |host: &Host| SavedHost {
-            sent: host.limiter.log(now, wall),
-            not_before: host
-                .paused_until
-                .filter(|until| *until > now)
-                .and_then(|until| wall.saturating_add(until.saturating_duration_since(now)).ok()),
+        let saved = |host: &Host| {
+            let pause =
+                host.paused_until.and_then(|until| until.checked_duration_since(now)).filter(|it| !it.is_zero());
+            let not_before = pause.and_then(|pause| wall.saturating_add(pause).ok());
+            SavedHost { sent: host.limiter.log(now, wall), not_before }
         };
         let begun = self.entries.iter().filter_map(|(key, entry)| {
             let at = entry.begun.filter(|_| entry.in_flight)?;
@@ -403,10 +417,9 @@ impl Table {
         }
     }
 
-    /// Wakes who needs an entry.
+    /// Wakes the resources of an entry.
     pub(super) fn wake(&self, key: &FeedKey, waker: &Waker) {
-        for who in self.entries.get(key).into_iter().flat_map(|entry| &entry.subscribers) {
-            waker.wake(who);
-        }
+        let subscribers = self.entries.get(key).into_iter().flat_map(|entry| &entry.subscribers);
+        subscribers.for_each(|resource| waker.wake(resource));
     }
 }

@@ -1,6 +1,6 @@
 //! Addresses that clouds give their own services on every machine: metadata, credentials, host agents. Pure.
 //!
-//! What answers there hands out the machine's identity. No list, no name and no user means it, so nothing opens it: not
+//! A service there hands out the machine's identity. No list, no name and no user needs it, so nothing opens it: not
 //! `additional`, and not `--allow-private-cidr`. Only the rules for the cluster's own DNS may name one, on port 53: some
 //! clouds answer DNS at the same address.
 
@@ -13,9 +13,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct PlatformAddress {
     /// The address.
     pub address: IpAddr,
-    /// What answers there, as a person reads it.
+    /// Its service, for people.
     pub what: &'static str,
-    /// Where that is written: a URL.
+    /// The page that documents it.
     pub source: &'static str,
 }
 
@@ -29,7 +29,7 @@ const fn v6(segments: [u16; 8], what: &'static str, source: &'static str) -> Pla
     PlatformAddress { address: IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h)), what, source }
 }
 
-/// Every such address that is known, each with its source. The table in `docs/security.md` is the same.
+/// Every known such address. The table in `docs/security.md` is the same.
 pub const PLATFORM_ADDRESSES: &[PlatformAddress] = &[
     v4(
         [169, 254, 169, 254],
@@ -114,8 +114,8 @@ pub const PLATFORM_ADDRESSES: &[PlatformAddress] = &[
     ),
 ];
 
-/// Where IPv6 addresses hold IPv4 ones beside the cluster's own NAT64: the prefix, and the octets before which the IPv4
-/// address may begin.
+/// Where IPv6 addresses contain IPv4 ones besides the cluster's own NAT64: the prefix, and the octets at which the IPv4 address
+/// may begin.
 const EMBEDDING: &[(Ipv6Net, &[usize])] = &[
     // RFC 8215: a site chooses a prefix of any length of RFC 6052 within it.
     (Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48), &[6, 7, 8, 12]),
@@ -127,9 +127,9 @@ const EMBEDDING: &[(Ipv6Net, &[usize])] = &[
     (Ipv6Net::new_assert(Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16), &[2]),
 ];
 
-/// What of a network's addresses is a cloud's own, or stands for one: the first such address.
+/// The first cloud's own address in a network, directly or embedded.
 ///
-/// A network around a whole embedding prefix is not looked into: `2000::/3` holds 6to4, and no packet comes from it to the
+/// A network around a whole embedding prefix is not searched: `2000::/3` contains 6to4, and no packet from it reaches the
 /// machine's own services.
 #[must_use]
 pub fn within(network: IpNet) -> Option<&'static PlatformAddress> {
@@ -147,7 +147,7 @@ pub fn is_platform(address: IpAddr) -> bool {
     PLATFORM_ADDRESSES.iter().any(|platform| platform.address == address)
 }
 
-/// The IPv4 networks that an IPv6 network may stand for.
+/// The IPv4 networks that an IPv6 network may represent.
 fn forms(network: Ipv6Net) -> impl Iterator<Item = Ipv4Net> {
     let embedding = EMBEDDING.iter().filter(move |(prefix, _)| prefix.contains(&network));
     embedding.flat_map(move |(_, starts)| starts.iter().filter_map(move |start| embedded_at(*start, network)))

@@ -1,26 +1,26 @@
-//! Where manifests come from: files, folders, standard input.
+//! Finds manifests: files, folders, standard input.
 
 use anyhow::{Context as _, bail};
 use std::fs::{DirEntry, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-/// An input of manifests: what people call it, and its text.
+/// An input of manifests: its name for people, and its text.
 pub(crate) type Input = (String, Box<dyn BufRead>);
 
-/// The most files that one folder may hold, those in folders within counted.
+/// The most files in one folder, inner folders included.
 const MOST_FILES: usize = 10_000;
-/// The most that one folder may hold of whatever kind, what lies in folders within counted.
+/// The most entries of any kind in one folder, inner folders included.
 const MOST_ENTRIES: usize = 100_000;
-/// The most bytes that the files of one folder may have together: 10,000 resources have some 10 MB.
+/// The most bytes of all files in one folder: 10,000 resources have some 10 MB.
 const MOST_BYTES: u64 = 256 << 20;
-/// How deep folders may lie in each other.
+/// The most levels of folders.
 const MOST_LEVELS: usize = 32;
 
 /// The inputs that `-f` names: standard input, files, and of folders every `.yaml`, `.yml` and `.json`, in order.
 ///
-/// In a folder, what starts with a dot is left out, and a link to a folder is not followed: a mounted ConfigMap or Secret
-/// holds every file three times (`cr.yaml`, `..data/cr.yaml`, `..2026_01_01_00_00_00.1/cr.yaml`).
+/// In a folder, names that start with a dot are ignored, and links to folders are not followed: a mounted ConfigMap or Secret
+/// contains every file three times (`cr.yaml`, `..data/cr.yaml`, `..2026_01_01_00_00_00.1/cr.yaml`).
 pub(crate) fn listed(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut inputs = Vec::new();
     for path in paths {
@@ -41,7 +41,7 @@ pub(crate) fn listed(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(inputs)
 }
 
-/// What a folder holds, as far as it was walked through.
+/// The content of a folder, as far as it was walked.
 #[derive(Default)]
 struct Found {
     files: Vec<PathBuf>,
@@ -50,7 +50,7 @@ struct Found {
 }
 
 impl Found {
-    /// The bound that is passed, where one is.
+    /// The exceeded bound, if there is one.
     fn beyond(&self) -> Option<String> {
         if self.files.len() > MOST_FILES {
             Some(format!("{MOST_FILES} files"))
@@ -75,21 +75,20 @@ fn walk(folder: &Path, level: usize, found: &mut Found) -> anyhow::Result<()> {
     found.entries += entries.len();
     entries.sort_unstable_by_key(DirEntry::file_name);
     for entry in entries {
-        let path = entry.path();
-        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         if found.beyond().is_some() {
             return Ok(());
         }
-        if is_hidden {
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
             continue;
         }
+        let path = entry.path();
         if entry.file_type().with_context(cannot)?.is_dir() {
             walk(&path, level + 1, found)?;
             continue;
         }
         let is_manifest =
             path.extension().is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known));
-        // Of a link, what it leads to; where that is nothing, opening it says so.
+        // The metadata of a link's target; if it does not exist, opening it reports that.
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => {}
             Ok(metadata) if is_manifest && !metadata.is_file() => {
@@ -149,11 +148,8 @@ mod tests {
         std::fs::write(mounted.join(".vimrc.yaml"), "").expect("a file");
         assert_eq!(listed(std::slice::from_ref(&mounted)).expect("inputs"), [mounted.join("cr.yaml")]);
         symlink("nowhere.yaml", mounted.join("lost.yaml")).expect("a link");
-        assert_eq!(
-            listed(std::slice::from_ref(&mounted)).expect("inputs").len(),
-            2,
-            "opening it says that it leads nowhere"
-        );
+        let both = listed(std::slice::from_ref(&mounted)).expect("inputs");
+        assert_eq!(both.len(), 2, "opening it says that it leads nowhere");
 
         let socket = mounted.join("socket.yaml");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
@@ -171,7 +167,7 @@ mod tests {
 
         let folder = tempfile::tempdir().expect("a folder");
         for number in 0..3 {
-            // Sparse: it has its length and takes no room.
+            // Sparse: it has its length, and uses no space.
             let file = File::create(folder.path().join(format!("{number}.yaml"))).expect("a file");
             file.set_len(100 << 20).expect("a length");
         }
@@ -179,11 +175,10 @@ mod tests {
         assert!(error.ends_with("the folder holds more than the 256 MiB that are read"), "{error}");
     }
 
-    /// Formerly a link to the folder itself listed each file 41 times, two such links ended in 400 MB, and a FIFO was waited
-    /// for without end.
+    /// Formerly a link to the folder itself listed each file 41 times, two such links took 400 MB, and a FIFO never ended.
     #[cfg(unix)]
     #[test]
-    fn links_in_circles_and_what_is_no_file_end_at_once() {
+    fn circular_links_and_special_files_end_at_once() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("cr.yaml"), "").expect("a file");
         for name in ["a", "b", "c.yaml"] {

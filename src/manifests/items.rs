@@ -1,4 +1,4 @@
-//! What manifests hold: our resources, checked, and objects of other kinds.
+//! Reads the objects of manifests: our resources, checked, and objects of other kinds.
 
 use crate::crd::CitrixAllowlist;
 use crate::manifests::document::{Documents, ManifestDocument, ManifestError, Object};
@@ -16,7 +16,7 @@ use std::rc::Rc;
 #[error("{}", .0.join("; "))]
 pub struct Refused(pub Vec<String>);
 
-/// One of our resources, as it stands in a document.
+/// One of our resources in a document.
 pub struct Read {
     /// The resource, with the API server's defaults.
     pub resource: CitrixAllowlist,
@@ -32,10 +32,10 @@ pub enum Item {
     Other(serde_json::Value),
 }
 
-/// What is wrong with inputs that hold none of our resources.
+/// The error of inputs without any of our resources.
 pub(crate) const NOTHING_OF_OURS: &str = "-f: no CitrixAllowlist of citrix-allowlist.io/v1alpha1 is in there";
 
-/// The documents of every input that `-f` names, one at a time.
+/// The documents of every input of `-f`, one at a time.
 pub(crate) fn documents(
     paths: &[PathBuf],
 ) -> anyhow::Result<impl Iterator<Item = anyhow::Result<ManifestDocument>> + use<>> {
@@ -51,7 +51,7 @@ pub(crate) fn documents(
     }))
 }
 
-/// Our resources of every input that `-f` names: what is read ahead is never more than one document.
+/// Our resources of every input of `-f`, reading ahead by one document at most.
 pub(crate) struct Resources {
     documents: Box<dyn Iterator<Item = anyhow::Result<ManifestDocument>>>,
     checks: Checks,
@@ -82,17 +82,17 @@ impl Iterator for Resources {
     }
 }
 
-/// Checks what is read, one document after the other.
+/// Checks one document after the other.
 #[derive(Default)]
 pub struct Checks {
-    /// Made for the first resource of ours: that takes longer than all else of a small input.
+    /// Made for our first resource: that takes longer than all else for a small input.
     validator: Option<Rc<Validator>>,
-    /// Where each resource stands that was read.
+    /// The place of each resource so far.
     places: HashMap<String, String>,
 }
 
 impl Checks {
-    /// Checks by a validator that is there already.
+    /// Checks with an existing validator.
     #[must_use]
     pub fn by(validator: Rc<Validator>) -> Self {
         Self { validator: Some(validator), places: HashMap::new() }
@@ -101,18 +101,18 @@ impl Checks {
     /// Reads and checks the objects of a document.
     ///
     /// # Errors
-    /// Where the document cannot be read, or a resource of ours is not as the API server takes it.
+    /// The document cannot be read, or the API server would refuse one of our resources.
     pub fn read(&mut self, document: &ManifestDocument) -> anyhow::Result<Vec<Item>> {
         let (objects, notes) = document.objects()?;
         notes.iter().for_each(|note| output::tell(&format!("note: {note}")));
         self.check(document, objects, false)
     }
 
-    /// Checks objects that stand in a document. `by_name` has errors name the object too: where a program wrote the
-    /// document, nobody can look up its lines.
+    /// Checks the objects of a document. With `by_name`, errors name the object too: no one can look up the lines of a document that
+    /// a program wrote.
     ///
     /// # Errors
-    /// Where a resource of ours is not as the API server takes it.
+    /// The API server would refuse one of our resources.
     pub fn check(
         &mut self,
         document: &ManifestDocument,
@@ -161,7 +161,7 @@ pub(crate) fn full_name(resource: &CitrixAllowlist) -> String {
     }
 }
 
-/// The same of an object that may be anything.
+/// The same for any object.
 fn written_name(object: &serde_json::Value) -> String {
     let text = |field: &str| object.pointer(field).and_then(serde_json::Value::as_str);
     let name = text("/metadata/name").unwrap_or("without a name");

@@ -1,4 +1,4 @@
-//! Manifests as people write them: found, read with the place of each field, and checked.
+//! Manifests as people write them: finds them, reads them with the place of each field, and checks them.
 
 pub mod document;
 pub mod inputs;

@@ -1,29 +1,29 @@
-//! Reads from the cgroup what the process may use and uses: version 2 and version 1, and whatever groups lie around its own.
+//! Reads the process's memory limit and use from its cgroups, of version 2 and version 1.
 //!
-//! In a container the group's files stand at the root of the mount, or, where the container shares the machine's view of
-//! groups, under the path that `/proc/self/cgroup` names. A group around it may have the narrower limit, as a pod's has beside
-//! its containers'. So every group on the way from the path up to the root of the mount is read, and what leaves the least counts.
+//! In a container, the group's files are at the root of the mount. If the container shares the machine's view of groups, they are
+//! under the path in `/proc/self/cgroup`. An outer group may have the narrower limit, like a pod around its containers. So every
+//! group from the path up to the root of the mount is read, and the one with the least left counts.
 
 use super::{MemoryUsage, Pressure};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where the memory controller of version 1 is mounted, and version 2.
+/// The mounts of the memory controller of version 1, and of version 2.
 const VERSION_1: &str = "sys/fs/cgroup/memory";
 const VERSION_2: &str = "sys/fs/cgroup";
-/// Which groups the process is in.
+/// The process's groups.
 const GROUPS: &str = "proc/self/cgroup";
 /// From this limit on version 1 means none: it writes the largest number that is a multiple of the page size.
 const NO_LIMIT: u64 = 1 << 60;
 
-/// How often the figures are read: a burst of answers takes seconds to fill what is left.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often memory is read: a burst of answers takes seconds to fill what is left.
+const READ_EVERY: Duration = Duration::from_secs(1);
 
 /// The files of one version.
 struct Files {
     limit: &'static str,
     used: &'static str,
-    /// The field of `memory.stat` that says how much of it is file pages that are taken back before anything is killed.
+    /// The field of `memory.stat` with the file pages that are reclaimed before anything is killed.
     reclaimable: &'static str,
 }
 
@@ -31,7 +31,7 @@ const FILES_1: Files =
     Files { limit: "memory.limit_in_bytes", used: "memory.usage_in_bytes", reclaimable: "total_inactive_file" };
 const FILES_2: Files = Files { limit: "memory.max", used: "memory.current", reclaimable: "inactive_file" };
 
-/// What the process uses of what it may use; `None` where no group limits it, or none can be read.
+/// The process's use of memory and its limit; `None` if no group limits it, or none can be read.
 #[must_use]
 pub fn read() -> Option<MemoryUsage> {
     read_under(Path::new("/"))
@@ -42,7 +42,7 @@ pub fn read() -> Option<MemoryUsage> {
 pub fn read_under(root: &Path) -> Option<MemoryUsage> {
     let groups = std::fs::read_to_string(root.join(GROUPS)).unwrap_or_default();
     let of_version_1 = path_of(&groups, is_memory).map(|path| (root.join(VERSION_1), path, &FILES_1));
-    // Both may be mounted: then version 1 holds the memory controller, and version 2 nothing of it.
+    // Both may be mounted: then only version 1 has the memory controller.
     let of_version_2 =
         path_of(&groups, |controllers| controllers.is_empty()).map(|path| (root.join(VERSION_2), path, &FILES_2));
     let usages = [of_version_1, of_version_2].into_iter().flatten();
@@ -56,7 +56,7 @@ fn is_memory(controllers: &str) -> bool {
     controllers.split(',').any(|controller| controller == "memory")
 }
 
-/// The path of the group whose controllers are those wanted, of lines `ID:CONTROLLERS:PATH`.
+/// The path of the group with the wanted controllers, from lines `ID:CONTROLLERS:PATH`.
 fn path_of(groups: &str, wanted: impl Fn(&str) -> bool) -> Option<String> {
     groups.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -65,43 +65,42 @@ fn path_of(groups: &str, wanted: impl Fn(&str) -> bool) -> Option<String> {
     })
 }
 
-/// The folders of a group and of all around it, up to the mount. What leads out of the mount (`/../..`, a group that the
-/// container does not see) is left out.
+/// The folders of a group and of all outer ones, up to the mount. A path out of the mount (`/../..`, a group that the container
+/// does not see) is left out.
 fn folders(mount: &Path, path: &str) -> Vec<PathBuf> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let parts = if parts.contains(&"..") { &[] } else { &parts[..] };
-    (0..=parts.len())
-        .map(|count| parts[..count].iter().fold(mount.to_owned(), |folder, part| folder.join(part)))
-        .collect()
+    let folder = |count: usize| parts[..count].iter().fold(mount.to_owned(), |folder, part| folder.join(part));
+    (0..=parts.len()).map(folder).collect()
 }
 
 fn usage_of(folder: &Path, files: &Files) -> Option<MemoryUsage> {
     let text = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
-    // `max` is no number, and no limit.
+    // `max` is no number: no limit.
     let limit: u64 = text(files.limit)?.trim().parse().ok().filter(|limit| *limit < NO_LIMIT)?;
     let used: u64 = text(files.used)?.trim().parse().ok()?;
     let stat = text("memory.stat").unwrap_or_default();
     let reclaimable = stat.lines().find_map(|line| {
         let (name, value) = line.split_once(' ')?;
-        if name == files.reclaimable { value.trim().parse::<u64>().ok() } else { None }
+        (name == files.reclaimable).then(|| value.trim().parse::<u64>().ok())?
     });
     Some(MemoryUsage { used: used.saturating_sub(reclaimable.unwrap_or(0)), limit })
 }
 
-/// Keeps `pressure` current, and says in the log when load is shed and when no more. Never ends.
+/// Keeps `pressure` current, and logs when shedding load starts and ends. Never ends.
 pub async fn watch(pressure: Pressure) {
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    let mut ticks = tokio::time::interval(READ_EVERY);
     loop {
         ticks.tick().await;
         let usage = read();
-        let said = usage.map_or_else(|| "without a limit".to_owned(), |usage| usage.to_string());
+        let memory = usage.map_or_else(|| "without a limit".to_owned(), |usage| usage.to_string());
         match pressure.note(usage) {
             Some(true) => tracing::warn!(
-                memory = said,
+                memory,
                 "close to the memory limit: first policies of new resources and large lists wait; what is applied is kept"
             ),
             Some(false) => {
-                tracing::info!(memory = said, "no longer close to the memory limit: nothing waits for that any more")
+                tracing::info!(memory, "no longer close to the memory limit: nothing waits for that any more")
             }
             None => {}
         }
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn of_nested_groups_the_one_that_leaves_least_counts() {
+    fn the_nested_group_with_the_least_left_counts() {
         let group = "sys/fs/cgroup/kubepods/pod1";
         let [max, current] = ["memory.max", "memory.current"].map(|file| format!("{group}/{file}"));
         let [inner_max, inner_current] = ["memory.max", "memory.current"].map(|file| format!("{group}/c1/{file}"));
@@ -146,11 +145,8 @@ mod tests {
             (&inner_max, "900\n"),
             (&inner_current, "500\n"),
         ]);
-        assert_eq!(
-            read_under(root.path()),
-            Some(MemoryUsage { used: 990, limit: 1000 }),
-            "another container fills the pod's"
-        );
+        let usage = read_under(root.path());
+        assert_eq!(usage, Some(MemoryUsage { used: 990, limit: 1000 }), "another container fills the pod's");
         std::fs::write(root.path().join(&max), "max\n").expect("a file");
         assert_eq!(read_under(root.path()), Some(MemoryUsage { used: 500, limit: 900 }));
     }
@@ -178,11 +174,11 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_can_be_read_there_is_no_limit() {
+    fn without_readable_files_there_is_no_limit() {
         assert_eq!(read_under(machine(&[]).path()), None);
         let outside =
             [("proc/self/cgroup", "0::/../../other\n"), ("sys/fs/memory.max", "1\n"), ("sys/fs/memory.current", "1\n")];
-        assert_eq!(read_under(machine(&outside).path()), None, "a group outside of what is seen is not read");
+        assert_eq!(read_under(machine(&outside).path()), None, "a group outside the mount is not read");
         let odd = [
             ("proc/self/cgroup", "0::/\nx\n"),
             ("sys/fs/cgroup/memory.max", "many\n"),
@@ -193,7 +189,7 @@ mod tests {
 
     #[test]
     fn this_machine_can_be_read() {
-        // Whether or not it has a limit: nothing panics, and a limit is not nothing.
+        // With or without a limit: nothing panics, and a limit is not zero.
         assert!(read().is_none_or(|usage| usage.limit > 0));
     }
 }

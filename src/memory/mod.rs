@@ -1,8 +1,7 @@
-//! The memory that the process may use, and when it sheds load to stay under it. Pure, but for [`cgroup`].
+//! The memory limit of the process, and when it sheds load to stay below it. Pure, but for [`cgroup`].
 //!
-//! A process that passes its limit is killed, and takes every tenant's changes along for as long as it restarts. So before that it
-//! puts off what can wait without breaking a promise: the first policies of new resources, and large lists. What is applied
-//! stays and is kept current.
+//! A process that passes its limit is killed, and every tenant's changes wait until it has restarted. So before that, it delays
+//! what can wait without breaking a promise: first policies of new resources, and large lists. Applied policies stay current.
 
 pub mod cgroup;
 
@@ -11,28 +10,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// From which part of the limit on load is shed, in percent. What is left of the chart's 256 MiB then, 38 MiB, holds the
-/// largest list there may be, compressed, as it came and read.
+/// The part of the limit, in percent, from which load is shed. The rest of the chart's 256 MiB, 38 MiB, has room for the largest
+/// possible list, compressed, as received and as read.
 pub const SHED_FROM: u64 = 85;
-/// Under which part of the limit no load is shed any more, in percent: apart from the other, so that the operator does not go
-/// back and forth with each list it reads.
+/// The part of the limit, in percent, below which shedding ends. The distance keeps the operator from going back and forth with
+/// each list it reads.
 pub const SHED_UNTIL: u64 = 75;
-/// The largest list that is read while load is shed, in bytes: five times the longest list known. One that is longer waits.
+/// The largest list that is read while load is shed, in bytes: five times the longest known one. A longer one waits.
 pub const LARGE_LIST: usize = 128 << 10;
-/// How soon what was put off is looked at again.
+/// How soon delayed work is tried again.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// What the process uses of the memory it may use.
+/// The memory that the process uses and may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryUsage {
-    /// What cannot be taken back from it, in bytes.
+    /// What cannot be reclaimed, in bytes.
     pub used: u64,
-    /// The most it may use, in bytes.
+    /// The limit, in bytes.
     pub limit: u64,
 }
 
 impl MemoryUsage {
-    /// The part of the limit that is used, in percent, rounded down. No limit at all would be none to have.
+    /// The used part of the limit, in percent, rounded down; 100 for a limit of zero.
     #[must_use]
     pub const fn percent(self) -> u64 {
         match self.used.saturating_mul(100).checked_div(self.limit) {
@@ -54,7 +53,7 @@ impl fmt::Display for MemoryUsage {
     }
 }
 
-/// Whether load is to be shed: `before` says whether it has been until now. Without a limit there is nothing to stay under.
+/// Whether load is to be shed, given whether it was `before`. Without a limit it never is.
 #[must_use]
 pub const fn sheds(before: bool, usage: Option<MemoryUsage>) -> bool {
     match usage {
@@ -63,7 +62,7 @@ pub const fn sheds(before: bool, usage: Option<MemoryUsage>) -> bool {
     }
 }
 
-/// Whether the process is short of memory, for code that could put work off. Cheap to clone and to ask.
+/// Whether the process is short of memory, for code that can delay work. Cheap to clone and to read.
 #[derive(Clone, Debug, Default)]
 pub struct Pressure(Arc<Noted>);
 
@@ -71,7 +70,7 @@ pub struct Pressure(Arc<Noted>);
 struct Noted {
     sheds: AtomicBool,
     used: AtomicU64,
-    /// 0 where there is none.
+    /// 0 for none.
     limit: AtomicU64,
 }
 
@@ -82,14 +81,14 @@ impl Pressure {
         self.0.sheds.load(Ordering::Relaxed)
     }
 
-    /// What was read last; `None` where there is no limit.
+    /// The last reading; `None` without a limit.
     #[must_use]
     pub fn usage(&self) -> Option<MemoryUsage> {
         let (used, limit) = (self.0.used.load(Ordering::Relaxed), self.0.limit.load(Ordering::Relaxed));
         (limit > 0).then_some(MemoryUsage { used, limit })
     }
 
-    /// Takes a reading in; says whether load is to be shed where that is another answer than before.
+    /// Takes a reading in. Returns whether load is to be shed, if that has changed.
     pub fn note(&self, usage: Option<MemoryUsage>) -> Option<bool> {
         let (used, limit) = usage.map_or((0, 0), |usage| (usage.used, usage.limit));
         self.0.used.store(used, Ordering::Relaxed);
@@ -100,7 +99,7 @@ impl Pressure {
         (before != now).then_some(now)
     }
 
-    /// What is put off, and why, in words. The limit alone: what is used changes each second, and status would be written for it.
+    /// What waits, and why, in words. Only the limit: the use changes each second, and so would the status.
     #[must_use]
     pub fn in_words(&self, what: &str) -> String {
         let limit = self.usage().map_or_else(String::new, |usage| format!(" of {} MiB", usage.limit >> 20));
@@ -119,13 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn load_is_shed_from_one_part_on_and_until_it_is_under_another() {
+    fn load_is_shed_between_two_parts_of_the_limit() {
         let pressure = Pressure::default();
         assert_eq!((pressure.is_high(), pressure.usage()), (false, None));
         let steps =
             [(217, None), (218, Some(true)), (200, None), (256, None), (300, None), (192, None), (191, Some(false))];
-        for (used, told) in steps {
-            assert_eq!(pressure.note(usage(used)), told, "{used} MiB of 256");
+        for (used, changed) in steps {
+            assert_eq!(pressure.note(usage(used)), changed, "{used} MiB of 256");
         }
         assert_eq!(pressure.note(usage(217)), None, "the way back up is as long as the first");
         assert_eq!(pressure.usage(), usage(217));
@@ -145,13 +144,11 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_says_why() {
+    fn a_wait_gives_its_reason() {
         let pressure = Pressure::default();
         pressure.note(usage(230));
-        let said = pressure.in_words("a list of 200000 bytes");
-        assert!(
-            said.starts_with("a list of 200000 bytes waits: the operator is close to its memory limit of 256 MiB;"),
-            "{said}"
-        );
+        let words = pressure.in_words("a list of 200000 bytes");
+        let start = "a list of 200000 bytes waits: the operator is close to its memory limit of 256 MiB;";
+        assert!(words.starts_with(start), "{words}");
     }
 }

@@ -1,4 +1,4 @@
-//! What one server's reply to one question says. Pure.
+//! Reads one server's reply to one query. Pure.
 
 use connectivity_allowlist::net::DomainName;
 use hickory_proto::op::{Message, OpCode, ResponseCode};
@@ -12,7 +12,7 @@ use std::time::Duration;
 /// How many CNAMEs are followed in one reply: more than the 11 after which BIND and Unbound give up by default.
 const LONGEST_CHAIN: usize = 16;
 
-/// The kind of address a question asks for: A and AAAA records are asked, answered and kept apart.
+/// The kind of address a query asks for. A and AAAA records are queried, answered and kept apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// A records.
@@ -22,7 +22,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// Both, in the order they are asked.
+    /// Both, in the order of queries.
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];
 
     /// The family an address belongs to.
@@ -34,7 +34,7 @@ impl Family {
         }
     }
 
-    /// The record type asked for: `A` or `AAAA`.
+    /// The record type: `A` or `AAAA`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -59,22 +59,22 @@ impl fmt::Display for Family {
     }
 }
 
-/// A definitive answer: what the name has in one family, or that it has nothing there.
+/// A definitive answer: the name's addresses in one family, or that it has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The name's addresses; never empty.
     Addresses {
-        /// The addresses of the asked family at the end of the CNAME chain.
+        /// The addresses of the queried family at the end of the CNAME chain.
         addresses: BTreeSet<IpAddr>,
-        /// How long the answer may be kept: the least TTL along the chain, as the server said it.
+        /// How long the answer may be kept: the least TTL along the chain.
         ttl: Duration,
     },
     /// The name has none: NXDOMAIN, or an empty answer.
     Absent {
         /// Whether the server said that the name does not exist at all.
         nxdomain: bool,
-        /// How long that may be kept: the SOA's minimum, or its own TTL where that is less (RFC 2308), and no longer than
-        /// the CNAMEs that led there. None where the answer carries neither: it may not be kept at all.
+        /// How long that may be kept: the SOA's minimum or its TTL, whichever is less (RFC 2308), and no longer than the CNAMEs
+        /// that led there. None without an SOA: it may not be kept at all.
         ttl: Option<Duration>,
     },
 }
@@ -91,7 +91,7 @@ impl Answer {
     }
 }
 
-/// A reply that says nothing about the name, or no reply at all. Failure is not absence.
+/// A reply without information about the name, or no reply at all. Failure is not absence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// Nothing came back in time.
@@ -121,7 +121,7 @@ impl Failure {
     }
 }
 
-/// What came of one question to one server.
+/// The outcome of one query to one server.
 pub type LookupOutcome = Result<Answer, Failure>;
 
 /// The name as hickory spells it: absolute, so that no search domain is ever tried.
@@ -145,11 +145,12 @@ pub fn failure_of(code: ResponseCode) -> Failure {
     }
 }
 
-/// Reads a reply: follows the CNAMEs from `name`, and takes the addresses of `family` that belong to a name of that
-/// chain. Records of any other owner are ignored: nobody asked for them.
+/// Reads a reply: follows the CNAMEs from `name`, and takes the addresses of `family` along that chain. Records of other
+/// names are ignored.
 ///
 /// # Errors
-/// An opcode other than QUERY, a code other than NOERROR and NXDOMAIN, a truncated reply, a CNAME loop or a chain too long, a referral.
+/// An opcode other than QUERY, a code other than NOERROR and NXDOMAIN, a truncated reply, a CNAME loop, a chain too long, a
+/// referral.
 pub fn read(message: &Message, name: &Name, family: Family) -> LookupOutcome {
     if message.metadata.op_code != OpCode::Query {
         return Err(Failure::Malformed("no answer to a question: another kind of message (opcode)"));
@@ -184,7 +185,7 @@ pub fn read(message: &Message, name: &Name, family: Family) -> LookupOutcome {
     Ok(Answer::Addresses { addresses, ttl: Duration::from_secs(u64::from(ttl.unwrap_or_default())) })
 }
 
-/// An empty answer: definitive, unless all it does is to send the asker to another server (RFC 2308, section 2.2).
+/// An empty answer: definitive, unless it only refers the client to another server (RFC 2308, section 2.2).
 ///
 /// # Errors
 /// The answer is such a referral, which a resolver should never give.
@@ -199,7 +200,7 @@ fn least(ttl: Option<u32>, other: u32) -> u32 {
     ttl.map_or(other, |ttl| ttl.min(other))
 }
 
-/// The names from `name` along its CNAMEs, and the least TTL of these; the order of records does not matter.
+/// The names from `name` along its CNAMEs, in any order of records, and the least TTL of these.
 fn follow<'a>(message: &'a Message, name: &'a Name) -> Result<(Vec<&'a Name>, Option<u32>), Failure> {
     let mut chain = vec![name];
     let mut ttl = None;

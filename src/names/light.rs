@@ -1,11 +1,11 @@
-//! Replies without what nobody here reads, taken away before the library looks at them: it copies each address beside a reply
-//! once for each server that an empty one refers to. 64 KiB of such a reply came to five million records, over a gigabyte.
+//! Strips replies before the library reads them. It copies each additional address once per server of a referral: 64 KiB of
+//! such a reply grew to five million records, over a gigabyte.
 
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use hickory_proto::op::{DnsRequest, DnsResponse};
-use hickory_proto::rr::{Record, RecordType};
+use hickory_proto::rr::RecordType;
 use hickory_resolver::config::ConnectionConfig;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -13,15 +13,14 @@ use hickory_resolver::net::xfer::{DnsExchange, DnsHandle};
 use hickory_resolver::{ConnectionProvider, PoolContext};
 use std::net::IpAddr;
 
-/// Leaves in a reply what an answer is read from: its question, its answers, and of the authority section the first SOA, which
-/// says how long nothing is to be found, and the first server that it refers to. Pure.
+/// Keeps what an answer is read from: the question, the answers, the first SOA (how long an absence may be kept) and the first
+/// NS (a referral). Pure.
 pub fn lighten(response: &mut DnsResponse) {
     response.queries.truncate(1);
     response.additionals = Vec::new();
     let authorities = std::mem::take(&mut response.authorities);
     let first = |kind: RecordType| authorities.iter().find(|record| record.record_type() == kind);
-    let kept: Vec<Record> = [RecordType::SOA, RecordType::NS].into_iter().filter_map(first).cloned().collect();
-    response.authorities = kept;
+    response.authorities = [RecordType::SOA, RecordType::NS].into_iter().filter_map(first).cloned().collect();
 }
 
 /// Connections as the library makes them, whose replies are light.
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
     use hickory_proto::op::{Message, MessageType, OpCode, Query};
     use hickory_proto::rr::rdata::{A, NS, SOA};
-    use hickory_proto::rr::{Name, RData};
+    use hickory_proto::rr::{Name, RData, Record};
     use hickory_resolver::net::DnsError;
 
     fn name(text: &str) -> Name {
@@ -83,13 +82,13 @@ mod tests {
     fn a_soa_is_kept_and_records_that_multiply_are_dropped() {
         let (zone, server) = (name("example.com."), name("ns.example.com."));
         let refers = Record::from_rdata(zone.clone(), 60, RData::NS(NS(server.clone())));
-        let beside = Record::from_rdata(server.clone(), 60, RData::A(A::new(20, 1, 1, 1)));
+        let additional = Record::from_rdata(server.clone(), 60, RData::A(A::new(20, 1, 1, 1)));
         let soa = SOA::new(server.clone(), server, 1, 2, 3, 4, 20);
         let mut message = Message::new(1, MessageType::Response, OpCode::Query);
         message.queries = vec![Query::query(name("a.example.com."), RecordType::A); 3];
         message.authorities = vec![refers; 2000];
         message.authorities.push(Record::from_rdata(zone, 300, RData::SOA(soa)));
-        message.additionals = vec![beside; 2000];
+        message.additionals = vec![additional; 2000];
         let mut response = DnsResponse::from_message(message).expect("a reply");
         lighten(&mut response);
         assert_eq!((response.queries.len(), response.additionals.len(), response.authorities.len()), (1, 0, 2));

@@ -1,5 +1,5 @@
-//! One question to one server, over hickory: UDP with its retransmissions, and TCP where the answer is truncated. Names are
-//! asked in random case where the server repeats it.
+//! One query to one server, over hickory: UDP with its retransmissions, and TCP for a truncated answer. Names are sent in
+//! random case to servers that repeat it.
 
 use super::answer::{self, Failure, Family, LookupOutcome};
 use super::light::Light;
@@ -17,20 +17,19 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Asks one server one question. `Names` puts it to every server, bounds how many are in flight, and gives up on each
-/// after its timeout: an implementation need not.
+/// Sends one query to one server. `Names` queries every server, bounds queries in flight, and ends each after its timeout.
 pub trait Lookup: Send + Sync {
-    /// What `server` says of the records of `family` that `name` has.
+    /// Queries `server` for the records of `family` that `name` has.
     fn ask(&self, server: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, LookupOutcome>;
 
-    /// From now on only these servers are asked: what is kept for others can go.
+    /// Only these servers are queried from now on: drop what is kept for others.
     fn retain(&self, _servers: &[SocketAddr]) {}
 }
 
 /// A pool of connections to a single server, so that no other answers in its place.
 type Pool = NameServerPool<Light>;
 
-/// The real thing.
+/// Real queries.
 pub struct HickoryLookup {
     context: Arc<PoolContext>,
     pools: Mutex<HashMap<SocketAddr, Pool>>,
@@ -38,7 +37,7 @@ pub struct HickoryLookup {
 }
 
 impl HickoryLookup {
-    /// A lookup that gives each question `timeout`, retransmissions and TCP included.
+    /// A lookup that gives each query `timeout`, retransmissions and TCP included.
     ///
     /// # Errors
     /// TLS, which is never used here but part of the library's context, could not be set up.
@@ -56,14 +55,11 @@ impl HickoryLookup {
     }
 
     fn connect(&self, server: SocketAddr) -> Pool {
-        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()]
-            .into_iter()
-            .map(|mut connection| {
-                connection.port = server.port();
-                connection
-            })
-            .collect();
-        let config = NameServerConfig::new(server.ip(), true, connections);
+        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+            connection.port = server.port();
+            connection
+        });
+        let config = NameServerConfig::new(server.ip(), true, connections.into());
         Pool::from_config([config], self.context.clone(), Light::default())
     }
 }
@@ -79,9 +75,9 @@ impl Lookup for HickoryLookup {
             let query = Query::query(sent.clone(), family.record_type());
             let reply = pool.lookup(query, DnsRequestOptions::default()).next().await;
             if let Some(echo) = reply.as_ref().and_then(|reply| echo(reply, &sent)) {
-                let (after, believed) = of_server(&spellings, server).after(echo);
+                let (after, is_accepted) = of_server(&spellings, server).after(echo);
                 spellings.lock().unwrap_or_else(PoisonError::into_inner).insert(server, after);
-                if !believed {
+                if !is_accepted {
                     return Err(Failure::Malformed(
                         "a reply that spells the question otherwise, as a forged one would",
                     ));
@@ -103,10 +99,10 @@ fn of_server(spellings: &Mutex<HashMap<SocketAddr, Spelling>>, server: SocketAdd
     spellings.lock().unwrap_or_else(PoisonError::into_inner).get(&server).copied().unwrap_or_default()
 }
 
-/// What a reply says of the records of `family` that `name` has.
+/// Reads a reply for the records of `family` that `name` has.
 ///
 /// # Errors
-/// Where it says nothing of them.
+/// The reply has no information about them.
 pub fn read(reply: &Result<DnsResponse, NetError>, name: &Name, family: Family) -> LookupOutcome {
     match reply {
         Ok(response) => answer::read(response, name, family),
@@ -114,7 +110,7 @@ pub fn read(reply: &Result<DnsResponse, NetError>, name: &Name, family: Family) 
     }
 }
 
-/// How the question stands in a reply; `None` where there is none that could tell.
+/// How a reply spells the question; `None` for a reply that cannot show it.
 #[must_use]
 pub fn echo(reply: &Result<DnsResponse, NetError>, sent: &Name) -> Option<spelling::Echo> {
     match reply {

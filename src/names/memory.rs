@@ -1,9 +1,9 @@
-//! What one resource remembers of its names from before a restart. Pure.
+//! The addresses that one resource recovered from its objects after a restart. Pure.
 //!
-//! It stays that resource's own. The objects that remember lie in its namespace, where other writers can write under
-//! any field manager's name: in the shared table, one tenant's forgery would be opened to every other.
+//! They stay that resource's own. Its objects lie in its namespace, where other writers can use any field manager's name.
+//! In the shared table, one tenant's forgery would be opened to every other.
 
-use super::addresses::{Addresses, NameAddresses, NameState};
+use super::addresses::{Addresses, NameState};
 use super::retention::sweep_interval;
 use connectivity_allowlist::net::DomainName;
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many addresses are remembered of one name: as many as the table holds of one by default.
+/// How many addresses are recovered of one name: as many as the table caches of one by default.
 const MOST_ADDRESSES: usize = 1000;
 
-/// Time that passes only while DNS answers: what a silent server lets pass says nothing about what is missing.
+/// Time that passes only while DNS answers: the silence of a server does not show that an address is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AnsweredTime {
     passed: Duration,
@@ -22,7 +22,7 @@ pub struct AnsweredTime {
 }
 
 impl AnsweredTime {
-    /// Says how much has passed until `now`, and from now on counts on where DNS answers.
+    /// Returns how much has passed until `now`, and counts on from here if DNS answers.
     pub fn look(&mut self, answers: bool, now: Instant) -> Duration {
         if let Some(since) = self.since {
             self.passed = self.passed.saturating_add(now.saturating_duration_since(since));
@@ -31,8 +31,8 @@ impl AnsweredTime {
         self.passed
     }
 
-    /// How long after the last look `retention` will have passed, and a little more so that what ends together is seen
-    /// to end at once; `None` while nothing passes.
+    /// How long after the last look `retention` will have passed, plus a margin in which common ends are seen together; `None`
+    /// while nothing passes.
     #[must_use]
     pub fn left(&self, retention: Duration) -> Option<Duration> {
         self.since?;
@@ -40,34 +40,34 @@ impl AnsweredTime {
     }
 }
 
-/// What one resource remembers of its names: each address counts as seen at start, and goes once it has been missing
-/// from answers for a whole retention.
+/// The recovered addresses of one resource. Each counts as seen at start, and expires once answers have lacked it for a whole
+/// retention.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveredAddresses {
-    names: BTreeMap<DomainName, Remembered>,
+    names: BTreeMap<DomainName, Recovered>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Remembered {
+struct Recovered {
     addresses: Vec<IpAddr>,
     missing: AnsweredTime,
 }
 
 impl RecoveredAddresses {
-    /// Remembers these addresses, at most a thousand of each name.
+    /// Recovers these addresses, at most a thousand of each name.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = (DomainName, Vec<IpAddr>)>) -> Self {
-        let remembered = |(name, mut addresses): (DomainName, Vec<IpAddr>)| {
+        let recovered = |(name, mut addresses): (DomainName, Vec<IpAddr>)| {
             addresses.sort_unstable();
             addresses.dedup();
             addresses.truncate(MOST_ADDRESSES);
-            (name, Remembered { addresses, missing: AnsweredTime::default() })
+            (name, Recovered { addresses, missing: AnsweredTime::default() })
         };
-        Self { names: names.into_iter().map(remembered).collect() }
+        Self { names: names.into_iter().map(recovered).collect() }
     }
 
-    /// What is known, and beside it what is remembered and not yet over. Forgets what has been answered again, what has
-    /// been missing for a whole `retention`, what is `allowed` no more, and names that nobody wants.
+    /// The known addresses with the recovered ones. Forgets what was answered again, what answers lacked for a whole
+    /// `retention`, what is no longer `allowed`, and unused names.
     pub fn join(
         &mut self,
         known: &Arc<Addresses>,
@@ -75,48 +75,47 @@ impl RecoveredAddresses {
         allowed: impl Fn(IpAddr) -> bool,
         now: Instant,
     ) -> Arc<Addresses> {
-        self.names.retain(|name, remembered| {
+        self.names.retain(|name, recovered| {
             let Some(known) = known.by_name.get(name) else { return false };
-            // Where a bound leaves out what was answered, what is remembered may be among it, and missing from nothing.
+            // An answer that a bound cut short may contain the recovered addresses: none of them is missing.
             let is_whole = known.reached.left_out.is_none();
-            let missing = remembered.missing.look(known.state.is_settled() && is_whole, now);
-            remembered.addresses.retain(|address| known.addresses.binary_search(address).is_err() && allowed(*address));
-            missing < retention && !remembered.addresses.is_empty()
+            let missing = recovered.missing.look(known.state.is_settled() && is_whole, now);
+            recovered.addresses.retain(|address| known.addresses.binary_search(address).is_err() && allowed(*address));
+            missing < retention && !recovered.addresses.is_empty()
         });
         if self.names.is_empty() {
             return Arc::clone(known);
         }
         let mut joined = Addresses::clone(known);
-        for (name, remembered) in &self.names {
-            if let Some(held) = joined.by_name.get_mut(name) {
-                let mut both = NameAddresses::clone(held);
-                both.addresses.extend(&remembered.addresses);
-                both.addresses.sort_unstable();
-                if let NameState::Failing { ever_answered, .. } = &mut both.state {
-                    *ever_answered = true;
-                }
-                *held = Arc::new(both);
+        for (name, recovered) in &self.names {
+            let Some(known) = joined.by_name.get_mut(name) else { continue };
+            let both = Arc::make_mut(known);
+            both.addresses.extend(&recovered.addresses);
+            both.addresses.sort_unstable();
+            if let NameState::Failing { ever_answered, .. } = &mut both.state {
+                *ever_answered = true;
             }
         }
         Arc::new(joined)
     }
 
-    /// Whether something is remembered of a name.
+    /// Whether a name has recovered addresses.
     #[must_use]
     pub fn knows(&self, name: &DomainName) -> bool {
         self.names.contains_key(name)
     }
 
-    /// How long after the last [`Self::join`] something remembered is over by itself; `None` where nothing is.
+    /// How long after the last [`Self::join`] the next recovered address expires; `None` if none does.
     #[must_use]
     pub fn left(&self, retention: Duration) -> Option<Duration> {
-        self.names.values().filter_map(|remembered| remembered.missing.left(retention)).min()
+        self.names.values().filter_map(|recovered| recovered.missing.left(retention)).min()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::NameAddresses;
 
     const RETENTION: Duration = Duration::from_secs(3600);
 
@@ -129,13 +128,7 @@ mod tests {
     }
 
     fn known(state: NameState, addresses: &[IpAddr]) -> Arc<Addresses> {
-        let known = NameAddresses {
-            addresses: addresses.to_vec(),
-            state,
-            refused: vec![],
-            evicted: 0,
-            reached: crate::names::Reached::default(),
-        };
+        let known = NameAddresses { addresses: addresses.to_vec(), state, ..NameAddresses::default() };
         Arc::new(Addresses { by_name: BTreeMap::from([(name(), Arc::new(known))]) })
     }
 
@@ -162,10 +155,10 @@ mod tests {
         assert_eq!(seen(&answered, 90 * hour + hour / 2), (vec![ip(1), ip(3)], None));
     }
 
-    /// A restart fills the table in another order: an address that was applied, and that DNS gave all the while, found no
-    /// room any more, and was taken from policies after a retention.
+    /// A restart fills the table in another order: an applied address that DNS always gave found no room any more, and was
+    /// taken from policies after a retention.
     #[test]
-    fn what_a_bound_leaves_out_is_not_missing() {
+    fn an_address_that_a_bound_leaves_out_is_not_missing() {
         let start = Instant::now();
         let mut memory = RecoveredAddresses::new([(name(), vec![ip(1), ip(2)])]);
         let mut seen = |known: &Arc<Addresses>, passed: Duration| {
@@ -181,7 +174,7 @@ mod tests {
             assert_eq!(seen(&cut, hours * RETENTION), [ip(1), ip(2)]);
         }
         assert_eq!(seen(&whole, 31 * RETENTION), [ip(1), ip(2)]);
-        assert_eq!(seen(&whole, 32 * RETENTION), [ip(1)], "with room it goes after a retention");
+        assert_eq!(seen(&whole, 32 * RETENTION), [ip(1)], "with room it expires after a retention");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The DNS side: a table of names, shared by all resources that want them. Every server that pods ask is asked for A and
-//! for AAAA of each, once per TTL of that family's own answer.
+//! The DNS side: a table of names, shared by all resources that want them. It queries every server that pods use for A and
+//! AAAA of each name, once per TTL of that family's own answer.
 //!
-//! What is held and for how long is decided in [`retention`], what may be believed in [`crate::guard`], when to ask and
-//! whom to wake in the table; only [`lookup`] touches the network.
+//! [`retention`] decides what is cached and for how long, [`crate::guard`] which addresses are accepted, the table when to
+//! query and whom to wake. Only [`lookup`] touches the network.
 
 mod addresses;
 pub mod answer;
@@ -37,15 +37,15 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use table::{RoundReport, Table};
+use table::Table;
 use tokio::sync::{Notify, watch};
 
 /// How names are resolved.
 #[derive(Clone, Debug)]
 pub struct NamesSettings {
-    /// The shortest time between two questions for a name, whatever the TTL (`--dns-min-ttl`); 100 ms at least.
+    /// The shortest time between two queries for a name, whatever the TTL (`--dns-min-ttl`); 100 ms at least.
     pub min_ttl: Duration,
-    /// The longest time between two questions for a name, whatever the TTL (`--dns-max-ttl`); seven days at most.
+    /// The longest time between two queries for a name, whatever the TTL (`--dns-max-ttl`); seven days at most.
     pub max_ttl: Duration,
     /// How long servers may fail for a name before it is flagged as stale (`--max-stale`).
     pub max_stale: Duration,
@@ -55,18 +55,18 @@ pub struct NamesSettings {
     pub names: Bound,
     /// How many addresses there may be of all names (`--max-addresses-per-resource`, ...).
     pub addresses: Bound,
-    /// How long one server has for one question, retransmissions and TCP included, from when it is sent.
+    /// How long one query may take, retransmissions and TCP included, from when it is sent.
     pub timeout: Duration,
-    /// How many questions one server is asked in a second (`--dns-questions-per-second`).
+    /// How many queries a second one server gets (`--dns-questions-per-second`).
     pub questions_per_second: u32,
-    /// What may be believed until [`Names::set_guard`] is called.
+    /// The guard until [`Names::set_guard`] is called.
     pub guard: Guard,
 }
 
 impl NamesSettings {
-    /// The defaults, with `guard`: TTLs between 5 s, where CoreDNS has its own floor, and 1 h; stale after a week;
-    /// 1,000 addresses a name; 2 s a question, which leaves UDP several tries at losses of a third; 1,000 questions a
-    /// second, twice what the names of one such list ask at the floor of 5 s.
+    /// The defaults, with `guard`: TTLs between 5 s (CoreDNS' own floor) and 1 h; stale after a week; 1,000 addresses a name;
+    /// 2 s a query, which leaves UDP several tries at losses of a third; 1,000 queries a second, twice what one such list
+    /// needs at the floor of 5 s.
     #[must_use]
     pub const fn new(guard: Guard) -> Self {
         Self {
@@ -83,20 +83,20 @@ impl NamesSettings {
     }
 }
 
-/// Who counts what happens. Every method may be left as it is.
+/// Counts events. Every method may stay as it is.
 pub trait NamesObserver: Send + Sync {
-    /// `server` was asked for the records of `family` of a name; `result` is a metric label: `answered`, `nxdomain`,
+    /// `server` was queried for the records of `family` of a name; `result` is a metric label: `answered`, `nxdomain`,
     /// `nodata`, `timeout`, `unreachable`, `failed` or `malformed`.
     fn asked(&self, _server: SocketAddr, _family: Family, _result: &'static str, _latency: Duration) {}
 
-    /// An answer held an address that may not be allowed.
+    /// An answer contained an address that may not be allowed.
     fn refused(&self, _name: &DomainName, _refused: &RefusedAddress) {}
 
-    /// Names began to be asked notably less often than their TTLs say, by this factor at most, or where it is small again,
-    /// no longer are: a server's questions a second are used up.
+    /// Names began to be queried notably less often than their TTLs allow, by this factor at most, or (if it is small) no
+    /// longer are: a server's queries per second are used up.
     fn stretched(&self, _factor: f64) {}
 
-    /// An address had been answered for `wait` before policies allowed it: a pod that got it in between was refused.
+    /// An address had been answered for `wait` before policies allowed it: a pod that used it in between was refused.
     fn predicted_miss(&self, _name: &DomainName, _wait: Duration) {}
 }
 
@@ -113,12 +113,12 @@ struct Inner {
     waker: Waker,
     resolver: Arc<dyn Lookup>,
     observer: Arc<dyn NamesObserver>,
-    /// Something may be due earlier than `run` last saw.
+    /// Something may be due earlier than `run` knows.
     earlier: Notify,
 }
 
 impl Names {
-    /// An empty table, which asks nothing until [`Names::run`] is polled.
+    /// An empty table, which queries nothing until [`Names::run`] is polled.
     pub fn new(
         settings: &NamesSettings,
         clock: Clock,
@@ -147,34 +147,39 @@ impl Names {
         result
     }
 
-    /// Subscribes `who` to the names it wants, instead of those it wanted before, and returns what is known of them
-    /// now. Names nobody wanted before are asked for at once, and `who` is woken when the last of them has been
-    /// answered or has failed; after that, whenever an answer changes what is returned here.
+    /// Subscribes a resource to these names, instead of its earlier ones, and returns what is known of them now. New names
+    /// are queried at once. The resource is woken when the last of them has been answered or has failed, and then whenever an
+    /// answer changes the result of this call.
     ///
-    /// Where several subscribers want one name, the longest retention wins. Subscribers that want the same names for
-    /// the same time share one map, so that the second and the thousandth cost nearly nothing.
-    pub fn watch(&self, who: &ResourceRef, wanted: &Arc<BTreeSet<DomainName>>, retention: Duration) -> Arc<Addresses> {
-        self.watch_applied(who, wanted, retention, &|_| false)
+    /// If several subscribers want one name, the longest retention wins. Subscribers with equal names and retention share one
+    /// map, so that the second and the thousandth cost nearly nothing.
+    pub fn watch(
+        &self,
+        resource: &ResourceRef,
+        wanted: &Arc<BTreeSet<DomainName>>,
+        retention: Duration,
+    ) -> Arc<Addresses> {
+        self.watch_applied(resource, wanted, retention, &|_| false)
     }
 
-    /// The same, where names that were `applied` before this process was come before others. Names that there is no room
-    /// for are not asked: they stand as [`NameState::LeftOut`], and `who` is woken to try again when others have left.
+    /// The same, except that names `applied` by an earlier process come first. Names without room are not queried
+    /// ([`NameState::LeftOut`]); the resource is woken to try again when others have left.
     pub fn watch_applied(
         &self,
-        who: &ResourceRef,
+        resource: &ResourceRef,
         wanted: &Arc<BTreeSet<DomainName>>,
         retention: Duration,
         applied: &dyn Fn(&DomainName) -> bool,
     ) -> Arc<Addresses> {
-        self.change(|table, now| table.watch(who, wanted, retention, applied, now))
+        self.change(|table, now| table.watch(resource, wanted, retention, applied, now))
     }
 
-    /// Forgets `who`, and each name that nobody else wants.
-    pub fn unwatch(&self, who: &ResourceRef) {
-        self.change(|table, now| table.unwatch(who, now));
+    /// Forgets a resource, and each name that no other resource wants.
+    pub fn unwatch(&self, resource: &ResourceRef) {
+        self.change(|table, now| table.unwatch(resource, now));
     }
 
-    /// Says who is asked from now on. A server that is new is asked for every name within a second.
+    /// Sets the servers. A new server is queried for every name within a second.
     pub fn set_servers(&self, servers: Vec<SocketAddr>) {
         let servers = self.change(|table, now| {
             table.set_servers(servers, now);
@@ -183,13 +188,13 @@ impl Names {
         self.0.resolver.retain(&servers);
     }
 
-    /// Says what may be believed from now on. Everything held is judged again, and whom that concerns is woken.
+    /// Sets the guard. Every cached address is judged again, and affected resources are woken.
     pub fn set_guard(&self, guard: Guard) {
         self.change(|table, now| table.set_guard(guard, now));
     }
 
-    /// Takes note that policies now allow `addresses`, so that the observer hears for how long new ones had been
-    /// answered before. To be called after each apply with what it was made from.
+    /// Notes that policies now allow `addresses`, and reports to the observer for how long new ones had been answered before.
+    /// To be called after each apply with the addresses it used.
     pub fn allowed(&self, addresses: &Addresses) {
         let waits = self.table().allowed(addresses, self.0.clock.instant());
         for (name, wait) in waits {
@@ -212,7 +217,7 @@ impl Names {
         NamesSnapshot { names, servers, names_left_out, addresses_left_out, stretch }
     }
 
-    /// Every name held, sorted.
+    /// Every cached name, sorted.
     #[must_use]
     pub fn held(&self) -> Vec<DomainName> {
         let mut names: Vec<DomainName> = self.table().names.keys().cloned().collect();
@@ -220,8 +225,7 @@ impl Names {
         names
     }
 
-    /// What is known of one name at this moment; none where it is held no longer. The whole table is read so without a copy
-    /// of it.
+    /// What is known of one name at this moment; none if it is no longer cached. So the whole table is read without a copy.
     #[must_use]
     pub fn known(&self, name: &DomainName) -> Option<NameSnapshot> {
         let now = self.0.clock.instant();
@@ -229,9 +233,8 @@ impl Names {
         table.names.get_key_value(name).map(|(name, entry)| table.snapshot(name, entry, now))
     }
 
-    /// Asks, keeps and wakes, for as long as it is polled. Questions are asked only while `leading` says so; when it
-    /// comes to say so, what was known before stays, and everything overdue is asked. One call at a time: a table is
-    /// run once. Ends when the sender of `leading` is gone.
+    /// Queries, caches and wakes, for as long as it is polled. It queries only while `leading` is true. When that becomes true,
+    /// cached addresses stay and everything overdue is queried. One call at a time. Ends when the sender of `leading` is gone.
     pub async fn run(&self, mut leading: watch::Receiver<bool>) {
         let mut is_leading = false;
         let mut questions = FuturesUnordered::new();
@@ -248,12 +251,12 @@ impl Names {
                 changed = leading.changed() => if changed.is_err() { return },
                 () = self.0.earlier.notified() => {}
                 () = sleep_until(next) => {}
-                Some((question, outcome)) = questions.next() => self.report(question, outcome),
+                Some((question, outcome)) = questions.next() => self.report(&question, &outcome),
             }
         }
     }
 
-    /// Does what is due, wakes whom it concerns, and returns the questions to ask and the moment of the next step.
+    /// Does what is due, wakes affected resources, and returns the queries to send and the moment of the next step.
     fn step(&self, is_leading: bool) -> (Vec<Question>, Option<Instant>) {
         let now = self.0.clock.instant();
         let (questions, woken, next, news) = {
@@ -271,19 +274,14 @@ impl Names {
         (questions, next)
     }
 
-    fn report(&self, question: Question, outcome: LookupOutcome) {
-        let refused = {
-            let mut table = self.table();
-            table.leave_place(&question);
-            let Question { server, name, family, number, .. } = question.clone();
-            table.report(&RoundReport { name, number, server, family, outcome }, self.0.clock.instant())
-        };
+    fn report(&self, question: &Question, outcome: &LookupOutcome) {
+        let refused = self.table().report(question, outcome, self.0.clock.instant());
         for address in &refused {
             self.0.observer.refused(&question.name, address);
         }
     }
 
-    /// One question to one server.
+    /// One query to one server.
     fn ask(&self, question: Question) -> impl Future<Output = (Question, LookupOutcome)> + use<> {
         let inner = self.0.clone();
         async move {

@@ -1,11 +1,11 @@
-//! Who is asked next at one server: its places for open questions, shared by namespaces in turn. Pure.
+//! The queue of one server: its 64 places for queries in flight, shared fairly by namespaces. Pure.
 //!
-//! Who may create a resource may name thousands of names that nobody answers, and each holds a place for the whole
-//! time of a question. So each namespace has a line of its own, and places go round the lines; no namespace holds all of
-//! them; and questions that timed out when they were last asked wait in lines beside, which have a small share. A
-//! question waits as long as it takes: that is no failure of the name.
+//! A tenant can name thousands of names that no server answers, and each query occupies a place until it times out. So each
+//! namespace has a queue of its own, and places go round the queues. No namespace occupies all of them. Queries that timed
+//! out last time wait in separate queues with a small share. Waiting for a place is no failure of the name.
 
 use super::answer::Family;
+use super::schedule::{count, uncount};
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -13,54 +13,54 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many questions one server is given at once. More, and what its socket's buffer cannot take has to be sent again.
+/// How many queries one server gets at once. More would overflow its socket's buffer and have to be sent again.
 pub(crate) const IN_FLIGHT_PER_SERVER: usize = 64;
-/// How many of these one namespace may hold: a quarter is left for others to find at once.
+/// How many of these one namespace may occupy: the last quarter is free at once for others.
 const MOST_PER_NAMESPACE: usize = IN_FLIGHT_PER_SERVER / 4 * 3;
-/// How many of these questions may hold that timed out when they were last asked.
+/// How many of these may be queries that timed out last time.
 const MOST_SILENT: usize = IN_FLIGHT_PER_SERVER / 8;
 
-/// One question to one server.
+/// One query to one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// Who is asked.
+    /// The server.
     pub server: SocketAddr,
-    /// The name asked for.
+    /// The name.
     pub name: DomainName,
-    /// The records asked for.
+    /// The records.
     pub family: Family,
     /// The number of its round.
     pub number: u64,
-    /// The namespace whose line it stands in.
+    /// The namespace in whose queue it waits.
     pub namespace: Arc<str>,
-    /// Whether this server was silent when it was last asked this.
+    /// Whether this server let the same query time out last time.
     pub silent: bool,
 }
 
-/// What is asked of a server once at a time.
+/// A server gets one query at a time for each.
 type Key = (DomainName, Family);
 
-/// Where a question waits.
+/// A waiting query.
 #[derive(Debug)]
 struct Waiting {
     /// The newest round that wants it.
     number: u64,
     namespace: Arc<str>,
     silent: bool,
-    /// Its place in the line.
+    /// Its place in the queue.
     place: u64,
 }
 
-/// The lines of one sort, in each namespace the question that came first in front.
+/// The queues of one sort, each in order of arrival.
 #[derive(Debug, Default)]
 struct Lines {
     by_namespace: BTreeMap<Arc<str>, BTreeMap<u64, Key>>,
-    /// Whose turn it was last.
+    /// The namespace that was served last.
     last: Option<Arc<str>>,
 }
 
 impl Lines {
-    /// The next namespace in turn that waits and that `may` go.
+    /// The next waiting namespace in turn that `may` be served.
     fn next(&self, may: impl Fn(&Arc<str>) -> bool) -> Option<Arc<str>> {
         let after = match &self.last {
             Some(last) => (Bound::Excluded(Arc::clone(last)), Bound::Unbounded),
@@ -87,25 +87,25 @@ impl Lines {
     }
 }
 
-/// The places of one server, and who waits for them.
+/// The places of one server, and the queries that wait for them.
 #[derive(Debug)]
 pub struct Places {
     server: SocketAddr,
-    /// A question waits once.
+    /// A query waits once.
     waiting: HashMap<Key, Waiting>,
     next_place: u64,
     prompt: Lines,
     silent: Lines,
     /// Whether the silent come first the next time: they and the others take turns.
     silent_first: bool,
-    held: BTreeMap<Arc<str>, usize>,
-    held_in_all: usize,
-    held_by_silent: usize,
+    in_flight: BTreeMap<Arc<str>, usize>,
+    all_in_flight: usize,
+    silent_in_flight: usize,
     budget: Budget,
 }
 
 impl Places {
-    /// The places of `server`, all free, and at most `per_second` questions a second.
+    /// The places of `server`, all free, with at most `per_second` queries a second.
     #[must_use]
     pub fn new(server: SocketAddr, per_second: u32) -> Self {
         Self {
@@ -115,20 +115,20 @@ impl Places {
             prompt: Lines::default(),
             silent: Lines::default(),
             silent_first: false,
-            held: BTreeMap::new(),
-            held_in_all: 0,
-            held_by_silent: 0,
+            in_flight: BTreeMap::new(),
+            all_in_flight: 0,
+            silent_in_flight: 0,
             budget: Budget::new(per_second),
         }
     }
 
-    /// How many questions wait.
+    /// How many queries wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// A question joins its line. One that waits already keeps its place there, and answers the newer round.
+    /// Queues a query. One that waits already keeps its place, and belongs to the newer round.
     pub fn join(&mut self, question: &Question) {
         let key = (question.name.clone(), question.family);
         if let Some(waiting) = self.waiting.get_mut(&key) {
@@ -143,7 +143,7 @@ impl Places {
         self.waiting.insert(key, Waiting { number, namespace, silent, place });
     }
 
-    /// A question that waits, waits in the line of `namespace` from now on, where it came before all that came after it.
+    /// Moves a waiting query to the queue of `namespace`, before all that came after it.
     pub fn change_line(&mut self, key: &Key, namespace: &Arc<str>) {
         let Some(waiting) = self.waiting.get_mut(key).filter(|waiting| waiting.namespace != *namespace) else { return };
         let before = std::mem::replace(&mut waiting.namespace, Arc::clone(namespace));
@@ -157,10 +157,10 @@ impl Places {
         if silent { &mut self.silent } else { &mut self.prompt }
     }
 
-    /// Gives the next question a place, where there is one, and the second's questions are not used up. Questions for
-    /// names that are no longer `wanted` are struck out on the way.
+    /// Gives the next query a free place, unless this second's queries are used up. Drops queries for names that are no longer
+    /// `wanted` on the way.
     pub fn next(&mut self, wanted: impl Fn(&DomainName) -> bool, now: Instant) -> Option<Question> {
-        while !self.waiting.is_empty() && self.held_in_all < IN_FLIGHT_PER_SERVER && self.budget.has(now) {
+        while !self.waiting.is_empty() && self.all_in_flight < IN_FLIGHT_PER_SERVER && self.budget.has(now) {
             let sorts = if self.silent_first { [true, false] } else { [false, true] };
             let (silent, namespace) = sorts.into_iter().find_map(|silent| Some((silent, self.turn(silent)?)))?;
             let key = self.lines(silent).first(&namespace)?;
@@ -174,48 +174,46 @@ impl Places {
             }
             self.silent_first = !silent;
             self.budget.take();
-            *self.held.entry(Arc::clone(&namespace)).or_default() += 1;
-            self.held_in_all += 1;
-            self.held_by_silent += usize::from(silent);
+            count(&mut self.in_flight, &namespace);
+            self.all_in_flight += 1;
+            self.silent_in_flight += usize::from(silent);
             return Some(Question { server: self.server, name, family, number, namespace, silent });
         }
         None
     }
 
-    /// Whose turn it is among the lines of one sort; `None` where nobody waits there or none of them may go.
+    /// The namespace whose turn it is among the queues of one sort; `None` if none waits there or may be served.
     fn turn(&self, silent: bool) -> Option<Arc<str>> {
-        if silent && self.held_by_silent >= MOST_SILENT {
+        if silent && self.silent_in_flight >= MOST_SILENT {
             return None;
         }
         let lines = if silent { &self.silent } else { &self.prompt };
-        lines.next(|namespace| self.held.get(namespace).is_none_or(|held| *held < MOST_PER_NAMESPACE))
+        lines.next(|namespace| self.in_flight.get(namespace).is_none_or(|count| *count < MOST_PER_NAMESPACE))
     }
 
-    /// A question that had a place is over.
+    /// Frees the place of a query.
     pub fn leave(&mut self, question: &Question) {
-        let Some(held) = self.held.get_mut(&question.namespace) else { return };
-        *held = held.saturating_sub(1);
-        if *held == 0 {
-            self.held.remove(&question.namespace);
+        if self.in_flight.contains_key(&question.namespace) {
+            uncount(&mut self.in_flight, &question.namespace);
+            self.all_in_flight = self.all_in_flight.saturating_sub(1);
+            self.silent_in_flight = self.silent_in_flight.saturating_sub(usize::from(question.silent));
         }
-        self.held_in_all = self.held_in_all.saturating_sub(1);
-        self.held_by_silent = self.held_by_silent.saturating_sub(usize::from(question.silent));
     }
 
-    /// When the next question may be asked, where only the second's questions are used up.
+    /// When the next query may be sent, if only this second's queries are used up.
     #[must_use]
     pub fn next_moment(&self) -> Option<Instant> {
         let blocked = self.waiting.is_empty()
-            || self.held_in_all >= IN_FLIGHT_PER_SERVER
+            || self.all_in_flight >= IN_FLIGHT_PER_SERVER
             || [false, true].into_iter().all(|silent| self.turn(silent).is_none());
         if blocked { None } else { self.budget.next() }
     }
 }
 
-/// What counts as one question: sums of fractions fall short of a whole by a little.
+/// What counts as one query: sums of fractions fall short of a whole by a little.
 const WHOLE: f64 = 1.0 - 1e-6;
 
-/// Questions a second: those of a whole second may be asked at once after a quiet one.
+/// Queries a second: after a quiet second, those of a whole one may be sent at once.
 #[derive(Debug)]
 struct Budget {
     per_second: f64,

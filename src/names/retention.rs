@@ -1,14 +1,13 @@
-//! What is held of one name, and for how long. Pure: `now` is an argument.
+//! What is cached of one name, and for how long. Pure: `now` is an argument.
 //!
-//! An address is held from its first answer until it has been missing for a whole retention, and for its TTL, of which
-//! no more is believed than the longest time between two questions. Missing is measured on a
-//! clock of its own, one per family, that runs only between definitive answers: it starts with the first answer that
-//! lacks the address, stands still from a failure to the next answer, and so neither a silent server nor a sleeping
-//! process ever takes an address away. NXDOMAIN and an empty answer are answers that lack every address.
+//! An address is cached from its first answer until it has been missing for a whole retention, and for its TTL (at most the
+//! longest time between two queries). "Missing" is measured on a clock per family that runs only between definitive answers.
+//! It starts with the first answer that lacks the address, and stops from a failure to the next answer. So neither a silent
+//! server nor a sleeping process ever takes an address away. NXDOMAIN and an empty answer lack every address.
 //!
-//! A and AAAA are asked each by its own TTL: an answer that may not be kept has only its own family asked again soon.
+//! A and AAAA are each queried by their own TTL: an answer that may not be kept speeds up its own family alone.
 //!
-//! Removal is not done here and there but in sweeps, see [`sweep_interval`].
+//! Expired addresses are removed in sweeps, see [`sweep_interval`].
 
 mod cached;
 mod standing;
@@ -23,19 +22,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The longest a TTL is believed: seven days, as RFC 8767, section 4, recommends to caches.
+/// The longest accepted TTL: seven days, as RFC 8767, section 4, recommends to caches.
 const LONGEST_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
-/// The shortest time between two questions for a name that settings can bring about.
+/// The shortest time between two queries for a name, whatever the settings.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 /// How many refused addresses are kept to be reported.
 const MOST_REFUSED: usize = 64;
 
-/// Bounds on what is believed and held.
+/// Bounds on what is cached.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// The shortest time between two questions, whatever the TTL.
+    /// The shortest time between two queries, whatever the TTL.
     pub min_ttl: Duration,
-    /// The longest time between two questions, whatever the TTL.
+    /// The longest time between two queries, whatever the TTL.
     pub max_ttl: Duration,
     /// How long failures may last before the name is flagged as stale.
     pub max_stale: Duration,
@@ -45,15 +44,15 @@ pub struct Bounds {
     pub names: Bound,
     /// How many addresses there may be of all names.
     pub addresses_in_all: Bound,
-    /// How many new addresses there is room for now, and which bound has no more.
+    /// The room for new addresses, and the bound that limits it.
     pub room: (usize, Level),
-    /// By what factor questions are further apart than TTLs say.
+    /// The factor by which queries are further apart than TTLs.
     pub stretch: f64,
 }
 
 impl Bounds {
-    /// The bounds that are set, where they make sense: no name is asked more than ten times a second, nor less than
-    /// once a week, and each may have an address.
+    /// The settings within reason: a name is queried at most ten times a second and at least once a week, and may have an
+    /// address.
     #[must_use]
     pub fn within_reason(settings: &NamesSettings) -> Self {
         let min_ttl = settings.min_ttl.clamp(SHORTEST_WAIT, LONGEST_TTL);
@@ -69,71 +68,70 @@ impl Bounds {
         }
     }
 
-    /// The same, with questions further apart by a factor of 1 or more.
+    /// The same, with queries further apart by a factor of 1 or more.
     #[must_use]
     pub fn stretched(&self, factor: f64) -> Self {
         Self { stretch: factor.max(1.0), ..*self }
     }
 
-    /// The same, with room for so many new addresses.
+    /// The same, with this room for new addresses.
     #[must_use]
     pub fn with_room(&self, room: usize, level: Level) -> Self {
         Self { room: (room, level), ..*self }
     }
 }
 
-/// How far apart the sweeps are that remove what is no longer held: an eighth of the retention. A name whose
-/// addresses rotate through a large pool so costs at most eight removals per retention, and an address stays at most
-/// an eighth longer than it must. Sweeps of all names of one retention fall together, so that a resource hears of
-/// them once.
+/// How far apart the sweeps are that remove expired addresses: an eighth of the retention. So a name that rotates through a
+/// large pool costs at most eight removals per retention, and an address stays at most an eighth longer. Sweeps of all names
+/// of one retention fall together, so that a resource is woken once.
 #[must_use]
 pub fn sweep_interval(retention: Duration) -> Duration {
     (retention / 8).max(Duration::from_secs(1))
 }
 
-/// What is known of an address of a name.
+/// A cached address of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedAddress {
     /// The server that last answered it.
     pub server: SocketAddr,
-    /// When it was first answered, of this unbroken time of holding it.
+    /// When it was first answered, since it is cached without a break.
     pub first_seen: Instant,
     /// When it was last answered.
     pub last_seen: Instant,
-    /// The TTL it was last answered with, no longer than the longest time between two questions.
+    /// The TTL of its last answer, at most the longest time between two queries.
     pub ttl: Duration,
-    /// Why the guard refuses it, where it does.
+    /// Why the guard refuses it, if it does.
     pub refused: Option<Arc<str>>,
-    /// The round of its family that it was last answered in.
+    /// The round of its family that last answered it.
     round: u64,
-    /// Where its family's clock stood at the first answer that lacked it.
+    /// Its family's clock at the first answer that lacked it.
     missing_since: Option<Duration>,
     /// Whether policies are known to allow it.
     allowed: bool,
 }
 
-/// What is known of one family of a name.
+/// One family of a name.
 #[derive(Clone, Debug, Default)]
 struct CachedFamily {
     /// The newest definitive answer.
     definitive_at: Option<Instant>,
-    /// The same, where no failure came after it: the clock below runs from there.
+    /// The same, if no failure came after it: the clock below runs from there.
     clock_at: Option<Instant>,
     /// How long definitive answers have followed each other, failures left out.
     clock: Duration,
-    /// How many questions in a row every server has failed.
+    /// How many rounds in a row every server has failed.
     failures: u32,
-    /// How many rounds have asked for it.
+    /// How many rounds have queried it.
     rounds: u64,
-    /// Whether the newest round of the name asked for it.
+    /// Whether the newest round of the name queried it.
     asked: bool,
-    /// When it is to be asked again; none for at once.
+    /// When it is due again; none for at once.
     due: Option<Instant>,
-    /// What the newest round that asked for it has brought so far.
+    /// What its newest round has brought so far.
     round: FamilyRound,
 }
 
-/// What one round of questions has brought for one family.
+/// What one round has brought for one family.
 #[derive(Clone, Debug, Default)]
 struct FamilyRound {
     answered: bool,
@@ -144,14 +142,29 @@ struct FamilyRound {
     left_out: Option<Full>,
 }
 
-/// Everything held of one name.
-#[derive(Clone, Debug)]
+impl CachedAddress {
+    const fn new(server: SocketAddr, round: u64, now: Instant) -> Self {
+        Self {
+            server,
+            first_seen: now,
+            last_seen: now,
+            ttl: Duration::ZERO,
+            refused: None,
+            round,
+            missing_since: None,
+            allowed: false,
+        }
+    }
+}
+
+/// Everything cached of one name.
+#[derive(Clone, Debug, Default)]
 pub struct CachedName {
     cached: BTreeMap<IpAddr, CachedAddress>,
     families: [CachedFamily; 2],
     state: NameState,
     ever_answered: bool,
-    /// When the first question ended, answered or not.
+    /// When the first round ended, answered or not.
     first_round_at: Option<Instant>,
     evicted: usize,
     left_out: Option<Full>,
@@ -161,45 +174,30 @@ pub struct CachedName {
 /// Judges an address: why it is refused, or nothing.
 pub type Judge<'a> = &'a dyn Fn(IpAddr) -> Option<Arc<str>>;
 
-impl Default for CachedName {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl CachedName {
     /// A name of which nothing is known.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            cached: BTreeMap::new(),
-            families: Default::default(),
-            state: NameState::Waiting,
-            ever_answered: false,
-            first_round_at: None,
-            evicted: 0,
-            left_out: None,
-            late: false,
-        }
+        Self::default()
     }
 
     fn family(&mut self, family: Family) -> &mut CachedFamily {
         &mut self.families[family as usize]
     }
 
-    /// A round of questions starts: these families are asked of every server. What is known of the other stands.
+    /// A round starts: these families are queried at every server. The other keeps what is known.
     pub fn begin(&mut self, families: &[Family]) {
         for family in Family::ALL {
-            let held = self.family(family);
-            held.asked = families.contains(&family);
-            if held.asked {
-                held.rounds += 1;
-                held.round = FamilyRound::default();
+            let cached = self.family(family);
+            cached.asked = families.contains(&family);
+            if cached.asked {
+                cached.rounds += 1;
+                cached.round = FamilyRound::default();
             }
         }
     }
 
-    /// A server answered. Its addresses are added to what others said; those of them that are refused are returned.
+    /// A server answered. Its addresses join those of other servers; refused ones are returned.
     pub fn answered(
         &mut self,
         family: Family,
@@ -209,32 +207,31 @@ impl CachedName {
         bounds: &Bounds,
         now: Instant,
     ) -> Vec<RefusedAddress> {
-        let held = self.family(family);
-        if let Some(before) = held.clock_at {
-            held.clock += now.saturating_duration_since(before);
+        let cached = self.family(family);
+        if let Some(before) = cached.clock_at {
+            cached.clock += now.saturating_duration_since(before);
         }
-        held.clock_at = Some(now);
-        held.definitive_at = Some(now);
-        held.round.answered = true;
-        let (addresses, ttl) = match answer {
-            Answer::Addresses { addresses, ttl } => (Some(addresses), *ttl),
-            Answer::Absent { ttl, .. } => (None, ttl.unwrap_or_default()),
+        cached.clock_at = Some(now);
+        cached.definitive_at = Some(now);
+        cached.round.answered = true;
+        let ttl = match answer {
+            Answer::Addresses { ttl, .. } => *ttl,
+            Answer::Absent { ttl, .. } => ttl.unwrap_or_default(),
         };
-        held.round.ttl = Some(held.round.ttl.map_or(ttl, |least| least.min(ttl)));
-        held.round.has_addresses |= addresses.is_some();
-        let refusals = addresses.map(|addresses| self.see_all(family, server, addresses, ttl, judge, bounds, now));
-        self.evict(bounds.addresses);
+        cached.round.ttl = Some(cached.round.ttl.map_or(ttl, |least| least.min(ttl)));
+        cached.round.has_addresses |= matches!(answer, Answer::Addresses { .. });
+        let refusals = self.answered_late(family, server, answer, judge, bounds, now);
         self.settle_early();
-        refusals.unwrap_or_default()
+        refusals
     }
 
-    /// Whether the newest round that asked for a family has brought a definitive answer.
+    /// Whether the newest round of a family has brought a definitive answer.
     #[must_use]
     pub fn is_answered(&self, family: Family) -> bool {
         self.families[family as usize].round.answered
     }
 
-    /// Whether the newest round that asked for a family has brought a failure.
+    /// Whether the newest round of a family has brought a failure.
     #[must_use]
     pub fn is_failed(&self, family: Family) -> bool {
         self.families[family as usize].round.failure.is_some()
@@ -245,8 +242,8 @@ impl CachedName {
         self.family(family).round.failure.get_or_insert((server, failure));
     }
 
-    /// Every server has answered or failed: settles where the name stands, and says how long to wait before the next
-    /// round. `random`, between 0 and 1, is for its jitter.
+    /// Every server has answered or failed: settles the name's state, and returns the time until the next round. `random`,
+    /// between 0 and 1, is for its jitter.
     pub fn finish(&mut self, bounds: &Bounds, random: f64, now: Instant) -> Duration {
         for family in self.families.iter_mut().filter(|family| family.asked) {
             if family.round.answered {
@@ -276,15 +273,14 @@ impl CachedName {
         }
     }
 
-    /// For how long an address has been missing from answers, failures left out; `None` where the newest answer of its
-    /// family has it.
+    /// How long answers have lacked an address, failures left out; `None` if the newest answer of its family has it.
     #[must_use]
     pub fn missing(&self, address: IpAddr, cached: &CachedAddress) -> Option<Duration> {
         let clock = self.families[Family::of(address) as usize].clock;
         cached.missing_since.map(|since| clock.saturating_sub(since))
     }
 
-    fn is_over(&self, address: IpAddr, cached: &CachedAddress, retention: Duration, now: Instant) -> bool {
+    fn is_expired(&self, address: IpAddr, cached: &CachedAddress, retention: Duration, now: Instant) -> bool {
         self.missing(address, cached).is_some_and(|missing| missing >= retention)
             && now.saturating_duration_since(cached.last_seen) >= cached.ttl
     }
@@ -292,24 +288,17 @@ impl CachedName {
     /// Whether a sweep now would remove anything.
     #[must_use]
     pub fn needs_sweep(&self, retention: Duration, now: Instant) -> bool {
-        self.cached.iter().any(|(address, cached)| self.is_over(*address, cached, retention, now))
+        self.cached.iter().any(|(address, cached)| self.is_expired(*address, cached, retention, now))
     }
 
-    /// Removes what has been missing for a whole retention, and for its TTL.
+    /// Removes expired addresses: those missing for a whole retention, and for their TTL.
     pub fn sweep(&mut self, retention: Duration, now: Instant) {
-        let over: Vec<IpAddr> = self
-            .cached
-            .iter()
-            .filter(|(address, cached)| self.is_over(**address, cached, retention, now))
-            .map(|(address, _)| *address)
-            .collect();
-        for address in over {
-            self.cached.remove(&address);
-        }
+        let mut cached = std::mem::take(&mut self.cached);
+        cached.retain(|address, cached| !self.is_expired(*address, cached, retention, now));
+        self.cached = cached;
     }
 
-    /// Judges again all that is held, since the guard changed: what is refused now is allowed no more, and what was
-    /// refused may be.
+    /// Judges every cached address again, by a new guard: addresses become refused, and refused ones allowed.
     pub fn judge_again(&mut self, judge: Judge<'_>, bounds: &Bounds) {
         for (address, cached) in &mut self.cached {
             cached.refused = judge(*address);
@@ -317,8 +306,7 @@ impl CachedName {
         self.evict(bounds.addresses);
     }
 
-    /// Takes note that policies allow `addresses` now, and gives for each that is new to them how long it had been
-    /// answered before.
+    /// Notes that policies now allow `addresses`, and returns for each new one how long it had been answered before.
     pub fn allowed(&mut self, addresses: &[IpAddr], now: Instant) -> Vec<Duration> {
         let pending = self.cached.iter_mut().filter(|(_, cached)| !cached.allowed);
         pending
@@ -330,48 +318,44 @@ impl CachedName {
             .collect()
     }
 
-    /// Whether some address is held that policies are not yet known to allow.
+    /// Whether some cached address is not yet known to be allowed.
     #[must_use]
     pub fn has_pending(&self) -> bool {
         self.cached.values().any(|cached| !cached.allowed && cached.refused.is_none())
     }
 
-    /// What is to be allowed, and where the name stands.
+    /// The addresses to allow, and the name's state.
     #[must_use]
     pub fn view(&self) -> NameAddresses {
-        let mut addresses = Vec::with_capacity(self.cached.len());
-        let mut refused = Vec::new();
-        for (address, cached) in &self.cached {
-            match &cached.refused {
-                None => addresses.push(*address),
-                Some(reason) => {
-                    let server = cached.server;
-                    refused.push(RefusedAddress { address: *address, server, reason: reason.clone() });
-                }
+        let (mut addresses, mut refused) = (Vec::with_capacity(self.cached.len()), Vec::new());
+        for (&address, CachedAddress { server, refused: reason, .. }) in &self.cached {
+            match reason.clone() {
+                None => addresses.push(address),
+                Some(reason) => refused.push(RefusedAddress { address, server: *server, reason }),
             }
         }
         let reached = Reached { left_out: self.left_out, late: self.late };
         NameAddresses { addresses, state: self.state.clone(), refused, evicted: self.evicted, reached }
     }
 
-    /// Says whether the name is asked notably later than its TTL says.
+    /// Sets whether the name is queried notably later than its TTL allows.
     pub const fn set_late(&mut self, late: bool) {
         self.late = late;
     }
 
-    /// How many addresses are held, refused ones included.
+    /// How many addresses are cached, refused ones included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.cached.len()
     }
 
-    /// Whether no address is held.
+    /// Whether no address is cached.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.cached.is_empty()
     }
 
-    /// Each address held, refused ones included, with what is known of it.
+    /// Each cached address, refused ones included.
     pub fn cached(&self) -> impl Iterator<Item = (IpAddr, &CachedAddress)> {
         self.cached.iter().map(|(address, cached)| (*address, cached))
     }

@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 
 /// Changes that follow another within this time reach their subscribers together.
 pub const COALESCE: Duration = Duration::from_millis(200);
-/// The most that is added to a TTL so that names asked together drift apart: answers are to be followed within two
-/// seconds of their TTL.
+/// The most that is added to a TTL so that names drift apart: answers are followed within two seconds of their TTL.
 const MOST_JITTER: Duration = Duration::from_secs(1);
 
-/// When to ask again after `wait`: a little later, by at most a twentieth and at most a second. Never earlier: the
-/// cache in between would only repeat itself, with a TTL of next to nothing. `random` is between 0 and 1.
+/// When to query again after `wait`: later by at most a twentieth and at most a second. Never earlier: the cache in between
+/// would only repeat itself, with a TTL of next to nothing. `random` is between 0 and 1.
 #[must_use]
 pub fn with_jitter(wait: Duration, random: f64) -> Duration {
     wait + (wait / 20).min(MOST_JITTER).mul_f64(random.clamp(0.0, 1.0))
@@ -30,7 +29,7 @@ pub fn next_tick(epoch: Instant, interval: Duration, now: Instant) -> Instant {
     epoch.checked_add(Duration::from_millis(milliseconds)).unwrap_or(now)
 }
 
-/// Moments, each with what is due then, most overdue first. A key has one moment at most.
+/// What is due when, most overdue first. A key has one moment at most.
 #[derive(Debug)]
 pub struct Agenda<K: Ord + Clone> {
     by_moment: BTreeSet<(Instant, K)>,
@@ -44,21 +43,21 @@ impl<K: Ord + Clone> Default for Agenda<K> {
 }
 
 impl<K: Ord + Clone> Agenda<K> {
-    /// Puts `key` down for `moment`, instead of any other moment.
+    /// Makes `key` due at `moment`, instead of any other moment.
     pub fn set(&mut self, key: K, moment: Instant) {
         self.remove(&key);
         self.by_key.insert(key.clone(), moment);
         self.by_moment.insert((moment, key));
     }
 
-    /// Puts `key` down for `moment`, unless it is due earlier.
+    /// Makes `key` due at `moment`, unless it is due earlier.
     pub fn set_by(&mut self, key: K, moment: Instant) {
         if self.by_key.get(&key).is_none_or(|set| *set > moment) {
             self.set(key, moment);
         }
     }
 
-    /// Strikes `key` out.
+    /// Removes `key`.
     pub fn remove(&mut self, key: &K) {
         if let Some(moment) = self.by_key.remove(key) {
             self.by_moment.remove(&(moment, key.clone()));
@@ -86,20 +85,38 @@ impl<K: Ord + Clone> Agenda<K> {
     }
 }
 
-/// Subscribers that want the same names for the same time: they see the same, and are woken together.
-#[derive(Debug)]
+/// One more of `key`. Returns whether it is the first.
+pub fn count(counts: &mut BTreeMap<Arc<str>, usize>, key: &Arc<str>) -> bool {
+    let count = counts.entry(Arc::clone(key)).or_default();
+    *count += 1;
+    *count == 1
+}
+
+/// One less of `key`. Returns whether it was the last.
+pub fn uncount(counts: &mut BTreeMap<Arc<str>, usize>, key: &Arc<str>) -> bool {
+    let Some(count) = counts.get_mut(key) else { return false };
+    *count -= 1;
+    let is_last = *count == 0;
+    if is_last {
+        counts.remove(key);
+    }
+    is_last
+}
+
+/// Subscribers with the same names and retention: they see the same, and are woken together.
+#[derive(Debug, Default)]
 pub struct Group {
-    /// What they want.
+    /// The names they want.
     pub names: Arc<BTreeSet<DomainName>>,
-    /// For how long addresses are to be retained.
+    /// How long addresses are to be retained.
     pub retention: Duration,
-    /// How many addresses are held of these names.
+    /// How many addresses are cached of these names.
     pub addresses: usize,
-    /// Who they are.
+    /// The subscribers.
     pub subscribers: BTreeSet<ResourceRef>,
-    /// In which namespaces they are, and how many in each.
+    /// Their namespaces, with the number of subscribers in each.
     pub namespaces: BTreeMap<Arc<str>, usize>,
-    /// What they see, while nothing has changed since it was put together.
+    /// What they see, until something changes.
     pub seen: Option<Arc<Addresses>>,
     /// How many of the names have had no answer and no failure yet.
     pub waiting: usize,
@@ -108,32 +125,18 @@ pub struct Group {
 }
 
 impl Group {
-    /// `who` wants the same. Says whether nobody of its namespace did before.
-    pub fn add(&mut self, who: &ResourceRef) -> bool {
-        if !self.subscribers.insert(who.clone()) {
-            return false;
-        }
-        let count = self.namespaces.entry(Arc::clone(&who.namespace)).or_default();
-        *count += 1;
-        *count == 1
+    /// Adds a subscriber. Returns whether it is the first of its namespace.
+    pub fn add(&mut self, resource: &ResourceRef) -> bool {
+        self.subscribers.insert(resource.clone()) && count(&mut self.namespaces, &resource.namespace)
     }
 
-    /// `who` wants something else now, or nothing. Says whether nobody else of its namespace wants these.
-    pub fn remove(&mut self, who: &ResourceRef) -> bool {
-        if !self.subscribers.remove(who) {
-            return false;
-        }
-        let Some(count) = self.namespaces.get_mut(&who.namespace) else { return false };
-        *count -= 1;
-        let is_last = *count == 0;
-        if is_last {
-            self.namespaces.remove(&who.namespace);
-        }
-        is_last
+    /// Removes a subscriber. Returns whether it was the last of its namespace.
+    pub fn remove(&mut self, resource: &ResourceRef) -> bool {
+        self.subscribers.remove(resource) && uncount(&mut self.namespaces, &resource.namespace)
     }
 
-    /// When to wake for a change that happens now: at once, but not within [`COALESCE`] of the last time; while first
-    /// answers are still missing, when the last has come or after [`COALESCE`].
+    /// When to wake for a change that happens now: at once, but not within [`COALESCE`] of the last time. While first answers
+    /// are missing, when the last has come or after [`COALESCE`].
     #[must_use]
     pub fn wake_at(&self, now: Instant) -> Instant {
         let quiet = self.woken.map_or(now, |woken| woken + COALESCE);

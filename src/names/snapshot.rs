@@ -1,4 +1,4 @@
-//! What a person or a metric may want to know of the table at one moment. Pure.
+//! The table at one moment, for people and metrics. Pure.
 
 use super::addresses::NameState;
 use super::answer::LookupOutcome;
@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 /// The table at one moment, sorted by name and by server.
 #[derive(Clone, Debug, Default)]
 pub struct NamesSnapshot {
-    /// Every name held.
+    /// Every cached name.
     pub names: Vec<NameSnapshot>,
-    /// Every server asked.
+    /// Every server.
     pub servers: Vec<ServerSnapshot>,
-    /// Names that there is no room for, over all resources, by [`Level`](crate::bound::Level).
+    /// Names without room, over all resources, by [`Level`](crate::bound::Level).
     pub names_left_out: [usize; 3],
-    /// Names of which new addresses are left out, by the bound that has no room for them.
+    /// Names without room for new addresses, by the bound that left them out.
     pub addresses_left_out: [usize; 3],
-    /// By what factor names are asked less often than their TTLs say, at most; 1 where none is, 0 in an empty snapshot.
+    /// By what factor names are queried less often than their TTLs, at most; 1 if none is, 0 in an empty snapshot.
     pub stretch: f64,
 }
 
@@ -27,15 +27,15 @@ pub struct NamesSnapshot {
 pub struct NameSnapshot {
     /// The name.
     pub name: DomainName,
-    /// Where it stands.
+    /// Its state.
     pub state: NameState,
-    /// How long its addresses outlive their last sighting: the longest that any subscriber asks for.
+    /// How long its addresses outlive their last answer: the longest retention of any subscriber.
     pub retention: Duration,
-    /// How many addresses the newest round of answers cost.
+    /// How many addresses the newest round evicted.
     pub evicted: usize,
-    /// How long until it is asked again; none while it is being asked, zero where that is overdue.
+    /// How long until it is queried again, zero if that is overdue; none during a query.
     pub next_question: Option<Duration>,
-    /// What is known of its addresses, refused ones included.
+    /// Its addresses, refused ones included.
     pub addresses: Vec<AddressSnapshot>,
 }
 
@@ -44,7 +44,7 @@ pub struct NameSnapshot {
 pub struct AddressSnapshot {
     /// The address.
     pub address: IpAddr,
-    /// The server that said it.
+    /// The server that gave it.
     pub server: SocketAddr,
     /// How long ago it was first answered.
     pub first_seen: Duration,
@@ -52,9 +52,9 @@ pub struct AddressSnapshot {
     pub last_seen: Duration,
     /// The TTL it was last answered with, of at most `--dns-max-ttl`.
     pub ttl: Duration,
-    /// For how long it has been missing from answers, failures left out; none where the newest answer has it.
+    /// How long answers have lacked it, failures left out; none if the newest answer has it.
     pub missing: Option<Duration>,
-    /// Why it is refused, where it is.
+    /// Why it is refused, if it is.
     pub refused: Option<Arc<str>>,
 }
 
@@ -63,7 +63,7 @@ pub struct AddressSnapshot {
 pub struct ServerSnapshot {
     /// The server.
     pub server: SocketAddr,
-    /// How many questions it answered definitively.
+    /// How many queries it answered definitively.
     pub answered: u64,
     /// How many it failed.
     pub failed: u64,
@@ -73,11 +73,11 @@ pub struct ServerSnapshot {
     pub last_answer: Option<Duration>,
     /// Its last failure.
     pub error: Option<String>,
-    /// How many questions wait for a place.
+    /// How many queries wait for a place.
     pub waiting: usize,
 }
 
-/// How a server has done so far.
+/// The health of a server.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ServerHealth {
     answered: u64,
@@ -103,7 +103,7 @@ impl ServerHealth {
         }
     }
 
-    /// Whether it has failed so many questions in a row, and answered none for `silence`.
+    /// Whether it has failed this many queries in a row, and answered none for `silence`.
     pub(super) fn is_silent(&self, failures: u64, silence: Duration, now: Instant) -> bool {
         let answered = self.last_answer.map(|answer| now.saturating_duration_since(answer));
         self.failing >= failures && answered.is_none_or(|ago| ago >= silence)

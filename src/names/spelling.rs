@@ -1,38 +1,39 @@
-//! The case of letters in a question's name, which a server repeats in its answer: some bits more that a forged answer has
-//! to guess (draft-vixie-dnsext-dns0x20). Pure but for the random numbers, which are hickory's.
+//! The case of letters in a query's name, which a server repeats in its answer: some more bits that a forged answer has to guess
+//! (draft-vixie-dnsext-dns0x20). Pure but for the random numbers, which are hickory's.
 
 use hickory_proto::rr::Name;
 
-/// How many questions in random case a server may fail before it is asked in lower case.
+/// How many queries in random case a server may fail before it is queried in lower case.
 const FAILURES: u32 = 3;
 
-/// What is known of how one server spells the names of questions in its answers.
+/// How one server spells the names of queries in its answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Spelling {
-    /// Nothing yet; so many questions in random case have failed.
+    /// Not known yet.
     #[default]
     Unknown,
-    /// It failed so many questions in random case, and has answered none.
+    /// It failed this many queries in random case, and answered none.
     Failing(u32),
-    /// It repeats them as they were asked.
+    /// It repeats them.
     Kept,
-    /// It does not, or fails what is not in lower case: it is asked in lower case.
+    /// It does not, or fails mixed case: it is queried in lower case.
     Lost,
 }
 
-/// What a question in random case came to.
+/// How a server repeated a query in random case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Echo {
+    /// The answer repeats the name to the letter.
     /// The answer repeats the question to the letter.
     Same,
-    /// The answer spells the question otherwise.
+    /// The answer spells the name otherwise.
     Other,
     /// A failure, or an answer without a question.
     Silent,
 }
 
 impl Spelling {
-    /// How to spell `name` in a question to the server.
+    /// Spells `name` for a query to the server.
     #[must_use]
     pub fn spell(self, name: &Name) -> Name {
         let mut spelled = name.clone();
@@ -42,8 +43,8 @@ impl Spelling {
         spelled
     }
 
-    /// What is known after one more question, and whether its answer may be believed: a server that has once kept the case
-    /// does not lose it, so that an answer in another comes from somebody else.
+    /// The state after one more query, and whether its answer is accepted. A server that once kept the case does not lose it:
+    /// an answer in another case is forged.
     #[must_use]
     pub const fn after(self, echo: Echo) -> (Self, bool) {
         match (self, echo) {
@@ -58,13 +59,13 @@ impl Spelling {
     }
 }
 
-/// How the question that was `sent` stands in an answer.
+/// How an answer spells the name that was `sent`.
 #[must_use]
 pub fn echo(sent: &Name, answered: Option<&Name>) -> Echo {
     match answered {
         Some(answered) if answered.eq_case(sent) => Echo::Same,
         Some(answered) if answered == sent => Echo::Other,
-        // A question that is none, or another: hickory has refused the latter already.
+        // No name, or another one: hickory has refused the latter already.
         _ => Echo::Silent,
     }
 }
@@ -78,15 +79,15 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_keeps_the_case_is_believed_in_no_other() {
-        let (known, believed) = Spelling::default().after(Echo::Same);
-        assert_eq!((known, believed), (Spelling::Kept, true));
+    fn a_server_that_keeps_the_case_is_accepted_in_no_other() {
+        let (known, accepted) = Spelling::default().after(Echo::Same);
+        assert_eq!((known, accepted), (Spelling::Kept, true));
         assert_eq!(known.after(Echo::Other), (Spelling::Kept, false), "a forged answer");
         assert_eq!(known.after(Echo::Silent), (Spelling::Kept, true), "silence says nothing");
     }
 
     #[test]
-    fn a_server_that_loses_or_fails_on_case_is_asked_in_lower_case() {
+    fn a_server_that_loses_or_fails_case_is_queried_in_lower() {
         assert_eq!(Spelling::default().after(Echo::Other), (Spelling::Lost, true));
         let failed = |known: Spelling| known.after(Echo::Silent).0;
         let twice = failed(failed(Spelling::default()));
@@ -100,15 +101,12 @@ mod tests {
 
     #[test]
     fn a_name_in_random_case_is_the_same_name_in_other_letters() {
-        let asked = name("a-name-with-many-letters-in-it.citrixworkspacesapi.example.com.");
+        let asked = name("a-name-with-many-letters.citrixworkspacesapi.example.com.");
         let spelled: Vec<Name> = (0..20).map(|_| Spelling::Unknown.spell(&asked)).collect();
         assert!(spelled.iter().all(|spelled| *spelled == asked));
         assert!(spelled.iter().any(|spelled| !spelled.eq_case(&asked)));
         assert_eq!(echo(&asked, Some(&asked)), Echo::Same);
-        assert_eq!(
-            echo(&asked, Some(&name("A-name-with-many-letters-in-it.citrixworkspacesapi.example.com."))),
-            Echo::Other
-        );
+        assert_eq!(echo(&asked, Some(&name("A-name-with-many-letters.citrixworkspacesapi.example.com."))), Echo::Other);
         assert_eq!(echo(&asked, None), Echo::Silent);
     }
 }

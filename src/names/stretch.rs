@@ -1,19 +1,17 @@
-//! How much less often names are asked where they want more questions than a server is asked. Pure.
+//! How much less often names are queried when they need more queries than a server gets. Pure.
 //!
-//! What a server is asked in a second is shared as water is poured: a namespace that wants no more than its share gets all
-//! it wants, and what it leaves goes to the others. Of a namespace that wants more every name is asked less often, by one
-//! factor.
+//! The queries of a second are shared like water: a namespace that needs no more than its share gets all it needs, and its rest
+//! goes to the others. Every name of a namespace that needs more is queried less often, by one factor.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// From which factor on names count as asked late.
+/// From this factor on, names count as late.
 const LATE: f64 = 1.5;
-/// Below which factor they no longer do.
+/// Below this factor they no longer do.
 const IN_TIME: f64 = 1.2;
 
-/// By what factor the names of each namespace are asked less often, where they are; `wanted` and `bound` are questions a
-/// second.
+/// By what factor the names of each namespace are queried less often, if they are. `wanted` and `bound` are queries a second.
 #[must_use]
 pub fn factors(wanted: &BTreeMap<Arc<str>, f64>, bound: f64) -> BTreeMap<Arc<str>, f64> {
     let mut ascending: Vec<(&Arc<str>, f64)> = wanted.iter().map(|(namespace, wants)| (namespace, *wants)).collect();
@@ -32,7 +30,7 @@ pub fn factors(wanted: &BTreeMap<Arc<str>, f64>, bound: f64) -> BTreeMap<Arc<str
     factors
 }
 
-/// Whether names that are asked less often by `factor` count as asked late, where they did or did not `before`.
+/// Whether this factor makes names late, given whether they were `before`.
 #[must_use]
 pub fn is_late(factor: f64, before: bool) -> bool {
     factor >= if before { IN_TIME } else { LATE }
@@ -48,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wants_little_gets_it_and_the_rest_share_what_is_left() {
+    fn small_users_get_all_and_the_rest_share_what_is_left() {
         assert_eq!(factors(&wanted(&[100.0, 899.0]), 1000.0), BTreeMap::new());
         assert_eq!(factors(&wanted(&[100.0, 1800.0]), 1000.0), BTreeMap::from([("n1".into(), 2.0)]));
         let both = BTreeMap::from([("n1".into(), 2.0), ("n2".into(), 4.0)]);
@@ -69,13 +67,9 @@ mod tests {
             prop_assert!(sum <= bound * 1.000_001);
             prop_assert!(factors.is_empty() || sum >= bound * 0.999_999, "nothing is left over: {sum} of {bound}");
             for (namespace, wants) in &wanted {
-                prop_assert!(*wants > bound / wants_len(&wanted) || !factors.contains_key(namespace));
+                prop_assert!(*wants > bound / wanted.len() as f64 || !factors.contains_key(namespace));
                 prop_assert!(factors.get(namespace).is_none_or(|factor| *factor >= 1.0));
             }
         }
-    }
-
-    fn wants_len(wanted: &BTreeMap<Arc<str>, f64>) -> f64 {
-        wanted.len() as f64
     }
 }

@@ -1,5 +1,4 @@
-//! The shared table: an entry per name, shared by all resources that want it. Pure: `now` is an argument, and all that happens outside is
-//! reported to it.
+//! The shared table: an entry per name. Pure: `now` is an argument, and everything outside is reported to it.
 
 mod late;
 mod room;
@@ -8,9 +7,6 @@ mod rounds;
 use late::Stretch;
 use room::{Admitted, Shortage, Space};
 use rounds::Asking;
-#[cfg(test)]
-pub(super) use rounds::Round;
-pub(super) use rounds::RoundReport;
 
 use super::NamesSettings;
 use super::addresses::{Addresses, NameAddresses, NameState};
@@ -27,15 +23,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Over how long the questions are spread that a new server makes necessary.
+/// How long the queries are spread that a new server makes necessary.
 const NEW_SERVER_SPREAD: Duration = Duration::from_secs(1);
 
-/// What is asked for when it is asked for, by number.
 type GroupId = u64;
 
 /// A name in the table.
+#[derive(Default)]
 pub(super) struct Entry {
-    pub(super) held: CachedName,
+    pub(super) cached: CachedName,
     pub(super) view: Arc<NameAddresses>,
     groups: BTreeSet<GroupId>,
     pub(super) retention: Duration,
@@ -43,9 +39,9 @@ pub(super) struct Entry {
     counted: usize,
     /// The open round.
     asking: Option<Asking>,
-    /// Whether to ask again as soon as that round is over.
-    again: bool,
-    /// What timed out when it was last asked, and of whom.
+    /// Whether to start the next round as soon as that one is over.
+    repeat: bool,
+    /// What timed out last time, and at which server.
     silent: Vec<(SocketAddr, Family)>,
 }
 
@@ -68,7 +64,7 @@ pub(super) struct Table {
     wakes: Agenda<GroupId>,
     /// What each namespace has.
     spaces: HashMap<Arc<str>, Space>,
-    /// How many addresses are held in all.
+    /// How many addresses are cached in all.
     addresses: usize,
     shortage: Shortage,
     stretch: Stretch,
@@ -106,7 +102,7 @@ impl Table {
         }
     }
 
-    /// What is known of a name.
+    /// One name at one moment.
     pub(super) fn snapshot(&self, name: &DomainName, entry: &Entry, now: Instant) -> NameSnapshot {
         let address = |(address, seen): (IpAddr, &CachedAddress)| AddressSnapshot {
             address,
@@ -114,7 +110,7 @@ impl Table {
             first_seen: now.saturating_duration_since(seen.first_seen),
             last_seen: now.saturating_duration_since(seen.last_seen),
             ttl: seen.ttl,
-            missing: entry.held.missing(address, seen),
+            missing: entry.cached.missing(address, seen),
             refused: seen.refused.clone(),
         };
         NameSnapshot {
@@ -123,7 +119,7 @@ impl Table {
             retention: entry.retention,
             evicted: entry.view.evicted,
             next_question: self.next_question(name, now),
-            addresses: entry.held.cached().map(address).collect(),
+            addresses: entry.cached.cached().map(address).collect(),
         }
     }
 
@@ -132,38 +128,37 @@ impl Table {
         self.next_number
     }
 
-    /// Subscribes `who` to what there is room for of `wanted`, instead of what it wanted before, and gives what is known.
-    /// Names that were `applied` before this process was come before others.
+    /// Subscribes a resource to the `wanted` names that have room, instead of its earlier ones, and returns what is known. Names
+    /// `applied` by an earlier process come first.
     pub(super) fn watch(
         &mut self,
-        who: &ResourceRef,
+        resource: &ResourceRef,
         wanted: &Arc<BTreeSet<DomainName>>,
         retention: Duration,
         applied: &dyn Fn(&DomainName) -> bool,
         now: Instant,
     ) -> Arc<Addresses> {
-        let before = self.group_of_subscriber.get(who).copied();
+        let before = self.group_of_subscriber.get(resource).copied();
         if let Some(id) = before.filter(|id| self.is_of(*id, wanted, retention)) {
-            self.note_shortage(who, &[]);
+            self.note_shortage(resource, &[]);
             return self.seen_by(id);
         }
-        let Admitted { names, left_out } = self.admit(who, wanted, before, applied);
-        let id = match before.filter(|id| self.is_of(*id, &names, retention)) {
-            Some(id) => id,
-            None => {
-                let id = self.join(who, &names, retention, now);
-                if let Some(before) = before {
-                    self.leave(who, before, now);
-                }
-                id
+        let Admitted { names, left_out } = self.admit(resource, wanted, before, applied);
+        let id = if let Some(id) = before.filter(|id| self.is_of(*id, &names, retention)) {
+            id
+        } else {
+            let id = self.join(resource, &names, retention, now);
+            if let Some(before) = before {
+                self.leave(resource, before, now);
             }
+            id
         };
-        self.note_shortage(who, &left_out);
+        self.note_shortage(resource, &left_out);
         let known = self.seen_by(id);
         self.with_left_out(&known, left_out)
     }
 
-    /// Whether a group is that of these names and this retention.
+    /// Whether a group has these names and this retention.
     fn is_of(&self, id: GroupId, names: &Arc<BTreeSet<DomainName>>, retention: Duration) -> bool {
         self.groups.get(&id).is_some_and(|group| {
             group.retention == retention && (Arc::ptr_eq(&group.names, names) || group.names == *names)
@@ -172,58 +167,48 @@ impl Table {
 
     fn join(
         &mut self,
-        who: &ResourceRef,
+        resource: &ResourceRef,
         wanted: &Arc<BTreeSet<DomainName>>,
         retention: Duration,
         now: Instant,
     ) -> GroupId {
-        let key = (wanted.clone(), retention);
-        let id = match self.group_of_wanted.get(&key) {
+        let id = match self.group_of_wanted.get(&(wanted.clone(), retention)) {
             Some(id) => *id,
-            None => {
-                let id = self.number();
-                let (mut waiting, mut addresses) = (0, 0);
-                for name in wanted.iter() {
-                    let entry = self.names.entry(name.clone()).or_insert_with(Entry::new);
-                    let wanted_by_nobody = entry.groups.is_empty();
-                    entry.groups.insert(id);
-                    entry.retention = entry.retention.max(retention);
-                    waiting += usize::from(entry.view.state == NameState::Waiting);
-                    addresses += entry.counted;
-                    if wanted_by_nobody {
-                        self.questions.set(name.clone(), now);
-                    }
-                }
-                let group = Group {
-                    names: wanted.clone(),
-                    retention,
-                    addresses,
-                    subscribers: BTreeSet::new(),
-                    namespaces: BTreeMap::new(),
-                    seen: None,
-                    waiting,
-                    woken: None,
-                };
-                self.groups.insert(id, group);
-                self.group_of_wanted.insert(key, id);
-                id
-            }
+            None => self.new_group(wanted, retention, now),
         };
-        if self.groups.get_mut(&id).is_some_and(|group| group.add(who)) {
-            self.enter(&who.namespace, wanted);
+        if self.groups.get_mut(&id).is_some_and(|group| group.add(resource)) {
+            self.enter(&resource.namespace, wanted);
             self.change_lines(id);
         }
-        self.group_of_subscriber.insert(who.clone(), id);
+        self.group_of_subscriber.insert(resource.clone(), id);
         id
     }
 
-    fn leave(&mut self, who: &ResourceRef, id: GroupId, now: Instant) {
+    fn new_group(&mut self, wanted: &Arc<BTreeSet<DomainName>>, retention: Duration, now: Instant) -> GroupId {
+        let id = self.number();
+        let mut group = Group { names: wanted.clone(), retention, ..Group::default() };
+        for name in wanted.iter() {
+            let entry = self.names.entry(name.clone()).or_default();
+            if entry.groups.is_empty() {
+                self.questions.set(name.clone(), now);
+            }
+            entry.groups.insert(id);
+            entry.retention = entry.retention.max(retention);
+            group.waiting += usize::from(entry.view.state == NameState::Waiting);
+            group.addresses += entry.counted;
+        }
+        self.groups.insert(id, group);
+        self.group_of_wanted.insert((wanted.clone(), retention), id);
+        id
+    }
+
+    fn leave(&mut self, resource: &ResourceRef, id: GroupId, now: Instant) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        let is_last_here = group.remove(who);
+        let is_last_here = group.remove(resource);
         let is_last = group.subscribers.is_empty();
         let names = Arc::clone(&group.names);
         if is_last_here {
-            self.exit(&who.namespace, &names, now);
+            self.exit(&resource.namespace, &names, now);
         }
         if !is_last {
             return;
@@ -255,10 +240,10 @@ impl Table {
         self.sweeps.remove(name);
     }
 
-    pub(super) fn unwatch(&mut self, who: &ResourceRef, now: Instant) {
-        self.note_shortage(who, &[]);
-        if let Some(id) = self.group_of_subscriber.remove(who) {
-            self.leave(who, id, now);
+    pub(super) fn unwatch(&mut self, resource: &ResourceRef, now: Instant) {
+        self.note_shortage(resource, &[]);
+        if let Some(id) = self.group_of_subscriber.remove(resource) {
+            self.leave(resource, id, now);
         }
     }
 
@@ -290,9 +275,9 @@ impl Table {
         }
         for (name, entry) in self.names.iter_mut().filter(|(_, entry)| !entry.groups.is_empty()) {
             if entry.asking.is_some() {
-                entry.again = true;
+                entry.repeat = true;
             } else {
-                entry.held.ask_at_once();
+                entry.cached.ask_at_once();
                 let spread = if none_before { 0.0 } else { self.random.f64() };
                 self.questions.set_by(name.clone(), now + NEW_SERVER_SPREAD.mul_f64(spread));
             }
@@ -307,18 +292,17 @@ impl Table {
         let names: Vec<DomainName> = self.names.keys().cloned().collect();
         for name in names {
             if let Some(entry) = self.names.get_mut(&name) {
-                let guard = &self.guard;
-                entry.held.judge_again(&|address| guard.refuses(address), &self.bounds);
+                entry.cached.judge_again(&|address| self.guard.refuses(address), &self.bounds);
             }
             self.changed(&name, now);
         }
     }
 
-    /// Compares what is held with what is shown; where it differs, those who see it will be woken.
+    /// Compares the cached addresses with the shown ones. If they differ, subscribers will be woken.
     fn changed(&mut self, name: &DomainName, now: Instant) {
         self.count_addresses(name);
         let Some(entry) = self.names.get_mut(name) else { return };
-        let view = entry.held.view();
+        let view = entry.cached.view();
         if view == *entry.view {
             return;
         }
@@ -333,11 +317,11 @@ impl Table {
         }
     }
 
-    /// Does what is due besides questions, and returns who is to be woken now.
+    /// Does what is due besides queries, and returns the resources to wake now.
     pub(super) fn tick(&mut self, now: Instant) -> Vec<ResourceRef> {
         while let Some(name) = self.sweeps.pop_due(now) {
             if let Some(entry) = self.names.get_mut(&name) {
-                entry.held.sweep(entry.retention, now);
+                entry.cached.sweep(entry.retention, now);
                 self.changed(&name, now);
             }
         }
@@ -351,7 +335,7 @@ impl Table {
         woken
     }
 
-    /// When `tick` or, where questions are asked, `due` has something to do.
+    /// When `tick` or, while `asking`, `questions_due` has something to do.
     pub(super) fn next_moment(&self, asking: bool) -> Option<Instant> {
         let questions = if asking { self.questions.first() } else { None };
         let places = self.places.values().filter(|_| asking).filter_map(Places::next_moment).min();
@@ -362,15 +346,15 @@ impl Table {
         let mut waits = Vec::new();
         for (name, view) in &addresses.by_name {
             let Some(entry) = self.names.get_mut(name) else { continue };
-            if entry.held.has_pending() {
-                let late = entry.held.allowed(&view.addresses, now);
+            if entry.cached.has_pending() {
+                let late = entry.cached.allowed(&view.addresses, now);
                 waits.extend(late.into_iter().map(|wait| (name.clone(), wait)));
             }
         }
         waits
     }
 
-    /// How long until a name is asked again; `None` while it is being asked.
+    /// How long until a name is queried again; `None` during a query.
     pub(super) fn next_question(&self, name: &DomainName, now: Instant) -> Option<Duration> {
         let asking = self.names.get(name).is_some_and(|entry| entry.asking.is_some());
         let next = self.questions.get(name).filter(|_| !asking);
@@ -379,22 +363,5 @@ impl Table {
 
     pub(super) fn servers(&self) -> Arc<[SocketAddr]> {
         self.servers.clone()
-    }
-}
-
-impl Entry {
-    fn new() -> Self {
-        let held = CachedName::new();
-        let view = Arc::new(held.view());
-        Self {
-            held,
-            view,
-            groups: BTreeSet::new(),
-            retention: Duration::ZERO,
-            counted: 0,
-            asking: None,
-            again: false,
-            silent: Vec::new(),
-        }
     }
 }

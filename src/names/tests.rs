@@ -1,6 +1,5 @@
 //! The table as a whole, on a paused clock, with scripted servers.
 
-use super::table::Round;
 use super::*;
 use crate::facts::ClusterFacts;
 use crate::guard::GuardSettings;
@@ -15,7 +14,7 @@ use tokio::task::JoinHandle;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What a scripted server does with a question: how long it takes, and what comes of it.
+/// How long a scripted server takes for a query, and the outcome.
 type Script = dyn Fn(SocketAddr, &str, Family, usize) -> (Duration, LookupOutcome) + Send + Sync;
 
 struct Scripted {
@@ -44,22 +43,17 @@ impl Scripted {
         *self.script.lock().expect("no panic") = Arc::new(script);
     }
 
-    /// Questions since the last call, by server.
-    fn questions(&self) -> BTreeMap<SocketAddr, usize> {
-        let mut by_server = BTreeMap::new();
-        for ((server, ..), count) in std::mem::take(&mut *self.asked.lock().expect("no panic")) {
-            *by_server.entry(server).or_default() += count;
+    /// Queries since the last call, by this part of them.
+    fn counted<K: Ord>(&self, part: impl Fn(SocketAddr, Family) -> K) -> BTreeMap<K, usize> {
+        let mut counts = BTreeMap::new();
+        for ((server, _, family), count) in std::mem::take(&mut *self.asked.lock().expect("no panic")) {
+            *counts.entry(part(server, family)).or_default() += count;
         }
-        by_server
+        counts
     }
 
-    /// Questions since the last call, by family.
-    fn by_family(&self) -> BTreeMap<Family, usize> {
-        let mut by_family = BTreeMap::new();
-        for ((_, _, family), count) in std::mem::take(&mut *self.asked.lock().expect("no panic")) {
-            *by_family.entry(family).or_default() += count;
-        }
-        by_family
+    fn questions(&self) -> BTreeMap<SocketAddr, usize> {
+        self.counted(|server, _| server)
     }
 
     fn total(&self) -> usize {
@@ -134,11 +128,15 @@ fn name(text: &str) -> DomainName {
     DomainName::parse(text).expect("a name")
 }
 
-fn wanted(names: &[&str]) -> Arc<BTreeSet<DomainName>> {
-    Arc::new(names.iter().map(|text| name(text)).collect())
+fn wanted<T: AsRef<str>>(names: &[T]) -> Arc<BTreeSet<DomainName>> {
+    Arc::new(names.iter().map(|text| name(text.as_ref())).collect())
 }
 
-fn who(number: usize) -> ResourceRef {
+fn many(prefix: &str, number: usize, count: usize) -> Arc<BTreeSet<DomainName>> {
+    Arc::new((0..count).map(|host| name(&format!("{prefix}-{number}-{host}.example.com"))).collect())
+}
+
+fn daas(number: usize) -> ResourceRef {
     ResourceRef::new("citrix", format!("daas-{number}"))
 }
 
@@ -182,7 +180,7 @@ impl Rig {
     }
 
     fn watch(&self, number: usize, wanted: &Arc<BTreeSet<DomainName>>) -> Arc<Addresses> {
-        self.names.watch(&who(number), wanted, HOUR)
+        self.names.watch(&daas(number), wanted, HOUR)
     }
 
     fn addresses(&self, text: &str) -> Vec<IpAddr> {
@@ -205,11 +203,10 @@ impl Drop for Rig {
 #[tokio::test(start_paused = true)]
 async fn a_thousand_resources_cost_one_question_for_each_name() {
     let mut rig = Rig::new(&[1, 2], Scripted::new(|_, _, family, _| plain(family, &[1])));
-    let texts: Vec<String> = (0..200).map(|n| format!("host{n}.example.com")).collect();
-    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let names = || many("host", 0, 200);
     for number in 0..1000 {
         // Each resource has its own set of the same names, as controllers make them.
-        rig.watch(number, &wanted(&texts));
+        rig.watch(number, &names());
     }
     let woken = rig.pass(ms(500)).await;
     assert_eq!(woken.len(), 1000, "each once");
@@ -217,15 +214,15 @@ async fn a_thousand_resources_cost_one_question_for_each_name() {
     assert_eq!(rig.servers.questions(), BTreeMap::from([(server(1), 400), (server(2), 400)]));
     assert!(rig.servers.most_in_flight.load(Ordering::SeqCst) <= 2 * places::IN_FLIGHT_PER_SERVER);
     let start = Instant::now();
-    let shared = rig.watch(0, &wanted(&texts));
+    let shared = rig.watch(0, &names());
     for number in 1..1000 {
-        assert!(Arc::ptr_eq(&shared, &rig.watch(number, &wanted(&texts))), "one map for all");
+        assert!(Arc::ptr_eq(&shared, &rig.watch(number, &names())), "one map for all");
     }
-    println!("1,000 watches of what is known: {:?}", start.elapsed());
+    println!("1,000 watches of known names: {:?}", start.elapsed());
     for _ in 0..20 {
-        assert_eq!(rig.pass(Duration::from_secs(30)).await, [], "nothing changes, nobody is woken");
+        assert_eq!(rig.pass(Duration::from_secs(30)).await, [], "no change, no wake");
     }
-    // 600 s at TTL 30, asked again within a second after: between 19 and 20 rounds.
+    // 600 s at TTL 30, queried again within a second after: between 19 and 20 rounds.
     for (_, count) in rig.servers.questions() {
         assert!((19 * 400..=20 * 400).contains(&count), "{count} questions");
     }
@@ -242,7 +239,7 @@ async fn a_first_batch_wakes_when_its_last_name_has_an_outcome() {
     let names = wanted(&["quick.example.com", "slow.example.com", "broken.example.com"]);
     assert!(rig.watch(0, &names).by_name.values().all(|known| known.state == NameState::Waiting));
     assert_eq!(rig.pass(ms(140)).await, []);
-    assert_eq!(rig.pass(ms(20)).await, [who(0)]);
+    assert_eq!(rig.pass(ms(20)).await, [daas(0)]);
     let seen = rig.watch(0, &names);
     assert_eq!(seen.by_name[&name("slow.example.com")].state, NameState::Answered);
     assert!(matches!(seen.by_name[&name("broken.example.com")].state, NameState::Failing { ever_answered: false, .. }));
@@ -258,9 +255,9 @@ async fn a_first_batch_wakes_after_the_window_and_when_complete() {
     let mut rig = Rig::new(&[1], Scripted::new(script));
     rig.watch(0, &wanted(&["quick.example.com", "silent.example.com"]));
     assert_eq!(rig.pass(ms(190)).await, []);
-    assert_eq!(rig.pass(ms(30)).await, [who(0)]);
+    assert_eq!(rig.pass(ms(30)).await, [daas(0)]);
     assert_eq!(rig.pass(ms(1700)).await, []);
-    assert_eq!(rig.pass(ms(200)).await, [who(0)], "the timeout is the last word");
+    assert_eq!(rig.pass(ms(200)).await, [daas(0)], "the timeout ends the batch");
 }
 
 #[test]
@@ -269,28 +266,23 @@ fn a_change_wakes_at_once_and_later_ones_once_per_window() {
     let mut table = Table::new(&NamesSettings::new(guard()), start);
     let texts = ["a.example.com", "b.example.com", "c.example.com", "d.example.com"];
     table.set_servers(vec![server(1)], start);
-    table.watch(&who(0), &wanted(&texts), HOUR, &|_| false, start);
-    let report = |table: &mut Table, round: &Round, family, outcome, at| {
-        let report = RoundReport { name: round.name.clone(), number: round.number, server: server(1), family, outcome };
-        table.report(&report, start + at);
-        table.tick(start + at)
+    table.watch(&daas(0), &wanted(&texts), HOUR, &|_| false, start);
+    let report = |table: &mut Table, question: &Question, last, at| {
+        let outcome = if question.family == Family::V4 { has(&[last], 30) } else { nothing(30) };
+        table.report(question, &outcome, start + at);
+        table.tick(start + at).len()
     };
-    for round in table.due(start) {
-        report(&mut table, &round, Family::V6, nothing(30), ms(0));
-        report(&mut table, &round, Family::V4, has(&[1], 30), ms(1));
+    for question in table.questions_due(start) {
+        report(&mut table, &question, 1, ms(1));
     }
     // Their second answers, all different from the first, come 50 ms after each other.
     let second = ms(32_000);
-    let mut wakes = Vec::new();
-    for (round, number) in table.due(start + second).iter().zip(0..) {
-        let at = second + ms(50 * number);
-        wakes.push(report(&mut table, round, Family::V4, has(&[2], 30), at).len());
-        wakes.push(report(&mut table, round, Family::V6, nothing(30), at).len());
-    }
-    assert_eq!(wakes, [1, 0, 0, 0, 0, 0, 0, 0], "the first at once");
+    let due = table.questions_due(start + second);
+    let wakes = due.iter().zip(0..).map(|(question, n)| report(&mut table, question, 2, second + ms(n / 2 * 50)));
+    assert_eq!(wakes.collect::<Vec<_>>(), [1, 0, 0, 0, 0, 0, 0, 0], "the first at once");
     assert_eq!(table.next_moment(false), Some(start + second + schedule::COALESCE));
     assert_eq!(table.tick(start + second + ms(199)), []);
-    assert_eq!(table.tick(start + second + ms(200)), [who(0)], "the others together");
+    assert_eq!(table.tick(start + second + ms(200)), [daas(0)], "the others together");
     assert_eq!(table.next_moment(false), None);
 }
 
@@ -303,8 +295,8 @@ async fn only_who_uses_a_name_is_woken() {
     let mut rig = Rig::new(&[1], Scripted::new(script));
     rig.watch(0, &wanted(&["stays.example.com"]));
     rig.watch(1, &wanted(&["stays.example.com", "turns.example.com"]));
-    assert_eq!(rig.pass(ms(500)).await, [who(0), who(1)]);
-    assert_eq!(rig.pass(Duration::from_secs(300)).await, [who(1)]);
+    assert_eq!(rig.pass(ms(500)).await, [daas(0), daas(1)]);
+    assert_eq!(rig.pass(Duration::from_secs(300)).await, [daas(1)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -313,15 +305,14 @@ async fn a_dead_server_delays_nobody_and_cancels_nothing() {
         if from == server(9) { (HOUR, has(&[9], 30)) } else { plain(family, &[1]) }
     };
     let mut rig = Rig::new(&[1, 9], Scripted::new(script));
-    let texts: Vec<String> = (0..500).map(|n| format!("host{n}.example.com")).collect();
-    let names = wanted(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    let names = many("host", 0, 500);
     rig.watch(0, &names);
-    assert_eq!(rig.pass(ms(50)).await, [who(0)]);
+    assert_eq!(rig.pass(ms(50)).await, [daas(0)]);
     let seen = rig.watch(0, &names);
     assert!(seen.by_name.values().all(|known| known.state == NameState::Answered && known.addresses == [ip(1)]));
     assert_eq!(rig.pass(Duration::from_secs(300)).await, []);
     let asked = rig.servers.questions();
-    assert!(asked[&server(1)] >= 9 * 1000, "the living one is asked every TTL: {asked:?}");
+    assert!(asked[&server(1)] >= 9 * 1000, "the living one is queried every TTL: {asked:?}");
     let results = rig.observer.results.lock().expect("no panic").clone();
     assert!(results["timeout"] > 0 && results["answered"] > 0 && results["nodata"] > 0, "{results:?}");
 }
@@ -340,7 +331,7 @@ async fn a_rotating_name_grows_at_once_and_shrinks_in_few_steps() {
     let names = wanted(&["turn.example.com"]);
     rig.watch(0, &names);
     let wakes = rig.pass(Duration::from_secs(15 * 31)).await.len();
-    assert!((14..=16).contains(&wakes), "each new window is told at once: {wakes}");
+    assert!((14..=16).contains(&wakes), "each new window wakes at once: {wakes}");
     assert_eq!(rig.pass(Duration::from_secs(4900)).await, [], "the whole pool is known");
     assert_eq!(rig.addresses("turn.example.com").len(), 60);
     rig.watch(0, &names);
@@ -360,8 +351,7 @@ async fn sweeps_of_many_names_wake_once() {
         plain(family, if before <= number % 10 { &[1, 2] } else { &[2] })
     };
     let mut rig = Rig::new(&[1], Scripted::new(script));
-    let texts: Vec<String> = (10..60).map(|n| format!("{n}.example.com")).collect();
-    let names = wanted(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    let names = wanted(&(10..60).map(|n| format!("{n}.example.com")).collect::<Vec<_>>());
     rig.watch(0, &names);
     rig.pass(Duration::from_secs(1)).await;
     let wakes = rig.pass(Duration::from_secs(5000)).await.len();
@@ -376,27 +366,21 @@ async fn a_storm_of_failures_wakes_once_and_takes_nothing() {
     rig.watch(0, &names);
     rig.pass(ms(500)).await;
     rig.servers.script(|from, _, _, before| {
-        (
-            ms(1),
-            Err(if (before + usize::from(from == server(1))) % 2 == 0 {
-                Failure::Timeout
-            } else {
-                Failure::Code("SERVFAIL".into())
-            }),
-        )
+        let is_silent = (before + usize::from(from == server(1))) % 2 == 0;
+        (ms(1), Err(if is_silent { Failure::Timeout } else { Failure::Code("SERVFAIL".into()) }))
     });
     rig.servers.questions();
     let woken = rig.pass(6 * HOUR).await;
     assert!((1..=2).contains(&woken.len()), "{woken:?}");
     let questions = rig.servers.total();
     assert!(questions <= 6 * 3600 / 30 * 8 + 60, "at most one round in half a minute: {questions}");
-    let seen = rig.watch(0, &names);
-    assert!(seen.by_name.values().all(|known| known.addresses == [ip(1)]));
-    assert!(seen.by_name.values().all(|known| matches!(known.state, NameState::Failing { stale: false, .. })));
-    rig.pass(170 * HOUR).await;
-    let seen = rig.watch(0, &names);
-    assert!(seen.by_name.values().all(|known| matches!(known.state, NameState::Failing { stale: true, .. })));
-    assert!(seen.by_name.values().all(|known| known.addresses == [ip(1)]));
+    for (hours, is_stale) in [(0, false), (170, true)] {
+        rig.pass(hours * HOUR).await;
+        for known in rig.watch(0, &names).by_name.values() {
+            assert_eq!(known.addresses, [ip(1)]);
+            assert!(matches!(known.state, NameState::Failing { stale, .. } if stale == is_stale));
+        }
+    }
     rig.servers.script(|_, _, family, _| plain(family, &[1]));
     assert!(!rig.pass(Duration::from_secs(32)).await.is_empty());
     assert!(rig.watch(0, &names).by_name.values().all(|known| known.state == NameState::Answered));
@@ -409,13 +393,13 @@ async fn a_name_nobody_wants_is_forgotten() {
     rig.watch(1, &wanted(&["b.example.com"]));
     rig.pass(ms(500)).await;
     rig.watch(0, &wanted(&["c.example.com"]));
-    let held = |rig: &Rig| rig.names.snapshot().names.into_iter().map(|known| known.name).collect::<Vec<_>>();
-    assert_eq!(held(&rig), [name("b.example.com"), name("c.example.com")]);
-    rig.names.unwatch(&who(1));
-    rig.names.unwatch(&who(1));
-    assert_eq!(held(&rig), [name("c.example.com")]);
-    rig.names.unwatch(&who(0));
-    assert_eq!(held(&rig), Vec::<DomainName>::new());
+    let names = |rig: &Rig| rig.names.held();
+    assert_eq!(names(&rig), [name("b.example.com"), name("c.example.com")]);
+    rig.names.unwatch(&daas(1));
+    rig.names.unwatch(&daas(1));
+    assert_eq!(names(&rig), [name("c.example.com")]);
+    rig.names.unwatch(&daas(0));
+    assert_eq!(names(&rig), []);
     rig.pass(ms(500)).await;
     rig.servers.questions();
     rig.pass(HOUR).await;
@@ -427,25 +411,25 @@ async fn the_longest_retention_wins_and_goes_with_its_subscriber() {
     let rig = Rig::new(&[1], Scripted::new(|_, _, family, _| plain(family, &[1])));
     let names = wanted(&["a.example.com"]);
     let retention = |rig: &Rig| rig.names.snapshot().names[0].retention;
-    rig.names.watch(&who(0), &names, HOUR);
-    rig.names.watch(&who(1), &names, 5 * HOUR);
-    rig.names.watch(&who(2), &names, 2 * HOUR);
+    rig.names.watch(&daas(0), &names, HOUR);
+    rig.names.watch(&daas(1), &names, 5 * HOUR);
+    rig.names.watch(&daas(2), &names, 2 * HOUR);
     assert_eq!(retention(&rig), 5 * HOUR);
-    rig.names.unwatch(&who(1));
+    rig.names.unwatch(&daas(1));
     assert_eq!(retention(&rig), 2 * HOUR);
-    rig.names.watch(&who(2), &names, HOUR / 2);
+    rig.names.watch(&daas(2), &names, HOUR / 2);
     assert_eq!(retention(&rig), HOUR);
 }
 
 #[tokio::test(start_paused = true)]
-async fn standbys_ask_nothing_and_leaders_start_with_what_is_overdue() {
+async fn standbys_query_nothing_and_leaders_start_with_the_overdue() {
     let mut rig = Rig::new(&[1], Scripted::new(|_, _, family, _| plain(family, &[1])));
     rig.leading.send_replace(false);
     rig.watch(0, &wanted(&["a.example.com"]));
     assert_eq!(rig.pass(HOUR).await, []);
     assert_eq!(rig.servers.total(), 0);
     rig.leading.send_replace(true);
-    assert_eq!(rig.pass(ms(100)).await, [who(0)]);
+    assert_eq!(rig.pass(ms(100)).await, [daas(0)]);
     rig.leading.send_replace(false);
     rig.pass(ms(100)).await;
     rig.servers.questions();
@@ -453,12 +437,12 @@ async fn standbys_ask_nothing_and_leaders_start_with_what_is_overdue() {
     rig.pass(5 * HOUR).await;
     assert_eq!(rig.servers.total(), 0);
     rig.leading.send_replace(true);
-    assert_eq!(rig.pass(ms(100)).await, [who(0)]);
+    assert_eq!(rig.pass(ms(100)).await, [daas(0)]);
     assert_eq!(rig.addresses("a.example.com"), [ip(1), ip(2)], "the hours as a standby are not a retention");
 }
 
 #[tokio::test(start_paused = true)]
-async fn servers_that_come_are_asked_soon_and_those_that_go_no_more() {
+async fn new_servers_are_queried_soon_and_removed_ones_no_more() {
     let script = |from: SocketAddr, _: &str, family, _| plain(family, if from == server(2) { &[2] } else { &[1] });
     let mut rig = Rig::new(&[1], Scripted::new(script));
     assert_eq!(rig.addresses("a.example.com"), Vec::<IpAddr>::new());
@@ -479,18 +463,16 @@ async fn servers_that_come_are_asked_soon_and_those_that_go_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_guard_judges_what_is_held_and_wakes_whom_it_concerns() {
-    let mut rig = Rig::new(
-        &[1],
-        Scripted::new(|_, text, family, _| plain(family, if text.starts_with('a') { &[1] } else { &[7] })),
-    );
+async fn a_new_guard_judges_cached_addresses_and_wakes_affected() {
+    let script = |_, text: &str, family, _| plain(family, if text.starts_with('a') { &[1] } else { &[7] });
+    let mut rig = Rig::new(&[1], Scripted::new(script));
     rig.watch(0, &wanted(&["a.example.com"]));
     rig.watch(1, &wanted(&["b.example.com"]));
     rig.pass(ms(500)).await;
     let deny = vec!["20.60.0.0/30".parse().expect("a network")];
     let stricter = Guard::new(GuardSettings { deny, ..GuardSettings::default() }, &ClusterFacts::default());
     rig.names.set_guard(stricter);
-    assert_eq!(rig.pass(ms(10)).await, [who(0)]);
+    assert_eq!(rig.pass(ms(10)).await, [daas(0)]);
     let seen = rig.watch(0, &wanted(&["a.example.com"]));
     let known = &seen.by_name[&name("a.example.com")];
     assert!(known.addresses.is_empty());
@@ -502,7 +484,7 @@ async fn a_new_guard_judges_what_is_held_and_wakes_whom_it_concerns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_long_policies_lagged_is_told_once() {
+async fn early_allow_latency_is_counted_once() {
     let script = |_, _: &str, family, before: usize| plain(family, if before == 0 { &[1] } else { &[1, 2] });
     let mut rig = Rig::new(&[1], Scripted::new(script));
     let names = wanted(&["a.example.com"]);
@@ -530,7 +512,7 @@ async fn the_run_ends_with_its_leader() {
     let leads = rig.leading.subscribe();
     rig.task = tokio::spawn(async move { running.run(leads).await });
     rig.watch(0, &wanted(&["a.example.com"]));
-    assert_eq!(rig.pass(ms(100)).await, [who(0)], "and can be started again");
+    assert_eq!(rig.pass(ms(100)).await, [daas(0)], "and can be started again");
 }
 
 mod families;

@@ -1,4 +1,4 @@
-//! What bounds cost a resource: names and addresses that there is no room for, and names that are asked late.
+//! The bounds that a resource reaches: names and addresses without room, and names that are queried late.
 
 use super::few;
 use crate::bound::Full;
@@ -7,7 +7,7 @@ use crate::names::{Addresses, NameAddresses, NameState};
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A problem for each bound that was reached, however many names it costs.
+/// One problem for each bound that was reached, however many names it concerns.
 pub(super) fn problems(names: &BTreeSet<DomainName>, addresses: &Addresses) -> Vec<Problem> {
     let mut names_left_out: BTreeMap<Full, Vec<&DomainName>> = BTreeMap::new();
     let mut addresses_left_out: BTreeMap<Full, Vec<&DomainName>> = BTreeMap::new();
@@ -24,24 +24,17 @@ pub(super) fn problems(names: &BTreeSet<DomainName>, addresses: &Addresses) -> V
         }
     }
     let mut problems = Vec::new();
+    let mut limit = |what: &str, full: Full, names: Vec<&DomainName>, start: String| {
+        let message = format!("{start}: {}: {}", full.sentence(what), few(names.into_iter()));
+        problems.push(Problem::new(ProblemKind::Limit, full.subject(what), None, message));
+    };
     for (full, names) in names_left_out {
-        let message = format!(
-            "{} names are left out and not asked, the newest of all: {}: {}",
-            names.len(),
-            full.sentence("names"),
-            few(names.iter().copied())
-        );
-        problems.push(Problem::new(ProblemKind::Limit, format!("names of the {}", full.level.as_str()), None, message));
+        let start = format!("{} names are left out and not asked, the newest of all", names.len());
+        limit("names", full, names, start);
     }
     for (full, names) in addresses_left_out {
-        let message = format!(
-            "new addresses of {} names are left out, what is allowed stays: {}: {}",
-            names.len(),
-            full.sentence("addresses"),
-            few(names.iter().copied())
-        );
-        let subject = format!("addresses of the {}", full.level.as_str());
-        problems.push(Problem::new(ProblemKind::Limit, subject, None, message));
+        let start = format!("new addresses of {} names are left out, what is allowed stays", names.len());
+        limit("addresses", full, names, start);
     }
     if !late.is_empty() {
         let message = format!(
@@ -53,7 +46,7 @@ pub(super) fn problems(names: &BTreeSet<DomainName>, addresses: &Addresses) -> V
     problems
 }
 
-/// Why a name that was answered has no address to allow.
+/// Why an answered name has no address to allow.
 pub(super) fn why_none(known: Option<&NameAddresses>) -> &'static str {
     match known.and_then(|known| known.reached.left_out) {
         Some(_) => "there is no room for its addresses: see the Limit",
@@ -72,7 +65,7 @@ mod tests {
     fn each_bound_that_is_reached_is_one_problem_with_its_flag() {
         let name = |number: usize| DomainName::parse(&format!("n{number}.example.com")).expect("a name");
         let full = |level, bound| Full { level, bound };
-        let known = |state, reached| NameAddresses { addresses: vec![], state, refused: vec![], evicted: 0, reached };
+        let known = |state, reached| NameAddresses { state, reached, ..NameAddresses::default() };
         let mut addresses = Addresses::default();
         let mut know = |number, state, reached| {
             addresses.by_name.insert(name(number), Arc::new(known(state, reached)));

@@ -1,4 +1,4 @@
-//! What a selection means once DNS has answered.
+//! Decides what a selection allows once DNS has answered.
 
 use super::families::Families;
 use super::inherited::{Inherited, subtract};
@@ -20,32 +20,32 @@ use std::sync::Arc;
 /// Everything a decision rests on.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanInputs<'a> {
-    /// What the user said.
+    /// The user's spec.
     pub spec: &'a CitrixAllowlistSpec,
-    /// What that wants of the list.
+    /// What the spec selects from the list.
     pub selection: &'a Selection,
     /// What is known of its names.
     pub addresses: &'a Addresses,
-    /// What the cluster is.
+    /// The facts of the cluster.
     pub facts: &'a ClusterFacts,
     /// What may be opened.
     pub guard: &'a Guard,
-    /// What applied policies allow and no name explains.
+    /// Networks that applied policies allow and no name explains.
     pub inherited: &'a Inherited,
-    /// Ports that containers of the selected pods declare; `None` where that is not known, or no pod is selected.
+    /// Ports that containers of the selected pods declare; `None` if unknown, or if no pod is selected.
     pub declared_ports: Option<&'a BTreeSet<(Protocol, u16)>>,
 }
 
-/// What the policies must say, and what could not be honoured.
+/// What the policies must allow, and what could not be honoured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// What selected pods may reach; `None` where not asked for, or absent.
+    /// What selected pods may reach; `None` if not requested, or absent.
     pub outbound: Option<DirectionPlan>,
-    /// What may reach selected pods; `None` where not asked for, or absent.
+    /// What may reach selected pods; `None` if not requested, or absent.
     pub inbound: Option<DirectionPlan>,
-    /// Directions asked for that have nothing to allow, and why.
+    /// Requested directions that have nothing to allow, and why.
     pub absences: Vec<(Direction, EmptyReason)>,
-    /// Everything that could not be honoured, sorted and distinct; the caller cuts it to what status holds.
+    /// Everything that could not be honoured, sorted and distinct; the caller cuts it to the status' bound.
     pub problems: Vec<Problem>,
     /// Every endpoint with what is known of it, sorted.
     pub records: Vec<EndpointRecord>,
@@ -59,11 +59,11 @@ pub struct Plan {
     pub names: usize,
     /// Of these, names with at least one address in use.
     pub names_resolved: usize,
-    /// Distinct addresses in use that names gave.
+    /// Distinct addresses in use from names.
     pub addresses: usize,
     /// Networks that applied policies allowed before a restart, that nothing explains, and that stay for now.
     pub inherited: usize,
-    /// Distinct wildcards that nothing in the spec stands in for.
+    /// Distinct wildcards without a name in the spec.
     pub wildcards: usize,
     /// Whether one of these is of an entry that the vendor calls required.
     pub required_wildcard_unhonoured: bool,
@@ -79,7 +79,7 @@ impl Plan {
         }
     }
 
-    /// Why a direction that was asked for has nothing to allow; `None` where it has, or was not asked for.
+    /// Why a requested direction has nothing to allow; `None` if it has, or was not requested.
     #[must_use]
     pub fn absence(&self, direction: Direction) -> Option<EmptyReason> {
         self.absences.iter().find(|(absent, _)| *absent == direction).map(|(_, absence)| *absence)
@@ -89,32 +89,26 @@ impl Plan {
     #[must_use]
     pub fn fqdns(&self, direction: Direction) -> BTreeSet<&DomainName> {
         let endpoints = self.records.iter().map(|record| &record.endpoint);
-        endpoints
-            .filter(|endpoint| endpoint.direction == direction)
-            .filter_map(|endpoint| match &endpoint.target {
-                Target::Name(name) => Some(name),
-                Target::Network(_) => None,
-            })
-            .collect()
+        endpoints.filter(|endpoint| endpoint.direction == direction).filter_map(|it| it.target.name()).collect()
     }
 }
 
-/// Why a direction has nothing to allow. Then no object is made for it, rather than a policy that cuts everything.
+/// Why a direction has nothing to allow. Then it gets no object, rather than a policy that cuts everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EmptyReason {
     /// The spec matches nothing of the list: the user's word, to be obeyed.
     NoMatch,
-    /// The list holds no entry at all: the vendor's failure; what is applied stays.
+    /// The list has no entry at all: the vendor's failure; applied policies stay.
     EmptyList,
-    /// The list has entries for the spec, but none of them can be opened: without ports, or refused by the guard. The
-    /// vendor's failure, or the administrator's word; what is applied stays, since without it everything would be open.
+    /// The list has entries for the spec, but none can be opened: without ports, or refused by the guard. The vendor's failure,
+    /// or the administrator's word. Applied policies stay, since without them everything would be open.
     Unusable,
-    /// There are endpoints, but none has an address that may be used: DNS's failure; what is applied stays.
+    /// There are endpoints, but none has a usable address: DNS's failure; applied policies stay.
     Unresolved,
 }
 
 impl EmptyReason {
-    /// Whether it is the vendor's failure, or DNS's, and not the user's word: then what is applied stays.
+    /// Whether it is a failure of the vendor or DNS, and not the user's word: then applied policies stay.
     #[must_use]
     pub const fn is_failure(self) -> bool {
         match self {
@@ -135,14 +129,60 @@ pub struct EndpointRecord {
     pub in_use: bool,
 }
 
-/// What a name comes to in one direction.
+/// The addresses of a name in one direction.
 #[derive(Clone, Default)]
 struct Found {
     addresses: Arc<[IpAddr]>,
     peers: Arc<[IpNet]>,
 }
 
-/// What the policies must say.
+/// What the endpoints of one direction need.
+#[derive(Default)]
+struct Needs<'a> {
+    required: Vec<(IpNet, &'a PortSet)>,
+    /// The ports of all names.
+    name_ports: Option<PortSet>,
+    by_user: Vec<IpNet>,
+    by_vendor: Vec<IpNet>,
+    without_ipv4: usize,
+}
+
+impl<'a> Needs<'a> {
+    fn add(
+        &mut self,
+        endpoint: &'a SelectedEndpoint,
+        found: &BTreeMap<(Direction, &DomainName), Found>,
+        families: Families,
+    ) -> EndpointRecord {
+        let before = self.required.len();
+        let (addresses, in_use) = match &endpoint.target {
+            Target::Name(name) => {
+                let found = found.get(&(endpoint.direction, name)).cloned().unwrap_or_default();
+                self.required.extend(found.peers.iter().map(|peer| (*peer, &endpoint.ports)));
+                match &mut self.name_ports {
+                    Some(ports) if ports.is_superset(&endpoint.ports) => {}
+                    Some(ports) => *ports = ports.union(&endpoint.ports),
+                    none => *none = Some(endpoint.ports.clone()),
+                }
+                let in_use = !found.addresses.is_empty();
+                (found.addresses, in_use)
+            }
+            Target::Network(network) => {
+                let written = written(families, endpoint.direction, *network);
+                self.required.extend(written.map(|network| (network, &endpoint.ports)));
+                self.without_ipv4 += usize::from(written.is_none() && matches!(network, IpNet::V4(_)));
+                (Arc::default(), written.is_some())
+            }
+        };
+        // A name for a wildcard is mostly the user's.
+        let is_users = endpoint.origin == Origin::User || endpoint.stands_in_for.is_some();
+        let by_origin = if is_users { &mut self.by_user } else { &mut self.by_vendor };
+        by_origin.extend(self.required.iter().skip(before).map(|(network, _)| *network));
+        EndpointRecord { endpoint: endpoint.clone(), addresses, in_use }
+    }
+}
+
+/// Decides what the policies must allow.
 #[must_use]
 pub fn decide(inputs: &PlanInputs) -> Plan {
     let PlanInputs { spec, selection, addresses, facts, guard, inherited, declared_ports } = *inputs;
@@ -158,47 +198,13 @@ pub fn decide(inputs: &PlanInputs) -> Plan {
     };
     plan.problems.extend(bounds::problems(&selection.names, addresses));
     let found = find(&mut plan, selection, addresses, families, guard);
-    let mut left_out: BTreeMap<Direction, usize> = BTreeMap::new();
-    let mut asked: BTreeMap<Direction, PortSet> = BTreeMap::new();
-    let mut requirements: BTreeMap<Direction, Vec<(IpNet, &PortSet)>> = BTreeMap::new();
-    let mut asked_by: BTreeMap<Direction, (Vec<IpNet>, Vec<IpNet>)> = BTreeMap::new();
+    let mut needs: BTreeMap<Direction, Needs> = BTreeMap::new();
     for endpoint in &selection.endpoints {
-        let direction = endpoint.direction;
-        let required = requirements.entry(direction).or_default();
-        let before = required.len();
-        let (addresses, in_use) = match &endpoint.target {
-            Target::Name(name) => {
-                let found = found.get(&(direction, name)).cloned().unwrap_or_default();
-                required.extend(found.peers.iter().map(|peer| (*peer, &endpoint.ports)));
-                asked
-                    .entry(direction)
-                    .and_modify(|asked| {
-                        if !asked.is_superset(&endpoint.ports) {
-                            *asked = asked.union(&endpoint.ports);
-                        }
-                    })
-                    .or_insert_with(|| endpoint.ports.clone());
-                let in_use = !found.addresses.is_empty();
-                (found.addresses, in_use)
-            }
-            Target::Network(network) => {
-                let written = written(families, direction, *network);
-                required.extend(written.map(|network| (network, &endpoint.ports)));
-                if written.is_none() && matches!(network, IpNet::V4(_)) {
-                    *left_out.entry(direction).or_default() += 1;
-                }
-                (Arc::default(), written.is_some())
-            }
-        };
-        let asked = asked_by.entry(direction).or_default();
-        // A name that stands in for a wildcard is mostly the user's.
-        let by_user = endpoint.origin == Origin::User || endpoint.stands_in_for.is_some();
-        let of_whom = if by_user { &mut asked.0 } else { &mut asked.1 };
-        of_whom.extend(required.iter().skip(before).map(|(network, _)| *network));
-        plan.records.push(EndpointRecord { endpoint: endpoint.clone(), addresses, in_use });
+        let record = needs.entry(endpoint.direction).or_default().add(endpoint, &found, families);
+        plan.records.push(record);
     }
-    for (direction, count) in left_out {
-        plan.problems.push(without_ipv4(direction, count));
+    for (direction, needs) in needs.iter().filter(|(_, needs)| needs.without_ipv4 > 0) {
+        plan.problems.push(without_ipv4(*direction, needs.without_ipv4));
     }
     if !families.ipv4 && facts.nat64_prefix.is_some() && families.nat64.is_none() {
         let message = "no NAT64 prefix has this length (RFC 6052 knows 32, 40, 48, 56, 64 and 96): IPv4 is left out";
@@ -206,20 +212,19 @@ pub fn decide(inputs: &PlanInputs) -> Plan {
         plan.problems.push(Problem::new(ProblemKind::Limit, subject, None, message));
     }
     for direction in Directions::from(spec.direction).each().iter().copied() {
-        let remembered = inherited.requirements(direction, asked.get(&direction), families, guard);
-        let required = requirements.remove(&direction).unwrap_or_default();
-        let rules =
-            rules::assemble(required.into_iter().chain(remembered.iter().map(|(network, ports)| (*network, ports))));
+        let needs = needs.remove(&direction).unwrap_or_default();
+        let recovered = inherited.requirements(direction, needs.name_ports.as_ref(), families, guard);
+        let rules = needs.required.into_iter().chain(recovered.iter().map(|(network, ports)| (*network, ports)));
+        let rules = rules::assemble(rules);
         let dns = match (direction, spec.dns_egress) {
             (Direction::Outbound, DnsEgress::Auto) => dns::rules(facts, families),
             _ => Vec::new(),
         };
-        let (by_user, by_vendor) = asked_by.remove(&direction).unwrap_or_default();
-        // With what is inherited: whose that was is not known.
-        let others = by_vendor.into_iter().chain(remembered.iter().map(|(network, _)| *network));
-        let users = subtract(by_user, &canonical_set(others));
+        // Recovered networks count as the vendor's: their source is not known.
+        let others = needs.by_vendor.into_iter().chain(recovered.iter().map(|(network, _)| *network));
+        let users = subtract(needs.by_user, &canonical_set(others));
         let decided = DirectionPlan::new(rules, dns).map(|decided| decided.with_users(users));
-        plan.inherited += remembered.len();
+        plan.inherited += recovered.len();
         if decided.is_none() {
             let absence = absence(selection, direction);
             plan.problems.push(absent(direction, absence));
@@ -257,7 +262,7 @@ fn written(families: Families, direction: Direction, network: IpNet) -> Option<I
     }
 }
 
-/// What each name comes to in each direction, with its problems, and the plan's counts of names.
+/// The addresses of each name in each direction, with their problems, and the plan's counts of names.
 fn find<'a>(
     plan: &mut Plan,
     selection: &'a Selection,
@@ -285,7 +290,7 @@ fn find<'a>(
         for address in known.iter().flat_map(|known| &known.addresses) {
             match guard.check_address(*address, Origin::Vendor) {
                 Ok(()) => allowed.push(*address),
-                // Where the cluster's ranges became known after the answer was believed.
+                // The cluster's ranges became known after the answer was accepted.
                 Err(refusal) => plan.problems.push(refused(name, service, *address, &refusal.reason, guard)),
             }
         }
@@ -304,8 +309,7 @@ fn find<'a>(
         plan.names_resolved += usize::from(in_use);
         report(plan, name, service, known.map(Arc::as_ref), !allowed.is_empty(), in_use);
         let refusals = known.iter().flat_map(|known| &known.refused);
-        let told = refusals.map(|refusal| refused(name, service, refusal.address, &refusal.reason, guard));
-        plan.problems.extend(told);
+        plan.problems.extend(refusals.map(|it| refused(name, service, it.address, &it.reason, guard)));
     }
     distinct.sort_unstable_by_key(|address| cidr::order(&IpNet::from(*address)));
     distinct.dedup();
@@ -313,7 +317,7 @@ fn find<'a>(
     all
 }
 
-/// What is wrong with one name.
+/// Reports the problems of one name.
 fn report(
     plan: &mut Plan,
     name: &DomainName,
@@ -356,7 +360,7 @@ fn report(
 }
 
 fn refused(name: &DomainName, service: &str, address: IpAddr, reason: &str, guard: &Guard) -> Problem {
-    // A flag is named only where it would help.
+    // A flag is named only if it helps.
     let advice =
         if guard.could_be_opened(address) { "; to allow it on purpose, pass --allow-private-cidr" } else { "" };
     let message = format!("the answer {address} is not opened: {reason}{advice}");
@@ -385,17 +389,16 @@ fn absent(direction: Direction, absence: EmptyReason) -> Problem {
     Problem::new(kind, direction.as_str(), None, message)
 }
 
-/// Ports of inbound rules on which no selected pod says it listens.
+/// Ports of inbound rules that no selected pod declares.
 fn undeclared(inbound: &DirectionPlan, declared: &BTreeSet<(Protocol, u16)>) -> Vec<Problem> {
     let ranges: BTreeSet<(Protocol, PortRange)> = inbound.rules().iter().flat_map(|rule| rule.ports.iter()).collect();
     let open = |protocol: Protocol, range: PortRange| {
         declared.range((protocol, range.first())..=(protocol, range.last())).next().is_some()
     };
-    let silent = ranges.into_iter().filter(|(protocol, range)| !open(*protocol, *range));
-    silent
-        .map(|(protocol, range)| {
-            let message = "no selected pod declares this port: a policy sees the pod's port and not the published one, which inboundPorts maps";
-            Problem::new(ProblemKind::NoMatch, format!("{protocol} {range}"), None, message)
-        })
-        .collect()
+    let undeclared = ranges.into_iter().filter(|(protocol, range)| !open(*protocol, *range));
+    let problem = |(protocol, range)| {
+        let message = "no selected pod declares this port: a policy sees the pod's port and not the published one, which inboundPorts maps";
+        Problem::new(ProblemKind::NoMatch, format!("{protocol} {range}"), None, message)
+    };
+    undeclared.map(problem).collect()
 }

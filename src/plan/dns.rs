@@ -1,4 +1,4 @@
-//! The way to the cluster's DNS, which an egress policy would otherwise cut.
+//! The rules for the cluster's DNS, which an egress policy would otherwise cut.
 
 use super::families::Families;
 use crate::facts::{ClusterDns, ClusterFacts, DNS_PORT, DnsService};
@@ -8,9 +8,9 @@ use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Where Kubernetes' NodeLocal DNSCache listens by default.
+/// The default address of Kubernetes' NodeLocal DNSCache.
 const NODE_LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 20, 10));
-/// Where AKS LocalDNS listens: one address for pods by default, the other for those that ask the cluster's DNS.
+/// The addresses of AKS LocalDNS: one for pods by default, the other for pods that query the cluster's DNS.
 const AKS_LOCAL: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(169, 254, 10, 10)), IpAddr::V4(Ipv4Addr::new(169, 254, 10, 11))];
 
@@ -43,16 +43,16 @@ pub enum DnsPeer {
     Pods {
         /// The namespace's name.
         namespace: String,
-        /// The labels that select them; never empty, since that would be every pod of the namespace.
+        /// The labels that select them; never empty, since that would select every pod of the namespace.
         labels: BTreeMap<String, String>,
     },
 }
 
-/// The rules that let pods ask the cluster's DNS, in the order of their ports; never empty.
+/// The rules that let pods query the cluster's DNS, in the order of their ports; never empty.
 pub(super) fn rules(facts: &ClusterFacts, families: Families) -> Vec<DnsRule> {
     let mut by_ports: BTreeMap<PortSet, BTreeSet<DnsPeer>> = BTreeMap::new();
     let mut allow = |ports: &[u16], peer: DnsPeer| {
-        // Some clouds answer DNS where they hand out the machine's identity: there on the port of DNS alone.
+        // Some clouds answer DNS where they hand out the machine's identity: allow only port 53 there.
         let only_dns = matches!(&peer, DnsPeer::Network(network) if is_platform(network.addr()));
         let ports: Vec<u16> = ports.iter().copied().filter(|port| !only_dns || *port == DNS_PORT).collect();
         if let Some(ports) = both_protocols(&ports) {
@@ -70,7 +70,7 @@ pub(super) fn rules(facts: &ClusterFacts, families: Families) -> Vec<DnsRule> {
         }
     }
     if facts.dns.is_empty() {
-        // What kubeadm and nearly every distribution install.
+        // The labels of kubeadm and nearly every distribution.
         let labels = BTreeMap::from([("k8s-app".to_owned(), "kube-dns".to_owned())]);
         allow(&[DNS_PORT], DnsPeer::Pods { namespace: "kube-system".to_owned(), labels });
     }
@@ -82,8 +82,8 @@ pub(super) fn rules(facts: &ClusterFacts, families: Families) -> Vec<DnsRule> {
     by_ports.into_iter().map(|(ports, peers)| DnsRule { ports, peers }).collect()
 }
 
-/// A Service is reached by its address where policies see packets before they are redirected, and by its pods where
-/// they see them after.
+/// Allows a Service by its address, for policies that see packets before they are redirected, and by its pods, for those that see
+/// them after.
 fn behind_service(
     server: &ClusterDns,
     service: &DnsService,
@@ -97,8 +97,8 @@ fn behind_service(
         let labels = service.selector.clone();
         allow(ports, DnsPeer::Pods { namespace: service.namespace.clone(), labels });
     }
-    // A selector misses servers on the host's network, and a Service without one has nothing else; pods' addresses,
-    // which come and go, are left to the selector.
+    // A selector misses servers on the host's network, and a Service without one has nothing else. The selector covers pods,
+    // whose addresses come and go.
     for endpoint in service.listed_endpoints(pod_networks) {
         allow(&[endpoint.port()], DnsPeer::Network(IpNet::from(endpoint.ip())));
     }
@@ -120,10 +120,9 @@ mod tests {
             DnsPeer::Network(network) => network.to_string(),
             DnsPeer::Pods { namespace, labels } => format!("{namespace}{labels:?}"),
         };
-        rules(facts, DUAL)
-            .iter()
-            .map(|rule| format!("{}: {}", rule.ports(), rule.peers().map(peer).collect::<Vec<_>>().join(" ")))
-            .collect()
+        let rule =
+            |rule: &DnsRule| format!("{}: {}", rule.ports(), rule.peers().map(peer).collect::<Vec<_>>().join(" "));
+        rules(facts, DUAL).iter().map(rule).collect()
     }
 
     fn server(address: &str) -> ClusterDns {
@@ -136,10 +135,7 @@ mod tests {
             name: "dns-default".into(),
             selector: BTreeMap::from([("dns".to_owned(), "default".to_owned())]),
             ports: ports.to_vec(),
-            endpoints: vec![
-                "10.128.0.9:5353".parse().expect("a socket"),
-                "192.168.7.7:5353".parse().expect("a socket"),
-            ],
+            endpoints: ["10.128.0.9:5353", "192.168.7.7:5353"].map(|text| text.parse().expect("a socket")).to_vec(),
         };
         ClusterDns { service: Some(service), ..server(address) }
     }
@@ -167,13 +163,11 @@ mod tests {
         let mut headless = service("10.96.0.10", &[53]);
         headless.service.as_mut().expect("a service").selector.clear();
         let facts = ClusterFacts { dns: vec![headless], ..Default::default() };
-        assert_eq!(
-            shown(&facts),
-            ["TCP 53; UDP 53: 10.96.0.10/32 169.254.20.10/32", "TCP 5353; UDP 5353: 10.128.0.9/32 192.168.7.7/32"]
-        );
+        let servers = "TCP 5353; UDP 5353: 10.128.0.9/32 192.168.7.7/32";
+        assert_eq!(shown(&facts), ["TCP 53; UDP 53: 10.96.0.10/32 169.254.20.10/32", servers]);
     }
 
-    /// An endpoint of a Service without a selector was allowed on whatever port it said.
+    /// An endpoint of a Service without a selector was allowed on any port of its own.
     #[test]
     fn a_clouds_own_address_is_allowed_on_the_port_of_dns_alone() {
         let mut service = service("10.96.0.10", &[53]);

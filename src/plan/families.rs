@@ -5,19 +5,19 @@ use crate::facts::ClusterFacts;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Which families policies hold.
+/// The IP families of policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Families {
     /// Whether IPv4 peers are written.
     pub ipv4: bool,
     /// Whether IPv6 peers are written.
     pub ipv6: bool,
-    /// Where IPv4 is not written but pods reach it through a translator: its prefix.
+    /// The prefix of the translator through which pods reach IPv4, if IPv4 is not written.
     pub nat64: Option<Nat64>,
 }
 
 impl Families {
-    /// What a spec's choice comes to in a cluster.
+    /// The families of a spec's choice in a cluster.
     #[must_use]
     pub fn new(choice: IpFamilies, facts: &ClusterFacts) -> Self {
         let (ipv4, ipv6) = match choice {
@@ -30,7 +30,7 @@ impl Families {
         Self { ipv4, ipv6, nat64 }
     }
 
-    /// How a network that pods reach is written; `None` where its family is not.
+    /// The written form of a network that pods reach; `None` if its family is not written.
     #[must_use]
     pub fn outbound(&self, network: IpNet) -> Option<IpNet> {
         match (network, self.nat64) {
@@ -39,8 +39,8 @@ impl Families {
         }
     }
 
-    /// How a network that reaches pods is written; `None` where its family is not. A translator for outgoing
-    /// connections hides no incoming ones, so that NAT64 has no part here.
+    /// The written form of a network that reaches pods; `None` if its family is not written. NAT64 hides no incoming connections,
+    /// so it does not matter here.
     #[must_use]
     pub fn inbound(&self, network: IpNet) -> Option<IpNet> {
         let used = match network {
@@ -55,11 +55,11 @@ impl Families {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nat64(Ipv6Net);
 
-/// Where RFC 6052 keeps eight bits zero: bits 64 to 71.
+/// RFC 6052 keeps bits 64 to 71 zero.
 const RESERVED: std::ops::Range<u8> = 64..72;
 
 impl Nat64 {
-    /// The prefix; `None` for a length no translator uses.
+    /// The prefix; `None` for a length that no translator uses.
     #[must_use]
     pub fn new(prefix: Ipv6Net) -> Option<Self> {
         matches!(prefix.prefix_len(), 32 | 40 | 48 | 56 | 64 | 96).then(|| Self(prefix.trunc()))
@@ -91,7 +91,7 @@ impl Nat64 {
         Ipv6Net::new(Ipv6Addr::from(bits), length).unwrap_or_else(|_| Ipv6Net::from(Ipv6Addr::from(bits)))
     }
 
-    /// The IPv4 network that an IPv6 network embeds; `None` where it lies outside the prefix.
+    /// The IPv4 network that an IPv6 network embeds; `None` outside the prefix.
     #[must_use]
     pub fn extract(self, network: Ipv6Net) -> Option<Ipv4Net> {
         if !self.0.contains(&network) {
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn families_follow_the_cluster_unless_told() {
+    fn families_follow_the_cluster_unless_set() {
         let mut facts =
             ClusterFacts { pod_networks: vec!["fd00::/48".parse().expect("a network")], ..Default::default() };
         let ipv4: IpNet = "20.1.2.0/24".parse().expect("a network");

@@ -1,4 +1,4 @@
-//! What our own applied policies allow beyond what is known by name: the memory that a restart leaves.
+//! What our own applied policies allow and no known name explains: recovered after a restart.
 
 use super::families::{Families, Nat64};
 use crate::guard::{Guard, Origin};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// One rule read back from an applied policy.
 pub type RememberedRule = (Direction, PortSet, Vec<IpNet>);
 
-/// Networks that applied policies allow and no name explains. Each is kept on what the selection still asks for in its
+/// Networks that applied policies allow and no name explains. Each is kept on the ports that the selection still has in its
 /// direction, and only while the guard allows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inherited {
@@ -17,8 +17,8 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// What `rules` allow outside `explained`: the addresses already known of names and the networks that the list or
-    /// the spec gave, as they are known, IPv4 on clusters with NAT64 too.
+    /// The networks of `rules` outside `explained`: the addresses of known names and the networks of the list or the spec, as they
+    /// are known, IPv4 on clusters with NAT64 too.
     #[must_use]
     pub fn unexplained(
         rules: &[RememberedRule],
@@ -39,7 +39,7 @@ impl Inherited {
         Self { by_ports }
     }
 
-    /// The forms in which policies may hold a network: as it is, and behind the prefix of NAT64.
+    /// The forms of a network in policies: itself, and behind the prefix of NAT64.
     #[must_use]
     pub fn explained_forms(network: IpNet, nat64: Option<Nat64>) -> Vec<IpNet> {
         match (network, nat64) {
@@ -60,7 +60,7 @@ impl Inherited {
         self.by_ports.values().map(Vec::len).sum()
     }
 
-    /// The networks of one direction that may stay, each with the ports that are `asked` for still.
+    /// The networks of one direction that may stay, each with the ports that are still `asked` for.
     pub(super) fn requirements(
         &self,
         direction: Direction,
@@ -70,13 +70,10 @@ impl Inherited {
     ) -> Vec<(IpNet, PortSet)> {
         let Some(asked) = asked else { return Vec::new() };
         let mut requirements = Vec::new();
-        for ((held, ports), networks) in &self.by_ports {
-            if *held != direction {
-                continue;
-            }
+        for ((_, ports), networks) in self.by_ports.iter().filter(|((of, _), _)| *of == direction) {
             let Some(ports) = ports.intersection(asked) else { continue };
             for network in networks {
-                // What stands behind a translator's prefix is judged, and not the prefix, which is often private.
+                // The embedded address is judged, not the translator's prefix, which is often private.
                 let judged = match (network, families.nat64) {
                     (IpNet::V6(embedded), Some(nat64)) => nat64.extract(*embedded).map_or(*network, IpNet::V4),
                     _ => *network,
@@ -132,17 +129,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_left_is_what_was_held_less_what_is_explained(
-            held in prop::collection::vec((any::<u8>(), 0u8..7), 0..12),
+        fn subtracting_leaves_what_is_not_explained(
+            networks_of in prop::collection::vec((any::<u8>(), 0u8..7), 0..12),
             explained in prop::collection::vec((any::<u8>(), 0u8..7), 0..12),
             ipv6: bool,
         ) {
-            let (held, explained) = (networks(&held, ipv6), networks(&explained, ipv6));
-            let left = subtract(held.iter().copied(), &canonical_set(explained.iter().copied()));
+            let (all, explained) = (networks(&networks_of, ipv6), networks(&explained, ipv6));
+            let left = subtract(all.iter().copied(), &canonical_set(explained.iter().copied()));
             for offset in 0..=255u8 {
                 let probe = networks(&[(offset, 0)], ipv6)[0];
                 let within = |set: &[IpNet]| set.iter().any(|network| network.contains(&probe));
-                prop_assert_eq!(within(&left), within(&held) && !within(&explained), "{}", probe);
+                prop_assert_eq!(within(&left), within(&all) && !within(&explained), "{}", probe);
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Whether the last policies of a direction stay although nothing is left to allow. Pure.
 //!
-//! To take the last policy away opens the pods that it selects. So it goes only by the user's word: the resource is
-//! deleted, `mode` or `direction` no longer ask for it, or the user selects otherwise and that matches nothing. Neither
-//! the vendor's list nor DNS nor the cluster can say so.
+//! Deleting the last policy opens the pods that it selects. So only the user's word deletes it: the resource is deleted, `mode` or
+//! `direction` no longer ask for it, or the user selects otherwise and that matches nothing. Neither the vendor's list nor DNS
+//! nor the cluster can do that.
 
 use super::decide::EmptyReason;
 use crate::crd::{
@@ -15,11 +15,11 @@ use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
 
-/// The first part of a digest's text: how it is made. A digest made otherwise is not compared, and keeps the policy.
+/// The version of the digest, at the start of its text. A digest of another version is not compared, and keeps the policy.
 const SCHEME: &str = "v1-";
 
-/// A digest of what a user selects for one direction: the same in every process and every version. It is compared and
-/// never trusted: who may change a policy's annotation may delete the policy too.
+/// A digest of a user's selection for one direction: the same in every process and every version. It is compared and never
+/// trusted: a client that may change a policy's annotation may delete the policy too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SelectionDigest(u64);
 
@@ -43,8 +43,8 @@ impl FromStr for SelectionDigest {
     }
 }
 
-/// The selecting fields of a spec. A field that is added here, or to a type in here, must be left out where it has its
-/// default: an upgrade must not look like an edit.
+/// The selecting fields of a spec. A new field, here or in a type used here, must be left out if it has its default: an upgrade
+/// must not look like an edit.
 #[derive(Serialize)]
 struct SelectingFields<'a> {
     customer: &'a str,
@@ -60,9 +60,8 @@ struct SelectingFields<'a> {
 }
 
 impl SelectionDigest {
-    /// The digest of what a spec selects for a direction: `customerId`, `cloud`, `geo`, `services`, `wildcards`,
-    /// `podSelector`, those `additional` entries that are of the direction, and for inbound `inboundPorts`. The order of
-    /// lists means nothing.
+    /// The digest of a spec's selection for a direction: `customerId`, `cloud`, `geo`, `services`, `wildcards`, `podSelector`,
+    /// the `additional` entries of the direction, and for inbound `inboundPorts`. The order of lists does not matter.
     #[must_use]
     pub fn of(spec: &CitrixAllowlistSpec, direction: Direction) -> Self {
         let sorted = |texts: &'_ [String]| {
@@ -96,10 +95,8 @@ impl SelectionDigest {
             inbound_ports,
             pods: &spec.pod_selector,
         };
-        // Structures of text and numbers: nothing in them fails to become JSON. Their fields stand in the order of
-        // their declaration.
-        let text = serde_json::to_vec(&fields).unwrap_or_default();
-        Self(fnv1a(text))
+        // Text and numbers always become JSON, with fields in the order of their declaration.
+        Self(fnv1a(serde_json::to_vec(&fields).unwrap_or_default()))
     }
 }
 
@@ -111,14 +108,14 @@ pub struct Selected {
 }
 
 impl Selected {
-    /// What this spec selects.
+    /// The selection of a spec.
     #[must_use]
     pub fn by(spec: &CitrixAllowlistSpec) -> Self {
         let of = |direction| SelectionDigest::of(spec, direction);
         Self { outbound: of(Direction::Outbound), inbound: of(Direction::Inbound) }
     }
 
-    /// What it selects for a direction.
+    /// Its digest for a direction.
     #[must_use]
     pub const fn direction(self, direction: Direction) -> SelectionDigest {
         match direction {
@@ -128,15 +125,15 @@ impl Selected {
     }
 }
 
-/// Whether the policies of a direction stay although nothing is left to allow. `applied` is what was selected when each
-/// of them was last written, `None` where that is not known; `now` what is selected by now.
+/// Whether the policies of a direction stay although nothing is left to allow. `applied` is the selection of each when it was last
+/// written, `None` if unknown; `now` is the current selection.
 #[must_use]
 pub fn keeps(
     absence: EmptyReason,
     applied: impl IntoIterator<Item = Option<SelectionDigest>>,
     now: SelectionDigest,
 ) -> bool {
-    // One policy that was written for this very selection is enough: the user has not changed it since then.
+    // One policy of this very selection is enough: the user has not changed it since.
     absence.is_failure() || applied.into_iter().any(|applied| applied.is_none_or(|applied| applied == now))
 }
 

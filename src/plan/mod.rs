@@ -1,7 +1,7 @@
 //! Allowlist, addresses and spec become a plan: rules, and what could not be honoured. Pure.
 //!
-//! Two steps, since names are resolved between them: [`select`] says what a spec wants of a list, [`decide`] what that
-//! means once DNS has answered.
+//! Names are resolved between two steps: [`select`] chooses from a list what a spec wants, [`decide`] what that allows once DNS
+//! has answered.
 
 mod bounds;
 mod decide;

@@ -1,4 +1,4 @@
-//! Demands become rules: as few as say exactly the same.
+//! Requirements become rules: as few as allow exactly the same.
 
 use super::dns::DnsRule;
 use connectivity_allowlist::net::{PortSet, cidr};
@@ -6,19 +6,18 @@ use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap};
 use std::slice;
 
-/// Networks of a rule: canonical, sorted, distinct, and never empty, since an empty peer list in a NetworkPolicy means
-/// everybody.
+/// Networks of a rule: canonical, sorted, distinct. Never empty, since an empty peer list in a NetworkPolicy allows everyone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peers(Vec<IpNet>);
 
 impl Peers {
-    /// The given networks with host bits cleared, sorted and distinct; `None` where there is none.
+    /// The given networks with host bits cleared, sorted and distinct; `None` if there are none.
     #[must_use]
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Option<Self> {
         let mut networks: Vec<IpNet> = networks.into_iter().map(|network| network.trunc()).collect();
         networks.sort_unstable_by_key(cidr::order);
         networks.dedup();
-        if networks.is_empty() { None } else { Some(Self(networks)) }
+        (!networks.is_empty()).then_some(Self(networks))
     }
 
     /// The networks in order.
@@ -37,13 +36,13 @@ impl Peers {
 /// Peers with the same ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// The ports they are allowed on.
+    /// Their ports.
     pub ports: PortSet,
     /// The peers, not yet merged: merging happens within an object, so that one address touches one object.
     pub peers: Peers,
 }
 
-/// What one direction allows. Holds at least one rule.
+/// What one direction allows, in at least one rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectionPlan {
     rules: Vec<Rule>,
@@ -52,20 +51,19 @@ pub struct DirectionPlan {
 }
 
 impl DirectionPlan {
-    /// A plan of the given rules; `None` where there is none, whatever the rules for DNS: a policy that allows nothing
-    /// but DNS would cut everything.
+    /// A plan of the given rules; `None` without any, even with rules for DNS: a policy for DNS alone would cut everything.
     #[must_use]
     pub fn new(rules: Vec<Rule>, dns: Vec<DnsRule>) -> Option<Self> {
-        if rules.is_empty() { None } else { Some(Self { rules, dns, users: Vec::new() }) }
+        (!rules.is_empty()).then_some(Self { rules, dns, users: Vec::new() })
     }
 
-    /// The same, with the networks that only the user asked for.
+    /// The same, with the networks that only the user names.
     #[must_use]
     pub fn with_users(self, users: Vec<IpNet>) -> Self {
         Self { users, ..self }
     }
 
-    /// Networks that only the user asked for, as a canonical set: they are among those of the rules.
+    /// Networks that only the user names, as a canonical set: they are among those of the rules.
     #[must_use]
     pub fn users(&self) -> &[IpNet] {
         &self.users
@@ -77,7 +75,7 @@ impl DirectionPlan {
         &self.rules
     }
 
-    /// The rules that let pods reach the cluster's DNS.
+    /// The rules for the cluster's DNS.
     #[must_use]
     pub fn dns(&self) -> &[DnsRule] {
         &self.dns
@@ -89,8 +87,8 @@ impl DirectionPlan {
     }
 }
 
-/// The most port ranges that unions may have, over all distinct ones. The lists and examples there are need some hundreds;
-/// every object may carry them all, in 50 bytes each.
+/// The most port ranges that unions may have, over all distinct ones. Known lists and examples need some hundreds; every object
+/// may carry them all, in 50 bytes each.
 const MOST_UNITED: usize = 10_000;
 
 /// Port sets by number, so that unions over thousands of addresses are taken once for each pair.
@@ -99,7 +97,7 @@ struct PortTable {
     sets: Vec<PortSet>,
     numbers: HashMap<PortSet, usize>,
     unions: HashMap<(usize, usize), usize>,
-    /// The ranges of all that unions were needed for.
+    /// The ranges of all needed unions.
     united: usize,
 }
 
@@ -113,7 +111,7 @@ impl PortTable {
         self.sets.len() - 1
     }
 
-    /// `None` where all unions together have more than [`MOST_UNITED`] ranges.
+    /// `None` if all unions together have more than [`MOST_UNITED`] ranges.
     fn union(&mut self, a: usize, b: usize) -> Option<usize> {
         if a == b {
             return Some(a);
@@ -133,11 +131,11 @@ impl PortTable {
     }
 }
 
-/// The rules that allow exactly what the requirements do. A network stands once, with the union of its ports; one that lies
-/// in wider ones which have all its ports vanishes.
+/// The rules that allow exactly the requirements. A network occurs once, with the union of its ports. It is dropped inside wider
+/// ones that have all its ports.
 ///
-/// Where networks share ports in very many ways, each stands in a rule for each port set instead. Who chooses both could
-/// have each address in another half of 64 entries with 64 port ranges each: a union for each address, of thousands of ranges.
+/// If networks share ports in very many ways, each occurs in a rule for each port set instead. A tenant could put each address
+/// into another half of 64 entries with 64 port ranges each: a union of thousands of ranges for each address.
 pub(super) fn assemble<'a>(requirements: impl IntoIterator<Item = (IpNet, &'a PortSet)>) -> Vec<Rule> {
     let mut table = PortTable::default();
     let mut requirements: Vec<(IpNet, usize)> =
@@ -149,43 +147,35 @@ pub(super) fn assemble<'a>(requirements: impl IntoIterator<Item = (IpNet, &'a Po
         requirements.iter().for_each(|(network, ports)| apart.entry(*ports).or_default().push(*network));
         apart
     });
-    let mut rules: Vec<Rule> = by_ports
-        .into_iter()
-        .filter_map(|(ports, networks)| {
-            Peers::new(networks).map(|peers| Rule { ports: table.sets[ports].clone(), peers })
-        })
-        .collect();
+    let rule = |(ports, networks): (usize, Vec<IpNet>)| {
+        Some(Rule { ports: table.sets[ports].clone(), peers: Peers::new(networks)? })
+    };
+    let mut rules: Vec<Rule> = by_ports.into_iter().filter_map(rule).collect();
     rules.sort_unstable_by(|a, b| a.ports.cmp(&b.ports));
     rules
 }
 
-/// Each network under the number of the union of its ports; `None` where that takes too many ranges.
+/// Each network under the number of the union of its ports; `None` if that takes too many ranges.
 fn united(requirements: &[(IpNet, usize)], table: &mut PortTable) -> Option<BTreeMap<usize, Vec<IpNet>>> {
     let mut distinct: Vec<(IpNet, usize)> = Vec::with_capacity(requirements.len());
     for (network, ports) in requirements.iter().copied() {
         match distinct.last_mut() {
-            Some((held, union)) if *held == network => *union = table.union(*union, ports)?,
+            Some((last, union)) if *last == network => *union = table.union(*union, ports)?,
             _ => distinct.push((network, ports)),
         }
     }
     let mut by_ports: BTreeMap<usize, Vec<IpNet>> = BTreeMap::new();
-    // Sorted, a wider network stands before all it contains: the wider ones around the current one form a stack, each
-    // with all the ports allowed inside it.
+    // A wider network is sorted before all it contains. The wider ones around the current network form a stack, each with all
+    // the ports allowed inside it.
     let mut around: Vec<(IpNet, usize)> = Vec::new();
     for (network, ports) in distinct {
         while around.last().is_some_and(|(wider, _)| !wider.contains(&network)) {
             around.pop();
         }
-        let inside = match around.last() {
-            Some((_, outer)) => {
-                let inside = table.union(*outer, ports)?;
-                if inside == *outer {
-                    continue;
-                }
-                inside
-            }
-            None => ports,
-        };
+        let inside = around.last().map_or(Some(ports), |(_, outer)| table.union(*outer, ports))?;
+        if around.last().is_some_and(|(_, outer)| inside == *outer) {
+            continue;
+        }
         around.push((network, inside));
         by_ports.entry(ports).or_default().push(network);
     }

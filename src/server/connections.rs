@@ -1,8 +1,8 @@
-//! Who is served: how many connections at once, and how many of one peer. Pure.
+//! Bounds the open connections, in all and of one peer. Pure.
 //!
-//! A newcomer is never refused, and never waits for somebody else: where a peer has as many connections as it may, its own
-//! oldest one ends, and where all together are too many, the oldest of the peer that has the most. So a peer that opens
-//! connections and says nothing ends its own, and those of others go on.
+//! A new connection is never refused, and never waits for another peer. A peer at its bound ends its own oldest connection; if
+//! all together are too many, the oldest one of the busiest peer ends. So a peer with many silent connections ends its own, and
+//! those of others go on.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -11,32 +11,32 @@ use tokio_util::sync::CancellationToken;
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
-    /// All together. Each costs a head of 16 KiB at most, and the part of an answer that waits to be sent.
+    /// In all. Each costs a head of 16 KiB at most, and the part of an answer that waits to be sent.
     pub total: usize,
-    /// Of one address. A scraper and the API server's proxy have one or two at a time.
+    /// From one address. A scraper and the API server's proxy have one or two at a time.
     pub each_peer: usize,
 }
 
-/// The connections that there are.
+/// The open connections.
 #[derive(Debug)]
 pub(super) struct Connections {
     bounds: Bounds,
     next: u64,
-    /// For each peer its connections, the oldest first. No peer has none.
+    /// The connections of each peer, the oldest first; never empty.
     of_peer: HashMap<IpAddr, VecDeque<(u64, CancellationToken)>>,
     count: usize,
 }
 
-/// A connection that was let in.
+/// An admitted connection.
 #[derive(Debug)]
 pub(super) struct Admitted {
-    /// To say by when it has ended.
+    /// Identifies it when it has ended.
     pub ticket: Ticket,
-    /// Cancelled where it has to make way.
+    /// Cancelled when it has to end for another.
     pub ended: CancellationToken,
 }
 
-/// Which connection.
+/// Identifies a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket {
     peer: IpAddr,
@@ -48,7 +48,7 @@ impl Connections {
         Self { bounds, next: 0, of_peer: HashMap::new(), count: 0 }
     }
 
-    /// Lets a connection in, and ends the one that has to make way for it, where one has to.
+    /// Admits a connection, and ends another one if the bounds require that.
     pub fn admit(&mut self, peer: IpAddr) -> Admitted {
         // An IPv4 peer of a socket for both families is the same peer.
         let peer = peer.to_canonical();
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn where_all_are_too_many_the_busiest_peer_makes_way() {
+    fn beyond_the_total_the_busiest_peer_loses_its_oldest() {
         let mut connections = Connections::new(Bounds { total: 4, each_peer: 3 });
         let single = connections.admit(peer(1));
         let busy: Vec<Admitted> = (0..3).map(|_| connections.admit(peer(2))).collect();
@@ -125,11 +125,11 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_counts_no_longer() {
+    fn an_ended_connection_is_not_counted() {
         let mut connections = Connections::new(Bounds { total: 2, each_peer: 1 });
         let first = connections.admit(peer(1));
         connections.leave(first.ticket);
-        // Said twice, as by a connection that made way and then ended.
+        // Twice, like a connection that had to end and then ended.
         connections.leave(first.ticket);
         assert_eq!((connections.count, connections.of_peer.len()), (0, 0));
         let second = connections.admit(peer(1));

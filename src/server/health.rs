@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Told by the process, asked by the kubelet. Cheap to clone: clones are the same.
+/// The process's health: set by the process, read by the kubelet. Cheap to clone: clones are the same.
 ///
-/// A standby is ready: its caches are warm, and a rolling update waits for it. Live is judged by the main loop's
-/// heartbeat alone: an API server or a vendor that is away is not mended by a restart.
+/// A standby is ready: its caches are warm, and a rolling update waits for it. Only the main loop's heartbeat decides whether the
+/// process is live: a restart does not help against an unreachable API server or vendor.
 #[derive(Clone, Debug)]
 pub struct Health {
     clock: Clock,
-    patience: Duration,
+    timeout: Duration,
     state: Arc<Mutex<State>>,
 }
 
@@ -23,20 +23,20 @@ struct State {
 }
 
 impl Health {
-    /// A process that is alive now and dead when [`Self::beat`] is not called for `patience`; and ready when
-    /// [`Self::synced`] was called for each of `pending`.
+    /// A process that is live until [`Self::beat`] is not called for `timeout`, and ready once [`Self::synced`] was called for each
+    /// of `pending`.
     #[must_use]
-    pub fn new(clock: Clock, patience: Duration, pending: impl IntoIterator<Item = &'static str>) -> Self {
+    pub fn new(clock: Clock, timeout: Duration, pending: impl IntoIterator<Item = &'static str>) -> Self {
         let state = State { beat: clock.instant(), pending: pending.into_iter().collect() };
-        Self { clock, patience, state: Arc::new(Mutex::new(state)) }
+        Self { clock, timeout, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// The main loop goes round.
+    /// A turn of the main loop.
     pub fn beat(&self) {
         self.lock().beat = self.clock.instant();
     }
 
-    /// One of the things that readiness waits for is there.
+    /// One of the things that readiness waits for is complete.
     pub fn synced(&self, what: &str) {
         self.lock().pending.remove(what);
     }
@@ -47,7 +47,7 @@ impl Health {
     /// How long the main loop has been standing still.
     pub fn live(&self) -> Result<(), String> {
         let silent = self.clock.instant().saturating_duration_since(self.lock().beat);
-        if silent > self.patience {
+        if silent > self.timeout {
             return Err(format!("the main loop has been standing still for {} s", silent.as_secs()));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! `/debug/state`: to one reader at a time, piece by piece, and only to who may read it.
+//! `/debug/state`: for one reader at a time, piece by piece, and only with the right to read it.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// The header that a reader's token comes in. The API server's proxy keeps `Authorization` for itself.
+/// The header of a reader's token. The API server's proxy keeps `Authorization` for itself.
 pub const TOKEN_HEADER: &str = "x-citrix-allowlist-token";
 
 /// How many tokens are reviewed at a time: each review is two calls to the API server.
@@ -23,33 +23,33 @@ const REVIEW_WAIT: Duration = Duration::from_secs(2);
 /// How long a request waits for the reader before it. A reader that reads takes milliseconds.
 const READER_WAIT: Duration = Duration::from_secs(1);
 
-/// The tables as JSON, in pieces. Each is made when the reader has taken the ones before, so that what is held of the
-/// answer does not grow with the tables.
+/// The tables as JSON, in pieces. Each is made when the reader has taken the ones before: the memory of an answer does not grow
+/// with the tables.
 pub type StatePieces = Box<dyn Iterator<Item = Vec<u8>> + Send>;
 
-/// Gives the process's tables as they are from now on.
+/// Starts a reading of the process's current tables.
 pub type StateSource = Arc<dyn Fn() -> StatePieces + Send + Sync>;
 
-/// Whether somebody may read the tables. Each refusal is a sentence that says what is missing.
+/// Whether a client may read the tables. Each refusal is a sentence that says what is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// They may.
+    /// The client may.
     Granted,
-    /// Nobody knows who they are.
+    /// The client is not identified.
     Unknown(String),
-    /// They may not.
+    /// The client may not.
     Denied(String),
-    /// It cannot be told now.
+    /// It cannot be decided now.
     Undecided(String),
 }
 
-/// Judges who may read the tables.
+/// Decides who may read the tables.
 pub trait Authorizer: Send + Sync {
     /// Whether the bearer of this token may read them.
     fn judge<'a>(&'a self, token: Option<&'a str>) -> BoxFuture<'a, Access>;
 }
 
-/// Where the tables are read: one reader at a time.
+/// Serves the tables, to one reader at a time.
 #[derive(Clone)]
 pub(super) struct StateRoom {
     source: StateSource,
@@ -66,19 +66,18 @@ impl StateRoom {
 
     async fn access(&self, headers: &HeaderMap) -> Access {
         let Some(authorizer) = &self.authorizer else { return Access::Granted };
-        let token = token(headers);
-        if token.is_none() {
-            // Nothing is asked of the API server for who shows nothing.
+        let Some(token) = token(headers) else {
+            // Without a token, the API server is not asked.
             return authorizer.judge(None).await;
-        }
+        };
         match tokio::time::timeout(REVIEW_WAIT, self.reviews.acquire()).await {
-            Ok(Ok(_turn)) => authorizer.judge(token).await,
+            Ok(Ok(_permit)) => authorizer.judge(Some(token)).await,
             _ => Access::Undecided("too many tokens are being reviewed".to_owned()),
         }
     }
 }
 
-/// The token of a request: in the header of its own, else as HTTP has it.
+/// The token of a request: in its own header, or in HTTP's.
 fn token(headers: &HeaderMap) -> Option<&str> {
     let of = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = || of(header::AUTHORIZATION.as_str())?.strip_prefix("Bearer ");
@@ -98,7 +97,7 @@ pub(super) async fn answer(State(room): State<StateRoom>, headers: HeaderMap) ->
         let busy = "another reader is being answered: try again in a few seconds".to_owned();
         return refused(StatusCode::SERVICE_UNAVAILABLE, busy);
     };
-    // The place goes with the answer: it is free again when the last piece is taken, or the connection ends.
+    // The answer owns the place: it is free again when the last piece is taken, or the connection ends.
     let pieces = stream::unfold(((room.source)(), place), |(mut pieces, place)| async move {
         let piece = pieces.next()?;
         Some((Ok::<_, Infallible>(piece), (pieces, place)))
@@ -115,13 +114,12 @@ mod tests {
     }
 
     #[test]
-    fn a_token_comes_in_a_header_of_its_own_or_as_http_has_it() {
+    fn a_token_comes_in_its_own_header_or_in_https() {
         assert_eq!(token(&headers(&[(TOKEN_HEADER, "a"), ("authorization", "Bearer b")])), Some("a"));
         assert_eq!(token(&headers(&[("authorization", "Bearer b ")])), Some("b"));
-        for none in
-            [&[][..], &[("authorization", "Basic eA==")], &[(TOKEN_HEADER, "")], &[("authorization", "Bearer ")]]
-        {
-            assert_eq!(token(&headers(none)), None, "{none:?}");
+        assert_eq!(token(&headers(&[])), None);
+        for none in [("authorization", "Basic eA=="), (TOKEN_HEADER, ""), ("authorization", "Bearer ")] {
+            assert_eq!(token(&headers(&[none])), None, "{none:?}");
         }
     }
 }

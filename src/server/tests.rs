@@ -16,12 +16,12 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-async fn running(patience: Duration, state: StateSource) -> Running {
-    running_for(patience, state, None).await
+async fn running(timeout: Duration, state: StateSource) -> Running {
+    running_for(timeout, state, None).await
 }
 
-async fn running_for(patience: Duration, state: StateSource, authorizer: Option<Arc<dyn Authorizer>>) -> Running {
-    let health = Health::new(Clock::System, patience, ["resources", "facts"]);
+async fn running_for(timeout: Duration, state: StateSource, authorizer: Option<Arc<dyn Authorizer>>) -> Running {
+    let health = Health::new(Clock::System, timeout, ["resources", "facts"]);
     let metrics = Arc::new(Metrics::new());
     let scraped = metrics.clone();
     let content = Content { health: health.clone(), metrics: Arc::new(move || scraped.render()), state, authorizer };
@@ -33,8 +33,9 @@ async fn running_for(patience: Duration, state: StateSource, authorizer: Option<
     Running { address, probes, health, metrics, stop, task }
 }
 
-fn nothing() -> StateSource {
-    of("null")
+/// A server with a timeout that no test reaches, and tables without content.
+async fn idle() -> Running {
+    running(Duration::from_secs(60), of("null")).await
 }
 
 fn of(text: &'static str) -> StateSource {
@@ -69,7 +70,7 @@ async fn exchange(running: &Running, request: &[u8]) -> String {
 
 #[tokio::test]
 async fn ready_names_what_it_waits_for() {
-    let running = running(Duration::from_secs(60), nothing()).await;
+    let running = idle().await;
     let (status, _, text) = get(&running, "/readyz").await;
     assert_eq!((status, text.as_str()), (503, "waiting for facts, resources\n"));
     assert_eq!(get(&running, "/livez").await.0, 200);
@@ -82,7 +83,7 @@ async fn ready_names_what_it_waits_for() {
 
 #[tokio::test]
 async fn live_ends_with_the_heartbeat_and_comes_back_with_it() {
-    let running = running(Duration::from_millis(100), nothing()).await;
+    let running = running(Duration::from_millis(100), of("null")).await;
     tokio::time::sleep(Duration::from_millis(150)).await;
     let (status, _, text) = get(&running, "/livez").await;
     assert_eq!((status, text.as_str()), (503, "the main loop has been standing still for 0 s\n"));
@@ -104,16 +105,18 @@ async fn metrics_and_tables_come_in_their_media_types() {
 
 #[tokio::test]
 async fn nothing_else_is_answered() {
-    let running = running(Duration::from_secs(60), nothing()).await;
+    let running = idle().await;
     assert_eq!(get(&running, "/").await.0, 404);
-    let answer = exchange(&running, b"POST /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
-    let answer = exchange(&running, b"HEAD /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
-    let fields: String = (0..100).map(|number| format!("x-{number}: y\r\n")).collect();
-    let answer = exchange(&running, format!("GET /livez HTTP/1.1\r\n{fields}\r\n").as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     let long = "y".repeat(64 * 1024);
+    let fields: String = (0..100).map(|number| format!("x-{number}: y\r\n")).collect();
+    for (request, status, end) in [
+        ("POST /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(), "405", ""),
+        ("HEAD /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(), "200", "\r\n\r\n"),
+        (format!("GET /livez HTTP/1.1\r\n{fields}\r\n"), "431", ""),
+    ] {
+        let answer = exchange(&running, request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.ends_with(end), "{answer}");
+    }
     let answer = exchange(&running, format!("GET /livez HTTP/1.1\r\nx: {long}\r\n\r\n").as_bytes()).await;
     assert!(!answer.contains(" 200 "), "{answer}");
     assert_eq!(get(&running, "/livez").await.0, 200);
@@ -144,40 +147,39 @@ async fn stopping_finishes_requests_in_flight_and_waits_for_no_other() {
 
 #[tokio::test]
 async fn a_taken_port_is_named() {
-    let running = running(Duration::from_secs(60), nothing()).await;
+    let running = idle().await;
     let error = Server::bind("--listen", running.address).await.expect_err("taken").to_string();
     assert!(error.starts_with(&format!("--listen {}: ", running.address)), "{error}");
 }
 
-/// Connects from an address of its own of this machine, as another pod does.
+/// Connects from another address of this machine, like another pod.
 async fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.bind(SocketAddr::from((source, 0))).expect("an address");
     socket.connect(to).await.expect("a connection")
 }
 
-/// Formerly 300 connections that send nothing took the 256 places of a port that the probes stood in line at: `/livez` failed
-/// ten of ten times in 90 s, and six failures are a restart.
+/// Formerly 300 silent connections took the 256 places of the probes' port: `/livez` failed ten of ten times in 90 s, and six
+/// failures are a restart.
 #[tokio::test]
 async fn three_hundred_idle_connections_keep_no_probe_waiting() {
-    let running = running(Duration::from_secs(60), nothing()).await;
+    let running = idle().await;
     let mut idle = Vec::new();
     for number in 1..=300_u16 {
         let [high, low] = number.to_be_bytes();
         idle.push(connect_from([127, 1, high, low], running.address).await);
     }
     for address in [running.probes, running.address] {
-        // Behind one of them it would wait for as long as a head may take.
+        // Behind one of them, it would wait for as long as a head may take.
         let probed = tokio::time::timeout(HEAD_LIMIT, get_from(address, "/livez", None)).await;
         assert_eq!(probed.expect("an answer before any of them is closed").0, 200, "{address}");
     }
-    drop(idle);
 }
 
-/// Formerly a connection kept its place for 30 s without a word.
+/// Formerly a silent connection kept its place for 30 s.
 #[tokio::test]
-async fn a_head_that_does_not_come_ends_its_connection() {
-    let running = running(Duration::from_secs(60), nothing()).await;
+async fn an_incomplete_head_ends_its_connection() {
+    let running = idle().await;
     for sent in ["", "GET /livez HT"] {
         let mut idle = TcpStream::connect(running.address).await.expect("a connection");
         idle.write_all(sent.as_bytes()).await.expect("sent");
@@ -189,7 +191,7 @@ async fn a_head_that_does_not_come_ends_its_connection() {
 
 #[tokio::test]
 async fn the_port_of_probes_serves_nothing_else() {
-    let running = running(Duration::from_secs(60), nothing()).await;
+    let running = idle().await;
     assert_eq!(get_from(running.probes, "/livez", None).await.0, 200);
     assert_eq!(get_from(running.probes, "/readyz", None).await.2, "waiting for facts, resources\n");
     for path in ["/metrics", "/debug/state", "/"] {
@@ -197,7 +199,7 @@ async fn the_port_of_probes_serves_nothing_else() {
     }
 }
 
-/// Tables that have no end, and how many answers and pieces of them were made.
+/// Endless tables, and how many answers and pieces of them were made.
 fn endless() -> (StateSource, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let (answers, pieces) = (Arc::<AtomicUsize>::default(), Arc::default());
     let (begun, made): (Arc<AtomicUsize>, Arc<AtomicUsize>) = (Arc::clone(&answers), Arc::clone(&pieces));
@@ -212,44 +214,49 @@ fn endless() -> (StateSource, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     (source, answers, pieces)
 }
 
-/// Formerly each of 100 readers that do not read was an answer of 9.6 MB in memory: 710 MiB.
+/// Requests the tables from another address, and reads nothing.
+async fn reader(last: u8, to: SocketAddr) -> TcpStream {
+    let mut reader = connect_from([127, 2, 0, last], to).await;
+    reader.write_all(b"GET /debug/state HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+    reader
+}
+
+async fn head(reader: &mut TcpStream) -> String {
+    let mut head = [0; 12];
+    reader.read_exact(&mut head).await.expect("an answer");
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+/// Formerly each of 100 readers that do not read cost an answer of 9.6 MB in memory: 710 MiB.
 #[tokio::test]
-async fn of_a_hundred_readers_that_do_not_read_one_is_answered() {
+async fn one_of_a_hundred_slow_readers_is_answered() {
     let (source, answers, pieces) = endless();
     let running = running(Duration::from_secs(60), source).await;
     let mut readers = Vec::new();
-    for number in 0..100 {
-        let mut reader = connect_from([127, 2, 0, number + 1], running.address).await;
-        reader.write_all(b"GET /debug/state HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
-        readers.push(reader);
+    for last in 1..=100 {
+        readers.push(reader(last, running.address).await);
     }
     let (mut answered, mut refused) = (0, 0);
     for reader in &mut readers {
-        let mut head = [0; 12];
-        reader.read_exact(&mut head).await.expect("an answer");
-        match &head {
-            b"HTTP/1.1 200" => answered += 1,
-            b"HTTP/1.1 503" => refused += 1,
-            other => panic!("{}", String::from_utf8_lossy(other)),
+        match &*head(reader).await {
+            "HTTP/1.1 200" => answered += 1,
+            "HTTP/1.1 503" => refused += 1,
+            other => panic!("{other}"),
         }
     }
     assert_eq!((answered, refused), (1, 99));
     assert_eq!(answers.load(SeqCst), 1, "answers begun");
-    // What was made of it waits in the sockets' buffers, of some megabytes at most, and in no memory of the process.
+    // The pieces made so far wait in the sockets' buffers, of some megabytes at most, and not in the process's memory.
     let made = pieces.load(SeqCst);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(pieces.load(SeqCst), made, "it goes on being made for who does not read");
+    assert_eq!(pieces.load(SeqCst), made, "pieces are made for a client that does not read");
     assert!(made < 1000, "{made} pieces");
-    // The place is free when that reader goes.
+    // The place is free when that reader leaves.
     drop(readers);
-    let mut next = TcpStream::connect(running.address).await.expect("a connection");
-    next.write_all(b"GET /debug/state HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
-    let mut head = [0; 12];
-    next.read_exact(&mut head).await.expect("an answer");
-    assert_eq!(&head, b"HTTP/1.1 200");
+    assert_eq!(head(&mut reader(101, running.address).await).await, "HTTP/1.1 200");
 }
 
-/// Knows one token, and one that may not.
+/// Knows one token, and one without the right.
 struct Door;
 
 impl Authorizer for Door {
@@ -265,9 +272,9 @@ impl Authorizer for Door {
     }
 }
 
-/// Formerly everybody who reached the port read every namespace's customer ids and names.
+/// Formerly every client of the port could read every namespace's customer ids and names.
 #[tokio::test]
-async fn who_may_not_read_the_tables_is_refused_with_the_reason() {
+async fn a_client_without_the_right_is_refused_with_the_reason() {
     let running = running_for(Duration::from_secs(60), of("{}"), Some(Arc::new(Door))).await;
     for (token, expected) in [
         (None, (401, "a token is needed\n")),
@@ -279,7 +286,7 @@ async fn who_may_not_read_the_tables_is_refused_with_the_reason() {
         let (status, _, text) = get_from(running.address, "/debug/state", token).await;
         assert_eq!((status, text.as_str()), expected, "{token:?}");
     }
-    // What dashboards and probes read needs no token.
+    // Dashboards and probes need no token.
     for path in ["/metrics", "/livez"] {
         assert_eq!(get(&running, path).await.0, 200, "{path}");
     }

@@ -1,4 +1,4 @@
-//! Log lines, for people or for machines, on standard error: standard output belongs to the commands' results.
+//! Log lines, for people or for programs, on standard error: standard output is for the results of commands.
 
 use super::traces::Traces;
 use clap::ValueEnum;
@@ -16,13 +16,13 @@ use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-/// What is logged unless `RUST_LOG` says otherwise. kube repeats a refused watch at every attempt; a person who watches
-/// says it once. Its spans around a reconcile repeat ours, and what its client reports is an error of its caller's.
+/// The default of `RUST_LOG`. kube repeats a refused watch at every attempt; `facts` logs it once. Its spans around a reconcile
+/// repeat ours, and its client's reports are errors of the client's caller.
 pub const DEFAULT_FILTER: &str =
     "info,kube_runtime::watcher=error,kube_runtime::controller=warn,kube_client::client::builder=off";
 
-/// The filter for what `RUST_LOG` says. A level alone, as the chart gives it, is ours: up to `info` the libraries stay as
-/// quiet as by default. A person who asks for `debug`, or names targets, gets that.
+/// The filter for the value of `RUST_LOG`. A level alone, as in the chart, is ours: up to `info` the libraries stay as quiet as by
+/// default. `debug`, or a filter with targets, is used as it is.
 fn filter_of(value: Option<&str>) -> String {
     let value = value.map(str::trim).filter(|value| !value.is_empty()).unwrap_or("info");
     match ["info", "warn", "error"].into_iter().find(|level| value.eq_ignore_ascii_case(level)) {
@@ -31,7 +31,7 @@ fn filter_of(value: Option<&str>) -> String {
     }
 }
 
-/// How log lines look (`--log-format`).
+/// The form of log lines (`--log-format`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// A line for people, in colour on a terminal
@@ -41,15 +41,15 @@ pub enum LogFormat {
     Json,
 }
 
-/// Why nothing can be logged.
+/// Why logging cannot be set up.
 #[derive(Debug, Error)]
 pub enum LoggingError {
     /// `RUST_LOG` cannot be understood.
     #[error("RUST_LOG={value:?} is no filter such as info,citrix_allowlist=debug: {reason}")]
     Filter {
-        /// What it says.
+        /// Its value.
         value: String,
-        /// What is wrong with it.
+        /// The error.
         reason: tracing_subscriber::filter::ParseError,
     },
     /// Logging was set up before.
@@ -57,10 +57,11 @@ pub enum LoggingError {
     Twice(#[from] TryInitError),
 }
 
-/// Sets logging up for the whole process, and `traces` where there are to be any. `filter` is `RUST_LOG`'s value; unset or empty, [`DEFAULT_FILTER`] holds.
+/// Sets logging up for the whole process, and `traces` if there are any. `filter` is `RUST_LOG`'s value, or [`DEFAULT_FILTER`] if
+/// it is unset or empty.
 ///
 /// # Errors
-/// Where the filter cannot be understood, or logging was set up before.
+/// The filter cannot be understood, or logging was set up before.
 pub fn init(format: LogFormat, filter: Option<&str>, traces: Option<&Traces>) -> Result<(), LoggingError> {
     let colour = io::stderr().is_terminal();
     let lines = lines(format, filter, colour, io::stderr)?;
@@ -68,7 +69,7 @@ pub fn init(format: LogFormat, filter: Option<&str>, traces: Option<&Traces>) ->
     Ok(())
 }
 
-/// Lines for people or machines, of what the filter lets through.
+/// Lines for people or programs, of what passes the filter.
 fn lines<S, W>(
     format: LogFormat,
     filter: Option<&str>,
@@ -91,7 +92,7 @@ where
     Ok(lines.with_filter(filter))
 }
 
-/// A field of a line for people: what a list or an answer says in it may hold ends of lines, and forge the next one.
+/// A field of a line for people: text of a list or an answer may contain ends of lines, and forge the next one.
 fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let text = format!("{value:?}");
     match field.name() {
@@ -120,18 +121,22 @@ mod tests {
         }
     }
 
-    fn logged(format: LogFormat, filter: Option<&str>) -> String {
+    /// The lines of these events.
+    fn lines_of(format: LogFormat, filter: Option<&str>, colour: bool, events: impl FnOnce()) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let lines = lines(format, filter, false, move || writer.clone()).expect("a layer");
-        let subscriber = tracing_subscriber::registry().with(lines);
-        tracing::subscriber::with_default(subscriber, || {
+        let lines = lines(format, filter, colour, move || writer.clone()).expect("a layer");
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), events);
+        String::from_utf8(buffer.0.lock().expect("unpoisoned").clone()).expect("UTF-8")
+    }
+
+    fn logged(format: LogFormat, filter: Option<&str>) -> String {
+        lines_of(format, filter, false, || {
             let span = tracing::info_span!("reconcile", allowlist = "citrix/daas-us", generation = 3);
             span.in_scope(|| tracing::info!(added = 2, "applied"));
             tracing::debug!("quiet");
             tracing::warn!(target: "kube_runtime::watcher", "repeated");
-        });
-        String::from_utf8(buffer.0.lock().expect("unpoisoned").clone()).expect("UTF-8")
+        })
     }
 
     #[test]
@@ -150,14 +155,10 @@ mod tests {
     fn nothing_in_an_event_forges_a_line_or_acts_on_a_terminal() {
         let hostile = "2026\n2026-01-01T00:00:00Z ERROR forged\r\x1b[2J\u{9b}31m\u{202e}";
         for colour in [false, true] {
-            let buffer = Buffer::default();
-            let writer = buffer.clone();
-            let lines = lines(LogFormat::Text, None, colour, move || writer.clone()).expect("a layer");
-            tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            let text = lines_of(LogFormat::Text, None, colour, || {
                 let span = tracing::info_span!("fetch", key = %hostile);
                 span.in_scope(|| tracing::info!(version = %hostile, debug = ?hostile, "a list: {hostile}"));
             });
-            let text = String::from_utf8(buffer.0.lock().expect("unpoisoned").clone()).expect("UTF-8");
             assert_eq!(text.lines().count(), 1, "{text}");
             assert!(text.ends_with('\n') && text.contains("\\n2026-01-01T00:00:00Z ERROR forged"), "{text}");
             assert!(!text.contains("\x1b[2J") && !text.contains(['\r', '\u{9b}', '\u{202e}']), "{text:?}");
@@ -177,7 +178,7 @@ mod tests {
             assert!(text.contains("applied") && !text.contains("repeated"), "a level alone is ours: {text}");
         }
         assert!(!logged(LogFormat::Text, Some("warn")).contains("applied"));
-        assert!(logged(LogFormat::Text, Some("info,kube_runtime=warn")).contains("repeated"), "what is named is had");
+        assert!(logged(LogFormat::Text, Some("info,kube_runtime=warn")).contains("repeated"), "a named target is used");
     }
 
     #[test]

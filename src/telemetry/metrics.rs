@@ -1,7 +1,7 @@
-//! Counted and measured, in OpenMetrics' text form. Methods are named by what happened; nobody else knows Prometheus.
+//! Counters and gauges in OpenMetrics' text form. Methods are named after events; no other room knows Prometheus.
 //!
-//! No label has unbounded values: clouds, results, kinds and verbs are words of this program; customers are bounded by
-//! the resources, and DNS servers by the cluster's; both are forgotten when they go.
+//! No label has unbounded values: clouds, results, kinds and verbs are words of this program. The resources bound the customers,
+//! and the cluster the DNS servers; both are forgotten when they leave.
 
 use super::reference::{self, MetricDoc, MetricKind, PREFIX};
 use super::resources::Resources;
@@ -66,16 +66,16 @@ pub struct Metrics {
     dns_stretch: Seconds,
     dns_waiting: Family<Labels<1>, Gauge>,
     predicted_miss: Histogram,
-    /// The labels of the lists last seen, so that they can be forgotten.
+    /// The labels of the last lists, so that they can be forgotten.
     feeds: Mutex<BTreeSet<Labels<2>>>,
-    /// The results seen of each DNS server, so that its labels can be forgotten.
+    /// The results of each DNS server, so that its labels can be forgotten.
     servers: Mutex<BTreeMap<SocketAddr, BTreeSet<&'static str>>>,
 }
 
-/// What a reconcile can come to.
+/// The outcomes of a reconcile.
 const OUTCOMES: [&str; 5] = ["changed", "unchanged", "waiting", "held", "failed"];
 
-/// The label of a list that serves every customer: no customer's id has such a character.
+/// The label of a list for every customer: no customer's id contains this character.
 const EVERY_CUSTOMER: &str = "*";
 
 /// Wide enough for a write under load and a reconcile that waits for its deadline.
@@ -83,12 +83,12 @@ fn reconcile_buckets() -> Histogram {
     Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0])
 }
 
-/// From a turn at once to an hour's queue at 5 requests a minute.
+/// From no wait to an hour's queue at 5 requests a minute.
 fn limiter_buckets() -> Histogram {
     Histogram::new([0.1, 1.0, 5.0, 12.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0])
 }
 
-/// From an answer out of a cache to the end of a question's time.
+/// From an answer out of a cache to the time limit of a query.
 fn dns_buckets() -> Histogram {
     Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0])
 }
@@ -156,11 +156,10 @@ impl Metrics {
             limiter_queue: register(all, &reference::LIMITER_QUEUE, Gauge::default()),
             limiter_wait: register(all, &reference::LIMITER_WAIT, limiter_buckets()),
             dns_questions: register(all, &reference::DNS_QUESTIONS, Family::default()),
-            dns_duration: register(
-                all,
-                &reference::DNS_DURATION,
-                Family::new_with_constructor(dns_buckets as fn() -> _),
-            ),
+            dns_duration: {
+                let buckets = Family::new_with_constructor(dns_buckets as fn() -> _);
+                register(all, &reference::DNS_DURATION, buckets)
+            },
             dns_refused: register(all, &reference::DNS_REFUSED, Family::default()),
             names: register(all, &reference::NAMES, Family::default()),
             addresses: register(all, &reference::ADDRESSES, Gauge::default()),
@@ -177,7 +176,7 @@ impl Metrics {
             servers: Mutex::default(),
             registry,
         };
-        // A rate or an alert needs the zero from which it counts.
+        // A rate or an alert needs the zero before the first count.
         for outcome in OUTCOMES {
             drop(metrics.reconciles.get_or_create(&label(&reference::RECONCILES, [outcome.into()])));
         }
@@ -187,13 +186,13 @@ impl Metrics {
         metrics
     }
 
-    /// Every metric there is, for the documentation.
+    /// Every metric, for the documentation.
     #[must_use]
     pub fn reference() -> Vec<MetricDoc> {
         reference::ALL.to_vec()
     }
 
-    /// What a scrape gets. Call [`Self::feeds_are`], [`Self::names_are`] and [`Self::memory_is`] before.
+    /// The text for a scrape. Call [`Self::feeds_are`], [`Self::names_are`] and [`Self::memory_is`] before.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -207,13 +206,13 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// This replica stands by: how the resources are is for the leader to say.
+    /// This replica stands by: the leader reports the resources.
     pub fn forget_resources(&self) {
         self.resources.clear();
         self.overdue.set(0);
     }
 
-    /// So many resources changed long ago and have not been reconciled since.
+    /// This many resources changed long ago and have not been reconciled since.
     pub fn overdue(&self, resources: usize) {
         self.overdue.set(count(resources));
     }
@@ -229,14 +228,14 @@ impl Metrics {
         self.writes.get_or_create(&label(&reference::WRITES, [kind.into(), verb.into(), result.into()])).inc();
     }
 
-    /// The status of a resource says this now.
-    pub fn resource(&self, who: &ResourceRef, status: &CitrixAllowlistStatus) {
-        self.resources.put(who, status);
+    /// A resource has this status now.
+    pub fn resource(&self, resource: &ResourceRef, status: &CitrixAllowlistStatus) {
+        self.resources.put(resource, status);
     }
 
     /// A resource is gone.
-    pub fn forget(&self, who: &ResourceRef) {
-        self.resources.remove(who);
+    pub fn forget(&self, resource: &ResourceRef) {
+        self.resources.remove(resource);
     }
 
     /// A request for a list ended.
@@ -245,9 +244,8 @@ impl Metrics {
         self.feed_fetch_duration.observe(took.as_secs_f64());
     }
 
-    /// These are the lists in use, as of `now`: what was said of any other is forgotten. Where a customer's list comes
-    /// in parts, the oldest, the one that ends first and the one that is asked for first count. `left_out` are the resources without a list, by
-    /// [`Level`].
+    /// These lists are in use `now`; any other is forgotten. Of a customer's list in parts, the oldest, the first to end and the
+    /// first to be requested count. `left_out` counts the resources without a list, by [`Level`].
     pub fn feeds_are(&self, feeds: &[FeedSnapshot], left_out: [usize; 3], now: Timestamp) {
         for (level, left_out) in Level::ALL.into_iter().zip(left_out) {
             let label = label(&reference::LISTS_LEFT_OUT, [level.as_str().into()]);
@@ -293,7 +291,7 @@ impl Metrics {
         }
     }
 
-    /// So many requests one host of the API is sent in any minute, at most.
+    /// One host of the API gets at most this many requests in any minute.
     pub fn limited_to(&self, requests_per_minute: NonZeroU32) {
         self.limiter_limit.set(requests_per_minute.get().into());
     }
@@ -303,28 +301,27 @@ impl Metrics {
         self.limiter_wait.observe(waited.as_secs_f64());
     }
 
-    /// A DNS server was asked.
+    /// A DNS server was queried.
     pub fn dns_asked(&self, server: SocketAddr, result: &'static str, latency: Duration) {
         lock(&self.servers).entry(server).or_default().insert(result);
         let server: Cow<'static, str> = server.to_string().into();
         self.dns_questions.get_or_create(&label(&reference::DNS_QUESTIONS, [server.clone(), result.into()])).inc();
-        self.dns_duration
-            .get_or_create(&label(&reference::DNS_DURATION, [server.clone()]))
-            .observe(latency.as_secs_f64());
+        let duration = self.dns_duration.get_or_create(&label(&reference::DNS_DURATION, [server.clone()]));
+        duration.observe(latency.as_secs_f64());
         // An alert on the first refusal needs the zero before it.
         drop(self.dns_refused.get_or_create(&label(&reference::DNS_REFUSED, [server])));
     }
 
-    /// A DNS server's answer held an address that may not be opened.
+    /// A DNS server's answer contained an address that may not be opened.
     pub fn dns_refused(&self, server: SocketAddr) {
         lock(&self.servers).entry(server).or_default();
         self.dns_refused.get_or_create(&label(&reference::DNS_REFUSED, [server.to_string().into()])).inc();
     }
 
-    /// These are the names and servers now: what was counted of any other server is forgotten.
+    /// These are the current names and servers; any other server is forgotten.
     pub fn names_are(&self, names: &NamesSnapshot) {
-        let held = names.names.iter().flat_map(|name| &name.addresses).filter(|address| address.refused.is_none());
-        self.addresses.set(count(held.count()));
+        let allowed = names.names.iter().flat_map(|name| &name.addresses).filter(|address| address.refused.is_none());
+        self.addresses.set(count(allowed.count()));
         for state in NameState::LABELS {
             let so = names.names.iter().filter(|name| name.state.label() == state).count();
             self.names.get_or_create(&label(&reference::NAMES, [state.into()])).set(count(so));
@@ -357,7 +354,7 @@ impl Metrics {
         });
     }
 
-    /// The container's memory, as it was read last.
+    /// The container's memory, as last read.
     pub fn memory_is(&self, pressure: &Pressure) {
         let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let (used, limit) = pressure.usage().map_or((0, 0), |usage| (usage.used, usage.limit));
@@ -366,7 +363,7 @@ impl Metrics {
         self.memory_short.set(i64::from(pressure.is_high()));
     }
 
-    /// An address had been answered for `wait` before policies allowed it: who was told it in between was refused.
+    /// An address had been answered for `wait` before policies allowed it: a pod that used it in between was refused.
     pub fn predicted_miss(&self, wait: Duration) {
         self.predicted_miss.observe(wait.as_secs_f64());
     }

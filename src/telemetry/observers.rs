@@ -1,4 +1,4 @@
-//! The metrics listen where things happen.
+//! Metrics and log lines of the other rooms' events.
 
 use super::Metrics;
 use crate::cluster::apply::WriteObserver;
@@ -58,10 +58,10 @@ impl NamesObserver for Metrics {
         if crate::names::stretch::is_late(factor, true) {
             tracing::warn!(
                 factor,
-                "names want more questions than --dns-questions-per-second: those of who wants most are asked less often"
+                "names need more queries than --dns-questions-per-second: those of the largest namespaces are queried less often"
             );
         } else {
-            tracing::info!("names are asked as often again as their TTLs say");
+            tracing::info!("names are queried by their TTLs again");
         }
     }
 

@@ -1,8 +1,8 @@
-//! Every metric there is: what registers them, documents them and checks them. Pure.
+//! Every metric, for registration, documentation and checks. Pure.
 
 use std::fmt;
 
-/// What kind of metric it is.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
     /// Only ever grows.
@@ -28,15 +28,15 @@ impl fmt::Display for MetricKind {
 pub struct MetricDoc {
     /// Its whole name, unit and a counter's `_total` included.
     pub name: &'static str,
-    /// What kind it is.
+    /// Its kind.
     pub kind: MetricKind,
     /// Its labels.
     pub labels: &'static [&'static str],
-    /// What it says, in one sentence without a full stop.
+    /// Its meaning, in one sentence without a full stop.
     pub help: &'static str,
 }
 
-/// What every name starts with.
+/// The start of every name.
 pub const PREFIX: &str = "citrix_allowlist";
 
 macro_rules! metrics {

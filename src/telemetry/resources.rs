@@ -1,4 +1,4 @@
-//! How the resources stand, counted as each one's status changes.
+//! Counts the resources by status, as each one's status changes.
 
 use super::metrics::{Labels, label, lock};
 use super::reference;
@@ -18,20 +18,20 @@ const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
 const TYPES: [&str; 6] = ["Ready", "FeedCurrent", "NamesResolved", "PoliciesApplied", "Reconciling", "Stalled"];
 
 /// A condition's type, status and reason.
-type Said = [&'static str; 3];
+type ConditionLabels = [&'static str; 3];
 
 /// What one resource adds to the counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Share {
     ready: &'static str,
-    conditions: Vec<Said>,
+    conditions: Vec<ConditionLabels>,
     problems: Vec<ProblemKind>,
     wildcards: i64,
 }
 
 impl Share {
     fn of(status: &CitrixAllowlistStatus) -> Self {
-        let conditions: Vec<Said> = status.conditions.iter().filter_map(said).collect();
+        let conditions: Vec<ConditionLabels> = status.conditions.iter().filter_map(labels_of).collect();
         let ready = conditions.iter().find(|[type_, ..]| *type_ == "Ready");
         Self {
             ready: ready.map_or("Unknown", |[_, status, _]| status),
@@ -42,8 +42,8 @@ impl Share {
     }
 }
 
-/// A condition in words of this program: none but these become labels.
-fn said(condition: &Condition) -> Option<Said> {
+/// A condition in words of this program: no others become labels.
+fn labels_of(condition: &Condition) -> Option<ConditionLabels> {
     let type_ = TYPES.into_iter().find(|type_| *type_ == condition.type_)?;
     let status = STATUSES.into_iter().find(|status| *status == condition.status)?;
     Some([type_, status, reason_of(&condition.reason)?.as_str()])
@@ -59,8 +59,7 @@ pub(super) struct Resources {
 }
 
 impl Resources {
-    /// Every count at zero: an alert needs the zero too. Of conditions there are too many; one that no resource has is
-    /// not counted.
+    /// Every count at zero: an alert needs the zero too. There are too many conditions; one that no resource has is not counted.
     pub fn new(
         ready: Family<Labels<1>, Gauge>,
         conditions: Family<Labels<3>, Gauge>,
@@ -77,18 +76,18 @@ impl Resources {
         resources
     }
 
-    pub fn put(&self, who: &ResourceRef, status: &CitrixAllowlistStatus) {
+    pub fn put(&self, resource: &ResourceRef, status: &CitrixAllowlistStatus) {
         let share = Share::of(status);
         let mut shares = lock(&self.shares);
         self.count(&share, 1);
-        if let Some(before) = shares.insert(who.clone(), share) {
+        if let Some(before) = shares.insert(resource.clone(), share) {
             self.count(&before, -1);
         }
     }
 
-    pub fn remove(&self, who: &ResourceRef) {
+    pub fn remove(&self, resource: &ResourceRef) {
         let mut shares = lock(&self.shares);
-        if let Some(before) = shares.remove(who) {
+        if let Some(before) = shares.remove(resource) {
             self.count(&before, -1);
         }
     }
@@ -104,8 +103,8 @@ impl Resources {
         for kind in &share.problems {
             self.add_problem(*kind, by);
         }
-        for said in &share.conditions {
-            self.add_condition(*said, by);
+        for labels in &share.conditions {
+            self.add_condition(*labels, by);
         }
         self.wildcards.inc_by(share.wildcards.saturating_mul(by));
     }
@@ -118,8 +117,8 @@ impl Resources {
         self.problems.get_or_create(&label(&reference::PROBLEMS, [format!("{kind:?}").into()])).inc_by(by);
     }
 
-    fn add_condition(&self, said: Said, by: i64) {
-        let labels = label(&reference::CONDITIONS, said.map(Into::into));
+    fn add_condition(&self, labels: ConditionLabels, by: i64) {
+        let labels = label(&reference::CONDITIONS, labels.map(Into::into));
         let before = self.conditions.get_or_create(&labels).inc_by(by);
         if before + by == 0 {
             self.conditions.remove(&labels);

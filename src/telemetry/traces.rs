@@ -17,16 +17,16 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
-/// How long the last spans may take to reach the collector when the process ends.
+/// How long the last spans may take to reach the collector at the end of the process.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one batch may take.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The service's name unless the environment gives another.
 const SERVICE: &str = "citrix-allowlist-operator";
-/// Whose spans are sent: ours, not those of the libraries.
+/// The target of the sent spans: ours, not those of the libraries.
 const TARGET: &str = "citrix_allowlist";
 
-/// Why no traces can be sent, although the environment asks for it.
+/// Why no traces can be sent, although the environment asks for them.
 #[derive(Debug, Error)]
 pub enum TracesError {
     /// The client cannot be made.
@@ -44,10 +44,10 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// What the environment asks for; `None` where it names no endpoint. To be called within the runtime that sends.
+    /// Traces as the environment asks for them; `None` without an endpoint. To be called within the runtime that sends.
     ///
     /// # Errors
-    /// Where the environment's settings cannot be used.
+    /// The environment's settings cannot be used.
     pub fn from_environment() -> Result<Option<Self>, TracesError> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         if !are_asked_for(variable) {
@@ -65,7 +65,7 @@ impl Traces {
         Ok(Some(Self { provider }))
     }
 
-    /// What hands spans over to it.
+    /// The layer that passes spans to it.
     pub fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -75,7 +75,7 @@ impl Traces {
         tracing_opentelemetry::layer().with_tracer(tracer).with_filter(spans)
     }
 
-    /// Sends what is left, for two seconds at most.
+    /// Sends the remaining spans, for two seconds at most.
     pub async fn flush(self) {
         // It blocks, and what it waits for runs on this runtime.
         let ended = tokio::task::spawn_blocking(move || self.provider.shutdown());

@@ -21,10 +21,10 @@ use std::time::Duration;
 
 /// The header that names a request to Citrix's support.
 const TRANSACTION_ID: HeaderName = HeaderName::from_static("citrix-transactionid");
-/// The largest body of an error that is read, in bytes: 16 KiB. What is said there is one short object, and what is larger
-/// could take a hundred times as much once it is built.
+/// The largest body of an error that is read, in bytes: 16 KiB. An error is one short object; a larger one could take a hundred
+/// times its size in memory.
 const LARGEST_REASON: usize = 16 << 10;
-/// The largest document that is taken, in bytes, compressed or not: twenty times the longest list known.
+/// The largest accepted document, in bytes, compressed or not: twenty times the longest known list.
 pub const LARGEST_DOCUMENT: usize = 4 << 20;
 
 /// One request.
@@ -34,7 +34,7 @@ pub struct FetchRequest {
     pub url: String,
     /// The `Citrix-TransactionId`: a UUID.
     pub transaction_id: String,
-    /// Those of the list in use, where the server may answer that it has no other.
+    /// The validators of the list in use, so that the server may answer that it has no other.
     pub validators: Validators,
 }
 
@@ -46,16 +46,16 @@ impl FetchRequest {
     }
 }
 
-/// What a request brought.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
     /// A document, decompressed.
     Document {
         /// Its bytes.
         body: Vec<u8>,
-        /// What tells it from another.
+        /// Its validators.
         validators: Validators,
-        /// What the server calls it.
+        /// Its media type.
         content_type: Option<String>,
     },
     /// 304: the list in use is the newest.
@@ -67,7 +67,7 @@ pub enum Fetched {
     },
 }
 
-/// Something that answers requests: the vendor's API, or what a test puts in its place.
+/// Answers requests: the vendor's API, or a test's replacement.
 pub trait Fetch: Send + Sync {
     /// Sends one request.
     fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>>;
@@ -76,19 +76,19 @@ pub trait Fetch: Send + Sync {
 /// How requests reach the vendor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientSettings {
-    /// How long a connection may take to come about: 10 seconds.
+    /// How long a connection may take to open: 10 seconds.
     pub connect_timeout: Duration,
     /// How long nothing may arrive: 10 seconds.
     pub idle_timeout: Duration,
     /// How long a request may take in all: 30 seconds.
     pub total_timeout: Duration,
-    /// The largest answer, in bytes, both as it travels and decompressed: 4 MiB.
+    /// The largest answer, in bytes, both as sent and decompressed: 4 MiB.
     pub largest_document: usize,
     /// Certificates in PEM that are trusted in addition to the system's.
     pub extra_ca: Option<Vec<u8>>,
     /// The header `User-Agent`: the name and version of this library.
     pub user_agent: &'static str,
-    /// Which proxy is used.
+    /// The proxy.
     pub proxy: ProxyChoice,
 }
 
@@ -106,10 +106,10 @@ impl Default for ClientSettings {
     }
 }
 
-/// Which proxy is used.
+/// The choice of a proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ProxyChoice {
-    /// What `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
     #[default]
     Environment,
     /// None.
@@ -118,13 +118,13 @@ pub enum ProxyChoice {
     Always(String),
 }
 
-/// Why no client can be made.
+/// Why a client cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientSetupError {
     /// The extra certificates cannot be read.
     #[error("the extra CA certificates cannot be read: PEM certificates are needed ({0})")]
     ExtraCa(String),
-    /// The proxy's address cannot be read. It is not repeated: it may hold a password.
+    /// The proxy's address cannot be read. It is not repeated: it may contain a password.
     #[error("the proxy's address is not a URL such as http://proxy:3128")]
     Proxy,
     /// TLS cannot be set up.
@@ -143,9 +143,9 @@ impl HttpClient {
     /// A client with these settings.
     ///
     /// # Errors
-    /// Where certificates or the proxy's address cannot be read, or TLS cannot be set up.
+    /// Certificates or the proxy's address cannot be read, or TLS cannot be set up.
     pub fn new(settings: &ClientSettings) -> Result<Self, ClientSetupError> {
-        // Only the first call of the process has an effect: a program that has chosen another provider keeps it.
+        // Only the process' first call has an effect: a program that chose another provider keeps it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = Client::builder()
             .user_agent(settings.user_agent)
@@ -182,7 +182,7 @@ impl HttpClient {
             .header(ACCEPT, "application/json")
             .header(ACCEPT_ENCODING, "gzip")
             .header(TRANSACTION_ID, &request.transaction_id);
-        // Both, for a server that knows only one: one that knows both compares the first alone (RFC 9110, section 13.1.3).
+        // Both, for a server that knows only one. One that knows both compares only the first (RFC 9110, section 13.1.3).
         let Validators { etag, last_modified } = &request.validators;
         for (name, value) in [(IF_NONE_MATCH, etag), (IF_MODIFIED_SINCE, last_modified)] {
             if let Some(value) = value {
@@ -212,8 +212,8 @@ impl HttpClient {
             }
             429 => Err(FetchError::RateLimited { retry_after }),
             400 | 404 | 410 => {
-                let detail =
-                    self.body(&url, response, LARGEST_REASON).await.map(|body| quote(&body)).unwrap_or_default();
+                let body = self.body(&url, response, LARGEST_REASON).await;
+                let detail = body.map(|body| quote(&body)).unwrap_or_default();
                 Err(FetchError::Rejected { status: status.as_u16(), detail })
             }
             503 => Err(FetchError::Unavailable { detail: answered(&url, status), retry_after }),
@@ -245,13 +245,13 @@ fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// Scheme, host and port of an address: what one limiter is for. The address itself where it cannot be read.
+/// Scheme, host and port of an address, the scope of one limiter; the address itself if it cannot be read.
 #[must_use]
 pub fn origin(url: &str) -> String {
     url.parse::<Url>().map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization())
 }
 
-/// A redirect on the same host; any other is refused, since it could be anybody's.
+/// A redirect on the same host. Any other is refused, since it could lead anywhere.
 fn moved(url: &Url, headers: &HeaderMap) -> Result<Fetched, FetchError> {
     let place = header(headers, LOCATION).and_then(|place| url.join(&place).ok());
     match place {
@@ -272,9 +272,10 @@ fn decoded(body: Vec<u8>, encoding: Option<&str>, most: usize) -> Result<Vec<u8>
         Some("gzip" | "x-gzip") => {
             decompress(&body, most).map_err(|error| FetchError::Malformed { detail: format!("the answer: {error}") })
         }
-        Some(other) => Err(FetchError::Malformed {
-            detail: format!("the answer is encoded as `{other}`, which was not asked for"),
-        }),
+        Some(other) => {
+            let detail = format!("the answer is encoded as `{other}`, which was not asked for");
+            Err(FetchError::Malformed { detail })
+        }
     }
 }
 

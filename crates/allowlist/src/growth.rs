@@ -1,8 +1,8 @@
 //! Whether a new list that opens far more than the last one may be accepted at once. Pure.
 //!
-//! A check of single networks lets every /8 pass, one by one. A name is opened for whatever it resolves to. So a list that
-//! suddenly holds very much more, or whose networks in sum are a part of the whole Internet, is accepted only when the next
-//! fetch says the same: a list that a proxy or an edge made up once is never followed.
+//! A check of single networks accepts every /8, one by one, and a name opens all its addresses. So a list that suddenly grows very
+//! much, or whose networks in sum are a part of the whole Internet, is accepted only when the next fetch returns the same. A list
+//! that a proxy or an edge invented once is never followed.
 
 use crate::list::Allowlist;
 use crate::net::cidr::{GLOBAL_UNICAST, IPV4_ADDRESSES};
@@ -11,22 +11,22 @@ use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// How many times as much a list may hold as the one in use. The vendor's grow by a few entries a month.
+/// How many times as large as the list in use a list may be. The vendor's grow by a few entries a month.
 pub const MOST_GROWTH: usize = 100;
-/// Which part of all addresses a list's networks may open in sum: one in 256. Of IPv4 that is a single /8; the networks of
-/// the longest list known are one in ten million.
+/// The part of all addresses that a list's networks may open in sum: one in 256. Of IPv4 that is a single /8; the networks of the
+/// longest known list are one in ten million.
 pub const SHARE: u128 = 256;
 
-/// Why a list waits for a second opinion.
+/// Why a list waits for a second fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Growth {
-    /// It holds more than [`MOST_GROWTH`] times as many names and wildcards, or networks.
+    /// It has more than [`MOST_GROWTH`] times as many names and wildcards, or networks.
     Count {
-        /// What it holds more of: `names and wildcards`, or `networks`.
+        /// What it has more of: `names and wildcards`, or `networks`.
         of: &'static str,
-        /// How many the list in use holds.
+        /// How many the list in use has.
         before: usize,
-        /// How many the new one holds.
+        /// How many the new one has.
         after: usize,
     },
     /// Its networks of one direction are more than one in [`SHARE`] of all addresses, and not all of them were open before.
@@ -43,12 +43,10 @@ pub enum Growth {
 impl fmt::Display for Growth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Count { of, before, after } => {
-                write!(
-                    f,
-                    "the newest list holds {after} {of} where {before} are in use, over {MOST_GROWTH} times as many"
-                )
-            }
+            Self::Count { of, before, after } => write!(
+                f,
+                "the newest list holds {after} {of} where {before} are in use, over {MOST_GROWTH} times as many"
+            ),
             Self::Share { direction, of, thousandths } => write!(
                 f,
                 "the {direction} networks of the newest list are {}.{} % of {of}, more than one address in {SHARE}",
@@ -59,8 +57,8 @@ impl fmt::Display for Growth {
     }
 }
 
-/// Judges `new` against the list in use, and against one that is held back already: the reason to hold it back. The first
-/// list has nothing to have grown from, and is judged by its networks alone.
+/// Judges `new` against the list in use, and against one that is held back already: the reason to hold it back. The first list is
+/// judged by its networks alone.
 #[must_use]
 pub fn judge(in_use: Option<&Allowlist>, held_back: Option<&Allowlist>, new: &Allowlist) -> Option<Growth> {
     let growth = growth(in_use, new)?;
@@ -99,9 +97,8 @@ fn by_share(before: Option<&Allowlist>, after: &Allowlist) -> Option<Growth> {
         let opened = networks(after, direction);
         let (ipv4, ipv6): (Vec<IpNet>, Vec<IpNet>) =
             opened.into_iter().partition(|network| matches!(network, IpNet::V4(_)));
-        for (of, opened, all) in
-            [("IPv4", ipv4, IPV4_ADDRESSES), ("2000::/3", ipv6, cidr::addresses(&IpNet::V6(GLOBAL_UNICAST)))]
-        {
+        let ipv6_addresses = cidr::addresses(&IpNet::V6(GLOBAL_UNICAST));
+        for (of, opened, all) in [("IPv4", ipv4, IPV4_ADDRESSES), ("2000::/3", ipv6, ipv6_addresses)] {
             let sum = opened.iter().map(cidr::addresses).fold(0, u128::saturating_add);
             if sum <= all / SHARE {
                 continue;
@@ -115,7 +112,7 @@ fn by_share(before: Option<&Allowlist>, after: &Allowlist) -> Option<Growth> {
     None
 }
 
-/// What a list opens in one direction, merged; of IPv6 only what lies in global unicast.
+/// The networks that a list opens in one direction, merged; of IPv6 only global unicast.
 fn networks(list: &Allowlist, direction: Direction) -> Vec<IpNet> {
     let entries = list.entries.iter().filter(|entry| entry.direction == direction);
     let global = |network: &IpNet| match network {

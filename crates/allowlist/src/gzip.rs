@@ -1,4 +1,4 @@
-//! Documents compressed, and decompressed within a bound. Pure.
+//! Compresses documents, and decompresses them within a bound. Pure.
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ pub enum GzipError {
     /// It is no gzip, or breaks off.
     #[error("the gzip data is broken ({0})")]
     Broken(String),
-    /// It holds more than was allowed.
+    /// It contains more than allowed.
     #[error("the gzip data holds more than {0} bytes")]
     TooLarge(usize),
 }
@@ -19,7 +19,7 @@ pub enum GzipError {
 #[must_use]
 pub fn compress(document: &[u8]) -> Arc<[u8]> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    // Writing into memory does not fail. If it did, the result would not read back, and would then be ignored.
+    // Writing into memory does not fail. If it did, the result would be unreadable, and ignored later.
     let _ = encoder.write_all(document);
     encoder.finish().unwrap_or_default().into()
 }
@@ -27,7 +27,7 @@ pub fn compress(document: &[u8]) -> Arc<[u8]> {
 /// Decompresses gzip.
 ///
 /// # Errors
-/// Where it is broken, or holds more than `most` bytes.
+/// It is broken, or contains more than `most` bytes.
 pub fn decompress(compressed: &[u8], most: usize) -> Result<Vec<u8>, GzipError> {
     let mut document = Vec::new();
     let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);

@@ -1,17 +1,16 @@
-//! When a host may be asked, and for whom first. Pure.
+//! When a request may be sent to a host, and whose is first. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Every how many requests one is kept for an overdue refresh, however many new lists are waited for.
+/// One in this many requests is reserved for an overdue refresh, however many new lists wait.
 const KEPT_FOR_REFRESHES: u32 = 5;
 
-/// At most so many requests in any window of time.
+/// Bounds the requests in any window of time.
 ///
-/// A request takes its place from when it is sent until a window after it completed: the vendor counts it at a moment
-/// in between that is not known here.
+/// A request counts from when it is sent until a window after it completed: the vendor counts it at an unknown moment in between.
 #[derive(Clone, Debug)]
 pub struct RateLimiter {
     limit: usize,
@@ -27,12 +26,12 @@ struct Slot {
     completed: Option<Instant>,
 }
 
-/// A request that was let through.
+/// A sent request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestTicket(u64);
 
 impl RateLimiter {
-    /// A limiter that has let nothing through yet; a limit of zero counts as one.
+    /// A limiter without any request yet; a limit of zero counts as one.
     #[must_use]
     pub fn new(limit: usize, window: Duration) -> Self {
         Self { limit: limit.max(1), window, slots: VecDeque::new(), next_ticket: 0 }
@@ -46,23 +45,18 @@ impl RateLimiter {
         self.slots.len() < self.limit
     }
 
-    /// When a request may be sent, judged by what has completed so far; `None` while only requests in flight fill it.
+    /// When a request may be sent, from what has completed so far; `None` while only requests in flight fill it.
     #[must_use]
     pub fn opens_at(&self, now: Instant) -> Option<Instant> {
         let in_flight = self.slots.iter().filter(|slot| slot.completed.is_none()).count();
-        let mut frees: Vec<Instant> = self
-            .slots
-            .iter()
-            .filter_map(|slot| slot.completed)
-            .map(|at| at + self.window)
-            .filter(|at| *at > now)
-            .collect();
+        let frees = self.slots.iter().filter_map(|slot| slot.completed).map(|at| at + self.window);
+        let mut frees: Vec<Instant> = frees.filter(|at| *at > now).collect();
         frees.sort_unstable();
         let taken = in_flight + frees.len();
         if taken < self.limit {
             return Some(now);
         }
-        // So many have to end before fewer than the limit are left.
+        // This many have to leave before fewer than the limit remain.
         frees.get(taken - self.limit).copied()
     }
 
@@ -74,7 +68,7 @@ impl RateLimiter {
         RequestTicket(ticket)
     }
 
-    /// Counts the request as completed at `now`, whatever came of it.
+    /// Counts the request as completed at `now`, whatever its outcome.
     pub fn complete(&mut self, ticket: RequestTicket, now: Instant) {
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.ticket == ticket.0) {
             slot.completed = Some(now);
@@ -88,8 +82,7 @@ impl RateLimiter {
         }
     }
 
-    /// When the requests of the last window counted, as wall-clock times that survive a restart. Those in flight count
-    /// now.
+    /// When the requests of the last window counted, as wall-clock times that survive a restart. Those in flight count now.
     #[must_use]
     pub fn log(&self, now: Instant, wall: Timestamp) -> Vec<Timestamp> {
         let age = |slot: &Slot| slot.completed.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
@@ -97,20 +90,20 @@ impl RateLimiter {
         ages.map(|age| wall.saturating_sub(age).unwrap_or(Timestamp::MIN)).collect()
     }
 
-    /// Restores what a process before this one has sent. A time in the future, after a clock was set back, counts now.
+    /// Restores the requests of an earlier process. A time in the future, after a clock was set back, counts now.
     pub fn restore(&mut self, log: &[Timestamp], now: Instant, wall: Timestamp) {
         for at in log {
             let age = wall.duration_since(*at).max(SignedDuration::ZERO);
             let age = Duration::try_from(age).unwrap_or(Duration::MAX);
             if age < self.window {
                 let ticket = self.send();
-                // Before the machine's first moment there is nothing to subtract from: then it counts now.
+                // Nothing can be subtracted from the machine's first moment: then it counts now.
                 self.complete(ticket, now.checked_sub(age).unwrap_or(now));
             }
         }
     }
 
-    /// Counts as if the limit had just been used up: for when nothing is known of what was sent before.
+    /// Counts as if the limit had just been used up: for when earlier requests are not known.
     pub fn fill(&mut self, now: Instant) {
         for _ in 0..self.limit {
             let ticket = self.send();
@@ -122,18 +115,18 @@ impl RateLimiter {
 /// A request that is due.
 #[derive(Clone, Debug)]
 pub struct DueRequest {
-    /// Whether there is no list yet, and the request is for the first one.
+    /// Whether it is for a first list.
     pub new: bool,
-    /// How often it failed in a row: what never failed goes first.
+    /// How often it failed in a row: requests without failures are first.
     pub failures: u32,
     /// Since when it is due.
     pub due: Instant,
-    /// Those that need it.
+    /// The tenants that need it.
     pub tenants: Vec<Arc<str>>,
 }
 
-/// Which due request goes first: new lists before refreshes, but one slot in five is kept for refreshes. Within each kind one
-/// tenant follows the other, so that none can starve the rest. Within a tenant the one that has waited longest goes first.
+/// The order of due requests: new lists before refreshes, but one slot in five is reserved for refreshes. Within each kind, tenants
+/// take turns, so that none can starve the rest. Within a tenant, the request that has waited longest is first.
 #[derive(Clone, Debug, Default)]
 pub struct FairOrder {
     served: BTreeMap<Arc<str>, u64>,
@@ -142,7 +135,7 @@ pub struct FairOrder {
 }
 
 impl FairOrder {
-    /// The request that goes first, as an index; `None` where there is none.
+    /// The index of the first request; `None` without any.
     #[must_use]
     pub fn choose(&self, due: &[DueRequest]) -> Option<usize> {
         let any_refresh = due.iter().any(|request| !request.new);

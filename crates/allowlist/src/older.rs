@@ -1,39 +1,37 @@
-//! Whether an answer may take the place of a list that says it was published later. Pure.
+//! Whether an answer may replace a list with a later publication. Pure.
 //!
-//! The edges of a content delivery network differ for a while after each publication: one still answers the list before.
-//! That takes nothing back. A vendor that withdraws a list answers the older one from all of its edges, and goes on so.
+//! The edges of a content delivery network differ for a while after each publication: one still answers the list before. Such an
+//! answer takes nothing back. A vendor that withdraws a list answers the older one from all edges, permanently.
 
 use crate::document;
 use crate::list::Allowlist;
 use jiff::{SignedDuration, Timestamp};
 
-/// How long an older list has to persist where it does not say for how long it is valid: the 84 hours of the API
-/// overview's own example, from `version` 2026-06-01T00:00:00Z to `validUntil` 2026-06-04T12:00:00Z.
+/// How long an older list without a validity has to persist: the 84 hours of the API overview's own example, from `version`
+/// 2026-06-01T00:00:00Z to `validUntil` 2026-06-04T12:00:00Z.
 const USUAL_VALIDITY: SignedDuration = SignedDuration::from_hours(84);
-/// The shortest that it has to persist: an hour, for which caches may keep an answer of the API.
+/// The shortest time that it has to persist: an hour, for which caches may keep an answer of the API.
 const SHORTEST_VALIDITY: SignedDuration = SignedDuration::from_hours(1);
-/// The longest: a week. A vendor who withdraws a list means it before.
+/// The longest: a week. A vendor who withdraws a list means it earlier.
 const LONGEST_VALIDITY: SignedDuration = SignedDuration::from_hours(168);
-/// How far ahead of the clock a version may lie and still order lists. One of years ahead would let nothing follow it.
+/// How far ahead of the clock a version may be and still order lists. A version years ahead would stop every later list.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
-/// What to do with an answer, as far as its version goes.
+/// The decision on an answer, by its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recency {
-    /// Its version does not stand in the way: it is no older, or one of the two has none that is a time; or older answers
-    /// have persisted.
+    /// It may replace the list: it is no older, or one of the two versions is no time, or older answers have persisted.
     Follow,
     /// It is older than the list in use, which stays.
     Keep {
         /// Since when every answer has been older.
         since: Timestamp,
-        /// From when on such an answer is followed.
+        /// When such an answer is followed.
         until: Timestamp,
     },
 }
 
-/// Judges `new`, which was answered at `now`, against the list in use. `since` is when the first of an unbroken row of
-/// older answers came.
+/// Judges `new`, answered at `now`, against the list in use. `since` is the time of the first in an unbroken row of older answers.
 #[must_use]
 pub fn judge(in_use: &Allowlist, new: &Allowlist, since: Option<Timestamp>, now: Timestamp) -> Recency {
     let (Some(known), Some(answered)) = (published(in_use), published(new)) else { return Recency::Follow };
@@ -46,7 +44,7 @@ pub fn judge(in_use: &Allowlist, new: &Allowlist, since: Option<Timestamp>, now:
     if now >= until { Recency::Follow } else { Recency::Keep { since, until } }
 }
 
-/// When a list was published; `None` where its version is no time.
+/// When a list was published; `None` if its version is no time.
 fn published(list: &Allowlist) -> Option<Timestamp> {
     list.version.as_deref().and_then(document::timestamp)
 }

@@ -1,4 +1,4 @@
-//! What the API can be asked. Pure.
+//! Requests to the API. Pure.
 
 use crate::list::EntryGeo;
 use crate::net::Direction;
@@ -40,7 +40,7 @@ impl fmt::Display for Cloud {
     }
 }
 
-/// A region as it is asked for.
+/// A region in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Geo {
@@ -57,7 +57,7 @@ pub enum Geo {
 }
 
 impl Geo {
-    /// The regions that the vendor documents, beside `all`.
+    /// The regions that the vendor documents, besides `all`.
     pub const REGIONS: [Self; 4] = [Self::Us, Self::Eu, Self::ApS, Self::Jp];
 
     /// The region as the API writes it: `us`, `eu`, `ap-s`, `jp` or `all`.
@@ -72,8 +72,8 @@ impl Geo {
         }
     }
 
-    /// Whether an entry of region `entry` serves the region asked for. An entry for every region always does. One for an
-    /// unknown region serves only who asks for every region.
+    /// Whether an entry of region `entry` serves the requested region. An entry for every region always does. One for an unknown region
+    /// serves only a request for every region.
     #[must_use]
     pub fn is_served_by(self, entry: &EntryGeo) -> bool {
         match entry {
@@ -83,7 +83,7 @@ impl Geo {
     }
 }
 
-/// The directions that are asked for.
+/// The directions in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Directions {
@@ -117,7 +117,7 @@ impl Directions {
     }
 }
 
-/// What one request asks the API for.
+/// One request to the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Query<'a> {
     /// `format=json`: every region and direction at once.
@@ -137,7 +137,7 @@ pub enum Query<'a> {
 }
 
 impl Query<'_> {
-    /// The address that answers it, for the base of an API such as [`Cloud::base_url`].
+    /// Its address, for the base of an API such as [`Cloud::base_url`].
     #[must_use]
     pub fn url(self, base: &str) -> String {
         // The customer's id is letters and digits: nothing here needs escaping.
@@ -150,7 +150,7 @@ impl Query<'_> {
     }
 }
 
-/// Whether a text is a customer's id as the API takes it: 1 to 12 letters and digits. Ask before it goes into a [`Query`].
+/// Whether a text is a customer's id to the API: 1 to 12 letters and digits. Check it before it becomes part of a [`Query`].
 #[must_use]
 pub fn is_customer_id(text: &str) -> bool {
     (1..=12).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_what_the_api_is_asked() {
+    fn saved_words_are_those_of_the_api() {
         for geo in Geo::REGIONS.into_iter().chain([Geo::All]) {
             assert_eq!(serde_json::to_value(geo).expect("JSON"), geo.as_str());
         }

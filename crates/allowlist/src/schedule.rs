@@ -1,4 +1,4 @@
-//! When to ask again. Pure: what came of the last request, and bounds, give a delay.
+//! When to request again. Pure: the outcome of the last request, and bounds, give a delay.
 
 use jiff::Timestamp;
 use std::time::Duration;
@@ -9,19 +9,19 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(10);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15 * 60);
 /// The pause after a 429 that does not say how long: the vendor counts by the minute.
 const FIRST_RATE_PAUSE: Duration = Duration::from_secs(60);
-/// The pause after a fetch that was begun and never completed, and doubles with each further one: what ended the process may
-/// have been its answer. At most [`LONGEST_BACKOFF`]. Not drawn at random: what ends the process must not come soon again.
+/// The pause after a fetch that was begun and never completed; doubles with each further one, up to [`LONGEST_BACKOFF`]. Its answer
+/// may have ended the process, so it is not drawn at random: it must not come soon again.
 const FIRST_INTERRUPTED_PAUSE: Duration = Duration::from_secs(15);
-/// The longest that a `Retry-After` is obeyed: a mistaken one must not end all fetching.
+/// The longest `Retry-After` that is obeyed: a mistaken one must not end all fetching.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// The pause after a request that the API refuses, which only the user or the vendor can fix.
 const REJECTED_PAUSE: Duration = Duration::from_secs(3600);
-/// The longest time between two fetches, whatever is asked for.
+/// The longest time between two fetches, whatever is wanted.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(366 * 24 * 3600);
 /// The most that jitter adds.
 const MOST_JITTER: Duration = Duration::from_secs(5 * 60);
 
-/// IntervalBounds on the time between two fetches that bring what they should. The shorter is never above the longer.
+/// Bounds on the time between two successful fetches. The shorter is never above the longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IntervalBounds {
     min: Duration,
@@ -29,7 +29,7 @@ pub struct IntervalBounds {
 }
 
 impl IntervalBounds {
-    /// The bounds of a list that several need: the shortest of each win, but never less than `floor`.
+    /// The common bounds of a list: the shortest of each win, but never less than `floor`.
     #[must_use]
     pub fn shared(asked: impl IntoIterator<Item = (Duration, Duration)>, floor: Duration) -> Self {
         let shortest =
@@ -54,23 +54,23 @@ impl IntervalBounds {
     }
 }
 
-/// What came of a request, as far as the schedule depends on it.
+/// The outcome of a request, for the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchOutcome {
     /// A usable list, new or the same.
     Usable {
-        /// What the list asks for.
+        /// The list's own next fetch.
         valid_until: Option<Timestamp>,
-        /// Whether it says something else than the one before.
+        /// Whether its content differs from the one before.
         changed: bool,
     },
     /// A list that is held back until one more fetch has confirmed it.
     HeldBack,
     /// A failure that may pass by itself: 5xx, a timeout, a broken body.
     Failed,
-    /// The API asks for a pause: 429, or 503 with `Retry-After`.
+    /// The API requests a pause: 429, or 503 with `Retry-After`.
     Paused {
-        /// How long, where it says so.
+        /// How long, if it says so.
         retry_after: Option<Duration>,
     },
     /// The API refuses the request: 400, 404.
@@ -79,14 +79,14 @@ pub enum FetchOutcome {
     Interrupted,
 }
 
-/// The last completed request, and how it continues what was before it.
+/// The last completed request, and its history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompletedRequest {
-    /// What came of it.
+    /// Its outcome.
     pub outcome: FetchOutcome,
     /// When it completed.
     pub at: Timestamp,
-    /// How many answers in a row, this one included, said nothing new, or were past their validity.
+    /// How many answers in a row, this one included, were no news, or were past their validity.
     pub stale_answers: u32,
     /// How many requests in a row, this one included, failed.
     pub failures: u32,
@@ -138,7 +138,7 @@ impl CompletedRequest {
         }
     }
 
-    /// How long the whole host is left alone after this, where the API asks for it.
+    /// How long the whole host is not requested after this, if the API wants that.
     #[must_use]
     pub fn host_pause(&self) -> Option<Duration> {
         match self.outcome {
@@ -155,19 +155,19 @@ impl CompletedRequest {
     }
 }
 
-/// A time to wait, and how it is spread so that many entries do not ask at once.
+/// A time to wait, and its jitter, so that many entries are not requested at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay {
-    /// The time without jitter: what status shows.
+    /// The time without jitter, for status.
     pub planned: Duration,
     jitter: Jitter,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Jitter {
-    /// Up to a tenth more: never before what the list asks for.
+    /// Up to a tenth more: never before the list's own next fetch.
     Later,
-    /// Anything from nothing to the planned time ("full jitter").
+    /// From nothing to the planned time ("full jitter").
     Full,
 }
 
@@ -187,7 +187,7 @@ impl Delay {
     }
 }
 
-/// How long from `at` until the list asks for a fetch; nothing where it does not say, or that has passed.
+/// How long from `at` until the list's own next fetch; zero if it has none, or it has passed.
 fn remaining(valid_until: Option<Timestamp>, at: Timestamp) -> Duration {
     valid_until.map_or(Duration::ZERO, |until| Duration::try_from(until.duration_since(at)).unwrap_or(Duration::ZERO))
 }

@@ -11,14 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Acceptance {
     /// Use it.
     Accept,
-    /// It drops more than half of what was in the last one: it is accepted only when the next fetch says the same.
+    /// It drops more than half of the last one: it is accepted only when the next fetch returns the same.
     HoldBack {
         /// How many names, wildcards and networks of the last list are missing.
         lost: usize,
         /// How many were in the last list.
         of: usize,
     },
-    /// It holds nothing where there was something: never accepted.
+    /// It is empty, and the last one was not: never accepted.
     Empty,
 }
 
@@ -37,8 +37,8 @@ pub fn judge(in_use: &Allowlist, held_back: Option<&Allowlist>, new: &Allowlist)
     }
 }
 
-/// How many items are missing, of how many, where it is more than half. A network that others cover is not missing: it is
-/// only written differently.
+/// How many items are missing, of how many, if it is more than half. A network that others cover is not missing, only written
+/// differently.
 fn loss(before: &Allowlist, after: &Allowlist) -> Option<(usize, usize)> {
     let (before, after) = (targets(before), targets(after));
     let mut covered: BTreeMap<Scope<'_>, Vec<IpNet>> = BTreeMap::new();
@@ -56,7 +56,7 @@ fn loss(before: &Allowlist, after: &Allowlist) -> Option<(usize, usize)> {
     (lost * 2 > before.len()).then_some((lost, before.len()))
 }
 
-/// Which way, and of which region.
+/// Direction and region.
 type Scope<'a> = (Direction, &'a EntryGeo);
 
 /// One target of a list, apart from its ports.

@@ -1,10 +1,10 @@
-//! What tells a server which answer is known already. Pure.
+//! Tells a server which answer is known already. Pure.
 
 /// The longest validator that is kept, in bytes.
 const LONGEST: usize = 256;
 
-/// The validators of an answer (RFC 9110, section 8.8), each word for word as the server wrote it. Either may be missing;
-/// a server compares `ETag` where it knows it, and `Last-Modified` else.
+/// The validators of an answer (RFC 9110, section 8.8), word for word. Either may be missing; a server compares `ETag` if it knows
+/// it, and `Last-Modified` otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validators {
     /// The `ETag`, sent back as `If-None-Match`.
@@ -14,7 +14,7 @@ pub struct Validators {
 }
 
 impl Validators {
-    /// These headers of an answer. One that is too long to be kept is none.
+    /// These headers of an answer, without those that are too long.
     #[must_use]
     pub fn new(etag: Option<String>, last_modified: Option<String>) -> Self {
         let kept = |value: Option<String>| value.filter(|value| (1..=LONGEST).contains(&value.len()));
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_empty_or_too_long_is_no_validator() {
+    fn an_empty_or_long_value_is_no_validator() {
         let long = "x".repeat(LONGEST + 1);
         assert!(Validators::new(Some(long), Some(String::new())).is_empty());
         let kept = Validators::new(Some("W/\"7\"".into()), None);

@@ -1,16 +1,16 @@
-//! Text from outside, as it may be shown to a person: a list, a resource or an answer may hold characters that move a cursor,
-//! colour a terminal, turn the direction of writing, or forge a line. Pure.
+//! Makes text from outside safe to show: a list, a resource or an answer may contain characters that move a cursor, colour a terminal,
+//! turn the direction of writing, or forge a line. Pure.
 
 use std::borrow::Cow;
 
-/// A text in one line, in which nothing acts on what shows it: control characters and those that turn the direction of writing
-/// or take no room stand there escaped, `\n`, `\x1b`, `\u{202e}`.
+/// A text in one line, in which nothing acts on a terminal: control characters, and those that turn the direction of writing or are
+/// invisible, are escaped as `\n`, `\x1b`, `\u{202e}`.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, is_active)
 }
 
-/// The same, in at most `most` characters: of a longer text the last is `…`.
+/// The same, in at most `most` characters: a longer text ends in `…`.
 #[must_use]
 pub fn shortened(text: &str, most: usize) -> String {
     let text = visible(text);
@@ -20,14 +20,14 @@ pub fn shortened(text: &str, most: usize) -> String {
     }
 }
 
-/// The same of a text in several lines: their ends stay.
+/// The same for a text in several lines: their ends stay.
 #[must_use]
 pub fn visible_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |character| character != '\n' && is_active(character))
 }
 
-/// JSON as it may be shown: what acts stands there by an escape that JSON knows, so that it says the same as before. It is
-/// within texts only; the ends of lines between values stay.
+/// JSON that is safe to show: active characters become JSON's own escapes, so that its meaning stays. They occur within texts only;
+/// the ends of lines between values stay.
 #[must_use]
 pub fn visible_json(json: &str) -> Cow<'_, str> {
     let acts = |character: char| !character.is_ascii_whitespace() && is_active(character);
@@ -39,8 +39,7 @@ pub fn visible_json(json: &str) -> Cow<'_, str> {
     })
 }
 
-/// YAML as it may be shown: the same, by escapes that YAML knows in double quotes. Elsewhere they stand as they are, and what
-/// acted is lost.
+/// YAML that is safe to show: the same, by YAML's escapes in double quotes. Elsewhere they stay as text, and the character is lost.
 #[must_use]
 pub fn visible_yaml(yaml: &str) -> Cow<'_, str> {
     let acts = |character: char| !matches!(character, '\n' | '\t') && is_active(character);
@@ -72,7 +71,7 @@ fn escaped(text: &str, is_active: impl Fn(char) -> bool) -> Cow<'_, str> {
     })
 }
 
-/// Whether a character does something other than stand there.
+/// Whether a character does more than show itself.
 fn is_active(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -80,7 +79,7 @@ fn is_active(character: char) -> bool {
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
             // Ends of lines and paragraphs.
             | '\u{2028}' | '\u{2029}'
-            // What takes no room, and so hides: what Unicode calls default ignorable, assigned or not, and interlinear marks.
+            // Invisible characters: Unicode's default ignorable ones, assigned or not, and interlinear marks.
             | '\u{ad}' | '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
             | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
@@ -93,13 +92,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_acts_is_escaped_and_all_else_stays() {
+    fn active_characters_are_escaped_and_others_stay() {
         assert!(matches!(visible("DaaS – ブ é \\"), Cow::Borrowed("DaaS – ブ é \\")));
         assert_eq!(visible("\u{1b}[2J\u{7}a\r\nb\tc\u{7f}"), "\\x1b[2J\\x07a\\r\\nb\\tc\\x7f");
-        assert_eq!(
-            visible("\u{9b}31m\u{85}\u{202e}evil\u{2066}\u{200b}\u{2028}"),
-            "\\u{9b}31m\\u{85}\\u{202e}evil\\u{2066}\\u{200b}\\u{2028}"
-        );
+        let escaped = "\\u{9b}31m\\u{85}\\u{202e}evil\\u{2066}\\u{200b}\\u{2028}";
+        assert_eq!(visible("\u{9b}31m\u{85}\u{202e}evil\u{2066}\u{200b}\u{2028}"), escaped);
         assert_eq!(visible_lines("a\r\nb\u{1b}\n"), "a\\r\nb\\x1b\n");
     }
 

@@ -1,4 +1,4 @@
-//! What users of the library rely on beside its code: the example of the README, and what it depends on.
+//! The example of the README, and the library's dependencies.
 
 #[path = "../examples/fetch.rs"]
 #[expect(dead_code, reason = "its `main` asks the real API")]
@@ -35,7 +35,7 @@ async fn the_example_fetches_a_list() {
     assert!(request.contains(&format!("user-agent: connectivity-allowlist/{}\r\n", env!("CARGO_PKG_VERSION"))));
 }
 
-/// The packages that the library is built from, by the workspace's `Cargo.lock`; those that only its tests need count too.
+/// The packages that the library is built from, by the workspace's `Cargo.lock`, including those of its tests.
 fn dependencies() -> Vec<String> {
     let lock = include_str!("../../../Cargo.lock");
     let mut reached = vec!["connectivity-allowlist".to_owned()];

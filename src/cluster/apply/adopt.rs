@@ -1,5 +1,5 @@
-//! What a resource of the same name left behind, made the new one's before the garbage collector finds it: a definition
-//! removed and installed again, a backup restored, a resource deleted and created again at once.
+//! Adopts the objects of a previous owner before the garbage collector finds them: after a definition was removed and installed
+//! again, a backup restored, or a resource deleted and created again at once.
 
 use super::{WriteError, Writer};
 use crate::crd::{CitrixAllowlist, FIELD_MANAGER};
@@ -11,28 +11,27 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Resource, ResourceExt};
 
 impl Writer {
-    /// Adopts the objects of previous owners of the same name, and changes nothing else: from here on they are `owner`'s, to be
-    /// kept right or taken away like any other, and no garbage collector waits for them. Returns how many there were.
+    /// Adopts the objects of previous owners of the same name, and changes nothing else. From then on they are kept right or
+    /// deleted like any other object of `owner`, and the garbage collector ignores them. Returns how many there were.
     ///
     /// # Errors
-    /// Where `owner` is not, or no longer, the resource of its name, its word counts for nothing: then, and where an object
-    /// changed meanwhile, [`WriteError::Changed`].
+    /// [`WriteError::Changed`] if `owner` is not, or no longer, the resource of its name, or an object changed meanwhile.
     pub async fn adopt_previous(&self, owner: &OwnerRef) -> Result<usize, WriteError> {
-        let left = self.owned.of_previous_owners(&owner.resource, &owner.uid);
-        let Some(first) = left.first() else { return Ok(0) };
+        let previous = self.owned.of_previous_owners(&owner.resource, &owner.uid);
+        let Some(first) = previous.first() else { return Ok(0) };
         self.must_be_alive(owner, first).await?;
-        for key in &left {
+        for key in &previous {
             self.adopt(owner, key).await?;
         }
-        Ok(left.len())
+        Ok(previous.len())
     }
 
-    /// Two resources of one name never are at the same time, but a process whose watch has gone stale may take the one that
-    /// is gone for the one that is: what it made its own would be collected, and everything opened.
+    /// Two resources of one name never exist at the same time. But a process with a stale watch may take the deleted one for the
+    /// living one: its objects would be collected, and everything opened.
     async fn must_be_alive(&self, owner: &OwnerRef, key: &ObjectKey) -> Result<(), WriteError> {
         let name = &owner.resource.name;
         let api = Api::<CitrixAllowlist>::namespaced(self.client.clone(), &owner.resource.namespace);
-        // A list, since the operator needs that right anyway and has no other.
+        // A list, since the operator has that right anyway, and no other.
         let parameters = ListParams::default().fields(&format!("metadata.name={name}"));
         let found = self.call(key, api.list_metadata(&parameters)).await?;
         let alive = found.iter().any(|resource| {
@@ -48,7 +47,7 @@ impl Writer {
             gone();
             return Ok(());
         };
-        // Somebody else may have made it its own since it was seen.
+        // Another owner may have taken it since it was seen.
         let previous =
             (key.kind.owner)(found.meta()).filter(|controller| controller.resource.name == owner.resource.name);
         let Some(previous) = previous.map(|controller| controller.uid) else {
@@ -57,14 +56,11 @@ impl Writer {
         if found.meta().deletion_timestamp.is_some() {
             return Err(WriteError::Changed(key.clone()));
         }
-        let references: Vec<OwnerReference> = found
-            .owner_references()
-            .iter()
-            .map(|reference| match *reference.uid == *previous {
-                true => owner_reference(&owner.resource.name, &owner.uid),
-                false => reference.clone(),
-            })
-            .collect();
+        let adopted = |reference: &OwnerReference| match *reference.uid == *previous {
+            true => owner_reference(&owner.resource.name, &owner.uid),
+            false => reference.clone(),
+        };
+        let references: Vec<OwnerReference> = found.owner_references().iter().map(adopted).collect();
         let patch = Patch::Merge(serde_json::json!({ "metadata": {
             "uid": found.uid(),
             "resourceVersion": found.resource_version(),

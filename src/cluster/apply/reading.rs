@@ -1,19 +1,18 @@
-//! What objects of a resource say, where that is needed: nothing but their digests is held.
+//! Reads the bodies of a resource's objects: only their digests are cached.
 
 use super::{WriteError, Writer};
 use crate::objects::key::ObjectKey;
-use crate::objects::observed::RecoveredObject;
+use crate::objects::observed::{Observed, RecoveredObject};
 use crate::objects::owner::OwnerRef;
 use kube::ResourceExt;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
 impl Writer {
-    /// Reads what objects say; one that is not there is left out.
+    /// Reads the bodies of objects; a missing one is left out.
     ///
     /// # Errors
-    /// [`WriteError::Changed`] where one is not, or no longer, the version that is known: what is decided on it would be
-    /// decided on something else.
+    /// [`WriteError::Changed`] if one is not, or no longer, the known version: a decision would rest on something else.
     pub async fn bodies(&self, keys: &[ObjectKey]) -> Result<BTreeMap<ObjectKey, Box<RawValue>>, WriteError> {
         let mut found = BTreeMap::new();
         for key in keys {
@@ -31,18 +30,20 @@ impl Writer {
         Ok(found)
     }
 
-    /// What the objects of a resource remember, read again.
+    /// Reads again what can be recovered from a resource's objects.
     ///
     /// # Errors
-    /// Where one cannot be read.
+    /// One cannot be read.
     pub async fn memories(&self, owner: &OwnerRef) -> Result<Vec<RecoveredObject>, WriteError> {
         let mut memories = Vec::new();
         for key in self.owned.of(&owner.resource, &owner.uid).keys() {
             let found = self.call(key, self.api(key).get_opt(&key.name)).await?;
             let observed = found.map(|object| object.observe(key.kind, true));
-            memories.extend(observed.and_then(|observed| {
-                Some(RecoveredObject { memory: observed.memory?, written_at: observed.written_at })
-            }));
+            memories.extend(
+                observed.and_then(|Observed { memory, written_at, .. }| {
+                    Some(RecoveredObject { memory: memory?, written_at })
+                }),
+            );
         }
         Ok(memories)
     }

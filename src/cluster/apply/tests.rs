@@ -63,7 +63,7 @@ async fn create(writer: &Writer) -> Result<Done, WriteError> {
 }
 
 #[tokio::test]
-async fn a_policy_that_was_there_already_is_not_told_as_created() {
+async fn a_policy_that_existed_before_is_not_created() {
     assert_eq!(create(&writer((201, policy())).await).await.expect("created"), Done::Created);
     let exists =
         json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "AlreadyExists", "code": 409 });
@@ -71,8 +71,8 @@ async fn a_policy_that_was_there_already_is_not_told_as_created() {
     assert_eq!(taken_over, Done::Changed, "or a failure of its sibling would take it back, and open everything");
 }
 
-/// To an API server with one living resource, and one policy that a previous owner of its name was seen to control and `controller`
-/// does by now; with the patches it is sent.
+/// To an API server with one living resource, and one policy of a previous owner of its name, which `controller` controls by
+/// now. Also returns the patches it is sent.
 async fn previous_owner(living: &str, controller: &str) -> (Writer, ObjectKey, Arc<std::sync::Mutex<Vec<Value>>>) {
     let mut left = policy();
     let sibling = json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "theirs", "uid": "9" });
@@ -133,17 +133,11 @@ async fn a_previous_owners_object_is_adopted_and_nothing_else_changes() {
 }
 
 #[tokio::test]
-async fn a_resource_that_is_gone_adopts_nothing() {
-    let (writer, _, patches) = previous_owner(UID, "kitsune").await;
-    let refused = writer.adopt_previous(&named("kitsune", SUCCESSOR)).await;
-    assert!(matches!(refused, Err(WriteError::Changed(_))), "{refused:?}");
-    assert!(patches.lock().expect("a lock").is_empty());
-}
-
-#[tokio::test]
-async fn an_object_with_another_owner_by_now_is_not_adopted() {
-    let (writer, _, patches) = previous_owner(SUCCESSOR, "tanuki").await;
-    let refused = writer.adopt_previous(&named("kitsune", SUCCESSOR)).await;
-    assert!(matches!(refused, Err(WriteError::Changed(_))), "{refused:?}");
-    assert!(patches.lock().expect("a lock").is_empty());
+async fn a_gone_resource_or_a_changed_owner_adopts_nothing() {
+    for (living, controller) in [(UID, "kitsune"), (SUCCESSOR, "tanuki")] {
+        let (writer, _, patches) = previous_owner(living, controller).await;
+        let refused = writer.adopt_previous(&named("kitsune", SUCCESSOR)).await;
+        assert!(matches!(refused, Err(WriteError::Changed(_))), "{refused:?}");
+        assert!(patches.lock().expect("a lock").is_empty());
+    }
 }

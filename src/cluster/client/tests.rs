@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 fn kubeconfig(server: &str, proxy: Option<&str>) -> tempfile::NamedTempFile {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     let proxy = proxy.map(|proxy| format!("    proxy-url: {proxy}\n")).unwrap_or_default();
     write!(
@@ -23,7 +24,7 @@ fn options(file: &tempfile::NamedTempFile) -> ConnectOptions {
     ConnectOptions { kubeconfig: Some(file.path().to_owned()), ..ConnectOptions::default() }
 }
 
-/// Answers every connection's first request with `answer`, or keeps silent where it is empty.
+/// Answers every connection's first request with `answer`, or keeps silent if it is empty.
 async fn answering(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -42,13 +43,12 @@ async fn answering(answer: &'static str) -> String {
     format!("http://{address}")
 }
 
-fn install_provider() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+async fn client(server: &str, proxy: Option<&str>) -> Client {
+    connect(&options(&kubeconfig(server, proxy))).await.expect("connected").client
 }
 
 #[tokio::test]
 async fn context_and_namespace_are_chosen_as_kubectl_chooses_them() {
-    install_provider();
     let file = kubeconfig("http://127.0.0.1:1", None);
     let connected = connect(&options(&file)).await.expect("connected");
     assert_eq!((connected.namespace.as_str(), connected.in_cluster), ("citrix", false));
@@ -62,7 +62,6 @@ async fn context_and_namespace_are_chosen_as_kubectl_chooses_them() {
 
 #[tokio::test]
 async fn a_kubeconfig_that_cannot_be_used_is_an_error_not_a_detour() {
-    install_provider();
     let file = kubeconfig("http://127.0.0.1:1", None);
     let unknown = ConnectOptions { context: Some("third".to_owned()), ..options(&file) };
     let error = connect(&unknown).await.err().expect("refused").to_string();
@@ -74,9 +73,7 @@ async fn a_kubeconfig_that_cannot_be_used_is_an_error_not_a_detour() {
 
 #[tokio::test]
 async fn a_silent_server_runs_into_the_deadline() {
-    install_provider();
-    let file = kubeconfig(&answering("").await, None);
-    let client = connect(&options(&file)).await.expect("connected").client;
+    let client = client(&answering("").await, None).await;
     let limit = Duration::from_millis(200);
     let error = deadline(limit, client.apiserver_version()).await.expect_err("no answer");
     assert!(matches!(error, CallError::Deadline(waited) if waited == limit), "{error}");
@@ -84,12 +81,10 @@ async fn a_silent_server_runs_into_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_at_once_and_in_the_servers_words() {
-    install_provider();
+async fn a_failure_is_reported_at_once_in_the_servers_words() {
     let body = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 109\r\n\r\n\
                 {\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Failure\",\"message\":\"etcd is away\",\"reason\":\"Timeout\",\"code\":503} ";
-    let file = kubeconfig(&answering(body).await, None);
-    let client = connect(&options(&file)).await.expect("connected").client;
+    let client = client(&answering(body).await, None).await;
     let started = std::time::Instant::now();
     let error = deadline(CALL_TIMEOUT, client.apiserver_version()).await.expect_err("a failure");
     assert_eq!((error.code(), error.to_string().as_str()), (Some(503), "etcd is away (503)"));
@@ -98,20 +93,16 @@ async fn a_failure_is_told_at_once_and_in_the_servers_words() {
 }
 
 #[tokio::test]
-async fn a_closed_port_is_told_by_its_cause() {
-    install_provider();
-    let file = kubeconfig("http://127.0.0.1:1", None);
-    let client = connect(&options(&file)).await.expect("connected").client;
-    let error = deadline(CALL_TIMEOUT, client.apiserver_version()).await.expect_err("nobody there").to_string();
+async fn a_closed_port_is_reported_by_its_cause() {
+    let client = client("http://127.0.0.1:1", None).await;
+    let error = deadline(CALL_TIMEOUT, client.apiserver_version()).await.expect_err("refused").to_string();
     assert!(error.starts_with("the API server cannot be reached: ") && error.contains("refused"), "{error}");
 }
 
 #[tokio::test]
 async fn the_clusters_own_proxy_is_used_even_for_this_machine() {
-    install_provider();
     let proxy = answering("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
-    let file = kubeconfig("http://127.0.0.1:1", Some(&proxy));
-    let client = connect(&options(&file)).await.expect("connected").client;
+    let client = client("http://127.0.0.1:1", Some(&proxy)).await;
     let error = deadline(CALL_TIMEOUT, client.apiserver_version()).await.expect_err("refused").to_string();
     assert!(error.contains("proxy"), "{error}");
 }

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 /// Requests, in their order: method, name in the path, body.
 type Asked = Arc<Mutex<Vec<(Method, String, Value)>>>;
 
-/// Events against an API server that takes everything, but answers 404 to whatever changes what is `lost`.
+/// Events against an API server that accepts everything, but answers 404 to a change that contains `lost`.
 fn events(lost: Option<&'static str>) -> (Events, Asked) {
     let asked = Asked::default();
     let notes = Arc::clone(&asked);
@@ -32,7 +32,7 @@ fn events(lost: Option<&'static str>) -> (Events, Asked) {
     (Events::new(Client::new(service, "default"), Some("pod-0".to_owned())), asked)
 }
 
-/// A resource as it is at some version.
+/// A resource at some version.
 fn kitsune(version: &str) -> ObjectReference {
     ObjectReference {
         name: Some("kitsune".to_owned()),
@@ -56,7 +56,7 @@ async fn publish(events: &Events, version: &str, note: &Note) -> &'static str {
 #[tokio::test]
 async fn repeats_raise_the_event_count_and_new_text_makes_an_event() {
     let (events, asked) = events(None);
-    let same = note(Reason::Applied, "0 CIDRs added, 0 removed: somebody deleted an object");
+    let same = note(Reason::Applied, "0 CIDRs added, 0 removed: an object was deleted");
     assert_eq!(publish(&events, "7", &same).await, "create");
     assert_eq!(publish(&events, "8", &same).await, "patch");
     assert_eq!(publish(&events, "9", &same).await, "patch");
@@ -68,14 +68,14 @@ async fn repeats_raise_the_event_count_and_new_text_makes_an_event() {
         (&created["reason"], &created["action"], &created["type"], &created["reportingInstance"]),
         (&json!("Applied"), &json!("Apply"), &json!("Normal"), &json!("pod-0"))
     );
-    assert_eq!(asked[2].1, created["metadata"]["name"], "the event there is");
+    assert_eq!(asked[2].1, created["metadata"]["name"], "the existing event");
     assert_eq!(asked[2].2["series"]["count"], 3);
 }
 
 #[tokio::test]
 async fn a_repeat_of_an_event_that_is_gone_is_a_new_one() {
     let (events, asked) = events(Some("series"));
-    let same = note(Reason::Conflict, "somebody keeps changing it");
+    let same = note(Reason::Conflict, "another client keeps changing it");
     assert_eq!(publish(&events, "7", &same).await, "create");
     assert_eq!(publish(&events, "7", &same).await, "create");
     let methods: Vec<Method> = asked.lock().expect("unpoisoned").iter().map(|(method, ..)| method.clone()).collect();

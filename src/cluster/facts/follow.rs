@@ -1,4 +1,4 @@
-//! Follows objects of one kind and keeps of each only what matters.
+//! Follows objects of one kind and keeps only the relevant part of each.
 
 use futures::StreamExt as _;
 use kube::Api;
@@ -9,24 +9,24 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-/// The first pause after a refusal (403) or where the kind does not exist (404); it doubles up to [`LONGEST_PAUSE`].
+/// The first pause after a refusal (403), or if the kind does not exist (404); it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The longest such pause: RBAC may be granted, and the cluster upgraded, while the operator runs.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// What following brings.
+/// News of the followed objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Report<T> {
-    /// Everything there is now, by the key that `keep` gave. Reported only when it changed.
+    /// All current objects, by the key that `keep` returned. Reported only when they changed.
     Now(BTreeMap<String, T>),
-    /// It may not be asked for, or does not exist; it will be tried again now and then.
+    /// Access is refused, or the kind does not exist; it is tried again now and then.
     Refused,
 }
 
-/// Follows the objects of `api` for as long as it is polled. `keep` takes from an object its key and what matters.
+/// Follows the objects of `api` for as long as it is polled. `keep` returns an object's key and its relevant part.
 ///
-/// A connection that fails is tried again with kube's own back-off, a refusal after much longer pauses.
+/// A failed connection is retried with kube's own back-off, a refusal after much longer pauses.
 pub(super) async fn follow<K, T>(
     api: Api<K>,
     config: watcher::Config,
@@ -37,7 +37,7 @@ pub(super) async fn follow<K, T>(
     K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     T: Clone + PartialEq,
 {
-    let mut held: Option<BTreeMap<String, T>> = None;
+    let mut current: Option<BTreeMap<String, T>> = None;
     let mut pause = FIRST_PAUSE;
     let mut complaint = String::new();
     loop {
@@ -55,23 +55,23 @@ pub(super) async fn follow<K, T>(
                         tracing::info!(what, "can be watched again");
                     }
                     pause = FIRST_PAUSE;
-                    if held.as_ref() != Some(&listed) {
+                    if current.as_ref() != Some(&listed) {
                         report(Report::Now(listed.clone()));
-                        held = Some(std::mem::take(&mut listed));
+                        current = Some(std::mem::take(&mut listed));
                     }
                 }
                 Ok(Event::Apply(object)) => {
                     let (key, value) = keep(&object);
-                    let held = held.get_or_insert_default();
-                    if held.get(&key) != Some(&value) {
-                        held.insert(key, value);
-                        report(Report::Now(held.clone()));
+                    let current = current.get_or_insert_default();
+                    if current.get(&key) != Some(&value) {
+                        current.insert(key, value);
+                        report(Report::Now(current.clone()));
                     }
                 }
                 Ok(Event::Delete(object)) => {
-                    let held = held.get_or_insert_default();
-                    if held.remove(&keep(&object).0).is_some() {
-                        report(Report::Now(held.clone()));
+                    let current = current.get_or_insert_default();
+                    if current.remove(&keep(&object).0).is_some() {
+                        report(Report::Now(current.clone()));
                     }
                 }
                 Err(error) => {

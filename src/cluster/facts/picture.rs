@@ -1,11 +1,11 @@
-//! What was seen of the cluster, put together. Pure.
+//! Puts together what was seen of the cluster. Pure.
 
 use crate::facts::{ClusterDns, ClusterFacts, DnsService};
 use crate::guard::is_public;
 use connectivity_allowlist::net::canonical_set;
 use ipnet::{IpNet, Ipv6Net};
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -14,18 +14,18 @@ use std::net::{IpAddr, SocketAddr};
 /// or an operator outside the cluster): Kubernetes' own name for it, and OpenShift's. The first that exists counts.
 pub const WELL_KNOWN: [(&str, &str); 2] = [("kube-system", "kube-dns"), ("openshift-dns", "dns-default")];
 
-/// What the administrator set, and what this pod was given.
+/// What the administrator configured, and this pod's surroundings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FactsSettings {
-    /// The nameservers in this pod's `resolv.conf`; empty outside a cluster. Loopback ones are passed over.
+    /// The nameservers in this pod's `resolv.conf`; empty outside a cluster. Loopback ones are ignored.
     pub nameservers: Vec<IpAddr>,
-    /// Ranges of Services instead of the cluster's `ServiceCIDR` objects (`--service-cidr`); empty: as the cluster says.
+    /// Ranges of Services instead of the cluster's `ServiceCIDR` objects (`--service-cidr`); if empty, the cluster's.
     pub service_networks: Vec<IpNet>,
-    /// Ranges of pods instead of the nodes' `podCIDRs` (`--pod-cidr`); empty: as the cluster says.
+    /// Ranges of pods instead of the nodes' `podCIDRs` (`--pod-cidr`); if empty, the nodes'.
     pub pod_networks: Vec<IpNet>,
     /// The cluster's NAT64 prefix (`--nat64-prefix`).
     pub nat64_prefix: Option<Ipv6Net>,
-    /// The address at which this process asks the API server, where its configuration names one by address.
+    /// The API server's address, if the configuration gives no name.
     pub api_server: Option<IpAddr>,
 }
 
@@ -39,16 +39,16 @@ impl FactsSettings {
 /// A Service's namespace and name.
 pub(super) type ServiceKey = (String, String);
 
-/// What matters of a Service.
+/// The relevant part of a Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SeenService {
     pub addresses: Vec<IpAddr>,
     pub selector: BTreeMap<String, String>,
-    /// The Service's own DNS ports, and their targets where they are numbers.
+    /// The Service's own DNS ports, and their numeric targets.
     pub ports: BTreeSet<u16>,
 }
 
-/// What matters of an EndpointSlice: where its ready endpoints answer DNS.
+/// The relevant part of an EndpointSlice: where its ready endpoints answer DNS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SeenSlice {
     pub endpoints: BTreeSet<SocketAddr>,
@@ -69,9 +69,8 @@ impl SeenService {
             let Ok(number) = u16::try_from(port.port) else { continue };
             if is_dns(port.name.as_deref(), port.protocol.as_deref(), number) {
                 ports.insert(number);
-                match &port.target_port {
-                    Some(IntOrString::Int(target)) => ports.extend(u16::try_from(*target)),
-                    Some(IntOrString::String(_)) | None => {}
+                if let Some(IntOrString::Int(target)) = &port.target_port {
+                    ports.extend(u16::try_from(*target));
                 }
             }
         }
@@ -84,15 +83,14 @@ impl SeenSlice {
     pub fn of(slice: &EndpointSlice) -> Self {
         let dns = |udp: bool| -> BTreeSet<u16> {
             let ports = slice.ports.iter().flatten().filter(|port| (port.protocol.as_deref() == Some("UDP")) == udp);
-            ports
-                .filter_map(|port| {
-                    let number = port.port.and_then(|port| u16::try_from(port).ok()).filter(|number| *number != 0)?;
-                    is_dns(port.name.as_deref(), port.protocol.as_deref(), number).then_some(number)
-                })
-                .collect()
+            let number = |port: &EndpointPort| {
+                let number = port.port.and_then(|port| u16::try_from(port).ok()).filter(|number| *number != 0)?;
+                is_dns(port.name.as_deref(), port.protocol.as_deref(), number).then_some(number)
+            };
+            ports.filter_map(number).collect()
         };
         let (over_udp, over_tcp) = (dns(true), dns(false));
-        // Questions go over UDP first; a truncated answer is asked for again over TCP on the same port.
+        // Queries use UDP first; a truncated answer is queried again over TCP on the same port.
         let asked = if over_udp.is_empty() { &over_tcp } else { &over_udp };
         let ready =
             slice.endpoints.iter().flatten().filter(|endpoint| {
@@ -105,7 +103,7 @@ impl SeenSlice {
     }
 }
 
-/// How far one of the questions to the cluster has come. What was known stays when it fails later.
+/// The state of one query to the cluster. A known answer survives a later failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer<T> {
     Pending,
@@ -132,12 +130,12 @@ impl<T> Answer<T> {
     }
 }
 
-/// Where Services are looked for.
+/// Where Services are looked up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
-    /// Whose ClusterIP is this address.
+    /// With this ClusterIP.
     At(IpAddr),
-    /// Of this namespace and name.
+    /// With this namespace and name.
     Named(ServiceKey),
 }
 
@@ -153,8 +151,8 @@ pub(super) struct Picture {
     pub api_servers: Answer<Vec<IpAddr>>,
 }
 
-/// The distinct public ones of addresses, in order: the others are refused whosever they are, and a private node that
-/// comes or goes then changes nothing.
+/// The distinct public addresses, in order. All others are refused anyway, and a private node that comes or goes then changes
+/// nothing.
 pub(super) fn public(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
     let public: BTreeSet<IpAddr> = addresses.into_iter().filter(|address| is_public(*address)).collect();
     public.into_iter().collect()
@@ -183,21 +181,16 @@ impl Picture {
         self.services.values().filter_map(Answer::known).flatten().collect()
     }
 
-    /// The DNS servers that pods are given, with the Service of each where it has one.
+    /// The DNS servers of pods, with the Service of each if it has one.
     fn servers(&self) -> Vec<(IpAddr, Option<&ServiceKey>)> {
         let seen = self.seen();
         let mut listed = BTreeSet::new();
         let usable = self.settings.usable_nameservers();
-        let mut servers: Vec<(IpAddr, Option<&ServiceKey>)> = self
-            .settings
-            .nameservers
-            .iter()
-            .filter(|address| usable.contains(address) && listed.insert(**address))
-            .map(|address| {
-                let service = seen.iter().find(|(_, service)| service.addresses.contains(address));
-                (*address, service.map(|(key, _)| *key))
-            })
-            .collect();
+        let nameservers = self.settings.nameservers.iter().copied();
+        let nameservers = nameservers.filter(|address| usable.contains(address) && listed.insert(*address));
+        let service_at = |address: &IpAddr| seen.iter().find(|(_, service)| service.addresses.contains(address));
+        let mut servers: Vec<(IpAddr, Option<&ServiceKey>)> =
+            nameservers.map(|address| (address, service_at(&address).map(|(key, _)| *key))).collect();
         if servers.iter().all(|(_, service)| service.is_none()) {
             let well_known = WELL_KNOWN.iter().find_map(|(namespace, name)| {
                 seen.iter().find(|(key, service)| {
@@ -216,7 +209,7 @@ impl Picture {
         self.servers().into_iter().filter_map(|(_, service)| service.cloned()).collect()
     }
 
-    /// Whether every question has been answered, be it by a refusal.
+    /// Whether every query has been answered or refused.
     pub fn is_complete(&self) -> bool {
         let endpoints = |key: &ServiceKey| self.slices.get(key).is_some_and(|answer| !answer.is_pending());
         self.services.values().all(|answer| !answer.is_pending())
@@ -227,7 +220,7 @@ impl Picture {
             && self.wanted().iter().all(endpoints)
     }
 
-    /// What the cluster is, as far as it has been seen.
+    /// The facts seen so far.
     pub fn facts(&self) -> ClusterFacts {
         let seen = self.seen();
         let service = |key: &ServiceKey| -> Option<DnsService> {
@@ -246,16 +239,15 @@ impl Picture {
             })
         };
         let dns =
-            self.servers().into_iter().map(|(address, key)| ClusterDns { address, service: key.and_then(service) });
+            |(address, key): (IpAddr, Option<&ServiceKey>)| ClusterDns { address, service: key.and_then(service) };
+        let api_servers = self.api_servers.known().into_iter().flatten().copied();
         ClusterFacts {
             service_networks: self.service_networks.known().cloned().unwrap_or_default(),
             pod_networks: self.pod_networks.known().cloned().unwrap_or_default(),
             node_addresses: self.node_addresses.known().cloned().unwrap_or_default(),
-            api_servers: public(
-                self.api_servers.known().into_iter().flatten().copied().chain(self.settings.api_server),
-            ),
+            api_servers: public(api_servers.chain(self.settings.api_server)),
             nat64_prefix: self.settings.nat64_prefix,
-            dns: dns.collect(),
+            dns: self.servers().into_iter().map(dns).collect(),
         }
     }
 }

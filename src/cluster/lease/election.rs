@@ -1,21 +1,21 @@
-//! Who leads, decided. Pure: what the Lease was seen to say, and when, → what to do next.
+//! Decides who leads. Pure: what was seen of the Lease, and when, → what to do next.
 //!
-//! client-go's rules: another holder's lease is over when its record has not changed for the duration that it states,
-//! measured on our own monotonic clock from the moment we saw it change. No two clocks are ever compared. A leader
-//! stops by itself a good while before that (the fence), measured from before its last successful write was sent.
+//! client-go's rules: another holder's lease is over when its record has not changed for the duration that it states. Our own
+//! monotonic clock measures that, from the moment we saw it change; no two clocks are ever compared. A leader stops by itself
+//! well before that (the fence), measured from before its last successful write was sent.
 
 use std::time::{Duration, Instant};
 
 /// The intervals of an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// How long others must wait after the last renewal: what the Lease states. Whole seconds.
+    /// How long others must wait after the last renewal: the duration in the Lease. Whole seconds.
     pub duration: Duration,
     /// How long after its last renewal a leader renews again.
     pub renew: Duration,
-    /// How long after a failed attempt the next one is made.
+    /// How long after a failed attempt the next one follows.
     pub retry: Duration,
-    /// How long after its last successful renewal was sent a leader stops leading.
+    /// How long after sending its last successful renewal a leader stops leading.
     pub fence: Duration,
 }
 
@@ -26,7 +26,7 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// The intervals that go with a duration: renewal after a third of it, the fence at two thirds.
+    /// The intervals for a duration: renewal after a third of it, the fence at two thirds.
     #[must_use]
     pub fn of(duration: Duration) -> Self {
         Self { duration, renew: duration / 3, retry: duration * 2 / 15, fence: duration * 2 / 3 }
@@ -39,14 +39,14 @@ impl Timing {
     }
 }
 
-/// What a Lease says: everything by which a renewal differs from the one before.
+/// The content of a Lease: everything in which a renewal differs from the one before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Who holds it; empty where it was released.
+    /// The holder; empty if it was released.
     pub holder: String,
     /// How long others must wait after a renewal.
     pub duration: Duration,
-    /// The holder's clock at the renewal: compared for being different, never with a clock of ours.
+    /// The holder's clock at the renewal: only checked for a change, never compared with our clock.
     pub renewed: Option<jiff::Timestamp>,
     /// How many times the holder has changed.
     pub transitions: i32,
@@ -63,7 +63,7 @@ pub enum ElectionStep {
     Look,
     /// Stop leading, now.
     Lost,
-    /// Nothing until then, or until the Lease is seen to change.
+    /// Nothing until then, or until the Lease changes.
     Wait(Instant),
 }
 
@@ -104,13 +104,13 @@ impl Election {
         }
     }
 
-    /// Until when this candidate leads unless it renews; `None` where it does not lead.
+    /// Until when this candidate leads unless it renews; `None` if it does not lead.
     #[must_use]
     pub fn fence(&self) -> Option<Instant> {
         self.renewed.map(|renewed| renewed + self.timing.fence)
     }
 
-    /// What the last known record says of transitions, and whether we hold it: what the next write builds on.
+    /// The transitions of the last known record, and whether we hold it: the next write builds on both.
     #[must_use]
     pub fn transitions(&self) -> (i32, bool) {
         match &self.seen {
@@ -119,7 +119,7 @@ impl Election {
         }
     }
 
-    /// The watch showed the Lease (`None`: it is not there). Watches lag: what would end our leadership is read first.
+    /// The watch showed the Lease (`None`: it does not exist). Watches lag: what would end our leadership is read first.
     pub fn watched(&mut self, record: Option<Record>, now: Instant) {
         let ours = record.as_ref().is_some_and(|record| record.holder == self.identity);
         if self.renewed.is_none() {
@@ -129,12 +129,12 @@ impl Election {
         }
     }
 
-    /// A read of the Lease itself answered (`None`: it is not there).
+    /// A read of the Lease itself answered (`None`: it does not exist).
     pub fn read(&mut self, record: Option<Record>, now: Instant) {
         self.doubtful = false;
         self.seen = match (record, &self.seen) {
             (None, _) => Seen::Absent,
-            // Only a record that changed restarts the wait: labels and the like may change for ever.
+            // Only a changed record restarts the wait: labels and the like may change for ever.
             (Some(record), Seen::Record { record: known, since }) if record == *known => {
                 Seen::Record { record, since: *since }
             }
@@ -142,7 +142,7 @@ impl Election {
         };
     }
 
-    /// A write sent at `sent` succeeded, and the Lease says `record`.
+    /// A write sent at `sent` succeeded, and the Lease contains `record`.
     pub fn written(&mut self, record: Record, sent: Instant) {
         self.renewed = (record.holder == self.identity).then_some(sent);
         self.seen = Seen::Record { record, since: sent };
@@ -150,7 +150,7 @@ impl Election {
         self.doubtful = false;
     }
 
-    /// A write was refused because the Lease is not what we took it for.
+    /// A write was refused because the Lease is not what we know.
     pub fn outdated(&mut self) {
         self.doubtful = true;
     }
@@ -159,7 +159,7 @@ impl Election {
     pub fn failed(&mut self, now: Instant) {
         self.not_before = Some(now + self.timing.retry.mul_f64(1.0 + self.spread));
         if self.doubtful && self.renewed.is_some() {
-            // The watch says that somebody else holds it, and nothing says otherwise.
+            // The watch shows another holder, and nothing contradicts it.
             self.seen = Seen::Nothing;
         }
     }
@@ -175,10 +175,10 @@ impl Election {
         let allowed = self.not_before.filter(|earliest| *earliest > now);
         if let Some(renewed) = self.renewed {
             let fence = renewed + self.timing.fence;
-            let held = matches!(&self.seen, Seen::Record { record, .. } if record.holder == self.identity);
+            let is_holder = matches!(&self.seen, Seen::Record { record, .. } if record.holder == self.identity);
             let due = renewed + self.timing.renew.mul_f64(1.0 - self.spread / 10.0);
             return match allowed.or(Some(due).filter(|due| *due > now)) {
-                _ if !held || now >= fence => ElectionStep::Lost,
+                _ if !is_holder || now >= fence => ElectionStep::Lost,
                 _ if self.doubtful && allowed.is_none() => ElectionStep::Look,
                 Some(later) => ElectionStep::Wait(later.min(fence)),
                 None => ElectionStep::Renew,
@@ -188,8 +188,8 @@ impl Election {
             return ElectionStep::Wait(earliest);
         }
         match &self.seen {
-            _ if self.doubtful => ElectionStep::Look,
             Seen::Nothing => ElectionStep::Look,
+            _ if self.doubtful => ElectionStep::Look,
             Seen::Absent => ElectionStep::Acquire,
             Seen::Record { record, .. } if record.holder.is_empty() || record.holder == self.identity => {
                 ElectionStep::Acquire
@@ -201,7 +201,7 @@ impl Election {
                 match expiry {
                     Some(expiry) if now >= expiry => ElectionStep::Acquire,
                     Some(expiry) => ElectionStep::Wait(expiry),
-                    // A duration beyond the clock's end: look again in a while.
+                    // A duration beyond the clock's end: try again in a while.
                     None => ElectionStep::Wait(now + self.timing.duration),
                 }
             }

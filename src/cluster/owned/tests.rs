@@ -6,7 +6,6 @@ use crate::objects::desired::Desired;
 use crate::objects::observed::fold_answer;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-
 use serde_json::{Value, json};
 
 fn managed(manager: &str, fields: Value) -> Value {
@@ -29,7 +28,7 @@ fn policy(managed_fields: Value, more: Value) -> NetworkPolicy {
     serde_json::from_value(object).expect("a policy")
 }
 
-fn remembered(policy: &NetworkPolicy) -> Vec<String> {
+fn recovered(policy: &NetworkPolicy) -> Vec<String> {
     match fold(policy).memory.as_deref() {
         Some(RecoveredState::Rules { rules, .. }) => {
             rules.iter().map(|(direction, ports, networks)| format!("{direction} {ports} {networks:?}")).collect()
@@ -39,36 +38,27 @@ fn remembered(policy: &NetworkPolicy) -> Vec<String> {
 }
 
 #[test]
-fn rules_that_are_still_ours_are_remembered() {
+fn rules_that_are_still_ours_are_recovered() {
     let kept = ["outbound TCP 443 [20.1.2.3/32]"];
-    assert_eq!(remembered(&policy(json!([ours()]), json!({}))), kept);
+    assert_eq!(recovered(&policy(json!([ours()]), json!({}))), kept);
     let edited = managed("kubectl-edit", json!({ "f:spec": { "f:egress": {} } }));
     let rest = managed(FIELD_MANAGER, json!({ "f:spec": { "f:podSelector": {}, "f:policyTypes": {} } }));
-    assert!(remembered(&policy(json!([rest, edited]), json!({}))).is_empty());
-}
-
-#[test]
-fn rules_that_nobody_is_known_to_have_written_are_not_ours() {
-    assert!(remembered(&policy(json!([]), json!({}))).is_empty(), "managed fields can be cleared");
-    let map: ConfigMap = serde_json::from_value(json!({
-        "metadata": { "name": "kitsune-cidrs" },
-        "data": { "endpoints.json": "{}" },
-    }))
-    .expect("a ConfigMap");
-    assert_eq!(export::fold(&map).memory, None);
-}
-
-#[test]
-fn a_direction_that_a_policy_does_not_govern_is_never_ours() {
+    assert!(recovered(&policy(json!([rest, edited]), json!({}))).is_empty());
     let ingress = json!({
         "ingress": [{ "from": [{ "ipBlock": { "cidr": "66.6.6.6/32" } }], "ports": [{ "protocol": "TCP", "port": 443 }] }],
     });
     let stranger = managed("kubectl-edit", json!({ "f:spec": { "f:ingress": {} } }));
-    let kept = ["outbound TCP 443 [20.1.2.3/32]"];
-    assert_eq!(remembered(&policy(json!([ours(), stranger]), ingress)), kept);
+    assert_eq!(recovered(&policy(json!([ours(), stranger]), ingress)), kept, "the policy governs no ingress");
 }
 
-/// A policy of the resource `den/kitsune` in some version, with such rules.
+#[test]
+fn rules_without_a_known_writer_are_not_ours() {
+    assert!(recovered(&policy(json!([]), json!({}))).is_empty(), "managed fields can be cleared");
+    let map = json!({ "metadata": { "name": "kitsune-cidrs" }, "data": { "endpoints.json": "{}" } });
+    let map: ConfigMap = serde_json::from_value(map).expect("a ConfigMap");
+    assert_eq!(export::fold(&map).memory, None);
+}
+/// A policy of the resource `den/kitsune` in some version, with one network.
 fn of_kitsune(version: &str, cidr: &str) -> NetworkPolicy {
     let owner = json!({
         "apiVersion": "citrix-allowlist.io/v1alpha1", "kind": "CitrixAllowlist", "name": "kitsune", "uid": "1",
@@ -89,7 +79,7 @@ fn of_kitsune(version: &str, cidr: &str) -> NetworkPolicy {
 }
 
 #[test]
-fn what_was_sent_counts_until_the_watch_shows_what_is() {
+fn a_sent_object_counts_until_the_watch_shows_it() {
     let (sent, altered) = (of_kitsune("7", "20.1.2.3/32"), of_kitsune("7", "66.6.6.0/24"));
     let key = ObjectKey::new(&NETWORK_POLICY, "den", "kitsune-egress");
     let body = body(sent.spec.as_ref().expect("a spec"));
@@ -106,9 +96,9 @@ fn what_was_sent_counts_until_the_watch_shows_what_is() {
     assert_eq!(owned.get(&key), Some(same.clone()));
     // The watch may be faster than the answer.
     assert_eq!(owned.observe(key.clone(), answer.clone()), []);
-    assert_eq!(owned.get(&key), Some(same), "what was seen is not what was merely sent");
+    assert_eq!(owned.get(&key), Some(same), "a seen object, not merely a sent one");
 
-    // Somebody between us and the cluster made something else of it.
+    // Something between us and the cluster altered it.
     let owned = OwnedObjects::default();
     owned.observe(key.clone(), answer.clone());
     assert_eq!(owned.observe(key.clone(), other.clone()), [kitsune]);
@@ -116,12 +106,12 @@ fn what_was_sent_counts_until_the_watch_shows_what_is() {
     assert_eq!(owned.get(&key), Some(other));
 }
 
-/// Nothing in a policy said what of it was the user's own: what they took out while the operator was away, and the
-/// ConfigMap with it, stayed for a whole retention.
+/// No policy recorded which entries were the user's own. Entries they removed while the operator was away, along with the
+/// ConfigMap, stayed for a whole retention.
 #[test]
 fn an_annotation_is_read_only_where_the_operator_wrote_it() {
     let digest = "v1-0123456789abcdef";
-    let held = |fields: Value| {
+    let read = |fields: Value| {
         let mut policy = policy(json!([ours(), managed(FIELD_MANAGER, json!({ "f:metadata": fields }))]), json!({}));
         let listed = "20.8.0.0/16,nonsense,2603:1030::/64".to_owned();
         policy.metadata.annotations = Some(
@@ -134,7 +124,7 @@ fn an_annotation_is_read_only_where_the_operator_wrote_it() {
     };
     let path = |key: &str| format!("f:{key}");
     let both = json!({ "f:annotations": { path(ADDITIONAL_ANNOTATION): {}, path(SELECTION_ANNOTATION): {} } });
-    assert_eq!(held(both), (2, true));
-    assert_eq!(held(json!({ "f:annotations": { path(SELECTION_ANNOTATION): {} } })), (0, true));
-    assert_eq!(held(json!({})), (0, false), "another manager's word");
+    assert_eq!(read(both), (2, true));
+    assert_eq!(read(json!({ "f:annotations": { path(SELECTION_ANNOTATION): {} } })), (0, true));
+    assert_eq!(read(json!({})), (0, false), "another manager wrote it");
 }

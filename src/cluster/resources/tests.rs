@@ -24,21 +24,21 @@ fn unreadable(namespace: &str, name: &str) -> DeserializeGuard<CitrixAllowlist> 
 
 type Given = (Option<String>, Result<Event<DeserializeGuard<CitrixAllowlist>>, watcher::Error>);
 
-/// What each event in turn changes; after each, what is said to have changed can be read.
-fn told(store: &Arc<ResourceStore>, namespaces: &[Option<&str>], events: Vec<Given>) -> Vec<Vec<ResourceChange>> {
+/// The changes of each event in turn; after each, the store agrees with them.
+fn changes_of(store: &Arc<ResourceStore>, namespaces: &[Option<&str>], events: Vec<Given>) -> Vec<Vec<ResourceChange>> {
     let namespaces = namespaces.iter().map(|namespace| namespace.map(str::to_owned));
     let mut changes = Box::pin(changes(futures::stream::iter(events), namespaces, Arc::clone(store)));
-    let mut told = Vec::new();
+    let mut all = Vec::new();
     while let Some(changes) = changes.next().now_or_never().expect("events are there already") {
         for change in &changes {
             match change {
-                ResourceChange::Changed(who) => assert!(store.get(who).is_some(), "{who} is told and cannot be read"),
-                ResourceChange::Gone(who) => assert!(store.get(who).is_none(), "{who} is gone and can be read"),
+                ResourceChange::Changed(key) => assert!(store.get(key).is_some(), "{key} changed and cannot be read"),
+                ResourceChange::Gone(key) => assert!(store.get(key).is_none(), "{key} is gone and can be read"),
             }
         }
-        told.push(changes);
+        all.push(changes);
     }
-    told
+    all
 }
 
 fn changed(name: &str) -> Vec<ResourceChange> {
@@ -51,18 +51,18 @@ fn gone(name: &str) -> Vec<ResourceChange> {
 
 /// Formerly all of them were kept: 256 KiB for each resource, and some 900 suspended resources filled 256 MiB.
 #[test]
-fn of_a_resources_metadata_only_what_is_read_is_kept() {
+fn only_read_metadata_is_kept() {
     let mut guarded = object("web", "a", 1);
     let resource = guarded.0.as_mut().expect("a resource");
     let annotations = [
         ("kubectl.kubernetes.io/last-applied-configuration", "x".repeat(200_000)),
-        ("somebody.example/note", "y".repeat(50_000)),
+        ("kitsune.example/note", "y".repeat(50_000)),
         (REFRESH_ANNOTATION, "now".to_owned()),
     ];
     resource.metadata.annotations = Some(annotations.map(|(name, value)| (name.to_owned(), value)).into());
     resource.metadata.managed_fields = Some(vec![Default::default()]);
     let store = Arc::new(ResourceStore::default());
-    told(&store, &[None], vec![(None, Ok(Event::Apply(guarded)))]);
+    changes_of(&store, &[None], vec![(None, Ok(Event::Apply(guarded)))]);
     let kept = store.get(&ResourceRef::new("web", "a")).expect("it is kept");
     assert_eq!(kept.annotations(), &BTreeMap::from([(REFRESH_ANNOTATION.to_owned(), "now".to_owned())]));
     assert_eq!(kept.metadata.managed_fields, None);
@@ -80,12 +80,12 @@ fn a_listing_is_readable_early_and_complete_after_all_scopes() {
         from("web", Event::Apply(object("web", "b", 1))),
     ];
     let both = [Some("web"), Some("db")];
-    assert_eq!(told(&store, &both, first), [vec![], changed("a"), vec![], vec![], changed("b")]);
+    assert_eq!(changes_of(&store, &both, first), [vec![], changed("a"), vec![], vec![], changed("b")]);
     assert!(!*store.listed().borrow(), "db has not been listed");
     let rest = vec![from("db", Event::Init), from("db", Event::InitDone)];
-    assert_eq!(told(&store, &[Some("db")], rest), [vec![], vec![]]);
+    assert_eq!(changes_of(&store, &[Some("db")], rest), [vec![], vec![]]);
     assert!(*store.listed().borrow());
-    assert_eq!(store.all().len(), 2, "the list of one namespace says nothing of another");
+    assert_eq!(store.all().len(), 2, "the list of one namespace does not concern another");
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_relist_drops_deleted_objects_and_keeps_unreadable_ones() {
         all(Event::Apply(object("web", "stays", 1))),
         (None, Err(watcher::Error::NoResourceVersion)),
         all(Event::Init),
-        // The list breaks off, and is begun again.
+        // The list breaks off, and starts again.
         all(Event::InitApply(object("web", "vanishes", 1))),
         all(Event::Init),
         all(Event::InitApply(object("web", "stays", 2))),
@@ -109,15 +109,14 @@ fn a_relist_drops_deleted_objects_and_keeps_unreadable_ones() {
         all(Event::InitDone),
         all(Event::Delete(object("web", "stays", 2))),
     ];
-    let told = told(&store, &[None], events);
     let at_first = [vec![], changed("stays"), changed("vanishes"), changed("breaks"), vec![], vec![], vec![], vec![]];
     let then = [vec![], vec![], changed("stays"), vec![], gone("vanishes"), gone("stays")];
-    assert_eq!(told, [&at_first[..], &then[..]].concat());
+    assert_eq!(changes_of(&store, &[None], events), [&at_first[..], &then[..]].concat());
     assert_eq!(store.all(), [ResourceRef::new("web", "breaks")]);
 }
 
 #[test]
-fn a_status_that_is_not_ours_is_told_and_our_own_is_not() {
+fn a_foreign_status_is_reported_and_our_own_is_not() {
     let store = ResourceStore::default();
     let of = |policies: &str| {
         let DeserializeGuard(resource) = object("web", "a", 1);
@@ -125,9 +124,8 @@ fn a_status_that_is_not_ours_is_told_and_our_own_is_not() {
         CitrixAllowlist { status: Some(status), ..resource.expect("a resource") }
     };
     assert_eq!(store.insert(of("a former leader's")), changed("a"));
-    assert_eq!(store.insert(of("of a former leader too")), vec![], "this process has said nothing yet");
-    let who = ResourceRef::new("web", "a");
-    store.say(&who, Arc::new(of("ours").status.expect("a status")));
+    assert_eq!(store.insert(of("of a former leader too")), vec![], "this process has written nothing yet");
+    store.say(&ResourceRef::new("web", "a"), Arc::new(of("ours").status.expect("a status")));
     assert_eq!(store.insert(of("ours")), vec![]);
     assert_eq!(store.insert(of("forged")), changed("a"));
     let wiped = CitrixAllowlist { status: None, ..of("") };
@@ -137,12 +135,10 @@ fn a_status_that_is_not_ours_is_told_and_our_own_is_not() {
 }
 
 proptest! {
-    /// Over lists that break off and begin again, each resource's newest generation is told once it can be read, and
-    /// the store ends as the cluster is.
+    /// Over lists that break off and start again, each resource's newest generation is reported once it can be read, and the
+    /// store ends like the cluster.
     #[test]
-    fn relists_lose_nothing(
-        steps in prop::collection::vec((0..4_u8, 0..3_u8, any::<bool>()), 0..40),
-    ) {
+    fn relists_lose_nothing(steps in prop::collection::vec((0..4_u8, 0..3_u8, any::<bool>()), 0..40)) {
         let store = Arc::new(ResourceStore::default());
         let mut cluster: BTreeMap<String, i64> = BTreeMap::new();
         let mut events: Vec<Given> = Vec::new();
@@ -160,40 +156,36 @@ proptest! {
         for (step, number, seen) in steps {
             let name = format!("r{number}");
             match step {
-                // What happens while no watch sees it shows in the next list.
-                0 | 1 => {
+                // A change that no watch sees shows in the next list.
+                0..=2 => {
                     generation += 1;
-                    cluster.insert(name.clone(), generation);
-                    if seen {
-                        events.push((None, Ok(Event::Apply(object("web", &name, generation)))));
+                    let event = if step < 2 {
+                        cluster.insert(name.clone(), generation);
+                        Some(Event::Apply(object("web", &name, generation)))
                     } else {
-                        list(&cluster, &mut events, true);
+                        cluster.remove(&name).map(|generation| Event::Delete(object("web", &name, generation)))
+                    };
+                    match event {
+                        Some(event) if seen => events.push((None, Ok(event))),
+                        Some(_) => list(&cluster, &mut events, true),
+                        None => {}
                     }
                 }
-                2 => if let Some(generation) = cluster.remove(&name) {
-                    if seen {
-                        events.push((None, Ok(Event::Delete(object("web", &name, generation)))));
-                    } else {
-                        list(&cluster, &mut events, true);
-                    }
-                },
                 _ => list(&cluster, &mut events, false),
             }
         }
         list(&cluster, &mut events, true);
-        let told = told(&store, &[None], events);
-        let mut held: Vec<(String, i64)> = Vec::new();
-        for who in store.all() {
-            let generation = store.get(&who).and_then(|resource| resource.metadata.generation);
-            held.push((who.name.to_string(), generation.unwrap_or_default()));
-        }
-        held.sort();
-        prop_assert_eq!(held, cluster.into_iter().collect::<Vec<_>>());
-        let last = |who: &ResourceRef| told.iter().flatten().rev().find(|change| match change {
-            ResourceChange::Changed(of) | ResourceChange::Gone(of) => of == who,
+        let changes = changes_of(&store, &[None], events);
+        let last = |key: &ResourceRef| changes.iter().flatten().rev().find(|change| match change {
+            ResourceChange::Changed(of) | ResourceChange::Gone(of) => of == key,
         });
-        for who in store.all() {
-            prop_assert_eq!(last(&who), Some(&ResourceChange::Changed(who.clone())));
+        let mut known: Vec<(String, i64)> = Vec::new();
+        for key in store.all() {
+            prop_assert_eq!(last(&key), Some(&ResourceChange::Changed(key.clone())));
+            let generation = store.get(&key).and_then(|resource| resource.metadata.generation);
+            known.push((key.name.to_string(), generation.unwrap_or_default()));
         }
+        known.sort();
+        prop_assert_eq!(known, cluster.into_iter().collect::<Vec<_>>());
     }
 }

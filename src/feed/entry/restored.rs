@@ -1,6 +1,6 @@
-//! What a process before this one left of a list, or of a fetch, taken into the entry. Pure.
+//! Takes over a list or a begun fetch of an earlier process. Pure.
 
-use super::{CachedList, Entry, ResponseMetadata, moment, usable_standing};
+use super::{CachedList, Entry, ResponseMetadata, moment, usable_condition};
 use connectivity_allowlist::schedule::{CompletedRequest, FetchOutcome};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(in crate::feed) struct Restored {
 }
 
 impl Entry {
-    /// Takes over a list that was saved.
+    /// Takes over a saved list.
     pub(in crate::feed) fn restore(&mut self, restored: Restored, arrival: &ResponseMetadata) {
         let passed = Duration::try_from(arrival.at.duration_since(restored.fetched_at)).unwrap_or(Duration::ZERO);
         let valid_until = restored.accepted.allowlist.valid_until;
@@ -32,7 +32,7 @@ impl Entry {
         self.confirmations = restored.confirmations;
         self.fetched_at = Some(restored.fetched_at);
         self.transaction_id.clone_from(&arrival.transaction_id);
-        self.standing = usable_standing(&restored.accepted.allowlist, restored.fetched_at);
+        self.condition = usable_condition(&restored.accepted.allowlist, restored.fetched_at);
         self.accepted = Some(restored.accepted);
         self.previous = restored.previous;
         self.held_back = None;
@@ -41,8 +41,8 @@ impl Entry {
         self.rendered.clear();
     }
 
-    /// Takes over that a fetch was begun, for the `times`-th time in a row, and never completed: the next one waits. Says so in
-    /// words; nothing where the list has come since.
+    /// Takes over that a fetch was begun, for the `times`-th time in a row, and never completed: the next one waits. Returns a
+    /// message; none if the list has come since.
     pub(in crate::feed) fn interrupt(
         &mut self,
         begun: Timestamp,
@@ -57,15 +57,15 @@ impl Entry {
         self.last = Some(CompletedRequest { outcome: FetchOutcome::Interrupted, at, stale_answers, failures: times });
         let passed = Duration::try_from(arrival.at.duration_since(at)).unwrap_or(Duration::ZERO);
         (self.anchor, self.passed, self.fraction) = (arrival.instant, passed, arrival.fraction);
-        let said = format!(
+        let message = format!(
             "the fetch of {} was begun and the process ended before it completed, {times} times in a row: the list is asked for \
              again at {}",
             moment(Some(begun)),
             moment(self.next_fetch())
         );
         if self.accepted.is_none() {
-            self.standing.message = format!("the first list has not arrived yet; {said}");
+            self.condition.message = format!("the first list has not arrived yet; {message}");
         }
-        Some(said)
+        Some(message)
     }
 }

@@ -14,8 +14,16 @@ fn epoch() -> Timestamp {
     "2026-06-01T00:00:00Z".parse().expect("a time")
 }
 
-/// A list of these names, valid for so many seconds from the epoch.
-fn held(names: &[&str], valid_seconds: i64) -> CachedList {
+fn entry(start: Instant) -> Entry {
+    Entry::new("https://api.example".into(), bounds(), start, None)
+}
+
+/// The answer of a list with these names, valid for these seconds from the epoch.
+fn answer(names: &[&str], valid_seconds: i64) -> Answer {
+    Answer::List(list(names, valid_seconds))
+}
+
+fn list(names: &[&str], valid_seconds: i64) -> CachedList {
     let document = json!({
         "meta": { "version": "v7", "validUntil": (epoch() + SignedDuration::from_secs(valid_seconds)).to_string() },
         "services": [{ "name": "S", "direction": "outbound", "endpoints": [{ "fqdns": names }] }],
@@ -44,71 +52,70 @@ const FULL: [&str; 4] = ["a.example.net", "b.example.net", "c.example.net", "d.e
 #[test]
 fn a_list_a_confirmation_a_failure_and_an_empty_answer() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
+    let mut entry = entry(start);
     assert_eq!(entry.due(FLOOR, start, epoch()), start);
     assert!(entry.validators(epoch()).is_empty());
 
-    assert!(entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 0)));
-    assert_eq!((entry.confirmations, entry.standing.reason, entry.standing.current), (1, Reason::Fetched, true));
+    assert!(entry.take(answer(&FULL, 3600), &arrival(start, 0)));
+    assert_eq!((entry.confirmations, entry.condition.reason, entry.condition.current), (1, Reason::Fetched, true));
     assert_eq!(entry.next_fetch(), Some(epoch() + SignedDuration::from_secs(3600)));
     assert!(!entry.validators(arrival(start, 3599).at).is_empty());
 
     assert!(!entry.take(Answer::NotModified, &arrival(start, 1800)));
-    assert_eq!((entry.confirmations, entry.standing.reason, entry.standing.current), (2, Reason::Fetched, true));
+    assert_eq!((entry.confirmations, entry.condition.reason, entry.condition.current), (2, Reason::Fetched, true));
     assert!(entry.validators(arrival(start, 3600).at).is_empty(), "304 would leave it past its validity for ever");
-    assert!(!entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 3600)));
-    assert_eq!((entry.confirmations, entry.standing.reason), (3, Reason::FeedExpired), "the API itself has no other");
-    assert!(!entry.standing.current);
+    assert!(!entry.take(answer(&FULL, 3600), &arrival(start, 3600)));
+    assert_eq!((entry.confirmations, entry.condition.reason), (3, Reason::FeedExpired), "the API itself has no other");
+    assert!(!entry.condition.current);
 
     assert!(!entry.take(failed(), &arrival(start, 3900)));
-    assert_eq!(entry.standing.message, "no way; the list of 2026-06-01T01:00:00Z stays in use");
+    assert_eq!(entry.condition.message, "no way; the list of 2026-06-01T01:00:00Z stays in use");
     assert_eq!(entry.transaction_id.as_deref(), Some("transaction 3900"));
     assert_eq!(entry.fetched_at, Some(arrival(start, 3600).at), "a failure is no fetch");
 
-    assert!(!entry.take(Answer::List(held(&[], 9000)), &arrival(start, 4000)));
-    assert_eq!(entry.standing.reason, Reason::FeedMalformed);
-    assert_eq!(entry.accepted.as_ref().map(|held| held.allowlist.entries.len()), Some(1));
+    assert!(!entry.take(answer(&[], 9000), &arrival(start, 4000)));
+    assert_eq!(entry.condition.reason, Reason::FeedMalformed);
+    assert_eq!(entry.accepted.as_ref().map(|list| list.allowlist.entries.len()), Some(1));
 }
 
 #[test]
 fn a_shrunk_list_waits_for_the_next_fetch_and_comes_whole() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
-    entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 0));
-    assert!(!entry.take(Answer::List(held(&FULL[..1], 7200)), &arrival(start, 3600)));
-    assert_eq!(entry.standing.reason, Reason::FeedShrank);
-    assert_eq!(entry.standing.problems.len(), 1);
-    assert_eq!(entry.standing.problems[0].kind, ProblemKind::FeedShrank);
-    assert!(entry.standing.message.starts_with("the newest list drops 3 of 4"));
+    let mut entry = entry(start);
+    entry.take(answer(&FULL, 3600), &arrival(start, 0));
+    assert!(!entry.take(answer(&FULL[..1], 7200), &arrival(start, 3600)));
+    assert_eq!(entry.condition.reason, Reason::FeedShrank);
+    assert_eq!(entry.condition.problems.iter().map(|it| it.kind).collect::<Vec<_>>(), [ProblemKind::FeedShrank]);
+    assert!(entry.condition.message.starts_with("the newest list drops 3 of 4"));
     assert_eq!(entry.next_fetch(), Some(epoch() + SignedDuration::from_secs(3900)));
     assert!(entry.validators(arrival(start, 3600).at).is_empty(), "304 would say nothing about the list held back");
     assert!(!entry.take(failed(), &arrival(start, 3900)));
     assert!(entry.held_back.is_some(), "a failure neither confirms nor forgets");
-    assert!(entry.take(Answer::List(held(&FULL[..1], 7200)), &arrival(start, 4000)));
-    assert_eq!((entry.confirmations, entry.standing.reason), (2, Reason::Fetched));
-    assert!(entry.previous.is_none() && entry.held_back.is_none() && entry.standing.problems.is_empty());
+    assert!(entry.take(answer(&FULL[..1], 7200), &arrival(start, 4000)));
+    assert_eq!((entry.confirmations, entry.condition.reason), (2, Reason::Fetched));
+    assert!(entry.previous.is_none() && entry.held_back.is_none() && entry.condition.problems.is_empty());
 }
 
 #[test]
 fn the_list_before_stays_until_the_new_one_is_confirmed() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
-    entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 0));
-    assert!(entry.take(Answer::List(held(&FULL[..3], 7200)), &arrival(start, 3600)));
+    let mut entry = entry(start);
+    entry.take(answer(&FULL, 3600), &arrival(start, 0));
+    assert!(entry.take(answer(&FULL[..3], 7200), &arrival(start, 3600)));
     assert_eq!(entry.confirmations, 1);
-    assert_eq!(entry.previous.as_ref().map(|held| held.allowlist.entries[0].names.len()), Some(4));
-    assert!(!entry.take(Answer::List(held(&FULL[..3], 9000)), &arrival(start, 7200)));
+    assert_eq!(entry.previous.as_ref().map(|list| list.allowlist.entries[0].names.len()), Some(4));
+    assert!(!entry.take(answer(&FULL[..3], 9000), &arrival(start, 7200)));
     assert_eq!(entry.confirmations, 2);
     assert!(entry.previous.is_none());
-    let valid_until = entry.accepted.as_ref().and_then(|held| held.allowlist.valid_until);
+    let valid_until = entry.accepted.as_ref().and_then(|list| list.allowlist.valid_until);
     assert_eq!(valid_until, Some(epoch() + SignedDuration::from_secs(9000)), "the same content may hold longer");
 }
 
 #[test]
 fn both_clocks_count() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
-    entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 0));
+    let mut entry = entry(start);
+    entry.take(answer(&FULL, 3600), &arrival(start, 0));
     let due = |monotonic: u64, wall: i64| {
         let now = start + Duration::from_secs(monotonic);
         entry.due(FLOOR, now, epoch() + SignedDuration::from_secs(wall)) <= now
@@ -116,17 +123,16 @@ fn both_clocks_count() {
     assert!(!due(3599, 3599));
     assert!(due(3600, 3600));
     assert!(due(3600, -1_000_000), "the clock set back delays nothing");
-    assert!(due(61, 9000), "a machine that slept asks when it is awake");
+    assert!(due(61, 9000), "a machine that slept requests when it is awake");
     assert!(!due(59, 9000), "but not within the operator's shortest time");
 }
 
 #[test]
 fn a_restored_list_is_due_when_it_was() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
-    let accepted = held(&FULL, 3600);
+    let mut entry = entry(start);
     let restored = Restored {
-        accepted,
+        accepted: list(&FULL, 3600),
         previous: None,
         fetched_at: epoch(),
         confirmations: 3,
@@ -138,64 +144,63 @@ fn a_restored_list_is_due_when_it_was() {
     let after = |seconds: u64| start + Duration::from_secs(seconds);
     assert_eq!(entry.due(FLOOR, after(1000), arrival(start, 1000).at), after(3600));
     assert_eq!((entry.confirmations, entry.fetched_at), (3, Some(epoch())));
-    assert_eq!(entry.standing.reason, Reason::Fetched);
+    assert_eq!(entry.condition.reason, Reason::Fetched);
 }
 
-/// Formerly a list whose answer filled the memory was asked for at each start: six times in 195 s.
+/// Formerly a list whose answer filled the memory was requested at each start: six times in 195 s.
 #[test]
 fn a_fetch_that_ended_the_process_backs_off_by_doubling() {
     let start = Instant::now();
     for (times, seconds) in [(1, 15), (2, 30), (4, 120), (40, 900)] {
-        let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
-        let said = entry.interrupt(epoch(), times, &arrival(start, 5)).expect("it is told");
-        assert!(said.contains(&format!("{times} times in a row")), "{said}");
-        assert!(
-            entry.standing.message.starts_with("the first list has not arrived yet; the fetch of 2026-06-01T00:00:00Z")
-        );
-        entry.ask_by(start);
+        let mut entry = entry(start);
+        let message = entry.interrupt(epoch(), times, &arrival(start, 5)).expect("a message");
+        assert!(message.contains(&format!("{times} times in a row")), "{message}");
+        let status = "the first list has not arrived yet; the fetch of 2026-06-01T00:00:00Z";
+        assert!(entry.condition.message.starts_with(status));
+        entry.request_by(start);
         let due = entry.due(FLOOR, start + Duration::from_secs(5), arrival(start, 5).at);
-        assert_eq!(due, start + Duration::from_secs(seconds), "it counts from when it was begun, and is not hurried");
-        assert!(entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 2000)));
+        assert_eq!(due, start + Duration::from_secs(seconds), "from when it was begun, and not hurried");
+        assert!(entry.take(answer(&FULL, 3600), &arrival(start, 2000)));
         assert_eq!((entry.interrupted, entry.last.map(|last| last.failures)), (0, Some(0)));
     }
-    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
-    entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 10));
+    let mut entry = entry(start);
+    entry.take(answer(&FULL, 3600), &arrival(start, 10));
     assert_eq!(entry.interrupt(epoch(), 1, &arrival(start, 20)), None, "the list has come since");
 }
 
-/// Formerly whatever a list held more than the last one was opened at once.
+/// Formerly everything that a list had more than the last one was opened at once.
 #[test]
 fn a_list_that_grows_a_hundredfold_waits_for_the_next_fetch() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
+    let mut entry = entry(start);
     let many: Vec<String> = (0..401).map(|number| format!("n{number}.example.net")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).chain(FULL).collect();
-    entry.take(Answer::List(held(&FULL, 3600)), &arrival(start, 0));
-    assert!(!entry.take(Answer::List(held(&many, 7200)), &arrival(start, 3600)));
-    assert_eq!((entry.standing.reason, entry.standing.current), (Reason::FeedGrew, false));
+    entry.take(answer(&FULL, 3600), &arrival(start, 0));
+    assert!(!entry.take(answer(&many, 7200), &arrival(start, 3600)));
+    assert_eq!((entry.condition.reason, entry.condition.current), (Reason::FeedGrew, false));
     assert_eq!(
-        entry.standing.message,
+        entry.condition.message,
         "the newest list holds 405 names and wildcards where 4 are in use, over 100 times as many: it is held back until the \
          next fetch says the same; the list of 2026-06-01T00:00:00Z stays in use"
     );
-    assert_eq!(entry.standing.problems.iter().map(|problem| problem.kind).collect::<Vec<_>>(), [ProblemKind::Limit]);
+    assert_eq!(entry.condition.problems.iter().map(|problem| problem.kind).collect::<Vec<_>>(), [ProblemKind::Limit]);
     assert_eq!(entry.next_fetch(), Some(epoch() + SignedDuration::from_secs(3900)));
-    assert!(entry.take(Answer::List(held(&many, 7200)), &arrival(start, 3900)));
-    assert_eq!((entry.confirmations, entry.standing.reason), (2, Reason::Fetched));
+    assert!(entry.take(answer(&many, 7200), &arrival(start, 3900)));
+    assert_eq!((entry.confirmations, entry.condition.reason), (2, Reason::Fetched));
     assert!(entry.previous.is_none() && entry.held_back.is_none());
 }
 
 #[test]
 fn a_first_list_that_opens_too_much_waits_for_the_next_fetch() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
-    let wide = held(&["20.0.0.0/8", "40.0.0.0/8"], 3600);
-    assert!(!entry.take(Answer::List(wide.clone()), &arrival(start, 0)));
+    let mut entry = entry(start);
+    let wide = answer(&["20.0.0.0/8", "40.0.0.0/8"], 3600);
+    assert!(!entry.take(wide.clone(), &arrival(start, 0)));
     assert!(entry.accepted.is_none() && entry.validators(epoch()).is_empty());
-    assert_eq!(entry.standing.reason, Reason::FeedGrew);
-    assert!(entry.standing.message.ends_with("no policy is written from it before"), "{}", entry.standing.message);
-    assert!(entry.take(Answer::List(wide), &arrival(start, 300)));
-    assert_eq!((entry.confirmations, entry.standing.reason), (2, Reason::Fetched));
+    assert_eq!(entry.condition.reason, Reason::FeedGrew);
+    assert!(entry.condition.message.ends_with("no policy is written from it before"), "{}", entry.condition.message);
+    assert!(entry.take(wide, &arrival(start, 300)));
+    assert_eq!((entry.confirmations, entry.condition.reason), (2, Reason::Fetched));
 }
 
 mod older;

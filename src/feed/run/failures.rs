@@ -1,4 +1,4 @@
-//! What a request that brought nothing means to an entry. Pure.
+//! What a failed request means to an entry. Pure.
 
 use crate::feed::entry::Answer;
 use crate::feed::settings::in_words;

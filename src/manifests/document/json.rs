@@ -1,22 +1,22 @@
-//! A value of JSON as it is written: `serde_json`'s own reader takes the text under one field for JSON to be read in its turn,
-//! and kubectl knows no such field. Pure.
+//! Reads values of JSON as they are written. `serde_json`'s own reader takes the text under one field for JSON to be read in its
+//! turn, and kubectl knows no such field. Pure.
 
 use super::yaml::plain_number;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// Reads a text that holds one value. Its numbers are as kubectl hands them on.
+/// Reads a text with one value. Its numbers are as kubectl passes them on.
 ///
 /// # Errors
-/// Where it is no JSON, or nests too deep.
+/// It is not JSON, or nests too deep.
 pub(crate) fn read(text: &str) -> serde_json::Result<Value> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = Plain.deserialize(&mut reader)?;
     reader.end().map(|()| value)
 }
 
-/// Whatever a value holds, and nothing more.
+/// Any value, and nothing more.
 struct Plain;
 
 impl<'de> DeserializeSeed<'de> for Plain {
@@ -25,6 +25,14 @@ impl<'de> DeserializeSeed<'de> for Plain {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         deserializer.deserialize_any(self)
     }
+}
+
+macro_rules! into_value {
+    ($($visit:ident($plain:ty))*) => {
+        $(fn $visit<E>(self, value: $plain) -> Result<Value, E> {
+            Ok(value.into())
+        })*
+    };
 }
 
 impl<'de> Visitor<'de> for Plain {
@@ -38,13 +46,7 @@ impl<'de> Visitor<'de> for Plain {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(number.into())
-    }
+    into_value!(visit_bool(bool) visit_i64(i64) visit_str(&str) visit_string(String));
 
     #[expect(clippy::cast_precision_loss, reason = "kubectl rounds as well")]
     fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
@@ -53,14 +55,6 @@ impl<'de> Visitor<'de> for Plain {
 
     fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
         Ok(plain_number(number))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(text.into())
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(text.into())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {

@@ -1,19 +1,19 @@
-//! On which lines of a text fields stand. Only asked for where something is wrong with them, and for where objects start.
+//! Finds the lines of fields. Used only for errors, and for where objects start.
 
 use granit_parser::{Event, Parser};
 use std::collections::HashMap;
 
 /// One level of nesting on the way through a document.
 enum Level {
-    /// In a mapping: the pointer's part for the key that was read last, and its line; `None` where a key comes next.
+    /// A mapping, with the last key (as a pointer's part) and its line; `None` before a key.
     Mapping(Option<(String, usize)>),
-    /// In a sequence: the number of the item that comes next.
+    /// A sequence, with the number of its next item.
     Sequence(usize),
 }
 
-/// The line, counted from 1, on which the field at each JSON pointer stands in a YAML or JSON text; where it is missing,
-/// that of what should hold it. `None` where the text cannot be read. The text is read once, however many are asked for:
-/// a text of thousands of wrong fields would else be read thousands of times.
+/// The line, from 1, of the field at each JSON pointer in a YAML or JSON text; for a missing field, that of its parent. `None` if the
+/// text cannot be read. The text is read once for all pointers: a text of thousands of wrong fields would otherwise be read
+/// thousands of times.
 #[must_use]
 pub fn lines_of(text: &str, pointers: &[&str]) -> Vec<Option<usize>> {
     let wanted = pointers.iter().flat_map(|pointer| ancestors(pointer));
@@ -23,12 +23,12 @@ pub fn lines_of(text: &str, pointers: &[&str]) -> Vec<Option<usize>> {
     pointers.iter().map(nearest).collect()
 }
 
-/// A JSON pointer, and what stands around its place, from the inside out.
+/// A JSON pointer and its parents, from the inside out.
 fn ancestors(pointer: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(pointer), |path| path.rfind('/').map(|at| &path[..at]))
 }
 
-/// Sets the lines of the places in `lines`, each to where it stands first.
+/// Sets the lines of the places in `lines`, each to its first occurrence.
 fn find(text: &str, lines: &mut HashMap<&str, Option<usize>>) {
     let mut levels: Vec<Level> = Vec::new();
     for event in Parser::new_from_str(text) {
@@ -77,7 +77,7 @@ fn arrived(levels: &mut [Level]) {
     }
 }
 
-/// The pointer of the node that starts now, and the line people look for: that of its key, where it has one.
+/// The pointer of the node that starts now, and the line that people look for: that of its key, if it has one.
 fn place(levels: &[Level], own: usize) -> (String, usize) {
     let mut path = String::new();
     let mut line = own;

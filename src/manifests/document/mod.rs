@@ -11,17 +11,17 @@ use serde_json::value::RawValue;
 use std::io::{self, BufRead, Read as _};
 use std::sync::Arc;
 
-/// The longest document that is read, in bytes: some ten times what an API server takes of one object, for lists.
+/// The longest document that is read, in bytes: some ten times what an API server accepts of one object, for lists.
 pub const LONGEST_DOCUMENT: usize = 32 << 20;
 
 /// One document of an input, not read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestDocument {
-    /// Where it is from, as a person calls it: a path, or `<stdin>`.
+    /// Its source for people: a path, or `<stdin>`.
     pub source: Arc<str>,
-    /// The line of the input that its text starts on, counted from 1.
+    /// The line of the input on which its text starts, from 1.
     pub first_line: usize,
-    /// Its text, without the line that separates it from its neighbours.
+    /// Its text, without its separator.
     pub text: String,
 }
 
@@ -30,7 +30,7 @@ pub struct ManifestDocument {
 pub struct Object {
     /// The object.
     pub value: Value,
-    /// Where it stands in its document, as a JSON pointer; empty where it is the whole document.
+    /// Its place in the document, as a JSON pointer; empty if it is the whole document.
     pub pointer: String,
 }
 
@@ -38,7 +38,7 @@ pub struct Object {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{source_name}:{line}: {message}")]
 pub struct ManifestError {
-    /// Where the document is from.
+    /// The document's source.
     pub source_name: Arc<str>,
     /// The line of the input.
     pub line: usize,
@@ -46,7 +46,7 @@ pub struct ManifestError {
     pub message: String,
 }
 
-/// The documents of an input, one at a time, so that an input of any length takes the memory of its longest document.
+/// The documents of an input, one at a time: the memory is that of the longest document, however long the input is.
 #[derive(Debug)]
 pub struct Documents<R> {
     source: Arc<str>,
@@ -65,12 +65,11 @@ impl<R: BufRead> Documents<R> {
 impl<R: BufRead> Iterator for Documents<R> {
     type Item = io::Result<ManifestDocument>;
 
-    /// A line that starts with `---` separates documents, as for kubectl: YAML allows it neither in block nor in quoted
-    /// scalars.
+    /// A line that starts with `---` separates documents, as for kubectl: YAML allows it neither in block nor in quoted scalars.
     fn next(&mut self) -> Option<Self::Item> {
         while !self.ended {
-            let mut document =
-                ManifestDocument { source: self.source.clone(), first_line: self.line + 1, text: String::new() };
+            let (source, first_line) = (self.source.clone(), self.line + 1);
+            let mut document = ManifestDocument { source, first_line, text: String::new() };
             loop {
                 let mut line = String::new();
                 let left = LONGEST_DOCUMENT.saturating_sub(document.text.len()) as u64 + 1;
@@ -89,7 +88,7 @@ impl<R: BufRead> Iterator for Documents<R> {
                     let longest = LONGEST_DOCUMENT >> 20;
                     return Some(Err(self.invalid(&format!("a document may have {longest} MiB at most"))));
                 }
-                // As kubectl does: without it, the last block scalar of a text would lack its own.
+                // As kubectl does: without its end, the last block scalar of a text would lack its own.
                 if !line.ends_with('\n') {
                     line.push('\n');
                 }
@@ -126,11 +125,11 @@ impl<R> Documents<R> {
 }
 
 impl ManifestDocument {
-    /// The objects of the document: one, or the items of a list, or every value of a stream of JSON. With them, what is
-    /// to be known of the text, each as `place: sentence`.
+    /// The objects of the document: one, or the items of a list, or every value of a stream of JSON. Also notes on the text, each as
+    /// `place: sentence`.
     ///
     /// # Errors
-    /// Where the text is neither YAML nor JSON, or holds something that is no object.
+    /// The text is neither YAML nor JSON, or contains something other than objects.
     pub fn objects(&self) -> Result<(Vec<Object>, Vec<String>), ManifestError> {
         let (values, notes) = self.values()?;
         let mut objects = Vec::new();
@@ -159,14 +158,14 @@ impl ManifestDocument {
         lines.into_iter().zip(found).map(|(line, (_, message))| self.on_line(line, message)).collect()
     }
 
-    /// Where places of the document are, as `source:line`.
+    /// Places of the document, as `source:line`.
     #[must_use]
     pub fn places(&self, pointers: &[&str]) -> Vec<String> {
         let place = |line: usize| format!("{}:{}", self.source, self.first_line + line - 1);
         self.lines(pointers).into_iter().map(place).collect()
     }
 
-    /// The lines of places, counted from 1 within the document.
+    /// The lines of places, from 1 within the document.
     fn lines(&self, pointers: &[&str]) -> Vec<usize> {
         lines_of(&self.text, pointers).into_iter().map(|line| line.unwrap_or(1)).collect()
     }
@@ -187,17 +186,14 @@ impl ManifestDocument {
         Ok((vec![value], repeated.into_iter().map(note).collect()))
     }
 
-    /// An error on a line of the document, counted from 1.
+    /// An error on a line of the document, from 1.
     fn on_line(&self, line: usize, message: impl Into<String>) -> ManifestError {
-        ManifestError {
-            source_name: self.source.clone(),
-            line: self.first_line + line.max(1) - 1,
-            message: message.into(),
-        }
+        let line = self.first_line + line.max(1) - 1;
+        ManifestError { source_name: self.source.clone(), line, message: message.into() }
     }
 }
 
-/// A value of JSON, its numbers as kubectl hands them on.
+/// A value of JSON, with its numbers as kubectl passes them on.
 fn of_json(raw: &RawValue) -> Result<Value, String> {
     json::read(raw.get()).map_err(|error| {
         // The place is one within the value.
@@ -205,7 +201,7 @@ fn of_json(raw: &RawValue) -> Result<Value, String> {
     })
 }
 
-/// The items of a `List`, as `kubectl get -o yaml` prints it, stand for themselves.
+/// Replaces a `List`, as `kubectl get -o yaml` prints it, by its items.
 fn collect(value: Value, pointer: String, objects: &mut Vec<Object>) {
     match value {
         Value::Null => {}
@@ -225,7 +221,7 @@ fn is_list(object: &serde_json::Map<String, Value>) -> bool {
         || object.get("kind").and_then(Value::as_str) == Some("CitrixAllowlistList")
 }
 
-/// The text at a JSON pointer's places as people write fields: `/spec/services/0` is `spec.services[0]`.
+/// A JSON pointer as people write fields: `/spec/services/0` is `spec.services[0]`.
 #[must_use]
 pub fn field(pointer: &str) -> String {
     let mut field = String::new();
@@ -265,15 +261,12 @@ mod tests {
         assert_eq!(found[1].error("/c", "x").to_string(), "a.yaml:9: x");
         assert_eq!(found[0].error("/a", "x").to_string(), "a.yaml:3: x");
         assert!(documents("").is_empty());
-        assert_eq!(
-            objects(&documents("a: |+\n  x")[0])[0].value,
-            serde_json::json!({ "a": "x\n" }),
-            "as kubectl ends it"
-        );
+        let ended = serde_json::json!({ "a": "x\n" });
+        assert_eq!(objects(&documents("a: |+\n  x")[0])[0].value, ended, "as kubectl ends it");
     }
 
     #[test]
-    fn what_kubectl_takes_for_no_separator_is_refused() {
+    fn a_line_that_is_no_separator_to_kubectl_is_refused() {
         for text in ["--- {a: 1}\n", "a: 1\n---b\n", "a: 1\n--- |\n  b\n"] {
             let found: Result<Vec<ManifestDocument>, _> = Documents::new("a.yaml", text.as_bytes()).collect();
             let error = found.expect_err(text).to_string();
@@ -310,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_says_where() {
+    fn an_unreadable_document_says_where() {
         let broken = documents("---\nkind: A\n---\nkind: B\nspec: [1, 2\nx: }\n").remove(1);
         let error = broken.objects().expect_err("broken");
         assert!(error.line >= 5, "{error}");

@@ -1,4 +1,4 @@
-//! What is wrong, as a person reads it: the value and what is allowed. Pure.
+//! Messages for people on invalid fields: the value and what is allowed. Pure.
 
 use super::Invalid;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
@@ -11,58 +11,50 @@ const LONGEST_QUOTE: usize = 80;
 pub(crate) fn invalid(error: &jsonschema::ValidationError<'_>) -> Vec<Invalid> {
     let pointer = error.instance_path().as_str().to_owned();
     let value = quoted(error.instance());
-    let one = |message: String| vec![Invalid { pointer: pointer.clone(), message }];
-    match error.kind() {
-        ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
-            .iter()
-            .map(|name| Invalid {
+    let message = match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let unknown = |name: &String| Invalid {
                 pointer: format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1")),
                 message: "unknown field; see `kubectl explain citrixallowlist`".to_owned(),
-            })
-            .collect(),
+            };
+            return unexpected.iter().map(unknown).collect();
+        }
         ValidationErrorKind::Required { property } => {
             let name = property.as_str().unwrap_or_default();
-            vec![Invalid { pointer: format!("{pointer}/{name}"), message: "is missing, and required".to_owned() }]
+            return vec![Invalid {
+                pointer: format!("{pointer}/{name}"),
+                message: "is missing, and required".to_owned(),
+            }];
         }
         ValidationErrorKind::Enum { options } => {
-            let options: Vec<String> =
-                options.as_array().into_iter().flatten().filter(|option| !option.is_null()).map(plain).collect();
-            one(format!("invalid value {value}: expected one of {}", options.join(", ")))
+            let options = options.as_array().into_iter().flatten().filter(|option| !option.is_null()).map(plain);
+            format!("invalid value {value}: expected one of {}", options.collect::<Vec<_>>().join(", "))
         }
-        ValidationErrorKind::Pattern { pattern } => one(format!("invalid value {value}: it must match {pattern}")),
+        ValidationErrorKind::Pattern { pattern } => format!("invalid value {value}: it must match {pattern}"),
         ValidationErrorKind::MaxLength { limit } => {
-            one(format!("{value} is too long: at most {} allowed", counted(limit, "character")))
+            format!("{value} is too long: at most {} allowed", counted(limit, "character"))
         }
         ValidationErrorKind::MinLength { limit } => {
-            one(format!("{value} is too short: at least {} needed", counted(limit, "character")))
+            format!("{value} is too short: at least {} needed", counted(limit, "character"))
         }
         ValidationErrorKind::MaxItems { limit } => {
-            one(format!("too many items: at most {} allowed", counted(limit, "item")))
+            format!("too many items: at most {} allowed", counted(limit, "item"))
         }
-        ValidationErrorKind::MinItems { limit } => {
-            one(format!("too few items: at least {} needed", counted(limit, "item")))
-        }
-        ValidationErrorKind::MaxProperties { limit } => one(format!("too many entries: at most {limit} are allowed")),
-        ValidationErrorKind::Minimum { limit } => {
-            one(format!("{value} is too small: at least {} is allowed", whole(limit)))
-        }
-        ValidationErrorKind::Maximum { limit } => {
-            one(format!("{value} is too large: at most {} is allowed", whole(limit)))
-        }
+        ValidationErrorKind::MinItems { limit } => format!("too few items: at least {} needed", counted(limit, "item")),
+        ValidationErrorKind::MaxProperties { limit } => format!("too many entries: at most {limit} are allowed"),
+        ValidationErrorKind::Minimum { limit } => format!("{value} is too small: at least {} is allowed", whole(limit)),
+        ValidationErrorKind::Maximum { limit } => format!("{value} is too large: at most {} is allowed", whole(limit)),
         ValidationErrorKind::Type { kind } => {
             let kinds: Vec<String> = match kind {
-                TypeKind::Single(kind) => vec![called(&kind.to_string())],
-                TypeKind::Multiple(kinds) => kinds
-                    .iter()
-                    .map(|kind| kind.to_string())
-                    .filter(|kind| kind != "null")
-                    .map(|kind| called(&kind))
-                    .collect(),
+                TypeKind::Single(kind) => vec![kind.to_string()],
+                TypeKind::Multiple(kinds) => kinds.iter().map(|kind| kind.to_string()).collect(),
             };
-            one(format!("invalid value {value}: expected {}", kinds.join(" or ")))
+            let kinds = kinds.iter().map(String::as_str).filter(|kind| *kind != "null" || kinds.len() == 1).map(called);
+            format!("invalid value {value}: expected {}", kinds.collect::<Vec<_>>().join(" or "))
         }
-        _ => one(error.to_string()),
-    }
+        _ => error.to_string(),
+    };
+    vec![Invalid { pointer, message }]
 }
 
 /// `1 character is`, `2 characters are`.
@@ -71,8 +63,8 @@ fn counted(limit: &u64, what: &str) -> String {
 }
 
 /// A type of JSON as people call it.
-fn called(kind: &str) -> String {
-    let name = match kind {
+fn called(kind: &str) -> &str {
+    match kind {
         "array" => "a list",
         "boolean" => "true or false",
         "integer" => "a whole number",
@@ -80,8 +72,7 @@ fn called(kind: &str) -> String {
         "object" => "an object",
         "string" => "a text",
         other => other,
-    };
-    name.to_owned()
+    }
 }
 
 /// A bound as people write it: the CRD's are numbers with a fraction.

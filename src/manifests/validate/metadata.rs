@@ -1,23 +1,23 @@
-//! What the API server asks of any object's metadata (k8s.io/apimachinery, `ValidateObjectMeta`). Pure.
+//! Checks the metadata of any object like the API server (k8s.io/apimachinery, `ValidateObjectMeta`). Pure.
 
 use super::Invalid;
 use super::message::quoted;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// The longest that annotations may be together, keys and values, in bytes (`TotalAnnotationSizeLimitB`).
+/// The most bytes of all annotations, keys and values (`TotalAnnotationSizeLimitB`).
 const MOST_ANNOTATIONS: usize = 256 << 10;
 /// The longest name of a label, and value of one, in characters.
 const LONGEST_LABEL: usize = 63;
-/// The longest DNS name that may stand before a label's slash, in characters.
+/// The longest DNS name before a label's slash, in characters.
 const LONGEST_PREFIX: usize = 253;
-/// What is allowed as a key.
+/// The allowed keys.
 const KEYS: &str = "an optional DNS name with a slash after it, and 1 to 63 letters, digits, '-', '_' and '.', the first and the last a letter or digit, are";
-/// What is allowed as a label's value.
+/// The allowed values of labels.
 const VALUES: &str = "up to 63 letters, digits, '-', '_' and '.', the first and the last a letter or digit, are";
 
-/// The schema of metadata, which no CRD says. What the server fills in is there too: people give back what `kubectl get -o
-/// yaml` printed.
+/// The schema of metadata, which no CRD contains. It includes the server's own fields: people apply the output of `kubectl get -o
+/// yaml`.
 pub(crate) fn schema() -> Value {
     let name = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
     let texts = json!({ "type": ["object", "null"], "additionalProperties": { "type": ["string", "null"] } });
@@ -60,7 +60,7 @@ pub(crate) fn fill_in(object: &mut Value) {
     }
 }
 
-/// What is wrong with metadata that fits the schema.
+/// Finds errors of metadata that fits the schema.
 pub(crate) fn check(metadata: &Value, found: &mut BTreeSet<Invalid>) {
     let entries = |field: &str| metadata.get(field).and_then(Value::as_object).into_iter().flatten();
     let mut add = |pointer: String, message: String| {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_names_field_value_and_what_is_allowed() {
+    fn an_error_names_field_value_and_what_is_allowed() {
         let metadata = json!({
             "labels": { "team": "b c", "a/b/c": "" },
             "annotations": { "Example.com/x": "any thing", "": "x" },

@@ -1,4 +1,4 @@
-//! What the API server would say to a resource: defaults, JSON Schema, list keys and CEL, over the generated CRD. Pure.
+//! Checks a resource like the API server: defaults, JSON Schema, list keys and CEL, over the generated CRD. Pure.
 
 mod message;
 mod metadata;
@@ -15,19 +15,19 @@ use schema::{default, duplicates, leave_out_descriptions, leave_out_nulls, trans
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
-/// One thing that is wrong with a resource.
+/// One error of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Invalid {
-    /// Where, as a JSON pointer.
+    /// Its field, as a JSON pointer.
     pub pointer: String,
     /// The value and what is allowed.
     pub message: String,
 }
 
-/// What [`written_schema`] is now, as `make generate` wrote it: deriving it takes longer than a small `render`.
+/// The current [`written_schema`], from `make generate`: deriving it takes longer than a small `render`.
 const WRITTEN: &str = include_str!("schema.json");
 
-/// The schema of the CRD without its descriptions, for the file beside this one.
+/// The schema of the CRD without its descriptions, for the file `schema.json` in this folder.
 #[must_use]
 pub fn written_schema() -> String {
     let versions = crd::definition().spec.versions;
@@ -39,7 +39,7 @@ pub fn written_schema() -> String {
 
 /// Checks resources as the API server does.
 pub struct Validator {
-    /// The CRD's own schema, which has the defaults and the list keys.
+    /// The CRD's own schema, with the defaults and the list keys.
     schema: Value,
     json: jsonschema::Validator,
     rules: Rules,
@@ -50,7 +50,7 @@ impl Validator {
     /// Prepares the checks.
     ///
     /// # Errors
-    /// Where the CRD's schema is none, which no release has.
+    /// The CRD's schema is invalid, which no release has.
     pub fn new() -> anyhow::Result<Self> {
         let schema: Value = serde_json::from_str(WRITTEN)?;
         let mut strict = schema.clone();
@@ -64,8 +64,8 @@ impl Validator {
         if let Some(Value::Array(required)) = strict.get_mut("required") {
             required.push("metadata".into());
         }
-        // OpenAPI 3.0, which the API server reads, goes back to draft 4. The draft's own schema is compiled too, to check
-        // this one by it: that of a later draft takes as long as all else of a small `render`.
+        // The API server reads OpenAPI 3.0, which is based on draft 4. The draft's own schema is compiled too, to check this one: that
+        // of a later draft takes as long as all else in a small `render`.
         let json = jsonschema::options()
             .with_draft(jsonschema::Draft::Draft4)
             .should_validate_formats(false)
@@ -75,7 +75,7 @@ impl Validator {
         Ok(Self { rules: Rules::of(&schema), json, schema, cel: cel::Validator::new() })
     }
 
-    /// The resource that a value stands for, with the API server's defaults.
+    /// The resource in a value, with the API server's defaults.
     ///
     /// # Errors
     /// Everything that the API server would refuse it for, in the order of its fields.
@@ -90,17 +90,13 @@ impl Validator {
         }
         // Rules are written for values that fit the schema.
         if found.is_empty() {
-            // To the API server's `has()`, a field that is null is not there.
+            // To the API server's `has()`, a field that is null is absent.
             let mut present = value.clone();
             without_nulls(&mut present);
             for rules in self.rules.about(&present) {
                 let failed = self.cel.validate_compiled(rules, &present, None).err();
-                found.extend(
-                    failed
-                        .into_iter()
-                        .flat_map(cel::ValidationErrors::into_vec)
-                        .map(|failed| Invalid { pointer: pointer_of(&failed.field_path), message: failed.message }),
-                );
+                let failed = failed.into_iter().flat_map(cel::ValidationErrors::into_vec);
+                found.extend(failed.map(|it| Invalid { pointer: pointer_of(&it.field_path), message: it.message }));
             }
         }
         if !found.is_empty() {
@@ -113,7 +109,8 @@ impl Validator {
     }
 }
 
-/// What the schema's rules take here and nothing can act on, or the API server refuses: its own CEL reads CIDRs strictly.
+/// Errors that the schema's rules accept, though the value is unusable, or the API server's own CEL refuses it: it reads CIDRs
+/// strictly.
 fn unusable(resource: &CitrixAllowlist) -> Vec<Invalid> {
     let mut found = Vec::new();
     if let Err(error) = kube::core::Selector::try_from(resource.spec.pod_selector.clone()) {

@@ -1,5 +1,5 @@
-//! The CRD's rules in CEL, each compiled when a resource first has what it is about: that takes longer than all else that
-//! is done for a small resource. Pure.
+//! The CRD's rules in CEL, each compiled when a resource first has its field: that takes longer than everything else for a small
+//! resource. Pure.
 
 use super::schema::default;
 use kube::core::cel::{CompiledSchema, compile_schema};
@@ -16,9 +16,9 @@ pub(crate) struct Rules {
 /// The rules of one field of `spec`.
 struct FieldRules {
     name: String,
-    /// What it is where nobody says: the API server takes no definition whose defaults break its rules.
+    /// Its default: the API server accepts no definition whose defaults break its rules.
     default: Option<Value>,
-    /// A schema of the whole resource that knows no other field.
+    /// A schema of the whole resource with this field alone.
     schema: Value,
     compiled: OnceCell<CompiledSchema>,
 }
@@ -34,7 +34,7 @@ impl Rules {
         Self { around: compile_schema(&around), of_fields }
     }
 
-    /// The rules that have anything to say of a resource: each reads it whole, and judges its own part.
+    /// The rules that concern a resource: each reads it whole, and judges its own part.
     pub(crate) fn about<'a>(&'a self, resource: &'a Value) -> impl Iterator<Item = &'a CompiledSchema> {
         let given = move |field: &&FieldRules| {
             let value = resource.get("spec").and_then(|spec| spec.get(&field.name));

@@ -1,21 +1,26 @@
-//! The schema of the CRD as the API server reads it: its own words beside JSON Schema's, defaults, keys of lists. Pure.
+//! The schema of the CRD as the API server reads it: its own words besides JSON Schema's, defaults, keys of lists. Pure.
 
 use super::Invalid;
 use super::message::quoted;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
-/// Takes out what nothing is checked by.
-pub(crate) fn leave_out_descriptions(schema: &mut Value) {
-    let Value::Object(object) = schema else { return };
-    object.remove("description");
-    if let Some(Value::Object(properties)) = object.get_mut("properties") {
-        properties.values_mut().for_each(leave_out_descriptions);
-    }
-    for inner in ["items", "additionalProperties"] {
-        if let Some(inner) = object.get_mut(inner) {
-            leave_out_descriptions(inner);
+/// Changes the schemas of an object's fields, or of an array's items.
+fn change_inner(object: &mut Map<String, Value>, change: fn(&mut Value)) {
+    for (name, inner) in object {
+        match (name.as_str(), inner) {
+            ("properties", Value::Object(properties)) => properties.values_mut().for_each(change),
+            ("items" | "additionalProperties", inner) => change(inner),
+            _ => {}
         }
+    }
+}
+
+/// Removes descriptions, which check nothing.
+pub(crate) fn leave_out_descriptions(schema: &mut Value) {
+    if let Value::Object(object) = schema {
+        object.remove("description");
+        change_inner(object, leave_out_descriptions);
     }
 }
 
@@ -43,18 +48,10 @@ pub(crate) fn translate(schema: &mut Value) {
     {
         object.entry("additionalProperties").or_insert(Value::Bool(false));
     }
-    if let Some(Value::Object(properties)) = object.get_mut("properties") {
-        properties.values_mut().for_each(translate);
-    }
-    for inner in ["items", "additionalProperties"] {
-        if let Some(inner) = object.get_mut(inner) {
-            translate(inner);
-        }
-    }
+    change_inner(object, translate);
 }
 
-/// Leaves out nulls where nothing else is there, as the API server does: of fields and entries that may not be null and have
-/// no default.
+/// Removes nulls like the API server: of fields and entries that may not be null and have no default.
 pub(crate) fn leave_out_nulls(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(object) => {
@@ -78,7 +75,7 @@ pub(crate) fn leave_out_nulls(schema: &Value, value: &mut Value) {
     }
 }
 
-/// Takes out every field that is null.
+/// Removes every field that is null.
 pub(crate) fn without_nulls(value: &mut Value) {
     match value {
         Value::Object(object) => {
@@ -90,7 +87,7 @@ pub(crate) fn without_nulls(value: &mut Value) {
     }
 }
 
-/// Fills in the schema's defaults as the API server does: an explicit null counts as absent where there is one.
+/// Fills in the schema's defaults like the API server: an explicit null counts as absent if there is a default.
 pub(crate) fn default(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(object) => {
@@ -139,10 +136,8 @@ pub(crate) fn duplicates(schema: &Value, value: &Value, pointer: &str, found: &m
                     let named = |key: &Value| Some(format!("{}: {}", key.as_str()?, quoted(item.get(key.as_str()?)?)));
                     let key = keys.iter().filter_map(named).collect::<Vec<_>>().join(", ");
                     if !seen.insert(key.clone()) {
-                        found.insert(Invalid {
-                            pointer: at.clone(),
-                            message: format!("{key} stands here twice: once is allowed"),
-                        });
+                        let message = format!("{key} stands here twice: once is allowed");
+                        found.insert(Invalid { pointer: at.clone(), message });
                     }
                 }
                 if let Some(of_items) = schema.get("items") {

@@ -10,48 +10,46 @@ fn resource(spec: Value) -> Value {
     })
 }
 
+fn check(resource: Value) -> Result<CitrixAllowlist, Vec<String>> {
+    let checked = Validator::new().expect("a schema").check(resource);
+    checked.map_err(|found| found.iter().map(Invalid::sentence).collect())
+}
+
 fn refused(spec: Value) -> Vec<String> {
-    let validator = Validator::new().expect("a schema");
-    validator.check(resource(spec)).expect_err("refused").iter().map(Invalid::sentence).collect()
+    check(resource(spec)).expect_err("refused")
 }
 
 #[test]
 fn defaults_are_the_servers() {
-    let validator = Validator::new().expect("a schema");
-    let read = validator.check(resource(json!({ "customerId": "abc", "geo": null }))).expect("valid");
+    let read = check(resource(json!({ "customerId": "abc", "geo": null }))).expect("valid");
     assert_eq!(read.spec.geo, GeoChoice::All);
     assert_eq!(read.spec.refresh.max_interval.to_string(), "24h");
 }
 
 #[test]
 fn a_schema_error_names_field_value_and_what_is_allowed() {
-    assert_eq!(
-        refused(json!({ "customerId": "test-customer", "geo": "usa", "wildcard": [] })),
-        [
-            "spec.customerId: invalid value \"test-customer\": it must match ^[a-zA-Z0-9]{1,12}$",
-            "spec.geo: invalid value \"usa\": expected one of us, eu, ap-s, jp, all",
-            "spec.wildcard: unknown field; see `kubectl explain citrixallowlist`",
-        ]
-    );
+    let spec = json!({ "customerId": "test-customer", "geo": "usa", "wildcard": [] });
+    let errors = [
+        "spec.customerId: invalid value \"test-customer\": it must match ^[a-zA-Z0-9]{1,12}$",
+        "spec.geo: invalid value \"usa\": expected one of us, eu, ap-s, jp, all",
+        "spec.wildcard: unknown field; see `kubectl explain citrixallowlist`",
+    ];
+    assert_eq!(refused(spec), errors);
     assert_eq!(refused(json!({})), ["spec.customerId: is missing, and required"]);
     assert_eq!(refused(json!({ "customerId": 12 })), ["spec.customerId: invalid value 12: expected a text"]);
     let twice = json!([{ "listed": 443, "pod": 8443 }, { "listed": 443, "pod": 9443 }]);
-    assert_eq!(
-        refused(json!({ "customerId": "abc", "inboundPorts": twice })),
-        ["spec.inboundPorts[1]: listed: 443 stands here twice: once is allowed"]
-    );
+    let error = "spec.inboundPorts[1]: listed: 443 stands here twice: once is allowed";
+    assert_eq!(refused(json!({ "customerId": "abc", "inboundPorts": twice })), [error]);
     let ports = json!([{ "name": "a", "cidrs": ["10.0.0.0/8"], "tcpPorts": 70000, "udpPorts": true }]);
-    assert_eq!(
-        refused(json!({ "customerId": "abc", "additional": ports })),
-        [
-            "spec.additional[0].tcpPorts: 70000 is too large: at most 65535 is allowed",
-            "spec.additional[0].udpPorts: invalid value true: expected a whole number or a text",
-        ]
-    );
+    let errors = [
+        "spec.additional[0].tcpPorts: 70000 is too large: at most 65535 is allowed",
+        "spec.additional[0].udpPorts: invalid value true: expected a whole number or a text",
+    ];
+    assert_eq!(refused(json!({ "customerId": "abc", "additional": ports })), errors);
 }
 
 #[test]
-fn what_cel_refuses_says_where() {
+fn an_error_of_cel_says_where() {
     let spec = json!({ "customerId": "abc", "refresh": { "minInterval": "2h", "maxInterval": "1h" } });
     assert_eq!(refused(spec), ["spec.refresh: refresh.minInterval may not be longer than refresh.maxInterval"]);
     let wildcard = json!([{ "pattern": "*.example.com", "names": ["a.example.org"] }]);
@@ -93,7 +91,6 @@ fn a_selector_that_no_server_takes_is_refused_with_its_field() {
         let found = selector(json!({ "matchLabels": { "app": value } }));
         assert!(found.len() == 1 && found[0].starts_with("spec.podSelector.matchLabels.app: "), "{found:?}");
     }
-    let validator = Validator::new().expect("a schema");
     let fits = json!({
         "matchLabels": { "app.kubernetes.io/name": "vda", "A-b_c.9": "" },
         "matchExpressions": [
@@ -102,7 +99,7 @@ fn a_selector_that_no_server_takes_is_refused_with_its_field() {
             { "key": "trace", "operator": "Exists", "values": [] },
         ],
     });
-    validator.check(resource(json!({ "customerId": "abc", "podSelector": fits }))).expect("a selector");
+    check(resource(json!({ "customerId": "abc", "podSelector": fits }))).expect("a selector");
 }
 
 #[test]
@@ -117,10 +114,9 @@ fn cidrs_are_refused_as_the_server_does() {
 
 #[test]
 fn nulls_are_what_the_server_makes_of_them() {
-    let validator = Validator::new().expect("a schema");
     let mut labelled = resource(json!({ "customerId": "abc", "podSelector": { "matchLabels": { "app": null } } }));
     labelled["metadata"]["labels"] = json!({ "team": null });
-    let read = validator.check(labelled).expect("valid");
+    let read = check(labelled).expect("valid");
     assert_eq!(read.spec.pod_selector.match_labels, Some(Default::default()));
     assert_eq!(read.metadata.labels, Some([("team".to_owned(), String::new())].into()));
     let entry = json!([{ "name": "a", "fqdns": ["a.example.com"], "tcpPorts": null }]);
@@ -135,8 +131,7 @@ fn metadata_is_checked_as_the_server_does() {
     let mut labelled = resource(json!({ "customerId": "abc" }));
     labelled["metadata"]["labels"] = json!({ "team": "b c" });
     labelled["metadata"]["label"] = json!({});
-    let validator = Validator::new().expect("a schema");
-    let found: Vec<String> = validator.check(labelled).expect_err("refused").iter().map(Invalid::sentence).collect();
+    let found = check(labelled).expect_err("refused");
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].starts_with("metadata.label: unknown field"), "{found:?}");
     assert!(found[1].starts_with("metadata.labels.team: invalid value \"b c\": "), "{found:?}");
@@ -153,6 +148,6 @@ fn only_our_kind_is_ours() {
 }
 
 #[test]
-fn the_schema_that_is_checked_by_is_that_of_the_definition() {
+fn the_checked_schema_is_that_of_the_definition() {
     assert!(WRITTEN == written_schema(), "the resource changed, and `make generate` was not run");
 }

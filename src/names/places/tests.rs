@@ -30,7 +30,7 @@ fn count(questions: &[Question], namespace: &str) -> usize {
 }
 
 #[test]
-fn places_go_round_the_namespaces_and_each_keeps_its_own_order() {
+fn places_go_round_the_namespaces_and_each_keeps_its_order() {
     let now = Instant::now();
     let mut places = Places::new(server(), 1000);
     fill(&mut places, "hostile", 0..4000, false);
@@ -39,11 +39,11 @@ fn places_go_round_the_namespaces_and_each_keeps_its_own_order() {
     let order: Vec<(&str, u64)> = first.iter().map(|question| (&*question.namespace, question.number)).collect();
     let expected = [("hostile", 0), ("quiet", 0), ("hostile", 1), ("quiet", 1), ("hostile", 2), ("quiet", 2)];
     assert_eq!(order[..6], expected);
-    assert_eq!(order[6..], [("hostile", 3), ("hostile", 4)], "and who is alone in line goes on");
+    assert_eq!(order[6..], [("hostile", 3), ("hostile", 4)], "and a namespace alone in the queue goes on");
 }
 
 #[test]
-fn a_quarter_of_the_places_is_free_for_who_comes_next() {
+fn a_quarter_of_the_places_is_free_for_newcomers() {
     let now = Instant::now();
     let mut places = Places::new(server(), 1000);
     fill(&mut places, "hostile", 0..4000, false);
@@ -86,13 +86,13 @@ fn a_question_waits_once_and_answers_the_newest_round() {
     let shared = question("busy", 2999, false);
     places.change_line(&(shared.name.clone(), shared.family), &"quiet".into());
     drain(&mut places, now).iter().for_each(|question| places.leave(question));
-    assert_eq!(places.held.get("quiet"), None);
-    assert!(!places.waiting.contains_key(&(shared.name, shared.family)), "it went by the other line");
+    assert_eq!(places.in_flight.get("quiet"), None);
+    assert!(!places.waiting.contains_key(&(shared.name, shared.family)), "it went by the other queue");
     while let Some(question) = places.next(|_| false, now) {
         places.leave(&question);
     }
     fill(&mut places, "gone", 0..5, false);
-    assert_eq!((places.next(|_| false, now), places.waiting()), (None, 0), "what nobody wants is struck out");
+    assert_eq!((places.next(|_| false, now), places.waiting()), (None, 0), "unused names are dropped");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn no_second_has_more_questions_than_it_may() {
             places.leave(&question);
         }
         let next = places.next_moment().expect("the budget alone is in the way");
-        assert!(next > now, "it is not asked again and again at one moment");
+        assert!(next > now, "time goes on");
         now = next;
     }
     let last = moments.last().expect("some").as_secs_f64();
@@ -119,7 +119,7 @@ fn no_second_has_more_questions_than_it_may() {
 
 proptest! {
     #[test]
-    fn no_bound_is_ever_passed_and_nobody_is_forgotten(
+    fn no_bound_is_passed_and_no_query_is_forgotten(
         steps in prop::collection::vec((0u8..4, 0u64..40, any::<bool>(), 0u8..4), 1..400),
     ) {
         let mut now = Instant::now();
@@ -147,7 +147,7 @@ proptest! {
             }
             prop_assert_eq!(places.waiting(), waits.len());
         }
-        // Whatever waits is asked in the end, where open questions end.
+        // Every waiting query is sent in the end, if those in flight end.
         for _ in 0..10_000 {
             if waits.is_empty() {
                 break;

@@ -1,4 +1,4 @@
-//! Where a name stands after a round of questions, and when the next one is due. Pure.
+//! The state of a name after a round, and when the next one is due. Pure.
 
 use super::{Bounds, CachedName};
 use crate::names::addresses::NameState;
@@ -7,19 +7,19 @@ use crate::names::schedule::with_jitter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The first wait after a question that every server failed; it doubles with each further one.
+/// The first wait after a query that every server failed; it doubles with each further one.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-/// The longest wait between questions that fail.
+/// The longest wait between failing queries.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
-/// How many questions in a row must fail before a name that was answered counts as failing: one lost question is
-/// asked again within a second or two, and nobody needs to hear of it.
+/// How many rounds in a row must fail before an answered name counts as failing: one lost query is
+/// repeated within a second or two, and is not reported.
 const FAILURES_TO_REPORT: u32 = 2;
-/// After so many failed questions, a family that never had an answer is taken for one the name's servers do not
-/// serve, where the other family has addresses. Servers that drop AAAA questions are common.
+/// After this many failed rounds, a family that never had an answer is given up if the other has addresses. Servers that drop
+/// AAAA queries are common.
 pub const FAILURES_TO_GIVE_UP_FAMILY: u32 = 3;
 
 impl CachedName {
-    /// Whether a family that failed may be left out of account, because the name evidently lives by the other.
+    /// Whether a failed family does not count, because the name evidently lives by the other.
     fn given_up(&self, family: usize) -> bool {
         let other = &self.families[1 - family];
         let family = &self.families[family];
@@ -29,7 +29,7 @@ impl CachedName {
             && other.round.has_addresses
     }
 
-    /// A name that has no standing yet need not wait for the slowest server once there is something to allow.
+    /// A waiting name need not wait for the slowest server once there is something to allow.
     pub(super) fn settle_early(&mut self) {
         let complete = self.families.iter().all(|family| family.round.answered);
         let has_addresses = self.families.iter().any(|family| family.round.has_addresses);
@@ -40,7 +40,7 @@ impl CachedName {
     }
 
     pub(super) fn settle(&mut self, bounds: &Bounds, now: Instant) {
-        // A name that was never answered is stale by how long it has been asked: policies may allow it from before.
+        // A never answered name is stale since its first query: policies may allow it from before.
         let first = *self.first_round_at.get_or_insert(now);
         let failing = |index: &usize| !self.families[*index].round.answered && !self.given_up(*index);
         let Some(index) = [0, 1].into_iter().find(failing) else {
@@ -56,7 +56,7 @@ impl CachedName {
         let oldest = [0, 1].into_iter().filter(failing).map(|index| self.families[index].definitive_at);
         let oldest = oldest.map(|answered| answered.unwrap_or(first)).min();
         let stale = oldest.is_some_and(|answered| now.saturating_duration_since(answered) > bounds.max_stale);
-        // Servers that fail in turns would change the text with every question: the first failure stands for all.
+        // Servers that fail in turns would change the text with every query: the first failure stays.
         let error = match &self.state {
             NameState::Failing { error, .. } => error.clone(),
             _ => self.describe(index),
@@ -71,8 +71,8 @@ impl CachedName {
         }
     }
 
-    /// Puts down when each family that was asked is asked again: by the TTL of its own answer within the bounds, after a
-    /// back-off where every server failed, and with the other family where it is given up.
+    /// Schedules each queried family: by the TTL of its own answer within the bounds, after a back-off if every server failed,
+    /// and with the other family if it is given up.
     pub(super) fn schedule(&mut self, bounds: &Bounds, random: f64, now: Instant) {
         for index in [0, 1] {
             let family = &self.families[index];
@@ -90,7 +90,7 @@ impl CachedName {
         }
     }
 
-    /// How long after its newest round a family is to be asked again.
+    /// How long after its newest round a family is due again.
     fn wait(&self, index: usize, bounds: &Bounds) -> Duration {
         let family = &self.families[index];
         let wait = if family.round.answered {
@@ -101,33 +101,30 @@ impl CachedName {
         wait.min(bounds.max_ttl)
     }
 
-    /// How many questions a second the name wants, by the TTLs of its newest answers. A first question comes once, and
-    /// counts for nothing.
+    /// How many queries a second the name needs, by the TTLs of its newest answers. The first query is not counted.
     #[must_use]
     pub fn questions_per_second(&self, bounds: &Bounds) -> f64 {
         let asked = |index: &usize| self.families[*index].round.answered || self.families[*index].failures > 0;
         [0, 1].into_iter().filter(asked).map(|index| self.wait(index, bounds).as_secs_f64().recip()).sum()
     }
 
-    /// How long until a family is to be asked.
+    /// How long until a family is due.
     #[must_use]
     pub fn next_question(&self, now: Instant) -> Duration {
         let wait = |due: Option<Instant>| due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
         self.families.iter().map(|family| wait(family.due)).min().unwrap_or_default()
     }
 
-    /// The families that are to be asked now.
+    /// The families that are due now.
     #[must_use]
     pub fn due(&self, now: Instant) -> Vec<Family> {
         let is_due = |family: &Family| self.families[*family as usize].due.is_none_or(|due| due <= now);
         Family::ALL.into_iter().filter(is_due).collect()
     }
 
-    /// Both families are to be asked at once, whatever their TTLs: there is somebody new to ask.
+    /// Makes both families due at once, whatever their TTLs: there is a new server.
     pub fn ask_at_once(&mut self) {
-        for family in &mut self.families {
-            family.due = None;
-        }
+        self.families.iter_mut().for_each(|family| family.due = None);
     }
 }
 

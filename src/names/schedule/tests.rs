@@ -29,16 +29,7 @@ fn the_most_overdue_comes_first_and_nothing_before_its_time() {
 #[test]
 fn a_group_wakes_at_once_then_once_a_window_or_when_complete() {
     let now = Instant::now();
-    let mut group = Group {
-        names: Arc::default(),
-        retention: ms(1),
-        addresses: 0,
-        subscribers: BTreeSet::new(),
-        namespaces: BTreeMap::new(),
-        seen: None,
-        waiting: 0,
-        woken: None,
-    };
+    let mut group = Group::default();
     assert_eq!(group.wake_at(now), now);
     group.woken = now.checked_sub(ms(50));
     assert_eq!(group.wake_at(now), now + ms(150));

@@ -1,4 +1,4 @@
-//! Names asked less often than their TTLs say, since a server's questions a second are used up. Pure.
+//! Names queried less often than their TTLs, since a server's queries per second are used up. Pure.
 
 use super::{Entry, Table};
 use crate::names::stretch::{factors, is_late};
@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often it is worked out again who wants how much.
-const OFTEN: Duration = Duration::from_secs(1);
+/// How often the shares are computed again.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How far names are stretched now.
 #[derive(Debug, Default)]
@@ -20,9 +20,9 @@ pub(super) struct Stretch {
 }
 
 impl Table {
-    /// Works out, once a second, how much less often the names of each namespace are to be asked.
+    /// Computes, once a second, how much less often the names of each namespace are queried.
     pub(super) fn stretch(&mut self, now: Instant) {
-        if self.stretch.seen.is_some_and(|seen| now.saturating_duration_since(seen) < OFTEN) {
+        if self.stretch.seen.is_some_and(|seen| now.saturating_duration_since(seen) < INTERVAL) {
             return;
         }
         self.stretch.seen = Some(now);
@@ -32,35 +32,32 @@ impl Table {
             return;
         }
         let mut wanted: BTreeMap<Arc<str>, f64> = BTreeMap::new();
-        // Those that time out hold few places and so ask little: they stretch nobody.
+        // Names that time out have few places, and so few queries: they stretch no other.
         for entry in self.names.values().filter(|entry| entry.silent.is_empty()) {
             if let Some(namespace) = self.charged(entry) {
-                *wanted.entry(Arc::clone(namespace)).or_default() += entry.held.questions_per_second(&self.bounds);
+                *wanted.entry(Arc::clone(namespace)).or_default() += entry.cached.questions_per_second(&self.bounds);
             }
         }
         self.stretch.by_namespace = factors(&wanted, bound);
-        let factor = self.stretch.by_namespace.values().copied().fold(1.0, f64::max);
+        let factor = self.greatest_stretch();
         let late = is_late(factor, self.stretch.is_late);
         if late != self.stretch.is_late {
             self.stretch.is_late = late;
             self.stretch.news = Some(factor);
         }
-        let turned: Vec<(DomainName, bool)> = self
-            .names
-            .iter()
-            .map(|(name, entry)| (name, entry, is_late(self.factor(entry), entry.view.reached.late)))
-            .filter(|(_, entry, late)| entry.view.reached.late != *late)
-            .map(|(name, _, late)| (name.clone(), late))
-            .collect();
+        let turned =
+            self.names.iter().map(|(name, entry)| (name, entry, is_late(self.factor(entry), entry.view.reached.late)));
+        let turned = turned.filter(|(_, entry, late)| entry.view.reached.late != *late);
+        let turned: Vec<(DomainName, bool)> = turned.map(|(name, _, late)| (name.clone(), late)).collect();
         for (name, late) in turned {
             if let Some(entry) = self.names.get_mut(&name) {
-                entry.held.set_late(late);
+                entry.cached.set_late(late);
             }
             self.changed(&name, now);
         }
     }
 
-    /// Whose share a name's questions are of: of the namespaces that want it the one with the fewest names.
+    /// The namespace whose share a name's queries use: of those that want it, the one with the fewest names.
     fn charged(&self, entry: &Entry) -> Option<&Arc<str>> {
         let groups = entry.groups.iter().filter_map(|id| self.groups.get(id));
         groups
@@ -68,7 +65,7 @@ impl Table {
             .min_by_key(|namespace| (self.spaces.get(*namespace).map_or(0, |space| space.names()), *namespace))
     }
 
-    /// By what factor a name is asked less often.
+    /// By what factor a name is queried less often.
     pub(super) fn factor(&self, entry: &Entry) -> f64 {
         if self.stretch.by_namespace.is_empty() {
             return 1.0;
@@ -77,12 +74,12 @@ impl Table {
         namespace.and_then(|namespace| self.stretch.by_namespace.get(namespace)).copied().unwrap_or(1.0)
     }
 
-    /// The greatest factor there is.
+    /// The greatest factor of any namespace.
     pub(in crate::names) fn greatest_stretch(&self) -> f64 {
         self.stretch.by_namespace.values().copied().fold(1.0, f64::max)
     }
 
-    /// That names began to be late, or no longer are, and the greatest factor then.
+    /// The greatest factor, if names just began or ceased to be late.
     pub(in crate::names) const fn take_news(&mut self) -> Option<f64> {
         self.stretch.news.take()
     }

@@ -1,15 +1,15 @@
-//! Who has how much of the table, and what there is no room for. Pure.
+//! How much of the table each resource and namespace has, and what has no room. Pure.
 
 use super::{GroupId, Table};
 use crate::bound::{Level, Taken};
-use crate::names::addresses::{Addresses, NameAddresses, NameState, Reached};
+use crate::names::addresses::{Addresses, NameAddresses, NameState};
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How far apart those who had no room are asked to try again, the first to come first.
+/// How far apart resources without room are woken to try again, in the order in which they came.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 /// What one namespace has of the table.
@@ -17,7 +17,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(200);
 pub(super) struct Space {
     /// Its names, each with the number of groups that want it there.
     names: HashMap<DomainName, u32>,
-    /// The addresses held of them.
+    /// How many addresses are cached of them.
     addresses: usize,
 }
 
@@ -28,7 +28,7 @@ impl Space {
     }
 }
 
-/// Who was left without some names.
+/// A resource without some of its names.
 #[derive(Debug)]
 struct Short {
     came: u64,
@@ -39,38 +39,38 @@ struct Short {
 #[derive(Debug, Default)]
 pub(super) struct Shortage {
     by_subscriber: BTreeMap<ResourceRef, Short>,
-    /// When the next is to try again, after which there may be room; `None` while nothing has left.
+    /// When the next resource tries again, since there may be room; `None` until something has left.
     next: Option<Instant>,
-    /// Who has tried since something left.
+    /// The last resource that tried since something left.
     tried: u64,
 }
 
-/// What a resource gets of what it wants.
+/// The names that a resource gets of those it wants.
 pub(super) struct Admitted {
     pub(super) names: Arc<BTreeSet<DomainName>>,
     pub(super) left_out: Vec<(DomainName, Level)>,
 }
 
 impl Table {
-    /// What there is room for of `wanted`: what the resource has already, then what was `applied` before this process was,
-    /// then the others in their order.
+    /// The `wanted` names that have room: those the resource has already, then those `applied` by an earlier process, then the
+    /// others in their order.
     pub(super) fn admit(
         &self,
-        who: &ResourceRef,
+        resource: &ResourceRef,
         wanted: &Arc<BTreeSet<DomainName>>,
         before: Option<GroupId>,
         applied: &dyn Fn(&DomainName) -> bool,
     ) -> Admitted {
         let group = before.and_then(|id| self.groups.get(&id));
         let has = |name: &DomainName| group.is_some_and(|group| group.names.contains(name));
-        let space = self.spaces.get(&who.namespace);
+        let space = self.spaces.get(&resource.namespace);
         let in_space = |name: &DomainName| space.and_then(|space| space.names.get(name)).copied().unwrap_or_default();
         let mut taken =
             Taken { resource: 0, namespace: space.map_or(0, |space| space.names.len()), process: self.names.len() };
-        // What it has and wants no longer makes room for what it wants instead.
+        // Names that it has and no longer wants leave their room to new ones.
         if let Some(group) = group {
             let alone = group.subscribers.len() == 1;
-            let alone_here = group.namespaces.get(&who.namespace) == Some(&1);
+            let alone_here = group.namespaces.get(&resource.namespace) == Some(&1);
             for name in group.names.iter() {
                 if wanted.contains(name) {
                     taken.resource += 1;
@@ -86,7 +86,7 @@ impl Table {
         for first in [true, false] {
             for name in wanted.iter().filter(|name| !has(name) && applied(name) == first) {
                 let (new_here, new) = (in_space(name) == 0, !self.names.contains_key(name));
-                // What the namespace, or anybody, has already costs no more there.
+                // A name that the namespace, or any other, has already costs no more there.
                 let asked = Taken {
                     namespace: if new_here { taken.namespace } else { 0 },
                     process: if new { taken.process } else { 0 },
@@ -107,14 +107,14 @@ impl Table {
         Admitted { names, left_out }
     }
 
-    /// That what is counted along the way is what is there, and within the bounds.
+    /// Asserts that the running counts are right, and within the bounds.
     #[cfg(test)]
     pub(in crate::names) fn check_counts(&self) {
-        let held: usize = self.names.values().map(|entry| entry.held.len()).sum();
+        let held: usize = self.names.values().map(|entry| entry.cached.len()).sum();
         assert_eq!(self.addresses, held);
         assert!(self.names.len() <= self.bounds.names.process && held <= self.bounds.addresses_in_all.process);
         for group in self.groups.values() {
-            let held: usize = group.names.iter().map(|name| self.names[name].held.len()).sum();
+            let held: usize = group.names.iter().map(|name| self.names[name].cached.len()).sum();
             assert_eq!(group.addresses, held);
             assert!(group.names.len() <= self.bounds.names.resource);
         }
@@ -122,7 +122,7 @@ impl Table {
         for namespace in wanting {
             let groups = self.groups.values().filter(|group| group.namespaces.contains_key(namespace));
             let names: BTreeSet<&DomainName> = groups.flat_map(|group| group.names.iter()).collect();
-            let held: usize = names.iter().map(|name| self.names[*name].held.len()).sum();
+            let held: usize = names.iter().map(|name| self.names[*name].cached.len()).sum();
             let space = self.spaces.get(namespace);
             assert_eq!(space.map_or(0, |space| space.names.len()), names.len());
             assert_eq!(space.map_or(0, |space| space.addresses), held);
@@ -130,10 +130,10 @@ impl Table {
         }
     }
 
-    /// Takes note of what a resource was left without.
-    pub(super) fn note_shortage(&mut self, who: &ResourceRef, left_out: &[(DomainName, Level)]) {
+    /// Notes what a resource was left without.
+    pub(super) fn note_shortage(&mut self, resource: &ResourceRef, left_out: &[(DomainName, Level)]) {
         if left_out.is_empty() {
-            self.shortage.by_subscriber.remove(who);
+            self.shortage.by_subscriber.remove(resource);
             return;
         }
         let mut counts = [0; 3];
@@ -141,24 +141,18 @@ impl Table {
             counts[*level as usize] += 1;
         }
         let came = self.number();
-        let short = self.shortage.by_subscriber.entry(who.clone()).or_insert(Short { came, left_out: counts });
+        let short = self.shortage.by_subscriber.entry(resource.clone()).or_insert(Short { came, left_out: counts });
         short.left_out = counts;
     }
 
-    /// What is known, and that some names are left out.
+    /// What is known, with the names that are left out.
     pub(super) fn with_left_out(&self, known: &Arc<Addresses>, left_out: Vec<(DomainName, Level)>) -> Arc<Addresses> {
         if left_out.is_empty() {
             return Arc::clone(known);
         }
         let nothing = Level::ALL.map(|level| {
             let state = NameState::LeftOut(self.bounds.names.full(level));
-            Arc::new(NameAddresses {
-                addresses: vec![],
-                state,
-                refused: vec![],
-                evicted: 0,
-                reached: Reached::default(),
-            })
+            Arc::new(NameAddresses { state, ..NameAddresses::default() })
         });
         let mut all = Addresses::clone(known);
         all.by_name.extend(left_out.into_iter().map(|(name, level)| (name, Arc::clone(&nothing[level as usize]))));
@@ -177,7 +171,7 @@ impl Table {
         }
     }
 
-    /// A namespace wants the names of a group no longer.
+    /// A namespace no longer wants the names of a group.
     pub(super) fn exit(&mut self, namespace: &Arc<str>, names: &BTreeSet<DomainName>, now: Instant) {
         let Some(space) = self.spaces.get_mut(namespace) else { return };
         for name in names {
@@ -198,10 +192,10 @@ impl Table {
         }
     }
 
-    /// Counts the addresses held of a name again.
+    /// Counts the cached addresses of a name again.
     pub(super) fn count_addresses(&mut self, name: &DomainName) {
         let Some(entry) = self.names.get_mut(name) else { return };
-        let (before, after) = (entry.counted, entry.held.len());
+        let (before, after) = (entry.counted, entry.cached.len());
         if before == after {
             return;
         }
@@ -222,7 +216,7 @@ impl Table {
         }
     }
 
-    /// How many more addresses a name may have, and what bounds it: as many as any resource that wants it has room for.
+    /// How many more addresses a name may have, and the bound: as many as any resource that wants it has room for.
     pub(super) fn room_for_addresses(&self, name: &DomainName) -> (usize, Level) {
         let groups = self.names.get(name).into_iter().flat_map(|entry| &entry.groups);
         let mut most = (0, Level::Process);
@@ -236,7 +230,7 @@ impl Table {
         most
     }
 
-    /// Who is to try again now, since something has left: one at a time, the first to come first.
+    /// The resource that tries again now, since something has left: one at a time, in the order in which they came.
     pub(super) fn try_again(&mut self, now: Instant) -> Option<ResourceRef> {
         if self.shortage.next.is_none_or(|next| next > now) {
             return None;
@@ -244,24 +238,22 @@ impl Table {
         let waiting = self.shortage.by_subscriber.iter().filter(|(_, short)| {
             short.came > self.shortage.tried && short.left_out[1..].iter().any(|left_out| *left_out > 0)
         });
-        let next = waiting.min_by_key(|(_, short)| short.came).map(|(who, short)| (who.clone(), short.came));
+        let next = waiting.min_by_key(|(_, short)| short.came).map(|(resource, short)| (resource.clone(), short.came));
         self.shortage.next = next.as_ref().map(|_| now + TRY_AGAIN);
-        let (who, came) = next?;
+        let (resource, came) = next?;
         self.shortage.tried = came;
-        Some(who)
+        Some(resource)
     }
 
     pub(super) const fn next_try(&self) -> Option<Instant> {
         self.shortage.next
     }
 
-    /// How many names are left out, by the bound that has no room for them, and how many names have addresses left out.
+    /// How many names are left out, and how many names have addresses left out, by bound.
     pub(in crate::names) fn left_out(&self) -> ([usize; 3], [usize; 3]) {
         let mut names = [0; 3];
         for short in self.shortage.by_subscriber.values() {
-            for (sum, count) in names.iter_mut().zip(short.left_out) {
-                *sum += count;
-            }
+            names.iter_mut().zip(short.left_out).for_each(|(sum, count)| *sum += count);
         }
         let mut addresses = [0; 3];
         for full in self.names.values().filter_map(|entry| entry.view.reached.left_out) {

@@ -1,23 +1,24 @@
-//! A and AAAA of one name, each asked by the TTL of its own answer.
+//! A and AAAA of one name, each queried by the TTL of its own answer.
 
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Whether the name has no AAAA or does not exist, said without a SOA: such an answer may not be kept at all.
+/// The name has no AAAA, or does not exist, without a SOA: such an answer may not be kept at all.
 fn without_soa(nxdomain: bool) -> LookupOutcome {
     Ok(Answer::Absent { nxdomain, ttl: None })
 }
 
-/// The questions of so many minutes, by family, after a first round of both.
+/// The queries of these minutes, by family, after a first round of both.
 async fn asked(minutes: u32, v4: LookupOutcome, v6: LookupOutcome) -> (Rig, BTreeMap<Family, usize>) {
     let script = move |_, _: &str, family, _| (ms(1), if family == Family::V4 { v4.clone() } else { v6.clone() });
     let mut rig = Rig::new(&[1], Scripted::new(script));
     rig.watch(0, &wanted(&["nosoa.example.net"]));
     rig.pass(ms(500)).await;
-    assert_eq!(rig.servers.by_family(), BTreeMap::from([(Family::V4, 1), (Family::V6, 1)]));
+    let by_family = |rig: &Rig| rig.servers.counted(|_, family| family);
+    assert_eq!(by_family(&rig), BTreeMap::from([(Family::V4, 1), (Family::V6, 1)]));
     rig.pass(MINUTE * minutes).await;
-    let asked = rig.servers.by_family();
+    let asked = by_family(&rig);
     (rig, asked)
 }
 
@@ -37,7 +38,7 @@ async fn an_empty_answer_without_soa_speeds_up_its_own_family_only() {
 async fn a_failing_family_is_given_up_too_whichever_it_is() {
     let (_, first) = asked(5, nothing(5), nothing(120)).await;
     assert!((55..=60).contains(&first[&Family::V4]) && first[&Family::V6] == 2, "{first:?}");
-    // Not known and failing: asked again and again, until it is given up beside the one that has addresses.
+    // Failing from the start: queried until it is given up, since the other has addresses.
     let (_, failing) = asked(30, has(&[2], 600), Err(Failure::Timeout)).await;
     assert!(failing[&Family::V4] <= 3, "A every 600 s: {failing:?}");
     assert!(failing[&Family::V6] <= 2 + 3, "AAAA twice more, then with A: {failing:?}");
@@ -51,7 +52,7 @@ async fn families_of_one_ttl_stay_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_server_is_asked_for_both_families_whatever_their_ttls() {
+async fn a_new_server_is_queried_for_both_families_at_once() {
     let (mut rig, _) = asked(1, has(&[2], 300), without_soa(false)).await;
     rig.names.set_servers(vec![server(1), server(2)]);
     rig.pass(ms(1100)).await;
@@ -62,7 +63,7 @@ async fn a_new_server_is_asked_for_both_families_whatever_their_ttls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_goes_a_retention_after_its_own_family_lacks_it() {
+async fn an_address_expires_after_its_own_family_lacks_it() {
     let gone = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let is_gone = gone.clone();
     let script = move |_, _: &str, family, _| {
@@ -72,7 +73,7 @@ async fn an_address_goes_a_retention_after_its_own_family_lacks_it() {
     let mut rig = Rig::new(&[1], Scripted::new(script));
     let names = wanted(&["nosoa.example.net"]);
     rig.watch(0, &names);
-    assert_eq!(rig.pass(MINUTE).await, [who(0)]);
+    assert_eq!(rig.pass(MINUTE).await, [daas(0)]);
     gone.store(true, Ordering::SeqCst);
     assert_eq!(rig.pass(HOUR).await, [], "720 answers for AAAA say nothing about A");
     assert_eq!(rig.addresses("nosoa.example.net"), [ip(1), ip(2)]);

@@ -1,9 +1,9 @@
-//! One namespace at work against the others: what ATTACK calls H1 and H2, as far as names go.
+//! One namespace attacks the others: H1 and H2 of ATTACK, as far as names go.
 
 use super::*;
 use crate::bound::Level;
 
-/// How much of the attack is run: all of it with `LONG=1`.
+/// The size of the attack: full with `LONG=1`.
 fn scale(short: usize, long: usize) -> usize {
     if std::env::var_os("LONG").is_some_and(|value| value != "0") { long } else { short }
 }
@@ -16,15 +16,17 @@ fn quiet(number: usize) -> ResourceRef {
     ResourceRef::new("quiet", format!("daas-{number}"))
 }
 
-fn many(prefix: &str, number: usize, count: usize) -> Arc<BTreeSet<DomainName>> {
-    Arc::new((0..count).map(|host| name(&format!("{prefix}-{number}-{host}.example.com"))).collect())
-}
-
-/// How long it took until `who` saw `address` at `text`.
-async fn until_seen(rig: &mut Rig, who: &ResourceRef, text: &str, address: IpAddr, most: Duration) -> Option<Duration> {
+/// How long it took until a resource saw `address` at `text`.
+async fn until_seen(
+    rig: &mut Rig,
+    resource: &ResourceRef,
+    text: &str,
+    address: IpAddr,
+    most: Duration,
+) -> Option<Duration> {
     let start = tokio::time::Instant::now();
     while start.elapsed() <= most {
-        let seen = rig.names.watch(who, &wanted(&[text]), HOUR);
+        let seen = rig.names.watch(resource, &wanted(&[text]), HOUR);
         if seen.by_name[&name(text)].addresses.contains(&address) {
             return Some(start.elapsed());
         }
@@ -33,9 +35,9 @@ async fn until_seen(rig: &mut Rig, who: &ResourceRef, text: &str, address: IpAdd
     None
 }
 
-/// H2. Formerly five resources of 4,096 names that nobody answers kept another namespace's change of an address from
-/// being followed for more than 200 s, after four minutes (the first came, first was served places, and who found none
-/// within 2 s had failed and backed off), and a new resource of it was not Ready within 300 s.
+/// H2. Five resources of 4,096 silent names kept another namespace from following a change for more than 200 s. Places went
+/// first come, first served, and a query without a place within 2 s had failed and backed off. A new resource of the other
+/// namespace was not Ready within 300 s.
 #[tokio::test(start_paused = true)]
 async fn silent_names_of_one_namespace_delay_no_other() {
     let names = scale(512, 4096);
@@ -58,7 +60,7 @@ async fn silent_names_of_one_namespace_delay_no_other() {
         rig.names.watch(&hostile(number), &many("silent", number, names), HOUR);
         rig.pass(Duration::from_secs(6)).await;
     }
-    // The first minutes, in which the silent names are not known to be silent, and the time after.
+    // The first minutes, before the silent names are known to be silent, and the time after.
     for change in 2..scale(12, 60) {
         rig.pass(Duration::from_secs(20)).await;
         round.store(change, Ordering::SeqCst);
@@ -69,15 +71,14 @@ async fn silent_names_of_one_namespace_delay_no_other() {
         let took = until_seen(&mut rig, &quiet(change), &first, ip(change as u8), Duration::from_secs(5)).await;
         assert!(took.is_some(), "a new resource has no address within 5 s");
     }
-    // The namespace harms itself: what of it is answered is delayed by its own silent names, not lost.
+    // The namespace harms itself: its silent names delay its others, but lose nothing.
     let own = ResourceRef::new("hostile", "own");
-    assert!(
-        until_seen(&mut rig, &own, "own.example.com", ip(round.load(Ordering::SeqCst) as u8), HOUR).await.is_some()
-    );
+    let last = ip(round.load(Ordering::SeqCst) as u8);
+    assert!(until_seen(&mut rig, &own, "own.example.com", last, HOUR).await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_several_want_waits_in_the_shortest_line() {
+async fn a_shared_name_waits_in_the_shortest_queue() {
     let script = |_, text: &str, family, _| {
         if text.starts_with("slow") { (ms(1900), has(&[9], 30)) } else { plain(family, &[1]) }
     };
@@ -86,26 +87,26 @@ async fn a_name_that_several_want_waits_in_the_shortest_line() {
     let mut both = BTreeSet::clone(&slow);
     both.insert(name("zz-shared.example.com"));
     rig.names.watch(&hostile(0), &Arc::new(both), HOUR);
-    // Asked again by the TTL, while the line of the other namespace is minutes long.
+    // Queried again by the TTL, while the queue of the other namespace is minutes long.
     rig.names.watch(&quiet(0), &wanted(&["zz-shared.example.com"]), HOUR);
     assert!(until_seen(&mut rig, &quiet(0), "zz-shared.example.com", ip(1), Duration::from_secs(3)).await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_place_is_no_failure() {
-    // 300 names, each of which takes 1.9 s: with 48 places the last are asked after 20 s.
+    // 300 names of 1.9 s each: with 48 places, the last are queried after 20 s.
     let mut rig = Rig::new(&[1], Scripted::new(|_, _, family, _| (ms(1900), plain(family, &[1]).1)));
     rig.names.watch(&quiet(0), &many("slow", 0, 300), HOUR);
     rig.pass(Duration::from_secs(40)).await;
     let seen = rig.names.watch(&quiet(0), &many("slow", 0, 300), HOUR);
     assert!(seen.by_name.values().all(|known| known.state == NameState::Answered), "{:?}", seen.by_name);
     let results = rig.observer.results.lock().expect("no panic").clone();
-    assert!(!results.contains_key("timeout"), "the time of a question begins when it is sent: {results:?}");
+    assert!(!results.contains_key("timeout"), "the time of a query begins when it is sent: {results:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_still_adds_its_addresses() {
-    // Server 2 is slow for all, so that its line is longer than a round: what it says all the same is allowed.
+    // Server 2 is slow, so that its queue is longer than a round: its addresses are allowed all the same.
     let script = |from: SocketAddr, _: &str, family, _| {
         if from == server(2) {
             (ms(1900), if family == Family::V4 { has(&[2], 5) } else { nothing(5) })
@@ -130,9 +131,9 @@ fn left_out(seen: &Addresses, level: Level) -> usize {
     seen.by_name.values().filter(|known| of_level(&known.state)).count()
 }
 
-/// H1, as far as names and their addresses go. Formerly 4,096 names of one resource, each with 70 other addresses in every
-/// answer and TTL 0, grew the table to 1.57 GiB in 82 s, since nothing but the addresses of one name had a bound: both
-/// replicas were killed again and again, and the changes of another namespace were followed after 17 to 151 s.
+/// H1, as far as names and their addresses go. 4,096 names of one resource, each with 70 new addresses in every answer and
+/// TTL 0, grew the table to 1.57 GiB in 82 s. Both replicas were killed again and again, and changes of another namespace were
+/// followed after 17 to 151 s.
 #[tokio::test(start_paused = true)]
 async fn one_namespace_cannot_fill_the_table() {
     let names = scale(128, 4096);
@@ -156,19 +157,19 @@ async fn one_namespace_cannot_fill_the_table() {
     for resource in 0..3 {
         rig.names.watch(&hostile(resource), &many("random", resource, names), HOUR);
     }
-    let held = |rig: &Rig| {
+    let sizes = |rig: &Rig| {
         let snapshot = rig.names.snapshot();
         (snapshot.names.len(), snapshot.names.iter().map(|name| name.addresses.len()).sum::<usize>())
     };
     let mut most = (0, 0);
     for _ in 0..20 {
         rig.pass(Duration::from_secs(5)).await;
-        let now = held(&rig);
-        assert!(now.1 >= most.1, "what is held stays, since policies allow it: {now:?} after {most:?}");
+        let now = sizes(&rig);
+        assert!(now.1 >= most.1, "cached addresses stay, since policies allow them: {now:?} after {most:?}");
         most = now;
     }
     assert_eq!(most.0, most_names, "the first resource, and nothing of the others: {most:?}");
-    // An answer may come for a name while another has just taken the room: one answer's addresses at most beyond it.
+    // An answer may come for a name when another has just taken the room: one answer's addresses at most beyond it.
     assert!(most.1 <= most_addresses / 2, "{most:?}");
     assert_eq!(left_out(&rig.names.watch(&hostile(1), &many("random", 1, names), HOUR), Level::Namespace), names);
     let seen = rig.names.watch(&hostile(0), &many("random", 0, names), HOUR);
@@ -180,7 +181,7 @@ async fn one_namespace_cannot_fill_the_table() {
     assert!(took.is_some(), "a new resource of another namespace");
     let took = until_seen(&mut rig, &quiet(0), "other.example.com", ip(2), Duration::from_secs(30 + 5)).await;
     assert!(took.is_some(), "its change within TTL and 5 s");
-    // What leaves makes room, and who was left without is woken to take it.
+    // Room becomes free, and a resource that was left without is woken to take it.
     rig.names.unwatch(&hostile(0));
     let woken = rig.pass(Duration::from_secs(2)).await;
     assert!(woken.contains(&hostile(1)), "the first to come: {woken:?}");
@@ -188,7 +189,7 @@ async fn one_namespace_cannot_fill_the_table() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_new_is_left_out_and_what_is_there_stays() {
+async fn new_names_are_left_out_and_earlier_ones_stay() {
     let names = Bound { resource: 6, namespace: 8, process: 16 };
     let addresses = Bound { resource: 100, namespace: 100, process: 100 };
     let mut rig = Rig::with(&bounded(names, addresses), &[1], Scripted::new(|_, _, family, _| plain(family, &[1])));
@@ -197,18 +198,18 @@ async fn what_is_new_is_left_out_and_what_is_there_stays() {
     let seen = rig.names.watch(&hostile(1), &many("b", 0, 5), HOUR);
     assert_eq!(left_out(&seen, Level::Namespace), 3);
     let shared = rig.names.watch(&hostile(2), &many("a", 0, 6), HOUR);
-    assert_eq!(left_out(&shared, Level::Namespace), 0, "what the namespace has costs no more");
-    // An edit gives room for what it takes out; an older resource that grows is as new as any.
+    assert_eq!(left_out(&shared, Level::Namespace), 0, "names of the namespace cost no more");
+    // An edit frees the room of names it removes; an older resource that grows is as new as any.
     let seen = rig.names.watch(&hostile(1), &many("c", 0, 5), HOUR);
     assert_eq!(left_out(&seen, Level::Namespace), 3);
     let names_of = |rig: &Rig| rig.names.snapshot().names.len();
     assert_eq!(names_of(&rig), 8);
-    // Three quarters of the whole are open to all; an eighth of a namespace's bound is there for each that has little.
+    // Three quarters of the whole are open to all; an eighth of a namespace's bound is reserved for small users.
     let second = |number| ResourceRef::new("second", format!("{number}"));
     assert_eq!(left_out(&rig.names.watch(&second(0), &many("d", 0, 6), HOUR), Level::Process), 2);
     assert_eq!(names_of(&rig), 12);
     assert_eq!(left_out(&rig.names.watch(&quiet(0), &many("e", 0, 3), HOUR), Level::Process), 2);
-    // After a restart what was applied comes before what is new, and takes of what is kept.
+    // After a restart, applied names come before new ones, and use the reserved part.
     let applied = |name: &DomainName| name.as_str() < "f-0-3";
     let seen = rig.names.watch_applied(&ResourceRef::new("third", "old"), &many("f", 0, 6), HOUR, &applied);
     assert_eq!(left_out(&seen, Level::Process), 3);
@@ -226,7 +227,7 @@ mod counts {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn what_is_counted_is_what_is_held_and_no_bound_is_passed(
+        fn counts_are_right_and_no_bound_is_passed(
             steps in prop::collection::vec((0usize..3, 0usize..3, prop::collection::btree_set(0u8..30, 0..12), 0u8..6), 1..60),
         ) {
             let names = Bound { resource: 6, namespace: 8, process: 16 };
@@ -238,24 +239,21 @@ mod counts {
             let mut fresh = 0u32;
             for (namespace, resource, wants, action) in steps {
                 now += Duration::from_secs(6);
-                let who = ResourceRef::new(format!("n{namespace}"), format!("r{resource}"));
+                let resource = ResourceRef::new(format!("n{namespace}"), format!("r{resource}"));
                 if action == 0 {
-                    table.unwatch(&who, now);
+                    table.unwatch(&resource, now);
                 } else {
                     let hosts = wants.iter().map(|host| name(&format!("h{host}.example.com"))).collect();
-                    table.watch(&who, &Arc::new(hosts), HOUR, &|_| false, now);
+                    table.watch(&resource, &Arc::new(hosts), HOUR, &|_| false, now);
                 }
                 for question in table.questions_due(now) {
-                    table.leave_place(&question);
                     fresh += 1;
-                    let address = IpAddr::from((0x1400_0000 + fresh).to_be_bytes());
-                    let addresses = [address, IpAddr::from((0x1500_0000 + fresh).to_be_bytes())].into_iter().collect();
+                    let addresses = [0x1400_0000, 0x1500_0000].map(|base: u32| IpAddr::from((base + fresh).to_be_bytes()));
                     let outcome = match question.family {
-                        Family::V4 => Ok(Answer::Addresses { addresses, ttl: Duration::ZERO }),
+                        Family::V4 => Ok(Answer::Addresses { addresses: addresses.into(), ttl: Duration::ZERO }),
                         Family::V6 => nothing(5),
                     };
-                    let Question { server, name, family, number, .. } = question;
-                    table.report(&RoundReport { name, number, server, family, outcome }, now);
+                    table.report(&question, &outcome, now);
                 }
                 table.tick(now);
                 table.check_counts();
@@ -264,10 +262,10 @@ mod counts {
     }
 }
 
-/// H2, the flood. Formerly one resource of 4,096 names of TTL 0 made 1,640 questions a second at each server, for ever, and
-/// eight made 12,855, at which another namespace's change was not followed within 200 s.
+/// H2, the flood. One resource of 4,096 names of TTL 0 made 1,640 queries a second at each server, for ever. Eight made 12,855,
+/// and another namespace's change was not followed within 200 s.
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_names_is_asked_less_often_and_nobody_else_is() {
+async fn a_flood_of_names_is_queried_less_often_and_alone() {
     let (names, per_second) = (scale(400, 4096), scale(100, 1000));
     let newest = Arc::new(AtomicUsize::new(1));
     let says = newest.clone();
@@ -295,16 +293,16 @@ async fn a_flood_of_names_is_asked_less_often_and_nobody_else_is() {
     let asked = std::mem::take(&mut *rig.servers.asked.lock().expect("no panic"));
     let total: usize = asked.values().sum();
     assert!(total as f64 <= (elapsed + 2.0) * per_second as f64, "{total} questions");
-    assert!(total as f64 >= 0.7 * 300.0 * per_second as f64, "what may be asked is asked: {total}");
+    assert!(total as f64 >= 0.7 * 300.0 * per_second as f64, "queries use what they may: {total}");
     let mean = |prefix: &str| {
-        let counts: Vec<usize> =
-            asked.iter().filter(|((_, name, _), _)| name.starts_with(prefix)).map(|(_, count)| *count).collect();
+        let counts: Vec<_> =
+            asked.iter().filter(|((_, name, _), _)| name.starts_with(prefix)).map(|entry| *entry.1).collect();
         counts.iter().sum::<usize>() as f64 / counts.len() as f64
     };
     let (slow, quick) = (mean("flood-0"), mean("flood-1"));
     assert!((0.7..1.4).contains(&(quick / slow / 12.0)), "each by its TTL and one factor: {quick} and {slow}");
     let snapshot = rig.names.snapshot();
-    assert!(snapshot.stretch > 1.5, "told: {}", snapshot.stretch);
+    assert!(snapshot.stretch > 1.5, "reported: {}", snapshot.stretch);
     assert_eq!(rig.observer.stretched.lock().expect("no panic").len(), 1, "and logged once");
     let seen = rig.names.watch(&hostile(1), &many("flood", 1, names), HOUR);
     assert!(seen.by_name.values().all(|known| known.reached.late), "status says that they are late");

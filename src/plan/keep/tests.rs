@@ -13,7 +13,7 @@ fn digests(fields: Value) -> [SelectionDigest; 2] {
     Direction::ALL.map(|direction| SelectionDigest::of(&spec(fields.clone()), direction))
 }
 
-/// Written into the policies of clusters: a version that makes another one takes an upgrade for an edit.
+/// Policies in clusters carry it: a version with another digest would take an upgrade for an edit.
 #[test]
 fn a_digest_is_the_same_in_every_version() {
     let all = json!({
@@ -54,7 +54,7 @@ fn only_selecting_fields_change_the_digest_of_a_direction() {
             [false, true],
         ),
         (json!({ "inboundPorts": [{ "listed": 443, "pod": 8443 }] }), [false, true]),
-        // What they ask for of a direction, and whether of it at all, is looked at elsewhere.
+        // Other code decides these.
         (json!({ "direction": "all" }), [false, false]),
         (json!({ "mode": "Audit" }), [false, false]),
         (json!({ "suspend": true }), [false, false]),

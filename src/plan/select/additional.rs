@@ -49,11 +49,11 @@ pub const fn profile_ports(profile: PortProfile) -> &'static [(Protocol, u16, u1
     }
 }
 
-/// The most port ranges of one entry, both protocols together. Every object that holds one of the entry's addresses
-/// carries them all: 64 entries with as many ranges as their text can hold would make tens of megabytes of objects.
+/// The most port ranges of one entry, both protocols together. Every object with one of the entry's addresses carries them all: 64
+/// entries with as many ranges as fit into their text would make tens of megabytes of objects.
 const MOST_RANGES: usize = 64;
 
-/// Adds what `additional` asks for. Its inbound ports are the pods' own: `inboundPorts` speaks of the list's.
+/// Adds the spec's `additional`. Its inbound ports are the pods' own: `inboundPorts` maps those of the list.
 pub(super) fn add(
     spec: &CitrixAllowlistSpec,
     guard: &Guard,
@@ -144,7 +144,7 @@ pub(super) fn add(
     }
 }
 
-/// An entry's ports, and what of them cannot be read.
+/// An entry's ports, and its unreadable ones.
 fn ports(entry: &AdditionalEndpoint) -> (Option<PortSet>, Vec<String>) {
     let mut ranges: Vec<(Protocol, PortRange)> = Vec::new();
     let mut wrong = Vec::new();
@@ -181,7 +181,7 @@ mod tests {
     use crate::facts::ClusterFacts;
     use crate::guard::GuardSettings;
 
-    /// Every name of a tenant was asked for, and what was asked reached the owner of its zone.
+    /// Every name of a tenant was queried, and the queries reached the owner of its zone.
     #[test]
     fn names_outside_allowed_domains_are_reported_and_not_queried() {
         let spec: CitrixAllowlistSpec = serde_json::from_value(serde_json::json!({

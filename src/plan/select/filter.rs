@@ -1,11 +1,11 @@
-//! Which entries of a list a spec is about.
+//! Filters the entries of a list by a spec.
 
 use crate::crd::{CitrixAllowlistSpec, Problem, ProblemKind};
 use connectivity_allowlist::net::Direction;
 use connectivity_allowlist::{Allowlist, Directions, Entry, Geo, ListProblem};
 use wildmatch::WildMatch;
 
-/// A glob over service names; capitals do not matter, since nobody remembers a vendor's.
+/// A glob over service names. Capitals do not matter: few users remember the vendor's.
 struct Glob<'a> {
     text: &'a str,
     matcher: WildMatch,
@@ -22,7 +22,7 @@ fn any(globs: &[Glob], service: &str) -> bool {
     globs.iter().any(|glob| glob.matcher.matches(service))
 }
 
-/// A spec's filters, ready to be asked.
+/// A spec's filters.
 pub(super) struct Filter<'a> {
     geo: Geo,
     directions: &'static [Direction],
@@ -46,22 +46,22 @@ impl<'a> Filter<'a> {
         self.matches_but_for_geo(entry) && self.geo.is_served_by(&entry.geo)
     }
 
-    /// Whether an entry would match, were its region another. One that does not say whether it is required is kept: an
-    /// unsaid word must not take away what pods may need.
+    /// Whether an entry would match in another region. One that does not say whether it is required is kept, since pods may need
+    /// it.
     pub(super) fn matches_but_for_geo(&self, entry: &Entry) -> bool {
         self.directions.contains(&entry.direction)
             && self.service(&entry.service)
             && (entry.required.unwrap_or(true) || !self.required_only)
     }
 
-    /// Whether a problem of the list lies within the filters, so far as it could be read.
+    /// Whether a problem of the list lies within the filters, as far as it could be read.
     pub(super) fn concerns(&self, listed: &ListProblem) -> bool {
         listed.direction.is_none_or(|direction| self.directions.contains(&direction))
             && self.geo.is_served_by(&listed.geo)
             && listed.service.as_deref().is_none_or(|service| self.service(service))
     }
 
-    /// Globs that find nothing: a typing error in one would otherwise pass for intent.
+    /// Globs without a match: otherwise a typing error in one would pass for intent.
     pub(super) fn unmatched(&self, allowlist: &Allowlist) -> Vec<Problem> {
         if allowlist.entries.is_empty() {
             return Vec::new();
@@ -90,8 +90,8 @@ impl<'a> Filter<'a> {
         self.directions.contains(&entry.direction) && self.geo.is_served_by(&entry.geo)
     }
 
-    /// Whether an entry's exact names may stand in for wildcards of other entries: those of another region, or of a
-    /// service left out by name, are not what the user asked for.
+    /// Whether an entry's exact names may expand wildcards of other entries. The user did not ask for those of another region, or
+    /// of a service excluded by name.
     pub(super) fn expands_to_names(&self, entry: &Entry) -> bool {
         self.geo.is_served_by(&entry.geo) && !any(&self.exclude, &entry.service)
     }

@@ -1,4 +1,4 @@
-//! Published ports become the pods' own: NetworkPolicy sees what a packet carries behind the load balancer.
+//! Maps published ports to the pods' own: NetworkPolicy sees the packet's port behind the load balancer.
 
 use crate::crd::{InboundPort, Problem, ProblemKind};
 use connectivity_allowlist::net::{PortRange, PortSet, Protocol};
@@ -15,8 +15,7 @@ impl InboundPorts {
         Self { by_listed: mapped.iter().map(|port| (port.listed, (port.pod, false))).collect() }
     }
 
-    /// The ports that pods see where the list names `listed`. A mapped port within a range is taken out of it, and the
-    /// pod's port added.
+    /// The pods' ports for the `listed` ones. A mapped port within a range is removed from it, and the pod's port added.
     pub(super) fn map(&mut self, listed: &PortSet) -> PortSet {
         let mut seen: Vec<(Protocol, PortRange)> = Vec::new();
         for (protocol, range) in listed.iter() {
@@ -27,7 +26,7 @@ impl InboundPorts {
                 if let Some(before) = port.checked_sub(1) {
                     seen.extend(PortRange::new(from, before).map(|rest| (protocol, rest)));
                 }
-                // Past the highest port there is nothing left, which the reversed range after the loop stands for.
+                // After the highest port nothing is left: the range after the loop is reversed, and empty.
                 from = port.checked_add(1).unwrap_or(0);
             }
             seen.extend(PortRange::new(from, range.last()).map(|rest| (protocol, rest)));
@@ -37,12 +36,8 @@ impl InboundPorts {
 
     /// Mappings of ports that no inbound entry lists.
     pub(super) fn unmatched(&self) -> Vec<Problem> {
-        let unused = self.by_listed.iter().filter(|(_, (_, used))| !used);
-        unused
-            .map(|(listed, _)| {
-                let message = "inboundPorts maps a port that no inbound entry of the list names: it changes nothing";
-                Problem::new(ProblemKind::NoMatch, listed.to_string(), None, message)
-            })
-            .collect()
+        let message = "inboundPorts maps a port that no inbound entry of the list names: it changes nothing";
+        let problem = |listed: &u16| Problem::new(ProblemKind::NoMatch, listed.to_string(), None, message);
+        self.by_listed.iter().filter(|(_, (_, used))| !used).map(|(listed, _)| problem(listed)).collect()
     }
 }

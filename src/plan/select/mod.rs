@@ -1,4 +1,4 @@
-//! What a spec wants of a list.
+//! Selects from a list what a spec wants.
 
 mod additional;
 mod filter;
@@ -31,22 +31,22 @@ pub struct Selection {
     pub wildcard_uses: Vec<WildcardUse>,
     /// What cannot be honoured, sorted and distinct.
     pub problems: Vec<Problem>,
-    /// Distinct wildcards that nothing in the spec stands in for.
+    /// Distinct wildcards without a name in the spec.
     pub wildcards: usize,
     /// Whether one of these is of an entry that the vendor calls required.
     pub required_wildcard_unhonoured: bool,
     /// Services of the list with at least one endpoint in use.
     pub services: usize,
-    /// Directions in which entries of the list are left out for want of ports, or by the guard.
+    /// Directions with entries of the list that are left out for lack of ports, or by the guard.
     pub unusable: BTreeSet<Direction>,
-    /// Whether the list itself held no entry at all: then an empty selection is the vendor's failure, not the user's word.
+    /// Whether the list has no entry at all: then an empty selection is the vendor's failure, not the user's word.
     pub list_is_empty: bool,
 }
 
 /// One thing to open: a target on its ports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SelectedEndpoint {
-    /// Which way connections are opened.
+    /// The direction of connections.
     pub direction: Direction,
     /// The list's service, or the name of the `additional` entry.
     pub service: Arc<str>,
@@ -56,13 +56,13 @@ pub struct SelectedEndpoint {
     pub target: Target,
     /// Ports as the selected pods see them: inbound ones are mapped by `inboundPorts`.
     pub ports: PortSet,
-    /// Who asks for it.
+    /// Its source.
     pub origin: Origin,
-    /// Whether the vendor calls it required; false also where the list does not say. The user's own always are.
+    /// Whether the vendor calls it required; false if the list does not say. The user's own always are.
     pub required: bool,
     /// The vendor's remark.
     pub notes: Option<Arc<str>>,
-    /// The wildcard that this name stands in for.
+    /// The wildcard that this name expands.
     pub stands_in_for: Option<NamePattern>,
 }
 
@@ -71,14 +71,25 @@ pub struct SelectedEndpoint {
 pub enum Target {
     /// The addresses of a name.
     Name(DomainName),
-    /// A network, canonical and through the guard.
+    /// A network, canonical and accepted by the guard.
     Network(IpNet),
 }
 
-/// A wildcard of the list, and what became of it.
+impl Target {
+    /// The name, if it is one.
+    #[must_use]
+    pub const fn name(&self) -> Option<&DomainName> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Network(_) => None,
+        }
+    }
+}
+
+/// A wildcard of the list, and its treatment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WildcardUse {
-    /// Which way connections are opened.
+    /// The direction of connections.
     pub direction: Direction,
     /// The list's service.
     pub service: Arc<str>,
@@ -88,17 +99,17 @@ pub struct WildcardUse {
     pub pattern: NamePattern,
     /// Ports as the selected pods see them.
     pub ports: PortSet,
-    /// Whether the vendor calls the entry required; false also where the list does not say.
+    /// Whether the vendor calls the entry required; false if the list does not say.
     pub required: bool,
     /// The vendor's remark.
     pub notes: Option<Arc<str>>,
     /// Whether the spec's `wildcards` names it.
     pub honoured: bool,
-    /// Names that stand in for it, sorted: from the spec, and where `expandWildcards` says so from the list.
+    /// Names that expand it, sorted: from the spec, and with `expandWildcards` from the list.
     pub expansions: Vec<DomainName>,
 }
 
-/// What `spec` wants of `allowlist`, with networks that `guard` refuses left out and reported.
+/// Selects what `spec` wants of `allowlist`; networks that `guard` refuses are left out and reported.
 #[must_use]
 pub fn select(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, guard: &Guard) -> Selection {
     let filter = Filter::new(spec);
@@ -111,11 +122,7 @@ pub fn select(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, guard: &Guard) 
         unusable: BTreeSet::new(),
         problems: filter.unmatched(allowlist).into_iter().chain(unsaid::problems(spec, allowlist, &filter)).collect(),
     };
-    for listed in &allowlist.problems {
-        if filter.concerns(listed) {
-            collected.problems.push(listed.into());
-        }
-    }
+    collected.problems.extend(allowlist.problems.iter().filter(|listed| filter.concerns(listed)).map(Problem::from));
     for entry in allowlist.entries.iter().filter(|entry| filter.matches(entry)) {
         collected.add(entry);
     }
@@ -141,9 +148,7 @@ impl Collected<'_> {
         let Some(listed) = &entry.ports else {
             self.problems.push(without_ports(entry));
             self.unusable.insert(entry.direction);
-            for pattern in &entry.patterns {
-                self.wildcards.seen(pattern);
-            }
+            entry.patterns.iter().for_each(|pattern| self.wildcards.seen(pattern));
             return;
         };
         let ports = match entry.direction {
@@ -161,31 +166,24 @@ impl Collected<'_> {
             notes: entry.notes.clone(),
             stands_in_for: stands_in_for.cloned(),
         };
-        for name in &entry.names {
-            self.endpoints.push(endpoint(Target::Name(name.clone()), None));
-        }
+        self.endpoints.extend(entry.names.iter().map(|name| endpoint(Target::Name(name.clone()), None)));
         for network in &entry.networks {
             let network = network.trunc();
             match self.guard.check_network(network, Origin::Vendor) {
                 Ok(()) => self.endpoints.push(endpoint(Target::Network(network), None)),
                 Err(refusal) => {
                     self.unusable.insert(entry.direction);
-                    self.problems.push(Problem::new(
-                        ProblemKind::Refused,
-                        network.to_string(),
-                        Some(&entry.service),
-                        format!("the listed network is not opened: {refusal}"),
-                    ));
+                    let message = format!("the listed network is not opened: {refusal}");
+                    let subject = network.to_string();
+                    self.problems.push(Problem::new(ProblemKind::Refused, subject, Some(&entry.service), message));
                 }
             }
         }
         for pattern in &entry.patterns {
             let (expansions, honoured) = self.wildcards.expansions(pattern);
-            for name in &expansions {
-                // A name the same entry lists anyway is no stand-in.
-                if !entry.names.contains(name) {
-                    self.endpoints.push(endpoint(Target::Name(name.clone()), Some(pattern)));
-                }
+            // A name that the same entry lists anyway expands nothing.
+            for name in expansions.iter().filter(|name| !entry.names.contains(name)) {
+                self.endpoints.push(endpoint(Target::Name(name.clone()), Some(pattern)));
             }
             self.wildcard_uses.push(WildcardUse {
                 direction: entry.direction,
@@ -211,14 +209,7 @@ impl Collected<'_> {
         self.problems.sort_unstable();
         self.problems.dedup();
         let unhonoured = || self.wildcard_uses.iter().filter(|wildcard| !wildcard.honoured);
-        let names: BTreeSet<DomainName> = self
-            .endpoints
-            .iter()
-            .filter_map(|endpoint| match &endpoint.target {
-                Target::Name(name) => Some(name.clone()),
-                Target::Network(_) => None,
-            })
-            .collect();
+        let names = self.endpoints.iter().filter_map(|endpoint| endpoint.target.name().cloned()).collect();
         Selection {
             wildcards: unhonoured().map(|wildcard| &wildcard.pattern).collect::<BTreeSet<_>>().len(),
             required_wildcard_unhonoured: unhonoured().any(|wildcard| wildcard.required),

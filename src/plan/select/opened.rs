@@ -1,12 +1,13 @@
-//! How much of all addresses the networks under `additional` open in sum. Pure.
+//! Bounds the part of all addresses that the networks under `additional` open in sum. Pure.
 
 use connectivity_allowlist::net::cidr::{GLOBAL_UNICAST, IPV4_ADDRESSES};
 use connectivity_allowlist::net::{Direction, cidr};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 
-/// Which part of IPv4, and of 2000::/3, the networks of one direction may open in sum: a quarter. The guard refuses `0.0.0.0/0`, and
-/// 28 networks beside the ranges that are never opened say nearly the same. All that the large clouds publish is under a tenth.
+/// The part of IPv4, and of 2000::/3, that the networks of one direction may open in sum: a quarter. The guard refuses
+/// `0.0.0.0/0`, but 28 networks around the ranges that are never opened mean nearly the same. All networks that the large clouds
+/// publish are under a tenth.
 pub(super) const PART: u128 = 4;
 
 /// What has been opened so far.
@@ -21,7 +22,7 @@ struct Family {
 }
 
 impl Opened {
-    /// Opens a network, where the sum stays within its bound; says whether it does.
+    /// Opens a network if the sum stays within its bound. Returns whether it does.
     pub(super) fn open(&mut self, direction: Direction, network: IpNet) -> bool {
         let is_ipv4 = matches!(network, IpNet::V4(_));
         let most = if is_ipv4 { IPV4_ADDRESSES } else { cidr::addresses(&IpNet::V6(GLOBAL_UNICAST)) } / PART;

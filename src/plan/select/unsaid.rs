@@ -1,4 +1,4 @@
-//! What the spec asks for and the list's form, or its words, cannot answer: each is one problem, however many entries.
+//! Reports what the spec asks for and the list's form or words cannot answer: one problem each, however many entries.
 
 use super::filter::Filter;
 use crate::crd::{CitrixAllowlistSpec, CloudChoice, GeoChoice, Problem, ProblemKind};
@@ -9,14 +9,13 @@ use std::collections::BTreeMap;
 const MOST_REGIONS: usize = 16;
 
 pub(super) fn problems(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, filter: &Filter) -> Vec<Problem> {
-    let mut problems = Vec::new();
+    let mut problems = unknown_regions(allowlist, filter);
     problems.extend(required(spec, allowlist, filter));
     problems.extend(region(spec, allowlist));
-    problems.extend(unknown_regions(allowlist, filter));
     problems
 }
 
-/// `requiredOnly`, where entries do not say what is required.
+/// `requiredOnly`, if entries do not say what is required.
 fn required(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, filter: &Filter) -> Option<Problem> {
     let kept = allowlist.entries.iter().filter(|entry| entry.required.is_none() && filter.matches(entry)).count();
     if !spec.services.required_only || kept == 0 {
@@ -29,7 +28,7 @@ fn required(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, filter: &Filter) 
     Some(Problem::new(ProblemKind::NoMatch, "services.requiredOnly", None, message))
 }
 
-/// A region, where the list has none to choose from. The Japan cloud has no other than the one asked for.
+/// A region, if the list has no choice of them. The Japan cloud has no other than its own.
 fn region(spec: &CitrixAllowlistSpec, allowlist: &Allowlist) -> Option<Problem> {
     let all_of_japan = spec.geo == GeoChoice::Jp && spec.cloud != CloudChoice::Global;
     if allowlist.form != ListForm::StaticList || spec.geo == GeoChoice::All || all_of_japan {
@@ -42,7 +41,7 @@ fn region(spec: &CitrixAllowlistSpec, allowlist: &Allowlist) -> Option<Problem> 
     Some(Problem::new(ProblemKind::NoMatch, format!("geo {}", Geo::from(spec.geo).as_str()), None, message))
 }
 
-/// What is left out because its region is none that the vendor documents: a new one, or a word for several.
+/// Entries left out because the vendor does not document their region: a new one, or a word for several.
 fn unknown_regions(allowlist: &Allowlist, filter: &Filter) -> Vec<Problem> {
     let mut unknown: BTreeMap<&str, usize> = BTreeMap::new();
     for entry in allowlist.entries.iter().filter(|entry| filter.matches_but_for_geo(entry) && !filter.matches(entry)) {

@@ -1,4 +1,4 @@
-//! Names that stand in for wildcards, which DNS cannot enumerate and NetworkPolicy cannot say.
+//! Expands wildcards into names: DNS cannot enumerate them, and NetworkPolicy cannot express them.
 
 use super::WildcardUse;
 use super::filter::Filter;
@@ -8,7 +8,7 @@ use connectivity_allowlist::Allowlist;
 use connectivity_allowlist::net::{DomainName, NamePattern};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the spec says of one wildcard.
+/// A wildcard in the spec.
 #[derive(Default)]
 struct Named {
     names: BTreeSet<DomainName>,
@@ -18,9 +18,9 @@ struct Named {
 /// The spec's `wildcards`, and the names that the list knows.
 pub(super) struct Wildcards {
     named: BTreeMap<NamePattern, Named>,
-    /// Exact names of the list that may stand in: a wildcard covers them whatever their entry.
+    /// Exact names of the list that may expand a wildcard of any entry.
     known: BTreeSet<DomainName>,
-    /// Patterns of the whole list, to tell a filtered one from one that is not there.
+    /// Patterns of the whole list, to tell a filtered one from a missing one.
     listed: BTreeSet<NamePattern>,
     expanded: BTreeMap<NamePattern, Vec<DomainName>>,
     problems: Vec<Problem>,
@@ -62,14 +62,14 @@ impl Wildcards {
         Self { named, known, listed, expanded: BTreeMap::new(), problems }
     }
 
-    /// Notes that an entry within the filters holds `pattern`.
+    /// Notes that an entry within the filters has `pattern`.
     pub(super) fn seen(&mut self, pattern: &NamePattern) {
         if let Some(named) = self.named.get_mut(pattern) {
             named.seen = true;
         }
     }
 
-    /// The names that stand in for `pattern`, sorted, and whether the spec names it.
+    /// The names that expand `pattern`, sorted, and whether the spec names it.
     pub(super) fn expansions(&mut self, pattern: &NamePattern) -> (Vec<DomainName>, bool) {
         self.seen(pattern);
         if !self.expanded.contains_key(pattern) {
@@ -77,17 +77,12 @@ impl Wildcards {
             self.expanded.insert(pattern.clone(), known);
         }
         let mut names: BTreeSet<DomainName> = self.expanded.get(pattern).into_iter().flatten().cloned().collect();
-        let honoured = match self.named.get(pattern) {
-            Some(named) => {
-                names.extend(named.names.iter().cloned());
-                !named.names.is_empty()
-            }
-            None => false,
-        };
-        (names.into_iter().collect(), honoured)
+        let named = self.named.get(pattern).map(|named| &named.names).filter(|names| !names.is_empty());
+        names.extend(named.into_iter().flatten().cloned());
+        (names.into_iter().collect(), named.is_some())
     }
 
-    /// A problem for each wildcard of each service that the spec does not name, and for each it names in vain.
+    /// A problem for each wildcard of each service that the spec does not name, and for each that it names without a match.
     pub(super) fn problems(&mut self, uses: &[WildcardUse]) -> Vec<Problem> {
         let mut problems = std::mem::take(&mut self.problems);
         let mut gaps: BTreeMap<(&NamePattern, &str), (bool, &[DomainName])> = BTreeMap::new();
@@ -122,7 +117,7 @@ fn malformed(subject: &str, message: &str) -> Problem {
 }
 
 fn matching(pattern: &NamePattern, names: &BTreeSet<DomainName>) -> Vec<DomainName> {
-    // Nearly every name fails on the ending, which is much cheaper to see than the whole pattern.
+    // Nearly every name fails on the ending, which is much cheaper to compare than the whole pattern.
     let ending = pattern.as_str().rsplit('*').next().unwrap_or_default();
     names.iter().filter(|name| name.as_str().ends_with(ending) && pattern.matches(name)).cloned().collect()
 }

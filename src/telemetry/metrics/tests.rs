@@ -14,8 +14,15 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("a time")
 }
 
-fn who(name: &str) -> ResourceRef {
+fn resource(name: &str) -> ResourceRef {
     ResourceRef::new("citrix", name)
+}
+
+/// Asserts that each of these lines is in a scrape.
+fn has_lines(text: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(text.lines().any(|found| found == *line), "{line} is not in\n{text}");
+    }
 }
 
 fn status(ready: Option<&str>, problems: &[ProblemKind]) -> CitrixAllowlistStatus {
@@ -85,9 +92,9 @@ fn names(servers: &[u8]) -> NamesSnapshot {
 fn eventful() -> Metrics {
     let metrics = Metrics::new();
     metrics.leading(true);
-    metrics.resource(&who("good"), &status(Some("True"), &[ProblemKind::Wildcard, ProblemKind::Wildcard]));
-    metrics.resource(&who("bad"), &status(Some("False"), &[ProblemKind::Wildcard, ProblemKind::Conflict]));
-    metrics.resource(&who("new"), &CitrixAllowlistStatus::default());
+    metrics.resource(&resource("good"), &status(Some("True"), &[ProblemKind::Wildcard, ProblemKind::Wildcard]));
+    metrics.resource(&resource("bad"), &status(Some("False"), &[ProblemKind::Wildcard, ProblemKind::Conflict]));
+    metrics.resource(&resource("new"), &CitrixAllowlistStatus::default());
     metrics.reconciled("changed", Duration::from_millis(30));
     metrics.written("NetworkPolicy", "apply", "ok");
     metrics.feed_requested("Global", "Fetched", Duration::from_millis(200));
@@ -103,19 +110,15 @@ fn eventful() -> Metrics {
 }
 
 #[test]
-fn the_reference_names_exactly_what_a_scrape_holds() {
+fn the_reference_names_exactly_the_metrics_of_a_scrape() {
     let text = eventful().render();
-    let scraped: BTreeSet<(String, String, String)> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-        .map(|(name, kind)| {
-            let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
-            let help = text
-                .lines()
-                .find_map(|line| line.strip_prefix(&format!("# HELP {} ", name.trim_end_matches("_total"))));
-            (name, kind.to_owned(), help.unwrap_or_default().to_owned())
-        })
-        .collect();
+    let read = |line: &str| {
+        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+        let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP {name} ")));
+        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        Some((name, kind.to_owned(), help.unwrap_or_default().to_owned()))
+    };
+    let scraped: BTreeSet<(String, String, String)> = text.lines().filter_map(read).collect();
     let documented = Metrics::reference()
         .into_iter()
         .map(|doc| (doc.name.to_owned(), doc.kind.to_string(), format!("{}.", doc.help)))
@@ -127,15 +130,11 @@ fn the_reference_names_exactly_what_a_scrape_holds() {
 fn labels_and_their_documentation_agree() {
     let text = eventful().render();
     for doc in Metrics::reference() {
-        let sample = text
-            .lines()
-            .find(|line| !line.starts_with('#') && line.starts_with(doc.name))
-            .unwrap_or_else(|| panic!("{} has no sample in\n{text}", doc.name));
-        let labels: Vec<&str> = sample
-            .split_once('{')
-            .and_then(|(_, rest)| rest.split_once('}'))
-            .map(|(labels, _)| labels.split(',').filter_map(|pair| Some(pair.split_once('=')?.0)).collect())
-            .unwrap_or_default();
+        let sample = text.lines().find(|line| !line.starts_with('#') && line.starts_with(doc.name));
+        let sample = sample.unwrap_or_else(|| panic!("{} has no sample in\n{text}", doc.name));
+        let labels = sample.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(labels, _)| labels);
+        let labels = labels.into_iter().flat_map(|labels| labels.split(','));
+        let labels: Vec<&str> = labels.filter_map(|pair| Some(pair.split_once('=')?.0)).collect();
         assert_eq!(labels, doc.labels, "{sample}");
     }
 }
@@ -153,7 +152,7 @@ fn names_and_units_are_as_prometheus_asks() {
     }
 }
 
-/// Who reaches the port reads them: customers' ids stand in them, and nothing of tenants beyond.
+/// Every client of the port can read them: they contain customers' ids, and no more of tenants.
 #[test]
 fn no_label_names_a_resource_a_name_or_an_address_of_one() {
     let known = BTreeSet::from([
@@ -167,7 +166,7 @@ fn no_label_names_a_resource_a_name_or_an_address_of_one() {
 #[test]
 fn values_are_what_happened() {
     let text = eventful().render();
-    for line in [
+    let lines = [
         concat!("citrix_allowlist_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         "citrix_allowlist_leader 1",
         "citrix_allowlist_resources{ready=\"True\"} 1",
@@ -196,84 +195,75 @@ fn values_are_what_happened() {
         "citrix_allowlist_names{state=\"absent\"} 0",
         "citrix_allowlist_addresses 2",
         "citrix_allowlist_predicted_miss_seconds_count 1",
-    ] {
-        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
-    }
+    ];
+    has_lines(&text, &lines);
     assert!(text.ends_with("# EOF\n"));
 }
 
 #[test]
-fn what_goes_is_forgotten() {
+fn what_is_gone_is_forgotten() {
     let metrics = eventful();
     metrics.feeds_are(&[feed(Some("testcustomer"), 10, None)], [0; 3], at(2_000));
     let text = metrics.render();
     assert!(!text.contains("feed_valid_until_timestamp_seconds{"), "{text}");
-    assert!(text.contains(
-        "citrix_allowlist_feed_fetched_timestamp_seconds{cloud=\"Global\",customer=\"testcustomer\"} 1990.0"
-    ));
+    let fetched = "citrix_allowlist_feed_fetched_timestamp_seconds{cloud=\"Global\",customer=\"testcustomer\"} 1990.0";
+    has_lines(&text, &[fetched]);
     metrics.feeds_are(&[], [0; 3], at(2_100));
     metrics.names_are(&names(&[1]));
-    metrics.forget(&who("bad"));
-    metrics.forget(&who("never seen"));
-    metrics.resource(&who("good"), &status(Some("False"), &[]));
+    metrics.forget(&resource("bad"));
+    metrics.forget(&resource("never seen"));
+    metrics.resource(&resource("good"), &status(Some("False"), &[]));
     let text = metrics.render();
     assert!(!text.contains("testcustomer") && !text.contains("10.244.0.2"), "{text}");
-    for line in [
+    let lines = [
         "citrix_allowlist_dns_questions_total{server=\"10.244.0.1:53\",result=\"answered\"} 1",
         "citrix_allowlist_limiter_queue_length 0",
         "citrix_allowlist_resources{ready=\"True\"} 0",
         "citrix_allowlist_resources{ready=\"False\"} 1",
         "citrix_allowlist_problems{kind=\"Wildcard\"} 0",
         "citrix_allowlist_problems{kind=\"Conflict\"} 0",
-    ] {
-        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
-    }
+    ];
+    has_lines(&text, &lines);
 }
 
 #[test]
 fn of_a_list_in_parts_the_oldest_and_the_first_to_end_count() {
     let metrics = Metrics::new();
     metrics.feeds_are(&[feed(None, 5, Some(900)), feed(None, 70, Some(800)), feed(None, 6, None)], [0; 3], at(500));
-    let text = metrics.render();
-    for line in [
+    let lines = [
         "citrix_allowlist_feed_age_seconds{cloud=\"Global\",customer=\"*\"} 70.0",
         "citrix_allowlist_feed_valid_until_timestamp_seconds{cloud=\"Global\",customer=\"*\"} 800.0",
-    ] {
-        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
-    }
+    ];
+    has_lines(&metrics.render(), &lines);
 }
 
 #[test]
 fn a_condition_that_no_resource_has_any_more_is_not_counted() {
     let metrics = eventful();
-    metrics.resource(&who("good"), &status(Some("False"), &[]));
+    metrics.resource(&resource("good"), &status(Some("False"), &[]));
     let text = metrics.render();
     assert!(!text.contains("type=\"Ready\",status=\"True\""), "{text}");
-    assert!(
-        text.contains("citrix_allowlist_conditions{type=\"Ready\",status=\"False\",reason=\"Applied\"} 2"),
-        "{text}"
-    );
+    has_lines(&text, &["citrix_allowlist_conditions{type=\"Ready\",status=\"False\",reason=\"Applied\"} 2"]);
     let mut strange = status(Some("False"), &[]);
     for condition in &mut strange.conditions {
         condition.reason = "Invented".to_owned();
     }
-    metrics.resource(&who("bad"), &strange);
+    metrics.resource(&resource("bad"), &strange);
     assert!(!metrics.render().contains("Invented"));
 }
 
 #[test]
-fn a_standby_says_nothing_of_resources() {
+fn a_standby_does_not_count_resources() {
     let metrics = eventful();
     metrics.leading(false);
     metrics.forget_resources();
     let text = metrics.render();
-    for line in [
+    let lines = [
         "citrix_allowlist_leader 0",
         "citrix_allowlist_resources{ready=\"False\"} 0",
         "citrix_allowlist_problems{kind=\"Wildcard\"} 0",
         "citrix_allowlist_wildcards 0",
-    ] {
-        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
-    }
+    ];
+    has_lines(&text, &lines);
     assert!(!text.contains("citrix_allowlist_conditions{"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! Why a request brought nothing, in words without an address's query and without credentials.
+//! Why a request failed, in words without an address's query and without credentials.
 
 use reqwest::{StatusCode, Url};
 use std::error::Error;
@@ -7,21 +7,21 @@ use std::time::Duration;
 /// The longest piece of an error's body that is quoted, in characters.
 const LONGEST_QUOTE: usize = 120;
 
-/// Why a request brought nothing.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
-    /// 400, 404 or 410: asking the same again is useless.
+    /// 400, 404 or 410: an equal request is useless.
     #[error("the API refuses the request with {status}{detail}")]
     Rejected {
         /// The status code.
         status: u16,
-        /// What the answer says, as ` (...)`, or nothing.
+        /// The answer's own reason, as ` (...)`, or nothing.
         detail: String,
     },
     /// 429
     #[error("the API answers 429: too many requests from this address")]
     RateLimited {
-        /// How long it asks to wait.
+        /// The requested pause.
         retry_after: Option<Duration>,
     },
     /// Anything that may pass by itself: no connection, 5xx, a timeout, an answer that breaks off.
@@ -29,7 +29,7 @@ pub enum FetchError {
     Unavailable {
         /// What happened.
         detail: String,
-        /// How long a 503 asks to wait.
+        /// The pause that a 503 requests.
         retry_after: Option<Duration>,
     },
     /// The server's certificate is of an unknown authority.
@@ -69,7 +69,7 @@ pub(super) fn answered(url: &Url, status: StatusCode) -> String {
     format!("{} answers {status}{advice}", host(url))
 }
 
-/// What went wrong on the way, without the address's query and without a proxy's credentials.
+/// An error of the connection, without the address's query and without a proxy's credentials.
 pub(super) fn transport(url: &Url, error: reqwest::Error) -> FetchError {
     let timeout = error.is_timeout();
     let connect = error.is_connect();
@@ -103,7 +103,7 @@ pub(super) fn chain(error: &dyn Error) -> String {
     without_credentials(&texts.join(": "))
 }
 
-/// Takes `user:password@` out of every address in a text.
+/// Removes `user:password@` from every address in a text.
 pub(super) fn without_credentials(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
@@ -119,12 +119,12 @@ pub(super) fn without_credentials(text: &str) -> String {
     clean
 }
 
-/// What an error's body says, in one short line.
+/// The reason in an error's body, in one short line.
 pub(super) fn quote(body: &[u8]) -> String {
-    let said = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|value| {
+    let reason = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|value| {
         let fields = ["detail", "message", "title", "error", "type"];
         fields.iter().find_map(|field| value.get(field).and_then(|text| text.as_str()).map(str::to_owned))
     });
-    let clean: String = said.unwrap_or_default().chars().filter(|c| !c.is_control()).take(LONGEST_QUOTE).collect();
+    let clean: String = reason.unwrap_or_default().chars().filter(|c| !c.is_control()).take(LONGEST_QUOTE).collect();
     if clean.is_empty() { clean } else { format!(" ({clean})") }
 }

@@ -18,10 +18,8 @@ fn retry_after_in_both_forms() {
 
 #[test]
 fn credentials_never_reach_a_message() {
-    assert_eq!(
-        without_credentials("proxy http://user:p@ss@proxy:3128/ failed for https://api.example/x?y=a@b"),
-        "proxy http://proxy:3128/ failed for https://api.example/x?y=a@b"
-    );
+    let proxied = "http://user:p@ss@proxy:3128/ failed for https://api.example/x?y=a@b";
+    assert_eq!(without_credentials(proxied), "http://proxy:3128/ failed for https://api.example/x?y=a@b");
     assert_eq!(without_credentials("no address here: a@b"), "no address here: a@b");
     let settings = ClientSettings { proxy: ProxyChoice::Always("http://user:secret@".into()), ..Default::default() };
     let error = HttpClient::new(&settings).expect_err("no proxy");
@@ -34,10 +32,8 @@ fn compression_is_undone_within_bounds() {
     assert!(packed.len() < 100);
     assert_eq!(decoded(packed.clone(), Some("gzip"), 5000).map(|body| body.len()), Ok(5000));
     let malformed = |result: Result<Vec<u8>, FetchError>| result.expect_err("malformed").to_string();
-    assert_eq!(
-        malformed(decoded(packed.clone(), Some("x-gzip"), 4999)),
-        "the answer: the gzip data holds more than 4999 bytes"
-    );
+    let too_large = malformed(decoded(packed.clone(), Some("x-gzip"), 4999));
+    assert_eq!(too_large, "the answer: the gzip data holds more than 4999 bytes");
     assert!(malformed(decoded(packed[..20].to_vec(), Some("GZIP"), 5000)).contains("broken"));
     assert!(malformed(decoded(b"{}".to_vec(), Some("gzip"), 5000)).contains("broken"));
     assert!(malformed(decoded(b"{}".to_vec(), Some("br"), 5000)).contains("`br`"));
@@ -58,8 +54,8 @@ fn an_errors_own_words_are_quoted_shortly() {
     assert!(quote(format!(r#"{{"message": "{}"}}"#, "x".repeat(500)).as_bytes()).len() < 130);
 }
 
-/// What an error says, where its body has so many bytes.
-async fn said_in(bytes: usize) -> String {
+/// The reason read from an error whose body has this many bytes.
+async fn reason_in(bytes: usize) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
@@ -70,8 +66,8 @@ async fn said_in(bytes: usize) -> String {
         let head = format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n", body.len());
         let _ = peer.write_all(format!("{head}{body}").as_bytes()).await;
     });
-    let client =
-        HttpClient::new(&ClientSettings { proxy: ProxyChoice::Direct, ..Default::default() }).expect("a client");
+    let settings = ClientSettings { proxy: ProxyChoice::Direct, ..Default::default() };
+    let client = HttpClient::new(&settings).expect("a client");
     let request = FetchRequest { url, transaction_id: String::new(), validators: Validators::default() };
     match client.fetch(request).await {
         Err(FetchError::Rejected { status: 400, detail }) => detail,
@@ -79,11 +75,11 @@ async fn said_in(bytes: usize) -> String {
     }
 }
 
-/// 4 MiB of small objects, which an error may hold as well as a list, took over 400 MiB.
+/// 4 MiB of small objects in an error, as in a list, took over 400 MiB.
 #[tokio::test]
-async fn an_error_of_many_bytes_is_not_looked_into() {
-    assert_eq!(said_in(LARGEST_REASON).await, " (no such customer)");
-    assert_eq!(said_in(LARGEST_REASON + 1).await, "");
+async fn a_large_error_is_not_read() {
+    assert_eq!(reason_in(LARGEST_REASON).await, " (no such customer)");
+    assert_eq!(reason_in(LARGEST_REASON + 1).await, "");
 }
 
 #[test]

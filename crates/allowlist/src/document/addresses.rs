@@ -1,10 +1,10 @@
 //! Networks as lists write them: CIDRs, bare addresses, ranges. Pure.
 
-use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+use std::net::{IpAddr, Ipv4Addr};
 
-/// How many bits of addresses a range may span: as many as the widest network the guard lets through by default, /8
-/// and /16. A range is written out as networks, each of which looks narrow to the guard.
+/// How many bits of addresses a range may span: as many as the guard's widest default network, /8 and /16. A range becomes several
+/// networks, and each of them looks narrow to the guard.
 const MOST_IPV4_BITS: u32 = 24;
 const MOST_IPV6_BITS: u32 = 112;
 
@@ -52,23 +52,15 @@ fn range(first: &str, last: &str) -> Result<Vec<IpNet>, String> {
             if span >> MOST_IPV4_BITS > 0 {
                 return Err(wide());
             }
-            Ok(subnets_v4(from, to).map(IpNet::V4).collect())
+            Ok(Ipv4Subnets::new(from, to, 0).map(IpNet::V4).collect())
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
             let span = to.to_bits().checked_sub(from.to_bits()).ok_or_else(reversed)?;
             if span >> MOST_IPV6_BITS > 0 {
                 return Err(wide());
             }
-            Ok(subnets_v6(from, to).map(IpNet::V6).collect())
+            Ok(Ipv6Subnets::new(from, to, 0).map(IpNet::V6).collect())
         }
         _ => Err(format!("`{first}-{last}` mixes IPv4 and IPv6")),
     }
-}
-
-fn subnets_v4(from: Ipv4Addr, to: Ipv4Addr) -> impl Iterator<Item = Ipv4Net> {
-    Ipv4Subnets::new(from, to, 0)
-}
-
-fn subnets_v6(from: Ipv6Addr, to: Ipv6Addr) -> impl Iterator<Item = Ipv6Net> {
-    Ipv6Subnets::new(from, to, 0)
 }

@@ -1,27 +1,26 @@
-//! What a document would take in memory, counted while it is read past and before anything is built of it. Pure.
+//! Counts the memory of a document while it is read past, before anything is built of it. Pure.
 //!
-//! A document of 8 KB, compressed, holds 300,000 objects of one field each, which take 436 MiB once they are built: more than
-//! a small program may use. So each document is read twice, and the first time nothing is kept of it.
+//! A document of 8 KB, compressed, can contain 300,000 objects of one field each. Once built, they take 436 MiB: more than a small
+//! program may use. So each document is read twice, and nothing is kept the first time.
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::cell::Cell;
 use std::fmt;
 
-/// The most memory that a document may take once it is built, in bytes, as `weigh` counts: 16 MiB. It holds any text of the
-/// largest document that is taken (4 MiB, 6 MiB where it came in UTF-16) and 100,000 values; the vendor's list has 800.
+/// The most memory that a built document may take, in bytes, as `weigh` counts: 16 MiB. That is enough for any text of the largest
+/// accepted document (4 MiB, 6 MiB from UTF-16) and for 100,000 values; the vendor's list has 800.
 pub const MOST_MEMORY: usize = 16 << 20;
 
-/// What a value takes where it stands in an array, which grows by doubling.
+/// The size of a value in an array, which grows by doubling.
 const VALUE: usize = 2 * size_of::<serde_json::Value>();
-/// What a text takes apart from its bytes: the allocator's own.
+/// The size of a text besides its bytes: the allocator's own.
 const TEXT: usize = 16;
-/// What the fields of an object take: `serde_json` keeps them in a B-tree, whose nodes have room for eleven and hold five at
-/// the least.
+/// The size of an object's fields. `serde_json` keeps them in a B-tree, whose nodes have room for eleven and contain at least five.
 const NODE: usize = 11 * (size_of::<String>() + size_of::<serde_json::Value>()) + 16;
 const NODE_HOLDS: usize = 5;
 
-/// The field by which `serde_json` marks a text that holds JSON to be read in its turn. In a document from outside it would
-/// hide from the budget, and from the bound on nesting, whatever that text holds.
+/// The field by which `serde_json` marks a text with JSON to be read in its turn. In a document from outside, such a text would
+/// escape the budget and the bound on nesting.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
 
 /// Why a document is not built.
@@ -29,14 +28,14 @@ const RAW_VALUE: &str = "$serde_json::private::RawValue";
 pub(super) enum Overweight {
     /// It would take more than [`MOST_MEMORY`].
     Memory,
-    /// It is no JSON, in words.
+    /// It is not JSON, in words.
     NotJson(String),
 }
 
-/// Reads past a document in UTF-8, and counts what it would take.
+/// Reads past a document in UTF-8, and counts its memory.
 ///
 /// # Errors
-/// Where that is more than may be taken, or the document is no JSON.
+/// It takes more than the budget, or is not JSON.
 pub(super) fn weigh(text: &[u8]) -> Result<(), Overweight> {
     let left = Cell::new(Some(MOST_MEMORY));
     let mut reader = serde_json::Deserializer::from_slice(text);
@@ -48,7 +47,7 @@ pub(super) fn weigh(text: &[u8]) -> Result<(), Overweight> {
     }
 }
 
-/// Counts down what is left; `None` once more was spent than there was.
+/// Counts down what is left; `None` once the budget is exceeded.
 #[derive(Clone, Copy)]
 struct Meter<'a>(&'a Cell<Option<usize>>);
 
@@ -68,6 +67,14 @@ impl<'de> DeserializeSeed<'de> for Meter<'_> {
     }
 }
 
+macro_rules! scalars {
+    ($($visit:ident($scalar:ty))*) => {
+        $(fn $visit<E: serde::de::Error>(self, _: $scalar) -> Result<(), E> {
+            self.spend(VALUE)
+        })*
+    };
+}
+
 impl<'de> Visitor<'de> for Meter<'_> {
     type Value = ();
 
@@ -79,21 +86,7 @@ impl<'de> Visitor<'de> for Meter<'_> {
         self.spend(VALUE)
     }
 
-    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
-        self.spend(VALUE)
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
-        self.spend(VALUE)
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
-        self.spend(VALUE)
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
-        self.spend(VALUE)
-    }
+    scalars!(visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_f64(f64));
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
         self.spend(VALUE + TEXT + text.len())
@@ -119,7 +112,7 @@ impl<'de> Visitor<'de> for Meter<'_> {
     }
 }
 
-/// A field's name: its value has its place in the node already.
+/// A field's name: the node has room for its value already.
 struct Key<'a>(Meter<'a>);
 
 impl<'de> DeserializeSeed<'de> for Key<'_> {
@@ -176,25 +169,17 @@ mod tests {
     /// Formerly 4 MiB of small objects, 8,196 bytes of gzip, took 436 MiB and ended the process at each fetch.
     #[test]
     fn small_things_by_the_hundred_thousand_are_too_heavy() {
-        let pieces = [
-            "{\"a\":{\"\":0}},",
-            "{\"\":0},",
-            "[[[]]],",
-            "{},",
-            "0,",
-            "\"\",",
-            "{\"a\":0,\"b\":0,\"c\":0,\"d\":0,\"e\":0,\"f\":0},",
-        ];
-        for piece in pieces {
+        let six = "{\"a\":0,\"b\":0,\"c\":0,\"d\":0,\"e\":0,\"f\":0},";
+        for piece in ["{\"a\":{\"\":0}},", "{\"\":0},", "[[[]]],", "{},", "0,", "\"\",", six] {
             assert_eq!(weigh(&repeated(piece, 4 << 20)), Err(Overweight::Memory), "{piece}");
         }
         let long = format!("[\"{}\"]", "x".repeat((4 << 20) - 4));
         assert_eq!(weigh(long.as_bytes()), Ok(()), "one long text is what it is");
     }
 
-    /// `serde_json` reads the text under this field as JSON once more: a document could hide there what nothing counts.
+    /// `serde_json` reads the text under this field as JSON once more: a document could hide uncounted values there.
     #[test]
-    fn what_hides_in_a_text_is_refused() {
+    fn json_hidden_in_a_text_is_refused() {
         let hidden = serde_json::json!({ RAW_VALUE: "[{\"a\":0}]" }).to_string();
         let read: serde_json::Value = serde_json::from_str(&hidden).expect("JSON");
         assert!(read.is_array(), "else there is nothing to refuse: {read}");
@@ -204,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_reported_as_the_reader_does() {
+    fn no_json_is_reported_as_the_reader_does() {
         for text in ["", "<html>", "{\"services\": [", "{} {}"] {
             let before = serde_json::from_str::<serde_json::Value>(text).expect_err(text).to_string();
             assert_eq!(weigh(text.as_bytes()), Err(Overweight::NotJson(before)), "{text}");

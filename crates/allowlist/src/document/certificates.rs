@@ -1,13 +1,13 @@
-//! The hosts at which certificates are checked, which need HTTP and HTTPS. Pure.
+//! The hosts for checks of certificates, which need HTTP and HTTPS. Pure.
 
 use super::Reading;
 use super::names::{self, Listed};
 use crate::net::{PortRange, PortSet, Protocol};
 use serde_json::Value;
 
-/// The hosts of CRLs, OCSP and certificates that Citrix Cloud Japan's documentation of Cloud Connectors names under
-/// "Certificate validation requirements": "HTTP port 80 is open to the following addresses. This port is used during Cloud
-/// Connector installation and during the periodic CRL checks."
+/// The hosts of CRLs, OCSP and certificates in Citrix Cloud Japan's documentation of Cloud Connectors, "Certificate validation
+/// requirements": "HTTP port 80 is open to the following addresses. This port is used during Cloud Connector installation and
+/// during the periodic CRL checks."
 const HOSTS: [&str; 10] = [
     "cacerts.digicert.com",
     "crl.microsoft.com",
@@ -20,7 +20,7 @@ const HOSTS: [&str; 10] = [
     "root-c3-ca2-2009.ocsp.d-trust.net",
     "www.d-trust.net",
 ];
-/// The zone that the same documentation opens as a whole, over HTTP and HTTPS: `*.digicert.com`.
+/// The zone that the same documentation opens, over HTTP and HTTPS: `*.digicert.com`.
 const ZONE: &str = ".digicert.com";
 
 /// Whether an item of a list of names is one of these hosts, or lies under `*.digicert.com`.

@@ -6,11 +6,11 @@ use super::DocumentError;
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use std::borrow::Cow;
 
-/// The document in UTF-8, without its byte order mark. Without a mark, JSON shows its encoding by the zeros among its first
-/// bytes, which are ASCII (RFC 4627, section 3). What is UTF-8 is left for the reader to judge.
+/// The document in UTF-8, without its byte order mark. Without a mark, the zeros among JSON's first bytes, which are ASCII, show its
+/// encoding (RFC 4627, section 3). UTF-8 is left for the reader to check.
 ///
 /// # Errors
-/// Where it is in UTF-32, or not in the encoding that it begins with.
+/// It is in UTF-32, or not in the encoding of its start.
 pub(super) fn utf8(bytes: &[u8]) -> Result<Cow<'_, [u8]>, DocumentError> {
     let zeros: Vec<bool> = bytes.iter().take(4).map(|byte| *byte == 0).collect();
     let is_utf32 = matches!(bytes, [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..])
@@ -32,10 +32,9 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<Cow<'_, [u8]>, DocumentError> {
         return Ok(Cow::Borrowed(text));
     }
     let decoded = encoding.decode_without_bom_handling_and_without_replacement(text);
-    let broken = if encoding == UTF_16LE {
-        "it starts as UTF-16 (little endian), but not all of it is"
-    } else {
-        "it starts as UTF-16 (big endian), but not all of it is"
+    let broken = match encoding == UTF_16LE {
+        true => "it starts as UTF-16 (little endian), but not all of it is",
+        false => "it starts as UTF-16 (big endian), but not all of it is",
     };
     decoded.map(|text| Cow::Owned(text.into_owned().into_bytes())).ok_or(DocumentError::Encoding(broken))
 }

@@ -1,4 +1,4 @@
-//! One endpoint of a service, read into entries: what every form shares. Pure.
+//! Reads one endpoint of a service into entries: common to every form. Pure.
 
 use super::{Problems, Reading, Scope, addresses, names};
 use crate::list::{Entry, EntryGeo};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What every entry of one service shares.
+/// The common part of every entry of one service.
 #[derive(Clone)]
 pub(super) struct ServiceFields<'a> {
     pub(super) service: Arc<str>,
@@ -18,7 +18,7 @@ pub(super) struct ServiceFields<'a> {
     pub(super) notes: Option<Arc<str>>,
 }
 
-/// The names and networks of one endpoint, by the port they are limited to.
+/// The names and networks of one endpoint, by their port if they have one.
 #[derive(Default)]
 pub(super) struct ListedEndpoint {
     by_port: BTreeMap<Option<u16>, Targets>,
@@ -92,7 +92,7 @@ impl ListedEndpoint {
             };
             match read {
                 Ok(networks) => {
-                    // A range is written out as several networks.
+                    // A range becomes several networks.
                     problems.count(networks.len().saturating_sub(1).saturating_mul(common.directions.len()));
                     self.by_port.entry(None).or_default().networks.extend(networks);
                 }
@@ -103,8 +103,8 @@ impl ListedEndpoint {
 
     pub(super) fn into_entries(self, common: &ServiceFields<'_>, geo: &EntryGeo, entries: &mut Vec<Entry>) {
         for (port, mut targets) in self.by_port {
-            // In order and each once, so that a list that was only shuffled is the same list. Networks are not
-            // merged: two that pass the guard may join to one that does not.
+            // In order and each once, so that a shuffled list is the same list. Networks are not merged: two that pass the guard may
+            // join to one that does not.
             targets.names.sort();
             targets.names.dedup();
             targets.patterns.sort();

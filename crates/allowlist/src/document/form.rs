@@ -3,17 +3,17 @@
 use super::{DocumentError, ParsedDocument, Reading};
 use serde_json::{Map, Value};
 
-/// What a form's file says of it.
+/// The rules of a form.
 pub(super) struct FormRules {
-    /// Its name, which saved lists carry: never changed.
+    /// Its name, which saved lists contain: never changed.
     pub name: &'static str,
-    /// As sentences name it.
+    /// Its name in sentences.
     pub in_words: &'static str,
-    /// Whether a document says itself until when it is valid.
+    /// Whether a document states the end of its validity.
     pub states_expiry: bool,
-    /// Whether an object is a document of this form, if it is none of the forms above it in the table.
+    /// Whether an object is a document of this form, unless a form above it in the table recognises it.
     pub recognise: fn(&Map<String, Value>) -> bool,
-    /// Reads one that is recognised.
+    /// Reads a recognised document.
     pub read: fn(&Map<String, Value>, &Reading<'_>) -> Result<ParsedDocument, DocumentError>,
 }
 
@@ -55,19 +55,19 @@ impl ListForm {
         self.rules().name
     }
 
-    /// The form of this name; `None` where there is none.
+    /// The form of this name; `None` for an unknown one.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|form| form.as_str() == name)
     }
 
-    /// The form as sentences name it.
+    /// The form's name in sentences.
     #[must_use]
     pub const fn in_words(self) -> &'static str {
         self.rules().in_words
     }
 
-    /// Whether its documents say until when they are valid. The validity of others is counted from when they are received.
+    /// Whether its documents state the end of their validity. For others, it is counted from when they are received.
     #[must_use]
     pub const fn states_expiry(self) -> bool {
         self.rules().states_expiry

@@ -1,9 +1,9 @@
-//! `format=json`: read, and written again. Pure.
+//! Reads and writes `format=json`. Pure.
 
 use super::endpoint::{ListedEndpoint, ServiceFields};
 use super::{DocumentError, FormRules, ListForm, ParsedDocument, Problems, Reading, Scope, ports};
 use crate::list::{Allowlist, Entry, EntryGeo};
-use crate::net::{Direction, PortSet, Protocol};
+use crate::net::{Direction, Protocol};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ fn read(root: &Map<String, Value>, reading: &Reading<'_>) -> Result<ParsedDocume
     Ok(ParsedDocument { allowlist: Allowlist { version, valid_until, ..list }, lifetime: None })
 }
 
-/// A time with offset; without one it is taken as UTC, a day as its first moment.
+/// A time with offset; without one it is read as UTC, and a day as its first moment.
 pub(crate) fn timestamp(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let utc = |time: jiff::civil::DateTime| time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
@@ -80,18 +80,12 @@ fn read_service(
         },
     };
     scope.direction = if let [only] = directions { Some(*only) } else { None };
-    let mut ranges = Vec::new();
-    for (field, protocol) in [("tcpPorts", Protocol::Tcp), ("udpPorts", Protocol::Udp)] {
-        let (read, unread) = ports::read(service.get(field), protocol);
-        ranges.extend(read);
-        for (subject, message) in unread {
-            problems.malformed(&scope, &subject, &format!("{field}: {message}"));
-        }
-    }
+    let fields =
+        [(service.get("tcpPorts"), "tcpPorts", Protocol::Tcp), (service.get("udpPorts"), "udpPorts", Protocol::Udp)];
     let common = ServiceFields {
         service: name.as_deref().unwrap_or(super::UNNAMED).into(),
         directions,
-        ports: ports::set(ranges, &scope, problems),
+        ports: ports::read(&fields, &scope, problems),
         required: required(service.get("required"), says_required, &scope, problems),
         notes: super::remark(service.get("notes")).map(Arc::from),
     };
@@ -118,8 +112,7 @@ fn read_service(
     }
 }
 
-/// Whether a service is required. One that does not say is not, in a document that says it of others; a document that
-/// says it of none says nothing of any.
+/// Whether a service is required. A service that does not say so is not, if others do; if none does, nothing is known of any.
 fn required(value: Option<&Value>, says_required: bool, scope: &Scope<'_>, problems: &mut Problems) -> Option<bool> {
     match value {
         None | Some(Value::Null) => says_required.then_some(false),
@@ -159,8 +152,7 @@ fn geos(value: Option<&Value>, scope: &Scope<'_>, problems: &mut Problems) -> Ve
     geos
 }
 
-/// Writes a list as `format=json`. Reading it gives the same entries, version and validity again; problems are not
-/// written.
+/// Writes a list as `format=json`. Reading it gives the same entries, version and validity again; problems are not written.
 #[must_use]
 pub fn to_json(allowlist: &Allowlist) -> Value {
     let services: Vec<Value> = allowlist.entries.iter().map(service_json).collect();
@@ -187,10 +179,8 @@ fn service_json(entry: &Entry) -> Value {
         service["required"] = json!(required);
     }
     for (field, protocol) in [("tcpPorts", Protocol::Tcp), ("udpPorts", Protocol::Udp)] {
-        let of_protocol = entry.ports.iter().flat_map(PortSet::iter).filter(|(of, _)| *of == protocol);
-        let texts: Vec<String> = of_protocol.map(|(_, range)| range.to_string()).collect();
-        if !texts.is_empty() {
-            service[field] = json!(texts.join(","));
+        if let Some(listed) = entry.ports.as_ref().and_then(|ports| ports.listed(protocol)) {
+            service[field] = json!(listed);
         }
     }
     if let Some(notes) = &entry.notes {

@@ -1,7 +1,7 @@
 //! A document of any of the vendor's forms becomes an [`Allowlist`]. Pure.
 //!
-//! The form is recognised by the content, so a saved document needs no label. What can be understood exactly is brought
-//! into one spelling. What cannot becomes a problem of that one entry, and never fails the list.
+//! The content shows the form, so a saved document needs no label. What can be understood exactly gets one spelling. What cannot
+//! becomes a problem of that one entry, and never fails the list.
 
 mod addresses;
 mod budget;
@@ -29,36 +29,36 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
-/// The most problems that one list reports: a document of nothing else must not fill the memory with them.
+/// The most problems that one list reports: a document of problems alone must not fill the memory.
 pub const MOST_LIST_PROBLEMS: usize = 1000;
 
-/// The most names, wildcards and networks that one list holds, each counted for every region and direction: some thirty
-/// times as many as the longest list known, which has 293. What holds more is no list of this vendor's, and would fill the
-/// memory and the DNS servers: a document of 4 MiB can name a hundred thousand targets for each of as many regions.
+/// The most names, wildcards and networks of one list, each counted for every region and direction: some thirty times as many as
+/// the longest known list, which has 293. A larger one is not this vendor's, and would fill the memory and the DNS servers: a
+/// document of 4 MiB can name a hundred thousand targets for each of as many regions.
 pub const MOST_TARGETS: usize = 10_000;
 /// The most regions of one endpoint; the vendor has four.
 const MOST_REGIONS: usize = 64;
-/// The longest version that is kept, in characters; the vendor's is a time. It stands in every status.
+/// The longest version that is kept, in characters; the vendor's is a time. Every status contains it.
 const LONGEST_VERSION: usize = 64;
 
 /// The longest text of a problem, in characters.
 const LONGEST_TEXT: usize = 256;
-/// What a service without a name is called.
+/// The name of a service without one.
 const UNNAMED: &str = "(unnamed)";
-/// The longest name of a field that is quoted, in characters; the vendor's longest has 15.
+/// The longest quoted name of a field, in characters; the vendor's longest has 15.
 const LONGEST_FIELD: usize = 40;
 
 /// One document, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedDocument {
-    /// What it says. Its `valid_until` is the document's own, which only `format=json` has.
+    /// Its list. Its `valid_until` is the document's own, which only `format=json` has.
     pub allowlist: Allowlist,
-    /// How long the list is good for from when it was received, for forms that say it so or not at all.
+    /// How long the list is valid after its receipt, for forms without an end of validity.
     pub lifetime: Option<Duration>,
 }
 
 impl ParsedDocument {
-    /// The list, with its `valid_until` where the form counts it from when the document was received.
+    /// The list, with its `valid_until` if the form counts it from the document's receipt.
     #[must_use]
     pub fn received_at(self, received: Timestamp) -> Allowlist {
         let mut allowlist = self.allowlist;
@@ -70,14 +70,14 @@ impl ParsedDocument {
     }
 }
 
-/// What the static lists leave unsaid.
+/// What the static lists do not state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaticListDefaults {
-    /// The ports of every name: TCP 443, since the vendor's documentation asks for HTTPS of nearly
-    /// all. The hosts that certificates are checked at have TCP 80 and 443 too: it asks for HTTP of these, during the
-    /// installation of a Cloud Connector and periodically after it.
+    /// The ports of every name: TCP 443, since the vendor's documentation wants HTTPS for nearly all. The hosts for checks of
+    /// certificates have TCP 80 and 443 too: it wants HTTP for these, during the installation of a Cloud Connector and
+    /// periodically after it.
     pub ports: Option<PortSet>,
-    /// How long such a list is good for: a day.
+    /// How long such a list is valid: a day.
     pub lifetime: Duration,
 }
 
@@ -88,16 +88,16 @@ impl Default for StaticListDefaults {
     }
 }
 
-/// What the reader has to know that the document does not say.
+/// What the reader has to know besides the document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading<'a> {
-    /// Whose list it is: stands in for placeholders. A placeholder left over without it is a problem.
+    /// The customer, whose id replaces placeholders. Without it, a placeholder is a problem.
     pub customer: Option<&'a str>,
-    /// A stand-in customer that the document was asked for, which counts as one more placeholder.
+    /// The customer of a template's request, whose id counts as one more placeholder.
     pub template_customer: Option<&'a str>,
-    /// The geo and direction that a `format=zscaler` document was asked for, for entries whose ids do not say them.
+    /// The geo and direction of a `format=zscaler` request, for entries whose ids do not state them.
     pub scope: Option<(Geo, Directions)>,
-    /// What the static lists leave unsaid.
+    /// What the static lists do not state.
     pub static_list: StaticListDefaults,
 }
 
@@ -109,13 +109,13 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Why a whole document is no list.
+/// Why a document is no list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
     /// It is not JSON, or JSON that breaks off.
     #[error("it is not JSON ({0})")]
     NotJson(String),
-    /// It is text in an encoding that is not read, or broken in the one that its first bytes name.
+    /// It is text in an unknown encoding, or broken in the encoding of its first bytes.
     #[error("{0}; UTF-8 is needed, or UTF-16 with its byte order mark")]
     Encoding(&'static str),
     /// It is JSON of another kind.
@@ -137,11 +137,10 @@ pub enum DocumentError {
     NothingUsable(usize, String),
 }
 
-/// Reads a document of any form. What it would take in memory is counted before anything is built of it.
+/// Reads a document of any form. Its memory is counted before anything is built of it.
 ///
 /// # Errors
-/// Where the whole is no list. A list without any service is one: whether it may replace a fuller one is decided where
-/// that one is known.
+/// The document is no list. A list without any service is one: the caller decides whether it may replace a fuller one.
 pub fn parse(bytes: &[u8], reading: &Reading<'_>) -> Result<ParsedDocument, DocumentError> {
     let text = encoding::utf8(bytes)?;
     budget::weigh(&text).map_err(|error| match error {
@@ -165,7 +164,7 @@ pub fn parse(bytes: &[u8], reading: &Reading<'_>) -> Result<ParsedDocument, Docu
     }
 }
 
-/// One item of `services` as the object it has to be; anything else is reported by its place.
+/// One item of `services`, which must be an object; anything else is reported by its place.
 fn service_object<'a>(index: usize, service: &'a Value, problems: &mut Problems) -> Option<&'a Map<String, Value>> {
     let object = service.as_object();
     if object.is_none() {
@@ -186,7 +185,7 @@ const fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// A text that may be written as something simpler; `None` where absent, null or empty.
+/// A text, which may be written as a number; `None` if absent, null or empty.
 fn text(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -195,17 +194,17 @@ fn text(value: Option<&Value>) -> Option<String> {
     }
 }
 
-/// A text for people: nothing in it acts on what shows it.
+/// A text for people: nothing in it acts on a terminal.
 fn shown(value: Option<&Value>) -> Option<String> {
     text(value).map(|text| visible(&text).into_owned())
 }
 
-/// The same of a remark, which may have several lines: they become one.
+/// The same for a remark, whose lines become one.
 fn remark(value: Option<&Value>) -> Option<String> {
     text(value).map(|text| visible(&text.replace(['\n', '\r', '\t'], " ")).into_owned())
 }
 
-/// The name of a field, cut where it is long: any text can be one.
+/// The name of a field, shortened: any text can be one.
 fn named(field: &str) -> String {
     match field.char_indices().nth(LONGEST_FIELD) {
         Some((at, _)) => format!("{}…", visible(&field[..at])),
@@ -213,12 +212,12 @@ fn named(field: &str) -> String {
     }
 }
 
-/// A value as a problem quotes it: texts without quotes, long ones cut by the problem itself.
+/// A value as a problem quotes it: texts without quotes; the problem shortens long ones.
 fn quoted(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// An array's items, or the one item that stands where an array belongs.
+/// An array's items, or the one item in its place.
 fn items(value: Option<&Value>) -> &[Value] {
     match value {
         None | Some(Value::Null) => &[],
@@ -227,7 +226,7 @@ fn items(value: Option<&Value>) -> &[Value] {
     }
 }
 
-/// What part of the list a problem concerns.
+/// The part of the list that a problem concerns.
 #[derive(Clone, Debug)]
 struct Scope<'a> {
     service: Option<&'a str>,
@@ -275,7 +274,7 @@ impl Problems {
         self.targets > MOST_TARGETS
     }
 
-    /// The list, once its services are read: an error where there are some, and nothing of any is understood.
+    /// The list, once its services are read: an error if there are some, but none is understood.
     fn into_list(mut self, form: ListForm, services: usize, entries: Vec<Entry>) -> Result<Allowlist, DocumentError> {
         if self.is_too_long() {
             return Err(DocumentError::TooLong);
@@ -300,7 +299,7 @@ impl Problems {
     }
 }
 
-/// A region as entries carry it: lower case, and as it may be shown; `all`, nothing and white space mean every one.
+/// A region as entries have it: lower case, and safe to show; `all`, nothing and white space mean every one.
 fn geo(text: &str) -> EntryGeo {
     match text.trim().to_lowercase() {
         all if all.is_empty() || all == "all" => EntryGeo::All,

@@ -4,22 +4,22 @@ use super::{Reading, addresses};
 use crate::net::{DomainName, NamePattern};
 use ipnet::IpNet;
 
-/// What the vendor writes where the customer's id belongs, those in brackets first; compared without case. The API's
-/// overview has `CUSTOMER_ID`, the static lists `<CUSTOMER_ID>`, the documentation of connectors `[customerid]`.
+/// The vendor's placeholders for the customer's id, those in brackets first; compared without case. The API's overview has
+/// `CUSTOMER_ID`, the static lists `<CUSTOMER_ID>`, the documentation of connectors `[customerid]`.
 const PLACEHOLDERS: [&str; 5] = ["<customer_id>", "<customerid>", "[customer_id]", "[customerid]", "customer_id"];
 
-/// What one item of a list of names turned out to be.
+/// One item of a list of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Listed {
     /// An exact name.
     Name(DomainName),
     /// A wildcard.
     Pattern(NamePattern),
-    /// Addresses that stand among the names.
+    /// Addresses among the names.
     Networks(Vec<IpNet>),
 }
 
-/// Reads one item, and the port it is limited to where it names one.
+/// Reads one item, and its port if it names one.
 ///
 /// # Errors
 /// Why the text is no name.
@@ -32,7 +32,7 @@ pub(super) fn read(text: &str, reading: &Reading<'_>) -> Result<(Listed, Option<
     if let Ok(networks) = addresses::read(host) {
         return Ok((Listed::Networks(networks), port));
     }
-    // A suffix such as `.example.com` covers what is below it, as the wildcard does.
+    // A suffix such as `.example.com` covers its subdomains, like the wildcard.
     let suffixed = if host.starts_with('.') { format!("*{host}") } else { host.to_owned() };
     if !suffixed.contains('*') {
         return DomainName::parse(&suffixed).map(|name| (Listed::Name(name), port)).map_err(|error| error.to_string());
@@ -44,7 +44,7 @@ pub(super) fn read(text: &str, reading: &Reading<'_>) -> Result<(Listed, Option<
     Ok((Listed::Pattern(pattern), port))
 }
 
-/// Cuts away scheme, path, query and fragment.
+/// Removes scheme, path, query and fragment.
 fn host_and_port(text: &str) -> Result<(&str, Option<u16>), String> {
     let rest = match text.split_once("://") {
         Some((scheme, rest)) => {
@@ -71,7 +71,7 @@ fn host_and_port(text: &str) -> Result<(&str, Option<u16>), String> {
 fn substitute(text: &str, reading: &Reading<'_>) -> Result<String, String> {
     let mut substituted = text.to_owned();
     for placeholder in PLACEHOLDERS.into_iter().chain(reading.template_customer) {
-        // Every name ends up in lower case, so that nothing is lost by looking for placeholders in it.
+        // Every name becomes lower case, so nothing is lost here.
         let (lower, placeholder) = (substituted.to_ascii_lowercase(), placeholder.to_ascii_lowercase());
         if !lower.contains(&placeholder) {
             continue;

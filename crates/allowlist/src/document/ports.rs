@@ -7,40 +7,35 @@ use serde_json::Value;
 /// The most port ranges of one service, which each of its endpoints carries; the longest known has a few.
 const MOST_RANGES: usize = 128;
 
-/// A text that is no port, and why.
-pub(super) type Unread = (String, String);
-
-/// Reads every port of `value`. What can be read comes first, what cannot second.
-pub(super) fn read(value: Option<&Value>, protocol: Protocol) -> (Vec<(Protocol, PortRange)>, Vec<Unread>) {
+/// Reads the ports of a service from these fields: value, name and protocol. None without ports, or with too many. Everything
+/// unreadable is reported.
+pub(super) fn read(
+    fields: &[(Option<&Value>, &str, Protocol)],
+    scope: &Scope<'_>,
+    problems: &mut Problems,
+) -> Option<PortSet> {
     let mut ranges = Vec::new();
-    let mut unread = Vec::new();
-    for item in super::items(value) {
-        match item {
-            Value::Null => {}
-            Value::String(text) => {
-                for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-                    match PortRange::parse(part) {
-                        Ok(range) => ranges.push((protocol, range)),
-                        Err(error) => unread.push((part.to_owned(), error.to_string())),
-                    }
+    for (value, field, protocol) in fields {
+        for item in super::items(*value) {
+            let text = match item {
+                Value::Null => continue,
+                Value::String(text) => text.clone(),
+                Value::Number(number) => number.to_string(),
+                other => {
+                    let kind = super::kind_of(other);
+                    let message = format!("{field}: ports are numbers, or texts such as `80,443`; this is {kind}");
+                    problems.malformed(scope, &super::quoted(other), &message);
+                    continue;
                 }
-            }
-            Value::Number(number) => match PortRange::parse(&number.to_string()) {
-                Ok(range) => ranges.push((protocol, range)),
-                Err(error) => unread.push((number.to_string(), error.to_string())),
-            },
-            other => {
-                let message =
-                    format!("ports are numbers, or texts such as `80,443`; this is {}", super::kind_of(other));
-                unread.push((super::quoted(other), message));
+            };
+            for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+                match PortRange::parse(part) {
+                    Ok(range) => ranges.push((*protocol, range)),
+                    Err(error) => problems.malformed(scope, part, &format!("{field}: {error}")),
+                }
             }
         }
     }
-    (ranges, unread)
-}
-
-/// The ports of a service as a set; none where there are too many, which is a problem.
-pub(super) fn set(ranges: Vec<(Protocol, PortRange)>, scope: &Scope<'_>, problems: &mut Problems) -> Option<PortSet> {
     let ports = PortSet::new(ranges)?;
     if ports.len() > MOST_RANGES {
         let message = format!("{} port ranges are more than {MOST_RANGES}: none of them is used", ports.len());

@@ -49,7 +49,7 @@ fn readings() -> [Reading<'static>; 3] {
     ]
 }
 
-/// What holds for whatever was read.
+/// Properties of everything that was read.
 fn check(document: &ParsedDocument) {
     for entry in &document.allowlist.entries {
         assert!(entry.names.len() + entry.patterns.len() + entry.networks.len() > 0, "an entry of nothing");
@@ -154,7 +154,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_reads_the_same(
+    fn a_written_list_reads_the_same(
         entries in prop::collection::vec(entry(), 0..12),
         version in prop::option::of("[0-9TZ:-]{1,24}"),
         valid_until in prop::option::of(-9_000_000_000i64..200_000_000_000),

@@ -24,13 +24,11 @@ fn read(root: &Map<String, Value>, reading: &Reading<'_>) -> Result<ParsedDocume
         let scope = Scope { service: Some(name), direction: Some(Direction::Outbound), geo: EntryGeo::All };
         let listed = match product.get("AllowList") {
             Some(Value::Array(names)) => names.as_slice(),
-            Some(other) => {
-                let message = format!("AllowList is an array of names; this is {}", super::kind_of(other));
+            other => {
+                let message = other.map_or("the product has no AllowList".to_owned(), |other| {
+                    format!("AllowList is an array of names; this is {}", super::kind_of(other))
+                });
                 problems.malformed(&scope, name, &message);
-                continue;
-            }
-            None => {
-                problems.malformed(&scope, name, "the product has no AllowList");
                 continue;
             }
         };

@@ -39,7 +39,7 @@ fn expect(value: &Value, entries: &[&str], problems: &[&str]) {
     }
 }
 
-/// One outbound service with one endpoint, and what is given in place of the usual.
+/// One outbound service with one endpoint, and the fields of `more` in place of its own.
 fn service(endpoint: Value, more: Value) -> Value {
     let mut service = json!({ "name": "Svc", "direction": "outbound", "endpoints": [endpoint], "tcpPorts": "443" });
     for (field, value) in more.as_object().expect("an object") {
@@ -324,7 +324,7 @@ fn regions_and_directions() {
 }
 
 #[test]
-fn what_cannot_be_understood_is_about_one_entry() {
+fn a_broken_part_concerns_one_entry() {
     let document = json!({
         "meta": { "version": 7, "validUntil": "soon", "new": true },
         "new": {},
@@ -374,7 +374,7 @@ fn validity_in_several_spellings() {
 }
 
 #[test]
-fn what_is_no_list_is_refused() {
+fn no_list_is_refused() {
     let refused = |text: &str| parse(text.as_bytes(), &Reading::default()).expect_err(text).to_string();
     for not_json in ["", "<html>", "{\"services\": [", "\u{0}"] {
         assert!(refused(not_json).starts_with("it is not JSON ("), "{not_json}");

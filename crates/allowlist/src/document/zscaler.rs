@@ -1,8 +1,8 @@
-//! `format=zscaler`: services by direction, region, protocol and family, which stand only in their ids. Pure.
+//! Reads `format=zscaler`: services whose direction, region, protocol and family only their ids state. Pure.
 //!
-//! Asked without a customer, the API writes `*` where the customer's id belongs. Of the names that its overview and its
-//! documentation show with a placeholder there is one, `CUSTOMER_ID.xendesktop.net`: `*.xendesktop.net` can only be
-//! the customer's own name. Any other wildcard may be one that the list has for every customer, and stays one.
+//! Without a customer in the request, the API writes `*` in place of the customer's id. Its overview and its documentation show one
+//! name with a placeholder, `CUSTOMER_ID.xendesktop.net`: so `*.xendesktop.net` can only be the customer's own name. Any other
+//! wildcard may be in the list for every customer, and stays one.
 
 use super::endpoint::{ListedEndpoint, ServiceFields};
 use super::{DocumentError, FormRules, ListForm, ParsedDocument, Problems, Reading, Scope, names, ports};
@@ -37,8 +37,7 @@ fn read(root: &Map<String, Value>, reading: &Reading<'_>) -> Result<ParsedDocume
     Ok(ParsedDocument { allowlist, lifetime })
 }
 
-/// The customer's id, where it is to stand in for `*`: it is known, and the document does not name it, as one that was
-/// asked for with it does.
+/// The customer's id to replace `*`: if it is known, and the document does not name it, as the answer to a request with it does.
 fn stand_in<'a>(services: &[Value], reading: &Reading<'a>) -> Option<&'a str> {
     let customer = reading.customer?;
     let own = format!("{}.{CUSTOMERS_ZONE}", customer.to_ascii_lowercase());
@@ -50,7 +49,7 @@ fn stand_in<'a>(services: &[Value], reading: &Reading<'a>) -> Option<&'a str> {
     (!domains.into_iter().any(names_it)).then_some(customer)
 }
 
-/// A domain with the customer's id in place of `*`, where that can only be the customer's own name.
+/// A domain with the customer's id in place of `*`, if it can only be the customer's own name.
 fn own_name(item: &Value, customer: Option<&str>, reading: &Reading<'_>) -> Value {
     let read = item.as_str().map(|text| names::read(text, reading));
     if let (Some(customer), Some(Ok((names::Listed::Pattern(pattern), port)))) = (customer, read)
@@ -85,7 +84,7 @@ fn read_service(
     let Some(service) = super::service_object(index, service, problems) else { return };
     let id = super::shown(service.get("id")).unwrap_or_default();
     let label = super::shown(service.get("name")).unwrap_or_default();
-    // The name keeps the vendor's capitals and parts regions that hold a hyphen; the id is the same with hyphens.
+    // The name keeps the vendor's capitals and separates regions that contain a hyphen; the id is the same with hyphens.
     let parsed = ParsedId::from_words(&label).or_else(|| ParsedId::from_id(&id));
     let whole = if label.is_empty() { id } else { label };
     let (name, directions, geo) = match (parsed, reading.scope) {
@@ -112,15 +111,8 @@ fn read_service(
             return;
         }
     };
-    let mut ranges = Vec::new();
-    for protocol in protocols {
-        let (read, unread) = ports::read(service.get("ports"), *protocol);
-        ranges.extend(read);
-        for (subject, message) in unread {
-            problems.malformed(&scope, &subject, &format!("ports: {message}"));
-        }
-    }
-    let ports = ports::set(ranges, &scope, problems);
+    let fields: Vec<_> = protocols.iter().map(|protocol| (service.get("ports"), "ports", *protocol)).collect();
+    let ports = ports::read(&fields, &scope, problems);
     let common = ServiceFields { service: name.as_str().into(), directions, ports, required: None, notes: None };
     let mut listed = ListedEndpoint::default();
     let domains = super::items(service.get("domains"));
@@ -130,7 +122,7 @@ fn read_service(
     listed.into_entries(&common, &scope.geo, entries);
 }
 
-/// An id or a name, taken apart.
+/// The parts of an id or a name.
 struct ParsedId {
     service: String,
     directions: &'static [Direction],
@@ -149,7 +141,7 @@ impl ParsedId {
         Some(Self { service, directions: directions(direction)?, geo: super::geo(geo) })
     }
 
-    /// `daas-outbound-ap-s-tcp-ipv4`, with a number behind where two would be the same.
+    /// `daas-outbound-ap-s-tcp-ipv4`, with a number at its end if two would be the same.
     fn from_id(id: &str) -> Option<Self> {
         let words: Vec<&str> = id.split('-').collect();
         let words = match words.as_slice() {
@@ -160,14 +152,10 @@ impl ParsedId {
         if !is_protocol(protocol) || !is_family(family) {
             return None;
         }
-        // From behind: a service may be called after a direction, a region is not. `all` is a direction only where a
-        // region follows it.
+        // From the end: a service may be named after a direction, a region is not. `all` is a direction only before a region.
         let at = (1..rest.len().saturating_sub(1)).rev().find(|at| directions(rest[*at]).is_some())?;
-        Some(Self {
-            service: rest[..at].join("-"),
-            directions: directions(rest[at])?,
-            geo: super::geo(&rest[at + 1..].join("-")),
-        })
+        let (service, geo) = (rest[..at].join("-"), super::geo(&rest[at + 1..].join("-")));
+        Some(Self { service, directions: directions(rest[at])?, geo })
     }
 }
 

@@ -35,7 +35,7 @@ fn a_request_in_flight_counts_until_a_window_after_its_end() {
 }
 
 #[test]
-fn what_was_sent_before_a_restart_counts() {
+fn requests_before_a_restart_count() {
     // Far from the machine's first moment, as a process before a restart is.
     let start = Instant::now() + Duration::from_secs(1000);
     let wall: Timestamp = "2026-06-01T00:00:00Z".parse().expect("a time");
@@ -110,16 +110,15 @@ fn request(new: bool, due: Instant, tenants: &[&str]) -> DueRequest {
     DueRequest { new, failures: 0, due, tenants: tenants.iter().map(|name| Arc::from(*name)).collect() }
 }
 
-/// Sends `count` times from requests that stay due; says which each time.
+/// Sends `count` times from requests that stay due; returns which each time.
 fn turns(due: &[DueRequest], count: usize) -> Vec<usize> {
     let mut order = FairOrder::default();
-    (0..count)
-        .map(|_| {
-            let index = order.choose(due).expect("a request");
-            order.serve(&due[index]);
-            index
-        })
-        .collect()
+    let mut turn = || {
+        let index = order.choose(due).expect("a request");
+        order.serve(&due[index]);
+        index
+    };
+    (0..count).map(|_| turn()).collect()
 }
 
 #[test]
@@ -154,7 +153,7 @@ fn tenants_take_turns_whatever_each_brings() {
 }
 
 #[test]
-fn of_a_tenant_the_one_that_failed_least_and_waited_longest() {
+fn a_tenants_first_request_failed_least_and_waited_longest() {
     let now = Instant::now();
     let failing = DueRequest { failures: 2, ..request(true, now, &["a"]) };
     let due = [failing, request(true, after(now, 9), &["a"]), request(true, after(now, 3), &["a"])];

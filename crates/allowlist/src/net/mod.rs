@@ -1,4 +1,4 @@
-//! What lists are made of: ports, CIDRs, names, directions. Pure.
+//! The parts of lists: ports, CIDRs, names, directions. Pure.
 
 pub mod cidr;
 pub mod name;
@@ -10,7 +10,7 @@ pub use ports::{PortError, PortRange, PortSet, Protocol};
 
 use std::fmt;
 
-/// Which way a connection is opened, seen from the customer's network.
+/// The direction of a connection, seen from the customer's network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
     /// From the customer to the vendor.
@@ -20,7 +20,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// Both directions, in the order they are reported.
+    /// Both directions, in the order of reports.
     pub const ALL: [Self; 2] = [Self::Outbound, Self::Inbound];
 
     /// The vendor's word: `outbound` or `inbound`.

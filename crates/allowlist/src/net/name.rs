@@ -5,26 +5,25 @@ use std::sync::Arc;
 
 /// The longest domain name in text form without its trailing dot (RFC 1035, section 2.3.4).
 const LONGEST_NAME: usize = 253;
-/// The longest text that is looked at as a name, in bytes: each character takes four at most.
+/// The longest text that is read as a name, in bytes: each character takes four at most.
 const LONGEST_SPELLING: usize = 4 * LONGEST_NAME;
 /// The longest label of a domain name (RFC 1035, section 2.3.4).
 const LONGEST_LABEL: usize = 63;
 
-/// An absolute domain name that DNS can be asked for: lower case, ASCII (IDN as A-labels), no trailing dot, at least
-/// two labels. Cheap to clone.
+/// An absolute domain name for DNS: lower case, ASCII (IDN as A-labels), no trailing dot, at least two labels. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DomainName(Arc<str>);
 
-/// A name with at least one `*`. Each `*` stands for one or more characters, dots included, so that
-/// `*.example.com` covers any depth below `example.com` but not `example.com` itself: the widest of what proxies and
-/// engines take it for, since it only ever explains names, and opens nothing by itself.
+/// A name with at least one `*`. Each `*` matches one or more characters, dots included: `*.example.com` matches any depth below
+/// `example.com`, but not `example.com` itself. That is the widest meaning among proxies and engines, since a pattern only
+/// explains names, and opens nothing by itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NamePattern(Arc<str>);
 
 /// Why a text is not a name or a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing is left once white space and a trailing dot are taken away.
+    /// Only white space and a trailing dot.
     #[error("the name is empty")]
     Empty,
     /// The whole is longer than DNS allows.
@@ -42,7 +41,7 @@ pub enum NameError {
     /// An IP address where a name is needed.
     #[error("`{0}` is an address, not a name")]
     Address(String),
-    /// One label only: it would be asked relative to search domains, which are never used.
+    /// One label only: DNS would try search domains, which are never used.
     #[error("`{0}` has a single label: an absolute name is needed")]
     SingleLabel(String),
 }
@@ -55,14 +54,14 @@ fn is_label(label: &str) -> bool {
         && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
 }
 
-/// Lower case, A-labels, no trailing dot. Underscores and `*` pass, since both stand in real lists.
+/// Lower case, A-labels, no trailing dot. Underscores and `*` are allowed, since real lists have both.
 fn spelled(text: &str) -> Result<String, NameError> {
     let text = text.trim();
     let text = text.strip_suffix('.').unwrap_or(text);
     if text.is_empty() {
         return Err(NameError::Empty);
     }
-    // What becomes of a text that no name can be as long as is not worth finding out.
+    // A text that is too long for any name is not converted.
     if text.len() > LONGEST_SPELLING {
         return Err(NameError::TooLong(text.to_owned()));
     }
@@ -78,7 +77,7 @@ impl DomainName {
     /// Reads a name; capitals, IDN and one trailing dot are normalised.
     ///
     /// # Errors
-    /// Says why the text is no absolute name that DNS can be asked for.
+    /// Why the text is no absolute name for DNS.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let name = spelled(text)?;
         if name.contains('*') {
@@ -93,7 +92,7 @@ impl DomainName {
         if !name.contains('.') {
             return Err(NameError::SingleLabel(name));
         }
-        // A last label of digits only is an address of some old form to every resolver.
+        // To every resolver, a last label of digits only is an address of some old form.
         if name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit())) {
             return Err(NameError::Address(name));
         }
@@ -122,10 +121,10 @@ impl std::str::FromStr for DomainName {
 }
 
 impl NamePattern {
-    /// Reads a pattern; normalised as names are.
+    /// Reads a pattern; normalised like names.
     ///
     /// # Errors
-    /// Says why the text is no pattern: no `*` in it, or a label DNS does not allow.
+    /// Why the text is no pattern: it has no `*`, or a label that DNS does not allow.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let pattern = spelled(text)?;
         if !pattern.contains('*') {
@@ -143,10 +142,10 @@ impl NamePattern {
         &self.0
     }
 
-    /// Whether `name` is one of the names the pattern stands for.
+    /// Whether the pattern matches `name`.
     #[must_use]
     pub fn matches(&self, name: &DomainName) -> bool {
-        // To the library `*` may be empty; one character before it makes it one or more.
+        // To the library, `*` may be empty; one more character makes it one or more.
         wildmatch::WildMatch::new(&self.0.replace('*', "?*")).matches(name.as_str())
     }
 }
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused_with_its_reason() {
+    fn no_name_is_refused_with_its_reason() {
         let refused = |text: &str| DomainName::parse(text).expect_err(text);
         assert_eq!(refused("."), NameError::Empty);
         assert_eq!(refused("*.example.com"), NameError::Wildcard("*.example.com".into()));

@@ -47,13 +47,13 @@ pub enum PortError {
 }
 
 impl PortRange {
-    /// A range from `first` to `last`, both included; `None` where `first` is 0 or above `last`.
+    /// A range from `first` to `last`, both included; `None` if `first` is 0 or above `last`.
     #[must_use]
     pub const fn new(first: u16, last: u16) -> Option<Self> {
         if first == 0 || first > last { None } else { Some(Self { first, last }) }
     }
 
-    /// One port; `None` for port 0, which no packet is sent to.
+    /// One port; `None` for port 0, which is never used.
     #[must_use]
     pub const fn single(port: u16) -> Option<Self> {
         Self::new(port, port)
@@ -80,7 +80,7 @@ impl PortRange {
     /// Reads one item of a list, `443` or `8080-8090`, with white space around its parts.
     ///
     /// # Errors
-    /// Where the text is neither, names the text and what is allowed.
+    /// The text, and what is allowed.
     pub fn parse(text: &str) -> Result<Self, PortError> {
         let number = |part: &str| {
             let part = part.trim();
@@ -106,15 +106,14 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// Ports of both protocols: sorted, merged losslessly, and never empty, since an empty port list in a
-/// NetworkPolicy means every port.
+/// Ports of both protocols: sorted, merged losslessly. Never empty, since an empty port list in a NetworkPolicy means every port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortSet {
     ranges: Vec<(Protocol, PortRange)>,
 }
 
 impl PortSet {
-    /// The union of the given ranges, touching and overlapping ones merged; `None` where there is none.
+    /// The union of the given ranges, touching and overlapping ones merged; `None` without any.
     #[must_use]
     pub fn new(ranges: impl IntoIterator<Item = (Protocol, PortRange)>) -> Option<Self> {
         let mut ranges: Vec<_> = ranges.into_iter().collect();
@@ -128,7 +127,7 @@ impl PortSet {
                 _ => merged.push((protocol, range)),
             }
         }
-        if merged.is_empty() { None } else { Some(Self { ranges: merged }) }
+        (!merged.is_empty()).then_some(Self { ranges: merged })
     }
 
     /// The ranges in order: TCP before UDP, low before high.
@@ -149,17 +148,14 @@ impl PortSet {
         self.ranges.iter().any(|(of, range)| *of == protocol && range.contains(port))
     }
 
-    /// What both sets allow; `None` where they share nothing.
+    /// The ports that both sets allow; `None` if they share none.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Option<Self> {
         let shared = self.iter().flat_map(|(protocol, range)| {
-            other.iter().filter(move |(other_protocol, _)| *other_protocol == protocol).filter_map(
-                move |(_, other_range)| {
-                    let first = range.first.max(other_range.first);
-                    let last = range.last.min(other_range.last);
-                    PortRange::new(first, last).map(|range| (protocol, range))
-                },
-            )
+            let same = other.iter().filter(move |(of, _)| *of == protocol);
+            let overlap =
+                move |other: PortRange| PortRange::new(range.first.max(other.first), range.last.min(other.last));
+            same.filter_map(move |(_, other)| overlap(other).map(|shared| (protocol, shared)))
         });
         Self::new(shared)
     }
@@ -167,21 +163,21 @@ impl PortSet {
     /// Whether everything that `other` allows is allowed here too.
     #[must_use]
     pub fn is_superset(&self, other: &Self) -> bool {
-        // Ranges of a set neither touch nor overlap, so a covered range lies within a single one.
+        // Ranges of a set neither touch nor overlap, so a single one contains a covered range.
         other.iter().all(|(protocol, range)| {
             self.iter().any(|(of, wider)| of == protocol && wider.first <= range.first && range.last <= wider.last)
         })
     }
 
-    /// The set's ranges of one protocol as the vendor writes them, `80,443,8080-8090`; `None` where there is none.
+    /// The set's ranges of one protocol as the vendor writes them, `80,443,8080-8090`; `None` without any.
     #[must_use]
     pub fn listed(&self, protocol: Protocol) -> Option<String> {
-        let ranges: Vec<String> =
-            self.iter().filter(|(of, _)| *of == protocol).map(|(_, range)| range.to_string()).collect();
-        if ranges.is_empty() { None } else { Some(ranges.join(",")) }
+        let ranges = self.iter().filter(|(of, _)| *of == protocol).map(|(_, range)| range.to_string());
+        let ranges: Vec<String> = ranges.collect();
+        (!ranges.is_empty()).then(|| ranges.join(","))
     }
 
-    /// What this set allows and `other` does not; `None` where that is nothing.
+    /// The ports that this set allows and `other` does not; `None` without any.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Option<Self> {
         let mut left: Vec<(Protocol, PortRange)> = self.ranges.clone();
@@ -192,8 +188,7 @@ impl PortSet {
                     rest.push((of, range));
                     continue;
                 }
-                let below =
-                    PortRange::new(range.first, taken.first.saturating_sub(1)).filter(|_| range.first < taken.first);
+                let below = taken.first.checked_sub(1).and_then(|last| PortRange::new(range.first, last));
                 let above = taken.last.checked_add(1).and_then(|next| PortRange::new(next, range.last));
                 rest.extend([below, above].into_iter().flatten().map(|range| (of, range)));
             }
@@ -202,7 +197,7 @@ impl PortSet {
         Self::new(left)
     }
 
-    /// All that either set allows.
+    /// The ports that either set allows.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         Self::new(self.iter().chain(other.iter())).unwrap_or_else(|| self.clone())
@@ -234,6 +229,10 @@ mod tests {
         PortRange::new(first, last).expect("a valid range")
     }
 
+    fn part((tcp, first, width): (bool, u16, u16)) -> (Protocol, PortRange) {
+        (if tcp { Protocol::Tcp } else { Protocol::Udp }, range(first, first + width))
+    }
+
     #[test]
     fn items_are_read_or_refused_by_name() {
         assert_eq!(PortRange::parse(" 443 "), Ok(range(443, 443)));
@@ -246,13 +245,9 @@ mod tests {
 
     #[test]
     fn touching_ranges_become_one_but_protocols_stay_apart() {
-        let set = PortSet::new([
-            (Protocol::Udp, range(443, 443)),
-            (Protocol::Tcp, range(81, 90)),
-            (Protocol::Tcp, range(80, 80)),
-            (Protocol::Tcp, range(443, 443)),
-        ])
-        .expect("not empty");
+        let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+        let ranges = [(udp, range(443, 443)), (tcp, range(81, 90)), (tcp, range(80, 80)), (tcp, range(443, 443))];
+        let set = PortSet::new(ranges).expect("not empty");
         assert_eq!(set.to_string(), "TCP 80-90,443; UDP 443");
         assert_eq!(PortSet::new([]), None);
         assert_eq!(set.listed(Protocol::Tcp).as_deref(), Some("80-90,443"));
@@ -265,12 +260,7 @@ mod tests {
             parts in prop::collection::vec((any::<bool>(), 1u16..200, 0u16..40), 1..12),
             port in 1u16..260,
         ) {
-            let parts: Vec<_> = parts
-                .into_iter()
-                .map(|(tcp, first, width)| {
-                    (if tcp { Protocol::Tcp } else { Protocol::Udp }, range(first, first + width))
-                })
-                .collect();
+            let parts: Vec<_> = parts.into_iter().map(part).collect();
             let set = PortSet::new(parts.clone()).expect("not empty");
             for protocol in [Protocol::Tcp, Protocol::Udp] {
                 let expected = parts.iter().any(|(p, r)| *p == protocol && r.contains(port));
@@ -284,30 +274,20 @@ mod tests {
             ours in prop::collection::vec((any::<bool>(), 1u16..60, 0u16..20), 1..6),
             theirs in prop::collection::vec((any::<bool>(), 1u16..60, 0u16..20), 1..6),
         ) {
-            let set = |parts: &[(bool, u16, u16)]| {
-                PortSet::new(parts.iter().map(|(tcp, first, width)| {
-                    (if *tcp { Protocol::Tcp } else { Protocol::Udp }, range(*first, first + width))
-                }))
-                .expect("not empty")
-            };
-            let (ours, theirs) = (set(&ours), set(&theirs));
-            let shared = ours.intersection(&theirs);
+            let set = |parts: Vec<(bool, u16, u16)>| PortSet::new(parts.into_iter().map(part)).expect("not empty");
+            let (ours, theirs) = (set(ours), set(theirs));
+            let (shared, beyond) = (ours.intersection(&theirs), ours.difference(&theirs));
+            let allows = |set: &Option<PortSet>, protocol, port| set.as_ref().is_some_and(|set| set.contains(protocol, port));
             let mut contained = true;
             for protocol in [Protocol::Tcp, Protocol::Udp] {
                 for port in 1..90 {
-                    let both = ours.contains(protocol, port) && theirs.contains(protocol, port);
-                    prop_assert_eq!(shared.as_ref().is_some_and(|shared| shared.contains(protocol, port)), both);
-                    contained &= !theirs.contains(protocol, port) || ours.contains(protocol, port);
+                    let (here, there) = (ours.contains(protocol, port), theirs.contains(protocol, port));
+                    prop_assert_eq!(allows(&shared, protocol, port), here && there);
+                    prop_assert_eq!(allows(&beyond, protocol, port), here && !there);
+                    contained &= here || !there;
                 }
             }
             prop_assert_eq!(ours.is_superset(&theirs), contained);
-            let beyond = ours.difference(&theirs);
-            for protocol in [Protocol::Tcp, Protocol::Udp] {
-                for port in 1..90 {
-                    let alone = ours.contains(protocol, port) && !theirs.contains(protocol, port);
-                    prop_assert_eq!(beyond.as_ref().is_some_and(|beyond| beyond.contains(protocol, port)), alone);
-                }
-            }
         }
     }
 }

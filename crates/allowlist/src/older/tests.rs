@@ -93,7 +93,7 @@ proptest! {
         }
     }
 
-    /// However edges take turns: while the newer list is answered now and then, nothing is taken back.
+    /// Edges take turns: while the newer list is answered now and then, nothing is taken back.
     #[test]
     fn a_newer_answer_is_followed_and_restarts_the_wait(
         turns in prop::collection::vec((any::<bool>(), 1i64..80), 1..40),

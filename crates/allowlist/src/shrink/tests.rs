@@ -39,11 +39,8 @@ fn the_second_time_it_is_accepted() {
     assert_eq!(judge(&full, Some(&short), &short), Acceptance::Accept);
     assert_eq!(judge(&full, Some(&short), &full), Acceptance::Accept, "back to what it was");
     let other = list(&FULL[3..]);
-    assert_eq!(
-        judge(&full, Some(&short), &other),
-        Acceptance::HoldBack { lost: 3, of: 4 },
-        "another loss is another list"
-    );
+    let held_back = Acceptance::HoldBack { lost: 3, of: 4 };
+    assert_eq!(judge(&full, Some(&short), &other), held_back, "another loss is another list");
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn ready_endpoints_answer_where_they_listen() {
 }
 
 #[test]
-fn a_nameserver_stands_for_the_service_whose_address_it_is() {
+fn a_nameserver_is_recognised_as_a_service() {
     let services = [
         (key("kube-system", "coredns"), kube_dns(&["10.96.0.10"])),
         (key("kube-system", "kube-dns"), kube_dns(&["10.96.0.11"])),
@@ -118,7 +118,7 @@ fn a_nameserver_stands_for_the_service_whose_address_it_is() {
 }
 
 #[test]
-fn a_node_local_cache_stands_beside_the_well_known_service() {
+fn a_node_local_cache_comes_before_the_well_known_service() {
     let services = [
         (key("openshift-dns", "dns-default"), kube_dns(&["172.30.0.10"])),
         (key("kube-system", "kube-dns"), kube_dns(&["10.96.0.10", "fd00::a"])),
@@ -146,14 +146,14 @@ fn a_snapshot_is_complete_once_all_questions_have_an_outcome() {
     picture.api_servers.fail();
     assert!(picture.is_complete());
     assert_eq!(picture.facts(), ClusterFacts::default());
-    // What is known outlives a later failure.
+    // A known answer survives a later failure.
     picture.pod_networks = Answer::Known(vec!["10.244.0.0/16".parse().expect("a CIDR")]);
     picture.pod_networks.fail();
     assert_eq!(picture.facts().pod_networks.len(), 1);
 }
 
 #[test]
-fn what_the_administrator_says_is_not_asked_for() {
+fn given_ranges_need_no_query() {
     let networks = |texts: &[&str]| -> Vec<IpNet> { texts.iter().map(|text| text.parse().expect("a CIDR")).collect() };
     let settings = FactsSettings {
         service_networks: networks(&["10.96.0.1/12"]),

@@ -33,7 +33,7 @@ fn a_third_of_the_lease_lies_between_fence_and_successor() {
 }
 
 #[test]
-fn it_looks_before_it_leaps_and_takes_what_nobody_holds() {
+fn a_candidate_reads_first_and_takes_a_free_lease() {
     let (mut election, start) = candidate();
     assert_eq!(election.decide(start), ElectionStep::Look);
     election.read(None, start);
@@ -68,11 +68,8 @@ fn a_leader_renews_at_a_third_and_is_over_at_the_fence() {
     assert_eq!(election.decide(start + seconds(7.5)), ElectionStep::Wait(start + seconds(9.5)));
     assert_eq!(election.decide(start + seconds(9.5)), ElectionStep::Renew);
     election.failed(start + seconds(9.9));
-    assert_eq!(
-        election.decide(start + seconds(9.9)),
-        ElectionStep::Wait(start + seconds(10.0)),
-        "never past the fence"
-    );
+    let last = ElectionStep::Wait(start + seconds(10.0));
+    assert_eq!(election.decide(start + seconds(9.9)), last, "never past the fence");
     assert_eq!(election.decide(start + seconds(10.0)), ElectionStep::Lost);
     election.stopped();
     assert_eq!(election.fence(), None);
@@ -107,7 +104,7 @@ fn a_watch_that_lags_costs_one_read_and_no_leadership() {
     let (mut election, start) = leader();
     election.watched(Some(record("me", 1)), start);
     assert_eq!(election.decide(start), ElectionStep::Wait(start + seconds(5.0)), "our own write needs no read");
-    for late in [None, Some(record("", 0)), Some(record("predecessor", 0))] {
+    for late in [None, Some(record("", 0)), Some(record("previous", 0))] {
         election.watched(late, start);
         assert_eq!(election.decide(start), ElectionStep::Look);
         election.read(Some(record("me", 1)), start);
@@ -149,14 +146,11 @@ fn a_refused_write_is_followed_by_a_read_before_the_next() {
 #[test]
 fn candidates_do_not_move_in_step() {
     let start = Instant::now();
-    let waits: Vec<ElectionStep> = [0.0, 0.5, 1.0]
-        .into_iter()
-        .map(|spread| {
-            let mut election = Election::new("me", Timing::default(), spread);
-            election.read(Some(record("other", 1)), start);
-            election.decide(start)
-        })
-        .collect();
+    let waits = [0.0, 0.5, 1.0].map(|spread| {
+        let mut election = Election::new("me", Timing::default(), spread);
+        election.read(Some(record("other", 1)), start);
+        election.decide(start)
+    });
     assert_eq!(waits, [15.0, 16.0, 17.0].map(|wait| ElectionStep::Wait(start + seconds(wait))));
 }
 

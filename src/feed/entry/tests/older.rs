@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A list of these names, published so many hours after the epoch and valid for 84 hours from then on.
+/// A list of these names, published these hours after the epoch and valid for 84 hours from then on.
 fn published(hours: i64, names: &[&str]) -> Answer {
     let version = epoch() + SignedDuration::from_hours(hours);
     let until = version + SignedDuration::from_hours(84);
@@ -20,26 +20,26 @@ fn at_hour(start: Instant, hours: u32) -> ResponseMetadata {
 }
 
 fn names_in_use(entry: &Entry) -> usize {
-    entry.accepted.as_ref().map_or(0, |held| held.allowlist.entries[0].names.len())
+    entry.accepted.as_ref().map_or(0, |list| list.allowlist.entries[0].names.len())
 }
 
 fn version_in_use(entry: &Entry) -> Option<&str> {
-    entry.accepted.as_ref().and_then(|held| held.allowlist.version.as_deref())
+    entry.accepted.as_ref().and_then(|list| list.allowlist.version.as_deref())
 }
 
 #[test]
 fn an_older_list_takes_nothing_back_while_edges_take_turns() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
+    let mut entry = entry(start);
     assert!(entry.take(published(24, &FULL), &at_hour(start, 24)));
     for hour in 25..200 {
         let changed = entry.take(published(if hour % 2 == 1 { 0 } else { 24 }, &FULL[..3]), &at_hour(start, hour));
         if hour == 25 {
             assert!(!changed);
             assert_eq!((names_in_use(&entry), version_in_use(&entry)), (4, Some("2026-06-02T00:00:00Z")));
-            assert_eq!((entry.standing.reason, entry.standing.current), (Reason::Fetched, true));
+            assert_eq!((entry.condition.reason, entry.condition.current), (Reason::Fetched, true));
             assert_eq!(
-                entry.standing.message,
+                entry.condition.message,
                 "the list 2026-06-02T00:00:00Z is in use, valid until 2026-06-05T12:00:00Z; the newest answer is an older \
                  list, 2026-06-01T00:00:00Z, as every one since 2026-06-02T01:00:00Z: it takes nothing back, and is \
                  followed if none newer has come by 2026-06-05T13:00:00Z"
@@ -55,7 +55,7 @@ fn an_older_list_takes_nothing_back_while_edges_take_turns() {
 #[test]
 fn an_older_list_that_persists_is_followed_after_a_restart_too() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
+    let mut entry = entry(start);
     entry.take(published(24, &FULL), &at_hour(start, 24));
     for hour in [30, 60, 90] {
         assert!(!entry.take(published(0, &FULL[..3]), &at_hour(start, hour)));
@@ -70,18 +70,18 @@ fn an_older_list_that_persists_is_followed_after_a_restart_too() {
         older_since: entry.older_since,
         from_elsewhere: false,
     };
-    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
+    let mut entry = super::entry(start);
     entry.restore(restored, &at_hour(start, 91));
     assert!(!entry.take(published(0, &FULL[..3]), &at_hour(start, 113)));
-    assert!(entry.standing.message.contains("older list"), "{}", entry.standing.message);
+    assert!(entry.condition.message.contains("older list"), "{}", entry.condition.message);
     assert!(entry.take(published(0, &FULL[..3]), &at_hour(start, 114)), "84 hours after hour 30");
     assert_eq!((names_in_use(&entry), entry.older_since), (3, None));
 }
 
 #[test]
-fn a_file_and_another_address_are_somebodys_word() {
+fn a_file_and_another_address_may_go_back_to_an_older_list() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
+    let mut entry = entry(start);
     entry.take(published(24, &FULL), &at_hour(start, 24));
     assert!(entry.take(published(0, &FULL[..3]), &ResponseMetadata { from_api: false, ..at_hour(start, 25) }));
     entry.take(published(24, &FULL), &at_hour(start, 26));
@@ -93,11 +93,11 @@ fn a_file_and_another_address_are_somebodys_word() {
 #[test]
 fn an_older_list_neither_confirms_nor_refuses_a_waiting_one() {
     let start = Instant::now();
-    let mut entry = Entry::new("https://api.example".into(), bounds(), start, None);
+    let mut entry = entry(start);
     entry.take(published(24, &FULL), &at_hour(start, 24));
     assert!(!entry.take(published(48, &FULL[..1]), &at_hour(start, 48)));
     assert!(!entry.take(published(0, &FULL), &at_hour(start, 49)));
-    assert_eq!((entry.standing.reason, names_in_use(&entry)), (Reason::FeedShrank, 4));
+    assert_eq!((entry.condition.reason, names_in_use(&entry)), (Reason::FeedShrank, 4));
     assert!(entry.take(published(48, &FULL[..1]), &at_hour(start, 50)));
     assert_eq!(names_in_use(&entry), 1);
 }

@@ -1,9 +1,8 @@
-//! YAML as kubectl reads it: the parser library says where its scalars, sequences and mappings are, and what they stand for
-//! is what sigs.k8s.io/yaml and go.yaml.in/yaml/v2 make of them, in JSON. Pure.
+//! Reads YAML as kubectl does. The parser library finds scalars, sequences and mappings; their meaning is that of sigs.k8s.io/yaml
+//! and go.yaml.in/yaml/v2, in JSON. Pure.
 //!
-//! Three things are refused that kubectl takes without a word: a text that goes on after its document's end, of which kubectl
-//! reads nothing; keys that are the same in JSON and not in YAML, `1` and `"1"`, of which kubectl keeps one by chance; and
-//! aliases that bring more than [`MOST_BY_ALIAS`].
+//! Three things are refused that kubectl accepts silently. Text after the end of a document: kubectl ignores it. Keys that are the
+//! same in JSON and not in YAML, `1` and `"1"`: kubectl keeps one by chance. Aliases that bring more than [`MOST_BY_ALIAS`].
 
 mod scalar;
 mod tree;
@@ -13,19 +12,18 @@ use serde_json::{Map, Number, Value};
 use std::collections::{HashMap, HashSet};
 use tree::{Content, MOST_LEVELS, Tree, Written};
 
-/// The most memory that what aliases stand for may take, in bytes, as [`weight`] counts: 16 MiB, as much as a whole list of
-/// the vendor's may. How much larger than written a document gets by aliases is bounded as kubectl bounds it too, by the
-/// number of values; but 40 KB of text came to 109 MiB within that.
+/// The most memory of all aliases' values, in bytes, as [`weight`] counts: 16 MiB, as for a whole list of the vendor's. kubectl
+/// bounds aliases by the number of values, and so does this; but 40 KB of text took 109 MiB within that bound.
 const MOST_BY_ALIAS: usize = 16 << 20;
 
 /// A text that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The line, counted from 1.
+    /// The line, from 1.
     pub line: usize,
     /// What is wrong.
     pub message: String,
-    /// Whether it is YAML, and only JSON cannot say it: where another entry of the same key takes its place, it need not.
+    /// Whether it is YAML that JSON cannot express: another entry of the same key may replace it.
     is_unsayable: bool,
 }
 
@@ -35,45 +33,39 @@ impl Unreadable {
     }
 }
 
-/// A key that stands in a mapping again: as for kubectl, what comes last counts.
+/// A key that a mapping repeats: as for kubectl, the last entry counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repeated {
     /// The key.
     pub key: String,
-    /// The line on which it stands again, counted from 1.
+    /// The line of its repetition, from 1.
     pub line: usize,
 }
 
-/// The value of a YAML document, `null` where it holds nothing, and the keys that stand in it twice.
+/// The value of a YAML document, `null` if it is empty, and its repeated keys.
 ///
 /// # Errors
-/// Where it is no YAML, or stands for nothing that JSON can say.
+/// It is not YAML, or has no form in JSON.
 pub fn read(text: &str) -> Result<(Value, Vec<Repeated>), Unreadable> {
     let tree = Tree::read(text.strip_prefix('\u{feff}').unwrap_or(text))?;
     let Some(root) = tree.root else { return Ok((Value::Null, Vec::new())) };
-    let mut decoder = Decoder {
-        tree: &tree,
-        expanding: Vec::new(),
-        decoded: 0,
-        by_alias: 0,
-        weight_by_alias: 0,
-        repeated: Vec::new(),
-    };
+    let (expanding, repeated) = (Vec::new(), Vec::new());
+    let mut decoder = Decoder { tree: &tree, expanding, decoded: 0, by_alias: 0, weight_by_alias: 0, repeated };
     let value = decoder.value(root, 0)?;
     Ok((value, decoder.repeated))
 }
 
-/// What a key is in YAML: JSON's are texts alone.
+/// A key in YAML: JSON's are texts alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Bool(bool),
     Int(i64),
-    /// By its bits; no two that are no number are equal.
+    /// By its bits; no two NaNs are equal.
     Float(u64),
     Text(String),
 }
 
-/// A mapping that is being read: each key as it is in JSON, with what it is in YAML.
+/// A mapping being read: each key in JSON, with its form in YAML.
 #[derive(Default)]
 struct Entries {
     values: Map<String, Value>,
@@ -82,13 +74,13 @@ struct Entries {
 
 struct Decoder<'a> {
     tree: &'a Tree,
-    /// The aliases that are being followed.
+    /// The aliases being followed.
     expanding: Vec<usize>,
-    /// How many nodes were read, each as often as it is.
+    /// How many nodes were read, each as often as it occurs.
     decoded: u64,
-    /// Of these, how many stand for an alias.
+    /// How many of these come from an alias.
     by_alias: u64,
-    /// What these take in memory.
+    /// The memory of these.
     weight_by_alias: usize,
     repeated: Vec<Repeated>,
 }
@@ -101,19 +93,17 @@ impl Decoder<'_> {
     /// Counts a node.
     fn enter(&mut self, node: usize, level: usize) -> Result<(), Unreadable> {
         if level > MOST_LEVELS {
-            return Err(
-                self.error(node, format!("its aliases nest deeper than the {MOST_LEVELS} levels that are read"))
-            );
+            let message = format!("its aliases nest deeper than the {MOST_LEVELS} levels that are read");
+            return Err(self.error(node, message));
         }
         self.decoded += 1;
         if !self.expanding.is_empty() {
             self.by_alias += 1;
             self.weight_by_alias += weight(&self.tree.nodes[node].content);
         }
-        if self.weight_by_alias > MOST_BY_ALIAS {
-            return Err(self.error(node, "aliases make it much larger than it is written"));
-        }
-        if self.by_alias > 100 && self.decoded > 1000 && is_mostly_aliases(self.by_alias, self.decoded) {
+        if self.weight_by_alias > MOST_BY_ALIAS
+            || self.by_alias > 100 && self.decoded > 1000 && is_mostly_aliases(self.by_alias, self.decoded)
+        {
             return Err(self.error(node, "aliases make it much larger than it is written"));
         }
         Ok(())
@@ -149,7 +139,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// Reads entries over those that are there.
+    /// Reads entries over existing ones.
     fn mapping(&mut self, entries: &[(usize, usize)], level: usize, read: &mut Entries) -> Result<(), Unreadable> {
         let mut keys = Vec::with_capacity(entries.len());
         let mut last = HashMap::new();
@@ -188,7 +178,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// Whether a key is `<<`, for which a mapping's entries stand.
+    /// Whether a key is `<<`, which merges a mapping's entries.
     fn is_merge(&self, key: usize) -> bool {
         match &self.tree.nodes[key].content {
             Content::Scalar(written) => {
@@ -198,7 +188,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// Merges mappings over the entries that are there: of several, the first one counts most.
+    /// Merges mappings over existing entries: of several, the first one takes precedence.
     fn merge(&mut self, node: usize, level: usize, read: &mut Entries) -> Result<(), Unreadable> {
         match &self.tree.nodes[node].content {
             Content::Sequence(items) => items.iter().rev().try_for_each(|item| self.merge_one(*item, level + 1, read)),
@@ -231,7 +221,7 @@ impl Decoder<'_> {
         resolve(&written.tag, &written.text).map_err(|message| self.error(node, message))
     }
 
-    /// A key as JSON has it, and what it is in YAML.
+    /// A key in JSON, and its form in YAML.
     fn key(&mut self, node: usize, level: usize) -> Result<(String, Key), Unreadable> {
         self.enter(node, level)?;
         match &self.tree.nodes[node].content {
@@ -270,8 +260,8 @@ impl Decoder<'_> {
     }
 }
 
-/// What a node takes as JSON, roughly, and without what it holds: a value, its text, and for the entries of a mapping the
-/// nodes of the B-tree that `serde_json` keeps them in, of which each holds five at least and has room for eleven.
+/// The rough size of a node as JSON, without its children: a value, its text, and for a mapping the B-tree nodes of `serde_json`.
+/// Each of them contains at least five entries and has room for eleven.
 fn weight(content: &Content) -> usize {
     const VALUE: usize = 2 * size_of::<Value>();
     const ENTRIES: usize = 11 * (size_of::<String>() + size_of::<Value>());
@@ -282,7 +272,7 @@ fn weight(content: &Content) -> usize {
     }
 }
 
-/// A number as it is once kubectl has written it as JSON and read that: whole ones have no fraction.
+/// A number after kubectl has written it as JSON and read it again: whole ones have no fraction.
 pub fn plain_number(number: f64) -> Value {
     // As text it has its shortest digits, and zeros behind them: those are read again.
     let whole = (number.fract() == 0.0).then(|| number.to_string().parse::<i64>().ok()).flatten();
@@ -292,7 +282,7 @@ pub fn plain_number(number: f64) -> Value {
     Number::from_f64(number).map_or(Value::Null, Value::Number)
 }
 
-/// How much of a document may come of aliases: go.yaml.in/yaml/v2, `allowedAliasRatio`.
+/// Whether too much of a document comes from aliases: go.yaml.in/yaml/v2, `allowedAliasRatio`.
 fn is_mostly_aliases(by_alias: u64, decoded: u64) -> bool {
     const LOW: f64 = 400_000.0;
     const HIGH: f64 = 4_000_000.0;
@@ -302,7 +292,7 @@ fn is_mostly_aliases(by_alias: u64, decoded: u64) -> bool {
     by_alias / decoded > allowed
 }
 
-/// A number as a key: Go's `strconv.FormatFloat(number, 'g', -1, 32)`, and YAML's words for what is no number.
+/// A number as a key: Go's `strconv.FormatFloat(number, 'g', -1, 32)`, and YAML's words for NaN and infinity.
 fn float_key(number: f64) -> String {
     #[expect(clippy::cast_possible_truncation, reason = "sigs.k8s.io/yaml has keys of 32 bits")]
     let number = number as f32;

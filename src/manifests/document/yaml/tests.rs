@@ -20,11 +20,8 @@ fn numbers_are_what_json_makes_of_them() {
     assert_eq!(refused("a: 1\nb: .inf\n"), (2, "it is no number that JSON can say".into()));
     assert_eq!(value("a: .inf\na: 2\n"), json!({ "a": 2 }), "what is replaced need not be said");
     let rounded = json!({ "a": 661_200_258_616_247_000_i64, "b": -4_109_241_767_118_269_000_i64 });
-    assert_eq!(
-        value("a: 0661200258616247103\nb: !!float -4109241767118269162\n"),
-        rounded,
-        "as Go writes and reads it"
-    );
+    let large = "a: 0661200258616247103\nb: !!float -4109241767118269162\n";
+    assert_eq!(value(large), rounded, "as Go writes and reads it");
 }
 
 #[test]
@@ -42,14 +39,14 @@ fn keys_are_texts() {
 }
 
 #[test]
-fn of_a_key_that_stands_twice_the_last_counts_and_is_told() {
+fn the_last_of_repeated_keys_counts_and_is_reported() {
     let (value, repeated) = read("a: 1\nb: 2\na: 3\n").expect("YAML");
     assert_eq!(value, json!({ "a": 3, "b": 2 }));
     assert_eq!(repeated, [Repeated { key: "a".into(), line: 3 }]);
 }
 
 #[test]
-fn merged_entries_come_where_they_stand() {
+fn merged_entries_take_precedence_by_their_place() {
     let base = "base: &b {k: 1, l: 2}\nother: &o {l: 3, m: 4}\n";
     let merged = |rest: &str| value(&format!("{base}merged:\n{rest}"))["merged"].clone();
     assert_eq!(merged("  <<: *b\n  k: 9\n"), json!({ "k": 9, "l": 2 }));
@@ -72,7 +69,7 @@ fn anchors_are_followed_and_bounded() {
         bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
     }
     assert_eq!(refused(&bomb).1, "aliases make it much larger than it is written");
-    // Within the number of values that kubectl allows, 40 KB came to 109 MiB.
+    // Within the number of values that kubectl allows, 40 KB took 109 MiB.
     let objects = vec!["{a: {b: {c: 0}}}"; 50].join(", ");
     let heavy = format!("base: &b [{objects}]\nmany: [{}]\n", vec!["*b"; 400].join(", "));
     let unaliased = (0..1000).map(|number| format!("k{number}: 1\n")).collect::<String>();

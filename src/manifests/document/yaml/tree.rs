@@ -5,7 +5,7 @@ use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// The most levels of nesting: what JSON documents may have here too.
+/// The most levels of nesting, as for JSON documents.
 pub(crate) const MOST_LEVELS: usize = 127;
 
 /// A node, and the line that it starts on, counted from 1.
@@ -24,13 +24,13 @@ pub(crate) enum Content {
     Alias(usize),
 }
 
-/// A scalar as it is written.
+/// A scalar as written.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub text: String,
-    /// Its tag in full, empty where there is none.
+    /// Its tag in full, empty for none.
     pub tag: String,
-    /// Whether it stands there without quotes and without a tag, or with the tag `!`.
+    /// Whether it has neither quotes nor a tag, or the tag `!`.
     pub is_implicit: bool,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Written {
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     pub nodes: Vec<Node>,
-    /// The outermost node; `None` where the document holds none.
+    /// The outermost node; `None` in an empty document.
     pub root: Option<usize>,
 }
 
@@ -53,7 +53,7 @@ impl Tree {
     /// Reads the only document of a text.
     ///
     /// # Errors
-    /// Where the text is no YAML, nests too deep, or goes on after its first document: kubectl leaves that out.
+    /// The text is not YAML, nests too deep, or goes on after its first document, which kubectl ignores.
     pub fn read(text: &str) -> Result<Self, Unreadable> {
         let mut options = granit_parser::Options::default();
         options.set_emit_comments(false);
@@ -103,30 +103,25 @@ impl Builder {
             }
             _ => return Ok(()),
         };
+        let node = self.tree.nodes.len();
         let opens = match &content {
-            Content::Sequence(_) => Some(Open::Sequence(self.tree.nodes.len())),
-            Content::Mapping(_) => Some(Open::Mapping(self.tree.nodes.len(), None)),
+            Content::Sequence(_) => Some(Open::Sequence(node)),
+            Content::Mapping(_) => Some(Open::Mapping(node, None)),
             _ => None,
         };
-        let node = self.tree.nodes.len();
         self.tree.nodes.push(Node { line, content });
         if anchor != 0 {
             self.anchors.insert(anchor, node);
         }
         self.place(node);
-        if let Some(open) = opens {
-            if self.open.len() >= MOST_LEVELS {
-                return Err(Unreadable::new(
-                    line,
-                    format!("it nests deeper than the {MOST_LEVELS} levels that are read"),
-                ));
-            }
-            self.open.push(open);
+        if opens.is_some() && self.open.len() >= MOST_LEVELS {
+            return Err(Unreadable::new(line, format!("it nests deeper than the {MOST_LEVELS} levels that are read")));
         }
+        self.open.extend(opens);
         Ok(())
     }
 
-    /// Puts a node where it belongs.
+    /// Adds a node to its parent.
     fn place(&mut self, node: usize) {
         match self.open.last_mut() {
             None => self.tree.root = Some(node),

@@ -1,17 +1,17 @@
-//! Rounds that ask for one family alone.
+//! Rounds that query one family alone.
 
 use super::*;
 
-/// Asks for what is due at `second`, and gives which families that were.
+/// Queries what is due at `second`, and returns those families.
 fn ask(name: &mut Name, second: u64, v4: &Answer, v6: &Answer) -> Vec<Family> {
     name.now = name.start + seconds(second);
-    let due = name.held.due(name.now);
-    name.held.begin(&due);
+    let due = name.cached.due(name.now);
+    name.cached.begin(&due);
     for family in &due {
         let answer = if *family == Family::V4 { v4 } else { v6 };
         name.say(*family, 1, Ok(answer.clone()));
     }
-    name.held.finish(&BOUNDS, 0.0, name.now);
+    name.cached.finish(&BOUNDS, 0.0, name.now);
     due
 }
 
@@ -26,17 +26,17 @@ const WITHOUT_SOA: Answer = Answer::Absent { nxdomain: true, ttl: None };
 fn a_family_is_due_by_its_own_answer() {
     let mut name = Name::new();
     assert_eq!(ask(&mut name, 0, &has(&[1], 300), &WITHOUT_SOA), Family::ALL);
-    assert_eq!(name.held.next_question(name.now), seconds(5));
+    assert_eq!(name.cached.next_question(name.now), seconds(5));
     assert_eq!(ask(&mut name, 5, &has(&[1], 300), &WITHOUT_SOA), [Family::V6]);
     assert_eq!(ask(&mut name, 299, &has(&[1], 300), &WITHOUT_SOA), [Family::V6]);
-    assert_eq!(name.held.next_question(name.now), seconds(1));
+    assert_eq!(name.cached.next_question(name.now), seconds(1));
     assert_eq!(ask(&mut name, 300, &has(&[1], 300), &WITHOUT_SOA), [Family::V4]);
-    name.held.ask_at_once();
+    name.cached.ask_at_once();
     assert_eq!(ask(&mut name, 301, &has(&[1], 300), &WITHOUT_SOA), Family::ALL);
 }
 
 #[test]
-fn what_is_known_of_the_other_family_stands() {
+fn knowledge_of_the_other_family_stays() {
     let mut name = Name::new();
     name.bounds.addresses = 2;
     ask(&mut name, 0, &has(&[1], 300), &WITHOUT_SOA);
@@ -45,19 +45,19 @@ fn what_is_known_of_the_other_family_stands() {
         assert_eq!(name.state(), NameState::Answered, "NXDOMAIN for AAAA is not NXDOMAIN for A");
         assert_eq!(name.sweep(second), [ip(1)]);
     }
-    // Over its bound, the name loses what its own family has not answered for longest, however often the other is asked.
+    // Over its bound, a name loses the address that its own family has lacked for longest, however often the other is queried.
     let mut name = Name::new();
     let few = Bounds { addresses: 2, ..BOUNDS };
     let mut round = |second: u64, v4: &[u8], last: u16| {
         name.now = name.start + seconds(second);
-        let due = name.held.due(name.now);
-        name.held.begin(&due);
+        let due = name.cached.due(name.now);
+        name.cached.begin(&due);
         for family in &due {
             let answer = if *family == Family::V4 { has(v4, 300) } else { v6(last, 5) };
-            name.held.answered(*family, server(1), &answer, &judge, &few, name.now);
+            name.cached.answered(*family, server(1), &answer, &judge, &few, name.now);
         }
-        name.held.finish(&few, 0.0, name.now);
-        name.held.view().addresses
+        name.cached.finish(&few, 0.0, name.now);
+        name.cached.view().addresses
     };
     let first = round(0, &[1], 1);
     assert_eq!(round(5, &[1], 2), [first[0], "2603:1030::2".parse::<IpAddr>().expect("an address")]);
@@ -65,7 +65,7 @@ fn what_is_known_of_the_other_family_stands() {
 }
 
 proptest! {
-    /// Whatever is answered, a family is asked when its own answer may be kept no longer, and not before.
+    /// A family is queried when its own answer may be kept no longer, and not before.
     #[test]
     fn no_family_is_asked_before_its_time_nor_long_after(
         answers in prop::collection::vec((prop::sample::select(vec![0u64, 3, 30, 300, 90_000]), any::<bool>(), any::<bool>()), 2..40),
@@ -75,9 +75,9 @@ proptest! {
         let mut may_be_kept: [Option<(Instant, Duration)>; 2] = [None, None];
         let mut answers = answers.into_iter();
         while answers.len() > 1 {
-            let due = name.held.due(name.now);
+            let due = name.cached.due(name.now);
             prop_assert!(!due.is_empty(), "a round of nothing");
-            name.held.begin(&due);
+            name.cached.begin(&due);
             for (family, (ttl, found, fails)) in due.iter().zip(&mut answers) {
                 if let Some((since, kept)) = may_be_kept[*family as usize] {
                     let waited = name.now - since;
@@ -89,12 +89,12 @@ proptest! {
                     (false, true) => Err(Failure::Timeout),
                     (false, false) => Ok(Answer::Absent { nxdomain: true, ttl: Some(seconds(ttl)) }),
                 };
-                // Failures have a pace of their own, and the other family's where it is given up.
+                // Failures back off on their own, or follow the other family once given up.
                 may_be_kept[*family as usize] =
                     outcome.is_ok().then(|| (name.now, seconds(ttl).max(BOUNDS.min_ttl).min(BOUNDS.max_ttl)));
                 name.say(*family, 1, outcome);
             }
-            let wait = name.held.finish(&BOUNDS, random, name.now);
+            let wait = name.cached.finish(&BOUNDS, random, name.now);
             prop_assert!(!wait.is_zero() && wait <= BOUNDS.max_ttl + seconds(1), "{wait:?}");
             name.now += wait;
         }

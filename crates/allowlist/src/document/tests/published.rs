@@ -1,4 +1,4 @@
-//! Documents as they are published and saved: what a form cannot say, certificate hosts, placeholders, encodings.
+//! Published and saved documents: limits of a form, certificate hosts, placeholders, encodings.
 
 use super::*;
 
@@ -44,14 +44,8 @@ const CERTIFICATE_HOSTS: [&str; 10] = [
 #[test]
 fn a_static_list_opens_80_and_443_for_certificate_hosts() {
     let mut listed = CERTIFICATE_HOSTS.to_vec();
-    listed.extend([
-        "*.digicert.com",
-        "crl5.digicert.com:80",
-        "notdigicert.com",
-        "a.cloud.com",
-        "*.citrixdata.com",
-        "d-trust.net",
-    ]);
+    listed.extend(["*.digicert.com", "crl5.digicert.com:80", "notdigicert.com", "a.cloud.com"]);
+    listed.extend(["*.citrixdata.com", "d-trust.net"]);
     let document = json!({ "Connector": { "AllowList": listed } });
     let ports = |reading: &Reading<'_>| -> std::collections::BTreeMap<String, String> {
         let list = read_as(&document, reading).allowlist;
@@ -88,23 +82,17 @@ fn zscaler(domains: Value) -> Value {
 
 #[test]
 fn the_customers_own_name_is_known_without_a_customer() {
-    let asked_without =
-        zscaler(json!(["*.xendesktop.net", "https://*.xendesktop.net:443", "*.citrixdata.com", "*.a.xendesktop.net"]));
-    expect(
-        &asked_without,
-        &[
-            "daas outbound us [acme1.xendesktop.net *.a.xendesktop.net *.citrixdata.com] TCP 80,443",
-            "daas outbound us [acme1.xendesktop.net] TCP 443",
-        ],
-        &[],
-    );
+    let domains = ["*.xendesktop.net", "https://*.xendesktop.net:443", "*.citrixdata.com", "*.a.xendesktop.net"];
+    let asked_without = zscaler(json!(domains));
+    let entries = [
+        "daas outbound us [acme1.xendesktop.net *.a.xendesktop.net *.citrixdata.com] TCP 80,443",
+        "daas outbound us [acme1.xendesktop.net] TCP 443",
+    ];
+    expect(&asked_without, &entries, &[]);
     let unknown = read_as(&asked_without, &Reading::default()).allowlist;
-    assert!(unknown.entries[0].names.is_empty(), "whose list it is nobody says");
-    expect(
-        &zscaler(json!(["ACME1.xendesktop.net", "*.xendesktop.net"])),
-        &["daas outbound us [acme1.xendesktop.net *.xendesktop.net] TCP 80,443"],
-        &[],
-    );
+    assert!(unknown.entries[0].names.is_empty(), "the customer is not known");
+    let read = "daas outbound us [acme1.xendesktop.net *.xendesktop.net] TCP 80,443";
+    expect(&zscaler(json!(["ACME1.xendesktop.net", "*.xendesktop.net"])), &[read], &[]);
     expect(&names(json!(["*.xendesktop.net"])), &["Svc outbound us [*.xendesktop.net] TCP 443"], &[]);
 }
 
@@ -120,8 +108,8 @@ fn every_placeholder_of_the_documents_is_the_customers_id() {
     ] {
         let read = names(json!([spelling]));
         expect(&read, &["Svc outbound us [acme1.xendesktop.net] TCP 443"], &[]);
-        let without =
-            read_as(&service(json!({ "fqdns": [spelling, "z.example.net"] }), json!({})), &Reading::default());
+        let without = service(json!({ "fqdns": [spelling, "z.example.net"] }), json!({}));
+        let without = read_as(&without, &Reading::default());
         assert!(without.allowlist.problems[0].message.contains("placeholder"), "{spelling}");
     }
 }
@@ -147,16 +135,14 @@ fn a_list_saved_in_utf_16_is_read_and_one_in_utf_32_is_named() {
         let big: Vec<u8> = characters.iter().flat_map(|c| u32::from(*c).to_be_bytes()).collect();
         for bytes in [little, big] {
             let error = read(&bytes).expect_err("UTF-32").to_string();
-            assert_eq!(
-                error,
-                "it is in UTF-32, which is not read; UTF-8 is needed, or UTF-16 with its byte order mark"
-            );
+            let expected = "it is in UTF-32, which is not read; UTF-8 is needed, or UTF-16 with its byte order mark";
+            assert_eq!(error, expected);
         }
     }
     let mut broken = utf16(true, u16::to_le_bytes);
     broken.extend([0x00, 0xd8]);
     let error = read(&broken).expect_err("half a character").to_string();
-    assert!(error.starts_with("it begins as UTF-16 (little endian)"), "{error}");
+    assert!(error.starts_with("it starts as UTF-16 (little endian)"), "{error}");
     broken.pop();
     assert!(read(&broken).is_err(), "half a unit");
     assert!(read(&[0xff, 0xfe]).is_err_and(|error| error.to_string().starts_with("it is not JSON (")));
