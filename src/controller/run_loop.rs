@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt as _};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -93,15 +93,9 @@ where
     let mut complete = all_of(work.lists().into_iter().chain([facts_complete]).collect()).fuse();
     let mut is_complete = false;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
-    let (queue, requests) = tokio::sync::mpsc::unbounded_channel::<ResourceRef>();
-    let requests = Arc::new(tokio::sync::Mutex::new(requests));
     let mut changes = Box::pin(changes);
-    let request = |resource: ResourceRef| {
-        // The queue lives as long as this loop.
-        let _ = queue.send(resource);
-    };
     work.learn(facts.borrow_and_update().clone());
-    let mut session: Option<LeaderSession> = None;
+    let mut leader = Leader::new(work);
     let mut moved = false;
     loop {
         let leads = {
@@ -110,68 +104,102 @@ where
             *now
         };
         // Here and not where it changes: a change that comes together with another is seen only here.
-        work.leads(leads);
+        leader.work.leads(leads);
         // Leadership lost and regained between two looks is lost all the same: another process may have led meanwhile.
-        if (!leads || moved)
-            && let Some(ended) = session.take()
-        {
-            tracing::warn!("no longer leading: standing by");
-            ended.abort().await;
-            work.start_over();
+        if (!leads || moved) && leader.end_session().await {
             // Nothing is decided before it has been listed again, however soon this process leads again.
             is_complete = false;
         }
         moved = false;
-        if leads && is_complete && session.is_none() {
+        if leads && is_complete && leader.session.is_none() {
             tracing::info!("leading: reconciling");
             tokio::select! {
-                () = work.restore() => {}
+                () = leader.work.restore() => {}
                 () = stop.cancelled() => break,
             }
-            // That the cluster is known may be heard of before what is known of it: nothing is decided on less.
-            work.learn(facts.borrow_and_update().clone());
-            while requests.lock().await.try_recv().is_ok() {}
-            session = Some(LeaderSession::begin(Arc::clone(&work), Arc::clone(&requests)));
-            for resource in work.resources() {
-                work.changed(&resource);
-                request(resource);
-            }
+            // The signal that facts are complete may arrive before the facts: nothing is decided on less.
+            leader.work.learn(facts.borrow_and_update().clone());
+            leader.begin_session().await;
         }
         tokio::select! {
             () = stop.cancelled() => break,
-            Some(changes) = changes.next() => for change in changes {
-                match change {
-                    ResourceChange::Changed(resource) if session.is_some() => {
-                        work.changed(&resource);
-                        request(resource);
-                    }
-                    // It is in the store, whose resources are all requested when a session begins.
-                    ResourceChange::Changed(_) => {}
-                    ResourceChange::Gone(resource) => work.forget(&resource),
-                }
-            },
-            Some(resource) = woken.recv() => if session.is_some() { request(resource) },
+            Some(changes) = changes.next() => changes.into_iter().for_each(|change| leader.follow(change)),
+            Some(resource) = woken.recv() => leader.request([resource]),
             Ok(()) = facts.changed() => {
                 let newest = facts.borrow_and_update().clone();
-                if work.learn(newest) && session.is_some() {
-                    work.resources().into_iter().for_each(request);
+                if leader.work.learn(newest) {
+                    leader.request(leader.work.resources());
                 }
             }
             Ok(()) = leading.changed() => moved = true,
             _ = heartbeat.tick() => {
                 health.beat();
-                if session.is_some() {
-                    work.overdue().into_iter().for_each(request);
+                if leader.session.is_some() {
+                    leader.request(leader.work.overdue());
                 }
             }
             Some(all) = complete.next() => is_complete = all,
-            () = ended(&mut session) => return Err(QueueEnded),
+            () = ended(&mut leader.session) => return Err(QueueEnded),
         }
     }
-    if let Some(session) = session {
+    if let Some(session) = leader.session {
         session.finish().await;
     }
     Ok(())
+}
+
+/// The session of a process that leads, and the queue that the session reads.
+struct Leader<W> {
+    work: Arc<W>,
+    queue: UnboundedSender<ResourceRef>,
+    requests: Arc<tokio::sync::Mutex<UnboundedReceiver<ResourceRef>>>,
+    session: Option<LeaderSession>,
+}
+
+impl<W: Work> Leader<W> {
+    fn new(work: Arc<W>) -> Self {
+        let (queue, requests) = unbounded_channel();
+        Self { work, queue, requests: Arc::new(tokio::sync::Mutex::new(requests)), session: None }
+    }
+
+    /// Begins a session, with every resource requested.
+    async fn begin_session(&mut self) {
+        while self.requests.lock().await.try_recv().is_ok() {}
+        self.session = Some(LeaderSession::begin(Arc::clone(&self.work), Arc::clone(&self.requests)));
+        let resources = self.work.resources();
+        resources.iter().for_each(|resource| self.work.changed(resource));
+        self.request(resources);
+    }
+
+    /// Ends the session, if there is one; returns whether there was.
+    async fn end_session(&mut self) -> bool {
+        let Some(session) = self.session.take() else { return false };
+        tracing::warn!("no longer leading: standing by");
+        session.abort().await;
+        self.work.start_over();
+        true
+    }
+
+    /// Requests resources of the session. Without one, nothing is lost: a session begins with all that are in the store.
+    fn request(&self, resources: impl IntoIterator<Item = ResourceRef>) {
+        if self.session.is_some() {
+            for resource in resources {
+                // The queue lives as long as this loop.
+                let _ = self.queue.send(resource);
+            }
+        }
+    }
+
+    fn follow(&self, change: ResourceChange) {
+        match change {
+            ResourceChange::Changed(resource) if self.session.is_some() => {
+                self.work.changed(&resource);
+                self.request([resource]);
+            }
+            ResourceChange::Changed(_) => {}
+            ResourceChange::Gone(resource) => self.work.forget(&resource),
+        }
+    }
 }
 
 /// Waits for a session to end by itself, which none does.

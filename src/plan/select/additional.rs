@@ -75,24 +75,7 @@ pub(super) fn add(
             problems.push(problem(ProblemKind::NoMatch, &entry.name, &message));
             continue;
         }
-        let (ports, wrong) = ports(entry);
-        for message in wrong {
-            problems.push(problem(ProblemKind::Malformed, &entry.name, &message));
-        }
-        let Some(ports) = ports else {
-            let message =
-                "this entry of additional has no usable ports: nothing is opened, since no ports would mean every port";
-            problems.push(problem(ProblemKind::NoPorts, &entry.name, message));
-            continue;
-        };
-        if ports.len() > MOST_RANGES {
-            let message = format!(
-                "{} port ranges are more than {MOST_RANGES}: nothing of this entry of additional is opened; name wider ranges, or split it",
-                ports.len()
-            );
-            problems.push(problem(ProblemKind::Limit, &entry.name, &message));
-            continue;
-        }
+        let Some(ports) = usable_ports(entry, problems) else { continue };
         let service: Arc<str> = entry.name.as_str().into();
         let mut push = |target: Target| {
             endpoints.push(SelectedEndpoint {
@@ -108,40 +91,69 @@ pub(super) fn add(
             });
         };
         for text in &entry.fqdns {
-            match DomainName::parse(text) {
+            let refused = match DomainName::parse(text) {
                 Ok(name) => match guard.check_additional_name(&name) {
-                    Ok(()) => push(Target::Name(name)),
+                    Ok(()) => {
+                        push(Target::Name(name));
+                        continue;
+                    }
                     Err(refusal) => {
-                        let message = format!("this name of additional is not asked for: {refusal}");
-                        problems.push(problem(ProblemKind::Refused, text, &message));
+                        (ProblemKind::Refused, format!("this name of additional is not asked for: {refusal}"))
                     }
                 },
-                Err(error) => {
-                    problems.push(problem(ProblemKind::Malformed, text, &format!("additional.fqdns: {error}")))
-                }
-            }
+                Err(error) => (ProblemKind::Malformed, format!("additional.fqdns: {error}")),
+            };
+            problems.push(problem(refused.0, text, &refused.1));
         }
         for text in &entry.cidrs {
-            let Some(network) = network(text) else {
-                let message = "additional.cidrs: not a CIDR such as 10.20.0.0/24 or 2001:db8::/64";
-                problems.push(problem(ProblemKind::Malformed, text, message));
-                continue;
-            };
-            match guard.check_network(network, Origin::User) {
-                Ok(()) if opened.open(direction, network) => push(Target::Network(network)),
-                Ok(()) => {
+            let (kind, message) = match network(text)
+                .map(|network| (network, guard.check_network(network, Origin::User)))
+            {
+                Some((network, Ok(()))) if opened.open(direction, network) => {
+                    push(Target::Network(network));
+                    continue;
+                }
+                Some((_, Ok(()))) => {
                     let message = format!(
                         "this CIDR of additional is not opened: with it the {direction} CIDRs would be more than 1 in {PART} of all addresses; name what is needed"
                     );
-                    problems.push(problem(ProblemKind::Limit, text, &message));
+                    (ProblemKind::Limit, message)
                 }
-                Err(refusal) => {
-                    let message = format!("this CIDR of additional is not opened: {refusal}");
-                    problems.push(problem(ProblemKind::Refused, text, &message));
+                Some((_, Err(refusal))) => {
+                    (ProblemKind::Refused, format!("this CIDR of additional is not opened: {refusal}"))
                 }
-            }
+                None => {
+                    let message = "additional.cidrs: not a CIDR such as 10.20.0.0/24 or 2001:db8::/64";
+                    (ProblemKind::Malformed, message.to_owned())
+                }
+            };
+            problems.push(problem(kind, text, &message));
         }
     }
+}
+
+/// An entry's ports, where it has some and not too many; adds a problem for whatever is wrong with them.
+fn usable_ports(entry: &AdditionalEndpoint, problems: &mut Vec<Problem>) -> Option<PortSet> {
+    let mut add = |kind: ProblemKind, message: &str| {
+        problems.push(Problem::new(kind, &entry.name, Some(entry.name.as_str()), message));
+    };
+    let (ports, wrong) = ports(entry);
+    wrong.iter().for_each(|message| add(ProblemKind::Malformed, message));
+    let Some(ports) = ports else {
+        let message =
+            "this entry of additional has no usable ports: nothing is opened, since no ports would mean every port";
+        add(ProblemKind::NoPorts, message);
+        return None;
+    };
+    if ports.len() > MOST_RANGES {
+        let message = format!(
+            "{} port ranges are more than {MOST_RANGES}: nothing of this entry of additional is opened; name wider ranges, or split it",
+            ports.len()
+        );
+        add(ProblemKind::Limit, &message);
+        return None;
+    }
+    Some(ports)
 }
 
 /// An entry's ports, and its unreadable ones.
