@@ -40,7 +40,8 @@ pub struct Reviews {
 }
 
 impl Reviews {
-    /// Reviews of any token, and of rights in the operator's own namespace. It needs to create TokenReviews, and
+    /// Reviews any token, and rights in the operator's own namespace. It needs to create TokenReviews, and
+    /// LocalSubjectAccessReviews there.
     #[must_use]
     pub const fn new(client: Client, namespace: String) -> Self {
         Self { client, namespace }
@@ -160,8 +161,8 @@ mod tests {
         };
         let spec = question(user.clone(), "ops");
         assert_eq!((spec.user, spec.groups, spec.uid, spec.extra), (user.username, user.groups, user.uid, user.extra));
-        let asked = spec.resource_attributes.expect("a resource");
-        assert_eq!((asked.namespace.as_deref(), asked.verb.as_deref()), (Some("ops"), Some("get")));
+        let attributes = spec.resource_attributes.expect("a resource");
+        assert_eq!((attributes.namespace.as_deref(), attributes.verb.as_deref()), (Some("ops"), Some("get")));
     }
 
     #[test]

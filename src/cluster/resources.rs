@@ -65,7 +65,7 @@ impl ResourceStore {
             Some(known) => {
                 let before = std::mem::replace(&mut known.resource, Arc::clone(&resource));
                 let forged = before.status != resource.status && known.is_forged();
-                forged || Asked::of(&before) != Asked::of(&resource)
+                forged || Requested::of(&before) != Requested::of(&resource)
             }
             None => {
                 known.insert(key.clone(), Known { resource, written: None });
@@ -112,14 +112,14 @@ pub enum ResourceChange {
 
 /// The part of a resource that a reconcile answers to: not a status that we wrote.
 #[derive(Debug, PartialEq, Eq)]
-struct Asked<'a> {
+struct Requested<'a> {
     uid: Option<&'a str>,
     generation: Option<i64>,
     refresh: Option<&'a str>,
     deleting: bool,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> Requested<'a> {
     fn of(resource: &'a CitrixAllowlist) -> Self {
         Self {
             uid: resource.metadata.uid.as_deref(),

@@ -125,8 +125,7 @@ impl Feeds {
         self.watch_applied(resource, request, false)
     }
 
-    /// The same; `applied` says that the resource has policies from before. If lists are many, its list comes before those of
-    /// new resources.
+    /// The same for a resource that may have policies from before (`applied`): its list has room before those of new resources.
     pub fn watch_applied(&self, resource: &ResourceRef, request: FeedRequest, applied: bool) -> FeedView {
         // The schema checks it too, but here the id becomes part of a URL and a file's name.
         if !is_customer_id(&request.customer) {
@@ -243,9 +242,9 @@ impl Feeds {
 
 impl Shared {
     /// Ends a use of a list, and wakes the resources that wait for the room.
-    fn leave(&self, table: &mut Table, resource: &ResourceRef, left: &Subscription, now: Instant) {
-        table.leave(resource, left, &self.settings, now);
-        table.dismiss(resource, Some(&left.key)).iter().for_each(|waiting| self.waker.wake(waiting));
+    fn leave(&self, table: &mut Table, resource: &ResourceRef, former: &Subscription, now: Instant) {
+        table.leave(resource, former, &self.settings, now);
+        table.dismiss(resource, Some(&former.key)).iter().for_each(|waiting| self.waker.wake(waiting));
     }
 
     /// A panic while the table was locked leaves it as consistent as any step does.
@@ -345,11 +344,11 @@ impl Table {
         now: Instant,
         wall: Timestamp,
     ) {
-        let asked = (request.min_interval, request.max_interval);
+        let intervals = (request.min_interval, request.max_interval);
         if !self.entries.contains_key(key) {
             let host = origin(&settings.url(key));
             let estimate = self.estimate(&host, settings, wall);
-            let bounds = IntervalBounds::shared([asked], settings.min_refresh);
+            let bounds = IntervalBounds::shared([intervals], settings.min_refresh);
             self.entries.insert(key.clone(), Entry::new(host, bounds, now, Some(estimate)));
         }
         if let Some(entry) = self.entries.get_mut(key) {
@@ -358,7 +357,7 @@ impl Table {
             }
             let bounds = (entry.bounds.min(), entry.bounds.max());
             let others = (!entry.subscribers.is_empty()).then_some(bounds);
-            entry.bounds = IntervalBounds::shared(others.into_iter().chain([asked]), settings.min_refresh);
+            entry.bounds = IntervalBounds::shared(others.into_iter().chain([intervals]), settings.min_refresh);
             entry.subscribers.insert(resource.clone());
             entry.unneeded_since = None;
         }

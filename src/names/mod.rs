@@ -285,10 +285,10 @@ impl Names {
     fn ask(&self, question: Question) -> impl Future<Output = (Question, LookupOutcome)> + use<> {
         let inner = self.0.clone();
         async move {
-            let asked = inner.clock.instant();
+            let start = inner.clock.instant();
             let answer = inner.resolver.ask(question.server, &question.name, question.family);
             let outcome = tokio::time::timeout(inner.timeout, answer).await.unwrap_or(Err(Failure::Timeout));
-            let latency = inner.clock.instant().saturating_duration_since(asked);
+            let latency = inner.clock.instant().saturating_duration_since(start);
             let result = outcome.as_ref().map_or_else(Failure::label, Answer::label);
             inner.observer.asked(question.server, question.family, result, latency);
             (question, outcome)

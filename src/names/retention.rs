@@ -124,7 +124,7 @@ struct CachedFamily {
     /// How many rounds have queried it.
     rounds: u64,
     /// Whether the newest round of the name queried it.
-    asked: bool,
+    queried: bool,
     /// When it is due again; none for at once.
     due: Option<Instant>,
     /// What its newest round has brought so far.
@@ -189,8 +189,8 @@ impl CachedName {
     pub fn begin(&mut self, families: &[Family]) {
         for family in Family::ALL {
             let cached = self.family(family);
-            cached.asked = families.contains(&family);
-            if cached.asked {
+            cached.queried = families.contains(&family);
+            if cached.queried {
                 cached.rounds += 1;
                 cached.round = FamilyRound::default();
             }
@@ -245,7 +245,7 @@ impl CachedName {
     /// Every server has answered or failed: settles the name's state, and returns the time until the next round. `random`,
     /// between 0 and 1, is for its jitter.
     pub fn finish(&mut self, bounds: &Bounds, random: f64, now: Instant) -> Duration {
-        for family in self.families.iter_mut().filter(|family| family.asked) {
+        for family in self.families.iter_mut().filter(|family| family.queried) {
             if family.round.answered {
                 family.failures = 0;
             } else {

@@ -95,18 +95,21 @@ mod tests {
         assert_eq!(twice.after(Echo::Same).0, Spelling::Kept);
         assert_eq!(failed(twice), Spelling::Lost);
         assert_eq!(Spelling::Lost.after(Echo::Other), (Spelling::Lost, true));
-        let asked = name("names-of-servers.example.com.");
-        assert!(Spelling::Lost.spell(&asked).eq_case(&asked));
+        let queried = name("names-of-servers.example.com.");
+        assert!(Spelling::Lost.spell(&queried).eq_case(&queried));
     }
 
     #[test]
     fn a_name_in_random_case_is_the_same_name_in_other_letters() {
-        let asked = name("a-name-with-many-letters.citrixworkspacesapi.example.com.");
-        let spelled: Vec<Name> = (0..20).map(|_| Spelling::Unknown.spell(&asked)).collect();
-        assert!(spelled.iter().all(|spelled| *spelled == asked));
-        assert!(spelled.iter().any(|spelled| !spelled.eq_case(&asked)));
-        assert_eq!(echo(&asked, Some(&asked)), Echo::Same);
-        assert_eq!(echo(&asked, Some(&name("A-name-with-many-letters.citrixworkspacesapi.example.com."))), Echo::Other);
-        assert_eq!(echo(&asked, None), Echo::Silent);
+        let queried = name("a-name-with-many-letters.citrixworkspacesapi.example.com.");
+        let spelled: Vec<Name> = (0..20).map(|_| Spelling::Unknown.spell(&queried)).collect();
+        assert!(spelled.iter().all(|spelled| *spelled == queried));
+        assert!(spelled.iter().any(|spelled| !spelled.eq_case(&queried)));
+        assert_eq!(echo(&queried, Some(&queried)), Echo::Same);
+        assert_eq!(
+            echo(&queried, Some(&name("A-name-with-many-letters.citrixworkspacesapi.example.com."))),
+            Echo::Other
+        );
+        assert_eq!(echo(&queried, None), Echo::Silent);
     }
 }

@@ -62,8 +62,8 @@ mod tests {
         ) {
             let wanted = wanted(&wants);
             let factors = factors(&wanted, bound);
-            let asked = |namespace: &Arc<str>, wants: f64| wants / factors.get(namespace).copied().unwrap_or(1.0);
-            let sum: f64 = wanted.iter().map(|(namespace, wants)| asked(namespace, *wants)).sum();
+            let queries = |namespace: &Arc<str>, wants: f64| wants / factors.get(namespace).copied().unwrap_or(1.0);
+            let sum: f64 = wanted.iter().map(|(namespace, wants)| queries(namespace, *wants)).sum();
             prop_assert!(sum <= bound * 1.000_001);
             prop_assert!(factors.is_empty() || sum >= bound * 0.999_999, "nothing is left over: {sum} of {bound}");
             for (namespace, wants) in &wanted {

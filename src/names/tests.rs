@@ -19,7 +19,7 @@ type Script = dyn Fn(SocketAddr, &str, Family, usize) -> (Duration, LookupOutcom
 
 struct Scripted {
     script: Mutex<Arc<Script>>,
-    asked: Mutex<BTreeMap<(SocketAddr, String, Family), usize>>,
+    queried: Mutex<BTreeMap<(SocketAddr, String, Family), usize>>,
     in_flight: Arc<AtomicUsize>,
     most_in_flight: Arc<AtomicUsize>,
 }
@@ -30,7 +30,7 @@ impl Scripted {
     ) -> Arc<Self> {
         Arc::new(Self {
             script: Mutex::new(Arc::new(script)),
-            asked: Mutex::default(),
+            queried: Mutex::default(),
             in_flight: Arc::default(),
             most_in_flight: Arc::default(),
         })
@@ -46,7 +46,7 @@ impl Scripted {
     /// Queries since the last call, by this part of them.
     fn counted<K: Ord>(&self, part: impl Fn(SocketAddr, Family) -> K) -> BTreeMap<K, usize> {
         let mut counts = BTreeMap::new();
-        for ((server, _, family), count) in std::mem::take(&mut *self.asked.lock().expect("no panic")) {
+        for ((server, _, family), count) in std::mem::take(&mut *self.queried.lock().expect("no panic")) {
             *counts.entry(part(server, family)).or_default() += count;
         }
         counts
@@ -64,8 +64,8 @@ impl Scripted {
 impl Lookup for Scripted {
     fn ask(&self, server: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, LookupOutcome> {
         let before = {
-            let mut asked = self.asked.lock().expect("no panic");
-            let count = asked.entry((server, name.as_str().to_owned(), family)).or_default();
+            let mut queried = self.queried.lock().expect("no panic");
+            let count = queried.entry((server, name.as_str().to_owned(), family)).or_default();
             *count += 1;
             *count - 1
         };
@@ -311,8 +311,8 @@ async fn a_dead_server_delays_nobody_and_cancels_nothing() {
     let seen = rig.watch(0, &names);
     assert!(seen.by_name.values().all(|known| known.state == NameState::Answered && known.addresses == [ip(1)]));
     assert_eq!(rig.pass(Duration::from_secs(300)).await, []);
-    let asked = rig.servers.questions();
-    assert!(asked[&server(1)] >= 9 * 1000, "the living one is queried every TTL: {asked:?}");
+    let queries = rig.servers.questions();
+    assert!(queries[&server(1)] >= 9 * 1000, "the living one is queried every TTL: {queries:?}");
     let results = rig.observer.results.lock().expect("no panic").clone();
     assert!(results["timeout"] > 0 && results["answered"] > 0 && results["nodata"] > 0, "{results:?}");
 }

@@ -67,7 +67,7 @@ impl StateRoom {
     async fn access(&self, headers: &HeaderMap) -> Access {
         let Some(authorizer) = &self.authorizer else { return Access::Granted };
         let Some(token) = token(headers) else {
-            // Without a token, the API server is not asked.
+            // Without a token, nothing is sent to the API server.
             return authorizer.judge(None).await;
         };
         match tokio::time::timeout(REVIEW_WAIT, self.reviews.acquire()).await {
@@ -79,9 +79,9 @@ impl StateRoom {
 
 /// The token of a request: in its own header, or in HTTP's.
 fn token(headers: &HeaderMap) -> Option<&str> {
-    let of = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let bearer = || of(header::AUTHORIZATION.as_str())?.strip_prefix("Bearer ");
-    of(TOKEN_HEADER).or_else(bearer).map(str::trim).filter(|token| !token.is_empty())
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = || header(header::AUTHORIZATION.as_str())?.strip_prefix("Bearer ");
+    header(TOKEN_HEADER).or_else(bearer).map(str::trim).filter(|token| !token.is_empty())
 }
 
 /// Answers a request for the tables.

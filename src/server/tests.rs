@@ -131,14 +131,14 @@ async fn stopping_finishes_requests_in_flight_and_waits_for_no_other() {
         Box::new(std::iter::once(br#""finished""#.to_vec()))
     });
     let running = Arc::new(running(Duration::from_secs(60), slow).await);
-    let asking = running.clone();
-    let asked = tokio::spawn(async move { get(&asking, "/debug/state").await });
+    let reader = running.clone();
+    let answer = tokio::spawn(async move { get(&reader, "/debug/state").await });
     let mut idle = TcpStream::connect(running.address).await.expect("a connection");
     idle.write_all(b"GET /livez HT").await.expect("half a request");
     enters.recv().await.expect("a request in flight");
     let started = Instant::now();
     running.stop.cancel();
-    assert_eq!(asked.await.expect("answered").2, r#""finished""#);
+    assert_eq!(answer.await.expect("answered").2, r#""finished""#);
     let running = Arc::into_inner(running).expect("the last one");
     running.task.await.expect("ended");
     assert!(started.elapsed() < GRACE_PERIOD + Duration::from_secs(1), "{:?}", started.elapsed());

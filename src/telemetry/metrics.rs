@@ -247,15 +247,15 @@ impl Metrics {
     /// These lists are in use `now`; any other is forgotten. Of a customer's list in parts, the oldest, the first to end and the
     /// first to be requested count. `left_out` counts the resources without a list, by [`Level`].
     pub fn feeds_are(&self, feeds: &[FeedSnapshot], left_out: [usize; 3], now: Timestamp) {
-        for (level, left_out) in Level::ALL.into_iter().zip(left_out) {
-            let label = label(&reference::LISTS_LEFT_OUT, [level.as_str().into()]);
-            self.lists_left_out.get_or_create(&label).set(count(left_out));
-        }
         #[derive(Default)]
         struct Parts {
             age: Option<Duration>,
             valid_until: Option<Timestamp>,
             next_fetch: Option<Timestamp>,
+        }
+        for (level, left_out) in Level::ALL.into_iter().zip(left_out) {
+            let label = label(&reference::LISTS_LEFT_OUT, [level.as_str().into()]);
+            self.lists_left_out.get_or_create(&label).set(count(left_out));
         }
         let first = |times: [Option<Timestamp>; 2]| times.into_iter().flatten().min();
         let mut current: BTreeMap<Labels<2>, Parts> = BTreeMap::new();

@@ -5,12 +5,12 @@ use serde_json::Value;
 use std::convert::Infallible;
 
 /// Requests, in their order: method, name in the path, body.
-type Asked = Arc<Mutex<Vec<(Method, String, Value)>>>;
+type Requests = Arc<Mutex<Vec<(Method, String, Value)>>>;
 
 /// Events against an API server that accepts everything, but answers 404 to a change that contains `lost`.
-fn events(lost: Option<&'static str>) -> (Events, Asked) {
-    let asked = Asked::default();
-    let notes = Arc::clone(&asked);
+fn events(lost: Option<&'static str>) -> (Events, Requests) {
+    let requests = Requests::default();
+    let notes = Arc::clone(&requests);
     let service = tower::service_fn(move |request: Request<Body>| {
         let notes = Arc::clone(&notes);
         async move {
@@ -29,7 +29,7 @@ fn events(lost: Option<&'static str>) -> (Events, Asked) {
             Ok::<_, Infallible>(answer.expect("an answer"))
         }
     });
-    (Events::new(Client::new(service, "default"), Some("pod-0".to_owned())), asked)
+    (Events::new(Client::new(service, "default"), Some("pod-0".to_owned())), requests)
 }
 
 /// A resource at some version.
@@ -55,29 +55,29 @@ async fn publish(events: &Events, version: &str, note: &Note) -> &'static str {
 
 #[tokio::test]
 async fn repeats_raise_the_event_count_and_new_text_makes_an_event() {
-    let (events, asked) = events(None);
+    let (events, requests) = events(None);
     let same = note(Reason::Applied, "0 CIDRs added, 0 removed: an object was deleted");
     assert_eq!(publish(&events, "7", &same).await, "create");
     assert_eq!(publish(&events, "8", &same).await, "patch");
     assert_eq!(publish(&events, "9", &same).await, "patch");
     assert_eq!(publish(&events, "9", &note(Reason::Applied, "2 CIDRs added")).await, "create");
     assert_eq!(publish(&events, "9", &note(Reason::Conflict, "2 CIDRs added")).await, "create");
-    let asked = asked.lock().expect("unpoisoned");
-    let created = &asked[0].2;
+    let requests = requests.lock().expect("unpoisoned");
+    let created = &requests[0].2;
     assert_eq!(
         (&created["reason"], &created["action"], &created["type"], &created["reportingInstance"]),
         (&json!("Applied"), &json!("Apply"), &json!("Normal"), &json!("pod-0"))
     );
-    assert_eq!(asked[2].1, created["metadata"]["name"], "the existing event");
-    assert_eq!(asked[2].2["series"]["count"], 3);
+    assert_eq!(requests[2].1, created["metadata"]["name"], "the existing event");
+    assert_eq!(requests[2].2["series"]["count"], 3);
 }
 
 #[tokio::test]
 async fn a_repeat_of_an_event_that_is_gone_is_a_new_one() {
-    let (events, asked) = events(Some("series"));
+    let (events, requests) = events(Some("series"));
     let same = note(Reason::Conflict, "another client keeps changing it");
     assert_eq!(publish(&events, "7", &same).await, "create");
     assert_eq!(publish(&events, "7", &same).await, "create");
-    let methods: Vec<Method> = asked.lock().expect("unpoisoned").iter().map(|(method, ..)| method.clone()).collect();
+    let methods: Vec<Method> = requests.lock().expect("unpoisoned").iter().map(|(method, ..)| method.clone()).collect();
     assert_eq!(methods, [Method::POST, Method::PATCH, Method::POST]);
 }

@@ -91,14 +91,14 @@ impl SeenSlice {
         };
         let (over_udp, over_tcp) = (dns(true), dns(false));
         // Queries use UDP first; a truncated answer is queried again over TCP on the same port.
-        let asked = if over_udp.is_empty() { &over_tcp } else { &over_udp };
+        let queried = if over_udp.is_empty() { &over_tcp } else { &over_udp };
         let ready =
             slice.endpoints.iter().flatten().filter(|endpoint| {
                 endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
             });
         let addresses = ready.flat_map(|endpoint| &endpoint.addresses).filter_map(|text| text.parse::<IpAddr>().ok());
         let endpoints =
-            addresses.flat_map(|address| asked.iter().map(move |port| SocketAddr::new(address, *port))).collect();
+            addresses.flat_map(|address| queried.iter().map(move |port| SocketAddr::new(address, *port))).collect();
         Self { endpoints, ports: over_udp.union(&over_tcp).copied().collect() }
     }
 }

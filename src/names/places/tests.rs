@@ -75,13 +75,13 @@ fn silent_names_get_a_small_share_and_always_get_it() {
 fn a_question_waits_once_and_answers_the_newest_round() {
     let now = Instant::now();
     let mut places = Places::new(server(), 1000);
-    let mut asked = question("quiet", 1, false);
-    places.join(&asked);
-    asked.number = 7;
-    places.join(&asked);
+    let mut query = question("quiet", 1, false);
+    places.join(&query);
+    query.number = 7;
+    places.join(&query);
     assert_eq!(places.waiting(), 1);
-    assert_eq!(drain(&mut places, now), [asked.clone()]);
-    places.leave(&asked);
+    assert_eq!(drain(&mut places, now), [query.clone()]);
+    places.leave(&query);
     fill(&mut places, "busy", 0..3000, false);
     let shared = question("busy", 2999, false);
     places.change_line(&(shared.name.clone(), shared.family), &"quiet".into());
@@ -124,26 +124,26 @@ proptest! {
     ) {
         let mut now = Instant::now();
         let mut places = Places::new(server(), 30);
-        let mut held: Vec<Question> = Vec::new();
+        let mut in_flight: Vec<Question> = Vec::new();
         let mut waits: BTreeSet<DomainName> = BTreeSet::new();
         for (namespace, number, silent, action) in steps {
-            let asked = question(&format!("n{namespace}"), number, silent);
+            let query = question(&format!("n{namespace}"), number, silent);
             match action {
                 0 | 1 => {
-                    places.join(&asked);
-                    waits.insert(asked.name);
+                    places.join(&query);
+                    waits.insert(query.name);
                 }
-                2 if !held.is_empty() => places.leave(&held.swap_remove(number as usize % held.len())),
+                2 if !in_flight.is_empty() => places.leave(&in_flight.swap_remove(number as usize % in_flight.len())),
                 _ => now += Duration::from_millis(number * 10),
             }
             while let Some(next) = places.next(all, now) {
-                prop_assert!(waits.remove(&next.name), "asked without being wanted: {}", next.name);
-                held.push(next);
+                prop_assert!(waits.remove(&next.name), "queried without being wanted: {}", next.name);
+                in_flight.push(next);
             }
-            prop_assert!(held.len() <= IN_FLIGHT_PER_SERVER);
-            prop_assert!(held.iter().filter(|question| question.silent).count() <= MOST_SILENT);
+            prop_assert!(in_flight.len() <= IN_FLIGHT_PER_SERVER);
+            prop_assert!(in_flight.iter().filter(|question| question.silent).count() <= MOST_SILENT);
             for namespace in ["n0", "n1", "n2", "n3"] {
-                prop_assert!(count(&held, namespace) <= MOST_PER_NAMESPACE);
+                prop_assert!(count(&in_flight, namespace) <= MOST_PER_NAMESPACE);
             }
             prop_assert_eq!(places.waiting(), waits.len());
         }
@@ -152,11 +152,11 @@ proptest! {
             if waits.is_empty() {
                 break;
             }
-            held.drain(..).for_each(|question| places.leave(&question));
+            in_flight.drain(..).for_each(|question| places.leave(&question));
             now = places.next_moment().unwrap_or(now).max(now);
             while let Some(next) = places.next(all, now) {
                 waits.remove(&next.name);
-                held.push(next);
+                in_flight.push(next);
             }
         }
         prop_assert!(waits.is_empty());

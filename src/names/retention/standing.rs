@@ -76,7 +76,7 @@ impl CachedName {
     pub(super) fn schedule(&mut self, bounds: &Bounds, random: f64, now: Instant) {
         for index in [0, 1] {
             let family = &self.families[index];
-            if !family.asked || (!family.round.answered && self.given_up(index)) {
+            if !family.queried || (!family.round.answered && self.given_up(index)) {
                 continue;
             }
             let wait = with_jitter(self.wait(index, bounds), random).mul_f64(bounds.stretch);
@@ -104,8 +104,8 @@ impl CachedName {
     /// How many queries a second the name needs, by the TTLs of its newest answers. The first query is not counted.
     #[must_use]
     pub fn questions_per_second(&self, bounds: &Bounds) -> f64 {
-        let asked = |index: &usize| self.families[*index].round.answered || self.families[*index].failures > 0;
-        [0, 1].into_iter().filter(asked).map(|index| self.wait(index, bounds).as_secs_f64().recip()).sum()
+        let counts = |index: &usize| self.families[*index].round.answered || self.families[*index].failures > 0;
+        [0, 1].into_iter().filter(counts).map(|index| self.wait(index, bounds).as_secs_f64().recip()).sum()
     }
 
     /// How long until a family is due.

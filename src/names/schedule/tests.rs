@@ -42,9 +42,9 @@ fn a_group_wakes_at_once_then_once_a_window_or_when_complete() {
 proptest! {
     #[test]
     fn jitter_comes_after_the_ttl_and_within_a_second(wait in 0u64..10_000_000, random in -1.0f64..2.0) {
-        let asked = with_jitter(ms(wait), random);
-        prop_assert!(asked >= ms(wait));
-        prop_assert!(asked <= ms(wait) + (ms(wait) / 20).min(Duration::from_secs(1)));
+        let wait_after = with_jitter(ms(wait), random);
+        prop_assert!(wait_after >= ms(wait));
+        prop_assert!(wait_after <= ms(wait) + (ms(wait) / 20).min(Duration::from_secs(1)));
     }
 
     #[test]

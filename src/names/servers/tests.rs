@@ -37,8 +37,8 @@ fn nameservers_are_read_as_resolvers_do() {
 #[test]
 fn a_service_is_queried_at_its_ready_endpoints() {
     let facts = facts(&["10.128.0.7:5353", "10.129.0.7:5353"]);
-    let asked = servers_to_ask(&[ip("10.96.0.10"), ip("169.254.20.10")], &facts, &[]);
-    assert_eq!(asked, [at("10.128.0.7:5353"), at("10.129.0.7:5353"), at("169.254.20.10:53")]);
+    let servers = servers_to_ask(&[ip("10.96.0.10"), ip("169.254.20.10")], &facts, &[]);
+    assert_eq!(servers, [at("10.128.0.7:5353"), at("10.129.0.7:5353"), at("169.254.20.10:53")]);
     assert_eq!(servers_to_ask(&[ip("10.96.0.10")], &facts, &[]), [at("10.128.0.7:5353"), at("10.129.0.7:5353")]);
 }
 
@@ -53,23 +53,23 @@ fn without_endpoints_or_resolv_conf_the_next_best_is_queried() {
 #[test]
 fn flags_replace_all_that() {
     let flags = [at("20.60.0.2:5300"), at("20.60.0.1:53"), at("20.60.0.2:5300")];
-    let asked = servers_to_ask(&[ip("10.96.0.10")], &facts(&["10.128.0.7:5353"]), &flags);
-    assert_eq!(asked, [at("20.60.0.1:53"), at("20.60.0.2:5300")]);
+    let servers = servers_to_ask(&[ip("10.96.0.10")], &facts(&["10.128.0.7:5353"]), &flags);
+    assert_eq!(servers, [at("20.60.0.1:53"), at("20.60.0.2:5300")]);
 }
 
 #[test]
 fn four_endpoints_are_chosen_and_a_loss_moves_no_other() {
     let all = ["1", "2", "3", "4", "5", "6", "7", "8", "9"].map(|last| format!("10.128.0.{last}:53"));
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
-    let asked = servers_to_ask(&[ip("10.96.0.10")], &facts(&all), &[]);
-    assert_eq!(asked.len(), ENDPOINTS_PER_SERVICE);
+    let servers = servers_to_ask(&[ip("10.96.0.10")], &facts(&all), &[]);
+    assert_eq!(servers.len(), ENDPOINTS_PER_SERVICE);
     let mut reversed = all.clone();
     reversed.reverse();
-    assert_eq!(servers_to_ask(&[ip("10.96.0.10")], &facts(&reversed), &[]), asked);
+    assert_eq!(servers_to_ask(&[ip("10.96.0.10")], &facts(&reversed), &[]), servers);
     for gone in &all {
         let left: Vec<&str> = all.iter().copied().filter(|endpoint| endpoint != gone).collect();
         let after = servers_to_ask(&[ip("10.96.0.10")], &facts(&left), &[]);
-        let kept = asked.iter().filter(|server| after.contains(server)).count();
-        assert_eq!(kept, if asked.contains(&at(gone)) { 3 } else { 4 }, "without {gone}");
+        let kept = servers.iter().filter(|server| after.contains(server)).count();
+        assert_eq!(kept, if servers.contains(&at(gone)) { 3 } else { 4 }, "without {gone}");
     }
 }

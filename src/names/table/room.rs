@@ -87,12 +87,12 @@ impl Table {
             for name in wanted.iter().filter(|name| !has(name) && applied(name) == first) {
                 let (new_here, new) = (in_space(name) == 0, !self.names.contains_key(name));
                 // A name that the namespace, or any other, has already costs no more there.
-                let asked = Taken {
+                let here = Taken {
                     namespace: if new_here { taken.namespace } else { 0 },
                     process: if new { taken.process } else { 0 },
                     ..taken
                 };
-                match self.bounds.names.room(asked, first) {
+                match self.bounds.names.room(here, first) {
                     (0, level) => left_out.push((name.clone(), level)),
                     _ => {
                         taken.resource += 1;
@@ -110,22 +110,22 @@ impl Table {
     /// Asserts that the running counts are right, and within the bounds.
     #[cfg(test)]
     pub(in crate::names) fn check_counts(&self) {
-        let held: usize = self.names.values().map(|entry| entry.cached.len()).sum();
-        assert_eq!(self.addresses, held);
-        assert!(self.names.len() <= self.bounds.names.process && held <= self.bounds.addresses_in_all.process);
+        let cached: usize = self.names.values().map(|entry| entry.cached.len()).sum();
+        assert_eq!(self.addresses, cached);
+        assert!(self.names.len() <= self.bounds.names.process && cached <= self.bounds.addresses_in_all.process);
         for group in self.groups.values() {
-            let held: usize = group.names.iter().map(|name| self.names[name].cached.len()).sum();
-            assert_eq!(group.addresses, held);
+            let cached: usize = group.names.iter().map(|name| self.names[name].cached.len()).sum();
+            assert_eq!(group.addresses, cached);
             assert!(group.names.len() <= self.bounds.names.resource);
         }
         let wanting: BTreeSet<&Arc<str>> = self.groups.values().flat_map(|group| group.namespaces.keys()).collect();
         for namespace in wanting {
             let groups = self.groups.values().filter(|group| group.namespaces.contains_key(namespace));
             let names: BTreeSet<&DomainName> = groups.flat_map(|group| group.names.iter()).collect();
-            let held: usize = names.iter().map(|name| self.names[*name].cached.len()).sum();
+            let cached: usize = names.iter().map(|name| self.names[*name].cached.len()).sum();
             let space = self.spaces.get(namespace);
             assert_eq!(space.map_or(0, |space| space.names.len()), names.len());
-            assert_eq!(space.map_or(0, |space| space.addresses), held);
+            assert_eq!(space.map_or(0, |space| space.addresses), cached);
             assert!(names.len() <= self.bounds.names.namespace);
         }
     }

@@ -85,9 +85,9 @@ impl Table {
         let mut outstanding = Vec::new();
         for (server, places) in &mut self.places {
             for family in families.iter().copied() {
-                let asked = (*server, family);
-                outstanding.push(asked);
-                let (name, namespace, silent) = (name.clone(), Arc::clone(&namespace), entry.silent.contains(&asked));
+                let queried = (*server, family);
+                outstanding.push(queried);
+                let (name, namespace, silent) = (name.clone(), Arc::clone(&namespace), entry.silent.contains(&queried));
                 places.join(&Question { server: *server, name, family, number, namespace, silent });
             }
         }
@@ -173,15 +173,15 @@ impl Table {
         let (room, level) = self.room_for_addresses(name);
         let bounds = self.bounds.with_room(room, level);
         let Some(entry) = self.names.get_mut(name) else { return Vec::new() };
-        let asked = (server, family);
-        entry.silent.retain(|silent| *silent != asked);
+        let queried = (server, family);
+        entry.silent.retain(|silent| *silent != queried);
         if matches!(outcome, Err(Failure::Timeout)) {
-            entry.silent.push(asked);
+            entry.silent.push(queried);
         }
         let asking = entry.asking.as_mut().filter(|asking| asking.number == *number);
         let awaited = asking.and_then(|asking| {
             let before = asking.outstanding.len();
-            asking.outstanding.retain(|outstanding| *outstanding != asked);
+            asking.outstanding.retain(|outstanding| *outstanding != queried);
             (asking.outstanding.len() < before).then_some(asking.outstanding.is_empty())
         });
         let judge = |address| self.guard.refuses(address);

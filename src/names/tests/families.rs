@@ -10,7 +10,7 @@ fn without_soa(nxdomain: bool) -> LookupOutcome {
 }
 
 /// The queries of these minutes, by family, after a first round of both.
-async fn asked(minutes: u32, v4: LookupOutcome, v6: LookupOutcome) -> (Rig, BTreeMap<Family, usize>) {
+async fn queries_in(minutes: u32, v4: LookupOutcome, v6: LookupOutcome) -> (Rig, BTreeMap<Family, usize>) {
     let script = move |_, _: &str, family, _| (ms(1), if family == Family::V4 { v4.clone() } else { v6.clone() });
     let mut rig = Rig::new(&[1], Scripted::new(script));
     rig.watch(0, &wanted(&["nosoa.example.net"]));
@@ -18,45 +18,45 @@ async fn asked(minutes: u32, v4: LookupOutcome, v6: LookupOutcome) -> (Rig, BTre
     let by_family = |rig: &Rig| rig.servers.counted(|_, family| family);
     assert_eq!(by_family(&rig), BTreeMap::from([(Family::V4, 1), (Family::V6, 1)]));
     rig.pass(MINUTE * minutes).await;
-    let asked = by_family(&rig);
-    (rig, asked)
+    let queries = by_family(&rig);
+    (rig, queries)
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_answer_without_soa_speeds_up_its_own_family_only() {
     for nxdomain in [false, true] {
-        let (rig, first) = asked(1, has(&[2], 300), without_soa(nxdomain)).await;
+        let (rig, first) = queries_in(1, has(&[2], 300), without_soa(nxdomain)).await;
         assert_eq!(first.get(&Family::V4), None, "A says 300 s: {first:?}");
         assert!((11..=12).contains(&first[&Family::V6]), "AAAA every 5 s: {first:?}");
         assert_eq!(rig.addresses("nosoa.example.net"), [ip(2)]);
-        let (_, hour) = asked(60, has(&[2], 300), without_soa(nxdomain)).await;
+        let (_, hour) = queries_in(60, has(&[2], 300), without_soa(nxdomain)).await;
         assert!((11..=12).contains(&hour[&Family::V4]), "A every 300 s: {hour:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failing_family_is_given_up_too_whichever_it_is() {
-    let (_, first) = asked(5, nothing(5), nothing(120)).await;
+    let (_, first) = queries_in(5, nothing(5), nothing(120)).await;
     assert!((55..=60).contains(&first[&Family::V4]) && first[&Family::V6] == 2, "{first:?}");
     // Failing from the start: queried until it is given up, since the other has addresses.
-    let (_, failing) = asked(30, has(&[2], 600), Err(Failure::Timeout)).await;
+    let (_, failing) = queries_in(30, has(&[2], 600), Err(Failure::Timeout)).await;
     assert!(failing[&Family::V4] <= 3, "A every 600 s: {failing:?}");
     assert!(failing[&Family::V6] <= 2 + 3, "AAAA twice more, then with A: {failing:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn families_of_one_ttl_stay_together() {
-    let (_, asked) = asked(60, has(&[2], 30), nothing(30)).await;
-    assert!((115..=120).contains(&asked[&Family::V4]), "{asked:?}");
-    assert_eq!(asked[&Family::V4], asked[&Family::V6]);
+    let (_, queries) = queries_in(60, has(&[2], 30), nothing(30)).await;
+    assert!((115..=120).contains(&queries[&Family::V4]), "{queries:?}");
+    assert_eq!(queries[&Family::V4], queries[&Family::V6]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_new_server_is_queried_for_both_families_at_once() {
-    let (mut rig, _) = asked(1, has(&[2], 300), without_soa(false)).await;
+    let (mut rig, _) = queries_in(1, has(&[2], 300), without_soa(false)).await;
     rig.names.set_servers(vec![server(1), server(2)]);
     rig.pass(ms(1100)).await;
-    let questions = rig.servers.asked.lock().expect("no panic").clone();
+    let questions = rig.servers.queried.lock().expect("no panic").clone();
     for family in Family::ALL {
         assert!(questions.contains_key(&(server(2), "nosoa.example.net".to_owned(), family)), "{questions:?}");
     }

@@ -290,13 +290,13 @@ async fn a_flood_of_names_is_queried_less_often_and_alone() {
         assert!(took.is_some(), "change {change} was not followed within its TTL and 5 s");
     }
     let elapsed = 6.0 * 50.0 + 60.0;
-    let asked = std::mem::take(&mut *rig.servers.asked.lock().expect("no panic"));
-    let total: usize = asked.values().sum();
+    let queries = std::mem::take(&mut *rig.servers.queried.lock().expect("no panic"));
+    let total: usize = queries.values().sum();
     assert!(total as f64 <= (elapsed + 2.0) * per_second as f64, "{total} questions");
     assert!(total as f64 >= 0.7 * 300.0 * per_second as f64, "queries use what they may: {total}");
     let mean = |prefix: &str| {
         let counts: Vec<_> =
-            asked.iter().filter(|((_, name, _), _)| name.starts_with(prefix)).map(|entry| *entry.1).collect();
+            queries.iter().filter(|((_, name, _), _)| name.starts_with(prefix)).map(|entry| *entry.1).collect();
         counts.iter().sum::<usize>() as f64 / counts.len() as f64
     };
     let (slow, quick) = (mean("flood-0"), mean("flood-1"));
