@@ -31,12 +31,18 @@ async fn a_name_that_fails_in_passing_holds_it_so_long_and_no_longer() {
     stage.dns.set("accounts.cloud.com", Behaviour::servfail());
     let config = stage.operator_config().flag("first-policy-wait", "4s");
     let _operator = Operator::start(&config).await.expect("an operator");
+    // Watched from before it is made: the wait may be over when kubectl ends.
+    let (resources, policies) = (stage.watch_resources().await, stage.watch_policies().await);
     let started = Instant::now();
     stage.apply("daas-us", "{ customerId: testcustomer, geo: us }").await;
-    stage.says("daas-us", "Ready", "waits for DNS to answer 1 more name").await;
-    let policies = stage.watch_policies().await;
     policies.until("the first policy", |now| now.contains_key("daas-us-egress")).await;
     assert!(started.elapsed() >= Duration::from_secs(4), "after {:?}", started.elapsed());
+    let waits = resources.since(started).iter().any(|now| {
+        let status = now.get("daas-us").and_then(|resource| resource.status.as_ref());
+        let mut conditions = status.into_iter().flat_map(|status| &status.conditions);
+        conditions.any(|of| of.type_ == "Ready" && of.message.contains("waits for DNS to answer 1 more name"))
+    });
+    assert!(waits, "status never said what it waited for");
     stage.condition("daas-us", "NamesResolved", "False").await;
     let problems = stage.status("daas-us").await.problems;
     assert!(problems.iter().any(|problem| problem.subject == "accounts.cloud.com"), "{problems:?}");
