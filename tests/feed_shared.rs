@@ -873,6 +873,9 @@ async fn lists_beyond_a_bound_wait_and_cost_nobody_else() {
     assert_eq!(waiting.problems.len(), 1, "{waiting:?}");
     assert!(waiting.message.contains("may have 2 (--max-lists-per-namespace)"), "{}", waiting.message);
     assert!(watch(&process, "modest", "three").problems.is_empty(), "another namespace has room");
+    let applied = process.feeds.watch_applied(&who("greedy", "applied"), request("four"), true);
+    assert!(applied.problems.is_empty(), "an applied spec keeps its list over a restart");
+    process.feeds.unwatch(&who("greedy", "applied"));
     assert!(watch(&process, "greedy", "one").problems.is_empty(), "a list that is used already costs nothing");
     assert_eq!(process.feeds.left_out(), [0, 1, 0]);
     pass(60).await;

@@ -34,7 +34,11 @@ pub(super) async fn gather(
         return Ok(Gathered::WaitsForMemory(wait));
     }
     let stage = debug_span!("feed").entered();
-    let is_applied = existing.keys().any(ObjectKey::is_policy);
+    // Policies of 0.1.0 do not say what was selected.
+    let is_applied = existing.iter().any(|(key, observed)| {
+        let selected = key.direction().map(|direction| request.selected.direction(direction));
+        key.is_policy() && observed.selection.is_none_or(|selection| Some(selection) == selected)
+    });
     let view = context.feeds.watch_applied(&request.resource, request.feed.clone(), is_applied);
     if let Some(transaction) = &view.transaction_id {
         span.record("transaction", tracing::field::display(transaction));

@@ -53,7 +53,8 @@ impl Room {
 }
 
 impl Table {
-    /// Takes up a resource's use of a list. `Err` says which bound has no room for it: then the resource waits.
+    /// Takes up a resource's use of a list. `Err` says which bound has no room for it: then the resource waits. One whose
+    /// spec is `applied` had its list before this process began, and always has room.
     pub(super) fn admit(
         &mut self,
         resource: &ResourceRef,
@@ -62,12 +63,12 @@ impl Table {
         applied: bool,
     ) -> Result<(), Full> {
         let own = self.room.used.get(&resource.namespace);
-        if own.is_none_or(|lists| !lists.contains_key(key)) {
+        if !applied && own.is_none_or(|lists| !lists.contains_key(key)) {
             let in_use = self.entries.values().filter(|entry| !entry.subscribers.is_empty()).count();
             let is_shared = self.entries.get(key).is_some_and(|entry| !entry.subscribers.is_empty());
             let process = if is_shared { 0 } else { in_use };
             let taken = Taken { resource: 0, namespace: own.map_or(0, BTreeMap::len), process };
-            let (room, level) = bound.room(taken, applied);
+            let (room, level) = bound.room(taken, false);
             if room == 0 {
                 self.room.left_out.insert(resource.clone(), level);
                 return Err(bound.full(level));

@@ -125,7 +125,7 @@ impl Feeds {
         self.watch_applied(resource, request, false)
     }
 
-    /// The same for a resource that may have policies from before (`applied`): its list has room before those of new resources.
+    /// The same for a resource that may have policies of this very spec (`applied`): then its list always has room.
     pub fn watch_applied(&self, resource: &ResourceRef, request: FeedRequest, applied: bool) -> FeedView {
         // The schema checks it too, but here the id becomes part of a URL and a file's name.
         if !is_customer_id(&request.customer) {
