@@ -88,6 +88,7 @@ impl Answers {
                 self.resolve(unknown)?;
             }
         }
+        let bounds = Bounds::within_reason(&NamesSettings::new(guard.clone()));
         let mut answered = Answered::default();
         for name in names {
             let heard: Vec<Heard> = match &self.hosts {
@@ -96,7 +97,7 @@ impl Answers {
                 None => self.resolved.get(name).cloned().unwrap_or_default(),
             };
             let stands = known.addresses.get(name).map(Vec::as_slice).unwrap_or_default();
-            let cached = cached(stands, &heard, guard);
+            let cached = cached(stands, &heard, guard, &bounds);
             let missing = cached.cached().filter(|(address, of)| cached.missing(*address, of).is_some());
             answered.missing.extend(missing.map(|(address, _)| (name.clone(), address)));
             answered.addresses.by_name.insert(name.clone(), Arc::new(cached.view()));
@@ -180,20 +181,20 @@ fn saved(addresses: impl IntoIterator<Item = IpAddr>) -> [Heard; 2] {
 
 /// What the controller comes to know of a name that `stands` with these addresses, where servers go on answering so: it
 /// gives up a family whose questions fail for a few rounds.
-fn cached(stands: &[IpAddr], heard: &[Heard], guard: &Guard) -> CachedName {
-    let (bounds, now) = (Bounds::within_reason(&NamesSettings::new(guard.clone())), Instant::now());
+fn cached(stands: &[IpAddr], heard: &[Heard], guard: &Guard, bounds: &Bounds) -> CachedName {
+    let now = Instant::now();
     let mut name = CachedName::new();
     let mut round = |heard: &[Heard]| {
         name.begin(&Family::ALL);
         for (server, family, outcome) in heard {
             match outcome {
                 Ok(answer) => {
-                    name.answered(*family, *server, answer, &|address| guard.refuses(address), &bounds, now);
+                    name.answered(*family, *server, answer, &|address| guard.refuses(address), bounds, now);
                 }
                 Err(failure) => name.failed(*family, *server, failure.clone()),
             }
         }
-        name.finish(&bounds, 0.0, now);
+        name.finish(bounds, 0.0, now);
     };
     if !stands.is_empty() {
         round(&saved(stands.iter().copied()));
@@ -225,7 +226,8 @@ mod tests {
         };
         let failed = |family| (server(), family, Err(Failure::Timeout));
         let absent = |family| (server(), family, Ok(Answer::Absent { nxdomain: false, ttl: None }));
-        let view = |stands: &[IpAddr], heard: &[Heard]| cached(stands, heard, &guard()).view();
+        let bounds = Bounds::within_reason(&NamesSettings::new(guard()));
+        let view = |stands: &[IpAddr], heard: &[Heard]| cached(stands, heard, &guard(), &bounds).view();
         let one = IpAddr::from([13, 64, 0, 1]);
 
         let both = view(&[], &[answered([13, 64, 0, 2]), answered([13, 64, 0, 1]), failed(Family::V6)]);
