@@ -890,6 +890,26 @@ async fn lists_beyond_a_bound_wait_and_cost_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_that_goes_wakes_who_waits_for_that_very_room() {
+    let client = Recorder::new(daily);
+    let settings = FeedSettings { lists: Bound { resource: 1, namespace: 2, process: 4 }, ..FeedSettings::default() };
+    let store = Arc::new(MemoryStore::default());
+    let mut process = Process::start(settings, Clock::simulated(epoch()), store, client.clone());
+    let places = [("a", "one"), ("a", "two"), ("b", "three")];
+    for (namespace, customer) in places {
+        let view = process.feeds.watch(&who(namespace, customer), request(customer));
+        assert!(view.problems.is_empty(), "{namespace}/{customer}");
+    }
+    process.feeds.watch(&who("a", "full"), request("four"));
+    process.feeds.watch(&who("c", "late"), request("five"));
+    assert_eq!(process.feeds.left_out(), [0, 1, 1], "one by its namespace, one by the process");
+    process.wakes();
+    process.feeds.unwatch(&who("b", "three"));
+    assert_eq!(process.wakes(), [who("c", "late")], "not the one that its namespace has no room for");
+    assert!(process.feeds.watch(&who("c", "late"), request("five")).problems.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn lists_that_nothing_needs_are_forgotten_beyond_the_bound() {
     let client = Recorder::new(daily);
     let lists = Bound { resource: 1, namespace: 100, process: 8 };

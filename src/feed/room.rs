@@ -4,6 +4,7 @@
 //! after another gets a bounded number of lists, and its further resources wait: they fill neither the memory nor the
 //! queue of other namespaces.
 
+use super::entry::Entry;
 use super::request::FeedKey;
 use super::table::Table;
 use super::view::{FeedView, empty_view};
@@ -47,8 +48,13 @@ impl Room {
         if lists.is_empty() {
             self.used.remove(&resource.namespace);
         }
-        let own = self.left_out.keys().find(|other| other.namespace == resource.namespace);
-        own.into_iter().chain(self.left_out.keys().next()).cloned().collect()
+        // Each waits for room at its own level: another's would wake it in vain, and leave who has room now asleep.
+        let waits = |level: Level, namespace: Option<&Arc<str>>| {
+            let mut waiting = self.left_out.iter();
+            waiting.find(|(other, of)| **of == level && namespace.is_none_or(|namespace| other.namespace == *namespace))
+        };
+        let found = [waits(Level::Namespace, Some(&resource.namespace)), waits(Level::Process, None)];
+        found.into_iter().flatten().map(|(waiting, _)| waiting.clone()).collect()
     }
 }
 
@@ -64,9 +70,11 @@ impl Table {
     ) -> Result<(), Full> {
         let own = self.room.used.get(&resource.namespace);
         if !applied && own.is_none_or(|lists| !lists.contains_key(key)) {
-            let in_use = self.entries.values().filter(|entry| !entry.subscribers.is_empty()).count();
-            let is_shared = self.entries.get(key).is_some_and(|entry| !entry.subscribers.is_empty());
-            let process = if is_shared { 0 } else { in_use };
+            let is_in_use = |entry: &&Entry| !entry.subscribers.is_empty();
+            let process = match self.entries.get(key).filter(is_in_use) {
+                Some(_) => 0,
+                None => self.entries.values().filter(is_in_use).count(),
+            };
             let taken = Taken { resource: 0, namespace: own.map_or(0, BTreeMap::len), process };
             let (room, level) = bound.room(taken, false);
             if room == 0 {
