@@ -910,6 +910,32 @@ async fn a_list_that_goes_wakes_who_waits_for_that_very_room() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_room_is_lost_on_a_resource_that_wants_it_no_more() {
+    let lists = Bound { resource: 1, namespace: 2, process: 40 };
+    let settings = FeedSettings { lists, ..FeedSettings::default() };
+    let store = Arc::new(MemoryStore::default());
+    let mut process = Process::start(settings, Clock::simulated(epoch()), store, Recorder::new(daily));
+    for (name, customer) in [("1", "one"), ("2", "two"), ("3", "three"), ("4", "three"), ("5", "four")] {
+        process.feeds.watch(&who("a", name), request(customer));
+    }
+    assert_eq!(process.feeds.left_out(), [0, 3, 0]);
+    process.wakes();
+    process.feeds.unwatch(&who("a", "1"));
+    assert_eq!(process.wakes(), [who("a", "3")]);
+    pass(61).await;
+    assert_eq!(process.wakes()[0], who("a", "4"), "the first says nothing more: a suspended or invalid one does that");
+    process.feeds.watch(&who("a", "5"), request("four"));
+    for name in ["3", "4"] {
+        process.feeds.watch(&who("a", name), request("three"));
+    }
+    process.feeds.watch(&who("a", "2"), request("four"));
+    process.wakes();
+    assert!(process.feeds.watch(&who("a", "3"), request("three")).problems.is_empty(), "the room that `2` left");
+    pass(1).await;
+    assert!(process.wakes().contains(&who("a", "4")), "the list that it waits for is one of its namespace now");
+}
+
+#[tokio::test(start_paused = true)]
 async fn lists_that_nothing_needs_are_forgotten_beyond_the_bound() {
     let client = Recorder::new(daily);
     let lists = Bound { resource: 1, namespace: 100, process: 8 };

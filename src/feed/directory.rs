@@ -47,6 +47,7 @@ impl Feeds {
                 self.take_file(&key, answer);
             }
             self.forget_directory_entries();
+            self.0.wake_first_with_room(&mut self.0.lock());
             tokio::select! {
                 () = self.0.changed.notified() => {}
                 () = tokio::time::sleep(self.0.settings.feed_dir_interval) => {}

@@ -4,7 +4,6 @@
 //! after another gets a bounded number of lists, and its further resources wait: they fill neither the memory nor the
 //! queue of other namespaces.
 
-use super::entry::Entry;
 use super::request::FeedKey;
 use super::table::Table;
 use super::view::{FeedView, empty_view};
@@ -12,7 +11,7 @@ use crate::bound::{Bound, Full, Level, Taken};
 use crate::crd::{Problem, ProblemKind};
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::Cloud;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Who uses which lists, and whose list has no room.
@@ -20,14 +19,14 @@ use std::sync::Arc;
 pub(super) struct Room {
     /// For each namespace the lists that its resources use, with how many use each.
     used: HashMap<Arc<str>, BTreeMap<FeedKey, usize>>,
-    /// The resources that wait for room, and which bound has none for them.
-    left_out: BTreeMap<ResourceRef, Level>,
+    /// The resources that wait for room, with the list that each wants, and which bound has none for it.
+    left_out: BTreeMap<ResourceRef, (FeedKey, Level)>,
 }
 
 impl Room {
     /// How many resources wait for room, by [`Level`].
     pub(super) fn left_out(&self) -> [usize; 3] {
-        Level::ALL.map(|level| self.left_out.values().filter(|of| **of == level).count())
+        Level::ALL.map(|level| self.left_out.values().filter(|(_, of)| *of == level).count())
     }
 
     fn enter(&mut self, resource: &ResourceRef, key: &FeedKey) {
@@ -35,26 +34,18 @@ impl Room {
         self.left_out.remove(resource);
     }
 
-    /// Ends a use; returns the resources that may have room now: one of the namespace, and one of all.
-    fn leave(&mut self, resource: &ResourceRef, key: &FeedKey) -> BTreeSet<ResourceRef> {
-        let Some(lists) = self.used.get_mut(&resource.namespace) else { return BTreeSet::new() };
+    /// Ends a use.
+    fn leave(&mut self, resource: &ResourceRef, key: &FeedKey) {
+        let Some(lists) = self.used.get_mut(&resource.namespace) else { return };
         if let Some(users) = lists.get_mut(key) {
             *users -= 1;
-            if *users > 0 {
-                return BTreeSet::new();
+            if *users == 0 {
+                lists.remove(key);
             }
-            lists.remove(key);
         }
         if lists.is_empty() {
             self.used.remove(&resource.namespace);
         }
-        // Each waits for room at its own level: another's would wake it in vain, and leave who has room now asleep.
-        let waits = |level: Level, namespace: Option<&Arc<str>>| {
-            let mut waiting = self.left_out.iter();
-            waiting.find(|(other, of)| **of == level && namespace.is_none_or(|namespace| other.namespace == *namespace))
-        };
-        let found = [waits(Level::Namespace, Some(&resource.namespace)), waits(Level::Process, None)];
-        found.into_iter().flatten().map(|(waiting, _)| waiting.clone()).collect()
     }
 }
 
@@ -68,28 +59,53 @@ impl Table {
         bound: &Bound,
         applied: bool,
     ) -> Result<(), Full> {
-        let own = self.room.used.get(&resource.namespace);
-        if !applied && own.is_none_or(|lists| !lists.contains_key(key)) {
-            let is_in_use = |entry: &&Entry| !entry.subscribers.is_empty();
-            let process = match self.entries.get(key).filter(is_in_use) {
-                Some(_) => 0,
-                None => self.entries.values().filter(is_in_use).count(),
-            };
-            let taken = Taken { resource: 0, namespace: own.map_or(0, BTreeMap::len), process };
-            let (room, level) = bound.room(taken, false);
-            if room == 0 {
-                self.room.left_out.insert(resource.clone(), level);
-                return Err(bound.full(level));
-            }
+        if !applied && let Err(full) = self.has_room(resource, key, bound, self.in_use()) {
+            self.room.left_out.insert(resource.clone(), (key.clone(), full.level));
+            return Err(full);
         }
         self.room.enter(resource, key);
         Ok(())
     }
 
-    /// Ends a resource's use of a list, or its wait for room; returns the resources that may have room now.
-    pub(super) fn dismiss(&mut self, resource: &ResourceRef, key: Option<&FeedKey>) -> BTreeSet<ResourceRef> {
+    /// Ends a resource's use of a list, or its wait for room.
+    pub(super) fn dismiss(&mut self, resource: &ResourceRef, key: Option<&FeedKey>) {
         self.room.left_out.remove(resource);
-        key.map(|key| self.room.leave(resource, key)).unwrap_or_default()
+        if let Some(key) = key {
+            self.room.leave(resource, key);
+        }
+    }
+
+    /// Takes the first resource that would have room now from those that wait. If it still wants its list when it is woken, it
+    /// gets the room or waits again; else the next call finds the next resource. So no room is lost on one that wants it no
+    /// more.
+    pub(super) fn take_first_with_room(&mut self, bound: &Bound) -> Option<ResourceRef> {
+        let in_use = if self.room.left_out.is_empty() { 0 } else { self.in_use() };
+        let mut waiting = self.room.left_out.iter();
+        let (first, _) = waiting.find(|(resource, (key, _))| self.has_room(resource, key, bound, in_use).is_ok())?;
+        let first = first.clone();
+        self.room.left_out.remove(&first);
+        Some(first)
+    }
+
+    /// How many lists resources use.
+    fn in_use(&self) -> usize {
+        self.entries.values().filter(|entry| !entry.subscribers.is_empty()).count()
+    }
+
+    /// Whether a list has room that is new to its resource. `in_use` is what [`Table::in_use`] says. `Err` says which bound has
+    /// none.
+    fn has_room(&self, resource: &ResourceRef, key: &FeedKey, bound: &Bound, in_use: usize) -> Result<(), Full> {
+        let own = self.room.used.get(&resource.namespace);
+        if own.is_some_and(|lists| lists.contains_key(key)) {
+            return Ok(());
+        }
+        let is_used = self.entries.get(key).is_some_and(|entry| !entry.subscribers.is_empty());
+        let process = if is_used { 0 } else { in_use };
+        let taken = Taken { resource: 0, namespace: own.map_or(0, BTreeMap::len), process };
+        match bound.room(taken, false) {
+            (0, level) => Err(bound.full(level)),
+            _ => Ok(()),
+        }
     }
 
     /// Forgets the lists that have been unneeded for the longest, where there are more than `most` in all.

@@ -77,6 +77,7 @@ impl Feeds {
             for request in started {
                 in_flight.push(Box::pin(self.perform(request)));
             }
+            self.0.wake_first_with_room(&mut self.0.lock());
             if self.forget_unneeded() {
                 in_flight.push(Box::pin(self.forget_saved()));
             }

@@ -165,7 +165,7 @@ impl Feeds {
         let mut table = shared.lock();
         match table.subscriptions.remove(resource) {
             Some(former) => shared.leave(&mut table, resource, &former, shared.clock.instant()),
-            None => drop(table.dismiss(resource, None)),
+            None => table.dismiss(resource, None),
         }
     }
 
@@ -241,10 +241,18 @@ impl Feeds {
 }
 
 impl Shared {
-    /// Ends a use of a list, and wakes the resources that wait for the room.
+    /// Ends a use of a list, and wakes the first resource that has room now.
     fn leave(&self, table: &mut Table, resource: &ResourceRef, former: &Subscription, now: Instant) {
         table.leave(resource, former, &self.settings, now);
-        table.dismiss(resource, Some(&former.key)).iter().for_each(|waiting| self.waker.wake(waiting));
+        table.dismiss(resource, Some(&former.key));
+        self.wake_first_with_room(table);
+    }
+
+    /// Wakes the first of the resources without a list that has room now.
+    pub(super) fn wake_first_with_room(&self, table: &mut Table) {
+        if let Some(first) = table.take_first_with_room(&self.settings.lists) {
+            self.waker.wake(&first);
+        }
     }
 
     /// A panic while the table was locked leaves it as consistent as any step does.
