@@ -1,6 +1,7 @@
 //! What a spec wants of a list, and what of it cannot be honoured.
 
 use crate::builders::{Case, name, shown};
+use citrix_allowlist::crd::ProblemKind;
 use citrix_allowlist::plan::{Selection, Target};
 use connectivity_allowlist::net::Direction;
 use serde_json::{Value, json};
@@ -128,6 +129,26 @@ fn a_required_wildcard_says_so() {
     assert_eq!(
         shown(&selection.problems),
         ["Wildcard *.digicert.com: required; nothing under it is allowed; name what pods use under wildcards"]
+    );
+}
+
+#[test]
+fn thousands_of_names_and_wildcards_are_not_each_against_each() {
+    let names = |from: &str| (0..1000).map(|number| format!("{from}{number}.example.net")).collect::<Vec<String>>();
+    let wildcards = (0..1000).map(|number| format!("*b{number}*.example.net")).collect();
+    let fqdns = [vec!["*.example.net".to_owned()], names("a"), wildcards].concat();
+    let document = json!({ "services": [{
+        "name": "DaaS", "direction": "outbound", "tcpPorts": "443", "endpoints": [{ "fqdns": fqdns }]
+    }]});
+    let selection = Case::new(json!({}), &document, &[]).select();
+    assert_eq!(selection.names.len(), 1000, "a name that is listed stays allowed");
+    let limits = selection.problems.iter().filter(|problem| problem.kind == ProblemKind::Limit);
+    let limits: Vec<&str> = limits.map(|problem| &*problem.message).collect();
+    assert_eq!(
+        limits,
+        [
+            "901 wildcards of the list are not expanded, *b100*.example.net first: they and its names fit in more than 100000 ways; names that the list has are allowed only as it lists them"
+        ]
     );
 }
 

@@ -16,7 +16,7 @@ use connectivity_allowlist::{Allowlist, Entry, EntryGeo};
 use filter::Filter;
 use inbound_ports::InboundPorts;
 use ipnet::IpNet;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use wildcards::Wildcards;
 
@@ -179,10 +179,11 @@ impl Collected<'_> {
                 }
             }
         }
+        let listed: HashSet<&DomainName> = entry.names.iter().collect();
         for pattern in &entry.patterns {
             let (expansions, honoured) = self.wildcards.expansions(pattern);
             // A name that the same entry lists anyway expands nothing.
-            for name in expansions.iter().filter(|name| !entry.names.contains(name)) {
+            for name in expansions.iter().filter(|name| !listed.contains(name)) {
                 self.endpoints.push(endpoint(Target::Name(name.clone()), Some(pattern)));
             }
             self.wildcard_uses.push(WildcardUse {

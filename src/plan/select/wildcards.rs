@@ -8,6 +8,10 @@ use connectivity_allowlist::Allowlist;
 use connectivity_allowlist::net::{DomainName, NamePattern};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How often names of the list may stand in for its wildcards, in all. Among the vendor's lists of November 2026 the largest
+/// needs some hundreds; what a hostile list needs, grows with the square of its length.
+const MOST_EXPANSIONS: usize = 100_000;
+
 /// A wildcard in the spec.
 #[derive(Default)]
 struct Named {
@@ -18,11 +22,16 @@ struct Named {
 /// The spec's `wildcards`, and the names that the list knows.
 pub(super) struct Wildcards {
     named: BTreeMap<NamePattern, Named>,
-    /// Exact names of the list that may expand a wildcard of any entry.
-    known: BTreeSet<DomainName>,
+    /// Exact names of the list that may expand a wildcard of any entry, by their spelling from the end: those under one zone
+    /// are neighbours, so that a list of thousands of both is not each against each.
+    known: BTreeMap<Vec<u8>, DomainName>,
     /// Patterns of the whole list, to tell a filtered one from a missing one.
     listed: BTreeSet<NamePattern>,
     expanded: BTreeMap<NamePattern, Vec<DomainName>>,
+    /// How many names may still be compared with wildcards, or stand in for them.
+    left: usize,
+    /// The wildcards that are not expanded, since nothing is left.
+    unexpanded: BTreeSet<NamePattern>,
     problems: Vec<Problem>,
 }
 
@@ -54,12 +63,14 @@ impl Wildcards {
         let known = match spec.expand_wildcards {
             ExpandWildcards::Auto => {
                 let sources = allowlist.entries.iter().filter(|entry| filter.expands_to_names(entry));
-                sources.flat_map(|entry| entry.names.iter().cloned()).collect()
+                let names = sources.flat_map(|entry| &entry.names);
+                names.map(|name| (reversed(name.as_str()), name.clone())).collect()
             }
-            ExpandWildcards::None => BTreeSet::new(),
+            ExpandWildcards::None => BTreeMap::new(),
         };
         let listed = allowlist.entries.iter().flat_map(|entry| entry.patterns.iter().cloned()).collect();
-        Self { named, known, listed, expanded: BTreeMap::new(), problems }
+        let (expanded, unexpanded) = (BTreeMap::new(), BTreeSet::new());
+        Self { named, known, listed, expanded, left: MOST_EXPANSIONS, unexpanded, problems }
     }
 
     /// Notes that an entry within the filters has `pattern`.
@@ -72,19 +83,42 @@ impl Wildcards {
     /// The names that expand `pattern`, sorted, and whether the spec names it.
     pub(super) fn expansions(&mut self, pattern: &NamePattern) -> (Vec<DomainName>, bool) {
         self.seen(pattern);
-        if !self.expanded.contains_key(pattern) {
-            let known = matching(pattern, &self.known);
-            self.expanded.insert(pattern.clone(), known);
-        }
-        let mut names: BTreeSet<DomainName> = self.expanded.get(pattern).into_iter().flatten().cloned().collect();
+        let mut names = self.expanded(pattern).unwrap_or_else(|| {
+            self.unexpanded.insert(pattern.clone());
+            BTreeSet::new()
+        });
         let named = self.named.get(pattern).map(|named| &named.names).filter(|names| !names.is_empty());
         names.extend(named.into_iter().flatten().cloned());
         (names.into_iter().collect(), named.is_some())
     }
 
+    /// The names of the list that match `pattern`; `None` if that takes more than is left.
+    fn expanded(&mut self, pattern: &NamePattern) -> Option<BTreeSet<DomainName>> {
+        if let Some(known) = self.expanded.get(pattern) {
+            self.left = self.left.checked_sub(known.len())?;
+            return Some(known.iter().cloned().collect());
+        }
+        let ending = reversed(pattern.as_str().rsplit('*').next().unwrap_or_default());
+        let neighbours = self.known.range(ending.clone()..).take_while(|(spelling, _)| spelling.starts_with(&ending));
+        let neighbours: Vec<&DomainName> = neighbours.take(self.left + 1).map(|(_, name)| name).collect();
+        self.left = self.left.checked_sub(neighbours.len())?;
+        let matches = pattern.matcher();
+        let known: Vec<DomainName> = neighbours.into_iter().filter(|name| matches(name)).cloned().collect();
+        self.expanded.insert(pattern.clone(), known.clone());
+        Some(known.into_iter().collect())
+    }
+
     /// A problem for each wildcard of each service that the spec does not name, and for each that it names without a match.
     pub(super) fn problems(&mut self, uses: &[WildcardUse]) -> Vec<Problem> {
         let mut problems = std::mem::take(&mut self.problems);
+        if let Some(first) = self.unexpanded.first() {
+            let message = format!(
+                "{} wildcards of the list are not expanded, {first} first: they and its names fit in more than \
+                 {MOST_EXPANSIONS} ways; names that the list has are allowed only as it lists them",
+                self.unexpanded.len()
+            );
+            problems.push(Problem::new(ProblemKind::Limit, "wildcards", None, message));
+        }
         let mut gaps: BTreeMap<(&NamePattern, &str), (bool, &[DomainName])> = BTreeMap::new();
         for wildcard in uses.iter().filter(|wildcard| !wildcard.honoured) {
             let gap = gaps.entry((&wildcard.pattern, &*wildcard.service)).or_insert((false, &wildcard.expansions));
@@ -116,8 +150,6 @@ fn malformed(subject: &str, message: &str) -> Problem {
     Problem::new(ProblemKind::Malformed, subject, None, message)
 }
 
-fn matching(pattern: &NamePattern, names: &BTreeSet<DomainName>) -> Vec<DomainName> {
-    // Nearly every name fails on the ending, which is much cheaper to compare than the whole pattern.
-    let ending = pattern.as_str().rsplit('*').next().unwrap_or_default();
-    names.iter().filter(|name| name.as_str().ends_with(ending) && pattern.matches(name)).cloned().collect()
+fn reversed(text: &str) -> Vec<u8> {
+    text.bytes().rev().collect()
 }

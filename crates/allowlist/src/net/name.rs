@@ -145,8 +145,14 @@ impl NamePattern {
     /// Whether the pattern matches `name`.
     #[must_use]
     pub fn matches(&self, name: &DomainName) -> bool {
+        self.matcher()(name)
+    }
+
+    /// What [`NamePattern::matches`] says, for many names.
+    pub fn matcher(&self) -> impl Fn(&DomainName) -> bool {
         // To the library, `*` may be empty; one more character makes it one or more.
-        wildmatch::WildMatch::new(&self.0.replace('*', "?*")).matches(name.as_str())
+        let matcher = wildmatch::WildMatch::new(&self.0.replace('*', "?*"));
+        move |name| matcher.matches(name.as_str())
     }
 }
 
