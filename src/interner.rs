@@ -8,13 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// Knows the values in use, and forgets each with its last user.
 #[derive(Debug)]
 pub struct Interner<T: ?Sized> {
-    known: Mutex<HashMap<u64, Weak<T>>>,
+    known: Mutex<Known<T>>,
     hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Known<T: ?Sized> {
+    values: HashMap<u64, Weak<T>>,
+    /// From how many values on those without a user are looked for.
+    full: usize,
 }
 
 impl<T: ?Sized> Default for Interner<T> {
     fn default() -> Self {
-        Self { known: Mutex::default(), hasher: RandomState::new() }
+        Self { known: Mutex::new(Known { values: HashMap::new(), full: 16 }), hasher: RandomState::new() }
     }
 }
 
@@ -23,14 +30,15 @@ impl<T: ?Sized + Hash + Eq> Interner<T> {
     pub fn intern(&self, value: impl AsRef<T> + Into<Arc<T>>) -> Arc<T> {
         let key = self.hasher.hash_one(value.as_ref());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(equal) = known.get(&key).and_then(Weak::upgrade).filter(|known| **known == *value.as_ref()) {
+        if let Some(equal) = known.values.get(&key).and_then(Weak::upgrade).filter(|known| **known == *value.as_ref()) {
             return equal;
         }
-        if known.len() >= 2 * known.values().filter(|value| value.strong_count() > 0).count().max(8) {
-            known.retain(|_, value| value.strong_count() > 0);
+        if known.values.len() >= known.full {
+            known.values.retain(|_, value| value.strong_count() > 0);
+            known.full = 2 * known.values.len().max(8);
         }
         let shared: Arc<T> = value.into();
-        known.insert(key, Arc::downgrade(&shared));
+        known.values.insert(key, Arc::downgrade(&shared));
         shared
     }
 }
@@ -48,7 +56,7 @@ mod tests {
         for number in 0..200 {
             drop(shared.intern(vec![number]));
         }
-        assert!(shared.known.lock().expect("a lock").len() <= 20, "what nobody holds is forgotten");
+        assert!(shared.known.lock().expect("a lock").values.len() <= 20, "a value without a user is forgotten");
         assert!(Arc::ptr_eq(&first, &shared.intern(vec![1, 2])));
     }
 }

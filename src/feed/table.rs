@@ -8,6 +8,7 @@ use super::settings::{FeedSettings, TEMPLATE_CUSTOMER};
 use super::store::{ListStore, SavedBegun, SavedHost, SavedRequests};
 use super::view::{FeedSnapshot, FeedView, empty_view, unusable};
 use crate::clock::Clock;
+use crate::interner::Interner;
 use crate::memory::Pressure;
 use crate::resource_ref::{ResourceRef, Waker};
 use connectivity_allowlist::client::origin;
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     pub(super) client: Arc<dyn Fetch>,
     pub(super) observer: Arc<dyn FeedObserver>,
     pub(super) table: Mutex<Table>,
+    /// The entries of all lists.
+    shared_entries: Interner<connectivity_allowlist::Entry>,
     pub(super) changed: Notify,
     /// Whether memory is short, if that is watched.
     pub(super) pressure: OnceLock<Pressure>,
@@ -107,6 +110,7 @@ impl Feeds {
             client,
             observer,
             table: Mutex::default(),
+            shared_entries: Interner::default(),
             changed: Notify::new(),
             pressure: OnceLock::new(),
             saving: tokio::sync::Mutex::default(),
@@ -273,7 +277,8 @@ impl Shared {
         Host { limiter, unpresumed: None, order: FairOrder::default(), paused_until: None }
     }
 
-    /// Reads a document for an entry, or for one customer of an entry for all customers.
+    /// Reads a document for an entry, or for one customer of an entry for all customers. Lists share equal entries: most of a
+    /// customer's list is every customer's, and most of a new list is the last one's.
     pub(super) fn read(
         &self,
         key: &FeedKey,
@@ -287,7 +292,11 @@ impl Shared {
             scope: key.scope,
             static_list: self.settings.static_list.clone(),
         };
-        document::parse(bytes, &reading)
+        let mut read = document::parse(bytes, &reading)?;
+        for entry in &mut read.allowlist.entries {
+            *entry = self.shared_entries.intern(Arc::clone(entry));
+        }
+        Ok(read)
     }
 
     fn view(&self, table: &mut Table, resource: &ResourceRef) -> Option<FeedView> {

@@ -61,7 +61,7 @@ pub fn list(document: &Value) -> Allowlist {
         for endpoint in service["endpoints"].as_array().expect("endpoints") {
             let (patterns, names): (Vec<&str>, Vec<&str>) =
                 texts(endpoint, "fqdns").into_iter().partition(|text| text.contains('*'));
-            entries.push(Entry {
+            entries.push(Arc::new(Entry {
                 service: service["name"].as_str().expect("a name").into(),
                 direction,
                 geo: match endpoint["geo"].as_str() {
@@ -74,7 +74,7 @@ pub fn list(document: &Value) -> Allowlist {
                 ports: ports(service["tcpPorts"].as_str(), service["udpPorts"].as_str()),
                 required: Some(service["required"].as_bool().unwrap_or(false)),
                 notes: service["notes"].as_str().map(Into::into),
-            });
+            }));
         }
     }
     Allowlist { entries, ..Allowlist::default() }

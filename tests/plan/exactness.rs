@@ -35,25 +35,27 @@ fn port_set(parts: Vec<(bool, u16, u16)>) -> Option<PortSet> {
     }))
 }
 
-fn entries() -> impl Strategy<Value = Vec<Entry>> {
+fn entries() -> impl Strategy<Value = Vec<Arc<Entry>>> {
     let ports = prop::collection::vec((any::<bool>(), 80u16..90, 0u16..4), 0..3);
     let networks = prop::collection::vec((any::<u16>(), 0u8..6, any::<bool>()), 0..5);
     let names = prop::collection::vec(0usize..6, 0..4);
     let entry = (0u8..3, any::<bool>(), 0u8..3, ports, networks, names);
-    let entry = entry.prop_map(|(service, inbound, geo, ports, networks, names)| Entry {
-        service: format!("Service {service}").into(),
-        direction: if inbound { Direction::Inbound } else { Direction::Outbound },
-        geo: match geo {
-            0 => EntryGeo::All,
-            1 => EntryGeo::Region("us".into()),
-            _ => EntryGeo::Region("mars".into()),
-        },
-        names: names.into_iter().map(|number| name(&format!("name{number}.example.com"))).collect(),
-        patterns: Vec::new(),
-        networks: networks.into_iter().map(network).collect(),
-        ports: port_set(ports),
-        required: Some(false),
-        notes: None,
+    let entry = entry.prop_map(|(service, inbound, geo, ports, networks, names)| {
+        Arc::new(Entry {
+            service: format!("Service {service}").into(),
+            direction: if inbound { Direction::Inbound } else { Direction::Outbound },
+            geo: match geo {
+                0 => EntryGeo::All,
+                1 => EntryGeo::Region("us".into()),
+                _ => EntryGeo::Region("mars".into()),
+            },
+            names: names.into_iter().map(|number| name(&format!("name{number}.example.com"))).collect(),
+            patterns: Vec::new(),
+            networks: networks.into_iter().map(network).collect(),
+            ports: port_set(ports),
+            required: Some(false),
+            notes: None,
+        })
     });
     prop::collection::vec(entry, 0..10)
 }
@@ -191,6 +193,7 @@ proptest! {
             entries.rotate_left(by);
         }
         for entry in entries {
+            let entry = Arc::make_mut(entry);
             entry.names.reverse();
             entry.networks.reverse();
         }

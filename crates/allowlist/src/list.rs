@@ -16,8 +16,9 @@ pub struct Allowlist {
     pub version: Option<String>,
     /// When the vendor wants the next fetch; `None` if absent or unreadable.
     pub valid_until: Option<Timestamp>,
-    /// What to allow, one entry for each endpoint of each service, in the list's order.
-    pub entries: Vec<Entry>,
+    /// What to allow, one entry for each endpoint of each service, in the list's order. Lists of many customers can share equal
+    /// entries.
+    pub entries: Vec<Arc<Entry>>,
     /// What could not be understood, one entry each.
     pub problems: Vec<ListProblem>,
 }

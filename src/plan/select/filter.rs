@@ -72,7 +72,7 @@ impl<'a> Filter<'a> {
             let scoped = |entry: &Entry| self.in_scope(entry) && glob.matcher.matches(&entry.service);
             let message = if !known(glob) {
                 "services.include matches no service of the list: nothing is allowed for it"
-            } else if !allowlist.entries.iter().any(scoped) {
+            } else if !allowlist.entries.iter().any(|entry| scoped(entry)) {
                 "services.include matches services of the list, but none in the geo and direction asked for"
             } else {
                 continue;

@@ -102,9 +102,11 @@ impl Ground {
 }
 
 impl Kind {
-    /// Waits until the bound that it meets is told in its namespace.
-    pub async fn is_told(&self, ground: &Ground) {
+    /// Waits until its namespace is told which bound it meets. `alone`, that is its own; with other kinds around it, they may have
+    /// filled a wider one first.
+    pub async fn is_told(&self, ground: &Ground, alone: bool) {
         let Some(words) = self.told.filter(|words| ground.is_long || ![LATE, MANY].contains(words)) else { return };
+        let words = if alone { words } else { words.split("-per-").next().unwrap_or(words) };
         let told = eventually(Duration::from_secs(60), async || {
             problems(ground).await.iter().any(|message| message.contains(words)).then_some(())
         });

@@ -116,7 +116,7 @@ async fn no_kind_of_hostile_tenant_keeps_another_waiting() {
         let at_work = attack(kind, ground);
         tokio::time::sleep(HEAD_START).await;
         let times = victim.turn(&siege.stage).await;
-        kind.is_told(ground).await;
+        kind.is_told(ground, true).await;
         drop(at_work);
         ground.resources().delete_collection(&DeleteParams::default(), &ListParams::default()).await.expect("deleted");
         println!("{}: {times}, {:?} in all", kind.name, began.elapsed());
@@ -149,7 +149,7 @@ async fn all_kinds_of_hostile_tenants_at_once_keep_no_other_waiting() {
     }
     println!("at worst: {worst}");
     for (kind, ground, _) in &siege.grounds {
-        kind.is_told(ground).await;
+        kind.is_told(ground, false).await;
     }
     drop(attacks);
     siege.stands();

@@ -155,7 +155,7 @@ fn geos(value: Option<&Value>, scope: &Scope<'_>, problems: &mut Problems) -> Ve
 /// Writes a list as `format=json`. Reading it gives the same entries, version and validity again; problems are not written.
 #[must_use]
 pub fn to_json(allowlist: &Allowlist) -> Value {
-    let services: Vec<Value> = allowlist.entries.iter().map(service_json).collect();
+    let services: Vec<Value> = allowlist.entries.iter().map(|entry| service_json(entry)).collect();
     let mut meta = Map::new();
     if let Some(version) = &allowlist.version {
         meta.insert("version".to_owned(), json!(version));

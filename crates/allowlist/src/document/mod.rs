@@ -27,6 +27,7 @@ use crate::visible::{shortened, visible};
 use form::FormRules;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most problems that one list reports: a document of problems alone must not fill the memory.
@@ -295,6 +296,7 @@ impl Problems {
                 message: format!("{} more parts of the list cannot be understood", self.beyond),
             });
         }
+        let entries = entries.into_iter().map(Arc::new).collect();
         Ok(Allowlist { form, entries, problems: self.kept, ..Allowlist::default() })
     }
 }

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// Words of real lists, between bars.
 const WORDS: &str = "all|us|outbound|443|80-90,443|a.example.net|*.example.net|https://CUSTOMER_ID.example.net:443/x|\
@@ -85,7 +86,7 @@ fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
     items
 }
 
-fn entry() -> impl Strategy<Value = Entry> {
+fn entry() -> impl Strategy<Value = Arc<Entry>> {
     let name = "[a-z0-9_]{1,8}(\\.[a-z]{1,8}){1,3}".prop_filter_map("a name", |text| DomainName::parse(&text).ok());
     let pattern =
         "\\*(\\.\\*)?(\\.[a-z]{1,8}){1,3}".prop_filter_map("a wildcard", |text| NamePattern::parse(&text).ok());
@@ -98,16 +99,18 @@ fn entry() -> impl Strategy<Value = Entry> {
         .prop_filter("something", |(names, patterns, networks)| names.len() + patterns.len() + networks.len() > 0);
     let words = "[A-Za-z][A-Za-z ]{0,14}[a-z]";
     ((words, any::<bool>(), geo), things, port_set(), any::<bool>(), prop::option::of(words)).prop_map(
-        |((service, outbound, geo), (names, patterns, networks), ports, required, notes)| Entry {
-            service: service.into(),
-            direction: if outbound { Direction::Outbound } else { Direction::Inbound },
-            geo,
-            names: sorted(names),
-            patterns: sorted(patterns),
-            networks: sorted(networks),
-            ports,
-            required: Some(required),
-            notes: notes.map(Into::into),
+        |((service, outbound, geo), (names, patterns, networks), ports, required, notes)| {
+            Arc::new(Entry {
+                service: service.into(),
+                direction: if outbound { Direction::Outbound } else { Direction::Inbound },
+                geo,
+                names: sorted(names),
+                patterns: sorted(patterns),
+                networks: sorted(networks),
+                ports,
+                required: Some(required),
+                notes: notes.map(Into::into),
+            })
         },
     )
 }

@@ -30,7 +30,7 @@ fn read_as(value: &Value, reading: &Reading<'_>) -> ParsedDocument {
 #[track_caller]
 fn expect(value: &Value, entries: &[&str], problems: &[&str]) {
     let document = read_as(value, &Reading::for_customer("Acme1"));
-    let read: Vec<String> = document.allowlist.entries.iter().map(line).collect();
+    let read: Vec<String> = document.allowlist.entries.iter().map(|entry| line(entry)).collect();
     assert_eq!(read, entries, "entries");
     let reported: Vec<String> = document.allowlist.problems.iter().map(problem_line).collect();
     assert_eq!(reported.len(), problems.len(), "{reported:#?}");

@@ -1,6 +1,7 @@
 //! Published and saved documents: limits of a form, certificate hosts, placeholders, encodings.
 
 use super::*;
+use std::sync::Arc;
 
 fn required(value: &Value) -> Vec<Option<bool>> {
     read_as(value, &Reading::for_customer("Acme1")).allowlist.entries.iter().map(|entry| entry.required).collect()
@@ -50,7 +51,7 @@ fn a_static_list_opens_80_and_443_for_certificate_hosts() {
     let ports = |reading: &Reading<'_>| -> std::collections::BTreeMap<String, String> {
         let list = read_as(&document, reading).allowlist;
         assert_eq!(list.problems, []);
-        let targets = |entry: &Entry| {
+        let targets = |entry: &Arc<Entry>| {
             let names = entry.names.iter().map(ToString::to_string);
             let texts: Vec<String> = names.chain(entry.patterns.iter().map(ToString::to_string)).collect();
             let ports = entry.ports.as_ref().map_or_else(String::new, ToString::to_string);
