@@ -379,10 +379,10 @@ async fn kubectl_explains_every_field() {
     })
     .await
     .expect("the schema is published");
-    let told = server.cluster.kubectl(&["explain", "cal", "--recursive"]).await.expect("an explanation");
+    let printed = server.cluster.kubectl(&["explain", "cal", "--recursive"]).await.expect("an explanation");
     for (path, _) in &all {
         let name = path.rsplit('.').next().unwrap_or_default();
-        assert!(told.contains(name), "{path} is not in kubectl explain:\n{told}");
+        assert!(printed.contains(name), "{path} is not in kubectl explain:\n{printed}");
     }
     for (path, words) in [
         ("cal", "Citrix's Connectivity AllowList API"),
@@ -391,9 +391,9 @@ async fn kubectl_explains_every_field() {
         ("cal.spec.wildcards.names", "must match the pattern"),
         ("cal.status.wouldApply.newlyIsolatedPods", "isolate for the first time"),
     ] {
-        let told = server.cluster.kubectl(&["explain", path]).await.expect("an explanation");
-        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(told.contains(words), "{path}: {told}");
+        let printed = server.cluster.kubectl(&["explain", path]).await.expect("an explanation");
+        let printed = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(printed.contains(words), "{path}: {printed}");
     }
 }
 
@@ -425,16 +425,16 @@ async fn kubectl_knows_short_name_category_and_columns() {
 async fn the_server_holds_the_definition_as_the_code_has_it() {
     // Within its CEL budget, or it would not be established.
     let cluster = shared_control_plane().await.expect("a control plane");
-    let told = cluster
+    let printed = cluster
         .kubectl(&["get", "crd", "citrixallowlists.citrix-allowlist.io", "-o", "json"])
         .await
         .expect("the definition");
-    let held: CustomResourceDefinition = serde_json::from_str(&told).expect("a definition");
-    let conditions = held.status.and_then(|status| status.conditions).unwrap_or_default();
-    let holds = |kind: &str| conditions.iter().any(|held| held.type_ == kind && held.status == "True");
+    let stored: CustomResourceDefinition = serde_json::from_str(&printed).expect("a definition");
+    let conditions = stored.status.and_then(|status| status.conditions).unwrap_or_default();
+    let holds = |kind: &str| conditions.iter().any(|stored| stored.type_ == kind && stored.status == "True");
     assert!(holds("Established") && holds("NamesAccepted") && !holds("NonStructuralSchema"), "{conditions:?}");
     let schema = |spec: CustomResourceDefinitionSpec| {
         spec.versions.into_iter().map(|version| version.schema).collect::<Vec<_>>()
     };
-    assert_eq!(schema(held.spec), schema(crd::definition().spec));
+    assert_eq!(schema(stored.spec), schema(crd::definition().spec));
 }

@@ -174,8 +174,8 @@ async fn differing_replicas_are_merged_and_a_lie_names_its_server() {
     let all = [ip("20.60.0.1"), ip("20.60.0.2"), ip("20.60.0.3")];
     let seen = rig.until("the union", |seen| of(seen, "host.example.com") == all).await;
     let refused = &seen.by_name[&name("host.example.com")].refused;
-    let told: Vec<IpAddr> = refused.iter().map(|refused| refused.address).collect();
-    assert_eq!(told, [ip("10.0.0.1"), ip("169.254.169.254"), ip("::1")]);
+    let refused_addresses: Vec<IpAddr> = refused.iter().map(|refused| refused.address).collect();
+    assert_eq!(refused_addresses, [ip("10.0.0.1"), ip("169.254.169.254"), ip("::1")]);
     assert!(refused.iter().all(|refused| refused.server == liar.addr()));
 }
 

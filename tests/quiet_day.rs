@@ -124,15 +124,15 @@ async fn until_the_policy(takes: Duration) -> Vec<String> {
     tokio::time::sleep(takes + Duration::from_secs(5)).await;
     let calls = world.api.calls();
     let before = calls.iter().take_while(|(call, _)| call != "POST networkpolicies");
-    let told = before.map(|(call, status)| {
+    let described = before.map(|(call, status)| {
         let conditions = status["conditions"].as_array().into_iter().flatten();
         let ready = conditions.filter(|condition| condition["type"] == "Ready");
-        ready.fold(call.clone(), |told, condition| format!("{told}: {}", condition["reason"].as_str().unwrap_or("?")))
+        ready.fold(call.clone(), |described, condition| format!("{described}: {}", condition["reason"].as_str().unwrap_or("?")))
     });
-    let told = told.collect();
+    let described = described.collect();
     assert_eq!(count(&world, "POST networkpolicies"), 1, "{calls:?}");
     world.end().await;
-    told
+    described
 }
 
 #[tokio::test(start_paused = true)]

@@ -175,11 +175,11 @@ async fn with_everything_in_place_nothing_is_written_or_fetched() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     kill(operator).await;
     let versions = async || {
-        let told = stage
+        let printed = stage
             .cluster
             .kubectl(&["-n", stage.namespace.name(), "get", "cal,netpol,cm,secrets,events.events.k8s.io", "-o", "json"])
             .await;
-        let list: serde_json::Value = serde_json::from_str(&told.expect("a list")).expect("JSON");
+        let list: serde_json::Value = serde_json::from_str(&printed.expect("a list")).expect("JSON");
         let objects = list["items"].as_array().expect("items").iter();
         let version = |object: &serde_json::Value| {
             let metadata = &object["metadata"];

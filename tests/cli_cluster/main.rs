@@ -71,7 +71,7 @@ async fn applied(control_plane: &ControlPlane, namespace: &str, manifest: &str) 
     kubectl(&["apply", "--server-side", "--field-manager=citrix-allowlist-operator", "-f", "-"], &objects).await;
 }
 
-/// What `kubectl get` prints, as somebody would save it.
+/// what `kubectl get` prints, as a file.
 fn without_server_fields(live: &str) -> String {
     let mut list: Value = serde_saphyr::from_str(live).expect("YAML");
     for item in list["items"].as_array_mut().expect("items") {
@@ -121,11 +121,11 @@ async fn the_guide_is_true_of_a_cluster() {
         ("CITRIX_ALLOWLIST_NAMESPACE", namespace.to_string()),
         ("CITRIX_ALLOWLIST_HOSTS", "hosts".to_owned()),
         ("CITRIX_ALLOWLIST_OPERATOR", operator.process.url()),
-        ("READER", somebody(control_plane, &namespace, "reader", &[RESOURCES, POLICIES, PODS]).await),
-        ("LISTER", somebody(control_plane, &namespace, "lister", &[RESOURCES, POLICIES, CONFIG_MAPS]).await),
-        ("NARROW", somebody(control_plane, &namespace, "narrow", &[RESOURCES]).await),
-        ("BLIND", somebody(control_plane, &namespace, "blind", &[POLICIES, PODS]).await),
-        ("PODLESS", somebody(control_plane, &namespace, "podless", &[RESOURCES, POLICIES, READ_CONFIG_MAPS]).await),
+        ("READER", account(control_plane, &namespace, "reader", &[RESOURCES, POLICIES, PODS]).await),
+        ("LISTER", account(control_plane, &namespace, "lister", &[RESOURCES, POLICIES, CONFIG_MAPS]).await),
+        ("NARROW", account(control_plane, &namespace, "narrow", &[RESOURCES]).await),
+        ("BLIND", account(control_plane, &namespace, "blind", &[POLICIES, PODS]).await),
+        ("PODLESS", account(control_plane, &namespace, "podless", &[RESOURCES, POLICIES, READ_CONFIG_MAPS]).await),
         ("UNWATCHED", unwatched.to_string()),
         ("STRANGER", stranger.clone()),
         ("TMPDIR", folder.path().display().to_string()),
@@ -282,8 +282,8 @@ async fn ready(control_plane: &ControlPlane, namespace: &str, manifest: &str) {
     kubectl(control_plane, &arguments, "").await.success().expect("ready");
 }
 
-/// The kubeconfig of somebody who may do this much in one namespace: rules of a Role, in the form of YAML.
-async fn somebody(control_plane: &ControlPlane, namespace: &str, name: &str, rules: &[&str]) -> String {
+/// The kubeconfig of an account that may do this much in one namespace: rules of a Role, in the form of YAML.
+async fn account(control_plane: &ControlPlane, namespace: &str, name: &str, rules: &[&str]) -> String {
     let objects = format!(
         "
 apiVersion: v1
@@ -308,7 +308,7 @@ subjects: [{{ kind: ServiceAccount, name: {name} }}]
     kubeconfig.display().to_string()
 }
 
-/// What somebody answers on a port that is taken for the operator's.
+/// What another program answers on a port that is taken for the operator's.
 async fn stranger() -> SocketAddr {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let address = listener.local_addr().expect("an address");

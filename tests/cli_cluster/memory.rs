@@ -58,8 +58,8 @@ subjects: [{{ kind: ServiceAccount, name: {account}, namespace: {from} }}]
     )
 }
 
-/// Makes somebody who reads what `view` reads in `namespace`, and the operator's memory in `home` but for `left_out`.
-async fn somebody(
+/// Makes an account that reads what `view` reads in `namespace`, and the operator's memory in `home` but for `left_out`.
+async fn account(
     control_plane: &ControlPlane,
     namespace: &str,
     home: &str,
@@ -158,17 +158,17 @@ spec:
     let other = other.replace("customerId: testcustomer", "customerId: other");
     kubectl(control_plane, &["apply", "-f", "-"], &other).await.success().expect("a resource");
 
-    let somebody = async |name, left_out| somebody(control_plane, &namespace, &home, name, left_out).await;
+    let account_of = async |name, left_out| account(control_plane, &namespace, &home, name, left_out).await;
     let variables = [
         ("KUBECONFIG", control_plane.kubeconfig_path().display().to_string()),
         ("CITRIX_ALLOWLIST_NAMESPACE", namespace.to_string()),
         ("ELSEWHERE", elsewhere.to_string()),
         ("HOME_OF_IT", home.to_string()),
-        ("ON_CALL", somebody("on-call", None).await),
-        ("NO_PROXYING", somebody("no-proxying", Some("pods/proxy")).await),
-        ("NO_TOKENS", somebody("no-tokens", Some("serviceaccounts/token")).await),
-        ("NO_LEASES", somebody("no-leases", Some("leases")).await),
-        ("NO_PODS", somebody("no-pods", Some("pods")).await),
+        ("ON_CALL", account_of("on-call", None).await),
+        ("NO_PROXYING", account_of("no-proxying", Some("pods/proxy")).await),
+        ("NO_TOKENS", account_of("no-tokens", Some("serviceaccounts/token")).await),
+        ("NO_LEASES", account_of("no-leases", Some("leases")).await),
+        ("NO_PODS", account_of("no-pods", Some("pods")).await),
     ];
     let (port, address) = (format!(":{port}"), address.to_string());
     let replaced = [

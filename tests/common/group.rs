@@ -41,7 +41,7 @@ impl Group {
         None
     }
 
-    /// As [`Self::make`]; where there is none, the test is told to be left out.
+    /// As [`Self::make`]; where there is none, the test is reported as left out.
     pub fn for_test(test: &str) -> Option<Self> {
         let group = Self::make();
         if group.is_none() {

@@ -84,29 +84,29 @@ async fn an_erratic_coredns_gives_no_client_a_refused_address() {
             }
         }
     });
-    // A pod may be told a new address a moment before the operator is: nothing can know it earlier. From then on, for as
-    // long as anybody may hold it, it is allowed.
+    // A pod may be given a new address a moment before the operator is: nothing can know it earlier. From then on, for as
+    // long as a client may cache it, it is allowed.
     let every: Vec<IpAddr> = pool.iter().copied().chain([ERRATIC]).collect();
     policies.until("every address has been seen", |now| holds_all(now, &every)).await;
 
     let (started, begun) = (Instant::now(), policies.now()[POLICY].clone());
-    let (mut told, mut lost, mut refused) = (BTreeSet::new(), 0, Vec::new());
+    let (mut answered, mut lost, mut refused) = (BTreeSet::new(), 0, Vec::new());
     while started.elapsed() < watched_for() {
         let answer = ask(front.address()).await;
         lost += usize::from(answer.is_empty());
         let policy = policies.now()[POLICY].clone();
         refused.extend(answer.iter().copied().filter(|address| !holds(&policy, *address)));
-        told.extend(answer);
+        answered.extend(answer);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     writer.abort();
     assert!(refused.is_empty(), "{refused:?}: {}", operator.log());
-    assert_eq!(told, every.into_iter().collect(), "the whole rotation was answered, and what is erratic too");
+    assert_eq!(answered, every.into_iter().collect(), "the whole rotation was answered, and what is erratic too");
     assert!(lost > 0, "some answers were lost on the way");
     // And in the opinion of an outside judge, of every version of the policy in between.
     let pod = CasePeer::pod(stage.namespace.name(), []);
     let traffic: Vec<Traffic> =
-        told.iter().map(|address| Traffic::new(pod.clone(), *address, 443, CaseProtocol::Tcp)).collect();
+        answered.iter().map(|address| Traffic::new(pod.clone(), *address, 443, CaseProtocol::Tcp)).collect();
     let versions = policies.since(started).into_iter().map(|now| now[POLICY].clone());
     for version in versions.chain([begun]) {
         let verdicts = cyclonus::judge(&[version], &traffic).await.expect("verdicts");

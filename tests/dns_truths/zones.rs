@@ -124,7 +124,7 @@ async fn a_truncated_answer_is_repeated_over_tcp_and_read_in_full() {
     let asked = stage.dns.questions();
     let over = |transport| asked.iter().any(|question| question.name == NAME && question.transport == transport);
     assert!(over(DnsTransport::Udp) && over(DnsTransport::Tcp));
-    // One more than a name may have: it is left out, and that is told.
+    // One more than a name may have: it is left out, and reported.
     let more = fixture::pool(NAME, 1005);
     stage.dns.set_addresses(NAME, &more, 5);
     problem(&stage, NAME, "5 addresses are left out").await;

@@ -44,7 +44,7 @@ pub async fn edited(row: &Row) -> Closed {
     edit(&trial, "kubectl-edit", json!([])).await;
     let undone = eventually(Duration::from_secs(5), async || trial.recorder.is_newest().then_some(())).await;
     assert!(undone.is_some(), "{}\n{}", trial.recorder.difference(), trial.logs());
-    // And one that keeps coming back is told by name, and not fought in a loop.
+    // And one that keeps coming back is reported by name, and not fought in a loop.
     let elsewhere =
         json!([{ "to": [{ "ipBlock": { "cidr": "8.8.8.8/32" } }], "ports": [{ "port": 53, "protocol": "UDP" }] }]);
     let edits = edit_until_conflict(&trial, "other-controller", &elsewhere).await;
@@ -265,11 +265,11 @@ pub async fn webhook_denies(row: &Row) -> Closed {
     drop(webhook);
     // Another change of the list is tried at once.
     trial.advance().await;
-    let told = eventually(Duration::from_secs(60), async || {
+    let reported = eventually(Duration::from_secs(60), async || {
         let ready = trial.condition_now("Ready").await?;
         ready.message.contains("failed calling webhook").then_some(())
     });
-    assert!(told.await.is_some(), "{:?}\n{}", trial.condition_now("Ready").await, trial.logs());
+    assert!(reported.await.is_some(), "{:?}\n{}", trial.condition_now("Ready").await, trial.logs());
     trial.cluster.kubectl(&["delete", "validatingwebhookconfiguration", &name]).await.expect("deleted");
     trial.close(row).await
 }

@@ -96,13 +96,13 @@ pub async fn etcd_full(row: &Row) -> Closed {
     assert!(refusal.contains("database space exceeded"), "{refusal}");
     trial.fault();
     trial.world.advance(&trial.recorder);
-    let told = eventually(Duration::from_secs(60), async || {
+    let reported = eventually(Duration::from_secs(60), async || {
         let series = "citrix_allowlist_writes_total{kind=\"NetworkPolicy\",verb=\"apply\",result=\"unavailable\"}";
         let failed = trial.operators[0].metric(series).await.ok()??;
         (failed >= 2.0 && trial.logs().contains("database space exceeded")).then_some(())
     });
     // Nobody can ask for a fetch, which is a write; the name that stays has another address.
-    assert!(told.await.is_some(), "{}", trial.logs());
+    assert!(reported.await.is_some(), "{}", trial.logs());
     trial.operators[0].get("/livez").await.expect("no restart would help");
     // As an administrator does: what fills it goes, what it was is compacted, and the alarm is switched off.
     trial.cluster.kubectl(&["delete", "configmaps", "--all", "-n", "filling"]).await.expect("deleted");
@@ -196,7 +196,7 @@ pub async fn memory_short(row: &Row) -> Closed {
         let mut conditions = status.conditions.into_iter();
         conditions.find(|condition| condition.reason == Reason::WaitingForMemory.as_str())
     };
-    assert!(eventually(Duration::from_secs(20), reason).await.is_some(), "it is told\n{}", trial.logs());
+    assert!(eventually(Duration::from_secs(20), reason).await.is_some(), "it is reported\n{}", trial.logs());
     assert!(trial.policies().get_opt("new-egress").await.expect("an answer").is_none(), "the new one waits");
     drop(filler);
     let first = async || trial.policies().get_opt("new-egress").await.ok()?;

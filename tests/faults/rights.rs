@@ -98,8 +98,8 @@ pub async fn may_not_create_events(row: &Row) -> Closed {
     trial.take_away(&taken).await;
     trial.advance().await;
     trial.right(Duration::from_secs(row.within)).await;
-    let told = eventually(Duration::from_secs(30), async || trial.was_refused("events").then_some(())).await;
-    assert!(told.is_some(), "{}", trial.logs());
+    let reported = eventually(Duration::from_secs(30), async || trial.was_refused("events").then_some(())).await;
+    assert!(reported.is_some(), "{}", trial.logs());
     trial.logged("an event could not be published").await;
     let series = "citrix_allowlist_writes_total{kind=\"Event\",verb=\"create\",result=\"refused\"}";
     let failed = trial.operators[0].metric(series).await.expect("metrics");

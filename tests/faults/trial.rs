@@ -80,7 +80,7 @@ pub struct Trial {
 pub struct Closed(());
 
 impl Closed {
-    /// Of a trial that the machine lets nobody make, and that was told to be left out.
+    /// Of a trial that the machine lets nobody make, and that was reported as left out.
     pub const fn left_out() -> Self {
         Self(())
     }
@@ -255,8 +255,8 @@ impl Trial {
 
     /// Waits until the log holds this: it follows what it tells by a moment.
     pub async fn logged(&self, words: &str) {
-        let told = eventually(Duration::from_secs(20), async || self.logs().contains(words).then_some(()));
-        assert!(told.await.is_some(), "`{words}` is not in the log:\n{}", self.logs());
+        let reported = eventually(Duration::from_secs(20), async || self.logs().contains(words).then_some(()));
+        assert!(reported.await.is_some(), "`{words}` is not in the log:\n{}", self.logs());
     }
 
     /// Waits until policies and ConfigMap are exactly what the newest list and answers say, and the resource is ready.

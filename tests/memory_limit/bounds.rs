@@ -28,13 +28,17 @@ const QUIET: Duration = Duration::from_secs(10);
 type Tenants = (usize, usize, usize, usize);
 
 /// What is measured. The bounds in all keep a quarter for namespaces that use little: so three have as much as one may, and
-/// eight an eighth of that. One name of each resource is the list's.
-const ROWS: [(&str, &[Tenants]); 4] = [
-    ("one resource of one name", &[(1, 1, 1, 1)]),
-    ("as many names as there may be, without addresses", &[(3, 2, 2_499, 0), (8, 1, 624, 0)]),
-    ("fewer names, as many addresses as there may be", &[(3, 2, 499, 20), (8, 1, 124, 20)]),
-    ("as many of both as there may be", &[(3, 2, 2_499, 4), (8, 1, 624, 4)]),
+/// eight an eighth of that. One name of each resource is the list's. Last comes how many customers there are besides.
+const ROWS: [(&str, &[Tenants], usize); 6] = [
+    ("one resource of one name", &[(1, 1, 1, 1)], 0),
+    ("and as many lists as there may be", &[(1, 1, 1, 1)], 375),
+    ("as many names as there may be, without addresses", &[(3, 2, 2_499, 0), (8, 1, 624, 0)], 0),
+    ("fewer names, as many addresses as there may be", &[(3, 2, 499, 20), (8, 1, 124, 20)], 0),
+    ("as many of both as there may be", &[(3, 2, 2_499, 4), (8, 1, 624, 4)], 0),
+    ("as many of all as there may be", &[(3, 2, 2_499, 4), (8, 1, 624, 4)], 375),
 ];
+/// How many customers a namespace has, of the hundred that it may have.
+const CUSTOMERS: usize = 75;
 
 /// Answers that follow from the name, which begins with how many addresses it has: random ones, as networks that do not merge.
 fn answer(name: &str) -> Behaviour {
@@ -106,6 +110,18 @@ impl Limited {
         }
     }
 
+    /// Waits until it has so many lists.
+    async fn has_lists(&self, lists: usize) {
+        let known = eventually(PATIENCE, async || {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let text = self.operator.get("/metrics").await.ok()?;
+            let fetched =
+                text.lines().filter(|line| line.starts_with("citrix_allowlist_feed_fetched_timestamp_seconds{"));
+            (fetched.count() >= lists).then_some(())
+        });
+        assert!(known.await.is_some(), "not {lists} lists in {PATIENCE:?}");
+    }
+
     /// Waits until it writes no more, and says what it used: then, and at most, in MiB.
     async fn used(mut self) -> (u64, u64) {
         let quiet = eventually(PATIENCE, async || {
@@ -135,8 +151,8 @@ async fn the_process_fits_the_charts_limit_at_every_bound() {
     if Group::for_test("the_process_fits_the_charts_limit_at_every_bound").is_none() {
         return;
     }
-    println!("| names | addresses | policies | memory | at most | at most after a restart | |");
-    for (what, tenants) in ROWS {
+    println!("| names | addresses | lists | policies | memory | at most | at most after a restart | |");
+    for (what, tenants, customers) in ROWS {
         let stage = Stage::set().await;
         stage.dns.default_behaviour(|name, _| answer(name));
         let mut config = stage.operator_config();
@@ -149,7 +165,20 @@ async fn the_process_fits_the_charts_limit_at_every_bound() {
                 namespaces.push((namespace, part));
             }
         }
+        let mut crowded = Vec::new();
+        for _ in 0..customers.div_ceil(CUSTOMERS) {
+            let namespace = stage.cluster.fresh_namespace("customers").await.expect("a namespace");
+            config = config.flag("watch-namespace", namespace.name());
+            crowded.push(namespace);
+        }
         let limited = Limited::start(&config).await;
+        for customer in 0..customers {
+            let spec = json!({
+                "customerId": format!("customer{customer}"), "geo": "us", "services": { "include": ["none of the list's"] },
+            });
+            create(&stage, crowded[customer / CUSTOMERS].name(), customer, spec).await;
+        }
+        limited.has_lists(customers).await;
         let (mut names, mut addresses) = (0, 0);
         // Who uses little comes last, into what is kept for that.
         for part in tenants {
@@ -171,8 +200,12 @@ async fn the_process_fits_the_charts_limit_at_every_bound() {
         let limited = Limited::start(&config).await;
         // Now they come in any order, and who uses little may take room that is nobody's: what is kept stays empty then.
         limited.knows(names * 3 / 4, addresses * 3 / 4).await;
+        limited.has_lists(customers).await;
         let (_, again) = limited.used().await;
-        println!("| {names} | {addresses} | {policies} | {used} MiB | {most} MiB | {again} MiB | {what} |");
+        println!(
+            "| {names} | {addresses} | {} | {policies} | {used} MiB | {most} MiB | {again} MiB | {what} |",
+            customers + 1
+        );
         stage.dns.clear_questions();
     }
 }

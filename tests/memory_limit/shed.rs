@@ -56,7 +56,7 @@ async fn near_the_memory_limit_only_new_resources_wait() {
     let policies = stage.watch_policies().await;
     policies.until("another's change is followed", |policies| holds(&policies["applied-egress"], address)).await;
     assert!(!policies.now().contains_key("new-egress"));
-    assert!(operator.log().contains("close to the memory limit"), "it is told");
+    assert!(operator.log().contains("close to the memory limit"), "it is logged");
 
     drop(filler);
     stage.ready("new").await;

@@ -27,7 +27,7 @@ fn rules(case: &Case) -> Vec<RememberedRule> {
 #[test]
 fn policies_read_back_as_written_without_dns_rules() {
     let mut case = Case::new(json!({ "direction": "all" }), &document(), ANSWERS);
-    // A resolver that is no Service: a rule of addresses only, told by its ports alone.
+    // A resolver that is no Service: a rule of addresses only, recognised by its ports alone.
     case.facts = ClusterFacts {
         dns: vec![ClusterDns { address: "169.254.169.254".parse().expect("an address"), service: None }],
         ..ClusterFacts::default()

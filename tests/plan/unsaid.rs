@@ -1,4 +1,4 @@
-//! What a spec asks for and the list's form, or its words, cannot answer: kept or left out, and always told.
+//! What a spec asks for and the list's form, or its words, cannot answer: kept or left out, and always reported.
 
 use crate::builders::{Case, shown};
 use citrix_allowlist::plan::Selection;
@@ -51,10 +51,10 @@ fn required_only_keeps_entries_of_forms_without_that_field() {
         let case = case(spec.clone(), &document);
         let selection = case.select();
         assert_eq!(selection.endpoints.len(), 2, "{words}");
-        let told: Vec<String> =
+        let reported: Vec<String> =
             shown(&selection.problems).into_iter().filter(|shown| shown.contains("requiredOnly")).collect();
         assert_eq!(
-            told,
+            reported,
             [format!(
                 "NoMatch services.requiredOnly: {words} does not say what is required: services.requiredOnly leaves nothing \
                  out of it (entries kept: {kept}); services.include can name services instead"
@@ -66,7 +66,7 @@ fn required_only_keeps_entries_of_forms_without_that_field() {
     // The form of a list changes and the policy stays as it is.
     assert!(case(spec, &in_zscaler()).plan().direction(Direction::Outbound).is_some());
     let without = select(json!({ "geo": "us" }), &in_zscaler());
-    assert_eq!(shown(&without.problems), Vec::<String>::new(), "who does not ask is told nothing");
+    assert_eq!(shown(&without.problems), Vec::<String>::new(), "who does not ask learns nothing");
 }
 
 #[test]
@@ -82,15 +82,15 @@ fn an_unknown_region_is_a_problem_unless_geo_is_all() {
     ] });
     let us = select(json!({ "geo": "us" }), &document);
     assert_eq!(us.endpoints.len(), 1);
-    let told = |word: &str, count: usize| {
+    let reported = |word: &str, count: usize| {
         format!(
             "NoMatch geo {word}: the list's word for a region is none of us, eu, ap-s, jp and all: left out (names, \
              wildcards and networks: {count}); geo: all lets them in"
         )
     };
-    assert_eq!(shown(&us.problems), [told("ap-n", 2), told("global", 3)]);
+    assert_eq!(shown(&us.problems), [reported("ap-n", 2), reported("global", 3)]);
     let chosen = select(json!({ "geo": "us", "services": { "requiredOnly": true } }), &document);
-    assert_eq!(shown(&chosen.problems), [told("ap-n", 1), told("global", 3)], "what a filter leaves out is not told");
+    assert_eq!(shown(&chosen.problems), [reported("ap-n", 1), reported("global", 3)], "what a filter leaves out is not reported");
     let all = select(json!({ "geo": "all", "expandWildcards": "None" }), &document);
     assert_eq!(all.endpoints.len(), 6);
     assert!(shown(&all.problems).iter().all(|shown| shown.starts_with("Wildcard")), "{:?}", all.problems);
@@ -111,16 +111,16 @@ fn many_unknown_regions_are_a_bounded_number_of_problems() {
 #[test]
 fn a_static_list_says_that_it_cannot_choose_a_region() {
     let document = json!({ "Gateway": { "AllowList": ["aws-us-e.g.nssvc.net", "aws-eu-w.g.nssvc.net"] } });
-    let told = |fields: Value| shown(&select(fields, &document).problems);
+    let reported = |fields: Value| shown(&select(fields, &document).problems);
     assert_eq!(
-        told(json!({ "geo": "us" })),
+        reported(json!({ "geo": "us" })),
         [
             "NoMatch geo us: a static list names no regions: what it holds for every region of the Global cloud is allowed, whatever geo says"
         ]
     );
     assert_eq!(select(json!({ "geo": "us" }), &document).endpoints.len(), 2);
-    assert_eq!(told(json!({ "geo": "us", "cloud": "Japan" })).len(), 1);
+    assert_eq!(reported(json!({ "geo": "us", "cloud": "Japan" })).len(), 1);
     for fields in [json!({ "geo": "all" }), json!({ "geo": "jp" })] {
-        assert_eq!(told(fields), Vec::<String>::new(), "all of it is what was asked for");
+        assert_eq!(reported(fields), Vec::<String>::new(), "all of it is what was asked for");
     }
 }

@@ -141,7 +141,7 @@ fn a_stray_object_of_ours_is_deleted() {
 }
 
 #[test]
-fn an_address_in_a_cloud_metadata_range_is_refused_and_told() {
+fn an_address_in_a_cloud_metadata_range_is_refused_and_reported() {
     let mut scene = Scene::new();
     scene.begin_with(&[service("DaaS", &[], &["169.254.169.254/32", NETWORK])]);
     assert_eq!(scene.apply(), "Applied | daas-egress 20.0.0.0/24");
@@ -149,7 +149,7 @@ fn an_address_in_a_cloud_metadata_range_is_refused_and_told() {
 }
 
 #[test]
-fn a_wildcard_is_told_and_opens_nothing() {
+fn a_wildcard_is_reported_and_opens_nothing() {
     let mut scene = Scene::new();
     scene.begin_with(&[service("DaaS", &["*.example.net"], &[NETWORK])]);
     assert_eq!(scene.apply(), "Applied | daas-egress 20.0.0.0/24");

@@ -42,7 +42,7 @@ fn names_without_addresses_keep_the_last_policy() {
 }
 
 #[test]
-fn what_is_kept_is_told_with_the_edit_that_lets_it_go() {
+fn what_is_kept_is_reported_with_the_edit_that_lets_it_go() {
     let mut scene = Scene::applied();
     scene.publish(&[]);
     scene.confirm();

@@ -186,11 +186,11 @@ impl Scene {
     }
 
     fn tell(&self) -> Vec<RecoveredObject> {
-        let told = |(key, object)| {
+        let described = |(key, object)| {
             let written_at = self.written.get(key).and_then(|seconds| Timestamp::from_second(*seconds).ok());
             RecoveredObject { memory: Arc::new(self.remembered(key, object)), written_at }
         };
-        self.objects.iter().map(told).collect()
+        self.objects.iter().map(described).collect()
     }
 
     fn remembered(&self, key: &ObjectKey, object: &Desired) -> observed::RecoveredState {
@@ -275,7 +275,7 @@ impl Scene {
                     true => Some(self.tell()),
                     false => self.memories.take(),
                 };
-                let recovered = memories.map(|told| recover(&told, request.selected, &selection, &self.facts));
+                let recovered = memories.map(|memory| recover(&memory, request.selected, &selection, &self.facts));
                 let (answers, pods) = (self.known(&selection), self.pods.clone());
                 let view = Some(view);
                 Gathered::Everything(Box::new(Inputs { view, newest, accepted, selection, recovered, answers, pods }))

@@ -62,7 +62,7 @@ impl SteppedClock {
 mod tests {
     use super::*;
 
-    fn told(clock: &SteppedClock) -> i64 {
+    fn read(clock: &SteppedClock) -> i64 {
         let output = Command::new("date").arg("+%s").envs(clock.environment()).output().expect("date");
         String::from_utf8_lossy(&output.stdout).trim().parse().expect("seconds")
     }
@@ -70,10 +70,10 @@ mod tests {
     #[test]
     fn a_program_goes_by_the_clock_as_it_is_set() {
         let clock = SteppedClock::new().expect("a clock");
-        let right = told(&clock);
+        let right = read(&clock);
         clock.set(86_400).expect("set");
-        assert!((86_400..87_000).contains(&(told(&clock) - right)));
+        assert!((86_400..87_000).contains(&(read(&clock) - right)));
         clock.set(-86_400).expect("set");
-        assert!((-86_400..-85_800).contains(&(told(&clock) - right)));
+        assert!((-86_400..-85_800).contains(&(read(&clock) - right)));
     }
 }
