@@ -1,5 +1,6 @@
 //! Leadership on a real API server: hand-over, theft, and an API server that is gone for a while.
 
+use citrix_allowlist::clock::Clock;
 use citrix_allowlist::cluster::lease::election::Timing;
 use citrix_allowlist::cluster::lease::{self, Leadership, LeaseSettings};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -29,7 +30,7 @@ impl Candidate {
             timing,
         };
         let stop = CancellationToken::new();
-        let (leadership, task) = lease::start(client.clone(), settings, stop.clone());
+        let (leadership, task) = lease::start(client.clone(), Clock::System, settings, stop.clone());
         Self { leadership, stop, task }
     }
 

@@ -127,7 +127,9 @@ async fn until_the_policy(takes: Duration) -> Vec<String> {
     let described = before.map(|(call, status)| {
         let conditions = status["conditions"].as_array().into_iter().flatten();
         let ready = conditions.filter(|condition| condition["type"] == "Ready");
-        ready.fold(call.clone(), |described, condition| format!("{described}: {}", condition["reason"].as_str().unwrap_or("?")))
+        ready.fold(call.clone(), |described, condition| {
+            format!("{described}: {}", condition["reason"].as_str().unwrap_or("?"))
+        })
     });
     let described = described.collect();
     assert_eq!(count(&world, "POST networkpolicies"), 1, "{calls:?}");

@@ -6,10 +6,10 @@
 pub mod election;
 
 use super::client::{CallError, deadline};
+use crate::clock::Clock;
 use crate::crd::FIELD_MANAGER;
 use election::{Election, ElectionStep, Record, Timing};
 use futures::StreamExt as _;
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
@@ -122,10 +122,16 @@ impl Leadership {
 /// Takes part in the election until `stop`, then releases the Lease so that a successor starts at once. Cancel `stop` only
 /// after the last write; the task ends within five seconds of it, usually within milliseconds.
 #[must_use]
-pub fn start(client: kube::Client, settings: LeaseSettings, stop: CancellationToken) -> (Leadership, JoinHandle<()>) {
+pub fn start(
+    client: kube::Client,
+    clock: Clock,
+    settings: LeaseSettings,
+    stop: CancellationToken,
+) -> (Leadership, JoinHandle<()>) {
     let leadership = Leadership::new(MayWrite::Never);
     let candidate = Candidate {
         api: Api::namespaced(client, &settings.namespace),
+        clock,
         election: Election::new(settings.identity.clone(), settings.timing, fastrand::f64()),
         settings,
         lease: None,
@@ -152,6 +158,8 @@ impl Backoff for Steady {
 
 struct Candidate {
     api: Api<Lease>,
+    /// What it writes for people to read; the election itself runs on monotonic time.
+    clock: Clock,
     settings: LeaseSettings,
     election: Election,
     /// The Lease as the election knows it: the next write replaces it.
@@ -211,7 +219,7 @@ impl Candidate {
 
     async fn write(&mut self) {
         let (transitions, ours) = self.election.transitions();
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let acquired = self.lease.as_ref().and_then(|lease| lease.spec.as_ref()?.acquire_time.clone());
         let spec = LeaseSpec {
             holder_identity: Some(self.settings.identity.clone()),

@@ -18,6 +18,7 @@ mod room;
 mod run;
 pub mod settings;
 pub mod store;
+mod subscriptions;
 mod table;
 mod view;
 

@@ -87,8 +87,8 @@ fn usage_of(folder: &Path, files: &Files) -> Option<MemoryUsage> {
     Some(MemoryUsage { used: used.saturating_sub(reclaimable.unwrap_or(0)), limit })
 }
 
-/// Keeps `pressure` current, and logs when shedding load starts and ends. Never ends.
-pub async fn watch(pressure: Pressure) {
+/// Keeps `pressure` current by what `read` finds, and logs when shedding load starts and ends. Never ends.
+pub async fn watch(pressure: Pressure, read: fn() -> Option<MemoryUsage>) {
     let mut ticks = tokio::time::interval(READ_EVERY);
     loop {
         ticks.tick().await;

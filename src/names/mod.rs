@@ -40,6 +40,9 @@ use std::time::{Duration, Instant};
 use table::Table;
 use tokio::sync::{Notify, watch};
 
+/// How long one query may take, retransmissions and TCP included. Resolvers of pods wait five seconds (resolv.conf(5)).
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How names are resolved.
 #[derive(Clone, Debug)]
 pub struct NamesSettings {
@@ -76,7 +79,7 @@ impl NamesSettings {
             addresses_per_name: 1000,
             names: Bound { resource: 4096, namespace: 5000, process: 20_000 },
             addresses: Bound { resource: 10_000, namespace: 20_000, process: 80_000 },
-            timeout: Duration::from_secs(2),
+            timeout: QUERY_TIMEOUT,
             questions_per_second: 1000,
             guard,
         }

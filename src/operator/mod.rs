@@ -2,27 +2,28 @@
 
 mod arguments;
 pub mod debug_state;
+mod edges;
 mod feed_reports;
 mod own_pod;
 mod parts;
 mod values;
 
-use crate::clock::Clock;
-use crate::cluster::client::{ConnectOptions, connect};
+use crate::cluster::client::ConnectOptions;
 use crate::cluster::lease::election::Timing;
 use crate::cluster::lease::{self, Leadership, LeaseSettings};
 use crate::controller::{self, LoopInputs};
 use crate::engines::Engines;
-use crate::server::Server;
+use crate::server::{Content, Health, Server};
 use crate::telemetry::{Traces, logging};
 pub use arguments::RunArguments;
 pub(crate) use arguments::{CniArgument, GuardArguments};
-use kube::Client;
+pub use edges::Edges;
 use parts::Parts;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 pub(crate) use values::{base_url, dns_server, network, prefix, tcp_ports};
 
 /// How long the main loop may stand still before a restart would help: six of its heartbeats.
@@ -61,29 +62,14 @@ pub async fn serve(
         Some(address) => Some(Server::bind("--probe-listen", address).await?),
         None => None,
     };
-    let mut connected = connect(to).await?;
-    if let Ok(namespace) = std::env::var("POD_NAMESPACE") {
-        connected.namespace = namespace;
-    }
-    // The Lease is released only after the last write: its task stops by a token of its own.
-    let lease_stop = CancellationToken::new();
-    let (leadership, lease_task) = match arguments.process.no_leader_election {
-        true => (Leadership::always(), None),
-        false => {
-            let (leadership, task) = elect(connected.client.clone(), &connected.namespace, lease_stop.clone());
-            (leadership, Some(task))
-        }
+    let operator = {
+        let edges = Edges::real(&arguments, to).await?;
+        Operator::new(arguments, engines, edges)
     };
-    let parts = Parts::new(&arguments, engines, connected, leadership, Clock::System)?;
-
     let serving = CancellationToken::new();
-    let probes = probe_server.map(|probes| tokio::spawn(probes.run_probes(parts.health.clone(), serving.clone())));
-    let server = tokio::spawn(server.run(parts.content(arguments.process.authorize_debug_state), serving.clone()));
-    let result = control(&arguments, parts, stop).await;
-    lease_stop.cancel();
-    if let Some(task) = lease_task {
-        let _ = task.await;
-    }
+    let probes = probe_server.map(|probes| tokio::spawn(probes.run_probes(operator.health(), serving.clone())));
+    let server = tokio::spawn(server.run(operator.content(), serving.clone()));
+    let result = operator.run(stop).await;
     serving.cancel();
     let _ = server.await;
     if let Some(probes) = probes {
@@ -92,6 +78,58 @@ pub async fn serve(
     result?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The operator without the addresses on which it serves.
+pub struct Operator {
+    arguments: RunArguments,
+    parts: Parts,
+    lease_stop: CancellationToken,
+    /// Ends with the operator, however that ends.
+    lease_task: Option<AbortOnDropHandle<()>>,
+}
+
+impl Operator {
+    /// Puts it together. Only the election and the watch of the cluster's facts begin.
+    #[must_use]
+    pub fn new(arguments: RunArguments, engines: Engines, edges: Edges) -> Self {
+        // The Lease is released only after the last write: its task stops by a token of its own.
+        let lease_stop = CancellationToken::new();
+        let (leadership, lease_task) = match arguments.process.no_leader_election {
+            true => (Leadership::always(), None),
+            false => {
+                let (leadership, task) = elect(&edges, lease_stop.clone());
+                (leadership, Some(AbortOnDropHandle::new(task)))
+            }
+        };
+        let parts = Parts::new(&arguments, engines, edges, leadership);
+        Self { arguments, parts, lease_stop, lease_task }
+    }
+
+    /// What probes ask for.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.parts.health.clone()
+    }
+
+    /// What the process serves over HTTP.
+    #[must_use]
+    pub fn content(&self) -> Content {
+        self.parts.content(self.arguments.process.authorize_debug_state)
+    }
+
+    /// Reconciles until `stop` is cancelled, and then lets go of the Lease.
+    ///
+    /// # Errors
+    /// A background task stopped unexpectedly.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let result = control(&self.arguments, self.parts, stop).await;
+        self.lease_stop.cancel();
+        if let Some(task) = self.lease_task {
+            let _ = task.await;
+        }
+        result
+    }
 }
 
 /// Reconciles until `stop` is cancelled, with everything in the background that this needs.
@@ -130,15 +168,14 @@ async fn control(arguments: &RunArguments, mut parts: Parts, stop: CancellationT
 }
 
 /// Takes part in the election of the leader.
-fn elect(client: Client, namespace: &str, stop: CancellationToken) -> (Leadership, JoinHandle<()>) {
-    let pod = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "local".into());
+fn elect(edges: &Edges, stop: CancellationToken) -> (Leadership, JoinHandle<()>) {
     let settings = LeaseSettings {
-        namespace: namespace.to_owned(),
+        namespace: edges.connected.namespace.clone(),
         name: lease::NAME.to_owned(),
-        identity: lease::identity(&pod),
+        identity: lease::identity(&edges.candidate),
         timing: Timing::default(),
     };
-    lease::start(client, settings, stop)
+    lease::start(edges.connected.client.clone(), edges.clock, settings, stop)
 }
 
 /// A token that SIGTERM and SIGINT cancel.

@@ -1,10 +1,10 @@
 //! Everything that the operator is made of.
 
-use super::arguments::{FeedArguments, RunArguments};
+use super::arguments::RunArguments;
 use super::debug_state::pieces;
+use super::edges::Edges;
 use super::feed_reports::{FeedReports, Warnings};
 use super::{LIVENESS_TIMEOUT, own_pod};
-use crate::clock::Clock;
 use crate::cluster::access::Reviews;
 use crate::cluster::apply::Writer;
 use crate::cluster::client::Connected;
@@ -21,16 +21,13 @@ use crate::controller::{Context, OwnPod, Settings};
 use crate::engines::Engines;
 use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
-use crate::feed::settings::client_settings;
 use crate::guard::Guard;
 use crate::memory::{Pressure, cgroup};
-use crate::names::servers::{RESOLV_CONF, nameservers, servers_to_ask};
-use crate::names::{HickoryLookup, Names};
+use crate::names::Names;
+use crate::names::servers::servers_to_ask;
 use crate::resource_ref::{ResourceRef, Waker};
 use crate::server::{Authorizer, Content, Health};
 use crate::telemetry::Metrics;
-use anyhow::Context as _;
-use connectivity_allowlist::HttpClient;
 use futures::Stream;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -46,45 +43,40 @@ pub(super) struct Parts {
     pub leadership: Leadership,
     /// Resources that a list or a name wakes.
     pub woken: UnboundedReceiver<ResourceRef>,
-    connected: Connected,
+    edges: Edges,
     scope: Scope,
     engines: Engines,
     waker: Waker,
-    clock: Clock,
     pressure: Pressure,
     reporter: StatusWriter,
     warnings: Option<Warnings>,
     own_pod: Option<watch::Sender<OwnPod>>,
-    /// Whom this machine's own resolv.conf names.
-    resolv_conf: Vec<IpAddr>,
 }
 
 impl Parts {
     /// Makes the rooms; nothing runs yet but the watch of the cluster's facts.
-    pub fn new(
-        arguments: &RunArguments,
-        engines: Engines,
-        connected: Connected,
-        leadership: Leadership,
-        clock: Clock,
-    ) -> anyhow::Result<Self> {
-        let (client, namespace) = (connected.client.clone(), connected.namespace.clone());
+    pub fn new(arguments: &RunArguments, engines: Engines, edges: Edges, leadership: Leadership) -> Self {
+        let (client, namespace, clock) =
+            (edges.connected.client.clone(), edges.connected.namespace.clone(), edges.clock);
         let metrics = Arc::new(Metrics::default());
         metrics.limited_to(arguments.feed.requests_per_minute);
         let (wake, woken) = unbounded_channel();
         let waker = Waker::new(wake);
         let store = SavedLists::new(client.clone(), &namespace, leadership.clone());
         let (reports, warnings) = FeedReports::new(Arc::clone(&metrics));
-        let feeds = feeds(&arguments.feed, clock, waker.clone(), store, reports)?;
+        let (store, vendor) = (Arc::new(store), Arc::clone(&edges.vendor));
+        let feeds = Feeds::new(arguments.feed.settings(), clock, waker.clone(), store, vendor, Arc::new(reports));
         // What is lost by a kill is everybody's: so load is shed before.
         let pressure = Pressure::default();
-        pressure.note(cgroup::read());
+        pressure.note((edges.memory)());
         feeds.put_off_under(pressure.clone());
-        let names = names(arguments, clock, waker.clone(), &metrics)?;
+        let guard = Guard::new(arguments.guard.settings(), &ClusterFacts::default());
+        let (settings, observer) = (arguments.names.settings(guard), Arc::<Metrics>::clone(&metrics));
+        let names = Names::new(&settings, clock, waker.clone(), Arc::clone(&edges.dns), observer);
 
         let owned = Arc::new(OwnedObjects::default());
         let writer = Writer::new(client.clone(), leadership.clone(), Arc::clone(&owned), metrics.clone());
-        let pod = std::env::var("POD_NAME").ok();
+        let pod = edges.pod.clone();
         let reporter = StatusWriter::new(client.clone(), leadership.clone(), pod.clone(), metrics.clone());
         let unknown = pod.as_ref().map_or(OwnPod::None, |_| OwnPod::Unknown { namespace });
         let (own_pod_sender, own_pod) = watch::channel(unknown);
@@ -110,41 +102,34 @@ impl Parts {
             settings,
             clock,
         );
-        // Outside a cluster the machine's resolv.conf is not what pods are given.
-        let resolv_conf = match connected.in_cluster {
-            true => nameservers(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default()),
-            false => Vec::new(),
-        };
         let facts = FactsSettings {
-            nameservers: resolv_conf.clone(),
+            nameservers: edges.resolv_conf.clone(),
             service_networks: arguments.cluster.service_cidr.clone(),
             pod_networks: arguments.cluster.pod_cidr.clone(),
             nat64_prefix: arguments.cluster.nat64_prefix,
-            api_server: connected.api_server,
+            api_server: edges.connected.api_server,
         };
-        Ok(Self {
+        Self {
             context: Arc::new(context),
             facts: Facts::start(client, facts),
             health: Health::new(clock, LIVENESS_TIMEOUT, ["resources", "objects", "cluster facts"]),
             leadership,
             woken,
-            connected,
+            edges,
             scope: Scope::of(arguments.cluster.watch_namespace.clone()),
             engines,
             waker,
-            clock,
             pressure,
             reporter,
             warnings: Some(warnings),
             own_pod: pod.map(|_| own_pod_sender),
-            resolv_conf,
-        })
+        }
     }
 
     /// What the process serves over HTTP.
     pub fn content(&self, authorizes_debug_state: bool) -> Content {
         let (context, leadership) = (Arc::clone(&self.context), self.leadership.clone());
-        let (pressure, clock) = (self.pressure.clone(), self.clock);
+        let (pressure, clock) = (self.pressure.clone(), self.edges.clock);
         let metrics = move || {
             let (mut lists, mut known) = (context.feeds.snapshot(), context.names.snapshot());
             if !leadership.is_leading() {
@@ -163,7 +148,8 @@ impl Parts {
             let known = names.held().into_iter().filter_map(move |name| names.known(&name));
             pieces(leadership.is_leading(), context.feeds.snapshot(), known)
         };
-        let reviews = || Reviews::new(self.connected.client.clone(), self.connected.namespace.clone());
+        let Connected { client, namespace, .. } = &self.edges.connected;
+        let reviews = || Reviews::new(client.clone(), namespace.clone());
         Content {
             health: self.health.clone(),
             metrics: Arc::new(metrics),
@@ -174,13 +160,13 @@ impl Parts {
 
     /// Starts to watch the resources.
     pub fn follow_resources(&self) -> impl Stream<Item = Vec<ResourceChange>> + use<> {
-        resources::follow(&self.connected.client, &self.scope, Arc::clone(&self.context.resources))
+        resources::follow(&self.edges.connected.client, &self.scope, Arc::clone(&self.context.resources))
     }
 
     /// Starts what the process can do without for a while.
     pub fn spawn_background(&mut self, arguments: &RunArguments, tasks: &mut JoinSet<()>) {
-        let Connected { client, namespace, .. } = &self.connected;
-        let pod = std::env::var("POD_NAME").ok();
+        let Connected { client, namespace, .. } = &self.edges.connected;
+        let pod = self.edges.pod.clone();
         if let (Some(pod), Some(own_pod)) = (&pod, self.own_pod.take()) {
             tasks.spawn(own_pod::learn(client.clone(), namespace.clone(), pod.clone(), own_pod));
         }
@@ -189,8 +175,8 @@ impl Parts {
             tasks.spawn(warnings.publish(self.reporter.clone(), reference));
         }
         let (names, flags) = (self.context.names.clone(), arguments.names.dns_server.clone());
-        tasks.spawn(ask_servers(names, self.facts.receiver(), self.resolv_conf.clone(), flags));
-        tasks.spawn(cgroup::watch(self.pressure.clone()));
+        tasks.spawn(ask_servers(names, self.facts.receiver(), self.edges.resolv_conf.clone(), flags));
+        tasks.spawn(cgroup::watch(self.pressure.clone(), self.edges.memory));
         tasks.spawn(tell_readiness(self.health.clone(), "resources", self.context.resources.listed()));
         tasks.spawn(tell_readiness(self.health.clone(), "objects", self.context.owned.listed()));
         tasks.spawn(tell_readiness(self.health.clone(), "cluster facts", self.facts.completion()));
@@ -198,7 +184,7 @@ impl Parts {
 
     /// Starts what never ends by itself.
     pub fn spawn_vital(&self, tasks: &mut JoinSet<()>) {
-        let (client, scope) = (self.connected.client.clone(), self.scope.clone());
+        let (client, scope) = (self.edges.connected.client.clone(), self.scope.clone());
         let owned = Arc::clone(&self.context.owned);
         tasks.spawn(keep_owned(client, scope, self.engines.kinds(), owned, self.waker.clone()));
         let (feeds, leading) = (self.context.feeds.clone(), self.leadership.receiver());
@@ -229,28 +215,4 @@ async fn tell_readiness(health: Health, what: &'static str, mut synced: watch::R
     if synced.wait_for(|synced| *synced).await.is_ok() {
         health.synced(what);
     }
-}
-
-fn feeds(
-    arguments: &FeedArguments,
-    clock: Clock,
-    waker: Waker,
-    store: SavedLists,
-    reports: FeedReports,
-) -> anyhow::Result<Feeds> {
-    let extra_ca = match &arguments.extra_ca_file {
-        Some(path) => {
-            Some(std::fs::read(path).with_context(|| format!("--extra-ca-file {} cannot be read", path.display()))?)
-        }
-        None => None,
-    };
-    let client = HttpClient::new(&client_settings(extra_ca))?;
-    Ok(Feeds::new(arguments.settings(), clock, waker, Arc::new(store), Arc::new(client), Arc::new(reports)))
-}
-
-fn names(arguments: &RunArguments, clock: Clock, waker: Waker, metrics: &Arc<Metrics>) -> anyhow::Result<Names> {
-    let guard = Guard::new(arguments.guard.settings(), &ClusterFacts::default());
-    let settings = arguments.names.settings(guard);
-    let lookup = HickoryLookup::new(settings.timeout).context("DNS cannot be set up")?;
-    Ok(Names::new(&settings, clock, waker, Arc::new(lookup), Arc::<Metrics>::clone(metrics)))
 }

@@ -9,6 +9,7 @@ mod dns;
 mod families;
 mod inherited;
 pub mod keep;
+mod problems;
 mod rules;
 mod select;
 

@@ -121,11 +121,14 @@ async fn the_guide_is_true_of_a_cluster() {
         ("CITRIX_ALLOWLIST_NAMESPACE", namespace.to_string()),
         ("CITRIX_ALLOWLIST_HOSTS", "hosts".to_owned()),
         ("CITRIX_ALLOWLIST_OPERATOR", operator.process.url()),
-        ("READER", account(control_plane, &namespace, "reader", &[RESOURCES, POLICIES, PODS]).await),
-        ("LISTER", account(control_plane, &namespace, "lister", &[RESOURCES, POLICIES, CONFIG_MAPS]).await),
-        ("NARROW", account(control_plane, &namespace, "narrow", &[RESOURCES]).await),
-        ("BLIND", account(control_plane, &namespace, "blind", &[POLICIES, PODS]).await),
-        ("PODLESS", account(control_plane, &namespace, "podless", &[RESOURCES, POLICIES, READ_CONFIG_MAPS]).await),
+        ("READER", kubeconfig_of(control_plane, &namespace, "reader", &[RESOURCES, POLICIES, PODS]).await),
+        ("LISTER", kubeconfig_of(control_plane, &namespace, "lister", &[RESOURCES, POLICIES, CONFIG_MAPS]).await),
+        ("NARROW", kubeconfig_of(control_plane, &namespace, "narrow", &[RESOURCES]).await),
+        ("BLIND", kubeconfig_of(control_plane, &namespace, "blind", &[POLICIES, PODS]).await),
+        (
+            "PODLESS",
+            kubeconfig_of(control_plane, &namespace, "podless", &[RESOURCES, POLICIES, READ_CONFIG_MAPS]).await,
+        ),
         ("UNWATCHED", unwatched.to_string()),
         ("STRANGER", stranger.clone()),
         ("TMPDIR", folder.path().display().to_string()),
@@ -283,7 +286,7 @@ async fn ready(control_plane: &ControlPlane, namespace: &str, manifest: &str) {
 }
 
 /// The kubeconfig of an account that may do this much in one namespace: rules of a Role, in the form of YAML.
-async fn account(control_plane: &ControlPlane, namespace: &str, name: &str, rules: &[&str]) -> String {
+async fn kubeconfig_of(control_plane: &ControlPlane, namespace: &str, name: &str, rules: &[&str]) -> String {
     let objects = format!(
         "
 apiVersion: v1

@@ -59,7 +59,7 @@ subjects: [{{ kind: ServiceAccount, name: {account}, namespace: {from} }}]
 }
 
 /// Makes an account that reads what `view` reads in `namespace`, and the operator's memory in `home` but for `left_out`.
-async fn account(
+async fn reader_of(
     control_plane: &ControlPlane,
     namespace: &str,
     home: &str,
@@ -158,7 +158,7 @@ spec:
     let other = other.replace("customerId: testcustomer", "customerId: other");
     kubectl(control_plane, &["apply", "-f", "-"], &other).await.success().expect("a resource");
 
-    let account_of = async |name, left_out| account(control_plane, &namespace, &home, name, left_out).await;
+    let account_of = async |name, left_out| reader_of(control_plane, &namespace, &home, name, left_out).await;
     let variables = [
         ("KUBECONFIG", control_plane.kubeconfig_path().display().to_string()),
         ("CITRIX_ALLOWLIST_NAMESPACE", namespace.to_string()),

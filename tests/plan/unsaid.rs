@@ -90,7 +90,11 @@ fn an_unknown_region_is_a_problem_unless_geo_is_all() {
     };
     assert_eq!(shown(&us.problems), [reported("ap-n", 2), reported("global", 3)]);
     let chosen = select(json!({ "geo": "us", "services": { "requiredOnly": true } }), &document);
-    assert_eq!(shown(&chosen.problems), [reported("ap-n", 1), reported("global", 3)], "what a filter leaves out is not reported");
+    assert_eq!(
+        shown(&chosen.problems),
+        [reported("ap-n", 1), reported("global", 3)],
+        "what a filter leaves out is not reported"
+    );
     let all = select(json!({ "geo": "all", "expandWildcards": "None" }), &document);
     assert_eq!(all.endpoints.len(), 6);
     assert!(shown(&all.problems).iter().all(|shown| shown.starts_with("Wildcard")), "{:?}", all.problems);

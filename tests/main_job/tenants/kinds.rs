@@ -102,15 +102,20 @@ impl Ground {
 }
 
 impl Kind {
-    /// Waits until its namespace is told which bound it meets. `alone`, that is its own; with other kinds around it, they may have
-    /// filled a wider one first.
-    pub async fn is_told(&self, ground: &Ground, alone: bool) {
-        let Some(words) = self.told.filter(|words| ground.is_long || ![LATE, MANY].contains(words)) else { return };
+    /// Waits until its namespace is told which bound it meets.
+    pub async fn is_told(&self, ground: &Ground) {
+        let told = eventually(Duration::from_secs(60), async || self.is_told_now(ground, true).await.then_some(()));
+        assert!(told.await.is_some(), "{}: none says `{:?}`: {:?}", self.name, self.told, problems(ground).await);
+    }
+
+    /// Whether its namespace is told now, if it has to be. `alone`, that is its own bound; with other kinds around it, they may
+    /// have filled a wider one first.
+    pub async fn is_told_now(&self, ground: &Ground, alone: bool) -> bool {
+        let Some(words) = self.told.filter(|words| ground.is_long || ![LATE, MANY].contains(words)) else {
+            return true;
+        };
         let words = if alone { words } else { words.split("-per-").next().unwrap_or(words) };
-        let told = eventually(Duration::from_secs(60), async || {
-            problems(ground).await.iter().any(|message| message.contains(words)).then_some(())
-        });
-        assert!(told.await.is_some(), "{}: none says `{words}`: {:?}", self.name, problems(ground).await);
+        problems(ground).await.iter().any(|message| message.contains(words))
     }
 }
 

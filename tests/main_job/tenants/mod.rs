@@ -116,7 +116,7 @@ async fn no_kind_of_hostile_tenant_keeps_another_waiting() {
         let at_work = attack(kind, ground);
         tokio::time::sleep(HEAD_START).await;
         let times = victim.turn(&siege.stage).await;
-        kind.is_told(ground, true).await;
+        kind.is_told(ground).await;
         drop(at_work);
         ground.resources().delete_collection(&DeleteParams::default(), &ListParams::default()).await.expect("deleted");
         println!("{}: {times}, {:?} in all", kind.name, began.elapsed());
@@ -138,7 +138,18 @@ async fn all_kinds_of_hostile_tenants_at_once_keep_no_other_waiting() {
     let attacks: Vec<Attack> = siege.grounds.iter().map(|(kind, ground, _)| attack(kind, ground)).collect();
     tokio::time::sleep(HEAD_START).await;
     let (started, mut worst) = (Instant::now(), victim::Times::default());
+    // A bound may be met at one time and not at another: each is told at some time.
+    let (mut untold, mut asked): (Vec<_>, _) =
+        (siege.grounds.iter().map(|(kind, ground, _)| (*kind, ground.clone())).collect(), started);
     while started.elapsed() < LONG {
+        if asked.elapsed() > Duration::from_secs(60) {
+            asked = Instant::now();
+            for (kind, ground) in std::mem::take(&mut untold) {
+                if !kind.is_told_now(&ground, false).await {
+                    untold.push((kind, ground));
+                }
+            }
+        }
         let times = victim.turn(&siege.stage).await;
         worst = worst.max(times);
         println!("{:>4} s: {times}", started.elapsed().as_secs());
@@ -148,9 +159,8 @@ async fn all_kinds_of_hostile_tenants_at_once_keep_no_other_waiting() {
         }
     }
     println!("at worst: {worst}");
-    for (kind, ground, _) in &siege.grounds {
-        kind.is_told(ground, false).await;
-    }
+    let untold: Vec<&str> = untold.iter().map(|(kind, _)| kind.name).collect();
+    assert_eq!(untold, Vec::<&str>::new(), "a bound that nobody was told of");
     drop(attacks);
     siege.stands();
     worst.hold();

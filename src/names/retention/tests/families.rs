@@ -1,6 +1,7 @@
 //! Rounds that query one family alone.
 
 use super::*;
+use proptest::prelude::*;
 
 /// Queries what is due at `second`, and returns those families.
 fn ask(name: &mut Name, second: u64, v4: &Answer, v6: &Answer) -> Vec<Family> {
