@@ -1,4 +1,4 @@
-//! The operator's process, put together from its rooms. Which engines it has is an argument.
+//! The composition root of the operator's process. Its engines are an argument.
 
 mod arguments;
 pub mod debug_state;
@@ -16,16 +16,16 @@ use crate::engines::Engines;
 use crate::server::Server;
 use crate::telemetry::{Traces, logging};
 pub use arguments::RunArguments;
-pub(crate) use arguments::{CniArgument, GuardArguments};
+pub(crate) use arguments::{GuardArguments, PolicyArguments};
 use kube::Client;
 use parts::Parts;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
-pub(crate) use values::{base_url, dns_server, network, prefix, tcp_ports};
+pub(crate) use values::{base_url, dns_server, period, tcp_ports};
 
-/// How long the main loop may stand still before a restart would help: six of its heartbeats.
+/// How long the main loop may stall before a restart helps: six of its heartbeats.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs the operator until SIGTERM or SIGINT.
@@ -99,7 +99,7 @@ async fn control(arguments: &RunArguments, mut parts: Parts, stop: CancellationT
     let mut background = JoinSet::new();
     let changes = parts.follow_resources();
     parts.spawn_background(arguments, &mut background);
-    // These never end by themselves: where one does, the process is of no more use.
+    // These never end by themselves: if one does, the process has to restart.
     let mut vital = JoinSet::new();
     parts.spawn_vital(&mut vital);
     let inputs = LoopInputs {

@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::cluster::access::Reviews;
 use crate::cluster::apply::Writer;
 use crate::cluster::client::Connected;
-use crate::cluster::facts::{Facts, FactsSettings};
+use crate::cluster::facts::Facts;
 use crate::cluster::lease::Leadership;
 use crate::cluster::owned::OwnedObjects;
 use crate::cluster::pods::PodLister;
@@ -33,12 +33,13 @@ use anyhow::Context as _;
 use connectivity_allowlist::HttpClient;
 use futures::Stream;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// The operator's rooms, each given what it needs of the others.
+/// The operator's rooms, each with the others that it needs.
 pub(super) struct Parts {
     pub context: Arc<Context>,
     pub facts: Facts,
@@ -55,7 +56,7 @@ pub(super) struct Parts {
     reporter: StatusWriter,
     warnings: Option<Warnings>,
     own_pod: Option<watch::Sender<OwnPod>>,
-    /// Whom this machine's own resolv.conf names.
+    /// The nameservers of the pod's own resolv.conf.
     resolv_conf: Vec<IpAddr>,
 }
 
@@ -76,7 +77,7 @@ impl Parts {
         let store = SavedLists::new(client.clone(), &namespace, leadership.clone());
         let (reports, warnings) = FeedReports::new(Arc::clone(&metrics));
         let feeds = feeds(&arguments.feed, clock, waker.clone(), store, reports)?;
-        // What is lost by a kill is everybody's: so load is shed before.
+        // A kill for memory would affect every resource: so load is shed before.
         let pressure = Pressure::default();
         pressure.note(cgroup::read());
         feeds.put_off_under(pressure.clone());
@@ -90,9 +91,9 @@ impl Parts {
         let (own_pod_sender, own_pod) = watch::channel(unknown);
         let settings = Settings {
             first_policy_wait: arguments.names.first_policy_wait,
-            protected_namespaces: arguments.cluster.protected_namespace.clone(),
+            protected_namespaces: arguments.cluster.policies.protected_namespace.clone(),
             engines: engines.clone(),
-            limits: arguments.cluster.limits(),
+            limits: arguments.cluster.policies.limits(),
             own_pod,
             guard: arguments.guard.settings(),
             concurrency: arguments.cluster.concurrency.into(),
@@ -110,18 +111,12 @@ impl Parts {
             settings,
             clock,
         );
-        // Outside a cluster the machine's resolv.conf is not what pods are given.
+        // Outside a cluster the machine's resolv.conf is not that of pods.
         let resolv_conf = match connected.in_cluster {
             true => nameservers(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default()),
             false => Vec::new(),
         };
-        let facts = FactsSettings {
-            nameservers: resolv_conf.clone(),
-            service_networks: arguments.cluster.service_cidr.clone(),
-            pod_networks: arguments.cluster.pod_cidr.clone(),
-            nat64_prefix: arguments.cluster.nat64_prefix,
-            api_server: connected.api_server,
-        };
+        let facts = arguments.cluster.policies.facts(resolv_conf.clone(), connected.api_server);
         Ok(Self {
             context: Arc::new(context),
             facts: Facts::start(client, facts),
@@ -148,7 +143,7 @@ impl Parts {
         let metrics = move || {
             let (mut lists, mut known) = (context.feeds.snapshot(), context.names.snapshot());
             if !leadership.is_leading() {
-                // Nobody keeps a standby's tables current: they would tell of lists that grow old.
+                // A standby's tables are not kept current: they would report old lists.
                 lists.clear();
                 known.names.clear();
             }
@@ -177,7 +172,7 @@ impl Parts {
         resources::follow(&self.connected.client, &self.scope, Arc::clone(&self.context.resources))
     }
 
-    /// Starts what the process can do without for a while.
+    /// Starts the tasks that the process can do without for a while.
     pub fn spawn_background(&mut self, arguments: &RunArguments, tasks: &mut JoinSet<()>) {
         let Connected { client, namespace, .. } = &self.connected;
         let pod = std::env::var("POD_NAME").ok();
@@ -189,14 +184,16 @@ impl Parts {
             tasks.spawn(warnings.publish(self.reporter.clone(), reference));
         }
         let (names, flags) = (self.context.names.clone(), arguments.names.dns_server.clone());
-        tasks.spawn(ask_servers(names, self.facts.receiver(), self.resolv_conf.clone(), flags));
+        tasks.spawn(follow_servers(names, self.facts.receiver(), self.resolv_conf.clone(), flags));
         tasks.spawn(cgroup::watch(self.pressure.clone()));
-        tasks.spawn(tell_readiness(self.health.clone(), "resources", self.context.resources.listed()));
-        tasks.spawn(tell_readiness(self.health.clone(), "objects", self.context.owned.listed()));
-        tasks.spawn(tell_readiness(self.health.clone(), "cluster facts", self.facts.completion()));
+        let (resources, owned) = (self.context.resources.listed(), self.context.owned.listed());
+        let facts = self.facts.completion();
+        for (list, complete) in [("resources", resources), ("objects", owned), ("cluster facts", facts)] {
+            tasks.spawn(report_readiness(self.health.clone(), list, complete));
+        }
     }
 
-    /// Starts what never ends by itself.
+    /// Starts the tasks that never end by themselves.
     pub fn spawn_vital(&self, tasks: &mut JoinSet<()>) {
         let (client, scope) = (self.connected.client.clone(), self.scope.clone());
         let owned = Arc::clone(&self.context.owned);
@@ -208,8 +205,8 @@ impl Parts {
     }
 }
 
-/// Has `names` ask whom the pods ask, as the cluster's DNS comes and goes.
-async fn ask_servers(
+/// Keeps the servers that `names` queries equal to those of the pods.
+async fn follow_servers(
     names: Names,
     mut facts: watch::Receiver<Arc<ClusterFacts>>,
     resolv_conf: Vec<IpAddr>,
@@ -224,8 +221,8 @@ async fn ask_servers(
     }
 }
 
-async fn tell_readiness(health: Health, what: &'static str, mut synced: watch::Receiver<bool>) {
-    // An error means that the watch itself is gone, and the process with it.
+async fn report_readiness(health: Health, what: &'static str, mut synced: watch::Receiver<bool>) {
+    // An error means that the watch has ended, and the process ends with it.
     if synced.wait_for(|synced| *synced).await.is_ok() {
         health.synced(what);
     }
@@ -238,12 +235,10 @@ fn feeds(
     store: SavedLists,
     reports: FeedReports,
 ) -> anyhow::Result<Feeds> {
-    let extra_ca = match &arguments.extra_ca_file {
-        Some(path) => {
-            Some(std::fs::read(path).with_context(|| format!("--extra-ca-file {} cannot be read", path.display()))?)
-        }
-        None => None,
+    let read = |path: &PathBuf| {
+        std::fs::read(path).with_context(|| format!("--extra-ca-file {} cannot be read", path.display()))
     };
+    let extra_ca = arguments.extra_ca_file.as_ref().map(read).transpose()?;
     let client = HttpClient::new(&client_settings(extra_ca))?;
     Ok(Feeds::new(arguments.settings(), clock, waker, Arc::new(store), Arc::new(client), Arc::new(reports)))
 }
