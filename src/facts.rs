@@ -34,9 +34,7 @@ impl ClusterFacts {
         let ipv6 = ranges.iter().any(|network| matches!(network, IpNet::V6(_)));
         if ipv4 || ipv6 { (ipv4, ipv6) } else { (true, true) }
     }
-}
 
-impl ClusterFacts {
     /// The same without the endpoints behind DNS Services that no policy depends on, since pods come and go.
     #[must_use]
     pub fn as_policies_see(&self) -> Self {

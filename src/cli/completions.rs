@@ -1,4 +1,4 @@
-//! `completions`: what a shell needs to complete this program's commands and flags.
+//! `completions`: the script with which a shell completes this program's commands and flags.
 
 use crate::text::output::print;
 use clap::{Args, Command};

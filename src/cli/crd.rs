@@ -38,17 +38,11 @@ async fn apply(connection: &ConnectionArguments) -> anyhow::Result<()> {
     let applied = deadline(CALL_TIMEOUT, api.patch(&name, &parameters, &Patch::Apply(&definition)))
         .await
         .with_context(|| format!("CustomResourceDefinition {name} could not be applied"))?;
-    // The API server takes a change of what is being deleted, and deletes it all the same. Its answer to the change says so
-    // of a deletion that came in between, too.
-    if let Some(since) = &applied.metadata.deletion_timestamp {
-        bail!(being_deleted(&name, since.0));
+    // The API server accepts a change of an object that is being deleted, and deletes it all the same.
+    if let Some(since) = applied.metadata.deletion_timestamp.as_ref().map(|time| time.0) {
+        bail!(
+            "CustomResourceDefinition {name} is being deleted, since {since}: every CitrixAllowlist goes with it; apply it again once it is gone (`kubectl wait --for=delete crd/{name}`): `kubectl get cal -A` lists what it waits for, and a finalizer there holds it up"
+        );
     }
     say(&format!("customresourcedefinition.apiextensions.k8s.io/{name} applied"))
-}
-
-/// What is wrong with a definition that goes, and what to do.
-fn being_deleted(name: &str, since: jiff::Timestamp) -> String {
-    format!(
-        "CustomResourceDefinition {name} is being deleted, since {since}: every CitrixAllowlist goes with it; apply it again once it is gone (`kubectl wait --for=delete crd/{name}`): `kubectl get cal -A` lists what it waits for, and a finalizer there holds it up"
-    )
 }

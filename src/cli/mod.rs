@@ -1,4 +1,4 @@
-//! The command line: one file for each small command. The large ones are rooms of their own.
+//! The command line: a file for each small command. The large ones are rooms of their own.
 
 mod completions;
 mod crd;
@@ -48,7 +48,7 @@ enum Action {
     Probe(probe::ProbeArguments),
 }
 
-/// What people come for, under the list of commands.
+/// The most common uses, under the list of commands.
 const EXAMPLES: &str = "\
 What will this resource do?
   citrix-allowlist render -f allowlist.yaml --summary
@@ -59,17 +59,17 @@ Why can my pod not reach this host?
 
 Every flag can be given by an environment variable too: CITRIX_ALLOWLIST_<FLAG>";
 
-/// The exit code of every error: what a person typed or gave, or what the cluster said.
+/// The exit code of every error, of the user's input or of the cluster.
 const FAILURE: u8 = 2;
-/// What an environment variable that stands for a flag starts with.
+/// The prefix of the environment variables of flags.
 const ENVIRONMENT_PREFIX: &str = "CITRIX_ALLOWLIST_";
 
-/// Reads the arguments, runs one command, and says in one sentence what went wrong.
+/// Reads the arguments, runs one command, and prints an error as one sentence.
 #[must_use]
 pub fn main() -> ExitCode {
     // reqwest and kube take the process' default provider; without one, the first TLS connection panics.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        output::tell("error: a TLS provider is installed already");
+        output::warn("error: a TLS provider is installed already");
         return ExitCode::from(FAILURE);
     }
     let matches = command().get_matches();
@@ -77,12 +77,12 @@ pub fn main() -> ExitCode {
         Arguments::from_arg_matches(&matches).map_err(Into::into).and_then(|arguments| act(arguments, &matches));
     match result {
         Ok(code) => code,
-        // The reader of the output has seen enough: `citrix-allowlist render ... | head`.
+        // The reader of the output has ended: `citrix-allowlist render ... | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             match error.downcast_ref() {
-                Some(items::Refused(lines)) => lines.iter().for_each(|line| output::tell(&format!("error: {line}"))),
-                None => output::tell(&format!("error: {}", sentence(&error))),
+                Some(items::Refused(lines)) => lines.iter().for_each(|line| output::warn(&format!("error: {line}"))),
+                None => output::warn(&format!("error: {}", sentence(&error))),
             }
             ExitCode::from(FAILURE)
         }
@@ -108,28 +108,27 @@ fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in error.chain() {
         let text = cause.to_string();
-        // A parser may draw the place under its sentence.
-        let text = match cause {
-            // A webhook's reason often stands under a line of its own.
-            _ if cause.is::<CallError>() => text.split_whitespace().collect::<Vec<_>>().join(" "),
-            _ => text.lines().next().unwrap_or_default().to_owned(),
+        let call = cause.downcast_ref::<CallError>();
+        let text = match call {
+            // A webhook's reason is often on a line of its own.
+            Some(_) => text.split_whitespace().collect::<Vec<_>>().join(" "),
+            // A parser may draw the place under its sentence.
+            None => text.lines().next().unwrap_or_default().to_owned(),
         };
-        if sentence.is_empty() {
-            sentence.push_str(&text);
-        } else if !sentence.contains(&text) {
-            sentence.push_str(": ");
+        if !sentence.contains(&text) {
+            sentence.push_str(if sentence.is_empty() { "" } else { ": " });
             sentence.push_str(&text);
         }
-        if let Some(error) = cause.downcast_ref::<CallError>() {
+        if let Some(error) = call {
             sentence.push_str(remedy(error));
-            // It says all that a person can use: below it stands the answer's every field.
+            // The causes below only repeat the fields of the answer.
             break;
         }
     }
     sentence
 }
 
-/// What to do about a call to the API server that brought nothing, where its own words do not say so.
+/// The remedy for a failed call to the API server, where its own message has none.
 fn remedy(error: &CallError) -> &'static str {
     match error.code() {
         None => "; is the cluster up, and is it the one that --context and KUBECONFIG mean?",
@@ -139,15 +138,15 @@ fn remedy(error: &CallError) -> &'static str {
     }
 }
 
-/// Whether an argument of the command stands on the command line, rather than at its default.
+/// Whether an argument of the command was given, rather than left at its default.
 fn was_given(matches: &ArgMatches, argument: &str) -> bool {
     let source = matches.subcommand().and_then(|(_, matches)| matches.value_source(argument));
     source.is_some_and(|source| source != clap::parser::ValueSource::DefaultValue)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
-    kinds.into_iter().any(|kind| kind == std::io::ErrorKind::BrokenPipe)
+    let mut errors = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    errors.any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// All commands, each flag with its environment variable.
@@ -158,10 +157,10 @@ pub fn command() -> Command {
         command.mut_args(|argument| match argument.get_long() {
             Some(long) if argument.get_env().is_none() && !matches!(long, "help" | "version") => {
                 let variable = format!("{ENVIRONMENT_PREFIX}{}", long.replace('-', "_").to_uppercase());
-                // A few dozen short texts, once in the life of the process.
+                // A few dozen short texts, leaked once in a process.
                 argument.env(&*variable.leak()).hide_env(true)
             }
-            // The controller's manifests set variables; people type flags.
+            // The operator's manifests set variables; people type flags.
             _ => argument.hide_env(!is_controller),
         })
     })
@@ -172,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_are_told_once() {
+    fn causes_are_printed_once() {
         let error = anyhow::anyhow!("no such file").context("cannot read: no such file").context("kubeconfig");
         assert_eq!(sentence(&error), "kubeconfig: cannot read: no such file");
     }

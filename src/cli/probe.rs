@@ -11,13 +11,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// How long one attempt may take: packets that a policy drops are never answered.
+/// The time limit of one attempt: packets that a policy drops are never answered.
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// The pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How many attempts in a row must fail until an address counts as cut off: one may fail for another reason.
+/// How many attempts in a row have to fail before an address counts as cut off: one may fail for another reason.
 const FAILURES: u32 = 3;
-/// The exit code of an expectation that was not met; errors of use have another.
+/// The exit code of an unmet expectation; usage errors have another.
 const UNMET: u8 = 1;
 
 #[derive(Debug, Args)]
@@ -44,7 +44,7 @@ enum Expected {
     CutOff,
 }
 
-/// The longest that one may try: its caller has given up by then.
+/// The longest time to try: the caller has given up by then.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 fn period(text: &str) -> Result<Duration, String> {
@@ -72,7 +72,7 @@ async fn probe(expected: Expected, address: SocketAddr, within: Duration) -> (bo
             (Expected::CutOff, Err(_)) => failures += 1,
             _ => failures = 0,
         }
-        // Some CNIs drop packets, others refuse connections; what it was is told, since a Service without a ready pod refuses
+        // Some CNIs drop packets, others refuse connections. The error is printed, since a Service without a ready pod refuses
         // them too.
         if let Err(error) = &answer
             && failures == FAILURES
@@ -86,14 +86,14 @@ async fn probe(expected: Expected, address: SocketAddr, within: Duration) -> (bo
     }
 }
 
-/// The status line of /readyz, over a connection of its own: many a CNI leaves connections alone that stand already.
+/// The status line of /readyz, over a new connection: many CNIs do not cut existing ones.
 async fn ask(address: SocketAddr) -> io::Result<String> {
     let attempt = async {
         let mut connection = TcpStream::connect(address).await?;
         let request = format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         connection.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
-        // A status line, and no more of whatever it is that answers.
+        // A status line at most: any server may answer.
         connection.take(256).read_to_end(&mut answer).await?;
         let text = String::from_utf8_lossy(&answer);
         Ok(text.lines().next().unwrap_or_default().to_owned())
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use tokio::net::TcpListener;
 
-    /// Something that answers each request with a status line, and its address.
+    /// The address of a server that answers each request with this status line.
     async fn answering(status: &'static str) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

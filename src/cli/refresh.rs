@@ -1,16 +1,16 @@
-//! `refresh`: asks for a fetch now, by the annotation that the controller looks at.
+//! `refresh`: requests a fetch now, by the annotation that the controller reads.
 
 use crate::cluster::client::{CALL_TIMEOUT, deadline};
 use crate::crd::{CitrixAllowlist, Period, REFRESH_ANNOTATION};
-use crate::preview::connection::not_found;
-use crate::preview::connection::{ConnectionArguments, NamespaceArguments};
+use crate::operator::period;
+use crate::preview::connection::{ConnectionArguments, NamespaceArguments, not_found};
 use crate::text::output::{Progress, say};
 use clap::Args;
 use kube::api::{Api, Patch, PatchParams};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// How often it is looked whether the fetch has happened.
+/// How often status is read until the fetch has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
@@ -24,10 +24,6 @@ pub(super) struct RefreshArguments {
     namespace: NamespaceArguments,
     #[command(flatten)]
     connection: ConnectionArguments,
-}
-
-fn period(text: &str) -> Result<Duration, String> {
-    Period::try_from(text.to_owned()).map(Period::duration)
 }
 
 pub(super) fn run(arguments: &RefreshArguments) -> anyhow::Result<ExitCode> {
@@ -56,7 +52,7 @@ async fn refresh(arguments: &RefreshArguments) -> anyhow::Result<()> {
     say(&format!("citrixallowlist.citrix-allowlist.io/{name} {}", handled?))
 }
 
-/// Waits until the controller has acted on the request, and says what came of it.
+/// Waits until the controller has handled the request, and returns the result.
 async fn handled(api: &Api<CitrixAllowlist>, namespace: &str, name: &str, token: &str) -> anyhow::Result<String> {
     let mut progress = Progress::new();
     loop {

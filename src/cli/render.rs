@@ -1,5 +1,6 @@
 //! `render`: what the controller would apply, without a cluster.
 
+use crate::crd::Mode;
 use crate::manifests::document::ManifestDocument;
 use crate::manifests::items::{self, Checks, Item, NOTHING_OF_OURS, Read, full_name};
 use crate::preview::assumptions::AssumptionArguments;
@@ -7,9 +8,9 @@ use crate::preview::compute::{Existing, Simulation, compute};
 use crate::preview::sources::{Known, SourceArguments, Sources};
 use crate::preview::{Assumptions, Preview};
 use crate::preview::{resource_list, summary};
-use crate::text::output::{Form, Printer, tell};
+use crate::status::plural;
+use crate::text::output::{Form, Printer, style, warn};
 use clap::Args;
-use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,7 +60,7 @@ struct Work<W> {
 }
 
 impl<W: io::Write> Work<W> {
-    /// Prints what becomes of one document; returns how many of its objects are ours.
+    /// Prints the result of one document; returns how many of its objects are ours.
     fn document(
         &mut self,
         document: &ManifestDocument,
@@ -74,7 +75,7 @@ impl<W: io::Write> Work<W> {
             return self.resource_list(document, value, assumptions);
         }
         let others = items.iter().filter(|item| matches!(item, Item::Other(_))).count();
-        // A document of nothing else goes through letter by letter, its remarks and its spelling kept.
+        // A document without our objects is printed as it is, with its comments.
         if arguments.pass_through && others == items.len() && self.printer.form() == Form::Yaml {
             self.printer.text(&document.text)?;
             return Ok(0);
@@ -97,20 +98,13 @@ impl<W: io::Write> Work<W> {
         form_was_given: bool,
         assumptions: &Assumptions,
     ) -> anyhow::Result<()> {
-        let Simulation { allowlist, preview, .. } = compute(
-            &read.resource,
-            &read.place,
-            &mut self.sources,
-            assumptions,
-            &Known::default(),
-            &Existing::default(),
-        )?;
+        let Simulation { allowlist, preview, .. } = self.simulate(read, assumptions)?;
         if arguments.summary {
             let summary = summary::PreviewSummary::of(&read.resource, &allowlist, &preview);
             return if form_was_given {
                 self.printer.value(&summary)
             } else {
-                self.printer.people(&summary.shown(crate::text::output::style()))
+                self.printer.people(&summary.shown(style()))
             };
         }
         note(read, &preview);
@@ -122,6 +116,11 @@ impl<W: io::Write> Work<W> {
             self.printer.value(&object.shown())?;
         }
         Ok(())
+    }
+
+    fn simulate(&mut self, read: &Read, assumptions: &Assumptions) -> anyhow::Result<Simulation> {
+        let (known, existing) = (Known::default(), Existing::default());
+        compute(&read.resource, &read.place, &mut self.sources, assumptions, &known, &existing)
     }
 
     /// Answers a ResourceList with one, as a KRM function does; returns how many of its objects are ours.
@@ -138,12 +137,10 @@ impl<W: io::Write> Work<W> {
                 Item::Other(value) => answer.pass(value),
                 Item::Ours(read) => {
                     ours += 1;
-                    let (resource, known) = (&read.resource, Known::default());
-                    let simulation =
-                        compute(resource, &read.place, &mut self.sources, assumptions, &known, &Existing::default())?;
-                    fit_to_replace(&read, &simulation)?;
+                    let simulation = self.simulate(&read, assumptions)?;
+                    check_complete(&read, &simulation)?;
                     note(&read, &simulation.preview);
-                    answer.add(resource, &simulation.preview)?;
+                    answer.add(&read.resource, &simulation.preview)?;
                 }
             }
         }
@@ -152,8 +149,8 @@ impl<W: io::Write> Work<W> {
     }
 }
 
-/// Applying a ResourceList prunes whatever it omits: it must not hold less than the controller would keep.
-fn fit_to_replace(read: &Read, simulation: &Simulation) -> anyhow::Result<()> {
+/// Refuses an incomplete answer: applying a ResourceList prunes what it omits, and the controller would keep it.
+fn check_complete(read: &Read, simulation: &Simulation) -> anyhow::Result<()> {
     let name = format!("{}: {}", read.place, full_name(&read.resource));
     if read.resource.spec.suspend {
         anyhow::bail!(
@@ -162,7 +159,7 @@ fn fit_to_replace(read: &Read, simulation: &Simulation) -> anyhow::Result<()> {
     }
     if let Some(first) = simulation.unanswered.first() {
         let count = simulation.unanswered.len();
-        let names = crate::status::plural(count, "name", "names");
+        let names = plural(count, "name", "names");
         anyhow::bail!(
             "{name}: {count} {names} got no answer, {first} for one: the list would lose addresses that are in use; try again, or see --dns-server and --hosts"
         );
@@ -179,29 +176,24 @@ fn fit_to_replace(read: &Read, simulation: &Simulation) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says on standard error what the objects do not: nothing is dropped in silence.
+/// Prints on standard error what the objects do not show: nothing is dropped silently.
 fn note(read: &Read, preview: &Preview) {
     let name = full_name(&read.resource);
     if read.resource.spec.suspend {
-        tell(&format!("note: {name}: suspended, so that nothing would be applied; --summary shows what else would be"));
+        warn(&format!("note: {name}: suspended, so that nothing would be applied; --summary shows what else would be"));
         return;
     }
     let count = preview.policies().count();
-    if read.resource.spec.mode == crate::crd::Mode::Audit && count > 0 {
-        let policies = crate::status::plural(count, "policy", "policies");
-        tell(&format!(
+    if read.resource.spec.mode == Mode::Audit && count > 0 {
+        let policies = plural(count, "policy", "policies");
+        warn(&format!(
             "note: {name}: mode Audit, so that {count} {policies} would not be applied; --summary shows them"
         ));
     }
-    if preview.problems.is_empty() {
-        return;
-    }
-    let mut text = String::new();
-    for (kind, count) in summary::kinds(&preview.problems) {
-        let separator = if text.is_empty() { "" } else { ", " };
-        let _ = write!(text, "{separator}{count} {kind}");
-    }
     let count = preview.problems.len();
-    let problems = crate::status::plural(count, "problem", "problems");
-    tell(&format!("note: {name}: {count} {problems} ({text}); --summary lists them"));
+    if count > 0 {
+        let kinds = summary::kinds(&preview.problems).map(|(kind, count)| format!("{count} {kind}"));
+        let (kinds, problems) = (kinds.collect::<Vec<_>>().join(", "), plural(count, "problem", "problems"));
+        warn(&format!("note: {name}: {count} {problems} ({kinds}); --summary lists them"));
+    }
 }

@@ -1,4 +1,4 @@
-//! `version`: which program this is, and what it speaks.
+//! `version`: the version of this program, and of its resources.
 
 use crate::text::output::{Form, print, yaml};
 use clap::Args;

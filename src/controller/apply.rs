@@ -1,6 +1,6 @@
 //! Writes a decision's objects: the only step of a reconcile that does.
 
-use super::conflicts::{UNNAMED, altered, contested_by, who_undid};
+use super::conflicts::{UNNAMED, altered, contested_by, reverted_by};
 use super::contention::{Conflicts, Reaction};
 use super::execute::write;
 use super::session::Session;
@@ -20,50 +20,48 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How soon it is looked again whether an object that is not ours is still in the way.
+/// How soon a resource in conflict is reconciled again: nothing wakes it when another owner's object is gone.
 const CONFLICT_RETRY: Duration = Duration::from_secs(60);
 
 /// How the writes of a decision ended.
 #[derive(Debug, Default)]
 pub(super) struct Applied {
-    /// Set where it did not end as decided: what status says instead.
+    /// What status reports instead of the decision's outcome, where the writes ended otherwise.
     pub outcome: Option<Outcome>,
     /// Conflicts that were found.
     pub problems: Vec<Problem>,
-    /// When to look again although nothing changed.
+    /// When to reconcile again although nothing changed.
     pub requeue_after: Option<Duration>,
-    /// What went wrong, to be tried again after a back-off.
+    /// What went wrong; it is retried after a back-off.
     pub failure: Option<Error>,
     /// Whether an object was written.
     pub wrote: bool,
-    /// What rules that were in place already gained and lost, for an event.
+    /// What existing rules gained and lost, for an event.
     pub event: Option<String>,
-    /// Whether nothing but policies was written yet, since others wait whose policies may have to change.
+    /// Whether only policies were written so far, since other resources wait to write theirs.
     pub deferred: bool,
 }
 
 impl Applied {
-    /// A write, or a read before it, that was not carried out.
+    /// A write, or a read before it, failed.
     pub fn failed(error: WriteError) -> Self {
         let message = error.to_string();
-        match error {
-            WriteError::NotOurs(key) => Self {
-                problems: vec![Problem::new(ProblemKind::Conflict, &*key.name, None, message.clone())],
-                outcome: Some(Outcome::Conflict(message)),
-                requeue_after: Some(CONFLICT_RETRY),
-                ..Self::default()
-            },
-            WriteError::Refused { .. } => {
-                Self { outcome: Some(Outcome::Refused(message)), failure: Some(error.into()), ..Self::default() }
+        let outcome = match error {
+            WriteError::NotOurs(key) => {
+                let problems = vec![Problem::new(ProblemKind::Conflict, &*key.name, None, &message)];
+                let outcome = Some(Outcome::Conflict(message));
+                return Self { problems, outcome, requeue_after: Some(CONFLICT_RETRY), ..Self::default() };
             }
+            WriteError::Refused { .. } => Outcome::Refused(message),
             WriteError::Changed(_) | WriteError::Unavailable { .. } | WriteError::NotLeading => {
-                Self { outcome: Some(Outcome::Unavailable(message)), failure: Some(error.into()), ..Self::default() }
+                Outcome::Unavailable(message)
             }
-        }
+        };
+        Self { outcome: Some(outcome), failure: Some(error.into()), ..Self::default() }
     }
 }
 
-/// Writes what differs from the decision, and says how it went: the only step of a reconcile that writes objects.
+/// Writes what differs from the decision: the only step of a reconcile that writes objects.
 pub(super) async fn apply(owner: &OwnerRef, decision: &Decision, context: &Context, session: &mut Session) -> Applied {
     let (Some(desired), Some(basis)) = (&decision.objects, &decision.basis) else { return Applied::default() };
     let objects = &desired.objects;
@@ -89,12 +87,8 @@ pub(super) async fn apply(owner: &OwnerRef, decision: &Decision, context: &Conte
     let allowed = context.allowed.intern(allowed);
     let before = session.reported.allowed.replace(Arc::clone(&allowed));
     let event = log_applied((owner, session.generation()), decision, basis, &changes, before.as_deref(), &allowed);
-    let mut applied = Applied {
-        wrote: !changes.writes.is_empty(),
-        event: event.filter(|_| !activates),
-        deferred,
-        ..Applied::default()
-    };
+    let event = event.filter(|_| !activates);
+    let mut applied = Applied { wrote: !changes.writes.is_empty(), event, deferred, ..Applied::default() };
     if let Some(key) = ineffective.first() {
         applied.problems.extend(ineffective.iter().map(altered));
         applied.requeue_after = Some(CONFLICT_RETRY);
@@ -104,54 +98,54 @@ pub(super) async fn apply(owner: &OwnerRef, decision: &Decision, context: &Conte
         let now = context.clock.instant();
         let contested = session.conflicts.contention.contested(now).into_iter();
         let contested: Vec<_> = contested.map(|(key, manager)| contested_by(key, manager)).collect();
-        let left = until.saturating_duration_since(now);
-        applied.requeue_after = Some(applied.requeue_after.map_or(left, |other| other.min(left)));
+        let wait = until.saturating_duration_since(now);
+        applied.requeue_after = Some(applied.requeue_after.map_or(wait, |other| other.min(wait)));
         let message = contested.first().map(|problem| problem.message.clone()).unwrap_or_default();
-        // Beside those that stay other than they are written.
         applied.problems.extend(contested);
         applied.outcome = Some(Outcome::Conflict(message));
     }
     applied
 }
 
-/// Finds the edits that leave no field manager behind: a deletion, or a field that was cut out. They show by what is to be
-/// written: the same as the last time. Nor does a second operator, which writes under the same name: [`who_undid`] tells it.
+/// Finds the foreign edits that leave no field manager behind: a deletion, a removed field, or an edit by a second operator
+/// under our name. They show in what is to be written: it equals the last write. For example, a policy that was written with
+/// digest D and is to be written with D again was changed in between. [`reverted_by`] finds by whom.
 fn detect_reverted(conflicts: &Conflicts, observed: &BTreeMap<ObjectKey, Observed>, changes: &mut Changes) {
     for change in &changes.writes {
         let key = change.key();
-        let undone = changes.digests.get(key).copied();
-        let left = conflicts.left.get(key);
-        let told = changes.foreign_edits.iter().any(|edit| edit.key == *key);
-        if !told && undone.is_some() && undone == left.map(|left| left.digest) {
+        let next = changes.digests.get(key).copied();
+        let last = conflicts.written.get(key);
+        let is_known = changes.foreign_edits.iter().any(|edit| edit.key == *key);
+        if !is_known && next.is_some() && next == last.map(|last| last.digest) {
             let what = match change {
                 Change::Create(..) => Interference::Deleted,
                 Change::Update(..) | Change::Delete(..) => Interference::Edited,
             };
-            let manager = who_undid(left, observed.get(key)).into();
+            let manager = reverted_by(last, observed.get(key)).into();
             changes.foreign_edits.push(ForeignEdit { key: key.clone(), manager, what });
         }
     }
 }
 
-/// Takes out the writes to objects that somebody keeps changing; returns when to look again, and which they are.
+/// Removes the writes to contested objects. Returns when to reconcile again, and the objects.
 fn skip_contested(
     context: &Context,
     conflicts: &mut Conflicts,
     changes: &mut Changes,
 ) -> (Option<Instant>, BTreeSet<ObjectKey>) {
     let now = context.clock.instant();
-    let (mut again, mut put_off) = (None, BTreeSet::new());
+    let (mut first, mut put_off) = (None, BTreeSet::new());
     for edit in &changes.foreign_edits {
-        if let Reaction::Leave(until) = conflicts.contention.found(edit, now) {
+        if let Reaction::BackOff(until) = conflicts.contention.found(edit, now) {
             changes.writes.retain(|change| *change.key() != edit.key);
-            again = Some(again.map_or(until, |held: Instant| held.min(until)));
+            first = Some(first.map_or(until, |first: Instant| first.min(until)));
             put_off.insert(edit.key.clone());
         }
     }
-    (again, put_off)
+    (first, put_off)
 }
 
-/// Every network that is allowed once the decision is applied, by direction, sorted. What is kept counts as it was before.
+/// Every network that is allowed once the decision is applied, by direction, sorted. Kept policies count as `before`.
 fn allowed_networks(
     decision: &Decision,
     basis: &Basis,
@@ -169,8 +163,7 @@ fn allowed_networks(
     now
 }
 
-/// One log line for each applied change: which list, how much was added and removed, and why. Returns the same in a
-/// sentence.
+/// Logs an applied change: the list, how much was added and removed, and why. Returns the same as a sentence.
 fn log_applied(
     (owner, generation): (&OwnerRef, i64),
     decision: &Decision,
@@ -210,27 +203,24 @@ fn log_applied(
         cause,
         "applied"
     );
-    let (more, fewer) = (added.len(), removed.len());
-    let deleted = match opened.is_empty() {
-        true => String::new(),
-        false => format!("; deleted {}: the pods that it selected are no longer isolated by it", opened.join(", ")),
-    };
-    Some(format!("{more} CIDRs added, {fewer} removed, from list {version}: {cause}{deleted}"))
+    let mut sentence = format!("{} CIDRs added, {} removed, from list {version}: {cause}", added.len(), removed.len());
+    if !opened.is_empty() {
+        let names = opened.join(", ");
+        sentence.push_str(&format!("; deleted {names}: the pods that it selected are no longer isolated by it"));
+    }
+    Some(sentence)
 }
 
-/// The policies that were deleted with no other of their direction left.
+/// The deleted policies whose direction has none any more.
 fn opened(decision: &Decision, basis: &Basis, changes: &Changes) -> Vec<String> {
     let audits = decision.objects.as_ref().is_some_and(|desired| desired.audit.is_some());
     let is_last =
         |key: &ObjectKey| key.direction().is_some_and(|direction| audits || basis.plan.direction(direction).is_none());
-    let deleted = changes.writes.iter().filter_map(|change| match change {
-        Change::Delete(key, _) if is_last(key) => Some(key.name.to_string()),
-        _ => None,
-    });
-    deleted.collect()
+    let deleted = changes.writes.iter().filter(|change| matches!(change, Change::Delete(key, _) if is_last(key)));
+    deleted.map(|change| change.key().name.to_string()).collect()
 }
 
-/// What the first of two sorted lists has beyond the second, as text.
+/// The networks of the first sorted list that the second lacks, as text.
 fn beyond(all: &[(Direction, IpNet)], known: &[(Direction, IpNet)]) -> Vec<String> {
     let mut known = known.iter().peekable();
     let is_more = |network: &&(Direction, IpNet)| {

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 /// The first wait.
 const BASE: Duration = Duration::from_millis(500);
-/// The longest wait: a cluster that is back should not be waited for much longer.
+/// The longest wait: a cluster that works again is noticed soon.
 const CAP: Duration = Duration::from_secs(120);
 
-/// The wait after so many failures in a row, at least one: doubled each time up to two minutes, and of that a random
-/// part between half and all, so that a thousand resources that failed together do not come back together. `random` is
-/// from 0 to 1.
+/// The wait after this many failures in a row, at least one. It doubles each time, up to two minutes. `random`, from 0 to 1,
+/// takes between half and all of it: a thousand resources that fail together do not retry together.
 #[must_use]
 pub fn delay(failures: u32, random: f64) -> Duration {
     let longest = BASE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(CAP);

@@ -1,23 +1,22 @@
-//! Whose doing a conflict is, as far as the cluster tells, and how it is said. Pure.
+//! Who causes a conflict, as far as the cluster shows it, and its message. Pure.
 
-use super::contention::Left;
+use super::contention::LastWrite;
 use crate::crd::{FIELD_MANAGER, Problem, ProblemKind};
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
 
-/// Stands for a field manager that left no name behind.
+/// A field manager that left no name.
 pub(super) const UNNAMED: &str = "";
 
-/// Who undid what was left, where no other field manager holds a field of it: the operator's own name where something
-/// wrote under it since, or nobody known.
+/// Who reverted the last write, where no other field manager owns a field of the object: our own name, or [`UNNAMED`].
 ///
-/// Something did where the time of that name moved, which managed fields tell to the second, or where the name still holds
-/// every field that it held: who changes or cuts out a field under another name takes it from there.
-pub(super) fn who_undid(left: Option<&Left>, observed: Option<&Observed>) -> &'static str {
-    let (Some(left), Some(observed)) = (left, observed) else { return UNNAMED };
-    let is_later = left.at.zip(observed.written_at).is_some_and(|(ours, newest)| newest != ours);
-    let holds_all = left.held.is_some() && left.held == observed.held;
-    if is_later || holds_all { FIELD_MANAGER } else { UNNAMED }
+/// Something wrote under our name if the time of its entry in the managed fields moved, or if the entry still owns every
+/// field it owned. Example: `kubectl edit` takes a changed field from our entry, but a second operator leaves it there.
+pub(super) fn reverted_by(last: Option<&LastWrite>, observed: Option<&Observed>) -> &'static str {
+    let (Some(last), Some(observed)) = (last, observed) else { return UNNAMED };
+    let is_later = last.at.zip(observed.written_at).is_some_and(|(ours, newest)| newest != ours);
+    let owns_all = last.fields.is_some() && last.fields == observed.fields;
+    if is_later || owns_all { FIELD_MANAGER } else { UNNAMED }
 }
 
 /// An object that is altered on write.
@@ -27,7 +26,7 @@ pub(super) fn altered(key: &ObjectKey) -> Problem {
     Problem::new(ProblemKind::Conflict, &**name, None, message)
 }
 
-/// An object that somebody keeps changing.
+/// An object that another client keeps changing.
 pub(super) fn contested_by(key: &ObjectKey, manager: &str) -> Problem {
     let (kind, name) = (key.kind.name, &key.name);
     let message = match manager {
@@ -47,7 +46,6 @@ pub(super) fn contested_by(key: &ObjectKey, manager: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crd::FIELD_MANAGER;
     use crate::engines::network_policy::{NETWORK_POLICY, fold};
     use crate::objects::digest::Digest;
     use serde_json::{Value, json};
@@ -62,28 +60,33 @@ mod tests {
         json!({ "manager": manager, "operation": "Apply", "time": time, "fieldsV1": { "f:spec": { "f:egress": {} } } })
     }
 
-    /// Two releases that lead at once were told as `keeps being deleted NetworkPolicy ..., or fields of it`.
+    /// Two releases that led at once were reported as `keeps being deleted NetworkPolicy ..., or fields of it`.
     #[test]
     fn a_second_operator_shows_by_what_it_wrote_under_the_same_name() {
         let ours = observed(json!([written(FIELD_MANAGER, "2026-06-01T00:00:00Z")]));
-        let left = Left { digest: Digest::of(&"policy").expect("a digest"), at: ours.written_at, held: ours.held };
-        assert!(left.at.is_some() && left.held.is_some());
+        let digest = Digest::of(&"policy").expect("a digest");
+        let last = LastWrite { digest, at: ours.written_at, fields: ours.fields };
+        assert!(last.at.is_some() && last.fields.is_some());
         let second = observed(json!([written(FIELD_MANAGER, "2026-06-01T00:00:07Z")]));
-        assert_eq!(who_undid(Some(&left), Some(&second)), FIELD_MANAGER);
-        let at_once = observed(json!([written(FIELD_MANAGER, "2026-06-01T00:00:00Z")]));
-        assert_eq!(who_undid(Some(&left), Some(&at_once)), FIELD_MANAGER, "in the same second");
-        // Another who takes fields out moves their own time, and leaves ours without the field.
+        // Another manager that removes a field moves its own time, and leaves ours without the field.
         let mut without = written(FIELD_MANAGER, "2026-06-01T00:00:00Z");
         without["fieldsV1"] = json!({ "f:spec": { "f:policyTypes": {} } });
-        let cut = observed(json!([written("kubectl-edit", "2026-06-01T00:00:07Z"), without]));
-        assert_eq!(who_undid(Some(&left), Some(&cut)), UNNAMED);
-        assert_eq!(who_undid(Some(&left), None), UNNAMED, "deleted");
-        assert_eq!(who_undid(Some(&left), Some(&observed(json!([])))), UNNAMED, "managed fields cleared");
-        assert_eq!(who_undid(Some(&Left { at: None, held: None, ..left }), Some(&second)), UNNAMED, "not known");
+        let removed = observed(json!([written("kubectl-edit", "2026-06-01T00:00:07Z"), without]));
+        let unknown = LastWrite { at: None, fields: None, ..last };
+        for (last, observed, expected, case) in [
+            (last, Some(second.clone()), FIELD_MANAGER, "later"),
+            (last, Some(ours), FIELD_MANAGER, "in the same second"),
+            (last, Some(removed), UNNAMED, "a field removed"),
+            (last, None, UNNAMED, "deleted"),
+            (last, Some(observed(json!([]))), UNNAMED, "managed fields cleared"),
+            (unknown, Some(second), UNNAMED, "not known"),
+        ] {
+            assert_eq!(reverted_by(Some(&last), observed.as_ref()), expected, "{case}");
+        }
         let key = ObjectKey::new(&NETWORK_POLICY, "web", "daas-egress");
-        let told = |manager| contested_by(&key, manager).message;
-        assert!(told(FIELD_MANAGER).contains("most likely a second operator"), "{}", told(FIELD_MANAGER));
-        assert!(told(UNNAMED).contains("keeps being deleted") && told(UNNAMED).contains("a second operator"));
-        assert!(told("helm").starts_with("the field manager helm keeps changing"));
+        let message = |manager| contested_by(&key, manager).message;
+        assert!(message(FIELD_MANAGER).contains("most likely a second operator"), "{}", message(FIELD_MANAGER));
+        assert!(message(UNNAMED).contains("keeps being deleted") && message(UNNAMED).contains("a second operator"));
+        assert!(message("helm").starts_with("the field manager helm keeps changing"));
     }
 }

@@ -1,4 +1,4 @@
-//! Somebody else keeps changing what is ours: undone a few times, then backed off from and reported. Pure.
+//! Another client keeps changing our objects: its edits are reverted a few times, then backed off from and reported. Pure.
 
 use crate::objects::changes::{ForeignEdit, Interference};
 use crate::objects::digest::Digest;
@@ -8,35 +8,35 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many edits in a row are undone at once: a person's slip, or a tool's single sync.
-const UNDONE_AT_ONCE: u32 = 3;
+/// How many edits in a row are reverted at once: a person's slip, or a tool's single sync.
+const REVERTED_AT_ONCE: u32 = 3;
 /// Edits further apart than this are not in a row.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 /// The first pause; each further edit doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The longest pause where an object was deleted: without it pods are open, which is worse than any quarrel. One creation
-/// in two seconds is no hot loop.
+/// The longest pause after a deletion: without the object pods are open, which is worse than a conflict. One creation in two
+/// seconds is no hot loop.
 const LONGEST_ABSENCE: Duration = Duration::from_secs(2);
 
-/// What one resource's objects were when they were last written, and who keeps changing them.
+/// The last write of one resource's objects, and who keeps changing them.
 #[derive(Clone, Debug, Default)]
 pub struct Conflicts {
-    /// What its objects were when they were last written. One that is to be written the same again was undone.
-    pub left: BTreeMap<ObjectKey, Left>,
+    /// The last write of each object. One whose next write is the same was reverted.
+    pub written: BTreeMap<ObjectKey, LastWrite>,
     /// Foreign edits of its objects.
     pub contention: Contention,
 }
 
-/// What an object was when it was last written.
+/// An object when it was last written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
-    /// What it says.
+pub struct LastWrite {
+    /// Digest of the fields written.
     pub digest: Digest,
-    /// When the API server took it, to the second; `None` where that is not known.
+    /// When the API server accepted it, to the second; `None` where that is not known.
     pub at: Option<Timestamp>,
-    /// Which fields of it the operator held then; `None` where that is not known.
-    pub held: Option<Digest>,
+    /// Digest of the fields that the operator owned then; `None` where that is not known.
+    pub fields: Option<Digest>,
 }
 
 /// Foreign edits of one resource's objects.
@@ -48,70 +48,57 @@ pub struct Contention {
 #[derive(Clone, Debug)]
 struct Edits {
     manager: Arc<str>,
-    /// How many were undone in a row.
+    /// How many were reverted in a row.
     count: u32,
     last: Instant,
-    /// Whether the newest edit was left as it is.
-    stands: bool,
+    /// Whether the newest edit was not reverted.
+    remains: bool,
     paused_until: Option<Instant>,
 }
 
 /// What to do about a foreign edit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reaction {
-    /// Undo it now.
-    Undo,
+    /// Revert it now.
+    Revert,
     /// Leave it until then.
-    Leave(Instant),
+    BackOff(Instant),
 }
 
 impl Contention {
-    /// Says what to do about an edit that was found now.
+    /// What to do about an edit that was found now.
     pub fn found(&mut self, edit: &ForeignEdit, now: Instant) -> Reaction {
         let longest = match edit.what {
             Interference::Edited => FORGOTTEN_AFTER,
             Interference::Deleted => LONGEST_ABSENCE,
         };
-        let Some(edits) = self.edits.get_mut(&(edit.key.clone(), edit.what)) else { return Reaction::Undo };
+        let Some(edits) = self.edits.get_mut(&(edit.key.clone(), edit.what)) else { return Reaction::Revert };
         let paused = edits.paused_until.map(|until| until.min(edits.last + longest));
-        match paused.filter(|until| now < *until) {
-            Some(until) => {
-                edits.stands = true;
-                Reaction::Leave(until)
-            }
-            None => Reaction::Undo,
-        }
+        let Some(until) = paused.filter(|until| now < *until) else { return Reaction::Revert };
+        edits.remains = true;
+        Reaction::BackOff(until)
     }
 
-    /// Counts an edit that was undone now. One whose undoing failed is none: the API server's trouble is no quarrel.
-    pub fn undone(&mut self, edit: &ForeignEdit, now: Instant) {
-        let manager = Arc::clone(&edit.manager);
-        let fresh = Edits { manager, count: 0, last: now, stands: false, paused_until: None };
-        let edits = self.edits.entry((edit.key.clone(), edit.what)).or_insert(fresh);
-        if now.duration_since(edits.last) > FORGOTTEN_AFTER {
-            edits.count = 0;
-        }
-        edits.manager = Arc::clone(&edit.manager);
-        edits.last = now;
-        edits.stands = false;
-        edits.count += 1;
-        // The pause counts from this undoing: the next edit, however soon, stands until it is over.
-        edits.paused_until = edits
-            .count
-            .checked_sub(UNDONE_AT_ONCE)
+    /// Counts an edit that was reverted now. An edit whose revert failed does not count: the API server is at fault.
+    pub fn reverted(&mut self, edit: &ForeignEdit, now: Instant) {
+        let before = self.edits.get(&(edit.key.clone(), edit.what));
+        let in_a_row = before.filter(|edits| now.duration_since(edits.last) <= FORGOTTEN_AFTER);
+        let count = in_a_row.map_or(0, |edits| edits.count) + 1;
+        // The pause counts from this revert: the next edit, however soon, remains until it is over.
+        let paused_until = count
+            .checked_sub(REVERTED_AT_ONCE)
             .map(|beyond| now + FIRST_PAUSE.saturating_mul(1 << beyond.min(5)).min(FORGOTTEN_AFTER));
+        let edits = Edits { manager: Arc::clone(&edit.manager), count, last: now, remains: false, paused_until };
+        self.edits.insert((edit.key.clone(), edit.what), edits);
     }
 
-    /// Objects that somebody keeps changing, with who does, as long as it lasts.
+    /// Contested objects, each with the manager that keeps changing it.
     pub fn contested(&self, now: Instant) -> BTreeMap<&ObjectKey, &Arc<str>> {
-        let lasting = move |edits: &Edits| {
-            (edits.stands || edits.count > UNDONE_AT_ONCE) && now.duration_since(edits.last) <= FORGOTTEN_AFTER
+        let lasting = |edits: &Edits| {
+            (edits.remains || edits.count > REVERTED_AT_ONCE) && now.duration_since(edits.last) <= FORGOTTEN_AFTER
         };
-        self.edits
-            .iter()
-            .filter(move |(_, edits)| lasting(edits))
-            .map(|((key, _), edits)| (key, &edits.manager))
-            .collect()
+        let contested = self.edits.iter().filter(|(_, edits)| lasting(edits));
+        contested.map(|((key, _), edits)| (key, &edits.manager)).collect()
     }
 }
 
@@ -125,36 +112,36 @@ mod tests {
         ForeignEdit { key, manager: "kubectl-edit".into(), what }
     }
 
-    /// Finds an edit, and undoes it where that is the verdict.
+    /// Finds an edit, and reverts it where that is the reaction.
     fn meet(contention: &mut Contention, edit: &ForeignEdit, now: Instant) -> Reaction {
-        let verdict = contention.found(edit, now);
-        if verdict == Reaction::Undo {
-            contention.undone(edit, now);
+        let reaction = contention.found(edit, now);
+        if reaction == Reaction::Revert {
+            contention.reverted(edit, now);
         }
-        verdict
+        reaction
     }
 
     #[test]
-    fn a_slip_is_undone_and_a_war_is_not_fought() {
+    fn a_slip_is_reverted_and_a_war_is_not_fought() {
         let edit = edit(Interference::Edited);
         let mut contention = Contention::default();
         let mut now = Instant::now();
-        for number in 1..=UNDONE_AT_ONCE {
-            assert_eq!(meet(&mut contention, &edit, now), Reaction::Undo, "edit {number}");
-            assert_eq!(contention.contested(now).len(), 0, "a slip is nobody's business");
+        for number in 1..=REVERTED_AT_ONCE {
+            assert_eq!(meet(&mut contention, &edit, now), Reaction::Revert, "edit {number}");
+            assert_eq!(contention.contested(now).len(), 0, "a slip is not reported");
         }
-        assert!(matches!(meet(&mut contention, &edit, now), Reaction::Leave(_)));
-        assert_eq!(contention.contested(now).len(), 1, "what is left as it is has to be told");
-        let mut undone = 0;
+        assert!(matches!(meet(&mut contention, &edit, now), Reaction::BackOff(_)));
+        assert_eq!(contention.contested(now).len(), 1, "an edit that remains is reported");
+        let mut reverted = 0;
         for _ in 0..600 {
-            undone += u32::from(meet(&mut contention, &edit, now) == Reaction::Undo);
+            reverted += u32::from(meet(&mut contention, &edit, now) == Reaction::Revert);
             now += Duration::from_secs(1);
         }
-        assert!((3..=5).contains(&undone), "undone {undone} times in ten minutes of an edit every second");
+        assert!((3..=5).contains(&reverted), "reverted {reverted} times in ten minutes of an edit every second");
         assert_eq!(contention.contested(now).keys().map(|key| &*key.name).collect::<Vec<_>>(), ["a-egress"]);
         let later = now + FORGOTTEN_AFTER * 2;
         assert_eq!(contention.contested(later).len(), 0);
-        assert_eq!(meet(&mut contention, &edit, later), Reaction::Undo);
+        assert_eq!(meet(&mut contention, &edit, later), Reaction::Revert);
     }
 
     #[test]
@@ -163,36 +150,36 @@ mod tests {
         let mut contention = Contention::default();
         let mut now = Instant::now();
         for _ in 0..100 {
-            if let Reaction::Leave(until) = meet(&mut contention, &edit, now) {
+            if let Reaction::BackOff(until) = meet(&mut contention, &edit, now) {
                 assert!(until - now <= LONGEST_ABSENCE);
                 now = until;
-                assert_eq!(meet(&mut contention, &edit, now), Reaction::Undo);
+                assert_eq!(meet(&mut contention, &edit, now), Reaction::Revert);
             }
         }
-        assert_eq!(contention.contested(now).len(), 1, "and it is told");
+        assert_eq!(contention.contested(now).len(), 1, "and it is reported");
     }
 
-    /// An API server that fails for a while had an edit left as it was for ten minutes.
+    /// An API server that failed for a while let an edit remain for ten minutes.
     #[test]
-    fn an_edit_whose_undoing_fails_is_no_quarrel() {
+    fn an_edit_whose_revert_fails_is_not_contested() {
         let edit = edit(Interference::Edited);
         let mut contention = Contention::default();
         let mut now = Instant::now();
         for _ in 0..20 {
-            assert_eq!(contention.found(&edit, now), Reaction::Undo);
+            assert_eq!(contention.found(&edit, now), Reaction::Revert);
             now += Duration::from_secs(1);
         }
         assert_eq!(contention.contested(now).len(), 0);
     }
 
-    /// A policy that was deleted four times in ten minutes had its first edit stand for minutes.
+    /// The first edit of a policy that was deleted four times in ten minutes remained for minutes.
     #[test]
-    fn deletions_do_not_let_an_edit_stand() {
+    fn deletions_do_not_let_an_edit_remain() {
         let mut contention = Contention::default();
         let now = Instant::now();
         for _ in 0..10 {
-            contention.undone(&edit(Interference::Deleted), now);
+            contention.reverted(&edit(Interference::Deleted), now);
         }
-        assert_eq!(contention.found(&edit(Interference::Edited), now), Reaction::Undo);
+        assert_eq!(contention.found(&edit(Interference::Edited), now), Reaction::Revert);
     }
 }

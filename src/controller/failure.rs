@@ -4,7 +4,7 @@ use crate::cluster::apply::WriteError;
 use crate::cluster::report::StatusError;
 use std::time::Duration;
 
-/// The longest that one reconcile may take: a policy, a ConfigMap and a status, each with its own deadline, on a bad day.
+/// The longest time of one reconcile: a policy, a ConfigMap and a status, each with its own deadline.
 pub(super) const RECONCILE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Why a reconcile failed, by step.
@@ -27,11 +27,11 @@ pub enum Error {
 /// What kind of failure it is, and so how soon to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ErrorClass {
-    /// The cluster moved on meanwhile: the decision is made again.
+    /// An object changed meanwhile: the decision is made again.
     Conflict,
-    /// The cluster recovers, sooner or later.
+    /// The cluster recovers by itself.
     Transient,
-    /// Nothing changes before a person acts.
+    /// A person has to act.
     User,
 }
 

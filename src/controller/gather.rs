@@ -1,4 +1,4 @@
-//! Asks everything that a decision needs: the only step of a reconcile that reads.
+//! Gathers everything that a decision needs: the only step of a reconcile that reads.
 
 use super::Context;
 use crate::cluster::apply::WriteError;
@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tracing::{Instrument as _, Span, debug_span};
 
-/// Asks what a decision for `request` needs, and subscribes the resource to the list and the names it asks for. `span` is
-/// the reconcile's own, so that every line of it can be told to the vendor's support.
+/// Gathers what a decision for `request` needs, and subscribes the resource to its list and names. The transaction id of the
+/// list goes into `span`, the reconcile's own: the vendor's support asks for it.
 ///
 /// # Errors
 /// Where the resource's objects cannot be read: nothing is decided without them.
@@ -34,7 +34,7 @@ pub(super) async fn gather(
         return Ok(Gathered::WaitsForMemory(wait));
     }
     let stage = debug_span!("feed").entered();
-    // Policies of 0.1.0 do not say what was selected.
+    // Policies of 0.1.0 carry no selection.
     let is_applied = existing.iter().any(|(key, observed)| {
         let selected = key.direction().map(|direction| request.selected.direction(direction));
         key.is_policy() && observed.selection.is_none_or(|selection| Some(selection) == selected)
@@ -70,8 +70,8 @@ pub(super) async fn gather(
     Ok(Gathered::Everything(Box::new(inputs)))
 }
 
-/// What the resource's objects tell: asked once after this process began to lead, and again after a time in which they
-/// were kept as they were.
+/// The state recovered from the resource's objects: read once after this process began to lead, and again after the last
+/// policy of a direction was kept.
 async fn recovered(
     request: &Request,
     owner: &OwnerRef,
@@ -95,7 +95,7 @@ async fn recovered(
     Ok(Some(pipeline::recover(&memories, request.selected, selection, facts)))
 }
 
-/// Lists the pods concerned, where somebody has to know.
+/// Lists the affected pods, where the decision needs them.
 async fn pods(request: &Request, owner: &OwnerRef, context: &Context) -> AffectedPods {
     if !AffectedPods::are_needed(request) {
         return AffectedPods::default();

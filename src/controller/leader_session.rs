@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
-/// How long the writes in flight may still take once the process is asked to leave.
+/// How long writes in flight may take once the process stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The reconciling of one session of leadership.
@@ -35,14 +35,14 @@ impl LeaderSession {
         Self { finish, task }
     }
 
-    /// Waits until the queue has ended by itself, which is a defect: then nobody is reconciled any more.
+    /// Waits until the queue ends by itself, which is a defect: then nothing is reconciled any more.
     pub(super) async fn ended(&mut self) {
         if let Err(error) = (&mut self.task).await {
             tracing::error!(%error, "the queue of resources failed");
         }
     }
 
-    /// Takes nothing new on and waits for the reconciles that run.
+    /// Starts no further reconcile, and waits for those that run.
     pub(super) async fn finish(mut self) {
         self.finish.cancel();
         if tokio::time::timeout(DRAIN_TIMEOUT, &mut self.task).await.is_err() {

@@ -1,4 +1,4 @@
-//! The controller: which change wakes which resource, and the reconcile as a handful of calls.
+//! The controller: which change wakes which resource, and the reconcile.
 
 mod apply;
 mod backoff;
@@ -37,24 +37,23 @@ use crate::telemetry::Metrics;
 use connectivity_allowlist::net::Direction;
 pub use failure::Error;
 use ipnet::IpNet;
+use permits::Permits;
 use queue::{DirtyFlag, Requeue};
 pub use run_loop::{LoopInputs, QueueEnded, run};
 use session::Sessions;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
-
-use permits::Permits;
 use unmet::Unmet;
 
-/// What the operator's flags say about reconciling.
+/// The operator's flags about reconciling.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How long names that fail in passing hold a resource's first policy (`--first-policy-wait`).
+    /// How long a first policy waits for names that fail (`--first-policy-wait`).
     pub first_policy_wait: Duration,
     /// Namespaces where no policy is ever written (`--protected-namespace`).
     pub protected_namespaces: Vec<String>,
-    /// What makes objects of a plan.
+    /// The engines whose objects are written.
     pub engines: Engines,
     /// Bounds on objects.
     pub limits: Limits,
@@ -68,7 +67,7 @@ pub struct Settings {
     pub pressure: Pressure,
 }
 
-/// All that a reconcile works with.
+/// Everything a reconcile works with.
 pub struct Context {
     /// The resources.
     pub resources: Arc<ResourceStore>,
@@ -76,9 +75,9 @@ pub struct Context {
     pub feeds: Feeds,
     /// The names.
     pub names: Names,
-    /// What the operator keeps in the cluster.
+    /// The operator's objects in the cluster.
     pub owned: Arc<OwnedObjects>,
-    /// Lists the pods selected, where a report needs them.
+    /// Lists the selected pods, where a report needs them.
     pub pods: PodLister,
     /// Writes objects.
     pub writer: Writer,
@@ -86,7 +85,7 @@ pub struct Context {
     pub reporter: StatusWriter,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// What the flags say.
+    /// The operator's flags.
     pub settings: Settings,
     /// The time.
     pub clock: Clock,
@@ -94,7 +93,7 @@ pub struct Context {
     permits: Permits,
     sessions: Sessions,
     unmet: Mutex<Unmet>,
-    /// What resources allow, by direction, sorted.
+    /// The networks that each resource allows, by direction, sorted.
     allowed: Interner<[(Direction, IpNet)]>,
     memo: Memo,
 }
@@ -140,33 +139,12 @@ impl Context {
 
     /// The guard and the facts it was made from, as of now.
     fn cluster(&self) -> (Arc<Guard>, Arc<ClusterFacts>) {
-        let cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
-        (Arc::clone(&cluster.0), Arc::clone(&cluster.1))
-    }
-
-    /// Takes in new facts about the cluster. Says whether policies may depend on what changed: most endpoints of DNS
-    /// decide only whom `names` asks.
-    pub fn learn(&self, facts: Arc<ClusterFacts>) -> bool {
-        let guard = Arc::new(Guard::new(self.settings.guard.clone(), &facts));
-        self.names.set_guard((*guard).clone());
-        let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *cluster, (guard, Arc::clone(&facts)));
-        before.1.as_policies_see() != facts.as_policies_see()
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The changes that no reconcile has met yet.
     fn unmet(&self) -> MutexGuard<'_, Unmet> {
         self.unmet.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A resource is gone: its objects go with it by garbage collection, and nobody asks for its list and names any more.
-    pub fn forget(&self, resource: &ResourceRef) {
-        self.feeds.unwatch(resource);
-        self.names.unwatch(resource);
-        self.sessions.forget(resource);
-        self.unmet().forget(resource);
-        self.owned.forget_owner(resource);
-        self.metrics.forget(resource);
     }
 }
 
@@ -209,18 +187,28 @@ impl run_loop::Work for Context {
     }
 
     fn learn(&self, facts: Arc<ClusterFacts>) -> bool {
-        Self::learn(self, facts)
+        let guard = Arc::new(Guard::new(self.settings.guard.clone(), &facts));
+        self.names.set_guard((*guard).clone());
+        let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *cluster, (guard, Arc::clone(&facts)));
+        // Most endpoints of DNS decide only which servers `names` queries.
+        before.1.as_policies_see() != facts.as_policies_see()
     }
 
     fn forget(&self, resource: &ResourceRef) {
-        Self::forget(self, resource);
+        self.feeds.unwatch(resource);
+        self.names.unwatch(resource);
+        self.sessions.forget(resource);
+        self.unmet().forget(resource);
+        self.owned.forget_owner(resource);
+        self.metrics.forget(resource);
     }
 
     fn start_over(&self) {
         self.sessions.clear();
         *self.unmet() = Unmet::default();
         self.metrics.forget_resources();
-        // The next leader writes what we shall have to remember.
+        // The next leader writes what this process has to recover when it leads again.
         self.owned.start_over();
     }
 }

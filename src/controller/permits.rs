@@ -1,12 +1,12 @@
-//! Worker permits: bounded concurrency that is fair between namespaces. A thousand resources of one tenant do not hold up
-//! the one resource of another, and within a namespace policies come before what only reports them.
+//! Worker permits: bounded concurrency that is fair between namespaces. A thousand resources of one tenant do not delay the
+//! one resource of another. Within a namespace policies come before their status.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// Hands out at most so many permits at a time, namespace by namespace in rotation.
+/// Hands out a bounded number of permits at a time, to namespaces in rotation.
 #[derive(Clone, Debug)]
 pub struct Permits {
     queue: Arc<Mutex<FairQueue>>,
@@ -15,33 +15,32 @@ pub struct Permits {
 /// How urgent a reconcile is, within its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
-    /// What pods may do may have to change.
+    /// Policies may have to change.
     High,
-    /// Policies are as they should be; ConfigMaps and status follow.
+    /// Policies are up to date; ConfigMaps and status follow.
     Low,
 }
 
-/// After so many permits of high priority in a row, a namespace gets one of low priority: reports wait long, but not for
-/// ever.
+/// After this many permits of high priority in a row, a namespace gets one of low priority: reports do not wait for ever.
 const HIGH_IN_A_ROW: usize = 16;
 
-/// Namespaces take turns, whatever they wait for. So where one namespace always has policies to write, another's status is
-/// still written after one permit for each namespace that waits. And when a thousand namespaces begin at once, each has
+/// Namespaces rotate, whatever priority their resources have. So if one namespace always has policies to write, another's
+/// status is still written after one permit for each waiting namespace. And if a thousand namespaces begin at once, each has
 /// its policies before the first gets a permit for its status.
 #[derive(Debug, Default)]
 struct FairQueue {
     free: usize,
     waiting: BTreeMap<Arc<str>, Waiting>,
-    /// The namespace that was served last; the next in order follows it.
+    /// The namespace that was served last.
     served: Option<Arc<str>>,
 }
 
-/// The resources of one namespace that wait.
+/// The waiting resources of one namespace.
 #[derive(Debug, Default)]
 struct Waiting {
     high: VecDeque<oneshot::Sender<Permit>>,
     low: VecDeque<oneshot::Sender<Permit>>,
-    /// Permits of high priority in a row, while others waited with low priority.
+    /// Permits of high priority in a row, while resources of low priority waited.
     in_a_row: usize,
 }
 
@@ -59,7 +58,7 @@ impl Permits {
         Self { queue: Arc::new(Mutex::new(queue)) }
     }
 
-    /// Whether a resource waits whose policies may have to change.
+    /// Whether a resource of high priority waits.
     #[must_use]
     pub fn are_wanted_for_policies(&self) -> bool {
         lock(&self.queue).waiting.values().any(|waiting| !waiting.high.is_empty())
@@ -81,7 +80,7 @@ impl Permits {
             }
             receiver
         };
-        // The sender is dropped only together with the queue: then nobody is left to be fair to.
+        // The sender is dropped only together with the queue: then nothing else waits.
         receiver.await.unwrap_or(Permit { queue: None })
     }
 }
@@ -127,13 +126,13 @@ impl Drop for Permit {
             let next = {
                 let mut queue = lock(&queue);
                 let next = queue.next();
-                // Under one lock: a resource that begins to wait in between would wait beside a free permit.
+                // Under one lock: otherwise a resource could begin to wait while a permit is free.
                 queue.free += usize::from(next.is_none());
                 next
             };
             let Some(next) = next else { return };
-            // A resource that gave up waiting has dropped its receiver: the permit goes on to the next. A refused permit
-            // comes back whole and must not be dropped as one, or it would hand itself on a second time.
+            // A resource that gave up waiting has dropped its receiver: the next one gets the permit. The refused permit
+            // comes back, and must not be dropped with its queue: it would be handed on twice.
             match next.send(Permit { queue: Some(Arc::clone(&queue)) }) {
                 Ok(()) => return,
                 Err(mut refused) => refused.queue = None,
@@ -152,16 +151,23 @@ mod tests {
     /// One permit, and the resources that wait for it, each with a label.
     struct Bench {
         permits: Permits,
-        held: Option<Permit>,
+        taken: Option<Permit>,
         waiting: Vec<(&'static str, BoxFuture<'static, Permit>)>,
     }
 
     impl Bench {
         fn new() -> Self {
             let permits = Permits::new(1);
-            let held = permits.take(&"first".into(), High).now_or_never();
-            assert!(held.is_some(), "a free permit is given at once");
-            Self { permits, held, waiting: Vec::new() }
+            let taken = permits.take(&"first".into(), High).now_or_never();
+            assert!(taken.is_some(), "a free permit is given at once");
+            Self { permits, taken, waiting: Vec::new() }
+        }
+
+        /// One namespace with three resources of high priority that wait.
+        fn busy() -> Self {
+            let mut bench = Self::new();
+            ["busy 1", "busy 2", "busy 3"].into_iter().for_each(|label| bench.wait(label, "busy", High));
+            bench
         }
 
         fn wait(&mut self, label: &'static str, namespace: &'static str, priority: Priority) {
@@ -173,12 +179,12 @@ mod tests {
 
         /// Gives the permit back; returns who has it then.
         fn next(&mut self) -> Option<&'static str> {
-            self.held = None;
+            self.taken = None;
             let polled = self.waiting.iter_mut().enumerate();
             let mut given = polled.filter_map(|(at, (_, permit))| Some((at, permit.now_or_never()?)));
             let (at, permit) = given.next()?;
             assert!(given.next().is_none(), "one permit is given once");
-            self.held = Some(permit);
+            self.taken = Some(permit);
             Some(self.waiting.remove(at).0)
         }
 
@@ -188,11 +194,8 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_take_turns_however_long_their_lines() {
-        let mut bench = Bench::new();
-        for label in ["busy 1", "busy 2", "busy 3"] {
-            bench.wait(label, "busy", High);
-        }
+    fn namespaces_rotate_however_many_resources_wait_in_one() {
+        let mut bench = Bench::busy();
         bench.wait("quiet", "quiet", High);
         assert_eq!(bench.order(), ["busy 1", "quiet", "busy 2", "busy 3"]);
     }
@@ -204,7 +207,7 @@ mod tests {
         bench.wait("stays", "one", Low);
         drop(bench.waiting.remove(0));
         assert_eq!(bench.order(), ["stays"]);
-        assert!(bench.permits.take(&"one".into(), Low).now_or_never().is_some(), "it came back in the end");
+        assert!(bench.permits.take(&"one".into(), Low).now_or_never().is_some(), "the permit comes back");
     }
 
     #[test]
@@ -222,10 +225,7 @@ mod tests {
 
     #[test]
     fn a_report_does_not_wait_for_policies_of_other_namespaces() {
-        let mut bench = Bench::new();
-        for label in ["busy 1", "busy 2", "busy 3"] {
-            bench.wait(label, "busy", High);
-        }
+        let mut bench = Bench::busy();
         bench.wait("report", "quiet", Low);
         assert_eq!(bench.order(), ["busy 1", "report", "busy 2", "busy 3"]);
     }

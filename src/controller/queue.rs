@@ -1,7 +1,7 @@
-//! The work queue: which resource is reconciled now, which requeue_after after that, and which later.
+//! The work queue: which resource is reconciled now, which again after that, and which later.
 //!
 //! kube's `applier` does the same, but it polls every running reconcile whenever one finishes. With 1,000 resources waiting
-//! that was a fifth of the processor, and the cost grows quadratically.
+//! this used a fifth of a CPU, and the cost grows quadratically.
 
 use futures::{Stream, StreamExt as _};
 use std::collections::HashMap;
@@ -13,11 +13,10 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue;
 
-/// After how long to reconcile requeue_after although nothing changed; `None` for when something does.
+/// After how long to reconcile again although nothing changed; `None` where only a change does it.
 pub(super) type Requeue = Option<Duration>;
 
-/// The longest wait that is asked of the timer, which takes no more than two years. Reconciling early is
-/// harmless: nothing will have changed.
+/// The longest wait of the timer, which takes no more than two years. Reconciling early is harmless: nothing has changed.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A dirty flag: set when the resource is requested, cleared just before a reconcile reads its inputs. So a request made
@@ -26,7 +25,7 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(super) struct DirtyFlag(Arc<AtomicBool>);
 
 impl DirtyFlag {
-    /// To be called before anything is read that a request may be about: those so far are met.
+    /// To be called before the reconcile reads anything: it meets every request so far.
     pub(super) fn mark_processing(&self) {
         self.0.swap(false, Ordering::SeqCst);
     }
@@ -40,8 +39,8 @@ impl DirtyFlag {
     }
 }
 
-/// Reconciles each resource that is requested or due, no two of the same at once, until `requests` end; then waits
-/// for those that run.
+/// Reconciles each resource that is requested or due, never one twice at the same time, until `requests` end. Then waits for
+/// the reconciles that run.
 ///
 /// # Panics
 /// Where a worker does.
@@ -84,7 +83,7 @@ fn outcome<K: 'static>(ended: Result<(K, Requeue), JoinError>) -> (K, Requeue) {
 #[derive(Debug)]
 struct Queue<K> {
     workers: JoinSet<(K, Requeue)>,
-    /// What is being reconciled; another reconcile follows where a request came too late for it.
+    /// The resources being reconciled; a dirty one is reconciled once more.
     running: HashMap<K, DirtyFlag>,
     later: DelayQueue<K>,
     due: HashMap<K, delay_queue::Key>,
@@ -97,7 +96,7 @@ impl<K> Default for Queue<K> {
 }
 
 impl<K: Clone + Eq + Hash + Send + 'static> Queue<K> {
-    /// Takes in a request; returns the resource where it can be reconciled at once.
+    /// Accepts a request; returns the resource if it can be reconciled at once.
     fn requested(&mut self, key: K) -> Option<K> {
         if let Some(dirty) = self.running.get(&key) {
             dirty.mark_dirty();
@@ -136,7 +135,6 @@ impl<K: Clone + Eq + Hash + Send + 'static> Queue<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::VecDeque;
     use std::sync::Mutex;
     use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
     use tokio::task::JoinHandle;
@@ -144,42 +142,43 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Whose turn, whether it begins or ends, and when, in milliseconds.
+    /// Which worker begins or ends, and when, in milliseconds.
     type Moment = (&'static str, &'static str, u128);
 
-    /// A queue whose turns wait a millisecond, look for ten, and end as is written down for their resource.
+    /// A queue whose workers wait a millisecond, process for ten, and return the next result listed for their resource.
     struct Bench {
         requests: Option<UnboundedSender<&'static str>>,
-        seen: Arc<Mutex<Vec<Moment>>>,
+        log: Arc<Mutex<Vec<Moment>>>,
         task: JoinHandle<()>,
     }
 
     impl Bench {
-        fn with(ends: impl IntoIterator<Item = (&'static str, Requeue)>) -> Self {
+        fn with(results: impl IntoIterator<Item = (&'static str, Requeue)>) -> Self {
             let (requests, mut received) = unbounded_channel();
-            let seen = Arc::new(Mutex::new(Vec::new()));
+            let log = Arc::new(Mutex::new(Vec::new()));
             let started = Instant::now();
-            let mut ends: VecDeque<_> = ends.into_iter().collect();
-            let told = Arc::clone(&seen);
+            let mut results: Vec<_> = results.into_iter().collect();
+            let moments = Arc::clone(&log);
             let task = tokio::spawn(async move {
                 let stream = futures::stream::poll_fn(move |waker| received.poll_recv(waker));
                 run(stream, |key: &&'static str, dirty| {
-                    let position = ends.iter().position(|(of, _)| of == key).expect("no turn more than expected");
-                    let (key, requeue_after) = ends.remove(position).expect("a turn");
-                    let told = Arc::clone(&told);
+                    let position = results.iter().position(|(of, _)| of == key).expect("no worker more than expected");
+                    let (key, requeue_after) = results.remove(position);
+                    let moments = Arc::clone(&moments);
                     async move {
-                        let tell = |what| told.lock().expect("told").push((key, what, started.elapsed().as_millis()));
+                        let log =
+                            |what| moments.lock().expect("a log").push((key, what, started.elapsed().as_millis()));
                         sleep(Duration::from_millis(1)).await;
                         dirty.mark_processing();
-                        tell("begins");
+                        log("begins");
                         sleep(Duration::from_millis(10)).await;
-                        tell("ends");
+                        log("ends");
                         requeue_after
                     }
                 })
                 .await;
             });
-            Self { requests: Some(requests), seen, task }
+            Self { requests: Some(requests), log, task }
         }
 
         fn request(&self, key: &'static str) {
@@ -188,20 +187,20 @@ mod tests {
 
         async fn finished(mut self) -> Vec<Moment> {
             self.requests = None;
-            self.task.await.expect("no turn panicked");
-            Arc::try_unwrap(self.seen).expect("nobody tells any more").into_inner().expect("told")
+            self.task.await.expect("no worker panicked");
+            Arc::try_unwrap(self.log).expect("no worker runs").into_inner().expect("a log")
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn turns_of_one_follow_each_other_and_those_of_others_overlap() {
+    async fn one_resource_is_reconciled_once_at_a_time_and_others_with_it() {
         let bench = Bench::with([("a", None), ("b", None), ("a", None)]);
-        // Before it looks is early enough, however often.
+        // A request before the worker processes costs no second reconcile.
         bench.request("a");
         bench.request("a");
         bench.request("b");
         sleep(Duration::from_millis(5)).await;
-        // Twice while it looks is once after that.
+        // Two requests while it processes cost one.
         bench.request("a");
         bench.request("a");
         sleep(2 * SECOND).await;
@@ -210,43 +209,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_turn_that_ends_without_a_look_meets_no_request() {
+    async fn a_worker_that_ends_without_processing_meets_no_request() {
         let mut queue: Queue<&str> = Queue::default();
-        for looks in [false, true] {
+        for processes in [false, true] {
             assert_eq!(queue.requested("a"), Some("a"));
             let dirty = DirtyFlag::default();
             queue.begin("a", dirty.clone(), async { None });
             assert_eq!(queue.requested("a"), None);
-            if looks {
+            if processes {
                 dirty.mark_processing();
             }
-            assert_eq!(queue.ended("a", None), (!looks).then_some("a"), "{looks}");
+            assert_eq!(queue.ended("a", None), (!processes).then_some("a"), "{processes}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn requeue_fires_once_even_if_woken_earlier() {
-        let bench = Bench::with([
-            ("a", Some(SECOND)),
-            ("a", Some(Duration::ZERO)),
-            ("a", Some(SECOND)),
-            ("a", None),
-            ("b", Some(Duration::MAX)),
-        ]);
+        let requeued = [Some(SECOND), Some(Duration::ZERO), Some(SECOND), None].map(|requeue| ("a", requeue));
+        let bench = Bench::with(requeued.into_iter().chain([("b", Some(Duration::MAX))]));
         bench.request("a");
         bench.request("b");
         sleep(2 * SECOND).await;
-        // The third ended by now, and asked for one in a second: that one is had sooner.
+        // The third ended by now, and requeues after a second: this request comes sooner.
         bench.request("a");
         sleep(3 * SECOND).await;
-        let seen = bench.finished().await;
-        let begun: Vec<u128> =
-            seen.iter().filter(|(key, what, _)| (*key, *what) == ("a", "begins")).map(|(.., at)| *at).collect();
-        assert_eq!(begun, [1, 1012, 1023, 2001]);
+        let log = bench.finished().await;
+        let begins = log.iter().filter(|(key, what, _)| (*key, *what) == ("a", "begins"));
+        assert_eq!(begins.map(|(.., at)| *at).collect::<Vec<_>>(), [1, 1012, 1023, 2001]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn running_turns_end_and_no_other_begins() {
+    async fn running_workers_end_and_no_other_begins() {
         let bench = Bench::with([("b", Some(SECOND)), ("a", None)]);
         bench.request("b");
         sleep(Duration::from_millis(20)).await;

@@ -16,7 +16,7 @@ use crate::status::Outcome;
 use kube::ResourceExt;
 use tracing::{Instrument as _, Span, debug_span};
 
-/// How a reconcile that did not fail is counted.
+/// How a reconcile without failure is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Counted {
     /// An object was written.
@@ -25,12 +25,12 @@ pub(super) enum Counted {
     Unchanged,
     /// It waits for a list, for names or for memory.
     Waiting,
-    /// The spec, the mode or a conflict holds it.
+    /// The spec, the mode or a conflict prevents it.
     Held,
 }
 
 impl Counted {
-    /// As the metric has it.
+    /// The label of the metric.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Changed => "changed",
@@ -59,7 +59,7 @@ impl Counted {
     }
 }
 
-/// Brings the cluster to what a resource asks for, and its status to what is so.
+/// Makes the cluster match a resource, and its status match the cluster.
 pub(super) async fn reconcile(
     resource: &CitrixAllowlist,
     context: &Context,
@@ -72,7 +72,7 @@ pub(super) async fn reconcile(
     session.begin(&owner.uid, resource.metadata.generation.unwrap_or_default(), context.clock.instant());
     let (decision, applied) = match decide(resource, &owner, context, session).await {
         Ok(mut decision) => {
-            // At once: what interrupts the writes must not lose it.
+            // Before the writes: an interrupted write must not lose it.
             session.carry = std::mem::take(&mut decision.next);
             let applied = apply::apply(&owner, &decision, context, session).instrument(debug_span!("apply")).await;
             (decision, applied)
@@ -93,7 +93,7 @@ async fn decide(
         Ok(request) => request,
         Err(refusal) => return Ok(Decision::refuse(refusal, std::mem::take(&mut session.carry))),
     };
-    // Before anything is waited for: what a previous owner's policies close, the garbage collector must not open.
+    // Before any wait: otherwise the garbage collector deletes a previous owner's policies, and opens its pods.
     let adopted = context.writer.adopt_previous(owner).await?;
     if adopted > 0 {
         tracing::info!(objects = adopted, "took over what a resource of the same name left behind");

@@ -1,4 +1,4 @@
-//! Says what a reconcile found: the only step that writes status and events.
+//! Reports what a reconcile found: the only step that writes status and events.
 
 use super::Context;
 use super::apply::Applied;
@@ -18,30 +18,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{Instrument as _, debug_span};
 
-/// A wait is not reported for this long after it began: mostly the list and the answers arrive sooner, and the status
-/// write would delay the first policy.
+/// A wait is not reported for this long after it began: usually the list and the answers arrive sooner, and the status write
+/// would delay the first policy.
 const WAIT_DEBOUNCE: Duration = Duration::from_millis(500);
 
 /// A failure that passes by itself is reported only after this many in a row.
 const REPORT_FAILURES_AFTER: u32 = 5;
 
-/// What was last said of a resource.
+/// What was last reported of a resource.
 #[derive(Clone, Debug, Default)]
 pub struct Reported {
-    /// Whether this process has brought its status up to date, or found it to be.
+    /// Whether this process has written its status, or found it up to date.
     is_current: bool,
     /// The status last written.
     written: Option<Written>,
-    /// What was allowed when it was last applied, to tell what changed.
+    /// What was allowed when it was last applied, to report what changed.
     pub allowed: Option<Arc<[(Direction, IpNet)]>>,
-    /// Set where policies were written, and ConfigMaps, status and events wait for the policies of others.
+    /// Set where policies were written, and ConfigMaps, status and events wait for other resources' policies.
     pub deferred: Option<Deferred>,
 }
 
-/// What is to be said of policies that were written.
+/// What is still to be reported of written policies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deferred {
-    /// What rules that were in place already gained and lost, for an event.
+    /// What existing rules gained and lost, for an event.
     event: Option<String>,
 }
 
@@ -49,14 +49,12 @@ pub struct Deferred {
 #[derive(Clone, Debug)]
 struct Written {
     /// The resourceVersion of the resource that it was decided on.
-    seen: Option<String>,
-    /// The resourceVersion that the resource got by it.
-    got: Option<String>,
-    /// What it says.
+    read: Option<String>,
+    /// The resourceVersion that the write produced.
+    version: Option<String>,
     status: Arc<CitrixAllowlistStatus>,
 }
 
-/// What there is to say.
 struct Report {
     findings: Findings,
     event: Option<String>,
@@ -65,8 +63,8 @@ struct Report {
     is_quiet: bool,
 }
 
-/// Writes status and events where they say something new and it is time to say it. Returns how the reconcile is counted,
-/// and when to come again.
+/// Writes status and events where they are new and it is time for them. Returns how the reconcile is counted, and when the
+/// next one is due.
 pub(super) async fn report(
     resource: &CitrixAllowlist,
     owner: &OwnerRef,
@@ -83,8 +81,7 @@ pub(super) async fn report(
         session.reported.deferred = Some(Deferred { event: applied.event });
         return Ok((Counted::Changed, Some(Duration::ZERO)));
     }
-    // The cluster moved on between decision and write: it is decided again at once, and there is nothing to say of it,
-    // unless it goes on.
+    // An object changed between decision and write: it is decided again at once, and reported only if it goes on.
     let is_passing =
         |failure: &Error| failure.class() == ErrorClass::Conflict && session.failures < REPORT_FAILURES_AFTER;
     if applied.failure.as_ref().is_some_and(is_passing)
@@ -102,14 +99,14 @@ pub(super) async fn report(
         is_quiet,
     };
     let counted = Counted::of(&report.findings.outcome, applied.wrote);
-    let said = resource.status.as_ref().and_then(|status| status.observed_generation);
-    let says_generation = said == Some(report.findings.generation);
-    if !says_generation && let Some(left) = debounce(&report, session, context.clock.instant()) {
-        return Ok((Counted::Waiting, Some(left)));
+    let observed_generation = resource.status.as_ref().and_then(|status| status.observed_generation);
+    let is_reported = observed_generation == Some(report.findings.generation);
+    if !is_reported && let Some(wait) = debounce(&report, session, context.clock.instant()) {
+        return Ok((Counted::Waiting, Some(wait)));
     }
-    // Names have not been asked yet by a process that has just taken over: the last answer wakes the resource, and until
-    // then its status stays what it was.
-    let is_provisional = report.has_unasked_names && !session.reported.is_current && report.is_quiet && says_generation;
+    // A process that has just begun to lead has not queried all names yet. The last answer wakes the resource, and until then
+    // its status stays.
+    let is_provisional = report.has_unasked_names && !session.reported.is_current && report.is_quiet && is_reported;
     if !is_provisional {
         write(resource, owner, report, context, &mut session.reported).instrument(debug_span!("status")).await?;
         session.reported.is_current = true;
@@ -147,8 +144,7 @@ fn findings<'a>(
     }
 }
 
-/// For how long from now on a wait is not reported. Only one that nobody has answered at all: a failure is reported at
-/// once.
+/// For how long a wait is not reported yet. Only where nothing was answered at all: a failure is reported at once.
 fn debounce(report: &Report, session: &Session, now: Instant) -> Option<Duration> {
     let is_unanswered = match &report.findings.outcome {
         Outcome::WaitingForFeed => {
@@ -162,7 +158,7 @@ fn debounce(report: &Report, session: &Session, now: Instant) -> Option<Duration
     (is_unanswered && report.is_quiet && !left.is_zero()).then_some(left)
 }
 
-/// Writes the status where it says something new, and the events that go with it.
+/// Writes the status where it is new, and its events.
 async fn write(
     resource: &CitrixAllowlist,
     owner: &OwnerRef,
@@ -170,14 +166,14 @@ async fn write(
     context: &Context,
     reported: &mut Reported,
 ) -> Result<(), Error> {
-    // The watch may not have brought our own last write yet: then that, not the store, is what the resource says.
-    let seen = resource.metadata.resource_version.clone();
-    let (version, previous) = match reported.written.as_ref().filter(|written| written.seen == seen) {
-        Some(written) => (written.got.clone(), Some(Arc::clone(&written.status))),
-        None => (seen.clone(), resource.status.clone().map(Arc::new)),
+    // The watch may not show our last write yet: then the write, not the store, is the resource's status.
+    let read = resource.metadata.resource_version.clone();
+    let (version, previous) = match reported.written.as_ref().filter(|written| written.read == read) {
+        Some(written) => (written.version.clone(), Some(Arc::clone(&written.status))),
+        None => (read.clone(), resource.status.clone().map(Arc::new)),
     };
     let transaction = report.findings.feed.as_ref().and_then(|feed| feed.status.transaction_id.clone());
-    // What this process said last, where it has said something: who forges a status does not become its source.
+    // The status that this process wrote last, if any: a forged status is no base for the next one.
     let base = reported.written.as_ref().map(|written| Arc::clone(&written.status)).or_else(|| previous.clone());
     let next = status::status(base.as_deref(), report.findings, context.clock.now());
     context.metrics.resource(&owner.resource, &next);
@@ -185,9 +181,9 @@ async fn write(
     if previous.as_deref() != Some(&next) {
         let next = Arc::new(next);
         context.resources.say(&owner.resource, Arc::clone(&next));
-        let got = context.reporter.write(resource, version.as_deref(), &next).await?;
+        let version = context.reporter.write(resource, version.as_deref(), &next).await?;
         notes = status::notes(base.as_deref(), &next, transaction.as_deref());
-        reported.written = Some(Written { seen, got, status: next });
+        reported.written = Some(Written { read, version, status: next });
     }
     notes.extend(report.event.map(|message| Note { warning: false, reason: Reason::Applied, message }));
     for note in notes {

@@ -17,53 +17,53 @@ use tokio_util::sync::CancellationToken;
 
 /// Everything the loop listens to.
 pub struct LoopInputs<Changes> {
-    /// Which resources changed in what their users ask for.
+    /// Resources whose spec or annotations changed.
     pub changes: Changes,
-    /// Whom the tables and the owned objects wake.
+    /// Resources that the tables and the owned objects wake.
     pub woken: UnboundedReceiver<ResourceRef>,
-    /// What the cluster is.
+    /// The facts about the cluster.
     pub facts: watch::Receiver<Arc<ClusterFacts>>,
     /// Whether this process leads.
     pub leading: watch::Receiver<bool>,
-    /// Whether what the cluster is has been found out: a first policy without the cluster's DNS would cut it.
+    /// Whether the facts are complete: a first policy made without the cluster's DNS would cut it.
     pub facts_complete: watch::Receiver<bool>,
-    /// Beaten by the loop.
+    /// Receives the loop's heartbeat.
     pub health: Health,
 }
 
-/// The queue of resources has ended, and nobody had asked it to: a defect. Only a restart helps.
+/// The queue of resources ended by itself: a defect. Only a restart helps.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the queue of resources has ended by itself")]
 pub struct QueueEnded;
 
-/// What the loop has done. The controller's rooms do it; tests write down what they are asked.
+/// The work that the loop orders. The controller does it; tests record it.
 pub(super) trait Work: Send + Sync + 'static {
-    /// Every resource there is.
+    /// Every resource.
     fn resources(&self) -> Vec<ResourceRef>;
     /// What has to be complete before a session may begin.
     fn lists(&self) -> Vec<watch::Receiver<bool>>;
-    /// Whether this process leads, each time the loop goes round.
+    /// Whether this process leads, in each round of the loop.
     fn leads(&self, leads: bool);
-    /// Takes over what a former leader left in the cluster.
+    /// Restores what the previous leader saved in the cluster.
     fn restore(&self) -> impl Future<Output = ()> + Send;
-    /// A resource changed, and waits for its reconcile from now on.
+    /// A resource changed, and waits for its reconcile.
     fn changed(&self, resource: &ResourceRef);
     /// Reconciles a resource once.
     fn work(self: Arc<Self>, resource: ResourceRef, dirty: DirtyFlag) -> impl Future<Output = Requeue> + Send;
-    /// The resources to be requested again, since they wait for too long.
+    /// The resources to be requested again, since they have waited too long.
     fn overdue(&self) -> Vec<ResourceRef>;
-    /// Takes in new facts; says whether every resource has to be looked at again.
+    /// Accepts new facts; returns whether every resource has to be reconciled.
     fn learn(&self, facts: Arc<ClusterFacts>) -> bool;
-    /// A resource is gone.
+    /// A resource is deleted; its objects are garbage-collected.
     fn forget(&self, resource: &ResourceRef);
     /// Leadership was lost: another process may write from now on. One of `lists` is incomplete when this returns.
     fn start_over(&self);
 }
 
-/// How often the loop shows that it goes round.
+/// How often the loop shows that it runs.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Reconciles while this process leads, until `stop`; then finishes the writes that were begun.
+/// Reconciles while this process leads, until `stop`; then finishes the writes in flight.
 ///
 /// # Errors
 /// Where the queue of resources ends by itself.
@@ -78,9 +78,9 @@ where
     work_through(context, inputs, stop).await
 }
 
-/// No wake is lost: what changes before a session is found in the store when the session begins, for a session begins only when
-/// the lists are complete, and requests all; what changes during it is requested, and met only by a reconcile that reads after
-/// that. All of it passes through this one task, so nothing comes between the two.
+/// Loses no wake. A session begins only when the lists are complete, and requests every resource: so it meets each change
+/// before it. A change during a session is requested, and only a reconcile that reads after it meets it. All changes pass
+/// through this one task, so none falls between the two.
 async fn work_through<W: Work, Changes>(
     work: Arc<W>,
     inputs: LoopInputs<Changes>,
@@ -96,28 +96,28 @@ where
     let mut changes = Box::pin(changes);
     work.learn(facts.borrow_and_update().clone());
     let mut leader = Leader::new(work);
-    let mut moved = false;
+    let mut is_interrupted = false;
     loop {
         let leads = {
             let now = leading.borrow_and_update();
-            moved |= now.has_changed();
+            is_interrupted |= now.has_changed();
             *now
         };
-        // Here and not where it changes: a change that comes together with another is seen only here.
+        // Not in the branch of `leading` below: another branch may win, and this round still sees the change.
         leader.work.leads(leads);
-        // Leadership lost and regained between two looks is lost all the same: another process may have led meanwhile.
-        if (!leads || moved) && leader.end_session().await {
-            // Nothing is decided before it has been listed again, however soon this process leads again.
+        // Another process may have led between two rounds, even if this one leads again.
+        if (!leads || is_interrupted) && leader.end_session().await {
+            // Nothing is decided before everything has been listed again.
             is_complete = false;
         }
-        moved = false;
+        is_interrupted = false;
         if leads && is_complete && leader.session.is_none() {
             tracing::info!("leading: reconciling");
             tokio::select! {
                 () = leader.work.restore() => {}
                 () = stop.cancelled() => break,
             }
-            // The signal that facts are complete may arrive before the facts: nothing is decided on less.
+            // The signal that facts are complete may arrive before the facts.
             leader.work.learn(facts.borrow_and_update().clone());
             leader.begin_session().await;
         }
@@ -131,7 +131,7 @@ where
                     leader.request(leader.work.resources());
                 }
             }
-            Ok(()) = leading.changed() => moved = true,
+            Ok(()) = leading.changed() => is_interrupted = true,
             _ = heartbeat.tick() => {
                 health.beat();
                 if leader.session.is_some() {
@@ -180,7 +180,7 @@ impl<W: Work> Leader<W> {
         true
     }
 
-    /// Requests resources of the session. Without one, nothing is lost: a session begins with all that are in the store.
+    /// Requests resources of the session. Without a session nothing is lost: the next one requests every resource.
     fn request(&self, resources: impl IntoIterator<Item = ResourceRef>) {
         if self.session.is_some() {
             for resource in resources {
@@ -216,12 +216,12 @@ fn all_of(receivers: Vec<watch::Receiver<bool>>) -> impl Stream<Item = bool> + U
     Box::pin(futures::stream::unfold(state, |(mut receivers, first)| async move {
         if !first {
             let changes = receivers.iter_mut().map(|receiver| Box::pin(receiver.changed()));
-            // A sender that is gone never changes again: its watch has ended, and the process with it.
+            // A dropped sender never changes again: its watch has ended, and the process ends with it.
             if futures::future::select_all(changes).await.0.is_err() {
                 return None;
             }
         }
-        // Every one is marked as seen, whether or not an earlier one is false already.
+        // Each is marked as seen, even after one that is false.
         let values: Vec<bool> = receivers.iter_mut().map(|receiver| *receiver.borrow_and_update()).collect();
         let all = values.into_iter().all(|value| value);
         Some((all, (receivers, false)))

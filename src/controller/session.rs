@@ -1,4 +1,4 @@
-//! What the controller keeps of a resource between its reconciles. All of it can be lost: the cluster remembers.
+//! What the controller keeps of a resource between its reconciles. All of it can be recovered from the cluster.
 
 use super::contention::Conflicts;
 use super::report::Reported;
@@ -11,17 +11,17 @@ use std::time::Instant;
 /// What is kept of one resource.
 #[derive(Debug, Default)]
 pub struct Session {
-    /// The uid it had: a resource made again under the name starts over.
+    /// Its uid: a new resource of the same name starts over.
     uid: Arc<str>,
-    /// The generation that is reconciled, and when this process looked at it first.
+    /// The generation, and when this process first reconciled it.
     pub generation_since: Option<(i64, Instant)>,
     /// Failures in a row.
     pub failures: u32,
     /// What the last decision hands to the next.
     pub carry: Carry,
-    /// What its objects were when they were last written, and who keeps changing them.
+    /// The last write of its objects, and who keeps changing them.
     pub conflicts: Conflicts,
-    /// What was last said of it.
+    /// What was last reported of it.
     pub reported: Reported,
 }
 
@@ -64,7 +64,7 @@ impl Sessions {
         self.lock().remove(resource);
     }
 
-    /// Forgets all: another process has led since.
+    /// Forgets every resource: another process has led since.
     pub fn clear(&self) {
         self.lock().clear();
     }

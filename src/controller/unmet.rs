@@ -1,13 +1,12 @@
 //! The watchdog: which resources changed and have not been reconciled since. Pure: `now` is an argument.
 //!
-//! No wake should ever be lost. Where one is all the same, this is how somebody learns of it, and the resource is
-//! reconciled after all.
+//! No wake should ever be lost. If one is, the watchdog reports it, and the resource is requested again.
 
 use crate::resource_ref::ResourceRef;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How long a resource may wait for its reconcile before it counts as overdue: twice the longest time that one may take.
+/// How long a resource may wait for its reconcile before it is overdue: twice the longest time of one.
 pub(super) const OVERDUE_AFTER: Duration = Duration::from_secs(120);
 
 /// The changes that no reconcile has met yet.
@@ -18,11 +17,11 @@ pub(super) struct Unmet {
 
 #[derive(Clone, Copy, Debug)]
 struct Change {
-    /// When the oldest that is not met came.
+    /// When the oldest unmet change came.
     first: Instant,
     /// When the newest came.
     last: Instant,
-    /// Whether a reconcile is requested and waits for its place: then no wake was lost, and others come first.
+    /// Whether a reconcile waits for its permit: then no wake was lost.
     is_queued: bool,
     /// When it was last reported.
     reported: Option<Instant>,
@@ -31,23 +30,18 @@ struct Change {
 impl Unmet {
     /// A resource changed, or has to be reconciled for another reason.
     pub fn changed(&mut self, resource: &ResourceRef, now: Instant) {
-        let change = self.changes.entry(resource.clone()).or_insert(Change {
-            first: now,
-            last: now,
-            is_queued: false,
-            reported: None,
-        });
-        change.last = now;
+        let new = Change { first: now, last: now, is_queued: false, reported: None };
+        self.changes.entry(resource.clone()).or_insert(new).last = now;
     }
 
-    /// A reconcile of the resource waits for its place.
+    /// A reconcile of the resource waits for its permit.
     pub fn queued(&mut self, resource: &ResourceRef) {
         if let Some(change) = self.changes.get_mut(resource) {
             change.is_queued = true;
         }
     }
 
-    /// A reconcile that began to read at `began` has ended, well or not. What changed after that is not met.
+    /// A reconcile that began to read at `began` has ended, well or not. Later changes are not met.
     pub fn reconciled(&mut self, resource: &ResourceRef, began: Instant) {
         let Some(change) = self.changes.get_mut(resource) else { return };
         if change.last <= began {
@@ -58,13 +52,13 @@ impl Unmet {
         }
     }
 
-    /// A resource is gone.
+    /// A resource is deleted.
     pub fn forget(&mut self, resource: &ResourceRef) {
         self.changes.remove(resource);
     }
 
-    /// How many wait longer than [`OVERDUE_AFTER`]; and those of them that have not been reported for as long: each with its wait,
-    /// and whether it is queued. The wake of one that is not was lost.
+    /// How many wait longer than [`OVERDUE_AFTER`], and those not reported for as long: each with its wait, and whether it is
+    /// queued. If it is not, its wake was lost.
     pub fn overdue(&mut self, now: Instant) -> (usize, Vec<(ResourceRef, Duration, bool)>) {
         let mut count = 0;
         let mut new = Vec::new();

@@ -1,8 +1,9 @@
-//! A worker: one reconcile of a resource with a deadline, and what follows from how it ended.
+//! A worker: one reconcile of a resource with a deadline, and when the next is due.
 
 use super::failure::{Error, ErrorClass, RECONCILE_DEADLINE};
 use super::permits::Priority;
 use super::queue::{DirtyFlag, Requeue};
+use super::run_loop::Work as _;
 use super::session::Session;
 use super::{Context, backoff, reconcile};
 use crate::crd::CitrixAllowlist;
@@ -13,29 +14,29 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument as _;
 
-/// Reconciles a resource once: guarded, counted, and tried again where it failed.
+/// Reconciles a resource once: guarded, counted, and retried after a failure.
 pub(super) async fn work(key: ResourceRef, context: Arc<Context>, dirty: DirtyFlag) -> Requeue {
-    // One that is gone leaves no state behind.
+    // A deleted resource leaves no session behind.
     context.resources.get(&key)?;
     context.unmet().queued(&key);
     let session = context.sessions.of(&key);
     let mut session = session.lock().await;
     let priority = if session.reported.deferred.is_some() { Priority::Low } else { Priority::High };
     let _permit = context.permits.take(&key.namespace, priority).await;
-    // A reconcile that writes nothing waits for nothing: a thousand of them in a row would leave unread, for a second,
-    // what DNS has answered meanwhile, and all of them would come again for it.
+    // A reconcile that writes nothing never waits. A thousand in a row would delay the reading of DNS answers by a second,
+    // and each would run again for them.
     tokio::task::yield_now().await;
     dirty.mark_processing();
     let began = context.clock.instant();
     let resource = context.resources.get(&key)?;
     let requeue_after = match resource.metadata.deletion_timestamp {
-        // Thousands may wait for a permit at once: only one that has it has room for a whole reconcile.
+        // Boxed, since thousands may wait for a permit at once: only a running reconcile takes its whole memory.
         None => Box::pin(with_permit(&resource, &context, &mut session, &key)).await,
         Some(_) => None,
     };
     context.unmet().reconciled(&key, began);
     if context.resources.get(&key).is_none() {
-        // It went while it was reconciled, and may have been subscribed to tables after it was forgotten.
+        // It was deleted meanwhile, and may have subscribed to tables after it was forgotten.
         context.forget(&key);
         return None;
     }
@@ -57,7 +58,7 @@ async fn with_permit(
         outcome = tracing::field::Empty,
     );
     let reconcile = reconcile::reconcile(resource, context, session).instrument(span.clone());
-    // A defect that one resource brings out must not stop the others.
+    // A panic over one resource must not stop the others.
     let guarded = AssertUnwindSafe(tokio::time::timeout(RECONCILE_DEADLINE, reconcile)).catch_unwind();
     let result = match guarded.await {
         Ok(Ok(result)) => result,
@@ -75,14 +76,12 @@ async fn with_permit(
         }
         Err(error) => {
             session.failures = session.failures.saturating_add(1);
-            let delay = match error.class() {
-                // What changed wakes the resource by itself; this is for a change that no watch shows.
-                ErrorClass::Conflict => backoff::delay(session.failures, fastrand::f64()).min(Duration::from_secs(5)),
-                ErrorClass::Transient | ErrorClass::User => backoff::delay(session.failures, fastrand::f64()),
-            };
-            if error.class() != ErrorClass::Conflict {
-                tracing::warn!(failures = session.failures, retry_in = ?delay, %error, "reconcile failed");
+            let delay = backoff::delay(session.failures, fastrand::f64());
+            if error.class() == ErrorClass::Conflict {
+                // The change wakes the resource by itself; this is for a change that no watch shows.
+                return Some(delay.min(Duration::from_secs(5)));
             }
+            tracing::warn!(failures = session.failures, retry_in = ?delay, %error, "reconcile failed");
             Some(delay)
         }
     }

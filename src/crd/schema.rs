@@ -2,14 +2,14 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-/// What the name in a label's key is, and a value that is not empty (k8s.io/apimachinery, `validation.IsQualifiedName` and
+/// The name in a label's key, and a value that is not empty (k8s.io/apimachinery, `validation.IsQualifiedName` and
 /// `IsValidLabelValue`).
 macro_rules! label_name {
     () => {
         "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
     };
 }
-/// What stands before the slash in a label's key (k8s.io/apimachinery, `validation.IsDNS1123Subdomain`).
+/// The part before the slash in a label's key (k8s.io/apimachinery, `validation.IsDNS1123Subdomain`).
 macro_rules! label_prefix {
     () => {
         "[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"

@@ -53,7 +53,7 @@ use std::time::Duration;
 pub struct CitrixAllowlistSpec {
     /// The Citrix Cloud customer id, which the vendor's list puts into customer-specific names: 1 to 12 letters and
     /// digits. Citrix Cloud shows it under Identity and Access Management.
-    // No length beside the pattern: the API server would speak of that alone, and hide what is wrong with `test-customer`.
+    // No separate length: the API server would report that alone, and hide what is wrong with `test-customer`.
     #[schemars(regex(pattern = r"^[a-zA-Z0-9]{1,12}$"))]
     pub customer_id: String,
 

@@ -147,6 +147,18 @@ impl Problem {
         let cut = |text: &str| shortened(text, LONGEST_MESSAGE);
         Self { kind, subject: cut(subject.as_ref()), service: service.map(cut), message: cut(message.as_ref()) }
     }
+
+    /// Its subject with its service: `a.example.com (DaaS)`.
+    #[must_use]
+    pub fn about(&self) -> String {
+        self.service.as_ref().map_or_else(|| self.subject.clone(), |service| format!("{} ({service})", self.subject))
+    }
+
+    /// It in one line: `NoPorts a.example.com (DaaS): no ports are listed`.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        format!("{} {}: {}", self.kind, self.about(), self.message)
+    }
 }
 
 explained! {

@@ -27,7 +27,7 @@ use crate::text::output::{self, Form, Printer, style};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use connectivity_allowlist::net::Direction;
-use holds::Standing;
+use holds::LiveState;
 use kube::ResourceExt;
 use kube::api::Api;
 use report::DiffReport;
@@ -107,16 +107,16 @@ impl<W: std::io::Write> Work<'_, W> {
         read.resource.metadata.namespace = Some(namespace.clone());
         let name = read.resource.name_any();
         let live = runtime.block_on(live::of(&self.connected.client, &self.assumptions.engines, &namespace, &name))?;
-        let stands = match &self.arguments.name {
+        let current = match &self.arguments.name {
             Some(_) => Some(read.resource.clone()),
-            None => runtime.block_on(standing(self.connected, &namespace, &name))?,
+            None => runtime.block_on(current(self.connected, &namespace, &name))?,
         };
-        let (after, mut notes) = self.desired(&read, &live, stands.as_ref())?;
+        let (after, mut notes) = self.desired(&read, &live, current.as_ref())?;
         let before = &live.objects;
         if self.arguments.raw {
             let text = report::unified(&report::raw(before)?, &report::raw(&after)?, style());
             self.printer.people(&text)?;
-            tell(&namespace, &name, &notes);
+            print_notes(&namespace, &name, &notes);
             return Ok(!text.is_empty());
         }
         let mut report = DiffReport::of(&read.resource, before, &after, &live.foreign);
@@ -132,51 +132,49 @@ impl<W: std::io::Write> Work<'_, W> {
                 report.notes = notes;
                 self.printer.people(&report.shown(style()))?;
             }
-            // Nothing on standard output says that nothing changes.
-            None => tell(&namespace, &name, &notes),
+            // Empty standard output means that nothing changes.
+            None => print_notes(&namespace, &name, &notes),
         }
         Ok(differs)
     }
 
-    /// What the controller would leave in the cluster, and what there is to know beside it.
+    /// The objects that the controller would leave in the cluster, and notes on them.
     fn desired(
         &mut self,
         read: &Read,
         live: &Live,
-        stands: Option<&CitrixAllowlist>,
+        current: Option<&CitrixAllowlist>,
     ) -> anyhow::Result<(Vec<KeyedObject>, Vec<String>)> {
         let resource = &read.resource;
         if resource.spec.suspend {
-            return Ok((
-                live.objects.clone(),
-                vec!["suspended: what is applied stays until spec.suspend is false".to_owned()],
-            ));
+            let note = "suspended: what is applied stays until spec.suspend is false".to_owned();
+            return Ok((live.objects.clone(), vec![note]));
         }
         let config_maps = export::config_maps(&live.objects);
         let known = Known {
             addresses: config_maps.iter().flat_map(export::remembered).collect(),
-            ask_again: self.arguments.resolve || self.sources.has_saved_answers(),
+            ask_again: self.arguments.resolve || self.sources.answers.are_saved(),
         };
-        let existing = Existing { objects: live.observed(), carry: carry(stands) };
+        let existing = Existing { objects: live.observed(), carry: carry(current) };
         let simulation =
             compute::compute(resource, &read.place, &mut self.sources, &self.assumptions, &known, &existing)?;
         let endpoints = export::endpoints(&config_maps);
         let (preview, applied) = (&simulation.preview, Layout::of(existing.objects.keys()));
-        let standing = Standing { resource: stands, endpoints: &endpoints, applied, kept: &preview.keep };
-        let notes = holds::notes(resource, &standing, &simulation);
-        let state = if holds::is_never_believed(resource, &standing, &simulation) {
+        let state = LiveState { resource: current, endpoints: &endpoints, applied, kept: &preview.keep };
+        let notes = holds::notes(resource, &state, &simulation);
+        let after = if holds::is_never_accepted(resource, &state, &simulation) {
             live.objects.clone()
         } else {
-            applied_beside(resource, live, preview)
+            with_kept(resource, live, preview)
         };
-        Ok((state, notes))
+        Ok((after, notes))
     }
 }
 
-/// Says on standard error what there is to know about a resource.
-fn tell(namespace: &str, name: &str, notes: &[String]) {
+/// Prints notes on a resource on standard error.
+fn print_notes(namespace: &str, name: &str, notes: &[String]) {
     for note in notes {
-        output::tell(&format!("note: {namespace}/{name}: {note}"));
+        output::warn(&format!("note: {namespace}/{name}: {note}"));
     }
 }
 
@@ -187,14 +185,14 @@ async fn one(connected: &Connected, name: &str) -> anyhow::Result<Read> {
     Ok(Read { resource, place: "cluster".to_owned() })
 }
 
-/// The resource as the cluster has it.
-async fn standing(connected: &Connected, namespace: &str, name: &str) -> anyhow::Result<Option<CitrixAllowlist>> {
+/// The resource in the cluster.
+async fn current(connected: &Connected, namespace: &str, name: &str) -> anyhow::Result<Option<CitrixAllowlist>> {
     let api: Api<CitrixAllowlist> = Api::namespaced(connected.client.clone(), namespace);
     let found = deadline(CALL_TIMEOUT, api.get_opt(name)).await;
     found.with_context(|| format!("citrixallowlist {namespace}/{name}"))
 }
 
-/// The pods that no policy isolates yet, and that the desired ones would.
+/// The pods that no policy isolates yet, and the desired ones would.
 async fn newly_isolated(
     connected: &Connected,
     resource: &CitrixAllowlist,
@@ -214,7 +212,7 @@ async fn newly_isolated(
     let pods = match PodLister::new(connected.client.clone()).selected(&namespace, selector).await {
         Ok(selected) => selected.pods,
         Err(error) => {
-            output::tell(&format!("note: which pods would be isolated for the first time is not known: {error}"));
+            output::warn(&format!("note: which pods would be isolated for the first time is not known: {error}"));
             return Vec::new();
         }
     };
@@ -224,17 +222,17 @@ async fn newly_isolated(
     isolated.into_iter().map(|(pod, direction)| format!("{pod} ({})", direction.object_suffix())).collect()
 }
 
-/// What a controller that has reconciled the cluster's resource would hand on. Policies of 0.1.0 do not say what was
-/// selected: what that resource selects, most likely.
-fn carry(stands: Option<&CitrixAllowlist>) -> Carry {
-    let selected = |stands: &CitrixAllowlist| {
-        Direction::ALL.map(|direction| (direction, SelectionDigest::of(&stands.spec, direction))).into()
+/// What a controller that has reconciled the cluster's resource would hand on. Policies of 0.1.0 carry no selection: most
+/// likely it is what that resource selects.
+fn carry(current: Option<&CitrixAllowlist>) -> Carry {
+    let selected = |current: &CitrixAllowlist| {
+        Direction::ALL.map(|direction| (direction, SelectionDigest::of(&current.spec, direction))).into()
     };
-    Carry { first_selected: stands.map(selected).unwrap_or_default(), ..Carry::default() }
+    Carry { first_selected: current.map(selected).unwrap_or_default(), ..Carry::default() }
 }
 
-/// What is applied beside the policies that stay. The ConfigMaps stay with those.
-fn applied_beside(resource: &CitrixAllowlist, live: &Live, preview: &Preview) -> Vec<KeyedObject> {
+/// The applied objects with the policies that are kept. The ConfigMaps stay with those.
+fn with_kept(resource: &CitrixAllowlist, live: &Live, preview: &Preview) -> Vec<KeyedObject> {
     let (mut objects, kept) = (preview.applied(resource.spec.mode), &preview.keep);
     let stays = |key: &ObjectKey| kept.iter().any(|kept| key.direction() == Some(kept.direction));
     if !kept.is_empty() {

@@ -1,11 +1,11 @@
-//! What one set of policies opens and another does not, exactly, however each spells it. Pure.
+//! What one set of policies opens and another does not, exactly, however each is written. Pure.
 
 use crate::export::{ExportedEndpoint, ExportedTarget};
 use crate::plan::RememberedRule;
-use connectivity_allowlist::net::{Direction, PortRange, PortSet, Protocol};
-use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+use connectivity_allowlist::net::{Direction, PortRange, PortSet, Protocol, cidr};
+use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// A network that is open on ports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,15 +41,15 @@ pub fn difference(rules: &[RememberedRule], others: &[RememberedRule]) -> Vec<Op
     openings.collect()
 }
 
-/// The ranges of ports that no rule tells apart.
+/// The widest ranges of ports that every rule has whole or not at all.
 fn elementary<'a>(
     rules: impl Iterator<Item = &'a RememberedRule>,
     direction: Direction,
     protocol: Protocol,
 ) -> Vec<PortRange> {
     let mut edges = BTreeSet::new();
-    for (_, ports, _) in rules.filter(|(held, _, _)| *held == direction) {
-        for (_, range) in ports.iter().filter(|(held, _)| *held == protocol) {
+    for (_, ports, _) in rules.filter(|(of, _, _)| *of == direction) {
+        for (_, range) in ports.iter().filter(|(of, _)| *of == protocol) {
             edges.insert(u32::from(range.first()));
             edges.insert(u32::from(range.last()) + 1);
         }
@@ -60,26 +60,18 @@ fn elementary<'a>(
 }
 
 fn networks(rules: &[RememberedRule], direction: Direction, protocol: Protocol, range: PortRange) -> Vec<IpNet> {
-    let held = rules.iter().filter(|(held, ports, _)| *held == direction && ports.contains(protocol, range.first()));
-    held.flat_map(|(_, _, networks)| networks.iter().copied()).collect()
+    let open = rules.iter().filter(|(of, ports, _)| *of == direction && ports.contains(protocol, range.first()));
+    open.flat_map(|(_, _, networks)| networks.iter().copied()).collect()
 }
 
 /// First and last address of each network, IPv4 apart from IPv6, sorted and merged.
 fn spans(networks: &[IpNet]) -> Vec<(bool, u128, u128)> {
-    let mut spans: Vec<(bool, u128, u128)> = networks
-        .iter()
-        .map(|network| match network {
-            IpNet::V4(network) => {
-                (false, u128::from(u32::from(network.network())), u128::from(u32::from(network.broadcast())))
-            }
-            IpNet::V6(network) => (true, u128::from(network.network()), u128::from(network.broadcast())),
-        })
-        .collect();
+    let mut spans: Vec<_> = networks.iter().map(cidr::span).collect();
     spans.sort_unstable();
     let mut merged: Vec<(bool, u128, u128)> = Vec::with_capacity(spans.len());
     for (family, first, last) in spans {
         match merged.last_mut() {
-            Some((held, _, end)) if *held == family && first <= end.saturating_add(1) => *end = last.max(*end),
+            Some((of, _, end)) if *of == family && first <= end.saturating_add(1) => *end = last.max(*end),
             _ => merged.push((family, first, last)),
         }
     }
@@ -88,41 +80,20 @@ fn spans(networks: &[IpNet]) -> Vec<(bool, u128, u128)> {
 
 fn subtract(networks: &[IpNet], others: &[IpNet]) -> Vec<IpNet> {
     let others = spans(others);
-    let mut left = Vec::new();
-    for (family, mut first, last) in spans(networks) {
-        let mut whole = true;
-        for (_, from, to) in others.iter().filter(|(held, ..)| *held == family) {
-            if *to < first || *from > last {
-                continue;
-            }
+    let mut remaining = Vec::new();
+    for (family, first, last) in spans(networks) {
+        // Where the rest of the span begins; `None` where nothing is left of it.
+        let mut rest = Some(first);
+        for (_, from, to) in others.iter().filter(|(of, ..)| *of == family) {
+            let Some(first) = rest.filter(|first| to >= first && *from <= last) else { continue };
             if *from > first {
-                left.extend(subnets(family, first, from - 1));
+                remaining.extend(cidr::between(family, first, from - 1));
             }
-            match to.checked_add(1).filter(|next| *next <= last) {
-                Some(next) => first = first.max(next),
-                None => {
-                    whole = false;
-                    break;
-                }
-            }
+            rest = to.checked_add(1).filter(|next| *next <= last);
         }
-        if whole {
-            left.extend(subnets(family, first, last));
-        }
+        remaining.extend(rest.into_iter().flat_map(|first| cidr::between(family, first, last)));
     }
-    left
-}
-
-fn subnets(is_v6: bool, first: u128, last: u128) -> Vec<IpNet> {
-    if is_v6 {
-        return Ipv6Subnets::new(Ipv6Addr::from(first), Ipv6Addr::from(last), 0).map(IpNet::V6).collect();
-    }
-    match (u32::try_from(first), u32::try_from(last)) {
-        (Ok(first), Ok(last)) => {
-            Ipv4Subnets::new(Ipv4Addr::from(first), Ipv4Addr::from(last), 0).map(IpNet::V4).collect()
-        }
-        _ => Vec::new(),
-    }
+    remaining
 }
 
 /// An opening, or the part of one that an endpoint explains.
@@ -130,9 +101,9 @@ fn subnets(is_v6: bool, first: u128, last: u128) -> Vec<IpNet> {
 pub struct Attributed {
     /// Which way connections are opened.
     pub direction: Direction,
-    /// The service that asks for it, where that is known.
+    /// The service that needs it, where that is known.
     pub service: Option<String>,
-    /// The name or network that asks for it, where that is known.
+    /// The name or network that needs it, where that is known.
     pub name: Option<String>,
     /// The network.
     pub network: IpNet,
@@ -140,7 +111,7 @@ pub struct Attributed {
     pub ports: PortSet,
 }
 
-/// Says which services and names openings are for; one that several endpoints ask for stands once for each.
+/// Attributes openings to services and names: one entry for each endpoint that needs an opening.
 #[must_use]
 pub fn attribute(openings: &[Opening], endpoints: &[ExportedEndpoint]) -> Vec<Attributed> {
     let mut by_first: BTreeMap<IpAddr, Vec<&ExportedEndpoint>> = BTreeMap::new();
@@ -226,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn openings_are_told_by_service_and_name() {
+    fn openings_are_attributed_to_services_and_names() {
         let endpoint = |service: &str, target: ExportedTarget, addresses: &[&str]| ExportedEndpoint {
             direction: Direction::Outbound,
             service: service.to_owned(),

@@ -7,7 +7,8 @@ use crate::objects::desired::Desired;
 use crate::objects::key::ObjectKey;
 use crate::pipeline::MOST_PODS;
 use crate::plan::RememberedRule;
-use crate::text::{Style, WIDTH, table, wrap};
+use crate::status::plural;
+use crate::text::{Style, WIDTH, first_of, table, wrap};
 use connectivity_allowlist::net::Direction;
 use connectivity_allowlist::visible::visible;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -36,7 +37,7 @@ pub struct DiffReport {
     /// Pods that no policy isolates yet, and that these would, as `name (egress)`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub newly_isolated_pods: Vec<String>,
-    /// What keeps it from happening at once, or is to be known beside it, each in a sentence.
+    /// Notes: what delays or prevents a change, or explains it; each a sentence.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -49,10 +50,10 @@ pub struct Line {
     pub change: &'static str,
     /// `outbound` or `inbound`.
     pub direction: &'static str,
-    /// The service that asks, or asked, for it; absent where nothing tells.
+    /// The service that needs, or needed, it; absent where that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// The name or network that asks, or asked, for it; absent where nothing tells.
+    /// The name or network that needs, or needed, it; absent where that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The network.
@@ -71,13 +72,13 @@ pub struct ObjectChange {
     pub name: String,
     /// `created`, `changed`, `deleted`, or `conflict`: another owner's object has the name.
     pub change: &'static str,
-    /// What in it changes.
+    /// The changed parts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
 }
 
 impl DiffReport {
-    /// What changes for `resource` from `live` to `desired`. `foreign` names objects of other owners.
+    /// The changes of `resource` from `live` to `desired`. `foreign` names objects of other owners.
     #[must_use]
     pub fn of(
         resource: &CitrixAllowlist,
@@ -101,15 +102,15 @@ impl DiffReport {
         }
     }
 
-    /// What there is to know about networks that are closed and that nothing explains: an operator that has just started
-    /// finds them in its own policies and cannot tell whose they were.
+    /// A note on closed networks that nothing explains: an operator that has just started finds them in its own policies, and
+    /// does not know for which name they were.
     #[must_use]
     pub fn unexplained(&self) -> Option<String> {
         let count = self.openings.iter().filter(|line| line.change == "removed" && line.service.is_none()).count();
+        let belong = plural(count, "belongs to", "belong to");
         (count > 0).then(|| {
             format!(
-                "{count} of the networks to be removed {} no name or entry: an operator that has just started keeps them for spec.addressRetention first",
-                if count == 1 { "belongs to" } else { "belong to" }
+                "{count} of the networks to be removed {belong} no name or entry: an operator that has just started keeps them for spec.addressRetention first"
             )
         })
     }
@@ -144,49 +145,43 @@ impl DiffReport {
             text.push_str(&format!("\n{direction}\n"));
             let mut sign = None;
             for line in table(&["", "SERVICE", "PORTS", "NAME AND NETWORK"], &rows).lines() {
-                // A line that goes on with the one before has its colour.
+                // A continued line has the colour of the one before.
                 sign = line.chars().next().filter(|first| *first != ' ').or(sign);
-                let line = match sign {
-                    Some('+') => style.good(line),
-                    Some('-') => style.bad(line),
-                    _ => line.to_owned(),
-                };
-                text.push_str(&line);
-                text.push('\n');
+                text.push_str(&painted(sign, line, style));
             }
         }
         if !self.objects.is_empty() {
-            let rows: Vec<Vec<String>> = self
-                .objects
-                .iter()
-                .map(|object| {
-                    let fields = object.fields.join(", ");
-                    vec![object.change.to_owned(), object.kind.to_owned(), object.name.clone(), fields]
-                })
-                .collect();
+            let row = |object: &ObjectChange| {
+                let fields = object.fields.join(", ");
+                vec![object.change.to_owned(), object.kind.to_owned(), object.name.clone(), fields]
+            };
+            let rows: Vec<Vec<String>> = self.objects.iter().map(row).collect();
             text.push('\n');
             text.push_str(&table(&["CHANGE", "KIND", "NAME", "IN"], &rows));
         }
-        if !self.newly_isolated_pods.is_empty() {
-            let shown = self.newly_isolated_pods.iter().take(MOST_PODS).cloned().collect::<Vec<_>>().join(", ");
-            let more = self.newly_isolated_pods.len().saturating_sub(MOST_PODS);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            let sentence = format!("Isolated for the first time, so that all else is cut: {shown}{more}");
+        let isolated = (!self.newly_isolated_pods.is_empty()).then(|| {
+            let pods = first_of(self.newly_isolated_pods.iter().cloned(), MOST_PODS);
+            format!("Isolated for the first time, so that all else is cut: {pods}")
+        });
+        for note in isolated.into_iter().chain(self.notes.iter().map(|note| format!("note: {note}"))) {
             text.push('\n');
-            for line in wrap(&sentence, WIDTH) {
-                text.push_str(&style.notable(&line));
-                text.push('\n');
-            }
-        }
-        for note in &self.notes {
-            text.push('\n');
-            for line in wrap(&format!("note: {note}"), WIDTH) {
+            for line in wrap(&note, WIDTH) {
                 text.push_str(&style.notable(&line));
                 text.push('\n');
             }
         }
         text
     }
+}
+
+/// A line that begins with this sign, in its colour.
+fn painted(sign: Option<char>, line: &str, style: Style) -> String {
+    let line = match sign {
+        Some('+') => style.good(line),
+        Some('-') => style.bad(line),
+        _ => line.to_owned(),
+    };
+    line + "\n"
 }
 
 fn key(line: &Line) -> (&'static str, &Option<String>, &Option<String>, &str, &str) {
@@ -205,7 +200,7 @@ fn lines(change: &'static str, openings: &[super::openings::Opening], known: &[E
     attribute(openings, known).into_iter().map(line).collect()
 }
 
-/// What policies among objects allow.
+/// The rules of the policies among objects.
 fn allowed(objects: &[(ObjectKey, Desired)]) -> Vec<RememberedRule> {
     let rules = |(key, object): &(ObjectKey, Desired)| Some((key.kind.policy?.rules)(object.body.json()));
     objects.iter().filter_map(rules).flatten().collect()
@@ -254,7 +249,7 @@ fn object_changes(
     changes
 }
 
-/// The objects as YAML, with nothing in them but what the operator writes, for a comparison line by line.
+/// The objects as YAML, with the operator's fields alone, for a comparison line by line.
 ///
 /// # Errors
 /// Where an object does not serialise, which none fails to.
@@ -284,10 +279,5 @@ pub fn unified(before: &str, after: &str, style: Style) -> String {
         return String::new();
     }
     let text = difference.to_string();
-    let paint = |line: &str| match line.chars().next() {
-        Some('+') => style.good(line),
-        Some('-') => style.bad(line),
-        _ => line.to_owned(),
-    };
-    text.lines().map(|line| paint(&visible(line)) + "\n").collect()
+    text.lines().map(visible).map(|line| painted(line.chars().next(), &line, style)).collect()
 }

@@ -1,6 +1,6 @@
-//! Engines: each turns a plan into objects of its own kind, which allow what the plan says. Pure.
+//! Engines: each turns a plan into objects of its own kind, which allow what the plan allows. Pure.
 //!
-//! A folder here is an engine. [`Engines`] is the registry: a value that the operator is given when it is put together.
+//! A folder here is an engine. [`Engines`] is the registry, an argument of the operator's composition root.
 
 pub mod network_policy;
 
@@ -18,22 +18,22 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// Makes objects that allow what a plan says.
+/// Builds objects that allow what a plan allows.
 pub trait Engine: Debug + Send + Sync {
     /// The kind of its objects.
     fn kind(&self) -> &'static Kind;
 
-    /// Builds the objects' bodies. A direction that the plan leaves absent has no policy. Where one address of thousands
-    /// changes, most bodies are those of `before`: they are to be reused.
+    /// Builds the objects' bodies. A direction that the plan leaves absent has no policy. If one address of thousands changes,
+    /// most bodies equal those of `before`, and have to be reused.
     fn build(&self, order: &Order<'_>, before: Option<&Built>) -> Built;
 }
 
-/// What an engine builds from.
+/// The input of an engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Order<'a> {
-    /// The pods concerned.
+    /// The selected pods.
     pub pod_selector: &'a LabelSelector,
-    /// What policies are to allow.
+    /// What policies should allow.
     pub plan: &'a Plan,
     /// Bounds on objects.
     pub limits: &'a Limits,
@@ -41,7 +41,7 @@ pub struct Order<'a> {
     pub layout: Layout,
 }
 
-/// What an engine built, whosever it is: resources that select the same pods by the same plan share it.
+/// The output of an engine, for any owner: resources that select the same pods by the same plan share it.
 #[derive(Clone, Debug, Default)]
 pub struct Built {
     /// The objects, outbound before inbound, by number.
@@ -50,7 +50,7 @@ pub struct Built {
     pub problems: Vec<Problem>,
     /// How much they allow.
     pub figures: Counts,
-    /// What the engine itself reads from `before`.
+    /// The part that the engine itself reads from `before`.
     pub source: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -59,13 +59,13 @@ pub struct Built {
 pub struct BuiltObject {
     /// What it is for.
     pub role: Role,
-    /// What it says.
+    /// Its body.
     pub body: Arc<Body>,
     /// Networks of its direction that only the user asked for, as its annotation lists them.
     pub users: Option<Arc<str>>,
 }
 
-/// The engines whose objects are kept, in the order in which they are written. The first one's figures are reported.
+/// The engines whose objects are written, in this order. The first one's figures are reported.
 #[derive(Clone, Debug)]
 pub struct Engines(Arc<[&'static dyn Engine]>);
 
@@ -87,7 +87,7 @@ impl Engines {
         self.0.iter().copied()
     }
 
-    /// The kinds of all objects that are kept, in the order in which they are written.
+    /// The kinds of all objects, in the order in which they are written.
     #[must_use]
     pub fn kinds(&self) -> Vec<&'static Kind> {
         let mut kinds: Vec<_> = self.iter().map(Engine::kind).chain([&CONFIG_MAP]).collect();
@@ -124,13 +124,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 1,000 peers, which a person can still read, and 1,000,000 bytes: etcd takes 1.5 MiB, a ConfigMap 1 MiB of data.
+    /// 1,000 peers, which a person can still read, and 1,000,000 bytes: etcd accepts 1.5 MiB, a ConfigMap 1 MiB of data.
     fn default() -> Self {
         Self { peers: 1_000, bytes: 1_000_000, cni: None }
     }
 }
 
-/// Over how many objects each direction is spread. The number changes rarely where it is known.
+/// Over how many objects each direction is spread. An engine that knows it changes the number rarely.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     /// The highest number among outbound policies; 0 where there is none.
@@ -144,12 +144,12 @@ impl Layout {
     pub fn of<'a>(objects: impl IntoIterator<Item = &'a ObjectKey>) -> Self {
         let mut layout = Self::default();
         for key in objects {
-            match key.role {
-                Some(Role::Policy { direction: Direction::Outbound, part }) => {
-                    layout.outbound = layout.outbound.max(part)
-                }
-                Some(Role::Policy { direction: Direction::Inbound, part }) => layout.inbound = layout.inbound.max(part),
-                Some(Role::Export { .. }) | None => {}
+            if let Some(Role::Policy { direction, part }) = key.role {
+                let highest = match direction {
+                    Direction::Outbound => &mut layout.outbound,
+                    Direction::Inbound => &mut layout.inbound,
+                };
+                *highest = part.max(*highest);
             }
         }
         layout

@@ -1,4 +1,4 @@
-//! Times and periods as people say them. Pure.
+//! Times and periods for people. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,7 +11,7 @@ pub fn when(text: &str, now: Timestamp) -> String {
     if off.is_negative() { format!("{text} ({} ago)", span(off)) } else { format!("{text} (in {})", span(off)) }
 }
 
-/// A period as people say it.
+/// A period in its largest fitting unit: `90 s`, `3 min`.
 #[must_use]
 pub fn seconds(seconds: u64) -> String {
     match seconds {

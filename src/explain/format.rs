@@ -1,39 +1,34 @@
-//! What the operator remembers, in words. Pure.
+//! The operator's state as text. Pure.
 
 use super::durations::{seconds, when};
 use super::memory::{OperatorReport, SeenAddress};
 use crate::operator::debug_state::{KnownName, ListState};
+use crate::status::plural;
 use crate::text::Tree;
 use jiff::Timestamp;
 
 /// The state of a name that DNS answers.
 pub const ANSWERED: &str = "answered";
 
-/// What stands between a list and its next fetch, or what became of the last.
+/// What a list's next fetch waits for, and how the last ended.
 #[must_use]
 pub fn queue(list: &ListState) -> Option<String> {
-    let mut said = Vec::new();
-    if let Some(place) = list.queue_place {
-        said.push(format!("due, and number {place} in the queue for the API's rate"));
-    }
-    if list.failures > 0 {
-        let requests = crate::status::plural(
-            list.failures.try_into().unwrap_or(usize::MAX),
-            "request has",
-            "requests in a row have",
-        );
-        said.push(format!("{} {requests} failed", list.failures));
-    }
-    if list.held_back {
-        said.push("a newer list is held back until a further fetch confirms it".to_owned());
-    }
-    (!said.is_empty()).then(|| said.join("; "))
+    let place = list.queue_place.map(|place| format!("due, and number {place} in the queue for the API's rate"));
+    let failures = match list.failures {
+        0 => None,
+        1 => Some("1 request has failed".to_owned()),
+        failures => Some(format!("{failures} requests in a row have failed")),
+    };
+    let held_back = "a newer list is held back until a further fetch confirms it".to_owned();
+    let parts = [place, failures, list.held_back.then_some(held_back)];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// What there is to say of many names that DNS answers.
+/// Many answered names in one sentence.
 #[must_use]
 pub fn together(names: &[&KnownName]) -> Option<String> {
-    let seen = names.iter().filter_map(|known| known.addresses.iter().map(|held| held.last_seen_seconds).min());
+    let seen = names.iter().filter_map(|known| known.addresses.iter().map(|cached| cached.last_seen_seconds).min());
     let (newest, oldest) = (seen.clone().min()?, seen.max()?);
     let next = names.iter().filter_map(|known| Some((known.next_question_seconds?, &known.name))).min();
     let next = next.map(|(wait, name)| format!("; next, {name} in {}", seconds(wait))).unwrap_or_default();
@@ -41,28 +36,25 @@ pub fn together(names: &[&KnownName]) -> Option<String> {
     Some(format!("{} answered, last seen {seen} ago{next}; -o yaml lists each", names.len()))
 }
 
-/// What the operator knows of a name: `NAME: 2 addresses, last seen 12 s ago, TTL 300 s; asked again in 288 s`.
+/// The state of a name: `NAME: 2 addresses, last seen 12 s ago, TTL 300 s; asked again in 288 s`.
 #[must_use]
 pub fn of_name(known: &KnownName) -> String {
-    let held: Vec<_> = known.addresses.iter().filter(|held| held.refused.is_none()).collect();
-    let refused = known.addresses.len() - held.len();
+    let usable: Vec<_> = known.addresses.iter().filter(|cached| cached.refused.is_none()).collect();
+    let refused = known.addresses.len() - usable.len();
     let mut text = format!("{}: ", known.name);
     if known.state != ANSWERED {
         let error = known.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
         text.push_str(&format!("{}{error}, ", known.state));
     }
-    text.push_str(&format!("{} {}", held.len(), crate::status::plural(held.len(), "address", "addresses")));
+    text.push_str(&format!("{} {}", usable.len(), plural(usable.len(), "address", "addresses")));
     if refused > 0 {
         text.push_str(&format!(", {refused} refused"));
     }
-    if let Some(newest) = held.iter().min_by_key(|held| held.last_seen_seconds) {
-        text.push_str(&format!(
-            ", last seen {} ago, TTL {}",
-            seconds(newest.last_seen_seconds),
-            seconds(newest.ttl_seconds)
-        ));
+    if let Some(newest) = usable.iter().min_by_key(|cached| cached.last_seen_seconds) {
+        let (seen, ttl) = (seconds(newest.last_seen_seconds), seconds(newest.ttl_seconds));
+        text.push_str(&format!(", last seen {seen} ago, TTL {ttl}"));
     }
-    let missing = held.iter().filter(|held| held.missing_seconds.is_some()).count();
+    let missing = usable.iter().filter(|cached| cached.missing_seconds.is_some()).count();
     if missing > 0 {
         text.push_str(&format!(", {missing} of them given no more"));
     }
@@ -74,20 +66,20 @@ pub fn of_name(known: &KnownName) -> String {
     text
 }
 
-/// Where the operator's memory is from, or why there is none.
+/// Where the operator's state is from, or why there is none.
 #[must_use]
 pub fn of_operator(operator: &OperatorReport) -> Tree {
-    match operator {
-        OperatorReport::Read(memory) => Tree::leaf(format!("read from the operator: {}", memory.source)),
+    Tree::leaf(match operator {
+        OperatorReport::Read(memory) => format!("read from the operator: {}", memory.source),
         OperatorReport::Unread { error } => {
-            Tree::leaf(format!("the operator's own memory, of when DNS gave what, could not be read: {error}"))
+            format!("the operator's own memory, of when DNS gave what, could not be read: {error}")
         }
-    }
+    })
 }
 
-/// When DNS gave an address, and how long it stays.
+/// When DNS returned an address, and how long it stays.
 #[must_use]
-pub fn sighting(seen: &SeenAddress, peer: &str, now: Timestamp) -> [Tree; 2] {
+pub fn of_address(seen: &SeenAddress, peer: &str, now: Timestamp) -> [Tree; 2] {
     let name = if seen.name == peer { String::new() } else { format!("{}: ", seen.name) };
     let resolved = format!("resolved {} by {}", when(&seen.resolved_at, now), seen.server);
     let until = if seen.missing {
@@ -120,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_says_what_is_held_what_is_wrong_and_when_it_is_asked() {
+    fn a_name_has_its_addresses_its_error_and_its_next_query() {
         let well = known(json!({ "state": "answered", "nextQuestionSeconds": 288, "addresses": [
             { "address": "13.64.0.1", "lastSeenSeconds": 12 },
             { "address": "13.64.0.2", "lastSeenSeconds": 700, "missingSeconds": 600 },
@@ -132,28 +124,26 @@ mod tests {
         );
         let failing = known(json!({ "state": "failing", "error": "SERVFAIL", "addresses": [] }));
         assert_eq!(of_name(&failing), "a.example.com: failing (SERVFAIL), 0 addresses; being asked");
-        let said = together(&[&well, &failing]).expect("said");
-        assert_eq!(said, "2 answered, last seen 12 s ago; next, a.example.com in 4 min; -o yaml lists each");
+        let text = together(&[&well, &failing]).expect("a sentence");
+        assert_eq!(text, "2 answered, last seen 12 s ago; next, a.example.com in 4 min; -o yaml lists each");
         assert_eq!(together(&[]), None);
     }
 
     #[test]
-    fn a_list_says_what_stands_before_its_next_fetch() {
+    fn a_list_has_its_place_in_the_queue_and_its_failures() {
         let mut list: ListState = serde_json::from_value(json!({
             "key": "Global/acme/json", "cloud": "Global", "resources": 1, "reason": "Fetched", "heldBack": false, "failures": 0,
         }))
         .expect("a list");
         assert_eq!(queue(&list), None);
         (list.queue_place, list.failures, list.held_back) = (Some(3), 2, true);
-        let said = queue(&list).expect("said");
-        assert!(
-            said.starts_with("due, and number 3 in the queue for the API's rate; 2 requests in a row have failed; "),
-            "{said}"
-        );
+        let text = queue(&list).expect("a sentence");
+        let start = "due, and number 3 in the queue for the API's rate; 2 requests in a row have failed; ";
+        assert!(text.starts_with(start), "{text}");
     }
 
     #[test]
-    fn an_address_that_is_missing_says_when_it_goes() {
+    fn a_missing_address_has_the_time_of_its_removal() {
         let now: Timestamp = "2026-06-01T00:00:00Z".parse().expect("a time");
         let seen = |missing, next: Option<&str>| SeenAddress {
             name: "a.example.com".to_owned(),
@@ -164,14 +154,12 @@ mod tests {
             next_question: next.map(str::to_owned),
             missing,
         };
-        let [first, second] = sighting(&seen(false, Some("2026-06-01T00:00:20Z")), "a.example.com", now);
+        let [first, second] = of_address(&seen(false, Some("2026-06-01T00:00:20Z")), "a.example.com", now);
         assert_eq!(first.text, "resolved 2026-05-31T23:59:30Z (30 s ago) by 10.96.0.10:53, TTL 60 s");
         assert_eq!(second.text, "valid until 2026-06-01T00:30:00Z at least; asked again in 20 s");
-        let [first, second] = sighting(&seen(true, None), "13.64.0.1", now);
+        let [first, second] = of_address(&seen(true, None), "13.64.0.1", now);
         assert!(first.text.starts_with("a.example.com: resolved "), "{first:?}");
-        assert_eq!(
-            second.text,
-            "given no more since: valid until 2026-06-01T00:30:00Z unless DNS gives it again; being asked"
-        );
+        let until = "given no more since: valid until 2026-06-01T00:30:00Z unless DNS gives it again; being asked";
+        assert_eq!(second.text, until);
     }
 }

@@ -1,4 +1,4 @@
-//! `explain --term`: what a word of status, of an event or of an alert means, without a cluster.
+//! `explain --term`: the meaning of a term in status, events or alerts, without a cluster.
 
 use crate::crd::ProblemKind;
 use crate::explain_texts::{Alert, Text};
@@ -10,12 +10,12 @@ use serde::Serialize;
 /// The version of the schema that `-o json|yaml` prints.
 const SCHEMA: &str = "citrix-allowlist.io/term/v1";
 
-/// A word, and what it means in one place.
+/// A term, and its meaning in one place.
 #[derive(Debug, Serialize)]
 struct Term {
     schema: &'static str,
     term: String,
-    /// Where it stands: `reason`, `problem` or `alert`.
+    /// Where it is used: `reason`, `problem` or `alert`.
     kind: &'static str,
     means: &'static str,
     remedy: &'static str,
@@ -35,7 +35,7 @@ impl Term {
     }
 }
 
-/// Every term; some words are both a reason and a kind of problem.
+/// Every term; some are both a reason and a kind of problem.
 fn all() -> Vec<Term> {
     let reasons = Reason::ALL.into_iter().map(|reason| Term::new(reason.as_str(), "reason", reason.text()));
     let problems = ProblemKind::ALL.into_iter().map(|kind| Term::new(kind.as_str(), "problem", kind.text()));
@@ -43,10 +43,10 @@ fn all() -> Vec<Term> {
     reasons.chain(problems).chain(alerts).collect()
 }
 
-/// Prints what a word means, whatever its capitals.
+/// Prints the meaning of a term, in any case.
 ///
 /// # Errors
-/// Where it is no such word, with all there are.
+/// The known terms, where it is none of them.
 pub(super) fn print(word: &str, output: Option<Form>) -> anyhow::Result<()> {
     let all = all();
     let found: Vec<&Term> = all.iter().filter(|term| term.term.eq_ignore_ascii_case(word)).collect();

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use std::process::ExitCode;
 
-/// How many names an error tells.
+/// The most names in an error.
 const MOST_NAMES: usize = 5;
 
 /// Whether something is asked about a resource.
@@ -47,7 +47,7 @@ fn more(count: usize) -> &'static str {
     if count > MOST_NAMES { ", ..." } else { "" }
 }
 
-/// Prints every resource of the namespace, or of all, with where it stands.
+/// Prints every resource of the namespace, or of all, with its state.
 pub(super) fn all(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     if asks(arguments) {
         bail!("-A lists what there is: a question is about one CitrixAllowlist, by its NAME and -n");

@@ -1,4 +1,4 @@
-//! What the operator remembers of a resource's names and list, as `explain` tells it. Pure.
+//! The operator's debug state of a resource's names and list, as `explain` prints it. Pure.
 
 use super::verdict::{Judged, Nearest, QueryResult};
 use crate::crd::CitrixAllowlistSpec;
@@ -9,13 +9,13 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-/// What the operator says, or why it says nothing.
+/// The operator's state of a resource, or why it could not be read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum OperatorReport {
-    /// What it remembers of the resource.
+    /// The state.
     Read(Box<OperatorMemory>),
-    /// It was not to be read.
+    /// It could not be read.
     Unread {
         /// Why, in one sentence.
         error: String,
@@ -23,7 +23,7 @@ pub enum OperatorReport {
 }
 
 impl OperatorReport {
-    /// What it remembers, where it was read.
+    /// The state, where it was read.
     #[must_use]
     pub fn memory(&self) -> Option<&OperatorMemory> {
         match self {
@@ -33,7 +33,7 @@ impl OperatorReport {
     }
 }
 
-/// What the operator remembers of one resource.
+/// The operator's state of one resource.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OperatorMemory {
@@ -42,25 +42,25 @@ pub struct OperatorMemory {
     /// The list that the resource follows; absent where the operator has none for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub list: Option<ListState>,
-    /// The names that the resource wants, sorted.
+    /// The resource's names, sorted.
     pub names: Vec<KnownName>,
 }
 
-/// When an address was given for a name, and how long it stays.
+/// When DNS returned an address for a name, and how long it stays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SeenAddress {
     /// The name.
     pub name: String,
-    /// The server that gave it last.
+    /// The server that returned it last.
     pub server: SocketAddr,
-    /// When DNS last gave it.
+    /// When DNS last returned it.
     pub resolved_at: String,
     /// With which TTL, in seconds.
     pub ttl_seconds: u64,
-    /// The earliest that it is removed, would DNS not give it again; later while DNS fails.
+    /// The earliest removal, if DNS stops returning it; later while DNS fails.
     pub valid_until: String,
-    /// About when the name is asked again; absent while it is being asked.
+    /// About when the name is queried again; absent while it is being queried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_question: Option<String>,
     /// Whether the newest answer lacks it.
@@ -68,7 +68,7 @@ pub struct SeenAddress {
 }
 
 impl OperatorMemory {
-    /// What `state` holds of a resource, with the names that its endpoints want.
+    /// The part of `state` about a resource, with the names of its endpoints.
     #[must_use]
     pub fn of(source: String, state: DebugState, spec: &CitrixAllowlistSpec, endpoints: &[ExportedEndpoint]) -> Self {
         let wanted: BTreeSet<&str> = endpoints
@@ -85,50 +85,50 @@ impl OperatorMemory {
         Self { source, list, names }
     }
 
-    /// What is known of a name.
+    /// The state of a name.
     #[must_use]
     pub fn name(&self, name: &str) -> Option<&KnownName> {
         self.names.iter().find(|known| known.name == name)
     }
 
-    /// Says of every connection of an answer when its address was given for the names that ask for it; and of an address
-    /// that is not allowed, where DNS gave it and the guard refuses it.
+    /// Adds to every connection of an answer when DNS returned its address. An address that is not allowed gets the reason
+    /// `Refused`, if DNS returned it and the guard refuses it.
     pub fn attribute(&self, answer: &mut QueryResult, now: Timestamp) {
-        let asked = answer.peer.clone();
+        let peer = answer.peer.clone();
         for judged in &mut answer.connections {
-            let asking = judged.by.iter().flat_map(|by| &by.asked_by).map(|asked| asked.name.as_str());
-            let names: BTreeSet<&str> = asking.chain([asked.as_str()]).collect();
+            let names = judged.by.iter().flat_map(|by| &by.asked_by).map(|asked| asked.name.as_str());
+            let names: BTreeSet<&str> = names.chain([peer.as_str()]).collect();
             let known = names.into_iter().filter_map(|name| self.name(name));
-            judged.seen = known.filter_map(|known| sighting(known, judged.address, now)).collect();
+            judged.seen = known.filter_map(|known| seen_address(known, judged.address, now)).collect();
         }
         if answer.reason == Nearest::AddressNotSeen
-            && let Some((name, why)) = asked.parse().ok().and_then(|address| self.refusals(address).into_iter().next())
+            && let Some((name, why)) = peer.parse().ok().and_then(|address| self.refusal(address))
         {
             answer.reason = Nearest::Refused;
             answer.message = format!(
-                "DNS gives {asked} for {name}, and the guard refuses it: {why}; to allow it on purpose, pass --allow-private-cidr to the operator"
+                "DNS gives {peer} for {name}, and the guard refuses it: {why}; to allow it on purpose, pass --allow-private-cidr to the operator"
             );
         }
     }
 
-    /// Whether a connection rests on what policies said before the operator started: a name that is known asks for its
-    /// address, and DNS has not given it since.
+    /// Whether a connection is allowed by state from before the operator's start: a known name needs its address, and DNS has
+    /// not returned it since.
     #[must_use]
-    pub fn is_remembered(&self, judged: &Judged) -> bool {
-        let asking = judged.by.iter().filter(|by| by.own).flat_map(|by| &by.asked_by);
-        judged.seen.is_empty() && asking.map(|asked| self.name(&asked.name)).any(|known| known.is_some())
+    pub fn is_recovered(&self, judged: &Judged) -> bool {
+        let mut asked_by = judged.by.iter().filter(|by| by.own).flat_map(|by| &by.asked_by);
+        judged.seen.is_empty() && asked_by.any(|asked| self.name(&asked.name).is_some())
     }
 
-    /// The names that DNS has given an address for and the guard refuses, each with the reason.
+    /// The first name for which DNS returned an address that the guard refuses, with the reason.
     #[must_use]
-    pub fn refusals(&self, address: IpAddr) -> Vec<(String, String)> {
-        let refusal = |known: &KnownName| {
-            known.addresses.iter().find(|held| held.address == address).and_then(|held| held.refused.clone())
-        };
-        self.names.iter().filter_map(|known| Some((known.name.clone(), refusal(known)?))).collect()
+    pub fn refusal(&self, address: IpAddr) -> Option<(&str, &str)> {
+        let known = self.names.iter().flat_map(|known| known.addresses.iter().map(|cached| (&*known.name, cached)));
+        known
+            .filter(|(_, cached)| cached.address == address)
+            .find_map(|(name, cached)| Some((name, cached.refused.as_deref()?)))
     }
 
-    /// Leaves the names that the answers are about.
+    /// Keeps only the names that the answers are about.
     pub fn narrow(&mut self, answers: &[QueryResult]) {
         let mut about: BTreeSet<&str> = answers.iter().map(|answer| answer.peer.as_str()).collect();
         let judged = answers.iter().flat_map(|answer| &answer.connections);
@@ -137,34 +137,27 @@ impl OperatorMemory {
     }
 }
 
-fn sighting(known: &KnownName, address: IpAddr, now: Timestamp) -> Option<SeenAddress> {
-    let held = known.addresses.iter().find(|held| held.address == address && held.refused.is_none())?;
-    // Missing is counted from the first answer that lacks it: what the newest answer has stays a whole retention more.
-    let retention_left = known.retention_seconds.saturating_sub(held.missing_seconds.unwrap_or_default());
-    let ttl_left = held.ttl_seconds.saturating_sub(held.last_seen_seconds);
+fn seen_address(known: &KnownName, address: IpAddr, now: Timestamp) -> Option<SeenAddress> {
+    let cached = known.addresses.iter().find(|cached| cached.address == address && cached.refused.is_none())?;
+    // Missing time counts from the first answer that lacks the address: one in the newest answer stays a whole retention.
+    let retention_left = known.retention_seconds.saturating_sub(cached.missing_seconds.unwrap_or_default());
+    let ttl_left = cached.ttl_seconds.saturating_sub(cached.last_seen_seconds);
+    let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
     Some(SeenAddress {
         name: known.name.clone(),
-        server: held.server,
-        resolved_at: ago(now, held.last_seen_seconds).to_string(),
-        ttl_seconds: held.ttl_seconds,
-        valid_until: ahead(now, retention_left.max(ttl_left)).to_string(),
-        next_question: known.next_question_seconds.map(|wait| ahead(now, wait).to_string()),
-        missing: held.missing_seconds.is_some(),
+        server: cached.server,
+        resolved_at: after(now, -signed(cached.last_seen_seconds)),
+        ttl_seconds: cached.ttl_seconds,
+        valid_until: after(now, signed(retention_left.max(ttl_left))),
+        next_question: known.next_question_seconds.map(|wait| after(now, signed(wait))),
+        missing: cached.missing_seconds.is_some(),
     })
 }
 
-fn ago(now: Timestamp, seconds: u64) -> Timestamp {
-    moved(now, -i64::try_from(seconds).unwrap_or(i64::MAX))
-}
-
-fn ahead(now: Timestamp, seconds: u64) -> Timestamp {
-    moved(now, i64::try_from(seconds).unwrap_or(i64::MAX))
-}
-
-/// To the second: the operator tells no finer.
-fn moved(now: Timestamp, seconds: i64) -> Timestamp {
-    let moved = now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(now);
-    Timestamp::from_second(moved.as_second()).unwrap_or(moved)
+/// The time `seconds` after `now`, to the second, as the operator reports it.
+fn after(now: Timestamp, seconds: i64) -> String {
+    let time = now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(now);
+    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 
 #[cfg(test)]
@@ -193,17 +186,14 @@ mod tests {
     }
 
     fn seen(known: &KnownName) -> Option<SeenAddress> {
-        sighting(known, IpAddr::from([13, 64, 0, 1]), "2026-06-01T00:00:30.5Z".parse().expect("a time"))
+        seen_address(known, IpAddr::from([13, 64, 0, 1]), "2026-06-01T00:00:30.5Z".parse().expect("a time"))
     }
 
     #[test]
     fn an_address_stays_a_retention_after_an_answer_that_lacks_it() {
-        let held = seen(&known(None, None)).expect("seen");
-        assert_eq!(
-            (held.resolved_at.as_str(), held.valid_until.as_str()),
-            ("2026-06-01T00:00:18Z", "2026-06-01T01:00:30Z")
-        );
-        assert_eq!((held.next_question.as_deref(), held.missing), (Some("2026-06-01T00:00:48Z"), false));
+        let cached = seen(&known(None, None)).expect("seen");
+        assert_eq!((&*cached.resolved_at, &*cached.valid_until), ("2026-06-01T00:00:18Z", "2026-06-01T01:00:30Z"));
+        assert_eq!((cached.next_question.as_deref(), cached.missing), (Some("2026-06-01T00:00:48Z"), false));
         let missing = seen(&known(Some(3000), None)).expect("seen");
         assert_eq!((missing.valid_until.as_str(), missing.missing), ("2026-06-01T00:10:30Z", true));
         let over = seen(&known(Some(3600), None)).expect("seen");
@@ -211,14 +201,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_no_sighting_and_says_why() {
+    fn a_refused_address_is_not_seen_and_has_its_reason() {
         let refused = known(None, Some("loopback"));
         assert_eq!(seen(&refused), None);
         let memory = OperatorMemory { source: "here".to_owned(), list: None, names: vec![refused] };
-        assert_eq!(
-            memory.refusals(IpAddr::from([13, 64, 0, 1])),
-            [("a.example.com".to_owned(), "loopback".to_owned())]
-        );
-        assert!(memory.refusals(IpAddr::from([13, 64, 0, 2])).is_empty());
+        assert_eq!(memory.refusal(IpAddr::from([13, 64, 0, 1])), Some(("a.example.com", "loopback")));
+        assert_eq!(memory.refusal(IpAddr::from([13, 64, 0, 2])), None);
     }
 }

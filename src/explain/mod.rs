@@ -1,4 +1,4 @@
-//! `explain`: where a resource stands, and why a connection is or is not allowed.
+//! `explain`: the state of a resource, and why a connection is or is not allowed.
 
 mod durations;
 mod format;
@@ -10,23 +10,21 @@ mod query;
 mod tree;
 mod verdict;
 
-use crate::manifests::items::{NOTHING_OF_OURS, Read, Resources, full_name};
-use crate::operator::debug_state::DebugState;
-use crate::preview::Assumptions;
-use crate::preview::assumptions::AssumptionArguments;
-use crate::preview::compute::{self, Existing, Simulation};
-use crate::preview::connection::not_found;
-use crate::preview::connection::{ConnectionArguments, NamespaceArguments};
-use crate::preview::live::{self, Live};
-use crate::preview::sources::{Known, SourceArguments, Sources};
-use crate::text::output::{Form, Printer, style};
-use operator::{Address, Found, OperatorArguments};
-
 use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
 use crate::cluster::pod::Pod;
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, FeedStatus};
 use crate::engines::{Engines, as_network_policies};
 use crate::export::{self, ExportedEndpoint, endpoints};
+use crate::manifests::items::{NOTHING_OF_OURS, Read, Resources, full_name};
+use crate::objects::desired::KeyedObject;
+use crate::operator::debug_state::DebugState;
+use crate::preview::Assumptions;
+use crate::preview::assumptions::AssumptionArguments;
+use crate::preview::compute::{self, Existing, Simulation};
+use crate::preview::connection::{ConnectionArguments, NamespaceArguments, not_found};
+use crate::preview::live::{self, Live};
+use crate::preview::sources::{Known, SourceArguments, Sources};
+use crate::text::output::{Form, Printer, style};
 use crate::text::{WIDTH, wrap};
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -39,6 +37,7 @@ use kube::ResourceExt;
 use kube::api::Api;
 use kube::core::{Selector, SelectorExt as _};
 use memory::{OperatorMemory, OperatorReport};
+use operator::{Address, Found, OperatorArguments};
 use query::{ConnectionQuery, Transport};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -50,7 +49,7 @@ use verdict::{QueryResult, Scene};
 /// The version of the schema that `-o json|yaml` prints.
 const SCHEMA: &str = "citrix-allowlist.io/explain/v1";
 
-/// What is missing where the operator could not be asked.
+/// What is missing where the operator could not be reached.
 const UNREAD: &str = "The operator's own memory, of when DNS gave what, could not be read";
 
 #[derive(Debug, Args)]
@@ -94,19 +93,27 @@ pub(crate) struct ExplainArguments {
     assumptions: AssumptionArguments,
 }
 
-/// What is explained.
+/// The explained resource.
 struct Explained {
     resource: CitrixAllowlist,
     /// Its own policies.
     own: Vec<NetworkPolicy>,
-    /// Every policy that selects the pod; where no pod is given, its own.
+    /// Every policy that selects the pod; without a pod, its own.
     policies: Vec<NetworkPolicy>,
     config_maps: Vec<ConfigMap>,
     /// The pod, and whether the resource selects it.
     pod: Option<(String, bool)>,
     offline: bool,
-    /// The operator's memory, or why it could not be read; absent where it was not asked for.
+    /// The operator's state, or why it could not be read; absent where it was not requested.
     operator: Option<Result<Found, String>>,
+}
+
+impl Explained {
+    /// A resource with these objects, without pod and operator.
+    fn of(resource: CitrixAllowlist, objects: &[KeyedObject], offline: bool) -> Self {
+        let (own, config_maps) = (as_network_policies(objects), export::config_maps(objects));
+        Self { resource, policies: own.clone(), own, config_maps, pod: None, offline, operator: None }
+    }
 }
 
 /// What `-o json|yaml` prints.
@@ -149,7 +156,7 @@ pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What manifests would come to, one resource after the other.
+/// Explains the resources of manifests, one after the other.
 fn present_files<W: Write>(printer: &mut Printer<W>, arguments: &ExplainArguments) -> anyhow::Result<()> {
     let mut sources = Sources::new(&arguments.sources, &arguments.filename)?;
     let assumptions = arguments.assumptions.assumptions();
@@ -158,9 +165,9 @@ fn present_files<W: Write>(printer: &mut Printer<W>, arguments: &ExplainArgument
     for read in Resources::of(&arguments.filename)? {
         let read = read?;
         any = true;
-        let is_meant = arguments.name.as_ref().is_none_or(|name| read.resource.name_any() == *name)
+        let is_wanted = arguments.name.as_ref().is_none_or(|name| read.resource.name_any() == *name)
             && namespace.is_none_or(|namespace| read.resource.namespace().as_ref() == Some(namespace));
-        if is_meant && let Some(before) = pending.replace(read) {
+        if is_wanted && let Some(before) = pending.replace(read) {
             one_of_many = true;
             present(printer, arguments, of_file(before, &mut sources, &assumptions)?, one_of_many)?;
         }
@@ -172,7 +179,7 @@ fn present_files<W: Write>(printer: &mut Printer<W>, arguments: &ExplainArgument
     }
 }
 
-/// Prints what there is to say of one resource.
+/// Prints the explanation of one resource.
 fn present<W: Write>(
     printer: &mut Printer<W>,
     arguments: &ExplainArguments,
@@ -184,11 +191,9 @@ fn present<W: Write>(
     let endpoints = endpoints(&subject.config_maps);
     let mut answers = answers(arguments, &subject, &endpoints);
     let resource = &subject.resource;
+    let memory = |found: Found| OperatorMemory::of(found.source, found.state, &resource.spec, &endpoints);
     let mut operator = read.map(|read| match read {
-        Ok(found) => {
-            let memory = OperatorMemory::of(found.source, found.state, &resource.spec, &endpoints);
-            OperatorReport::Read(Box::new(memory))
-        }
+        Ok(found) => OperatorReport::Read(Box::new(memory(found))),
         Err(error) => OperatorReport::Unread { error },
     });
     if let Some(OperatorReport::Read(memory)) = &mut operator {
@@ -212,7 +217,7 @@ fn present<W: Write>(
     }
     let style = style();
     if answers.is_empty() {
-        let tree = tree::standing(resource, &subject.own, subject.offline, operator.as_ref(), now, style);
+        let tree = tree::state(resource, &subject.own, subject.offline, operator.as_ref(), now, style);
         printer.people(&tree.drawn())?;
         return Ok(());
     }
@@ -233,7 +238,7 @@ fn present<W: Write>(
     Ok(())
 }
 
-/// The answers to the questions that were asked, `--to` before `--from`.
+/// The answers to the queries, `--to` before `--from`.
 fn answers(arguments: &ExplainArguments, subject: &Explained, endpoints: &[ExportedEndpoint]) -> Vec<QueryResult> {
     let problems = subject.resource.status.as_ref().map(|status| status.problems.clone()).unwrap_or_default();
     let own: BTreeSet<String> = subject.own.iter().map(ResourceExt::name_any).collect();
@@ -246,11 +251,11 @@ fn answers(arguments: &ExplainArguments, subject: &Explained, endpoints: &[Expor
         problems: &problems,
         pod: subject.pod.as_ref().map(|(pod, selected)| (pod.as_str(), *selected)),
     };
-    let to = arguments.to.iter().map(|question| (Direction::Outbound, question));
-    let from = arguments.from.iter().map(|question| (Direction::Inbound, question));
+    let to = arguments.to.iter().map(|query| (Direction::Outbound, query));
+    let from = arguments.from.iter().map(|query| (Direction::Inbound, query));
     let protocol = arguments.protocol.map(Into::into);
     to.chain(from)
-        .map(|(direction, question)| verdict::answer(&scene, direction, &question.clone().by_default(protocol)))
+        .map(|(direction, query)| verdict::answer(&scene, direction, &query.clone().by_default(protocol)))
         .collect()
 }
 
@@ -259,7 +264,7 @@ fn paragraph(text: &str) -> String {
     wrap(text, WIDTH).into_iter().map(|line| line + "\n").collect()
 }
 
-/// When the ConfigMap last changed: nothing in it changes unless the rules do.
+/// When the ConfigMap last changed: it changes only with the rules.
 fn attributed_at(config_maps: &[ConfigMap]) -> Option<Timestamp> {
     let entries = config_maps.iter().flat_map(|map| map.metadata.managed_fields.iter().flatten());
     entries.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max()
@@ -287,21 +292,11 @@ fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Explained> {
                 }
             });
         let live = live?;
-        match &arguments.pod {
-            Some(pod) => Ok(Explained { operator, ..with_pod(&connected, resource, live, pod).await? }),
-            None => {
-                let own = as_network_policies(&live.objects);
-                Ok(Explained {
-                    resource,
-                    policies: own.clone(),
-                    own,
-                    config_maps: export::config_maps(&live.objects),
-                    pod: None,
-                    offline: false,
-                    operator,
-                })
-            }
-        }
+        let explained = match &arguments.pod {
+            Some(pod) => with_pod(&connected, resource, live, pod).await?,
+            None => Explained::of(resource, &live.objects, false),
+        };
+        Ok(Explained { operator, ..explained })
     })
 }
 
@@ -317,33 +312,24 @@ async fn with_pod(
     let labels = found.metadata.labels.unwrap_or_default();
     let selects = |selector| -> anyhow::Result<bool> { Ok(Selector::try_from(selector)?.matches(&labels)) };
     let mut policies = Vec::new();
-    let own = as_network_policies(&live.objects);
-    for policy in own.iter().chain(&live.other_policies) {
+    let explained = Explained::of(resource, &live.objects, false);
+    for policy in explained.own.iter().chain(&live.other_policies) {
         let selector = policy.spec.as_ref().and_then(|spec| spec.pod_selector.clone()).unwrap_or_default();
         let of = || format!("NetworkPolicy {}: podSelector", policy.name_any());
         if selects(selector).with_context(of)? {
             policies.push(policy.clone());
         }
     }
-    let selected = selects(resource.spec.pod_selector.clone()).context("spec.podSelector")?;
-    Ok(Explained {
-        resource,
-        own,
-        policies,
-        config_maps: export::config_maps(&live.objects),
-        pod: Some((pod.to_owned(), selected)),
-        offline: false,
-        operator: None,
-    })
+    let selected = selects(explained.resource.spec.pod_selector.clone()).context("spec.podSelector")?;
+    Ok(Explained { policies, pod: Some((pod.to_owned(), selected)), ..explained })
 }
 
-/// What a resource of a manifest would come to, with the status that the operator would give.
+/// A resource of a manifest, with the status that the operator would report.
 fn of_file(mut read: Read, sources: &mut Sources, assumptions: &Assumptions) -> anyhow::Result<Explained> {
     let Simulation { allowlist, preview, .. } =
         compute::compute(&read.resource, &read.place, sources, assumptions, &Known::default(), &Existing::default())?;
     let spec = &read.resource.spec;
     let objects = preview.applied(spec.mode);
-    let own = as_network_policies(&objects);
     let status = CitrixAllowlistStatus {
         feed: Some(FeedStatus {
             cloud: spec.asked_cloud().as_str().to_owned(),
@@ -352,19 +338,11 @@ fn of_file(mut read: Read, sources: &mut Sources, assumptions: &Assumptions) -> 
             ..FeedStatus::default()
         }),
         summary: Some(preview.summary()),
-        policies: own.iter().map(ResourceExt::name_any).collect(),
+        policies: as_network_policies(&objects).iter().map(ResourceExt::name_any).collect(),
         problems_total: i64::try_from(preview.problems.len()).unwrap_or(i64::MAX),
         problems: preview.problems,
         ..CitrixAllowlistStatus::default()
     };
     read.resource.status = Some(status);
-    Ok(Explained {
-        resource: read.resource,
-        own: own.clone(),
-        policies: own,
-        config_maps: export::config_maps(&objects),
-        pod: None,
-        offline: true,
-        operator: None,
-    })
+    Ok(Explained::of(read.resource, &objects, true))
 }

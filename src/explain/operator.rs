@@ -1,4 +1,4 @@
-//! The way to the operator's own memory: its `/debug/state`, by address, or through the API server to the pod that leads.
+//! Reads the operator's `/debug/state`, by address, or through the API server from the pod that leads.
 
 use crate::cluster::access::{AUDIENCE, reader_of};
 use crate::cluster::client::{CallError, deadline, describe};
@@ -16,23 +16,23 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How long all of it may take: a person waits for it.
+/// The time limit of the whole read: a person waits for it.
 const LIMIT: Duration = Duration::from_secs(5);
-/// How long one address, or one call to the API server, may take.
+/// The time limit of one address, or of one call to the API server.
 const CALL_LIMIT: Duration = Duration::from_secs(3);
-/// Where the documentation installs the operator: looked at where not all namespaces may be.
+/// The namespace of the documented installation: searched where the others may not be.
 const USUAL_NAMESPACE: &str = "citrix-allowlist-operator";
 /// The pods of the chart and of the plain manifests.
 const POD_LABELS: &str = "app.kubernetes.io/component=operator,app.kubernetes.io/name=citrix-allowlist-operator";
-/// What its pods call the port that they serve on.
+/// The name of the pods' HTTP port.
 const PORT_NAME: &str = "http";
-/// What is asked for.
+/// The requested path.
 const PATH: &str = "/debug/state";
-/// The operator's own ServiceAccount where nothing says otherwise: the chart's and the plain manifests'.
+/// The default ServiceAccount of the operator: the chart's and the plain manifests'.
 const USUAL_ACCOUNT: &str = "citrix-allowlist-operator";
-/// How long a token is good for, in seconds: the API server gives none for less.
+/// The lifetime of a token, in seconds: the API server's minimum.
 const TOKEN_SECONDS: i64 = 600;
-/// The most pods that are asked: replicas of a few operators.
+/// The most pods that are tried: replicas of a few operators.
 const MOST_PODS: usize = 6;
 
 /// Where the operator is found.
@@ -50,12 +50,12 @@ pub(crate) struct OperatorArguments {
     pub operator_reader: Option<String>,
 }
 
-/// Where somebody says that the operator serves its memory.
+/// The value of `--operator`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
-    /// There.
+    /// A base URL.
     Url(String),
-    /// It is not to be asked.
+    /// `none`: the operator is not read.
     Nowhere,
 }
 
@@ -75,17 +75,17 @@ impl FromStr for Address {
     }
 }
 
-/// What was read, and from where.
+/// The state, and its source.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
-    /// `pod NAMESPACE/NAME`, or the address that was given.
+    /// `pod NAMESPACE/NAME`, or the given address.
     pub source: String,
     /// The tables.
     pub state: DebugState,
 }
 
-/// Reads the operator's memory; where several operators are there, that of the one that is `wanted`. Takes no longer
-/// than five seconds, and the error says in one sentence why there is none.
+/// Reads the operator's state; if there are several operators, that of the one that is `wanted`. It takes at most five
+/// seconds. The error is one sentence.
 pub(crate) async fn read(
     client: &Client,
     arguments: &OperatorArguments,
@@ -106,7 +106,7 @@ pub(crate) async fn read(
 }
 
 async fn by_address(cluster: &Client, url: &str, arguments: &OperatorArguments) -> Result<Found, String> {
-    // An operator stands in the user's own network, or behind a port-forward: no proxy is on the way.
+    // The operator is in the user's own network, or behind a port-forward: no proxy is on the way.
     let client = reqwest::Client::builder().no_proxy().timeout(CALL_LIMIT).build().map_err(|error| reason(&error))?;
     let failed = |error: reqwest::Error| format!("{url}{PATH}: {}", reason(&error));
     let request = || client.get(format!("{url}{PATH}"));
@@ -120,21 +120,20 @@ async fn by_address(cluster: &Client, url: &str, arguments: &OperatorArguments) 
     let status = answer.status();
     let text = answer.text().await.map_err(failed)?;
     if !status.is_success() {
-        let said = refusal(&text).map(|said| format!(": {said}")).unwrap_or_default();
-        return Err(format!("{url}{PATH} answers {status}{said}"));
+        let reason = refusal(&text).map(|reason| format!(": {reason}")).unwrap_or_default();
+        return Err(format!("{url}{PATH} answers {status}{reason}"));
     }
     Ok(Found { source: url.to_owned(), state: parsed(&text).map_err(|error| format!("{url}{PATH}: {error}"))? })
 }
 
-/// What an operator says against it, in a line: anybody may stand behind an address, and a page of theirs is no reason.
+/// The reason of an operator's refusal, in one line. Any server may be behind an address: its page is no reason.
 fn refusal(text: &str) -> Option<String> {
     let line = text.trim();
     let plain = !line.is_empty() && line.len() <= 300 && line.chars().all(|character| (' '..='~').contains(&character));
     (plain && !line.starts_with('<')).then(|| line.to_owned())
 }
 
-/// A token that says to the operator, and to nobody else, that the person may read its memory: of the account that has
-/// this right and no other. Who asks for it needs the right to.
+/// A token for the operator alone, of the account that may only read its state. The user needs the right to create one.
 async fn token(client: &Client, namespace: &str, reader: &str) -> Result<String, String> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let spec = TokenRequestSpec {
@@ -144,19 +143,19 @@ async fn token(client: &Client, namespace: &str, reader: &str) -> Result<String,
     };
     let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
     let parameters = PostParams::default();
-    let asked = accounts.create_token_request(reader, &parameters, &request);
+    let created = accounts.create_token_request(reader, &parameters, &request);
     let failed = |why: String| {
         format!(
             "the operator asks for a token, and none is given: {why}; it takes the right to create serviceaccounts/token of \
              {reader} in namespace {namespace}"
         )
     };
-    let answer = deadline(CALL_LIMIT, asked).await.map_err(|error| failed(error.to_string()))?;
+    let answer = deadline(CALL_LIMIT, created).await.map_err(|error| failed(error.to_string()))?;
     let token = answer.status.and_then(|status| status.token).filter(|token| !token.is_empty());
     token.ok_or_else(|| failed("the answer holds none".to_owned()))
 }
 
-/// An error's innermost cause: what stands around it names the same address again.
+/// An error's innermost cause: the others name the same address again.
 fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("no answer within {} s", CALL_LIMIT.as_secs());
@@ -201,41 +200,41 @@ async fn through_the_api_server(
         .unwrap_or_else(|| "no running operator was found, --operator-namespace says where it is".to_owned()))
 }
 
-/// The pods to ask, as namespace and name: those that hold the Lease, else those with the operator's labels.
+/// The pods to try, as namespace and name: those that hold the Lease, else those with the operator's labels.
 async fn pods(client: &Client, namespace: Option<&str>) -> Result<Vec<(String, String)>, String> {
     let named = ListParams::default().fields(&format!("metadata.name={}", lease::NAME));
     let leases = match list::<Lease>(client, namespace, &named).await {
-        // Who may not look everywhere may look where it usually is.
+        // A user who may not list all namespaces may list the usual one.
         Err(error) if namespace.is_none() && error.is_forbidden() => {
             list::<Lease>(client, Some(USUAL_NAMESPACE), &named).await
         }
         found => found,
     };
     let leases = leases.map_err(|error| error.to_string())?;
-    let holders = leases.iter().filter_map(|lease| {
+    let holder = |lease: &Lease| {
         let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
         let pod = lease::pod_of(holder).filter(|pod| is_name(pod))?;
         Some((lease.namespace()?, pod.to_owned()))
-    });
-    let holders: Vec<_> = holders.collect();
-    if !holders.is_empty() {
-        return of_one_namespace(holders);
+    };
+    let mut found: Vec<_> = leases.iter().filter_map(holder).collect();
+    if found.is_empty() {
+        let labelled = ListParams::default().labels(POD_LABELS);
+        let pods = list::<Pod>(client, namespace, &labelled).await.map_err(|error| error.to_string())?;
+        let running = pods.iter().filter(|pod| pod.status.phase == "Running");
+        found.extend(running.filter_map(|pod| Some((pod.namespace()?, pod.name_any()))));
     }
-    let labelled = ListParams::default().labels(POD_LABELS);
-    let found = list::<Pod>(client, namespace, &labelled).await.map_err(|error| error.to_string())?;
-    let running = |pod: &&Pod| pod.status.phase == "Running";
-    of_one_namespace(found.iter().filter(running).filter_map(|pod| Some((pod.namespace()?, pod.name_any()))).collect())
+    of_one_namespace(found)
 }
 
-/// Whether this can be a pod's name: it becomes part of a path, and comes from a Lease that others may write.
+/// Whether this can be a pod's name. It becomes part of a path, and comes from a Lease that others may write.
 fn is_name(pod: &str) -> bool {
     let allowed =
         |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || "-.".contains(character);
     !pod.is_empty() && pod.len() <= 253 && pod.chars().all(allowed)
 }
 
-/// Any tenant may make a Lease of that name, or a pod with those labels. So what is found in several namespaces counts only
-/// in the one that the documentation installs to; else the person has to say.
+/// Any tenant may create a Lease of that name, or a pod with those labels. So if there are several namespaces, only that of
+/// the documented installation counts; otherwise the user has to choose.
 fn of_one_namespace(mut found: Vec<(String, String)>) -> Result<Vec<(String, String)>, String> {
     if found.iter().any(|(namespace, _)| namespace == USUAL_NAMESPACE) {
         found.retain(|(namespace, _)| namespace == USUAL_NAMESPACE);
@@ -269,36 +268,34 @@ async fn of_pod(client: &Client, namespace: &str, pod: &str, reader: Option<&str
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let (port, account) = match deadline(CALL_LIMIT, api.get(pod)).await {
         Ok(found) => (port(&found), found.spec.service_account_name),
-        // A person who may not read the pod may still reach it: the API server takes its first port then.
+        // A user who may not read the pod may still reach it: then the API server takes its first port.
         Err(error) if error.is_forbidden() => (None, None),
         Err(error) => return Err(format!("{source}: {error}")),
     };
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
     let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}{port}/proxy{PATH}");
-    let ask = async |token: Option<&str>| {
+    let request = async |token: Option<&str>| {
         let mut request = hyper::Request::get(&path);
         if let Some(token) = token {
             request = request.header(TOKEN_HEADER, token);
         }
         let request = request.body(Vec::new()).map_err(|error| format!("{source}: {error}"))?;
-        match tokio::time::timeout(CALL_LIMIT, client.request_text(request)).await {
-            Ok(answer) => Ok(answer),
-            Err(_) => Err(format!("{source}: no answer within {} s", CALL_LIMIT.as_secs())),
-        }
+        let answer = tokio::time::timeout(CALL_LIMIT, client.request_text(request)).await;
+        answer.map_err(|_| format!("{source}: no answer within {} s", CALL_LIMIT.as_secs()))
     };
-    let mut answer = ask(None).await?;
+    let mut answer = request(None).await?;
     if matches!(&answer, Err(kube::Error::Api(status)) if status.code == 401) {
         let usual = || reader_of(account.as_deref().unwrap_or(USUAL_ACCOUNT));
         let reader = reader.map_or_else(usual, str::to_owned);
         let token = token(client, namespace, &reader).await.map_err(|error| format!("{source}: {error}"))?;
-        answer = ask(Some(&token)).await?;
+        answer = request(Some(&token)).await?;
     }
     let text = answer.map_err(|error| format!("{source}: {}", describe(&error)))?;
     let state = parsed(&text).map_err(|error| format!("{source}: {error}"))?;
     Ok(Found { source, state })
 }
 
-/// The port that a pod serves its memory on.
+/// The port that a pod serves its state on.
 fn port(pod: &Pod) -> Option<i32> {
     let mut ports = pod.spec.containers.iter().flat_map(|container| &container.ports);
     ports.find(|port| port.name.as_deref() == Some(PORT_NAME)).map(|port| port.container_port)

@@ -1,43 +1,42 @@
-//! What is asked: a host or an address, and a port. Pure.
+//! A query: a host or an address, and a port. Pure.
 
-use connectivity_allowlist::net::{DomainName, PortSet, Protocol};
+use connectivity_allowlist::net::{DomainName, PortRange, PortSet, Protocol};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The other end that is asked about.
+/// A query about a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionQuery {
     /// The other end.
     pub peer: Peer,
-    /// The port: the peer's for `--to`, the pod's for `--from`; `None` asks which.
+    /// The port: the peer's for `--to`, the pod's for `--from`; `None` for any.
     pub port: Option<u16>,
-    /// The transport protocol, where the question says one.
+    /// The transport protocol; `None` for any.
     pub protocol: Option<Protocol>,
 }
 
 impl ConnectionQuery {
-    /// The question with the protocol that holds where it says none: where there is a port and nothing says more, TCP.
+    /// The query with a protocol where it has none: the given one, or TCP where there is a port.
     #[must_use]
     pub fn by_default(mut self, protocol: Option<Protocol>) -> Self {
         self.protocol = self.protocol.or(protocol).or(self.port.map(|_| Protocol::Tcp));
         self
     }
 
-    /// Whether a connection over `protocol` is one that is asked about.
+    /// Whether the query is about connections over `protocol`.
     #[must_use]
     pub fn is_about(&self, protocol: Protocol) -> bool {
-        self.protocol.is_none_or(|asked| asked == protocol)
+        self.protocol.is_none_or(|queried| queried == protocol)
     }
 
-    /// Whether some ports have what is asked about.
+    /// Whether ports contain a queried one.
     #[must_use]
     pub fn is_met_by(&self, ports: &PortSet) -> bool {
-        ports
-            .iter()
-            .any(|(protocol, range)| self.is_about(protocol) && self.port.is_none_or(|port| range.contains(port)))
+        let has_port = |range: PortRange| self.port.is_none_or(|port| range.contains(port));
+        ports.iter().any(|(protocol, range)| self.is_about(protocol) && has_port(range))
     }
 
-    /// `, not on TCP 443`: what is asked about, where that is less than everything.
+    /// `, not on TCP 443`: the queried protocol and port, where there is one.
     #[must_use]
     pub fn not_on(&self) -> String {
         match (self.protocol, self.port) {
@@ -69,30 +68,33 @@ impl fmt::Display for Peer {
 impl std::str::FromStr for ConnectionQuery {
     type Err = String;
 
-    /// Reads `HOST`, `HOST:PORT`, `IP`, `IP:PORT`, `[IPv6]:PORT`, each with `/tcp` or `/udp` behind it or `tcp://` or
-    /// `udp://` before it, and URLs of the web as people paste them.
+    /// Reads `HOST`, `HOST:PORT`, `IP`, `IP:PORT`, `[IPv6]:PORT`, each with `/tcp` or `/udp` after it or `tcp://` or `udp://`
+    /// before it, and URLs of the web as people paste them.
     fn from_str(text: &str) -> Result<Self, String> {
-        let refused = |why: &str| refused(text, why);
-        let (rest, by_scheme, protocol) = match text.split_once("://") {
-            None => without_scheme(text, None).map_err(|why| refused(&why))?,
-            Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
-                "https" | "wss" => (before_path(rest), Some(443), None),
-                "http" | "ws" => (before_path(rest), Some(80), None),
-                "tcp" => without_scheme(rest, Some(Protocol::Tcp)).map_err(|why| refused(&why))?,
-                "udp" => without_scheme(rest, Some(Protocol::Udp)).map_err(|why| refused(&why))?,
-                _ => {
-                    let known = "http, https, ws, wss, tcp and udp are known";
-                    return Err(refused(&format!("{scheme}:// says neither port nor protocol: {known}")));
-                }
-            },
-        };
-        let (host, port) = end(rest).map_err(|why| refused(&why))?;
-        let peer = match host {
-            Host::Address(address) => Peer::Address(address),
-            Host::Name(name) => Peer::Name(DomainName::parse(name).map_err(|error| refused(&error.to_string()))?),
-        };
-        Ok(Self { peer, port: port.or(by_scheme), protocol })
+        read(text).map_err(|why| {
+            format!(
+                "`{text}`: {why}; HOST, HOST:PORT, IP, IP:PORT and [IPv6]:PORT are allowed, each with /tcp or /udp behind it, and URLs of http, https, ws and wss"
+            )
+        })
     }
+}
+
+fn read(text: &str) -> Result<ConnectionQuery, String> {
+    let (rest, by_scheme, protocol) = match text.split_once("://") {
+        None => without_scheme(text, None)?,
+        Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
+            "https" | "wss" => (before_path(rest), Some(443), None),
+            "http" | "ws" => (before_path(rest), Some(80), None),
+            "tcp" => without_scheme(rest, Some(Protocol::Tcp))?,
+            "udp" => without_scheme(rest, Some(Protocol::Udp))?,
+            _ => {
+                let known = "http, https, ws, wss, tcp and udp are known";
+                return Err(format!("{scheme}:// says neither port nor protocol: {known}"));
+            }
+        },
+    };
+    let (peer, port) = end(rest)?;
+    Ok(ConnectionQuery { peer, port: port.or(by_scheme), protocol })
 }
 
 /// A URL's part before its path.
@@ -100,7 +102,7 @@ fn before_path(rest: &str) -> &str {
     rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
-/// What stands before `/tcp` or `/udp`, and which it is: nothing else may stand behind a port.
+/// The text before `/tcp` or `/udp`, and which it is: a port has nothing else after it.
 fn without_scheme(text: &str, protocol: Option<Protocol>) -> Result<(&str, Option<u16>, Option<Protocol>), String> {
     let Some((rest, last)) = text.split_once('/') else { return Ok((text, None, protocol)) };
     let named = match last.to_ascii_lowercase().as_str() {
@@ -114,27 +116,26 @@ fn without_scheme(text: &str, protocol: Option<Protocol>) -> Result<(&str, Optio
     }
 }
 
-/// A name or an address, as it is written.
-enum Host<'a> {
-    Name(&'a str),
-    Address(IpAddr),
-}
-
 /// A host, and its port where it has one.
-fn end(text: &str) -> Result<(Host<'_>, Option<u16>), String> {
+fn end(text: &str) -> Result<(Peer, Option<u16>), String> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once(']').ok_or("`[` has no `]`")?;
         let address: Ipv6Addr = address.parse().map_err(|_| format!("`{address}` is no IPv6 address"))?;
-        return Ok((Host::Address(address.into()), port(rest)?));
+        return Ok((Peer::Address(address.into()), port(rest)?));
     }
     if let Ok(address) = text.parse() {
-        return Ok((Host::Address(address), None));
+        return Ok((Peer::Address(address), None));
     }
     let (host, rest) = text.split_at(text.rfind(':').unwrap_or(text.len()));
-    Ok((host.parse().map_or(Host::Name(host), |address: Ipv4Addr| Host::Address(address.into())), port(rest)?))
+    let port = port(rest)?;
+    let peer = match host.parse::<Ipv4Addr>() {
+        Ok(address) => Peer::Address(address.into()),
+        Err(_) => Peer::Name(DomainName::parse(host).map_err(|error| error.to_string())?),
+    };
+    Ok((peer, port))
 }
 
-/// A port behind its colon; nothing where there is neither.
+/// A port after its colon; nothing where there is neither.
 fn port(text: &str) -> Result<Option<u16>, String> {
     let Some(digits) = text.strip_prefix(':') else {
         return if text.is_empty() { Ok(None) } else { Err(format!("`{text}` is no port: a colon stands before it")) };
@@ -144,12 +145,6 @@ fn port(text: &str) -> Result<Option<u16>, String> {
         Ok(port) if port > 0 && are_digits => Ok(Some(port)),
         _ => Err("the port is no number from 1 to 65535".to_owned()),
     }
-}
-
-fn refused(text: &str, why: &str) -> String {
-    format!(
-        "`{text}`: {why}; HOST, HOST:PORT, IP, IP:PORT and [IPv6]:PORT are allowed, each with /tcp or /udp behind it, and URLs of http, https, ws and wss"
-    )
 }
 
 /// A transport protocol.
@@ -174,65 +169,41 @@ impl From<Transport> for Protocol {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> String {
-        let question: ConnectionQuery = text.parse().expect(text);
-        let protocol = question.protocol.map(|protocol| format!(" {protocol}")).unwrap_or_default();
-        format!("{} {:?}{protocol}", question.peer, question.port)
+    #[test]
+    fn hosts_addresses_urls_and_protocols_are_read() {
+        for (text, expected) in [
+            ("Agenthub-us.citrixworkspacesapi.net", "agenthub-us.citrixworkspacesapi.net"),
+            ("a.example.com:8080", "a.example.com 8080"),
+            ("https://a.example.com/x?y", "a.example.com 443"),
+            ("HTTP://a.example.com:8080?y", "a.example.com 8080"),
+            ("wss://[2603::1]/x/udp", "2603::1 443"),
+            ("13.64.0.1", "13.64.0.1"),
+            ("13.64.0.1:443", "13.64.0.1 443"),
+            ("2603::1", "2603::1"),
+            ("[2603::1]:443", "2603::1 443"),
+            ("[2603::1]", "2603::1"),
+            ("accounts.citrixcloud.jp:443/udp", "accounts.citrixcloud.jp 443 UDP"),
+            ("udp://accounts.citrixcloud.jp:443", "accounts.citrixcloud.jp 443 UDP"),
+            ("UDP://13.64.0.1:443/udp", "13.64.0.1 443 UDP"),
+            ("[2603::1]:443/UDP", "2603::1 443 UDP"),
+            ("a.example.com/tcp", "a.example.com TCP"),
+            ("tcp://a.example.com", "a.example.com TCP"),
+        ] {
+            let query: ConnectionQuery = text.parse().expect(text);
+            let port = query.port.map(|port| format!(" {port}")).unwrap_or_default();
+            let protocol = query.protocol.map(|protocol| format!(" {protocol}")).unwrap_or_default();
+            assert_eq!(format!("{}{port}{protocol}", query.peer), expected, "{text}");
+        }
     }
 
     #[test]
-    fn hosts_addresses_and_urls_are_read() {
-        assert_eq!(read("Agenthub-us.citrixworkspacesapi.net"), "agenthub-us.citrixworkspacesapi.net None");
-        assert_eq!(read("a.example.com:8080"), "a.example.com Some(8080)");
-        assert_eq!(read("https://a.example.com/x?y"), "a.example.com Some(443)");
-        assert_eq!(read("HTTP://a.example.com:8080?y"), "a.example.com Some(8080)");
-        assert_eq!(read("wss://[2603::1]/x/udp"), "2603::1 Some(443)");
-        assert_eq!(read("13.64.0.1"), "13.64.0.1 None");
-        assert_eq!(read("13.64.0.1:443"), "13.64.0.1 Some(443)");
-        assert_eq!(read("2603::1"), "2603::1 None");
-        assert_eq!(read("[2603::1]:443"), "2603::1 Some(443)");
-        assert_eq!(read("[2603::1]"), "2603::1 None");
-    }
-
-    #[test]
-    fn a_question_about_udp_is_one() {
-        assert_eq!(read("accounts.citrixcloud.jp:443/udp"), "accounts.citrixcloud.jp Some(443) UDP");
-        assert_eq!(read("udp://accounts.citrixcloud.jp:443"), "accounts.citrixcloud.jp Some(443) UDP");
-        assert_eq!(read("UDP://13.64.0.1:443/udp"), "13.64.0.1 Some(443) UDP");
-        assert_eq!(read("[2603::1]:443/UDP"), "2603::1 Some(443) UDP");
-        assert_eq!(read("a.example.com/tcp"), "a.example.com None TCP");
-        assert_eq!(read("tcp://a.example.com"), "a.example.com None TCP");
-    }
-
-    #[test]
-    fn anything_else_says_what_is_allowed() {
-        let bad = [
-            "localhost",
-            "a.example.com:0",
-            "a.example.com:x",
-            "a.example.com:",
-            "a.example.com:+443",
-            "*.example.com",
-            "",
-            "13.64.0.1:0",
-            "13.64.0.0/24",
-            "2603::/64",
-            "a.example.com:443/sctp",
-            "a.example.com:443/udp/x",
-            "a.example.com:443/",
-            "a.example.com/index.html",
-            "a.example.com:443?x",
-            "udp://a.example.com:443/tcp",
-            "udp://a.example.com/x",
-            "ftp://a.example.com",
-            "https:/a.example.com",
-            "[2603::1",
-            "[2603::1]443",
-            "[13.64.0.1]:443",
-            "https://",
-            "udp://https://a.example.com",
-        ];
-        for bad in bad {
+    fn anything_else_is_refused_with_what_is_allowed() {
+        let bad = "localhost a.example.com:0 a.example.com:x a.example.com: a.example.com:+443 *.example.com 13.64.0.1:0 \
+            13.64.0.0/24 2603::/64 a.example.com:443/sctp a.example.com:443/udp/x a.example.com:443/ \
+            a.example.com/index.html a.example.com:443?x udp://a.example.com:443/tcp udp://a.example.com/x \
+            ftp://a.example.com https:/a.example.com [2603::1 [2603::1]443 [13.64.0.1]:443 https:// \
+            udp://https://a.example.com";
+        for bad in bad.split_whitespace().chain([""]) {
             let error = bad.parse::<ConnectionQuery>().expect_err(bad);
             assert!(error.starts_with(&format!("`{bad}`: ")), "{error}");
             assert!(error.contains("HOST, HOST:PORT, IP, IP:PORT and [IPv6]:PORT are allowed"), "{error}");

@@ -1,12 +1,14 @@
-//! Where a resource stands, and answers, as trees for people. Pure.
+//! The state of a resource, and answers, as trees for people. Pure.
 
 use super::durations::when;
-use super::format::{ANSWERED, of_name, of_operator, queue, sighting, together};
+use super::format::{ANSWERED, of_address, of_name, of_operator, queue, together};
 use super::memory::{OperatorMemory, OperatorReport};
 use super::verdict::{Judged, Nearest, QueryResult};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, Mode, Problem, ProblemKind};
 use crate::explain_texts;
+use crate::manifests::items::full_name;
 use crate::operator::debug_state::{KnownName, ListState};
+use crate::preview::summary::{self, PolicyLine};
 use crate::text::{Style, Tone, Tree, table};
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -18,9 +20,9 @@ const MOST_SUBJECTS: usize = 10;
 /// The most connections listed under one answer; the rest are counted.
 const MOST_CONNECTIONS: usize = 12;
 
-/// Where a resource stands.
+/// The state of a resource.
 #[must_use]
-pub fn standing(
+pub fn state(
     resource: &CitrixAllowlist,
     policies: &[NetworkPolicy],
     offline: bool,
@@ -39,10 +41,9 @@ pub fn standing(
     children.push(list(&status, memory.and_then(|memory| memory.list.as_ref()), now));
     children.push(names(&status, memory));
     children.push(of_policies(resource, policies, &status));
-    let concerns = status.conditions.iter().filter(|condition| is_concern(condition)).map(condition);
-    let concerns: Vec<Tree> = concerns.collect();
-    if !concerns.is_empty() {
-        children.push(Tree::node("conditions", concerns));
+    let conditions: Vec<Tree> = status.conditions.iter().filter(|condition| is_bad(condition)).map(condition).collect();
+    if !conditions.is_empty() {
+        children.push(Tree::node("conditions", conditions));
     }
     children.push(problems(&status, style));
     if !offline {
@@ -54,9 +55,7 @@ pub fn standing(
     } else {
         "pods by spec.podSelector"
     };
-    let name = resource
-        .namespace()
-        .map_or_else(|| resource.name_any(), |namespace| format!("{namespace}/{}", resource.name_any()));
+    let name = full_name(resource);
     let lead = name.chars().count();
     Tree::node(format!("{name} selects {selects}"), children).led(lead, style, Tone::Bold)
 }
@@ -100,12 +99,12 @@ fn condition(condition: &Condition) -> Tree {
 
 fn explained(condition: &Condition) -> Vec<Tree> {
     let text = explain_texts::reason_of(&condition.reason).map(|reason| reason.text());
-    let said = text.filter(|text| text.remedy != "Nothing.");
-    said.map(|text| Tree::leaf(format!("{} {}", text.means, text.remedy))).into_iter().collect()
+    let text = text.filter(|text| text.remedy != "Nothing.");
+    text.map(|text| Tree::leaf(format!("{} {}", text.means, text.remedy))).into_iter().collect()
 }
 
-/// Conditions that are not as they should be, Ready apart, which stands first.
-fn is_concern(condition: &Condition) -> bool {
+/// Whether a condition other than Ready is bad.
+fn is_bad(condition: &Condition) -> bool {
     matches!(condition.type_.as_str(), "FeedCurrent" | "NamesResolved") && condition.status != "True"
         || condition.type_ == "Stalled" && condition.status == "True"
 }
@@ -120,7 +119,7 @@ fn list(status: &CitrixAllowlistStatus, known: Option<&ListState>, now: Timestam
     if let Some(fetched) = &feed.fetched_at {
         children.push(Tree::leaf(format!("fetched or confirmed {}", when(fetched, now))));
     }
-    // The operator knows it newer than status, which is not written for it alone.
+    // The operator's own time is newer: status is not written for it alone.
     let newer = known.and_then(|known| known.next_fetch.as_ref());
     if let Some(next) = feed.next_fetch.as_ref().map(|of_status| newer.unwrap_or(of_status)) {
         children.push(Tree::leaf(format!("asked for again about {}", when(next, now))));
@@ -142,33 +141,34 @@ fn names(status: &CitrixAllowlistStatus, memory: Option<&OperatorMemory>) -> Tre
     if known.len() <= MOST_SUBJECTS {
         return Tree::node(text, known.into_iter().map(|known| Tree::leaf(of_name(known))).collect());
     }
-    // Of many, what goes wrong; the rest are alike.
-    let (well, not): (Vec<&KnownName>, Vec<&KnownName>) = known.into_iter().partition(|known| known.state == ANSWERED);
-    let mut children: Vec<Tree> = not.iter().take(MOST_SUBJECTS).map(|known| Tree::leaf(of_name(known))).collect();
-    if not.len() > MOST_SUBJECTS {
-        children.push(Tree::leaf(format!("and {} more; -o yaml lists them", not.len() - MOST_SUBJECTS)));
-    }
+    // Of many, those that fail; the others are alike.
+    let (well, failing): (Vec<_>, Vec<_>) = known.into_iter().partition(|known| known.state == ANSWERED);
+    let mut children = first_leaves(&failing, |known| of_name(known));
     children.extend(together(&well).map(Tree::leaf));
     Tree::node(text, children)
 }
 
+/// A leaf that counts the items beyond the most that are listed.
+fn more_than(count: usize, most: usize) -> Option<Tree> {
+    (count > most).then(|| Tree::leaf(format!("and {} more; -o yaml lists them", count - most)))
+}
+
+/// A leaf for each of the first items, and one that counts the others.
+fn first_leaves<T>(items: &[T], text: impl Fn(&T) -> String) -> Vec<Tree> {
+    let leaves = items.iter().take(MOST_SUBJECTS).map(|item| Tree::leaf(text(item)));
+    leaves.chain(more_than(items.len(), MOST_SUBJECTS)).collect()
+}
+
 fn of_policies(resource: &CitrixAllowlist, policies: &[NetworkPolicy], status: &CitrixAllowlistStatus) -> Tree {
     let line = |policy: &NetworkPolicy| {
-        let spec = policy.spec.clone().unwrap_or_default();
-        let egress = spec.egress.unwrap_or_default();
-        let ingress = spec.ingress.unwrap_or_default();
-        let peers: usize = egress.iter().map(|rule| rule.to.as_ref().map_or(0, Vec::len)).sum::<usize>()
-            + ingress.iter().map(|rule| rule.from.as_ref().map_or(0, Vec::len)).sum::<usize>();
-        Tree::leaf(format!("{}: {} rules, {peers} peers", policy.name_any(), egress.len() + ingress.len()))
+        let PolicyLine { name, rules, peers } = summary::policy(policy);
+        Tree::leaf(format!("{name}: {rules} rules, {peers} peers"))
     };
     let children: Vec<Tree> = policies.iter().map(line).collect();
     let text = match (children.is_empty(), resource.spec.mode, &status.would_apply) {
         (true, Mode::Audit, Some(would)) => {
-            format!(
-                "policies: none, mode Audit; Enforce would apply {} with {} peers",
-                would.policies.join(", "),
-                would.peers
-            )
+            let (policies, peers) = (would.policies.join(", "), would.peers);
+            format!("policies: none, mode Audit; Enforce would apply {policies} with {peers} peers")
         }
         (true, _, _) => "policies: none; nothing is restricted by this resource".to_owned(),
         (false, _, _) => "policies".to_owned(),
@@ -195,14 +195,9 @@ fn problems(status: &CitrixAllowlistStatus, style: Style) -> Tree {
 fn problem_kind(kind: ProblemKind, problems: &[&Problem]) -> Tree {
     let text = kind.text();
     let mut children = vec![Tree::leaf(format!("{} {}", text.means, text.remedy))];
-    for problem in problems.iter().take(MOST_SUBJECTS) {
-        let service = problem.service.as_ref().map(|service| format!(" ({service})")).unwrap_or_default();
-        children.push(Tree::leaf(format!("{}{service}: {}", problem.subject, problem.message)));
-    }
-    if problems.len() > MOST_SUBJECTS {
-        children.push(Tree::leaf(format!("and {} more; -o yaml lists them", problems.len() - MOST_SUBJECTS)));
-    }
-    Tree::node(format!("{kind:?}: {}", problems.len()), children)
+    let line = |problem: &&Problem| format!("{}: {}", problem.about(), problem.message);
+    children.extend(first_leaves(problems, line));
+    Tree::node(format!("{kind}: {}", problems.len()), children)
 }
 
 fn next(resource: &CitrixAllowlist, status: &CitrixAllowlistStatus, now: Timestamp) -> String {
@@ -222,14 +217,14 @@ fn next(resource: &CitrixAllowlist, status: &CitrixAllowlistStatus, now: Timesta
     )
 }
 
-/// What an answer rests on.
+/// The basis of an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct TreeContext<'a> {
     /// The resource.
     pub resource: &'a CitrixAllowlist,
     /// When its ConfigMap last changed.
     pub attributed_at: Option<Timestamp>,
-    /// What the operator says, where it was asked.
+    /// The operator's state, where it was requested.
     pub operator: Option<&'a OperatorReport>,
     /// The time.
     pub now: Timestamp,
@@ -240,14 +235,14 @@ impl<'a> TreeContext<'a> {
         self.operator.and_then(OperatorReport::memory)
     }
 
-    /// Since when, and for how long, what an answer rests on holds.
+    /// Since when, and for how long, the basis of an answer is valid.
     fn validity(&self) -> Option<String> {
         let feed = self.resource.status.as_ref()?.feed.as_ref()?;
         let until = feed.valid_until.as_ref().map(|until| format!("list valid until {}", when(until, self.now)));
         if let Some(memory) = self.memory() {
             let queue = memory.list.as_ref().and_then(queue);
-            let said: Vec<String> = until.into_iter().chain(queue).collect();
-            return (!said.is_empty()).then(|| said.join("; "));
+            let parts: Vec<String> = until.into_iter().chain(queue).collect();
+            return (!parts.is_empty()).then(|| parts.join("; "));
         }
         let since = self.attributed_at.map(|time| format!("addresses as of {}, ", when(&time.to_string(), self.now)));
         let until = until.map(|until| format!("; {until}")).unwrap_or_default();
@@ -273,10 +268,7 @@ pub fn answer(answer: &QueryResult, basis: &TreeContext<'_>, style: Style) -> Tr
     }
     let shown = answer.connections.iter().take(MOST_CONNECTIONS);
     children.extend(shown.map(|judged| connection(judged, &answer.peer, basis, style)));
-    if answer.connections.len() > MOST_CONNECTIONS {
-        children
-            .push(Tree::leaf(format!("and {} more; -o yaml lists them", answer.connections.len() - MOST_CONNECTIONS)));
-    }
+    children.extend(more_than(answer.connections.len(), MOST_CONNECTIONS));
     let name = basis.memory().and_then(|memory| memory.name(&answer.peer));
     if let Some(name) = name.filter(|name| name.state != ANSWERED || !answer.allowed) {
         children.push(Tree::leaf(format!("DNS: {}", of_name(name))));
@@ -301,8 +293,8 @@ fn connection(judged: &Judged, peer: &str, basis: &TreeContext<'_>, style: Style
         let asked = if asked.is_empty() { String::new() } else { format!(", for {}", asked.join("; ")) };
         children.push(Tree::leaf(format!("{}{whose}, rule {}, {cidr}{asked}", by.policy, by.rule)));
     }
-    children.extend(judged.seen.iter().flat_map(|seen| sighting(seen, peer, basis.now)));
-    if basis.memory().is_some_and(|memory| memory.is_remembered(judged)) {
+    children.extend(judged.seen.iter().flat_map(|seen| of_address(seen, peer, basis.now)));
+    if basis.memory().is_some_and(|memory| memory.is_recovered(judged)) {
         children.push(Tree::leaf(
             "DNS has not given it since the operator started: it is remembered from the policies, and goes once it has been missing for spec.addressRetention",
         ));

@@ -1,4 +1,4 @@
-//! Whether a connection is allowed, by what, and when not, what comes nearest. Pure.
+//! Whether a connection is allowed and by which rules, or what comes nearest to allowing it. Pure.
 
 use super::memory::SeenAddress;
 use super::query::{ConnectionQuery, Peer};
@@ -8,55 +8,56 @@ use crate::engines::network_policy::evaluate::{Connection, MatchedBy, evaluate};
 use crate::engines::network_policy::remembered;
 use crate::export::{ExportedEndpoint, ExportedTarget};
 use crate::plan::RememberedRule;
+use crate::status::plural;
 use connectivity_allowlist::net::{Direction, DomainName, PortSet, Protocol};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// Everything that an answer rests on.
+/// The basis of an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Scene<'a> {
-    /// The resource's name, as people know it.
+    /// The resource's name.
     pub resource: &'a str,
-    /// Every policy that is known to select the pod.
+    /// Every policy known to select the pod.
     pub policies: &'a [NetworkPolicy],
-    /// Which of these the resource keeps.
+    /// The resource's own policies among these.
     pub own: &'a BTreeSet<String>,
-    /// What the resource attributes addresses to.
+    /// The resource's endpoints with their addresses.
     pub endpoints: &'a [ExportedEndpoint],
-    /// What the resource could not honour.
+    /// The resource's problems.
     pub problems: &'a [Problem],
-    /// A pod that is asked about, and whether the resource selects it.
+    /// The queried pod, and whether the resource selects it.
     pub pod: Option<(&'a str, bool)>,
 }
 
-/// The answer to a question.
+/// The answer to a query.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QueryResult {
     /// `outbound` (`--to`) or `inbound` (`--from`).
     pub direction: &'static str,
-    /// The name or address that was asked about.
+    /// The queried name or address.
     pub peer: String,
-    /// The protocol that was asked about, `TCP` or `UDP`; absent where either was.
+    /// The queried protocol, `TCP` or `UDP`; absent for either.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<&'static str>,
-    /// The port that was asked about.
+    /// The queried port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// Whether it is allowed: where several addresses are asked about, on a given port, all of them; without a port,
-    /// any.
+    /// Whether it is allowed: with a port, to all addresses of the name; without one, to any.
     pub allowed: bool,
     /// Why, as a word for programs.
     pub reason: Nearest,
-    /// Why, as a sentence, with what a person can do.
+    /// Why, as a sentence, with a remedy.
     pub message: String,
     /// Each connection that was judged.
     pub connections: Vec<Judged>,
 }
 
-/// Why it is, or is not, allowed: for what is not, what comes nearest to it.
+/// Why it is allowed, or what comes nearest to allowing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Nearest {
     /// A rule allows it.
@@ -69,19 +70,19 @@ pub enum Nearest {
     PortDiffers,
     /// Nothing that is allowed has this address.
     AddressNotSeen,
-    /// The resource asks for it, and its policies do not have all of it: they are being written, or somebody edited them.
+    /// The resource needs it, and its policies lack part of it: they are being written, or another client edited them.
     NotApplied,
-    /// DNS gives the address for one of the names, and the guard refuses it.
+    /// DNS returns the address for one of the names, and the guard refuses it.
     Refused,
     /// The name is allowed, but has no usable address.
     NoAddress,
-    /// Only a wildcard covers the name, and nothing in the spec stands in for it.
+    /// Only a wildcard covers the name, and the spec has no names for it.
     Wildcard,
     /// The list has the name without ports.
     NoPorts,
     /// The name is allowed in the other direction only.
     OtherDirection,
-    /// Nothing that the spec selects of the list has the name.
+    /// No entry that the spec selects has the name.
     NameNotListed,
 }
 
@@ -103,7 +104,7 @@ pub struct Judged {
     /// Policies with a rule that would allow it if the address were a pod's: by selector, or by named port.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub perhaps: Vec<String>,
-    /// When DNS gave the address for the names that ask for it, as the operator remembers it.
+    /// When DNS returned the address for the names that need it, by the operator's state.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub seen: Vec<SeenAddress>,
 }
@@ -114,19 +115,19 @@ pub struct Judged {
 pub struct By {
     /// The policy.
     pub policy: String,
-    /// Whether the resource keeps it.
+    /// Whether it is the resource's own.
     pub own: bool,
     /// The rule's position in its direction, counted from 0.
     pub rule: usize,
-    /// The network that matches; absent where the rule is for everybody.
+    /// The network that matches; absent where the rule has no peers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cidr: Option<String>,
-    /// What asks for it: services with the name or network each.
+    /// The entries that need it: each a service with a name or network.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub asked_by: Vec<AskedBy>,
 }
 
-/// What asks for an address.
+/// An entry that needs an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AskedBy {
@@ -136,100 +137,189 @@ pub struct AskedBy {
     pub name: String,
 }
 
-/// Answers a question about one direction.
+/// Answers a query about one direction.
 #[must_use]
-pub fn answer(scene: &Scene<'_>, direction: Direction, question: &ConnectionQuery) -> QueryResult {
-    let rules = remembered(scene.policies);
-    let addresses: Vec<IpAddr> = match &question.peer {
-        Peer::Address(address) => vec![*address],
-        Peer::Name(name) => {
-            let of_name = scene.endpoints.iter().filter(|endpoint| is_named(endpoint, direction, name));
-            of_name
-                .flat_map(|endpoint| endpoint.addresses.iter().copied())
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect()
+pub fn answer(scene: &Scene<'_>, direction: Direction, query: &ConnectionQuery) -> QueryResult {
+    Question { scene, direction, query, rules: remembered(scene.policies) }.answer()
+}
+
+/// A query about one direction, with its basis.
+struct Question<'a> {
+    scene: &'a Scene<'a>,
+    direction: Direction,
+    query: &'a ConnectionQuery,
+    /// What the policies allow.
+    rules: Vec<RememberedRule>,
+}
+
+impl<'a> Question<'a> {
+    fn answer(&self) -> QueryResult {
+        let Self { scene, direction, query, .. } = *self;
+        let addresses: Vec<IpAddr> = match &query.peer {
+            Peer::Address(address) => vec![*address],
+            Peer::Name(name) => {
+                let addresses = self.listed(name).flat_map(|endpoint| endpoint.addresses.iter().copied());
+                addresses.collect::<BTreeSet<_>>().into_iter().collect()
+            }
+        };
+        let mut connections = Vec::new();
+        for address in &addresses {
+            for (protocol, port) in self.ports(*address) {
+                connections.push(judge(scene, Connection { direction, peer: *address, protocol, port }));
+            }
         }
-    };
-    let mut connections = Vec::new();
-    for address in &addresses {
-        for (protocol, port) in ports(scene, &rules, direction, question, *address) {
-            connections.push(judge(scene, Connection { direction, peer: *address, protocol, port }));
+        // Any connection shows which policies isolate the pod.
+        let any = Connection { direction, peer: IpAddr::from([192, 0, 2, 1]), protocol: Protocol::Tcp, port: 1 };
+        let isolating = evaluate(scene.policies, any).isolating;
+        let mut judged = connections.iter().map(|judged| judged.allowed);
+        let allowed = isolating.is_empty()
+            || if query.port.is_some() {
+                !connections.is_empty() && judged.all(|yes| yes)
+            } else {
+                judged.any(|yes| yes)
+            };
+        let (reason, message) = if isolating.is_empty() {
+            (Nearest::NotIsolated, not_isolated(scene, direction))
+        } else if allowed {
+            (Nearest::Allowed, "a rule allows it".to_owned())
+        } else {
+            self.nearest(&addresses, &isolating)
+        };
+        QueryResult {
+            direction: direction.as_str(),
+            peer: query.peer.to_string(),
+            protocol: query.protocol.map(Protocol::as_str),
+            port: query.port,
+            allowed,
+            reason,
+            message,
+            connections,
         }
     }
-    let isolating = isolating(scene, direction);
-    let allowed = if isolating.is_empty() {
-        true
-    } else if question.port.is_some() {
-        !connections.is_empty() && connections.iter().all(|judged| judged.allowed)
-    } else {
-        connections.iter().any(|judged| judged.allowed)
-    };
-    let (reason, message) = if isolating.is_empty() {
-        (Nearest::NotIsolated, not_isolated(scene, direction))
-    } else if allowed {
-        (Nearest::Allowed, "a rule allows it".to_owned())
-    } else {
-        nearest(scene, &rules, direction, question, &addresses, &isolating)
-    };
-    QueryResult {
-        direction: direction.as_str(),
-        peer: question.peer.to_string(),
-        protocol: question.protocol.map(Protocol::as_str),
-        port: question.port,
-        allowed,
-        reason,
-        message,
-        connections,
+
+    /// The endpoints of a name in the direction.
+    fn listed(&self, name: &'a DomainName) -> impl Iterator<Item = &'a ExportedEndpoint> {
+        let direction = self.direction;
+        self.scene.endpoints.iter().filter(move |endpoint| is_named(endpoint, direction, name))
+    }
+
+    /// The queried port; else the first of each range that the name is listed on, or the address is open on.
+    fn ports(&self, address: IpAddr) -> Vec<(Protocol, u16)> {
+        if let (Some(protocol), Some(port)) = (self.query.protocol, self.query.port) {
+            return vec![(protocol, port)];
+        }
+        let sets: Vec<&PortSet> = match &self.query.peer {
+            Peer::Name(name) => self.listed(name).filter_map(|endpoint| endpoint.ports.as_ref()).collect(),
+            Peer::Address(_) => self.open_on(address).collect(),
+        };
+        let ranges = sets.into_iter().flat_map(PortSet::iter).filter(|(protocol, _)| self.query.is_about(*protocol));
+        ranges.map(|(protocol, range)| (protocol, range.first())).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The ports on which rules allow an address.
+    fn open_on(&self, address: IpAddr) -> impl Iterator<Item = &PortSet> {
+        let of_direction = self.rules.iter().filter(|(direction, ..)| *direction == self.direction);
+        let open = of_direction.filter(move |(.., networks)| networks.iter().any(|network| network.contains(&address)));
+        open.map(|(_, ports, _)| ports)
+    }
+
+    /// What comes nearest to allowing the connection.
+    fn nearest(&self, addresses: &[IpAddr], isolating: &[String]) -> (Nearest, String) {
+        let Scene { resource, own, pod, .. } = self.scene;
+        if let Some((pod, false)) = pod {
+            let others: Vec<&str> = isolating.iter().filter(|name| !own.contains(*name)).map(String::as_str).collect();
+            let isolate = plural(others.len(), "isolates", "isolate");
+            let others = others.join(", ");
+            let message = format!("spec.podSelector of {resource} does not match pod {pod}, which {others} {isolate}");
+            return (Nearest::NotSelected, message);
+        }
+        let address = match &self.query.peer {
+            Peer::Name(name) => return self.nearest_name(name, addresses),
+            Peer::Address(address) => address,
+        };
+        let open: BTreeSet<String> = self.open_on(*address).map(ToString::to_string).collect();
+        if open.is_empty() {
+            let message = format!(
+                "no network that {resource} allows has {address}: DNS has given it for none of its names within spec.addressRetention; ask for the name with its port"
+            );
+            return (Nearest::AddressNotSeen, message);
+        }
+        let open = open.into_iter().collect::<Vec<_>>().join("; ");
+        (Nearest::PortDiffers, format!("{address} is allowed on {open}{}", self.query.not_on()))
+    }
+
+    fn nearest_name(&self, name: &'a DomainName, addresses: &[IpAddr]) -> (Nearest, String) {
+        let Scene { resource, endpoints, .. } = self.scene;
+        let listed: Vec<&ExportedEndpoint> = self.listed(name).collect();
+        if !listed.is_empty() {
+            return self.nearest_listed(name, addresses, &listed);
+        }
+        if let Some(problem) = self.problem(ProblemKind::NoPorts, name) {
+            return (Nearest::NoPorts, problem.message.clone());
+        }
+        let of_direction = endpoints.iter().filter(|endpoint| endpoint.direction == self.direction);
+        let covering = of_direction.filter_map(|endpoint| match &endpoint.target {
+            ExportedTarget::Wildcard(pattern, _) if pattern.matches(name) => Some((&endpoint.service, pattern)),
+            _ => None,
+        });
+        if let Some((service, pattern)) = covering.min_by_key(|(_, pattern)| Reverse(pattern.as_str().len())) {
+            let message = format!(
+                "only the wildcard {pattern} of {service} covers {name}, and DNS cannot enumerate it; name {name} under spec.wildcards for the pattern {pattern}"
+            );
+            return (Nearest::Wildcard, message);
+        }
+        // The direction itself lists the name nowhere.
+        if let Some(other) = endpoints.iter().find(|endpoint| is_named(endpoint, endpoint.direction, name)) {
+            let message = format!("{} lists {name} for {} connections only", other.service, other.direction);
+            return (Nearest::OtherDirection, message);
+        }
+        let message = format!(
+            "nothing that {resource} takes from the list has {name}: see spec.geo, services and direction; spec.additional can name it with its ports"
+        );
+        (Nearest::NameNotListed, message)
+    }
+
+    fn nearest_listed(
+        &self,
+        name: &DomainName,
+        addresses: &[IpAddr],
+        listed: &[&ExportedEndpoint],
+    ) -> (Nearest, String) {
+        let resource = self.scene.resource;
+        let services: BTreeSet<&str> = listed.iter().map(|endpoint| endpoint.service.as_str()).collect();
+        let services = services.into_iter().collect::<Vec<_>>().join(", ");
+        if addresses.is_empty() {
+            let why = self.problem(ProblemKind::Unresolved, name).or_else(|| self.problem(ProblemKind::Refused, name));
+            let why = why.map(|problem| format!(": {}", problem.message)).unwrap_or_default();
+            return (Nearest::NoAddress, format!("{name} is allowed by {services}, but has no usable address{why}"));
+        }
+        let ports = listed.iter().filter_map(|endpoint| endpoint.ports.clone()).reduce(|all, more| all.union(&more));
+        if ports.as_ref().is_some_and(|ports| self.query.is_met_by(ports)) {
+            let message = format!(
+                "{resource} asks for all of it, and its policies do not have all addresses of {name}: they are being written just now, so that asking again helps, or somebody has edited them, which `explain {resource}` says"
+            );
+            return (Nearest::NotApplied, message);
+        }
+        let (ports, not_on) = (ports.map(|ports| ports.to_string()).unwrap_or_default(), self.query.not_on());
+        let message =
+            format!("{services} lists {name} on {ports}{not_on}; where pods need more, spec.additional can say so");
+        (Nearest::PortDiffers, message)
+    }
+
+    /// The resource's problem of this kind with a name.
+    fn problem(&self, kind: ProblemKind, name: &DomainName) -> Option<&'a Problem> {
+        let is_about = |problem: &&Problem| problem.subject.split(' ').next() == Some(name.as_str());
+        self.scene.problems.iter().filter(|problem| problem.kind == kind).find(is_about)
     }
 }
 
 fn is_named(endpoint: &ExportedEndpoint, direction: Direction, name: &DomainName) -> bool {
-    endpoint.direction == direction && matches!(&endpoint.target, ExportedTarget::Name(held) if held == name)
-}
-
-/// The policies that isolate the pod in a direction.
-fn isolating(scene: &Scene<'_>, direction: Direction) -> Vec<String> {
-    let anything = Connection { direction, peer: IpAddr::from([192, 0, 2, 1]), protocol: Protocol::Tcp, port: 1 };
-    evaluate(scene.policies, anything).isolating
-}
-
-/// The port that was asked about; else the first of each range that the name, or the address, is listed or open on.
-fn ports(
-    scene: &Scene<'_>,
-    rules: &[RememberedRule],
-    direction: Direction,
-    question: &ConnectionQuery,
-    address: IpAddr,
-) -> Vec<(Protocol, u16)> {
-    if let (Some(protocol), Some(port)) = (question.protocol, question.port) {
-        return vec![(protocol, port)];
-    }
-    let mut found: BTreeSet<(Protocol, u16)> = BTreeSet::new();
-    let mut add = |ports: &PortSet| {
-        let asked = ports.iter().filter(|(protocol, _)| question.is_about(*protocol));
-        found.extend(asked.map(|(protocol, range)| (protocol, range.first())));
-    };
-    match &question.peer {
-        Peer::Name(name) => {
-            let of_name = scene.endpoints.iter().filter(|endpoint| is_named(endpoint, direction, name));
-            of_name.filter_map(|endpoint| endpoint.ports.as_ref()).for_each(&mut add);
-        }
-        Peer::Address(_) => open_on(rules, direction, address).iter().for_each(|ports| add(ports)),
-    }
-    found.into_iter().collect()
-}
-
-fn open_on(rules: &[RememberedRule], direction: Direction, address: IpAddr) -> Vec<&PortSet> {
-    let held = rules
-        .iter()
-        .filter(|(held, _, networks)| *held == direction && networks.iter().any(|network| network.contains(&address)));
-    held.map(|(_, ports, _)| ports).collect()
+    endpoint.direction == direction && matches!(&endpoint.target, ExportedTarget::Name(listed) if listed == name)
 }
 
 fn judge(scene: &Scene<'_>, connection: Connection) -> Judged {
-    let verdict = evaluate(scene.policies, connection);
-    let by = verdict.allowing.iter().map(|found| {
+    let evaluation = evaluate(scene.policies, connection);
+    let by = evaluation.allowing.iter().map(|found| {
         let own = scene.own.contains(&found.policy);
         let cidr = match &found.by {
             MatchedBy::Network(network) => Some(network.to_string()),
@@ -238,14 +328,15 @@ fn judge(scene: &Scene<'_>, connection: Connection) -> Judged {
         let asked_by = if own { asked_by(scene, connection) } else { Vec::new() };
         By { policy: found.policy.clone(), own, rule: found.rule, cidr, asked_by }
     });
-    let perhaps: BTreeSet<String> = verdict.possible.iter().map(|found| found.policy.clone()).collect();
+    let allowed = evaluation.is_allowed();
+    let perhaps: BTreeSet<String> = evaluation.possible.iter().map(|found| found.policy.clone()).collect();
     Judged {
         address: connection.peer,
         protocol: connection.protocol.as_str(),
         port: connection.port,
-        allowed: verdict.is_allowed(),
+        allowed,
         by: by.collect(),
-        perhaps: if verdict.is_allowed() { Vec::new() } else { perhaps.into_iter().collect() },
+        perhaps: if allowed { Vec::new() } else { perhaps.into_iter().collect() },
         seen: Vec::new(),
     }
 }
@@ -261,131 +352,15 @@ fn asked_by(scene: &Scene<'_>, connection: Connection) -> Vec<AskedBy> {
 }
 
 fn not_isolated(scene: &Scene<'_>, direction: Direction) -> String {
-    let kind = direction.object_suffix();
-    match scene.pod {
-        Some((pod, true)) => format!(
-            "no {kind} policy selects pod {pod}, so that everything is allowed; {} has none in place",
-            scene.resource
-        ),
-        Some((pod, false)) => format!(
-            "no {kind} policy selects pod {pod}, so that everything is allowed; spec.podSelector of {} does not match it either",
-            scene.resource
-        ),
-        None => format!("{} has no {kind} policy in place: it restricts nothing in this direction", scene.resource),
-    }
-}
-
-/// What comes nearest to allowing it.
-fn nearest(
-    scene: &Scene<'_>,
-    rules: &[RememberedRule],
-    direction: Direction,
-    question: &ConnectionQuery,
-    addresses: &[IpAddr],
-    isolating: &[String],
-) -> (Nearest, String) {
-    let others: Vec<&str> = isolating.iter().filter(|name| !scene.own.contains(*name)).map(String::as_str).collect();
-    if let Some((pod, false)) = scene.pod {
-        let message = format!(
-            "spec.podSelector of {} does not match pod {pod}, which {} {}",
-            scene.resource,
-            others.join(", "),
-            if others.len() == 1 { "isolates" } else { "isolate" }
-        );
-        return (Nearest::NotSelected, message);
-    }
-    match &question.peer {
-        Peer::Address(address) => {
-            let mut open: BTreeMap<String, &PortSet> = BTreeMap::new();
-            open.extend(open_on(rules, direction, *address).into_iter().map(|ports| (ports.to_string(), ports)));
-            if open.is_empty() {
-                let message = format!(
-                    "no network that {} allows has {address}: DNS has given it for none of its names within spec.addressRetention; ask for the name with its port",
-                    scene.resource
-                );
-                return (Nearest::AddressNotSeen, message);
-            }
-            let on: Vec<&str> = open.keys().map(String::as_str).collect();
-            let asked = question.not_on();
-            (Nearest::PortDiffers, format!("{address} is allowed on {}{asked}", on.join("; ")))
-        }
-        Peer::Name(name) => nearest_name(scene, direction, question, name, addresses),
-    }
-}
-
-fn nearest_name(
-    scene: &Scene<'_>,
-    direction: Direction,
-    question: &ConnectionQuery,
-    name: &DomainName,
-    addresses: &[IpAddr],
-) -> (Nearest, String) {
-    let listed: Vec<&ExportedEndpoint> =
-        scene.endpoints.iter().filter(|endpoint| is_named(endpoint, direction, name)).collect();
-    let about = |kind: ProblemKind| {
-        scene
-            .problems
-            .iter()
-            .find(move |problem| problem.kind == kind && problem.subject.split(' ').next() == Some(name.as_str()))
+    let (resource, kind) = (scene.resource, direction.object_suffix());
+    let Some((pod, is_selected)) = scene.pod else {
+        return format!("{resource} has no {kind} policy in place: it restricts nothing in this direction");
     };
-    if !listed.is_empty() {
-        if addresses.is_empty() {
-            let why = about(ProblemKind::Unresolved).or_else(|| about(ProblemKind::Refused));
-            let why = why.map(|problem| format!(": {}", problem.message)).unwrap_or_default();
-            return (
-                Nearest::NoAddress,
-                format!("{name} is allowed by {}, but has no usable address{why}", services(&listed)),
-            );
-        }
-        let ports = listed.iter().filter_map(|endpoint| endpoint.ports.clone()).reduce(|held, next| held.union(&next));
-        if ports.as_ref().is_some_and(|ports| question.is_met_by(ports)) {
-            let message = format!(
-                "{} asks for all of it, and its policies do not have all addresses of {name}: they are being written just now, so that asking again helps, or somebody has edited them, which `explain {}` says",
-                scene.resource, scene.resource
-            );
-            return (Nearest::NotApplied, message);
-        }
-        let ports = ports.map(|ports| ports.to_string()).unwrap_or_default();
-        let asked = question.not_on();
-        let message = format!(
-            "{} lists {name} on {ports}{asked}; where pods need more, spec.additional can say so",
-            services(&listed)
-        );
-        return (Nearest::PortDiffers, message);
-    }
-    if let Some(problem) = about(ProblemKind::NoPorts) {
-        return (Nearest::NoPorts, problem.message.clone());
-    }
-    let covering = scene.endpoints.iter().filter(|endpoint| endpoint.direction == direction);
-    let covering = covering.filter_map(|endpoint| match &endpoint.target {
-        ExportedTarget::Wildcard(pattern, _) if pattern.matches(name) => Some((endpoint, pattern)),
-        _ => None,
-    });
-    if let Some((endpoint, pattern)) = covering.min_by_key(|(_, pattern)| std::cmp::Reverse(pattern.as_str().len())) {
-        let message = format!(
-            "only the wildcard {pattern} of {} covers {name}, and DNS cannot enumerate it; name {name} under spec.wildcards for the pattern {pattern}",
-            endpoint.service
-        );
-        return (Nearest::Wildcard, message);
-    }
-    let other = scene
-        .endpoints
-        .iter()
-        .find(|endpoint| endpoint.direction != direction && is_named(endpoint, endpoint.direction, name));
-    if let Some(other) = other {
-        let message = format!("{} lists {name} for {} connections only", other.service, other.direction);
-        return (Nearest::OtherDirection, message);
-    }
-    let message = format!(
-        "nothing that {} takes from the list has {name}: see spec.geo, services and direction; spec.additional can name it with its ports",
-        scene.resource
-    );
-    (Nearest::NameNotListed, message)
-}
-
-fn services(endpoints: &[&ExportedEndpoint]) -> String {
-    let names: BTreeSet<&str> = endpoints.iter().map(|endpoint| endpoint.service.as_str()).collect();
-    names.into_iter().collect::<Vec<_>>().join(", ")
+    let why = match is_selected {
+        true => format!("{resource} has none in place"),
+        false => format!("spec.podSelector of {resource} does not match it either"),
+    };
+    format!("no {kind} policy selects pod {pod}, so that everything is allowed; {why}")
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
-//! `endpoints.json`: every endpoint with what is known of it, one a line.
+//! `endpoints.json`: every endpoint with its ports and addresses, one a line.
 
 use crate::plan::{EndpointRecord, Plan, Target, WildcardUse};
 use connectivity_allowlist::EntryGeo;
-use connectivity_allowlist::net::{PortSet, Protocol, cidr};
+use connectivity_allowlist::net::{NamePattern, Protocol, cidr};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// The version of the document's schema. It changes only when a reader of the old one would be misled.
+/// The version of the document's schema. It changes only if a reader of the old one would misread it.
 pub const SCHEMA: &str = "citrix-allowlist.io/endpoints/v1";
 
 /// One endpoint, under the names that the vendor's API uses.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line<'a> {
     direction: &'static str,
@@ -71,7 +71,7 @@ fn escaped_bytes(text: &str) -> usize {
     text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | b'\n')).count()
 }
 
-/// The whole document, where it takes at most `bytes`, JSON-escaped, and how many it takes.
+/// The whole document and its JSON-escaped size, where that is at most `bytes`.
 pub(super) fn whole(plan: &Plan, bytes: usize) -> Option<(String, usize)> {
     let lines = fitting(plan, Shortened::Nothing, bytes);
     let text = (lines.len() == count(plan)).then(|| document(&lines, Shortened::Nothing, 0))?;
@@ -79,7 +79,7 @@ pub(super) fn whole(plan: &Plan, bytes: usize) -> Option<(String, usize)> {
     (taken <= bytes).then_some((text, taken))
 }
 
-/// The document in at most `bytes`, JSON-escaped, shortened as far as it has to be for that.
+/// The document in at most `bytes`, JSON-escaped, shortened as far as necessary.
 pub(super) fn shortened(plan: &Plan, bytes: usize) -> String {
     let (all, room) = (count(plan), bytes.saturating_sub(512));
     let steps = [Shortened::Notes, Shortened::RepeatedAddresses, Shortened::Addresses];
@@ -93,8 +93,8 @@ fn count(plan: &Plan) -> usize {
     plan.records.len() + plan.wildcard_uses.len()
 }
 
-/// The first lines, as many as fit. Those after them are not even written down: of a document that is far too long, each
-/// step would cost as much as the whole.
+/// The first lines, as many as fit. The others are not made: otherwise each step of shortening a very long document would
+/// cost as much as all of it.
 fn fitting(plan: &Plan, step: Shortened, room: usize) -> Vec<String> {
     let mut taken = 0;
     let fits = |line: &String| {
@@ -143,13 +143,8 @@ fn geo(geo: &EntryGeo) -> &str {
     }
 }
 
-fn ports(ports: &PortSet) -> (Option<String>, Option<String>) {
-    (ports.listed(Protocol::Tcp), ports.listed(Protocol::Udp))
-}
-
 fn endpoint(record: &EndpointRecord) -> Line<'_> {
     let endpoint = &record.endpoint;
-    let (tcp_ports, udp_ports) = ports(&endpoint.ports);
     let (name, cidr) = match &endpoint.target {
         Target::Name(name) => (Some(name.as_str()), None),
         Target::Network(network) => (None, Some(cidr::text(network))),
@@ -160,34 +155,28 @@ fn endpoint(record: &EndpointRecord) -> Line<'_> {
         geo: geo(&endpoint.geo),
         name,
         cidr,
-        wildcard: None,
-        tcp_ports,
-        udp_ports,
+        tcp_ports: endpoint.ports.listed(Protocol::Tcp),
+        udp_ports: endpoint.ports.listed(Protocol::Udp),
         addresses: name.is_some().then_some(&*record.addresses),
         required: endpoint.required,
         in_use: (!record.in_use).then_some(false),
-        honoured: None,
-        stands_in_for: endpoint.stands_in_for.as_ref().map(connectivity_allowlist::net::NamePattern::as_str),
+        stands_in_for: endpoint.stands_in_for.as_ref().map(NamePattern::as_str),
         notes: endpoint.notes.as_deref(),
+        ..Line::default()
     }
 }
 
 fn wildcard(wildcard: &WildcardUse) -> Line<'_> {
-    let (tcp_ports, udp_ports) = ports(&wildcard.ports);
     Line {
         direction: wildcard.direction.as_str(),
         service: &wildcard.service,
         geo: geo(&wildcard.geo),
-        name: None,
-        cidr: None,
         wildcard: Some(wildcard.pattern.as_str()),
-        tcp_ports,
-        udp_ports,
-        addresses: None,
+        tcp_ports: wildcard.ports.listed(Protocol::Tcp),
+        udp_ports: wildcard.ports.listed(Protocol::Udp),
         required: wildcard.required,
-        in_use: None,
         honoured: Some(wildcard.honoured),
-        stands_in_for: None,
         notes: wildcard.notes.as_deref(),
+        ..Line::default()
     }
 }

@@ -1,5 +1,5 @@
-//! The ConfigMap `<name>-cidrs`, written and read. Other firewalls, proxies and scripts read it, and after a restart it
-//! tells which addresses were whose. Pure.
+//! The ConfigMap `<name>-cidrs`, written and read. Other firewalls, proxies and scripts read it. After a restart the operator
+//! reads from it which addresses belong to which names. Pure.
 
 mod document;
 mod observe;
@@ -38,7 +38,7 @@ pub static CONFIG_MAP: Kind = Kind {
     policy: None,
 };
 
-/// The key that holds every endpoint with what is known of it.
+/// The key with every endpoint, its ports and addresses.
 pub const ENDPOINTS_KEY: &str = "endpoints.json";
 /// Metadata and keys of an object, in bytes, generously.
 const FRAME_BYTES: usize = 4096;
@@ -55,7 +55,7 @@ pub fn is_owned_key(key: &str) -> bool {
 /// The bodies of a plan's ConfigMaps, and whether `endpoints.json` had to be shortened.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
-    /// By number.
+    /// The bodies, by number.
     pub bodies: Vec<Arc<Body>>,
     /// Whether `endpoints.json` is shortened.
     pub is_shortened: bool,
@@ -95,7 +95,7 @@ pub fn config_maps(objects: &[(ObjectKey, Desired)]) -> Vec<ConfigMap> {
     of_kind.map(map).collect()
 }
 
-/// The digest of what the operator owns in a ConfigMap's data: its own keys.
+/// The digest of the operator's own keys in a ConfigMap's data.
 fn of_data(data: &BTreeMap<String, String>) -> Option<Digest> {
     let owned = data.iter().filter(|(key, _)| is_owned_key(key));
     Digest::of_texts(owned.flat_map(|(key, value)| [key.as_str(), value.as_str()]))
@@ -120,14 +120,14 @@ impl Lists {
     }
 }
 
-/// The data of ConfigMaps of at most `bytes` each. The lists are never cut short, but go on in the next; `endpoints.json`
-/// stands in the first, shortened where it does not fit: then it says so.
+/// The data of ConfigMaps of at most `bytes` each. The lists are never cut short, but continue in the next ConfigMap.
+/// `endpoints.json` is in the first; if it does not fit, it is shortened and says so.
 fn data(plan: &Plan, lists: &Lists, bytes: usize) -> (Vec<BTreeMap<String, String>>, bool) {
     let bytes = bytes.saturating_sub(FRAME_BYTES).max(8 * FRAME_BYTES);
     let whole = document::whole(plan, bytes);
-    // A quarter at most is kept free for it, what it would take JSON-escaped.
+    // Its JSON-escaped size is reserved, a quarter at most.
     let reserved = whole.as_ref().map_or(usize::MAX, |(_, taken)| *taken).min(bytes / 4);
-    // Every list is in the first, if only empty, so that what mounts the file finds it.
+    // Every list is in the first, even an empty one, so that a pod that mounts the file finds it.
     let first = lists.by_key.keys().map(|key| (key.clone(), String::new())).collect();
     let mut maps: Vec<BTreeMap<String, String>> = vec![first];
     let mut room = bytes - reserved;
@@ -156,7 +156,7 @@ fn data(plan: &Plan, lists: &Lists, bytes: usize) -> (Vec<BTreeMap<String, Strin
     (maps, is_shortened)
 }
 
-/// What is said of a ConfigMap whose `endpoints.json` is shortened.
+/// The problem of a ConfigMap whose `endpoints.json` is shortened.
 #[must_use]
 pub fn shortened(owner: &str) -> Problem {
     let message = "endpoints.json is shortened to fit into a ConfigMap, and says how; the lists beside it are whole";

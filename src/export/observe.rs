@@ -1,4 +1,4 @@
-//! A ConfigMap as the cluster holds it. Pure.
+//! A ConfigMap in the cluster. Pure.
 
 use super::{CONFIG_MAP, ENDPOINTS_KEY, is_owned_key, of_data, read};
 use crate::objects::observed::{self, Observed, RecoveredState};
@@ -33,12 +33,9 @@ pub(super) fn parts(body: &RawValue) -> Vec<(&'static str, Value)> {
 }
 
 fn fold_map(map: &ConfigMap, reads_memory: bool) -> Observed {
-    let digest = match &map.data {
-        Some(data) => of_data(data).and_then(|body| digest::of_object(&CONFIG_MAP, &map.metadata, Some(body))),
-        None => digest::of_object(&CONFIG_MAP, &map.metadata, None),
-    };
+    let digest = digest::of_object(&CONFIG_MAP, &map.metadata, map.data.as_ref().and_then(of_data));
     let edited_by = managed::edited_by(&map.metadata, "f:data", is_owned_key);
-    let ours = reads_memory && edited_by.is_none() && managed::holds(&map.metadata, "f:data", ENDPOINTS_KEY);
+    let ours = reads_memory && edited_by.is_none() && managed::owns(&map.metadata, "f:data", ENDPOINTS_KEY);
     let memory = ours.then(|| {
         let (names, networks) = (read::remembered(map), read::remembered_networks(map));
         Arc::new(RecoveredState::Attribution { names, networks })
@@ -58,9 +55,9 @@ mod tests {
     #[test]
     fn only_owned_keys_of_a_config_map_count() {
         let digest = |map: &ConfigMap| fold(map).digest;
-        let held = map(&[("egress.cidrs", "20.1.2.3/32"), ("egress.fqdns", "")]);
-        let same = map(&[("egress.cidrs", "20.1.2.3/32"), ("egress.fqdns", ""), ("somebody", "else's")]);
-        assert_eq!(digest(&held), digest(&same));
+        let owned = map(&[("egress.cidrs", "20.1.2.3/32"), ("egress.fqdns", "")]);
+        let same = map(&[("egress.cidrs", "20.1.2.3/32"), ("egress.fqdns", ""), ("another", "owner's")]);
+        assert_eq!(digest(&owned), digest(&same));
         for other in [
             map(&[("egress.cidrs", "20.1.2.3/32")]),
             map(&[("egress.cidrs", "20.1.2.3/31"), ("egress.fqdns", "")]),
@@ -68,7 +65,7 @@ mod tests {
             map(&[("egress.cidrs", ""), ("egress.fqdns", "20.1.2.3/32")]),
             map(&[("ingress.cidrs", "20.1.2.3/32"), ("ingress.fqdns", "")]),
         ] {
-            assert_ne!(digest(&held), digest(&other), "{other:?}");
+            assert_ne!(digest(&owned), digest(&other), "{other:?}");
         }
     }
 }

@@ -1,7 +1,6 @@
-//! `endpoints.json`, read back: whole for people who ask why, and as far as it is memory after a restart. Pure.
+//! `endpoints.json`, read back: whole for `explain` and `diff`, and in part to recover state after a restart. Pure.
 //!
-//! Both readers are tolerant: what cannot be read is passed over. It may attribute an address that a policy allows, never
-//! add one.
+//! Both readers skip what they cannot read. The document may attribute an address that a policy allows, never add one.
 
 use super::ENDPOINTS_KEY;
 use connectivity_allowlist::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
@@ -13,14 +12,14 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// One endpoint as the ConfigMap has it.
+/// One endpoint of the ConfigMap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportedEndpoint {
     /// Which way connections are opened.
     pub direction: Direction,
     /// The list's service, or the name of the `additional` entry.
     pub service: String,
-    /// What it is about.
+    /// Its name, network or wildcard.
     pub target: ExportedTarget,
     /// Its ports, as the selected pods see them.
     pub ports: Option<PortSet>,
@@ -28,14 +27,14 @@ pub struct ExportedEndpoint {
     pub addresses: Vec<IpAddr>,
 }
 
-/// What an endpoint is about.
+/// The name, network or wildcard of an endpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExportedTarget {
     /// A name.
     Name(DomainName),
     /// A network.
     Network(IpNet),
-    /// A wildcard, and whether the spec names what stands in for it.
+    /// A wildcard, and whether the spec has names for it.
     Wildcard(NamePattern, bool),
 }
 
@@ -78,7 +77,7 @@ struct Line {
     honoured: bool,
 }
 
-/// The endpoints that ConfigMaps hold. What cannot be understood is passed over: it only ever explains.
+/// The endpoints of ConfigMaps. What cannot be read is skipped: it is used only to explain.
 #[must_use]
 pub fn endpoints(config_maps: &[ConfigMap]) -> Vec<ExportedEndpoint> {
     let lines = config_maps.iter().flat_map(stored);
@@ -122,8 +121,7 @@ pub fn remembered(config_map: &ConfigMap) -> BTreeMap<DomainName, Vec<IpAddr>> {
     addresses.into_iter().map(|(name, addresses)| (name, addresses.into_iter().collect())).collect()
 }
 
-/// The networks that a ConfigMap says the list or the spec gave: they are no name's, and go when nobody asks for them
-/// any more.
+/// The networks that, by a ConfigMap, the list or the spec gave: they belong to no name, and are removed with their entry.
 #[must_use]
 pub fn remembered_networks(config_map: &ConfigMap) -> BTreeSet<IpNet> {
     let networks =
@@ -131,8 +129,8 @@ pub fn remembered_networks(config_map: &ConfigMap) -> BTreeSet<IpNet> {
     networks.map(|network| network.trunc()).collect()
 }
 
-/// The endpoints of a ConfigMap's `endpoints.json`, each as it is written there. Nothing is built of them: a document of
-/// 1 MiB can hold a hundred thousand objects, which would take more than 100 MiB.
+/// The endpoints of a ConfigMap's `endpoints.json`, each as JSON text. They are not parsed at once: a document of 1 MiB can
+/// have a hundred thousand objects, which would take more than 100 MiB.
 fn stored(config_map: &ConfigMap) -> Vec<&RawValue> {
     #[derive(Deserialize)]
     struct Document<'a> {
@@ -144,7 +142,7 @@ fn stored(config_map: &ConfigMap) -> Vec<&RawValue> {
     document.map(|document| document.endpoints).unwrap_or_default()
 }
 
-/// What is remembered of an endpoint.
+/// The part of an endpoint that is recovered.
 #[derive(Deserialize)]
 struct Attribution<'a> {
     #[serde(borrow, default)]
@@ -160,7 +158,7 @@ fn attributions(config_map: &ConfigMap) -> impl Iterator<Item = Attribution<'_>>
     objects.filter_map(|endpoint| serde_json::from_str(endpoint.get()).ok())
 }
 
-/// What a value stands for; `None` where it is of another kind.
+/// A value; `None` where it is of another type.
 fn read<'a, T: Deserialize<'a>>(value: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(value?.get()).ok()
 }

@@ -83,12 +83,12 @@ impl fmt::Display for FeedKey {
     }
 }
 
-/// The format requested of the API (`--format`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The format requested of the API. Its variants are the values of `--format`, with their help.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// `format=json`, once for all geos and directions of a customer.
+    /// One request for all geos and directions of a customer
     #[default]
     Json,
-    /// `format=zscaler`, once for each geo and direction of a customer.
+    /// One request for each geo and direction
     Zscaler,
 }

@@ -104,7 +104,7 @@ impl Checks {
     /// The document cannot be read, or the API server would refuse one of our resources.
     pub fn read(&mut self, document: &ManifestDocument) -> anyhow::Result<Vec<Item>> {
         let (objects, notes) = document.objects()?;
-        notes.iter().for_each(|note| output::tell(&format!("note: {note}")));
+        notes.iter().for_each(|note| output::warn(&format!("note: {note}")));
         self.check(document, objects, false)
     }
 

@@ -1,4 +1,4 @@
-//! What to write, decided from what should be and what is. Pure.
+//! The writes that turn the observed objects into the desired ones. Pure.
 
 use super::desired::Desired;
 use super::digest::Digest;
@@ -8,19 +8,19 @@ use kube::core::ObjectMeta;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// One write. Each carries what it was decided on, so that a process that slept through its lease cannot carry it out.
+/// One write. Each has the version it was decided on: a process that slept beyond its lease cannot execute it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// An object that is not known to exist: refused by the API server where one does.
+    /// Creates an object; the API server refuses it where one exists.
     Create(ObjectKey, Desired),
-    /// An object that differs: refused where it has changed since, or is another by now.
+    /// Updates an object; refused where it has changed or was replaced since.
     Update(ObjectKey, Desired, Precondition),
-    /// An object that is ours and no longer wanted.
+    /// Deletes an object of ours.
     Delete(ObjectKey, Precondition),
 }
 
 impl Change {
-    /// The object it is about.
+    /// The object to write.
     #[must_use]
     pub const fn key(&self) -> &ObjectKey {
         match self {
@@ -39,7 +39,7 @@ impl Change {
     }
 }
 
-/// What an object has to be still, for a write to be carried out.
+/// The version of an object that a write requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Precondition {
     /// Its uid.
@@ -61,7 +61,7 @@ impl From<&Observed> for Precondition {
     }
 }
 
-/// What somebody did to an object.
+/// What another client did to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Interference {
     /// Changed it.
@@ -70,12 +70,12 @@ pub enum Interference {
     Deleted,
 }
 
-/// An object of ours that somebody else changed.
+/// An object of ours that another client changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignEdit {
     /// The object.
     pub key: ObjectKey,
-    /// The field manager that did.
+    /// The client's field manager.
     pub manager: Arc<str>,
     /// What it did.
     pub what: Interference,
@@ -87,9 +87,9 @@ pub struct Changes {
     /// Policies first, then ConfigMaps; among each, creations, then updates, then deletions. Where several policies are
     /// updated, [`super::moves`] puts them in order.
     pub writes: Vec<Change>,
-    /// What others did to objects of ours.
+    /// Other clients' changes of our objects.
     pub foreign_edits: Vec<ForeignEdit>,
-    /// Of what is to be written, the digests.
+    /// The digests of the objects to write.
     pub digests: BTreeMap<ObjectKey, Digest>,
 }
 
@@ -103,21 +103,22 @@ pub fn decide(desired: &[(ObjectKey, Desired)], observed: &BTreeMap<ObjectKey, O
     }
     for (key, object) in wanted {
         let digest = object.digest();
-        let held = observed.get(key);
-        if held.is_some_and(|held| held.digest == digest) {
+        let current = observed.get(key);
+        if current.is_some_and(|current| current.digest == digest) {
             continue;
         }
         changes.digests.extend(digest.map(|digest| (key.clone(), digest)));
-        match held {
-            None => changes.writes.push(Change::Create(key.clone(), object.clone())),
-            Some(held) => {
-                if let Some(manager) = &held.edited_by {
-                    let (manager, what) = (Arc::clone(manager), Interference::Edited);
-                    changes.foreign_edits.push(ForeignEdit { key: key.clone(), manager, what });
-                }
-                changes.writes.push(Change::Update(key.clone(), object.clone(), Precondition::from(held)));
-            }
-        }
+        changes.foreign_edits.extend(
+            current.and_then(|current| current.edited_by.clone()).map(|manager| ForeignEdit {
+                key: key.clone(),
+                manager,
+                what: Interference::Edited,
+            }),
+        );
+        changes.writes.push(match current {
+            None => Change::Create(key.clone(), object.clone()),
+            Some(current) => Change::Update(key.clone(), object.clone(), Precondition::from(current)),
+        });
     }
     changes.writes.sort_by_key(|change| {
         let step = match change {

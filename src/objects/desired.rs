@@ -1,4 +1,4 @@
-//! An object as it should be, ready to be compared with the cluster and to be sent. Pure.
+//! A desired object, ready to be compared with the cluster and to be sent. Pure.
 
 use super::digest::{self, Digest};
 use super::key::ObjectKey;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use std::sync::Arc;
 
-/// What an object says beside its metadata: a policy's `spec`, a ConfigMap's `data`.
+/// An object without its metadata: a policy's `spec`, a ConfigMap's `data`.
 #[derive(Debug)]
 pub struct Body {
     kind: &'static Kind,
@@ -24,7 +24,7 @@ impl PartialEq for Body {
 }
 
 impl Body {
-    /// A body of this kind, and the digest of the fields in it that the operator owns.
+    /// A body of this kind, with the digest of its fields that the operator owns.
     ///
     /// # Panics
     /// Where `value` does not become JSON: structures, and maps of texts, always do.
@@ -34,51 +34,51 @@ impl Body {
         Arc::new(Self { kind, json, digest })
     }
 
-    /// The body of an object that is there, to be shown: nothing is compared with it by digest.
+    /// The body of an object in the cluster, to be shown; it is not compared by digest.
     #[must_use]
     pub fn stored(kind: &'static Kind, json: Box<RawValue>) -> Arc<Self> {
         Arc::new(Self { kind, json, digest: None })
     }
 
-    /// The kind of object that says it.
+    /// The kind of its object.
     #[must_use]
     pub const fn kind(&self) -> &'static Kind {
         self.kind
     }
 
-    /// It as JSON.
+    /// The body as JSON.
     #[must_use]
     pub fn json(&self) -> &RawValue {
         &self.json
     }
 }
 
-/// An object as it should be.
+/// A desired object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
-    /// Its name, its labels and whose it is.
+    /// Its name, its labels and its owner.
     pub metadata: ObjectMeta,
-    /// What it says.
+    /// Its `spec` or `data`.
     pub body: Arc<Body>,
 }
 
-/// An object as it should be, under its key.
+/// A desired object under its key.
 pub type KeyedObject = (ObjectKey, Desired);
 
 impl Desired {
-    /// The digest of the fields that the operator owns in it.
+    /// The digest of its fields that the operator owns.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
         self.digest_with(&self.metadata)
     }
 
-    /// The digest that an object has which says this under such metadata.
+    /// The digest of an object with this body and the given metadata.
     #[must_use]
     pub fn digest_with(&self, metadata: &ObjectMeta) -> Option<Digest> {
         digest::of_object(self.body.kind, metadata, Some(self.body.digest?))
     }
 
-    /// The whole object, to be shown in any format: its body is a tree of values, where [`Manifest::of`] has text.
+    /// The whole object, to be shown in any format: its body is a value, where [`Manifest::of`] has JSON text.
     #[must_use]
     pub fn shown(&self) -> Manifest<'_, Value> {
         let body = serde_json::from_str(self.body.json.get()).unwrap_or_default();
@@ -95,7 +95,7 @@ pub struct Manifest<'a, B> {
 }
 
 impl<'a> Manifest<'a, &'a RawValue> {
-    /// The object with this metadata that says this, to be sent as JSON.
+    /// The object with this metadata and body, to be sent as JSON.
     #[must_use]
     pub fn of(metadata: &'a ObjectMeta, body: &'a Body) -> Self {
         Self { kind: body.kind, metadata, body: &body.json }
@@ -108,11 +108,12 @@ impl<B: Serialize> Serialize for Manifest<'_, B> {
         let mut map = serializer.serialize_map(Some(4))?;
         map.serialize_entry("apiVersion", &kind.api_version())?;
         map.serialize_entry("kind", kind.name)?;
-        if kind.body < "metadata" {
+        let is_body_first = kind.body < "metadata";
+        if is_body_first {
             map.serialize_entry(kind.body, body)?;
-            map.serialize_entry("metadata", metadata)?;
-        } else {
-            map.serialize_entry("metadata", metadata)?;
+        }
+        map.serialize_entry("metadata", metadata)?;
+        if !is_body_first {
             map.serialize_entry(kind.body, body)?;
         }
         map.end()

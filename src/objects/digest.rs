@@ -1,8 +1,8 @@
-//! Digests of the fields the operator owns in an object, so that what is rendered can be compared with what the
-//! cluster holds without holding either. Pure.
+//! Digests of the fields that the operator owns in an object. With them a desired object is compared with the one in the
+//! cluster, and neither is kept in memory. Pure.
 //!
-//! Only owned fields count: a foreign manager may add a label or a `spec.ingress` beside ours, which no apply would
-//! take away, and which must not make the operator write for ever.
+//! Only owned fields count: another manager may add a label or a `spec.ingress`. No apply removes it, and it must not make
+//! the operator write for ever.
 
 use super::kind::Kind;
 use crate::crd::{ALLOWLIST_LABEL, MANAGED_BY_LABEL};
@@ -13,8 +13,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write as _};
 use std::sync::LazyLock;
 
-/// A digest that means something within one process only: its key is random, so that nobody outside can make two
-/// different objects look the same.
+/// A digest within one process: its key is random, so that no client can make two different objects with the same digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Digest(u64, u64);
 
@@ -43,7 +42,7 @@ impl Digest {
         Self::over(|sink| Ok(serde_json::to_writer(sink, value)?))
     }
 
-    /// The digest of texts, each with its length. A long text is digested as it is: its quotes are not quoted for this.
+    /// The digest of texts, each with its length. Texts are not JSON-escaped, which takes long for a large one.
     pub fn of_texts<'a>(texts: impl Iterator<Item = &'a str>) -> Option<Self> {
         Self::over(|sink| {
             for text in texts {
@@ -54,9 +53,9 @@ impl Digest {
         })
     }
 
-    /// The digest of what is written.
+    /// The digest of what `write` writes.
     fn over(write: impl FnOnce(&mut io::BufWriter<Sink>) -> io::Result<()>) -> Option<Self> {
-        // A serialiser writes a few bytes at a time, which costs a hasher more than the bytes do.
+        // A serialiser writes a few bytes at a time, and each call of a hasher costs more than the bytes.
         let sink = Sink(KEYS.0.build_hasher(), KEYS.1.build_hasher());
         let mut buffered = io::BufWriter::with_capacity(BUFFER, sink);
         write(&mut buffered).ok()?;
@@ -65,7 +64,7 @@ impl Digest {
     }
 }
 
-/// What identifies an object as the operator's, and whose it is.
+/// The metadata that marks an object as the operator's, and names its owner.
 #[derive(Serialize)]
 struct OwnedMetadata<'a> {
     managed_by: Option<&'a str>,
@@ -93,7 +92,7 @@ pub fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
-/// The digest of what the operator owns in an object: of its metadata, and of its body, whose own digest is given.
+/// The digest of the fields that the operator owns in an object: in its metadata and, by the digest given, in its body.
 #[must_use]
 pub fn of_object(kind: &Kind, metadata: &ObjectMeta, body: Option<Digest>) -> Option<Digest> {
     let body = body.map(|Digest(first, second)| (first, second));

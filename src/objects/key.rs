@@ -1,4 +1,4 @@
-//! What objects are known by, and what each is for. Pure.
+//! Keys and roles of objects. Pure.
 
 use super::kind::Kind;
 use crate::direction::PolicyDirection as _;
@@ -16,7 +16,7 @@ pub enum Role {
         /// Its number among the policies of that direction, from 1.
         part: usize,
     },
-    /// It tells others which CIDRs and names are allowed.
+    /// It lists the allowed CIDRs and names for other programs.
     Export {
         /// Its number, from 1.
         part: usize,
@@ -24,7 +24,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The end of object names that tells what they are for.
+    /// The end of object names with this role.
     fn suffix(self) -> &'static str {
         match self {
             Self::Policy { direction, .. } => direction.object_suffix(),
@@ -47,8 +47,8 @@ impl Role {
         }
     }
 
-    /// The reverse of [`Self::object_name`]: the owner and the role that a name says; `None` for a name that the operator
-    /// gives to no object. The end of a name decides, so that an owner may be called `daas-egress-2`.
+    /// The reverse of [`Self::object_name`]: the owner and the role of a name, or `None` for a name that the operator never
+    /// gives. The end of a name decides, so that an owner may be called `daas-egress-2`.
     #[must_use]
     pub fn of_name(name: &str) -> Option<(&str, Self)> {
         let numbered = name.rsplit_once('-').and_then(|(base, number)| {
@@ -72,7 +72,7 @@ pub struct ObjectKey {
     pub namespace: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
-    /// What it is for; `None` where the operator gives its name to no object of this kind.
+    /// What it is for; `None` where the operator never gives this name to an object of this kind.
     pub role: Option<Role>,
 }
 
@@ -83,7 +83,7 @@ impl fmt::Debug for ObjectKey {
 }
 
 impl ObjectKey {
-    /// The key of an object that is there. The only place that reads a role from a name.
+    /// The key of an object in the cluster. The only place that reads a role from a name.
     #[must_use]
     pub fn new(kind: &'static Kind, namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
         let (namespace, name) = (namespace.into(), name.into());
@@ -116,9 +116,9 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_name_says_owner_and_role() {
+    fn a_name_has_an_owner_and_a_role() {
         let policy = |direction, part| Role::Policy { direction, part };
-        for (name, said) in [
+        for (name, expected) in [
             ("daas-egress", Some(("daas", policy(Direction::Outbound, 1)))),
             ("daas-ingress-12", Some(("daas", policy(Direction::Inbound, 12)))),
             ("daas-cidrs-2", Some(("daas", Role::Export { part: 2 }))),
@@ -130,13 +130,10 @@ mod tests {
             ("-egress", None),
             ("egress", None),
         ] {
-            assert_eq!(Role::of_name(name), said, "{name}");
+            assert_eq!(Role::of_name(name), expected, "{name}");
         }
-        assert_eq!(
-            ObjectKey::new(&crate::export::CONFIG_MAP, "web", "daas-egress").role,
-            None,
-            "a ConfigMap is no policy"
-        );
+        let map = ObjectKey::new(&crate::export::CONFIG_MAP, "web", "daas-egress");
+        assert_eq!(map.role, None, "a ConfigMap is no policy");
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! One description for each kind of object that the operator keeps: all that reading, comparing and writing need. Pure.
+//! A description of each kind of object that the operator keeps, for reading, comparing and writing. Pure.
 
 use super::desired::Body;
 use super::observed::Observed;
@@ -13,7 +13,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// A kind of object that the operator keeps. Each is a `static` beside the code that makes its objects.
+/// A kind of object that the operator keeps. Each is a `static` in the module that makes its objects.
 #[derive(Clone, Copy)]
 pub struct Kind {
     /// The API group; empty for the core group.
@@ -24,7 +24,7 @@ pub struct Kind {
     pub name: &'static str,
     /// The resource's name in URLs and rules.
     pub plural: &'static str,
-    /// The field that says everything beside metadata: `spec` or `data`.
+    /// The field that is not metadata: `spec` or `data`.
     pub body: &'static str,
     /// Kinds of a lower number are written first.
     pub order: u8,
@@ -32,24 +32,24 @@ pub struct Kind {
     pub annotations: &'static [&'static str],
     /// Which `CitrixAllowlist` controls an object, if one does.
     pub owner: fn(&ObjectMeta) -> Option<OwnerRef>,
-    /// Folds an object to what decisions need. What it remembers across a restart is read only where that is asked for.
+    /// Folds an object to what decisions need. The state to recover is read only with `reads_memory`.
     pub observe: fn(&ObjectMeta, Option<&RawValue>, reads_memory: bool) -> Observed,
-    /// What the operator owns of a body.
+    /// The fields of a body that the operator owns.
     pub owned: fn(&RawValue) -> Value,
-    /// The parts of that by which people compare two objects, each with its name.
+    /// The parts of these by which people compare two objects, each with its name.
     pub parts: fn(&RawValue) -> Vec<(&'static str, Value)>,
     /// Set where its objects are policies.
     pub policy: Option<PolicyKind>,
 }
 
-/// What is needed beside of a kind whose objects allow connections.
+/// The description of a kind whose objects allow connections.
 #[derive(Clone, Copy)]
 pub struct PolicyKind {
-    /// What a body allows, as far as this operator writes such rules; rules for DNS are passed over.
+    /// What a body allows, as far as this operator writes such rules; rules for DNS are skipped.
     pub rules: fn(&RawValue) -> Vec<RememberedRule>,
     /// A body that allows these rules too; `None` where it cannot be read.
     pub widened: fn(&RawValue, &[RememberedRule]) -> Option<Arc<Body>>,
-    /// The same in NetworkPolicy's terms, for what asks whether a connection is allowed; `None` where it cannot be read.
+    /// The body as that of a NetworkPolicy, to evaluate connections; `None` where it cannot be read.
     pub as_network_policy: fn(&RawValue) -> Option<NetworkPolicySpec>,
 }
 

@@ -12,57 +12,50 @@ fn ours(metadata: &ObjectMeta) -> impl Iterator<Item = &ManagedFieldsEntry> {
     metadata.managed_fields.iter().flatten().filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
 }
 
-/// Who holds our fields of an object now, where it is not the operator: who changes a field takes it from its
-/// former holder, so a field still held by the operator is as the operator wrote it.
+/// The manager that owns a field of ours now, where it is not the operator. A manager that changes a field takes it from its
+/// previous owner, so a field that the operator still owns is as the operator wrote it.
 #[must_use]
 pub fn edited_by(metadata: &ObjectMeta, section: &str, owned: impl Fn(&str) -> bool) -> Option<Arc<str>> {
-    let mut holders: HashMap<&str, Vec<&str>> = HashMap::new();
+    let mut owners: HashMap<&str, Vec<&str>> = HashMap::new();
     for entry in metadata.managed_fields.iter().flatten() {
         let fields = entry.fields_v1.as_ref().and_then(|fields| fields.0.get(section)?.as_object());
         for field in fields.into_iter().flat_map(|fields| fields.keys()).filter_map(|field| field.strip_prefix("f:")) {
             if owned(field) {
-                holders.entry(field).or_default().push(entry.manager.as_deref().unwrap_or("an unnamed manager"));
+                owners.entry(field).or_default().push(entry.manager.as_deref().unwrap_or("an unnamed manager"));
             }
         }
     }
-    let mut strangers: Vec<&str> = holders
-        .into_values()
-        .filter(|managers| !managers.contains(&FIELD_MANAGER))
-        .filter_map(|managers| managers.into_iter().min())
-        .collect();
-    strangers.sort_unstable();
-    strangers.first().map(|manager| Arc::from(*manager))
+    let foreign = owners.into_values().filter(|managers| !managers.contains(&FIELD_MANAGER));
+    foreign.flatten().min().map(Arc::from)
 }
 
-/// Whether managed fields show the operator as a holder of a field. Who may write an object may also clear them:
-/// then nobody is known to have written it, which is not to say that the operator did.
+/// Whether managed fields show the operator as an owner of a field. A client that may write an object may also clear them:
+/// then the writer is unknown, and not assumed to be the operator.
 #[must_use]
-pub fn holds(metadata: &ObjectMeta, section: &str, field: &str) -> bool {
+pub fn owns(metadata: &ObjectMeta, section: &str, field: &str) -> bool {
     let path = format!("f:{field}");
-    ours(metadata)
-        .filter_map(|entry| entry.fields_v1.as_ref()?.0.get(section))
-        .any(|fields| fields.get(&path).is_some())
+    let mut fields = ours(metadata).filter_map(|entry| entry.fields_v1.as_ref());
+    fields.any(|fields| !fields.0[section][&path].is_null())
 }
 
-/// Whether managed fields show an annotation to be the operator's: that of somebody else would let a policy go.
+/// Whether managed fields show an annotation as the operator's: another client's could get a policy deleted.
 #[must_use]
-pub fn holds_annotation(metadata: &ObjectMeta, key: &str) -> bool {
+pub fn owns_annotation(metadata: &ObjectMeta, key: &str) -> bool {
     let path = format!("f:{key}");
-    ours(metadata)
-        .filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:metadata")?.get("f:annotations"))
-        .any(|annotations| annotations.get(&path).is_some())
+    let fields = ours(metadata).filter_map(|entry| entry.fields_v1.as_ref());
+    fields.map(|fields| &fields.0["f:metadata"]["f:annotations"]).any(|annotations| !annotations[&path].is_null())
 }
 
-/// When something last wrote an object under the operator's own name: the API server moves an entry's time only where its
-/// manager writes, and not where another takes a field away.
+/// When something last wrote an object under the operator's name. The API server moves an entry's time only when its manager
+/// writes, not when another takes a field from it.
 #[must_use]
 pub fn written_at(metadata: &ObjectMeta) -> Option<Timestamp> {
     ours(metadata).filter_map(|entry| Some(entry.time.as_ref()?.0)).max()
 }
 
-/// Which fields are held under the operator's own name: who changes or takes one away under another name takes it from there.
+/// Digest of the fields owned under the operator's name: another manager that changes or removes one takes it from there.
 #[must_use]
-pub fn held(metadata: &ObjectMeta) -> Option<Digest> {
+pub fn owned_fields(metadata: &ObjectMeta) -> Option<Digest> {
     let mut fields: Vec<_> = ours(metadata).map(|entry| (&entry.operation, &entry.fields_v1)).collect();
     fields.sort_by_key(|(operation, _)| *operation);
     Digest::of(&fields).filter(|_| !fields.is_empty())

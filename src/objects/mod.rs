@@ -1,4 +1,4 @@
-//! What the operator keeps in a cluster: the objects it wants, the objects there are, and the writes between. Pure.
+//! The operator's objects in a cluster: desired ones, observed ones, and the writes between. Pure.
 
 pub mod changes;
 pub mod desired;

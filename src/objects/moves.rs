@@ -1,9 +1,9 @@
-//! In which order policies are written, so that what stays allowed is in some policy of its resource all the while,
-//! whichever write fails. Pure.
+//! In which order policies are written, so that an address that stays allowed is in some policy at every moment, whichever
+//! write fails. Pure.
 //!
-//! Creations come first and deletions last. Among updates, the one that gains an address comes before the one that loses
-//! it. Where two objects gain what the other loses, one of them is first written with both: what it is to hold, and what
-//! the others have not gained yet.
+//! Creations are first and deletions last. Among updates, the policy that gains an address is before the one that loses it.
+//! Example: address A moves from policy 1 to 2, and B from 2 to 1. Then policy 1 is first written with A and B, then policy 2
+//! with A alone, then policy 1 with B alone.
 
 mod sweep;
 
@@ -18,18 +18,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use sweep::Moved;
 
-/// What the policies of a resource are and shall be.
+/// The policies of a resource as they should be.
 #[derive(Debug)]
 pub struct Moving<'a> {
-    /// What the resource's policies shall be, those that stay as they are among them.
+    /// All policies of the resource, unchanged ones included.
     pub desired: &'a [(ObjectKey, Desired)],
-    /// Policies that differ and are not to be written now, since somebody keeps changing them.
+    /// Contested policies, which are not written now.
     pub put_off: &'a BTreeSet<ObjectKey>,
 }
 
 impl Moving<'_> {
-    /// Which policies have to be read before the writes can be ordered. None, mostly: where one policy of a direction
-    /// changes, nothing moves to another that is there already.
+    /// The policies to read before the writes can be ordered. Usually none: if one policy of a direction changes, nothing
+    /// moves to another.
     #[must_use]
     pub fn to_read(&self, writes: &[Change]) -> Vec<ObjectKey> {
         let mut all = Vec::new();
@@ -38,7 +38,7 @@ impl Moving<'_> {
             let put_off: Vec<&ObjectKey> = self.put_off.iter().filter(of_direction).collect();
             let losing = writes.iter().filter_map(|change| match change {
                 Change::Update(key, ..) => Some(key),
-                // Otherwise it goes last, when everything else has gained what it was to gain.
+                // Otherwise it is deleted last, when every other policy has gained its addresses.
                 Change::Delete(key, _) if !put_off.is_empty() => Some(key),
                 Change::Create(..) | Change::Delete(..) => None,
             });
@@ -50,37 +50,35 @@ impl Moving<'_> {
         all
     }
 
-    /// Puts the writes in order. `held` is what the policies of [`Self::to_read`] say now; one that is not there holds
-    /// nothing. A write that would take away what a policy that is put off was to gain is left out.
+    /// Puts the writes in order. `current` has the bodies of the policies of [`Self::to_read`]; a missing one allows nothing.
+    /// A write is left out if it takes away what a contested policy should gain.
     #[must_use]
-    pub fn in_order(&self, writes: Vec<Change>, held: &BTreeMap<ObjectKey, Box<RawValue>>) -> Vec<Change> {
-        if held.is_empty() {
+    pub fn in_order(&self, writes: Vec<Change>, current: &BTreeMap<ObjectKey, Box<RawValue>>) -> Vec<Change> {
+        if current.is_empty() {
             return writes;
         }
-        let moved = self.moved(&writes, held);
-        let mut order = Order::new(&writes, &moved, self.put_off);
-        let turns = order.turns();
+        let moved = self.moved(&writes, current);
+        let order = Order::new(&writes, &moved, self.put_off);
+        let steps = order.steps();
         let mut pending: BTreeMap<ObjectKey, Change> = BTreeMap::new();
-        let mut ordered = Vec::with_capacity(writes.len() + turns.len());
+        let mut ordered = Vec::with_capacity(writes.len() + steps.len());
         let mut last = Vec::new();
         for change in writes {
             let key = change.key().clone();
             match change {
-                _ if order.is_left_out(&key) => {}
-                Change::Update(..) if order.is_moved(&key) => drop(pending.insert(key, change)),
+                _ if order.left_out.contains(&key) => {}
+                Change::Update(..) if order.moved.contains(&key) => drop(pending.insert(key, change)),
                 Change::Create(..) | Change::Update(..) if key.is_policy() => ordered.push(change),
                 _ => last.push(change),
             }
         }
-        for turn in turns {
-            let Some(Change::Update(key, desired, was)) = pending.get(&turn.key) else { continue };
-            let desired = match turn.keeps {
-                false => desired.clone(),
-                true => match widened(&desired.body, &moved, key) {
-                    Some(body) => Desired { body, ..desired.clone() },
-                    None => continue,
-                },
-            };
+        for step in steps {
+            let Some(Change::Update(key, desired, was)) = pending.get(&step.key) else { continue };
+            let mut desired = desired.clone();
+            if step.keeps {
+                let Some(body) = widened(&desired.body, &moved, key) else { continue };
+                desired.body = body;
+            }
             ordered.push(Change::Update(key.clone(), desired, was.clone()));
         }
         ordered.extend(last);
@@ -88,35 +86,31 @@ impl Moving<'_> {
     }
 
     /// What policies lose that others gain.
-    fn moved(&self, writes: &[Change], held: &BTreeMap<ObjectKey, Box<RawValue>>) -> Vec<Moved> {
-        let created: BTreeSet<&ObjectKey> = writes
-            .iter()
-            .filter(|change| matches!(change, Change::Create(..)) && !self.put_off.contains(change.key()))
-            .map(Change::key)
-            .collect();
+    fn moved(&self, writes: &[Change], current: &BTreeMap<ObjectKey, Box<RawValue>>) -> Vec<Moved> {
+        let created = writes.iter().filter(|change| matches!(change, Change::Create(..))).map(Change::key);
+        let created: BTreeSet<&ObjectKey> = created.collect();
         let mut pieces = sweep::Pieces::default();
         for (key, desired) in self.desired {
             let rules = rules(key, desired.body.json());
-            // What is not read stays as it is, or is created before anything else is written.
-            let stays = !self.put_off.contains(key) && (created.contains(key) || !held.contains_key(key));
-            pieces.desired(key, &rules);
-            if stays {
-                pieces.held(key, &rules);
+            pieces.add(key, &rules, true);
+            // A policy that was not read does not change, or is created before anything else is written.
+            if !self.put_off.contains(key) && (created.contains(key) || !current.contains_key(key)) {
+                pieces.add(key, &rules, false);
             }
         }
-        for (key, body) in held {
-            pieces.held(key, &rules(key, body));
+        for (key, body) in current {
+            pieces.add(key, &rules(key, body), false);
         }
         pieces.moved()
     }
 }
 
-/// What the body of a policy allows; nothing where it is none.
+/// What the body of a policy allows; nothing for other kinds.
 fn rules(key: &ObjectKey, body: &RawValue) -> Vec<RememberedRule> {
     key.kind.policy.map(|policy| (policy.rules)(body)).unwrap_or_default()
 }
 
-/// What a policy shall say, and beside it what it holds that others have not gained.
+/// The body of a policy with the rules that it loses and others have not gained yet.
 fn widened(body: &Body, moved: &[Moved], loser: &ObjectKey) -> Option<Arc<Body>> {
     let mut by_ports: BTreeMap<(Direction, Vec<_>), (PortSet, Vec<IpNet>)> = BTreeMap::new();
     for moved in moved.iter().filter(|moved| moved.from == *loser) {
@@ -131,19 +125,18 @@ fn widened(body: &Body, moved: &[Moved], loser: &ObjectKey) -> Option<Arc<Body>>
 
 /// A write of a policy that something moves from or to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Turn {
+struct Step {
     key: ObjectKey,
     /// Whether the policy keeps for now what others have not gained yet.
     keeps: bool,
 }
 
-/// Who has to gain before who may lose.
+/// Which policies have to gain before others may lose.
 struct Order {
-    /// For each policy that loses: those that have to gain first.
+    /// For each policy that loses and is not deleted: those that have to gain first.
     waits_for: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
     left_out: BTreeSet<ObjectKey>,
     moved: BTreeSet<ObjectKey>,
-    deleted: BTreeSet<ObjectKey>,
 }
 
 impl Order {
@@ -152,7 +145,7 @@ impl Order {
         for moved in moved {
             waits_for.entry(moved.from.clone()).or_default().insert(moved.to.clone());
         }
-        // Who waits for one that is put off is left out, and so is who waits for that one.
+        // A policy that waits for one left out is left out too.
         let mut left_out: BTreeSet<ObjectKey> = put_off.clone();
         loop {
             let waiting = waits_for.iter().filter(|(key, others)| {
@@ -171,48 +164,35 @@ impl Order {
         let updated = of(|change| matches!(change, Change::Update(..)));
         let touched = moved.iter().flat_map(|moved| [&moved.from, &moved.to]).cloned().collect::<BTreeSet<_>>();
         let moved = touched.intersection(&updated).filter(|key| !left_out.contains(*key)).cloned().collect();
-        waits_for.retain(|key, _| !left_out.contains(key));
-        Self { waits_for, left_out, moved, deleted }
-    }
-
-    fn is_left_out(&self, key: &ObjectKey) -> bool {
-        self.left_out.contains(key)
-    }
-
-    fn is_moved(&self, key: &ObjectKey) -> bool {
-        self.moved.contains(key)
-    }
-
-    /// The order: who waits for nobody, by name; where all wait for each other, the one that most wait for is written
-    /// with what it is to lose still in it.
-    fn turns(&mut self) -> Vec<Turn> {
-        let mut waits_for = self.waits_for.clone();
         // Deletions come last in any case.
-        waits_for.retain(|key, _| !self.deleted.contains(key));
+        waits_for.retain(|key, _| !left_out.contains(key) && !deleted.contains(key));
+        Self { waits_for, left_out, moved }
+    }
+
+    /// The order: a policy that waits for none first, by name. If all wait for each other, the one that most wait for is
+    /// written with the rules that it loses still in it.
+    fn steps(&self) -> Vec<Step> {
+        let mut waits_for = self.waits_for.clone();
         let mut open = self.moved.clone();
-        let mut turns = Vec::new();
+        let mut steps = Vec::new();
         while !open.is_empty() {
             let is_free = |key: &&ObjectKey| waits_for.get(*key).is_none_or(BTreeSet::is_empty);
             let free: Vec<ObjectKey> = open.iter().filter(is_free).cloned().collect();
-            let (keeps, now) = match free.is_empty() {
-                false => (false, free),
-                true => {
-                    let wanted = |key: &ObjectKey| waits_for.values().filter(|others| others.contains(key)).count();
-                    let most = open.iter().max_by_key(|key| (wanted(key), std::cmp::Reverse(*key))).cloned();
-                    (true, most.into_iter().collect())
-                }
-            };
-            for key in now {
+            let keeps = free.is_empty();
+            let wanted = |key: &ObjectKey| waits_for.values().filter(|others| others.contains(key)).count();
+            let most_wanted = || open.iter().max_by_key(|key| (wanted(key), std::cmp::Reverse(*key))).cloned();
+            let next = if keeps { most_wanted().into_iter().collect() } else { free };
+            for key in next {
                 for others in waits_for.values_mut() {
                     others.remove(&key);
                 }
                 if !keeps {
                     open.remove(&key);
                 }
-                turns.push(Turn { key, keeps });
+                steps.push(Step { key, keeps });
             }
         }
-        turns
+        steps
     }
 }
 

@@ -1,4 +1,4 @@
-//! An object as the cluster holds it, folded to what decisions need of it. Pure.
+//! An object in the cluster, folded to what decisions need of it. Pure.
 
 use super::desired::Desired;
 use super::digest::Digest;
@@ -16,54 +16,53 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// One object as the cluster holds it, folded.
+/// One object in the cluster, folded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
-    /// Its uid: an object that was made again under the name is another one.
+    /// Its uid: a new object of the same name has another one.
     pub uid: Arc<str>,
-    /// The version a write must be decided on.
+    /// The version that a write is decided on.
     pub resource_version: Arc<str>,
     /// The `CitrixAllowlist` that controls it, if one does.
     pub owner: Option<OwnerRef>,
-    /// Of the fields the operator owns.
+    /// Digest of the fields that the operator owns.
     pub digest: Option<Digest>,
-    /// What it remembers, until that is taken over into the tables.
+    /// The state to recover from it, until that is restored into the tables.
     pub memory: Option<Arc<RecoveredState>>,
     /// The field manager that changed our fields last, where it is not the operator.
     pub edited_by: Option<Arc<str>>,
-    /// When something last wrote it under the operator's own field manager, to the second.
+    /// When something last wrote it under the operator's field manager, to the second.
     pub written_at: Option<Timestamp>,
-    /// Of the fields that managed fields show the operator's field manager to hold; what they say is [`Self::digest`].
-    pub held: Option<Digest>,
-    /// Of a policy: what the spec selected when it was last written, where that is known to be the operator's word.
+    /// Digest of the names of the fields that the operator's field manager owns; [`Self::digest`] has their values.
+    pub fields: Option<Digest>,
+    /// Of a policy: what the spec selected when the operator last wrote it, where managed fields prove that.
     pub selection: Option<SelectionDigest>,
-    /// Whether that is what was sent, and not yet what the watch shows: the answer to a write brings metadata only.
+    /// Whether this is what was sent, and not yet what the watch shows: the answer to a write has metadata only.
     pub assumed: bool,
 }
 
-/// What an object of a resource tells after a restart.
+/// The state to recover from an object after a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveredObject {
-    /// What it remembers.
+    /// The state.
     pub memory: Arc<RecoveredState>,
     /// When the operator last wrote the object, to the second; `None` where that is not known.
     pub written_at: Option<Timestamp>,
 }
 
-/// What an object remembers across a restart, before the guard has seen it.
+/// What an object stores across a restart, before the guard checks it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RecoveredState {
     /// What a policy allows.
     Rules {
         /// Its rules.
         rules: Vec<RememberedRule>,
-        /// Networks of its direction's policies that only the user asked for, where managed fields show that to be the
-        /// operator's word.
+        /// Networks of its direction that only the user asked for, where managed fields prove that the operator wrote it.
         users: Vec<IpNet>,
-        /// What the spec selected when that was written.
+        /// What the spec selected when the policy was written.
         selection: Option<SelectionDigest>,
     },
-    /// Which addresses were whose, as a ConfigMap has it.
+    /// Which addresses a ConfigMap attributes to which names.
     Attribution {
         /// By name.
         names: BTreeMap<DomainName, Vec<IpAddr>>,
@@ -72,21 +71,21 @@ pub enum RecoveredState {
     },
 }
 
-/// What a policy's annotation says was selected when it was last written.
+/// The annotation of a policy: what was selected when it was last written.
 fn selection_of(metadata: &ObjectMeta) -> Option<SelectionDigest> {
     metadata.annotations.as_ref()?.get(SELECTION_ANNOTATION)?.parse().ok()
 }
 
-/// Folds the answer to a write of ours, which brings the object's metadata: what it says is taken to be what was sent,
-/// until the watch shows it. Who forces a write holds every field of it.
+/// Folds the answer to our write, which has only the object's metadata: its body is assumed to be as sent, until the watch
+/// shows it. A forced write owns every field.
 #[must_use]
 pub fn fold_answer(metadata: &ObjectMeta, sent: &Desired) -> Observed {
     let selection = selection_of(metadata);
     Observed { assumed: true, selection, ..fold(sent.body.kind(), metadata, sent.digest_with(metadata), None) }
 }
 
-/// Folds a policy of any kind. `digest` is that of all its owned fields; `rules` reads what it allows, and is called where
-/// the policy's memory is wanted and the operator's own.
+/// Folds a policy of any kind. `digest` is that of all its owned fields. `rules` reads what it allows; it is `None` where its
+/// state is not needed or not the operator's own.
 pub fn fold_policy(
     kind: &Kind,
     metadata: &ObjectMeta,
@@ -94,17 +93,17 @@ pub fn fold_policy(
     edited_by: Option<Arc<str>>,
     rules: Option<impl FnOnce() -> Vec<RememberedRule>>,
 ) -> Observed {
-    let selection = selection_of(metadata).filter(|_| managed::holds_annotation(metadata, SELECTION_ANNOTATION));
+    let selection = selection_of(metadata).filter(|_| managed::owns_annotation(metadata, SELECTION_ANNOTATION));
     let memory = rules.filter(|_| edited_by.is_none()).map(|rules| {
-        let listed = metadata.annotations.as_ref().and_then(|held| held.get(ADDITIONAL_ANNOTATION));
-        let listed = listed.filter(|_| managed::holds_annotation(metadata, ADDITIONAL_ANNOTATION));
+        let listed = metadata.annotations.as_ref().and_then(|all| all.get(ADDITIONAL_ANNOTATION));
+        let listed = listed.filter(|_| managed::owns_annotation(metadata, ADDITIONAL_ANNOTATION));
         let users = listed.into_iter().flat_map(|text| text.split(',')).filter_map(|text| text.parse().ok()).collect();
         Arc::new(RecoveredState::Rules { rules: rules(), users, selection })
     });
     Observed { selection, memory, ..fold(kind, metadata, digest, edited_by) }
 }
 
-/// Folds an object: its metadata, the digest of its owned fields, and who else changed them last.
+/// Folds an object: its metadata, the digest of its owned fields, and the other manager that changed them last.
 #[must_use]
 pub fn fold(kind: &Kind, metadata: &ObjectMeta, digest: Option<Digest>, edited_by: Option<Arc<str>>) -> Observed {
     Observed {
@@ -115,7 +114,7 @@ pub fn fold(kind: &Kind, metadata: &ObjectMeta, digest: Option<Digest>, edited_b
         memory: None,
         edited_by,
         written_at: managed::written_at(metadata),
-        held: managed::held(metadata),
+        fields: managed::owned_fields(metadata),
         selection: None,
         assumed: false,
     }

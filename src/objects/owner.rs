@@ -1,4 +1,4 @@
-//! Whose an object is, and what says so in its metadata. Pure.
+//! The owner of an object, as its metadata has it. Pure.
 
 use super::digest;
 use super::key::Role;
@@ -21,12 +21,12 @@ pub struct OwnerRef {
     pub uid: Arc<str>,
 }
 
-/// What the objects of a `CitrixAllowlist` say of it in their metadata.
+/// What objects carry of their `CitrixAllowlist` in their metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ownership {
     /// Its namespace, which is the objects' too, and its name, which the objects' names start with.
     pub resource: ResourceRef,
-    /// Its uid; `None` where nothing is applied and there is none: then objects carry no owner reference.
+    /// Its uid; `None` outside a cluster: then objects carry no owner reference.
     pub uid: Option<Arc<str>>,
     /// What its spec selects.
     pub selected: Selected,
@@ -43,7 +43,7 @@ pub fn owner_of(metadata: &ObjectMeta) -> Option<OwnerRef> {
     Some(OwnerRef { resource: ResourceRef::new(namespace, owner.name.as_str()), uid: owner.uid.as_str().into() })
 }
 
-/// How an object says that the resource of this name and uid controls it.
+/// The reference to a controlling resource of this name and uid.
 #[must_use]
 pub fn owner_reference(name: &str, uid: &str) -> OwnerReference {
     OwnerReference {
@@ -57,8 +57,8 @@ pub fn owner_reference(name: &str, uid: &str) -> OwnerReference {
 }
 
 impl Ownership {
-    /// What the object with this role carries: its name, labels, and the owner that takes it along when it goes. A policy
-    /// carries what the spec selected when it was written, too, and `users`: networks that only the user asked for.
+    /// The metadata of the object with this role: its name, its labels, and the owner with which it is deleted. A policy also
+    /// carries what the spec selected when it was written, and `users`: networks that only the user asked for.
     #[must_use]
     pub fn metadata(&self, role: Role, users: Option<&str>) -> ObjectMeta {
         let reference = self.uid.as_ref().map(|uid| owner_reference(&self.resource.name, uid));

@@ -1,24 +1,25 @@
-//! What `run` can be told, by flag or by environment variable.
+//! The flags of `run`, and their environment variables.
 
 use super::values::{base_url, dns_server, listening, network, period, prefix, static_list_url, suffix, tcp_ports};
 use crate::bound::Bound;
+use crate::cluster::facts::FactsSettings;
 use crate::engines::Limits;
 use crate::engines::network_policy::budget::Cni;
 use crate::feed::{FeedSettings, Format};
 use crate::guard::{Guard, GuardSettings};
 use crate::names::NamesSettings;
 use crate::telemetry::LogFormat;
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, Args};
 use connectivity_allowlist::Cloud;
 use connectivity_allowlist::document::StaticListDefaults;
 use connectivity_allowlist::net::{DomainName, PortSet};
 use ipnet::{IpNet, Ipv6Net};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What `run` can be told. The API server is found as kubectl finds it.
+/// The flags of `run`. The API server is found as kubectl finds it.
 #[derive(Debug, Args)]
 pub struct RunArguments {
     #[command(flatten)]
@@ -43,8 +44,8 @@ pub(crate) struct FeedArguments {
     #[arg(long, env = "CITRIX_ALLOWLIST_JAPAN_URL", value_parser = base_url, default_value = "https://api.citrixcloud.jp/connectivity")]
     pub japan_url: String,
     /// Which form the API is asked for
-    #[arg(long, env = "CITRIX_ALLOWLIST_FORMAT", value_enum, default_value_t = FormatArgument::Json)]
-    pub format: FormatArgument,
+    #[arg(long, env = "CITRIX_ALLOWLIST_FORMAT", value_enum, default_value_t = Format::Json)]
+    pub format: Format,
     /// Directory of saved lists that stands in for the API: <cloud>-<customer>.json, else <cloud>.json
     #[arg(long, env = "CITRIX_ALLOWLIST_FEED_DIR", value_name = "DIR")]
     pub feed_dir: Option<PathBuf>,
@@ -145,6 +146,16 @@ pub(crate) struct ClusterArguments {
     /// Namespaces to act in, instead of all
     #[arg(long, env = "CITRIX_ALLOWLIST_WATCH_NAMESPACE", value_name = "NS", value_delimiter = ',')]
     pub watch_namespace: Vec<String>,
+    #[command(flatten)]
+    pub policies: PolicyArguments,
+    /// Reconciles at a time
+    #[arg(long, env = "CITRIX_ALLOWLIST_CONCURRENCY", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub concurrency: u16,
+}
+
+/// The flags on which policies depend: those of `run`, and of the commands that simulate it.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArguments {
     /// Namespaces where no policy is ever written
     #[arg(
         long,
@@ -154,10 +165,10 @@ pub(crate) struct ClusterArguments {
         default_value = "kube-system"
     )]
     pub protected_namespace: Vec<String>,
-    /// Ranges of Services, where the cluster does not tell
+    /// Ranges of Services, if the cluster does not show them
     #[arg(long, env = "CITRIX_ALLOWLIST_SERVICE_CIDR", value_name = "CIDR", value_parser = network, value_delimiter = ',')]
     pub service_cidr: Vec<IpNet>,
-    /// Ranges of pods, where the cluster does not tell
+    /// Ranges of pods, if the cluster does not show them
     #[arg(long, env = "CITRIX_ALLOWLIST_POD_CIDR", value_name = "CIDR", value_parser = network, value_delimiter = ',')]
     pub pod_cidr: Vec<IpNet>,
     /// Prefix under which IPv6-only pods reach IPv4 addresses
@@ -168,10 +179,7 @@ pub(crate) struct ClusterArguments {
     pub max_peers_per_policy: u32,
     /// Network plugin whose limits are watched
     #[arg(long, env = "CITRIX_ALLOWLIST_CNI", value_enum)]
-    pub cni: Option<CniArgument>,
-    /// Reconciles at a time
-    #[arg(long, env = "CITRIX_ALLOWLIST_CONCURRENCY", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub concurrency: u16,
+    pub cni: Option<Cni>,
 }
 
 #[derive(Debug, Args)]
@@ -194,39 +202,12 @@ pub(crate) struct ProcessArguments {
     pub no_leader_election: bool,
 }
 
-/// A form that the API is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FormatArgument {
-    /// One request for all geos and directions of a customer
-    Json,
-    /// One request for each geo and direction
-    Zscaler,
-}
-
-/// A network plugin with known limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CniArgument {
-    /// AWS VPC CNI
-    Aws,
-    /// Azure Network Policy Manager
-    AzureNpm,
-    /// Calico
-    Calico,
-    /// Cilium
-    Cilium,
-    /// kube-router
-    KubeRouter,
-}
-
 impl FeedArguments {
     pub fn settings(&self) -> FeedSettings {
         FeedSettings {
             global_url: self.global_url.clone(),
             japan_url: self.japan_url.clone(),
-            format: match self.format {
-                FormatArgument::Json => Format::Json,
-                FormatArgument::Zscaler => Format::Zscaler,
-            },
+            format: self.format,
             feed_dir: self.feed_dir.clone(),
             requests_per_minute: self.requests_per_minute,
             min_refresh: self.min_refresh,
@@ -247,7 +228,7 @@ fn size(number: NonZeroU32) -> usize {
 }
 
 impl NameArguments {
-    /// How names are resolved, with what may be believed.
+    /// How names are resolved, with the guard of their answers.
     pub fn settings(&self, guard: Guard) -> NamesSettings {
         NamesSettings {
             min_ttl: self.dns_min_ttl,
@@ -281,12 +262,20 @@ impl GuardArguments {
     }
 }
 
-impl ClusterArguments {
+impl PolicyArguments {
     pub fn limits(&self) -> Limits {
-        Limits {
-            peers: usize::try_from(self.max_peers_per_policy).unwrap_or(usize::MAX),
-            cni: self.cni.map(Cni::from),
-            ..Limits::default()
+        let peers = usize::try_from(self.max_peers_per_policy).unwrap_or(usize::MAX);
+        Limits { peers, cni: self.cni, ..Limits::default() }
+    }
+
+    /// What to find out about the cluster, and what the flags give instead.
+    pub fn facts(&self, nameservers: Vec<IpAddr>, api_server: Option<IpAddr>) -> FactsSettings {
+        FactsSettings {
+            nameservers,
+            service_networks: self.service_cidr.clone(),
+            pod_networks: self.pod_cidr.clone(),
+            nat64_prefix: self.nat64_prefix,
+            api_server,
         }
     }
 }
@@ -309,11 +298,11 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_says_is_what_the_rooms_default_to() {
+    fn flags_default_to_the_rooms_own_defaults() {
         let run = read(&[]).expect("every flag has a default");
         assert_eq!(run.feed.settings(), FeedSettings::default());
         assert_eq!(run.guard.settings(), GuardSettings::default());
-        assert_eq!(run.cluster.limits(), Limits::default());
+        assert_eq!(run.cluster.policies.limits(), Limits::default());
         let guard = Guard::new(GuardSettings::default(), &ClusterFacts::default());
         let (names, default) = (run.names.settings(guard.clone()), NamesSettings::new(guard));
         assert_eq!((names.min_ttl, names.max_ttl), (default.min_ttl, default.max_ttl));
@@ -336,14 +325,6 @@ mod tests {
         refused("allow-private-cidr", "10.0.0.0/40", "invalid");
         refused("cni", "flannel", "cilium");
         refused("additional-suffix", "a b", "corp.example.com");
-    }
-
-    #[test]
-    fn a_network_plugin_has_one_name_wherever_it_is_named() {
-        for argument in CniArgument::value_variants() {
-            let word = argument.to_possible_value().expect("a value");
-            assert_eq!(word.get_name(), Cni::from(*argument).as_str());
-        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the operator's tables hold at one moment, as `/debug/state` serves it and `explain` reads it. Pure.
+//! The operator's tables at one moment, as `/debug/state` serves and `explain` reads them. Pure.
 
 use crate::crd::CitrixAllowlistSpec;
 use crate::feed::FeedSnapshot;
@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-/// The version of what is served: it changes where a reader of the old one would be misled.
+/// The version of the schema: it changes only if a reader of the old one would misread it.
 pub const VERSION: u32 = 1;
 
 /// The operator's tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DebugState {
-    /// Of these fields.
+    /// The version of the schema.
     pub version: u32,
     /// Whether this replica leads. The tables of one that does not are empty, or what they were when it last led.
     #[serde(default)]
@@ -37,15 +37,15 @@ pub struct DebugState {
 pub struct ListState {
     /// The entry of the table: cloud, customer and form.
     pub key: String,
-    /// The cloud that is asked.
+    /// The cloud of the API.
     pub cloud: String,
     /// The customer; absent where one document serves every customer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<String>,
-    /// The geo asked for, where the form needs one.
+    /// The requested geo, where the form needs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub geo: Option<String>,
-    /// The direction asked for, where the form needs one.
+    /// The requested direction, where the form needs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direction: Option<String>,
     /// How many resources need it.
@@ -59,10 +59,10 @@ pub struct ListState {
     /// Until when the vendor vouches for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,
-    /// About when it is asked for again.
+    /// About when it is fetched again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_fetch: Option<String>,
-    /// Its place among the requests that are due and wait for their turn, from 1.
+    /// Its place in the queue of due requests, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_place: Option<usize>,
     /// The reason of the condition `FeedCurrent`.
@@ -84,12 +84,12 @@ pub struct KnownName {
     /// What failed, where it is failing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// How many seconds an address stays after DNS stops giving it: the longest that any resource asks for.
+    /// How many seconds an address stays after DNS stops returning it: the longest retention of any resource.
     pub retention_seconds: u64,
-    /// In how many seconds it is asked again; absent while it is being asked, 0 where that is overdue.
+    /// In how many seconds it is queried again; absent while it is being queried, 0 where that is overdue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_question_seconds: Option<u64>,
-    /// How many addresses the newest round of answers cost.
+    /// How many addresses the newest round of answers evicted.
     pub evicted: usize,
     /// Its addresses, refused ones included.
     #[serde(default)]
@@ -102,7 +102,7 @@ pub struct KnownName {
 pub struct KnownAddress {
     /// The address.
     pub address: IpAddr,
-    /// The server that said it.
+    /// The server that answered it.
     pub server: SocketAddr,
     /// How many seconds ago it was first answered.
     pub first_seen_seconds: u64,
@@ -118,8 +118,7 @@ pub struct KnownAddress {
     pub refused: Option<String>,
 }
 
-/// What the tables say as the JSON of a [`DebugState`], a piece for each list and each name. A name is looked at when its
-/// piece is asked for.
+/// The tables as the JSON of a [`DebugState`], a piece for each list and each name. A name is read when its piece is taken.
 pub fn pieces(
     leading: bool,
     lists: Vec<FeedSnapshot>,
@@ -132,7 +131,7 @@ pub fn pieces(
     Box::new(text(&head).chain(lists).chain(text(r#"],"names":["#)).chain(names).chain(text("]}")))
 }
 
-/// An item of a list in JSON, with what parts it from the one before.
+/// An item of a list in JSON, with the comma before it.
 fn item(index: usize, item: &impl Serialize) -> Vec<u8> {
     let mut piece = if index == 0 { vec![] } else { vec![b','] };
     // Numbers and texts: nothing in it fails to become JSON.
@@ -141,8 +140,8 @@ fn item(index: usize, item: &impl Serialize) -> Vec<u8> {
 }
 
 impl DebugState {
-    /// The same without anything that acts on a terminal: a version, an error or a pod that answers in the operator's place may
-    /// say what it likes.
+    /// The same without characters that act on a terminal: a list, a DNS server or a pod that poses as the operator may send any
+    /// text.
     #[must_use]
     pub fn made_visible(mut self) -> Self {
         let show = |text: &mut String| {
@@ -211,14 +210,14 @@ fn name(name: &NameSnapshot) -> KnownName {
         addresses: name
             .addresses
             .iter()
-            .map(|held| KnownAddress {
-                address: held.address,
-                server: held.server,
-                first_seen_seconds: held.first_seen.as_secs(),
-                last_seen_seconds: held.last_seen.as_secs(),
-                ttl_seconds: held.ttl.as_secs(),
-                missing_seconds: held.missing.map(|missing| missing.as_secs()),
-                refused: held.refused.as_deref().map(str::to_owned),
+            .map(|cached| KnownAddress {
+                address: cached.address,
+                server: cached.server,
+                first_seen_seconds: cached.first_seen.as_secs(),
+                last_seen_seconds: cached.last_seen.as_secs(),
+                ttl_seconds: cached.ttl.as_secs(),
+                missing_seconds: cached.missing.map(|missing| missing.as_secs()),
+                refused: cached.refused.as_deref().map(str::to_owned),
             })
             .collect(),
     }
@@ -254,15 +253,14 @@ mod tests {
         assert_eq!(names, ["a.example.com", "b.example.com"]);
     }
 
-    /// Formerly the whole answer was made for each reader before the first byte of it was sent: 9.6 MB for a table of 4,096
-    /// names.
+    /// Formerly the whole answer was made for each reader before its first byte was sent: 9.6 MB for a table of 4,096 names.
     #[test]
-    fn a_name_is_looked_at_when_its_piece_is_asked_for() {
-        let (asked, was_asked) = std::sync::mpsc::channel();
-        let names = std::iter::from_fn(move || asked.send(()).ok().map(|()| known("a.example.com")));
+    fn a_name_is_read_when_its_piece_is_taken() {
+        let (read, reads) = std::sync::mpsc::channel();
+        let names = std::iter::from_fn(move || read.send(()).ok().map(|()| known("a.example.com")));
         let mut pieces = pieces(true, vec![], names);
         let first: Vec<u8> = pieces.by_ref().take(3).flatten().collect();
         assert!(first.ends_with(br#"addresses":[]}"#), "{}", String::from_utf8_lossy(&first));
-        assert_eq!(was_asked.try_iter().count(), 1);
+        assert_eq!(reads.try_iter().count(), 1);
     }
 }

@@ -1,5 +1,5 @@
-//! What the feed tells, passed on: figures to the metrics, and what is wrong with saved lists to people, as events on the
-//! operator's own pod, since it concerns no one resource.
+//! Passes the feed's reports on: figures to the metrics, and problems of saved lists to people. Those are events on the
+//! operator's own pod, since they belong to no single resource.
 
 use crate::cluster::report::StatusWriter;
 use crate::feed::{CompletedFetch, FeedKey, FeedObserver};
@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// Hears the feed.
+/// Receives the feed's reports.
 pub(super) struct FeedReports {
     metrics: Arc<Metrics>,
     warnings: UnboundedSender<String>,
 }
 
-/// Warnings on their way to becoming events.
+/// Warnings to publish as events.
 pub(super) struct Warnings(UnboundedReceiver<String>);
 
 impl FeedReports {
@@ -28,7 +28,7 @@ impl FeedReports {
 }
 
 impl Warnings {
-    /// Publishes each as an event on `pod`, until the feed is gone.
+    /// Publishes each as an event on `pod`, until the feed ends.
     pub async fn publish(mut self, reporter: StatusWriter, pod: Option<ObjectReference>) {
         while let Some(message) = self.0.recv().await {
             if let Some(pod) = &pod {
@@ -58,7 +58,7 @@ impl FeedObserver for FeedReports {
 
     fn store_warning(&self, message: &str) {
         FeedObserver::store_warning(&*self.metrics, message);
-        // Nobody hears it once the process is on its way out.
+        // The receiver is dropped when the process stops.
         let _ = self.warnings.send(message.to_owned());
     }
 }

@@ -1,4 +1,4 @@
-//! The operator's process, put together from its rooms. Which engines it has is an argument.
+//! The composition root of the operator's process. Its engines are an argument.
 
 mod arguments;
 pub mod debug_state;
@@ -16,7 +16,7 @@ use crate::engines::Engines;
 use crate::server::{Content, Health, Server};
 use crate::telemetry::{Traces, logging};
 pub use arguments::RunArguments;
-pub(crate) use arguments::{CniArgument, GuardArguments};
+pub(crate) use arguments::{GuardArguments, PolicyArguments};
 pub use edges::Edges;
 use parts::Parts;
 use std::process::ExitCode;
@@ -24,9 +24,9 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-pub(crate) use values::{base_url, dns_server, network, prefix, tcp_ports};
+pub(crate) use values::{base_url, dns_server, period, tcp_ports};
 
-/// How long the main loop may stand still before a restart would help: six of its heartbeats.
+/// How long the main loop may stall before a restart helps: six of its heartbeats.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs the operator until SIGTERM or SIGINT.
@@ -62,14 +62,12 @@ pub async fn serve(
         Some(address) => Some(Server::bind("--probe-listen", address).await?),
         None => None,
     };
-    let operator = {
-        let edges = Edges::real(&arguments, to).await?;
-        Operator::new(arguments, engines, edges)
-    };
+    let edges = Edges::real(&arguments, to).await?;
+    let replica = Replica::new(arguments, engines, edges);
     let serving = CancellationToken::new();
-    let probes = probe_server.map(|probes| tokio::spawn(probes.run_probes(operator.health(), serving.clone())));
-    let server = tokio::spawn(server.run(operator.content(), serving.clone()));
-    let result = operator.run(stop).await;
+    let probes = probe_server.map(|probes| tokio::spawn(probes.run_probes(replica.health(), serving.clone())));
+    let server = tokio::spawn(server.run(replica.content(), serving.clone()));
+    let result = replica.run(stop).await;
     serving.cancel();
     let _ = server.await;
     if let Some(probes) = probes {
@@ -80,8 +78,8 @@ pub async fn serve(
     Ok(())
 }
 
-/// The operator without the addresses on which it serves.
-pub struct Operator {
+/// One replica of the operator, without the addresses on which it serves.
+pub struct Replica {
     arguments: RunArguments,
     parts: Parts,
     lease_stop: CancellationToken,
@@ -89,7 +87,7 @@ pub struct Operator {
     lease_task: Option<AbortOnDropHandle<()>>,
 }
 
-impl Operator {
+impl Replica {
     /// Puts it together. Only the election and the watch of the cluster's facts begin.
     #[must_use]
     pub fn new(arguments: RunArguments, engines: Engines, edges: Edges) -> Self {
@@ -137,7 +135,7 @@ async fn control(arguments: &RunArguments, mut parts: Parts, stop: CancellationT
     let mut background = JoinSet::new();
     let changes = parts.follow_resources();
     parts.spawn_background(arguments, &mut background);
-    // These never end by themselves: where one does, the process is of no more use.
+    // These never end by themselves: if one does, the process has to restart.
     let mut vital = JoinSet::new();
     parts.spawn_vital(&mut vital);
     let inputs = LoopInputs {

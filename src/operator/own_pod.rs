@@ -9,10 +9,10 @@ use kube::api::Api;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long the question for the operator's own pod may take.
+/// The time limit of reading the operator's own pod.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
-/// What an event about the pod is about.
+/// The object of events about the pod.
 pub(super) fn reference(namespace: &str, name: String) -> ObjectReference {
     ObjectReference {
         api_version: Some("v1".to_owned()),
@@ -23,23 +23,19 @@ pub(super) fn reference(namespace: &str, name: String) -> ObjectReference {
     }
 }
 
-/// Finds out the pod's labels, so that no resource may isolate it; tries until the API server has answered.
+/// Reads the pod's labels, so that no resource may isolate it; retries until the API server answers.
 pub(super) async fn learn(client: Client, namespace: String, name: String, own: watch::Sender<OwnPod>) {
     let api: Api<Pod> = Api::namespaced(client, &namespace);
-    loop {
+    let found = loop {
         match deadline(CALL_LIMIT, api.get(&name)).await {
-            Ok(pod) => {
-                let labels = pod.metadata.labels.unwrap_or_default();
-                own.send_replace(OwnPod::Known { namespace, labels });
-                return;
-            }
+            Ok(pod) => break OwnPod::Known { namespace, labels: pod.metadata.labels.unwrap_or_default() },
             Err(error) if error.is_not_found() || error.is_forbidden() => {
                 tracing::warn!(pod = name, %error, "own labels are not known: a selector that matches them is not refused");
-                own.send_replace(OwnPod::None);
-                return;
+                break OwnPod::None;
             }
             Err(error) => tracing::debug!(pod = name, %error, "own labels are not known yet"),
         }
         tokio::time::sleep(OWN_POD_RETRY).await;
-    }
+    };
+    own.send_replace(found);
 }

@@ -8,7 +8,7 @@ use super::{LIVENESS_TIMEOUT, own_pod};
 use crate::cluster::access::Reviews;
 use crate::cluster::apply::Writer;
 use crate::cluster::client::Connected;
-use crate::cluster::facts::{Facts, FactsSettings};
+use crate::cluster::facts::Facts;
 use crate::cluster::lease::Leadership;
 use crate::cluster::owned::OwnedObjects;
 use crate::cluster::pods::PodLister;
@@ -35,7 +35,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// The operator's rooms, each given what it needs of the others.
+/// The operator's rooms, each with the others that it needs.
 pub(super) struct Parts {
     pub context: Arc<Context>,
     pub facts: Facts,
@@ -66,7 +66,7 @@ impl Parts {
         let (reports, warnings) = FeedReports::new(Arc::clone(&metrics));
         let (store, vendor) = (Arc::new(store), Arc::clone(&edges.vendor));
         let feeds = Feeds::new(arguments.feed.settings(), clock, waker.clone(), store, vendor, Arc::new(reports));
-        // What is lost by a kill is everybody's: so load is shed before.
+        // A kill for memory would affect every resource: so load is shed before.
         let pressure = Pressure::default();
         pressure.note((edges.memory)());
         feeds.put_off_under(pressure.clone());
@@ -82,9 +82,9 @@ impl Parts {
         let (own_pod_sender, own_pod) = watch::channel(unknown);
         let settings = Settings {
             first_policy_wait: arguments.names.first_policy_wait,
-            protected_namespaces: arguments.cluster.protected_namespace.clone(),
+            protected_namespaces: arguments.cluster.policies.protected_namespace.clone(),
             engines: engines.clone(),
-            limits: arguments.cluster.limits(),
+            limits: arguments.cluster.policies.limits(),
             own_pod,
             guard: arguments.guard.settings(),
             concurrency: arguments.cluster.concurrency.into(),
@@ -102,13 +102,7 @@ impl Parts {
             settings,
             clock,
         );
-        let facts = FactsSettings {
-            nameservers: edges.resolv_conf.clone(),
-            service_networks: arguments.cluster.service_cidr.clone(),
-            pod_networks: arguments.cluster.pod_cidr.clone(),
-            nat64_prefix: arguments.cluster.nat64_prefix,
-            api_server: edges.connected.api_server,
-        };
+        let facts = arguments.cluster.policies.facts(edges.resolv_conf.clone(), edges.connected.api_server);
         Self {
             context: Arc::new(context),
             facts: Facts::start(client, facts),
@@ -133,7 +127,7 @@ impl Parts {
         let metrics = move || {
             let (mut lists, mut known) = (context.feeds.snapshot(), context.names.snapshot());
             if !leadership.is_leading() {
-                // Nobody keeps a standby's tables current: they would tell of lists that grow old.
+                // A standby's tables are not kept current: they would report old lists.
                 lists.clear();
                 known.names.clear();
             }
@@ -163,7 +157,7 @@ impl Parts {
         resources::follow(&self.edges.connected.client, &self.scope, Arc::clone(&self.context.resources))
     }
 
-    /// Starts what the process can do without for a while.
+    /// Starts the tasks that the process can do without for a while.
     pub fn spawn_background(&mut self, arguments: &RunArguments, tasks: &mut JoinSet<()>) {
         let Connected { client, namespace, .. } = &self.edges.connected;
         let pod = self.edges.pod.clone();
@@ -175,14 +169,16 @@ impl Parts {
             tasks.spawn(warnings.publish(self.reporter.clone(), reference));
         }
         let (names, flags) = (self.context.names.clone(), arguments.names.dns_server.clone());
-        tasks.spawn(ask_servers(names, self.facts.receiver(), self.edges.resolv_conf.clone(), flags));
+        tasks.spawn(follow_servers(names, self.facts.receiver(), self.edges.resolv_conf.clone(), flags));
         tasks.spawn(cgroup::watch(self.pressure.clone(), self.edges.memory));
-        tasks.spawn(tell_readiness(self.health.clone(), "resources", self.context.resources.listed()));
-        tasks.spawn(tell_readiness(self.health.clone(), "objects", self.context.owned.listed()));
-        tasks.spawn(tell_readiness(self.health.clone(), "cluster facts", self.facts.completion()));
+        let (resources, owned) = (self.context.resources.listed(), self.context.owned.listed());
+        let facts = self.facts.completion();
+        for (list, complete) in [("resources", resources), ("objects", owned), ("cluster facts", facts)] {
+            tasks.spawn(report_readiness(self.health.clone(), list, complete));
+        }
     }
 
-    /// Starts what never ends by itself.
+    /// Starts the tasks that never end by themselves.
     pub fn spawn_vital(&self, tasks: &mut JoinSet<()>) {
         let (client, scope) = (self.edges.connected.client.clone(), self.scope.clone());
         let owned = Arc::clone(&self.context.owned);
@@ -194,8 +190,8 @@ impl Parts {
     }
 }
 
-/// Has `names` ask whom the pods ask, as the cluster's DNS comes and goes.
-async fn ask_servers(
+/// Keeps the servers that `names` queries equal to those of the pods.
+async fn follow_servers(
     names: Names,
     mut facts: watch::Receiver<Arc<ClusterFacts>>,
     resolv_conf: Vec<IpAddr>,
@@ -210,8 +206,8 @@ async fn ask_servers(
     }
 }
 
-async fn tell_readiness(health: Health, what: &'static str, mut synced: watch::Receiver<bool>) {
-    // An error means that the watch itself is gone, and the process with it.
+async fn report_readiness(health: Health, what: &'static str, mut synced: watch::Receiver<bool>) {
+    // An error means that the watch has ended, and the process ends with it.
     if synced.wait_for(|synced| *synced).await.is_ok() {
         health.synced(what);
     }

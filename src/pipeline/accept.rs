@@ -1,4 +1,4 @@
-//! Which list a resource's rules follow. Pure.
+//! Which list a resource follows. Pure.
 
 use super::carry::Carry;
 use crate::crd::{Problem, ProblemKind};
@@ -9,13 +9,13 @@ use std::sync::Arc;
 /// By how much a list would shrink a resource's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shrunk {
-    /// Endpoints by the list that is followed.
+    /// Endpoints of the accepted list.
     pub before: usize,
-    /// Endpoints by the one that is held back.
+    /// Endpoints of the newer list that is held back.
     pub after: usize,
 }
 
-/// The list that is followed.
+/// The accepted list.
 #[derive(Clone, Debug)]
 pub struct Accepted {
     /// The list.
@@ -24,14 +24,14 @@ pub struct Accepted {
     pub held_back: Option<Shrunk>,
 }
 
-/// Whether less than half is left: then a change is not believed before it is confirmed.
+/// Whether less than half remains: then the list is accepted only once a second fetch confirms it.
 #[must_use]
 pub const fn loses_most(before: usize, after: usize) -> bool {
     after * 2 < before
 }
 
-/// Chooses the list for a spec of this generation: `newest`, unless it leaves less than half of what an unchanged spec has
-/// by the list before, and no second fetch has confirmed it. `count` counts what a list gives to the spec.
+/// Chooses the list for a spec of this generation: `newest`, unless it has less than half of the endpoints that the list
+/// before gives to the unchanged spec, and no second fetch has confirmed it. `count` counts the endpoints.
 pub fn accept(
     carry: &Carry,
     generation: i64,
@@ -41,7 +41,7 @@ pub fn accept(
 ) -> Accepted {
     let before = match &carry.accepted {
         Some((of, list)) if *of == generation => Some(list),
-        // A spec that changed is the user's word: it is read against the newest list at once.
+        // For a changed spec the newest list is accepted at once: the user wants the change.
         Some(_) => None,
         None => view.previous.as_ref(),
     };
@@ -55,7 +55,7 @@ pub fn accept(
 }
 
 impl Shrunk {
-    /// What status says of the list that is held back.
+    /// The problem in status while the list is held back.
     #[must_use]
     pub fn problem(self, newest: &Allowlist) -> Problem {
         let version = newest.version.as_deref().unwrap_or("without a version");

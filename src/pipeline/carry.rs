@@ -8,22 +8,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What one reconcile of a resource hands to the next. Made by [`super::decide`] alone. All of it can be lost: the cluster
-/// remembers what matters.
+/// What one reconcile of a resource hands to the next. Only [`super::decide`] makes it. All of it can be recovered from the
+/// cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Carry {
-    /// The list that the rules follow, and for which generation of the spec.
+    /// The accepted list, and for which generation of the spec.
     pub accepted: Option<(i64, Arc<Allowlist>)>,
-    /// What was recovered from the resource's objects; `None` before they were asked.
+    /// The state recovered from the resource's objects; `None` before they were read.
     pub recovered: Option<Recovered>,
     /// Since when the first policy has waited for names.
     pub waiting_since: Option<Instant>,
     /// Whether the wait for names is over in this process.
     pub has_passed_wait: bool,
-    /// What the spec selected when a direction first had nothing to allow in this process. Stands in for policies that do
-    /// not say what was selected when they were written: those of 0.1.0.
+    /// What the spec selected when a direction first had nothing to allow in this process. It replaces the selection that
+    /// policies of 0.1.0 lack.
     pub first_selected: BTreeMap<Direction, SelectionDigest>,
-    /// Set while the last policy of a direction is kept: the names that are asked meanwhile. Whatever else the list names
-    /// later, nothing but the objects knows its addresses.
+    /// The names that are queried while the last policy of a direction is kept; `None` while none is. If the list later has
+    /// other names, only the objects know their addresses.
     pub names_while_kept: Option<Arc<BTreeSet<DomainName>>>,
 }

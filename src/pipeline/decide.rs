@@ -29,55 +29,55 @@ use std::time::{Duration, Instant};
 /// Everything that may influence a decision.
 #[derive(Debug)]
 pub struct World<'a> {
-    /// What the resource asks for.
+    /// The validated resource.
     pub request: &'a Request,
     /// The resource's objects in the cluster.
     pub existing: &'a BTreeMap<ObjectKey, Observed>,
-    /// What the cluster is.
+    /// The facts about the cluster.
     pub facts: &'a Arc<ClusterFacts>,
-    /// What may be opened.
+    /// The ranges that may be opened.
     pub guard: &'a Arc<Guard>,
-    /// What makes objects of a plan.
+    /// The engines that build objects from a plan.
     pub engines: &'a Engines,
     /// Bounds on objects.
     pub limits: &'a Limits,
-    /// How long names whose servers fail hold a first policy.
+    /// How long a first policy waits for names whose servers fail.
     pub first_policy_wait: Duration,
-    /// Whether objects are made where they wait, too: to be shown, and not to be applied.
+    /// Whether waiting objects are built too: to be shown, not applied.
     pub preview: bool,
-    /// What was asked for this one decision.
+    /// The inputs of this one decision.
     pub gathered: Gathered,
     /// The time.
     pub now: Instant,
 }
 
-/// How far the questions came.
+/// How much could be gathered.
 #[derive(Debug)]
 pub enum Gathered {
-    /// Nothing was asked, since the process is close to its memory limit; in these words.
+    /// Nothing, since the process is close to its memory limit; with the message.
     WaitsForMemory(String),
     /// There is no list yet.
     NoList(FeedView),
-    /// All are answered.
+    /// All inputs.
     Everything(Box<Inputs>),
 }
 
-/// What was asked for one decision.
+/// The inputs of one decision.
 #[derive(Debug)]
 pub struct Inputs {
-    /// What is known of the list; `None` where it did not come from the feed.
+    /// The state of the list; `None` where it did not come from the feed.
     pub view: Option<FeedView>,
     /// The newest list.
     pub newest: Arc<Allowlist>,
-    /// The list that is followed.
+    /// The accepted list.
     pub accepted: Accepted,
-    /// What is wanted of it.
+    /// What the resource selects of it.
     pub selection: Arc<Selection>,
-    /// What the resource's objects tell, where they were asked just now.
+    /// The state recovered from the resource's objects, where they were read just now.
     pub recovered: Option<Recovered>,
-    /// What DNS has answered for the selection's names.
+    /// DNS' answers for the selected names.
     pub answers: Arc<Addresses>,
-    /// The pods concerned.
+    /// The affected pods.
     pub pods: AffectedPods,
 }
 
@@ -135,16 +135,16 @@ fn with_list(world: &World<'_>, inputs: &Inputs, mut next: Carry, memo: &Memo) -
     decision
 }
 
-/// What names have: what DNS has answered, and beside it what was recovered and has not been missing for a whole retention.
+/// The addresses of names: those that DNS answered, and recovered ones that have not been missing for a whole retention.
 fn resolve(world: &World<'_>, inputs: &Inputs, next: &mut Carry) -> Arc<Addresses> {
     if inputs.recovered.is_some() {
         next.recovered.clone_from(&inputs.recovered);
     }
     let recovered = next.recovered.get_or_insert_default();
     let retention = world.request.retention;
-    let believable = |address| world.guard.check_address(address, Origin::Vendor).is_ok();
-    let addresses = recovered.addresses.join(&inputs.answers, retention, believable, world.now);
-    // A name that is left out is not asked, so it delays nothing.
+    let is_accepted = |address| world.guard.check_address(address, Origin::Vendor).is_ok();
+    let addresses = recovered.addresses.join(&inputs.answers, retention, is_accepted, world.now);
+    // A name that is left out is not queried, so it delays nothing.
     let is_left_out = |state: &NameState| matches!(state, NameState::LeftOut(_));
     let answers = inputs.answers.by_name.values().all(|name| name.state.is_settled() || is_left_out(&name.state));
     let passed = recovered.unexplained.as_mut().map(|(_, missing)| missing.look(answers, world.now));
@@ -172,7 +172,7 @@ fn plan(world: &World<'_>, inputs: &Inputs, addresses: &Arc<Addresses>, next: &C
     }
 }
 
-/// Says whether first policies wait, and why.
+/// Decides whether first policies wait, and why.
 fn hold_back_first_policies(world: &World<'_>, layout: Layout, basis: &Basis, decision: &mut Decision) {
     let mode = world.request.mode;
     let first = match mode {
@@ -185,9 +185,9 @@ fn hold_back_first_policies(world: &World<'_>, layout: Layout, basis: &Basis, de
     let since = *decision.next.waiting_since.get_or_insert(world.now);
     let (longest, now) = (world.first_policy_wait, world.now);
     let wait = hold::hold(&basis.plan, &first, &basis.addresses, since, longest, now)
-        // That nothing would be applied is what Audit is there to say.
+        // Audit does not wait where nothing would be applied: it reports that.
         .filter(|wait| mode == Mode::Enforce || matches!(wait.outcome, Outcome::WaitingForNames { .. }));
-    // Not where the wait has just ended: a write that fails must not begin it again.
+    // Not when the wait has just ended: a failed write must not restart it.
     if first.is_empty() {
         decision.next.waiting_since = None;
     }
@@ -199,7 +199,7 @@ fn hold_back_first_policies(world: &World<'_>, layout: Layout, basis: &Basis, de
     }
 }
 
-/// Chooses the objects that the cluster is to hold, and the policies that stay although nothing is left to allow.
+/// Chooses the objects to apply, and the policies that stay although nothing remains to allow.
 fn choose_objects(
     world: &World<'_>,
     pods: &AffectedPods,
@@ -211,7 +211,7 @@ fn choose_objects(
     let request = world.request;
     let mut objects = prepared.desired(&request.resource.namespace, &request.ownership());
     let waiting = decision.wait.as_ref().map_or(&[][..], |wait| &wait.directions);
-    // One direction is applied already and is kept right; the other appears when it may.
+    // An applied direction is updated while the other one waits.
     objects.retain(|(key, _)| key.direction().is_none_or(|direction| !waiting.contains(&direction)));
     let figures = prepared.figures();
     let audit = (request.mode == Mode::Audit).then(|| pods.would_apply(request, &objects, figures));
@@ -230,8 +230,8 @@ fn choose_objects(
         decision.outcome = nothing_allowed(plan);
     }
     decision.problems.extend(decision.keep.iter().map(Kept::problem));
-    let left = decision.next.recovered.as_ref().map(|recovered| recovered.left(request.retention));
-    decision.requeue_after = [decision.requeue_after, left.flatten()].into_iter().flatten().min();
+    let expires = decision.next.recovered.as_ref().and_then(|recovered| recovered.left(request.retention));
+    decision.requeue_after = decision.requeue_after.into_iter().chain(expires).min();
     decision.objects = Some(DesiredObjects { objects, audit });
 }
 
@@ -241,7 +241,7 @@ fn nothing_allowed(plan: &Plan) -> Outcome {
     Direction::ALL.into_iter().find(failed).map_or(Outcome::NoMatch, Outcome::NothingUsable)
 }
 
-/// The directions whose policies stay although nothing is left to allow: only the user may take the last one away.
+/// The directions whose policies stay although nothing remains to allow: only the user may have the last one deleted.
 fn kept(
     plan: &Plan,
     request: &Request,
@@ -275,7 +275,7 @@ fn name_findings(plan: &Plan, addresses: &Addresses) -> NameFindings {
     }
 }
 
-/// Adds what is to be said of the list.
+/// Adds the findings about the list.
 fn with_feed(view: &FeedView, decision: Decision) -> Decision {
     let text =
         |time: &Option<jiff::Timestamp>| time.map(|time| time.round(jiff::Unit::Second).unwrap_or(time).to_string());

@@ -20,27 +20,27 @@ use std::time::Duration;
 /// What the operator would do for one resource, and why.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// How it stands once `objects` are applied.
+    /// The outcome once `objects` are applied.
     pub outcome: Outcome,
-    /// The objects to bring the cluster to; `None` where it is left as it is.
+    /// The objects to apply; `None` where the cluster stays as it is.
     pub objects: Option<DesiredObjects>,
-    /// What the objects were made from; `None` where it did not come that far.
+    /// What the objects were made from; `None` without a list.
     pub basis: Option<Basis>,
-    /// Directions whose policies stay although nothing is left to allow, and why. The ConfigMaps stay with them.
+    /// Directions whose policies stay although nothing remains to allow, and why. The ConfigMaps stay with them.
     pub keep: Vec<Kept>,
     /// Why first policies are left out for now.
     pub wait: Option<Wait>,
-    /// What is to be said of the list; `None` where it was not looked at.
+    /// Findings about the list; `None` where it was not read.
     pub feed: Option<FeedFindings>,
-    /// What is to be said of the names; `None` where it did not come that far.
+    /// Findings about the names; `None` without a list.
     pub names: Option<NameFindings>,
-    /// Whether a name is wanted that no server has answered, or failed to answer, so far.
+    /// Whether a selected name has neither an answer nor a failure so far.
     pub has_unasked_names: bool,
-    /// Counts; `None` where it did not come that far.
+    /// Counts; `None` without a list.
     pub summary: Option<Summary>,
     /// Everything that could not be honoured, in order.
     pub problems: Vec<Problem>,
-    /// The refresh annotation that has been acted on.
+    /// The refresh annotation that has been handled.
     pub handled_refresh: Option<String>,
     /// When to decide again although nothing changed.
     pub requeue_after: Option<Duration>,
@@ -48,12 +48,12 @@ pub struct Decision {
     pub next: Carry,
 }
 
-/// The objects that the cluster is to hold.
+/// The objects to apply.
 #[derive(Clone, Debug)]
 pub struct DesiredObjects {
     /// Every object, policies first.
     pub objects: Vec<(ObjectKey, Desired)>,
-    /// Of Audit mode: the policies that would be among them.
+    /// In Audit mode: the policies that Enforce would add.
     pub audit: Option<WouldApply>,
 }
 
@@ -62,16 +62,16 @@ pub struct DesiredObjects {
 pub struct Basis {
     /// The list.
     pub list: Arc<Allowlist>,
-    /// What names have.
+    /// The addresses of names.
     pub addresses: Arc<Addresses>,
-    /// What policies are to allow.
+    /// What policies should allow.
     pub plan: Arc<Plan>,
     /// The contents of the objects; `None` where they wait.
     pub prepared: Option<Arc<Prepared>>,
 }
 
 impl Decision {
-    /// Leaves everything as it is, with this outcome.
+    /// Changes nothing, with this outcome.
     #[must_use]
     pub fn leave(outcome: Outcome, next: Carry) -> Self {
         Self {
@@ -91,8 +91,8 @@ impl Decision {
         }
     }
 
-    /// The writes that bring a cluster with these objects to what is decided. Policies that are kept stay as they are, and so
-    /// do the ConfigMaps that say the same.
+    /// The writes that apply the decision to a cluster with these objects. Kept policies stay as they are, and so do the
+    /// ConfigMaps, which describe them.
     #[must_use]
     pub fn changes(&self, existing: &BTreeMap<ObjectKey, Observed>) -> Changes {
         let Some(desired) = &self.objects else { return Changes::default() };
@@ -104,7 +104,7 @@ impl Decision {
         changes
     }
 
-    /// Leaves everything as it is, since nothing may be decided.
+    /// Changes nothing, since nothing may be decided.
     #[must_use]
     pub fn refuse(refusal: Refusal, next: Carry) -> Self {
         let requeue_after = refusal.requeue_after();

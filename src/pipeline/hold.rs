@@ -1,8 +1,8 @@
 //! When the first policy of a direction may appear. Pure.
 //!
-//! A first policy isolates the pods it selects: from then on whatever it does not list is cut. So it waits until every name
-//! has had a definitive answer. For names whose servers fail it waits a bounded time, and where no name has been answered
-//! at all, it waits on.
+//! A first policy isolates the pods it selects: from then on everything it does not list is cut. So it waits until every name
+//! has a definitive answer. For names whose servers fail it waits a bounded time. If no name has been answered at all, it
+//! waits without a bound.
 
 use super::carry::Carry;
 use crate::engines::Layout;
@@ -19,28 +19,25 @@ use std::time::{Duration, Instant};
 /// Why first policies may not appear yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wait {
-    /// What status says meanwhile.
+    /// The outcome meanwhile.
     pub outcome: Outcome,
-    /// When it ends by itself; `None` where only an answer ends it.
+    /// When the wait ends by itself; `None` where only an answer ends it.
     pub until: Option<Instant>,
     /// The directions that wait.
     pub directions: Vec<Direction>,
 }
 
-/// The directions whose first policy a plan would write, since none of theirs is applied yet.
+/// The directions that a plan wants and that have no policy yet.
 #[must_use]
 pub(super) fn first_policies(plan: &Plan, applied: Layout) -> Vec<Direction> {
-    let is_first = |direction: &Direction| match direction {
-        Direction::Outbound => applied.outbound == 0,
-        Direction::Inbound => applied.inbound == 0,
-    };
-    let asked = |direction: &Direction| plan.direction(*direction).is_some() || plan.absence(*direction).is_some();
-    Direction::ALL.into_iter().filter(asked).filter(is_first).collect()
+    let is_wanted = |direction: Direction| plan.direction(direction).is_some() || plan.absence(direction).is_some();
+    let mut directions = Direction::ALL.to_vec();
+    directions.retain(|direction| is_wanted(*direction) && applied.direction(*direction) == 0);
+    directions
 }
 
-/// Whether a resource has to wait for memory, and how that is said: one that has no policy, and that this process has not
-/// looked at. What has a policy is always kept current, and a resource that was looked at goes on: its names are in memory
-/// already.
+/// The message of a resource that has to wait for memory: one that has no policy, and that this process has not decided on.
+/// Existing policies are always kept current. A resource decided on before goes on: its names are in memory already.
 #[must_use]
 pub fn waits_for_memory(
     carry: &Carry,
@@ -51,9 +48,8 @@ pub fn waits_for_memory(
     (!is_known && pressure.is_high()).then(|| pressure.in_words("the first policy"))
 }
 
-/// Whether first policies in these directions have to wait: for names without a definitive answer, so long and no
-/// longer; and for as long as one of the directions has nothing but names without any address, since both appear or
-/// none.
+/// Whether first policies in these directions have to wait. They wait for names without a definitive answer, at most for
+/// `longest`. They also wait while one of the directions has no usable address at all, since both appear or none.
 #[must_use]
 pub(super) fn hold(
     plan: &Plan,
@@ -66,11 +62,11 @@ pub(super) fn hold(
     if first.is_empty() {
         return None;
     }
-    // What is left out is not waited for, and is no answer either.
+    // A name that is left out is not waited for, and is no answer either.
     let total = addresses.by_name.values().filter(|name| !matches!(name.state, NameState::LeftOut(_))).count();
     let waiting = addresses.by_name.values().filter(|name| !name.state.is_definitive()).count();
     let none_answered = waiting == total;
-    // A wait beyond the clock's end is one that is never over.
+    // A wait beyond the clock's end never ends.
     let until = since.checked_add(longest).filter(|_| !none_answered);
     if waiting > 0 && until.is_none_or(|until| now < until) {
         let outcome = Outcome::WaitingForNames { waiting, none_answered };
@@ -93,14 +89,7 @@ mod tests {
     fn known(states: &[NameState]) -> Addresses {
         let by_name = states.iter().enumerate().map(|(index, state)| {
             let name = DomainName::parse(&format!("name{index}.example.com")).expect("a name");
-            let known = NameAddresses {
-                addresses: vec![],
-                state: state.clone(),
-                refused: vec![],
-                evicted: 0,
-                reached: crate::names::Reached::default(),
-            };
-            (name, Arc::new(known))
+            (name, Arc::new(NameAddresses { state: state.clone(), ..NameAddresses::default() }))
         });
         Addresses { by_name: by_name.collect() }
     }
@@ -109,7 +98,7 @@ mod tests {
         NameState::Failing { error: "SERVFAIL".into(), stale: false, ever_answered }
     }
 
-    fn held(states: &[NameState], passed: Duration) -> Option<Wait> {
+    fn wait(states: &[NameState], passed: Duration) -> Option<Wait> {
         let start = Instant::now();
         let mut hold = hold(&Plan::default(), &[Direction::Outbound], &known(states), start, LONGEST, start + passed);
         if let Some(until) = hold.as_mut().and_then(|hold| hold.until.as_mut()) {
@@ -124,20 +113,18 @@ mod tests {
 
     #[test]
     fn it_opens_once_names_are_answered_or_the_time_is_over() {
-        assert_eq!(held(&[], Duration::ZERO), None);
-        assert_eq!(held(&[NameState::Answered, NameState::Absent, failing(true)], Duration::ZERO), None);
+        assert_eq!(wait(&[], Duration::ZERO), None);
+        assert_eq!(wait(&[NameState::Answered, NameState::Absent, failing(true)], Duration::ZERO), None);
         let some = [NameState::Answered, failing(false), NameState::Waiting];
-        let waiting = held(&some, LONGEST - Duration::from_secs(1)).expect("held");
+        let waiting = wait(&some, LONGEST - Duration::from_secs(1)).expect("a wait");
         assert_eq!((waiting.outcome, waiting.until.is_some()), (waits_for(2, false), true));
-        assert_eq!(held(&some, LONGEST), None);
-        let none = held(&[failing(false), NameState::Waiting], Duration::from_secs(86_400)).expect("held");
+        assert_eq!(wait(&some, LONGEST), None);
+        let none = wait(&[failing(false), NameState::Waiting], Duration::from_secs(86_400)).expect("a wait");
         assert_eq!((none.outcome, none.until), (waits_for(2, true), None));
         let now = Instant::now();
         let forever = hold(&Plan::default(), &[Direction::Outbound], &known(&some), now, Duration::MAX, now);
-        assert_eq!(
-            forever,
-            Some(Wait { outcome: waits_for(2, false), until: None, directions: vec![Direction::Outbound] })
-        );
+        let (outcome, directions) = (waits_for(2, false), vec![Direction::Outbound]);
+        assert_eq!(forever, Some(Wait { outcome, until: None, directions }));
     }
 
     #[test]

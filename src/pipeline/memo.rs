@@ -1,6 +1,6 @@
-//! Results that resources share. A thousand resources of one customer mostly ask the same of the same list, and differ only
-//! in their names and their pods. The last few results of each stage are cached with what they were made from; equal inputs
-//! get the cached result. Nothing is looked up by anything weaker than equality.
+//! Results that resources share. A thousand resources of one customer usually select the same of the same list, and differ
+//! only in their names and pods. The last few results of each stage are cached with their inputs; equal inputs get the cached
+//! result. Only equality counts, never a hash.
 
 use super::prepared::Prepared;
 use super::request::Choices;
@@ -14,11 +14,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How many results of a stage are cached. Enough for a few kinds of resource that change at the same moment; few, since
-/// they stay in memory while nothing happens.
+/// How many results of a stage are cached: enough for a few kinds of resource that change at the same moment, and few, since
+/// they stay in memory.
 const MOST: usize = 8;
 
-/// Results with what they were made from, the newest first.
+/// Results with their inputs, the newest first.
 type Cached<K, V> = VecDeque<(K, Arc<V>)>;
 
 /// The last few results of one stage.
@@ -41,8 +41,8 @@ impl<K, V> Recent<K, V> {
         self.lock().iter().find(|(key, _)| matches(key)).map(|(_, result)| Arc::clone(result))
     }
 
-    /// Returns the cached result whose key `matches`, or makes and caches one, and evicts those that `keep` rejects. Made
-    /// outside the lock, so that nobody waits for it.
+    /// Returns the cached result whose key `matches`, or makes and caches one, and evicts those that `keep` rejects. The
+    /// result is made outside the lock, so that no other thread waits.
     fn get_or_make(
         &self,
         matches: impl Fn(&K) -> bool,
@@ -50,15 +50,13 @@ impl<K, V> Recent<K, V> {
         key: impl FnOnce() -> K,
         make: impl FnOnce() -> V,
     ) -> Arc<V> {
-        {
-            let mut cached = self.lock();
-            if let Some(found) = cached.iter().position(|(key, _)| matches(key)).and_then(|index| cached.remove(index))
-            {
-                let result = Arc::clone(&found.1);
-                cached.push_front(found);
-                return result;
-            }
+        let mut cached = self.lock();
+        if let Some(found) = cached.iter().position(|(key, _)| matches(key)).and_then(|index| cached.remove(index)) {
+            let result = Arc::clone(&found.1);
+            cached.push_front(found);
+            return result;
         }
+        drop(cached);
         let made = Arc::new(make());
         let mut cached = self.lock();
         cached.retain(|(key, _)| keep(key));
@@ -68,11 +66,11 @@ impl<K, V> Recent<K, V> {
     }
 }
 
-/// What a selection is made from.
+/// The inputs of a selection.
 type SelectionKey = (Choices, Arc<Allowlist>, Arc<Guard>);
-/// What a plan is made from; the selection stands for spec, list and guard.
+/// The inputs of a plan; the selection implies spec, list and guard.
 type PlanKey = (Arc<Selection>, Arc<Addresses>, Arc<ClusterFacts>);
-/// What contents are made from.
+/// The inputs of contents.
 type ContentKey = (Arc<Plan>, LabelSelector, Vec<Layout>);
 
 /// The last few results of the stages between a list and its objects.
@@ -84,18 +82,18 @@ pub struct Memo {
 }
 
 impl Memo {
-    /// What is wanted of a list.
+    /// What a resource selects of a list.
     pub fn selection(&self, choices: &Choices, list: &Arc<Allowlist>, guard: &Arc<Guard>) -> Arc<Selection> {
         self.selections.get_or_make(
-            |held| Arc::ptr_eq(&held.1, list) && Arc::ptr_eq(&held.2, guard) && held.0 == *choices,
-            // A guard that was replaced judges nothing any more.
-            |held| Arc::ptr_eq(&held.2, guard),
+            |known| Arc::ptr_eq(&known.1, list) && Arc::ptr_eq(&known.2, guard) && known.0 == *choices,
+            // A replaced guard is never used again.
+            |known| Arc::ptr_eq(&known.2, guard),
             || (choices.clone(), Arc::clone(list), Arc::clone(guard)),
             || plan::select(choices.spec(), list, guard),
         )
     }
 
-    /// What a selection means once DNS has answered, where nothing but that decides it.
+    /// The plan of a selection with DNS' answers, where it depends on nothing else.
     pub fn plan(
         &self,
         choices: &Choices,
@@ -106,30 +104,23 @@ impl Memo {
     ) -> Arc<Plan> {
         self.plans.get_or_make(
             |(of, known, about)| {
-                // What resources remember of a name after a restart is equal mostly, and not the same.
+                // After a restart, addresses recovered by several resources are usually equal, but separate values.
                 Arc::ptr_eq(of, selection)
                     && Arc::ptr_eq(about, facts)
                     && (Arc::ptr_eq(known, addresses) || known == addresses)
             },
-            // Facts change rarely, and a selection is of use while somebody can find it.
+            // A selection that only this key refers to cannot be found again.
             |(of, _, about)| Arc::ptr_eq(about, facts) && Arc::strong_count(of) > 1,
             || (Arc::clone(selection), Arc::clone(addresses), Arc::clone(facts)),
             || {
-                let inherited = Inherited::default();
-                plan::decide(&plan::PlanInputs {
-                    spec: choices.spec(),
-                    selection,
-                    addresses,
-                    facts,
-                    guard,
-                    inherited: &inherited,
-                    declared_ports: None,
-                })
+                let (spec, inherited) = (choices.spec(), &Inherited::default());
+                let declared_ports = None;
+                plan::decide(&plan::PlanInputs { spec, selection, addresses, facts, guard, inherited, declared_ports })
             },
         )
     }
 
-    /// What the objects of a plan say.
+    /// The contents of a plan's objects.
     pub fn prepared(
         &self,
         engines: &Engines,
@@ -193,11 +184,11 @@ mod tests {
     #[test]
     fn few_are_kept_and_the_newest_of_them() {
         let recent: Recent<usize, usize> = Recent::default();
-        let get = |wanted: usize| *recent.get_or_make(|held| *held == wanted, |_| true, || wanted, || wanted * 10);
+        let get = |wanted: usize| *recent.get_or_make(|key| *key == wanted, |_| true, || wanted, || wanted * 10);
         for wanted in 0..2 * MOST {
             assert_eq!((get(wanted), get(wanted)), (wanted * 10, wanted * 10));
         }
-        let held: Vec<usize> = recent.lock().iter().map(|(key, _)| *key).collect();
-        assert_eq!(held, (MOST..2 * MOST).rev().collect::<Vec<_>>());
+        let cached: Vec<usize> = recent.lock().iter().map(|(key, _)| *key).collect();
+        assert_eq!(cached, (MOST..2 * MOST).rev().collect::<Vec<_>>());
     }
 }

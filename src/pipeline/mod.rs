@@ -1,11 +1,11 @@
 //! What the operator would do, as a value. One chain of pure functions turns everything that may influence a decision into
-//! a [`Decision`]; the controller carries it out, and `render`, `diff` and `explain` print it.
+//! a [`Decision`]; the controller executes it, and `render`, `diff` and `explain` print it.
 //!
 //! ```text
-//! CitrixAllowlist ─▶ validate ─▶ Request ─▶ accept ─▶ select ─▶ (names are asked) ─▶ decide ─▶ Decision
+//! CitrixAllowlist ─▶ validate ─▶ Request ─▶ accept ─▶ select ─▶ (DNS is queried) ─▶ decide ─▶ Decision
 //! ```
 //!
-//! Names are known only once a list is selected from, so the chain has a gap: the caller asks for them there.
+//! Names are known only after `select`, so the chain has a gap: there the caller queries DNS for them.
 
 mod accept;
 mod carry;

@@ -1,4 +1,4 @@
-//! The pods that a resource's policies concern, as far as a report needs them. Pure.
+//! The pods that a resource's policies affect, as far as a report needs them. Pure.
 
 use super::request::Request;
 use crate::crd::{DirectionChoice, Mode, Problem, ProblemKind, WouldApply};
@@ -11,13 +11,13 @@ use connectivity_allowlist::net::{Direction, Protocol};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use std::collections::BTreeSet;
 
-/// The most newly isolated pods that people are shown by name.
+/// The most newly isolated pods that are named.
 pub const MOST_PODS: usize = 20;
 
-/// The pods that a resource's policies concern.
+/// The pods that a resource's policies affect.
 #[derive(Clone, Debug, Default)]
 pub struct AffectedPods {
-    /// The selected pods; `None` where nobody asked.
+    /// The selected pods; `None` where they were not listed.
     pub selected: Option<SelectedPods>,
     /// Policies in the namespace that are not the resource's own.
     pub others_policies: Vec<NetworkPolicy>,
@@ -26,8 +26,8 @@ pub struct AffectedPods {
 }
 
 impl AffectedPods {
-    /// Whether pods have to be listed: where inbound ports are compared with what they declare, or Audit says which of
-    /// them Enforce would isolate.
+    /// Whether pods have to be listed: to compare inbound ports with declared ones, or to report which pods Enforce would
+    /// isolate.
     #[must_use]
     pub fn are_needed(request: &Request) -> bool {
         request.mode == Mode::Audit || request.direction != DirectionChoice::Outbound
@@ -39,14 +39,14 @@ impl AffectedPods {
         self.selected.as_ref().filter(|selected| !selected.pods.is_empty()).map(|selected| &selected.declared_ports)
     }
 
-    /// What is not known for want of the pods.
+    /// The problem of pods that could not be listed.
     #[must_use]
     pub fn problem(&self) -> Option<Problem> {
         let message = "pods or policies could not be listed: which ports pods declare, and whom Enforce would isolate, is not known";
         self.failed.then(|| Problem::new(ProblemKind::Limit, "pods", None, message))
     }
 
-    /// What Enforce would keep in the cluster, and which pods it would isolate.
+    /// The policies that Enforce would apply, and the pods that it would isolate.
     #[must_use]
     pub fn would_apply(&self, request: &Request, desired: &[(ObjectKey, Desired)], figures: Counts) -> WouldApply {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);

@@ -1,5 +1,5 @@
-//! What a plan's objects say, from every engine and the export, built once for all resources whose objects say the same:
-//! a thousand mostly do, and only their metadata is each one's own. Pure.
+//! The contents of a plan's objects, from every engine and the export. They are built once for all resources with the same
+//! plan, which differ only in metadata. Pure.
 
 use crate::crd::Problem;
 use crate::engines::{Built, BuiltObject, Counts, Engines, Layout, Limits, Order};
@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::sync::Arc;
 
-/// What the objects of a plan say, whosever they are.
+/// The contents of a plan's objects, for any owner.
 #[derive(Clone, Debug, Default)]
 pub struct Prepared {
     engines: Vec<Built>,
@@ -43,7 +43,7 @@ impl Prepared {
         self.engines.first().map(|built| built.figures).unwrap_or_default()
     }
 
-    /// What of the objects is not as it should be, where they are this owner's; sorted.
+    /// The problems of the objects, for this owner; sorted.
     #[must_use]
     pub fn problems(&self, owner: &str) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.engines.iter().flat_map(|built| built.problems.iter().cloned()).collect();
@@ -52,7 +52,7 @@ impl Prepared {
         problems
     }
 
-    /// Each object's role, what it says, and the networks that its annotation lists.
+    /// Each object's role, its body, and the networks that its annotation lists.
     fn objects_of_all(&self) -> impl Iterator<Item = (Role, &Arc<Body>, Option<&str>)> {
         let policies = self.engines.iter().flat_map(|built| &built.objects);
         let policies = policies.map(|BuiltObject { role, body, users }| (*role, body, users.as_deref()));
@@ -60,7 +60,7 @@ impl Prepared {
         policies.chain(exports.map(|(index, body)| (Role::Export { part: index + 1 }, body, None)))
     }
 
-    /// The objects of an owner that say this: the policies in their order, and after them the ConfigMaps.
+    /// The objects with these contents for an owner: the policies in their order, then the ConfigMaps.
     #[must_use]
     pub fn desired(&self, namespace: &Arc<str>, owner: &Ownership) -> Vec<(ObjectKey, Desired)> {
         let object = |(role, body, users): (Role, &Arc<Body>, Option<&str>)| {
@@ -78,7 +78,6 @@ mod tests {
     use super::*;
     use crate::engines::as_network_policies;
     use crate::engines::network_policy::{self, NETWORK_POLICY};
-    use crate::objects::kind::Kind;
     use crate::plan::keep::Selected;
     use crate::plan::{DirectionPlan, Peers, Rule};
     use crate::resource_ref::ResourceRef;
@@ -86,7 +85,7 @@ mod tests {
     use ipnet::IpNet;
     use std::net::Ipv4Addr;
 
-    /// What allows so many addresses, over objects of ten at most.
+    /// The contents that allow this many addresses, at most ten in an object.
     fn prepared(addresses: u32, before: Option<&Prepared>) -> Prepared {
         let networks =
             (0..addresses).map(|index| IpNet::from(std::net::IpAddr::from(Ipv4Addr::from(0x1401_0000 + 97 * index))));
@@ -105,32 +104,25 @@ mod tests {
         Ownership { resource: ResourceRef::new("web", "daas"), uid: Some("1".into()), selected: Selected::by(&spec) }
     }
 
-    /// The digest of the object as its kind reads it.
-    fn read_back(kind: &Kind, desired: &Desired) -> Option<crate::objects::digest::Digest> {
-        (kind.observe)(&desired.metadata, Some(desired.body.json()), false).digest
-    }
-
     #[test]
     fn what_is_sent_and_its_digest_are_those_of_the_whole_objects() {
-        let prepared = prepared(40, None);
-        let desired = prepared.desired(&"web".into(), &owner());
-        let (policies, config_maps) = (as_network_policies(&desired), export::config_maps(&desired));
-        assert_eq!(desired.len(), policies.len() + config_maps.len());
+        let desired = prepared(40, None).desired(&"web".into(), &owner());
+        let (policies, maps) = (as_network_policies(&desired), export::config_maps(&desired));
+        assert_eq!(desired.len(), policies.len() + maps.len());
         assert!(policies.len() > 1);
-        let (of_policies, maps) = desired.split_at(policies.len());
-        for ((key, desired), policy) in of_policies.iter().zip(&policies) {
-            assert_eq!((key.kind, Some(&*key.name)), (&NETWORK_POLICY, policy.metadata.name.as_deref()));
-            assert_eq!(desired.metadata, policy.metadata);
-            assert_eq!(desired.body.json().get(), serde_json::to_string(&policy.spec).expect("JSON"));
-            assert_eq!(desired.digest(), read_back(key.kind, desired));
-            assert_eq!(desired.digest(), network_policy::fold(policy).digest);
-        }
-        for ((key, desired), map) in maps.iter().zip(&config_maps) {
-            assert_eq!((key.kind, Some(&*key.name)), (&export::CONFIG_MAP, map.metadata.name.as_deref()));
-            assert_eq!(desired.metadata, map.metadata);
-            assert_eq!(desired.body.json().get(), serde_json::to_string(&map.data).expect("JSON"));
-            assert_eq!(desired.digest(), read_back(key.kind, desired));
-            assert_eq!(desired.digest(), export::fold(map).digest);
+        let policies = policies.iter().map(|policy| {
+            let spec = serde_json::to_string(&policy.spec).expect("JSON");
+            (&NETWORK_POLICY, &policy.metadata, spec, network_policy::fold(policy))
+        });
+        let maps = maps.iter().map(|map| {
+            let data = serde_json::to_string(&map.data).expect("JSON");
+            (&export::CONFIG_MAP, &map.metadata, data, export::fold(map))
+        });
+        for ((key, desired), (kind, metadata, body, folded)) in desired.iter().zip(policies.chain(maps)) {
+            assert_eq!((key.kind, Some(&*key.name)), (kind, metadata.name.as_deref()));
+            assert_eq!((&desired.metadata, desired.body.json().get()), (metadata, &*body));
+            let observed = (kind.observe)(&desired.metadata, Some(desired.body.json()), false);
+            assert_eq!((desired.digest(), desired.digest()), (observed.digest, folded.digest));
         }
     }
 
@@ -143,7 +135,7 @@ mod tests {
             prepared.engines[0].objects.iter().map(|object| Arc::clone(&object.body)).collect()
         };
         let (old, new) = (bodies(&before), bodies(&after));
-        let is_reused = |body: &&Arc<Body>| old.iter().any(|held| Arc::ptr_eq(held, body));
+        let is_reused = |body: &&Arc<Body>| old.iter().any(|old| Arc::ptr_eq(old, body));
         assert_eq!(new.iter().filter(is_reused).count(), old.len() - 1, "one address, one policy");
         assert_eq!(after.desired(&"web".into(), &owner()), fresh.desired(&"web".into(), &owner()));
     }

@@ -1,4 +1,4 @@
-//! What a resource's objects tell after a restart, or after a time in which they were kept as they were. Pure.
+//! The state recovered from a resource's objects, after a restart or after its last policy was kept. Pure.
 
 use super::carry::Carry;
 use crate::facts::ClusterFacts;
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// What was recovered.
+/// The recovered state.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
     /// Addresses that objects attribute to names.
@@ -23,35 +23,40 @@ pub struct Recovered {
 }
 
 impl Recovered {
-    /// How soon something of it ends by itself; `None` while nothing does.
+    /// How soon part of it expires; `None` while nothing does.
     #[must_use]
     pub fn left(&self, retention: Duration) -> Option<Duration> {
         let unexplained = self.unexplained.as_ref().and_then(|(_, missing)| missing.left(retention));
-        [unexplained, self.addresses.left(retention)].into_iter().flatten().min()
+        unexplained.into_iter().chain(self.addresses.left(retention)).min()
     }
 }
 
-/// Whether objects have to be read again: the last policy of a direction was kept, and the list has a name that nobody
-/// asked for meanwhile.
+/// Whether objects have to be read again: the last policy of a direction was kept, and the list has a name that was not
+/// queried meanwhile.
 #[must_use]
 pub fn must_recover_again(carry: &Carry, selection: &Selection) -> bool {
     carry.names_while_kept.as_ref().is_some_and(|asked| !selection.names.is_subset(asked))
 }
 
-/// Recovers what objects tell: an address that a ConfigMap attributes to a name still wanted, and that a policy of ours
-/// allows, counts as seen now, for this resource. What policies allow beyond that stays for one retention where nothing
-/// tells whose it was, but for what the spec alone asked for before it was edited.
+/// Recovers state from objects. An address counts as answered now if the ConfigMap attributes it to a selected name and a
+/// policy of ours allows it. Other networks that policies allow stay for one retention if nothing explains them, except those
+/// that only the spec named before it was edited.
 #[must_use]
-pub fn recover(told: &[RecoveredObject], selected: Selected, selection: &Selection, facts: &ClusterFacts) -> Recovered {
+pub fn recover(
+    objects: &[RecoveredObject],
+    selected: Selected,
+    selection: &Selection,
+    facts: &ClusterFacts,
+) -> Recovered {
     let mut rules = Vec::new();
     let mut attributed: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
     let (mut by_users, mut listed_then) = (BTreeSet::new(), BTreeSet::new());
-    for told in told {
-        match &*told.memory {
+    for object in objects {
+        match &*object.memory {
             RecoveredState::Rules { rules: of_policy, users, selection: written_for } => {
                 rules.extend(of_policy.iter().cloned());
-                // The spec was edited since: what only the user asked for is theirs to take out, even where the ConfigMap
-                // is lost that would tell which of it is still asked for.
+                // The spec was edited since: the user may remove what only the spec named, even if the ConfigMap is lost that
+                // would show which of it the spec still names.
                 let is_as_it_was = |direction| *written_for == Some(selected.direction(direction));
                 if !of_policy.iter().all(|(direction, ..)| is_as_it_was(*direction)) {
                     by_users.extend(users.iter().copied());
@@ -81,18 +86,18 @@ pub fn recover(told: &[RecoveredObject], selected: Selected, selection: &Selecti
         .collect();
     let wanted: Vec<IpNet> = known.iter().flat_map(|(_, addresses)| addresses).copied().map(IpNet::from).collect();
     let addresses = names::RecoveredAddresses::new(known);
-    // What belonged to a name or an entry no longer wanted was published, or edited, away: it is not kept.
+    // Addresses of a name or entry that is no longer selected are not kept: the vendor or the user removed it.
     let listed = selection.endpoints.iter().filter_map(|endpoint| match &endpoint.target {
         Target::Network(network) => Some(*network),
         Target::Name(_) => None,
     });
     let of_names = attributed.values().flatten().map(|address| IpNet::from(*address));
-    // A policy of a direction that has nothing any more was kept, and the ConfigMap with it.
+    // The policy of a direction that has nothing any more was kept, and the ConfigMap with it.
     let is_kept = |direction: Direction| {
         let has_policy = rules.iter().any(|(of, ..)| *of == direction);
         has_policy && !selection.endpoints.iter().any(|endpoint| endpoint.direction == direction)
     };
-    let is_map_stale = is_map_older(told) || Direction::ALL.into_iter().any(is_kept);
+    let is_map_stale = is_map_older(objects) || Direction::ALL.into_iter().any(is_kept);
     let then = of_names.chain(listed_then).filter(|_| !is_map_stale);
     let explained = then.chain(by_users).chain(listed).chain(wanted);
     let unexplained = Inherited::unexplained(&rules, explained, nat64);
@@ -100,13 +105,14 @@ pub fn recover(told: &[RecoveredObject], selected: Selected, selection: &Selecti
     Recovered { addresses, unexplained }
 }
 
-/// Whether a policy was written after the ConfigMap: then the ConfigMap does not tell whose the policy's addresses are. So
-/// it is where the last policy of one direction is kept, and the ConfigMap with it, while the other direction moves on;
-/// and where a process ended between the two writes.
-fn is_map_older(told: &[RecoveredObject]) -> bool {
+/// Whether a policy was written after the ConfigMap: then the ConfigMap does not attribute the policy's addresses. This
+/// happens if the last policy of one direction is kept, with the ConfigMap, while the other direction changes. It also happens
+/// if a process ends between the two writes.
+fn is_map_older(objects: &[RecoveredObject]) -> bool {
     let newest = |of_policy: bool| {
-        let of_kind = told.iter().filter(|told| matches!(*told.memory, RecoveredState::Rules { .. }) == of_policy);
-        of_kind.filter_map(|told| told.written_at).max()
+        let is_policy = |object: &RecoveredObject| matches!(*object.memory, RecoveredState::Rules { .. });
+        let of_kind = objects.iter().filter(|object| is_policy(object) == of_policy);
+        of_kind.filter_map(|object| object.written_at).max()
     };
     matches!((newest(true), newest(false)), (Some(policy), Some(map)) if policy > map)
 }

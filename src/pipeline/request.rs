@@ -1,4 +1,4 @@
-//! A resource, read once: no later stage looks at the raw spec. Pure.
+//! A validated resource: no later stage reads the raw spec. Pure.
 
 use crate::crd::{CitrixAllowlist, CitrixAllowlistSpec, DirectionChoice, Mode, REFRESH_ANNOTATION, Refresh};
 use crate::feed::FeedRequest;
@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How soon it is looked again whether the labels of the operator's own pod are known.
+/// How soon to check again whether the labels of the operator's own pod are known.
 pub const OWN_POD_RETRY: Duration = Duration::from_secs(2);
 
-/// The fields of a spec that say what to take from a list and how to allow it. All others have their defaults, so that
-/// resources which differ in those alone share results.
+/// The fields of a spec that decide what is selected and how it is allowed. All others have their defaults, so that resources
+/// which differ only in those share results.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choices(CitrixAllowlistSpec);
 
@@ -41,7 +41,7 @@ impl Choices {
     }
 }
 
-/// What a resource asks for.
+/// A validated resource.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Namespace and name of the resource.
@@ -54,22 +54,22 @@ pub struct Request {
     pub mode: Mode,
     /// Which way connections are to be allowed.
     pub direction: DirectionChoice,
-    /// The list it wants.
+    /// The list it follows.
     pub feed: FeedRequest,
-    /// What it wants of the list.
+    /// What it selects of the list.
     pub choices: Choices,
-    /// The pods it is for.
+    /// The pods it selects.
     pub pod_selector: LabelSelector,
     /// Digests of what it selects, by direction.
     pub selected: Selected,
     /// How long an address is kept after the last answer that had it.
     pub retention: Duration,
-    /// A request for a fetch, by annotation, that status does not say to be handled.
+    /// A refresh annotation that status does not report as handled.
     pub refresh: Option<String>,
 }
 
 impl Request {
-    /// What its objects say of it.
+    /// What its objects carry of it.
     #[must_use]
     pub fn ownership(&self) -> Ownership {
         Ownership {
@@ -83,7 +83,7 @@ impl Request {
 /// The operator's own pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnPod {
-    /// It runs in none, or may not read it.
+    /// There is none, or it may not be read.
     None,
     /// Its labels are not known yet: nothing is decided in its namespace.
     Unknown {
@@ -115,13 +115,10 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// How soon to look again without a change; only where nothing else would wake the resource.
+    /// How soon to decide again without a change, where nothing else wakes the resource.
     #[must_use]
-    pub const fn requeue_after(&self) -> Option<Duration> {
-        match self {
-            Self::OwnLabelsUnknown => Some(OWN_POD_RETRY),
-            _ => None,
-        }
+    pub fn requeue_after(&self) -> Option<Duration> {
+        (*self == Self::OwnLabelsUnknown).then_some(OWN_POD_RETRY)
     }
 }
 
@@ -148,7 +145,7 @@ pub fn is_protected(namespace: &str, protected: &[String]) -> bool {
     protected.iter().any(|protected| protected == namespace)
 }
 
-/// Reads a resource.
+/// Validates a resource.
 ///
 /// # Errors
 /// Where nothing may be decided for it.

@@ -8,6 +8,7 @@ use crate::direction::PolicyDirection as _;
 use crate::guard::Guard;
 use crate::names::{NameAddresses, NameState};
 use connectivity_allowlist::net::{Direction, DomainName, PortRange, Protocol};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -20,36 +21,27 @@ pub(super) fn report(
     has_addresses: bool,
     in_use: bool,
 ) {
-    let mut problem = |kind: ProblemKind, message: String| {
+    let mut problem = |kind: ProblemKind, message: &str| {
         plan.problems.push(Problem::new(kind, name.as_str(), Some(service), message));
     };
-    let state = known.map_or(&NameState::Waiting, |known| &known.state);
-    match state {
-        _ if has_addresses && !in_use => problem(
-            ProblemKind::Unresolved,
-            "has addresses only of an IP family that the policies do not hold (ipFamilies)".to_owned(),
-        ),
-        NameState::Waiting if !in_use => problem(ProblemKind::Unresolved, "not answered yet".to_owned()),
-        NameState::Answered if !in_use => problem(ProblemKind::Unresolved, bounds::why_none(known).to_owned()),
-        NameState::Absent if !in_use => problem(
-            ProblemKind::Unresolved,
-            "DNS says that the name has no addresses: it is gone, or the list is ahead of it".to_owned(),
-        ),
-        NameState::Failing { error, .. } if !in_use => {
-            problem(ProblemKind::Unresolved, format!("no server answers, and nothing is known: {error}"));
+    let unresolved: Cow<'_, str> = match known.map_or(&NameState::Waiting, |known| &known.state) {
+        NameState::Failing { error, stale: true, .. } if in_use => {
+            format!("no server has answered for longer than --max-stale; what was known stays allowed: {error}").into()
         }
-        NameState::Failing { error, stale: true, .. } => problem(
-            ProblemKind::Unresolved,
-            format!("no server has answered for longer than --max-stale; what was known stays allowed: {error}"),
-        ),
-        _ => {}
+        _ if in_use => "".into(),
+        _ if has_addresses => "has addresses only of an IP family that the policies do not hold (ipFamilies)".into(),
+        NameState::Waiting => "not answered yet".into(),
+        NameState::Answered => bounds::why_none(known).into(),
+        NameState::Absent => "DNS says that the name has no addresses: it is gone, or the list is ahead of it".into(),
+        NameState::Failing { error, .. } => format!("no server answers, and nothing is known: {error}").into(),
+        NameState::LeftOut(_) => "".into(),
+    };
+    if !unresolved.is_empty() {
+        problem(ProblemKind::Unresolved, &unresolved);
     }
-    let Some(known) = known else { return };
-    if known.evicted > 0 {
-        problem(
-            ProblemKind::Limit,
-            format!("{} addresses are left out: the name has more than is held of one", known.evicted),
-        );
+    if let Some(evicted) = known.map(|known| known.evicted).filter(|evicted| *evicted > 0) {
+        let message = format!("{evicted} addresses are left out: the name has more than is held of one");
+        problem(ProblemKind::Limit, &message);
     }
 }
 

@@ -1,5 +1,4 @@
-//! From a resource to its preview: the list and the answers from wherever they come, the decision by the controller's own
-//! pipeline.
+//! From a resource to its preview: the list and the answers from any source, the decision by the controller's own pipeline.
 
 use super::sources::{Known, Sources};
 use super::{Assumptions, Preview};
@@ -16,26 +15,26 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What came of a resource.
+/// The simulated reconcile of a resource.
 pub(crate) struct Simulation {
     pub allowlist: Arc<Allowlist>,
     pub preview: Preview,
-    /// Names that no server has answered, so that nothing is known of them but that.
+    /// Names that no server has answered.
     pub unanswered: Vec<DomainName>,
-    /// Addresses that stand, and that the newest answers do not have.
+    /// Applied addresses that the newest answers lack.
     pub missing: Vec<(DomainName, IpAddr)>,
 }
 
-/// What is there already for a resource.
+/// The state of a resource in the cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Existing {
     /// Its objects.
     pub objects: BTreeMap<ObjectKey, Observed>,
-    /// What a reconcile before this one would hand on.
+    /// What the previous reconcile would hand on.
     pub carry: Carry,
 }
 
-/// The way from a resource to its objects, as the controller goes it.
+/// Simulates a reconcile of a resource.
 pub(crate) fn compute(
     resource: &CitrixAllowlist,
     place: &str,
@@ -46,9 +45,9 @@ pub(crate) fn compute(
 ) -> anyhow::Result<Simulation> {
     let place = || format!("{place}: {}", full_name(resource));
     let request = super::request(resource, assumptions).with_context(place)?;
-    let allowlist = Arc::new(sources.allowlist(&resource.spec).with_context(place)?);
+    let allowlist = Arc::new(sources.lists.allowlist(&resource.spec).with_context(place)?);
     let selection = Arc::new(plan::select(request.choices.spec(), &allowlist, &assumptions.guard));
-    let answered = sources.addresses(&selection.names, known, &assumptions.guard).with_context(place)?;
+    let answered = sources.answers.addresses(&selection.names, known, &assumptions.guard).with_context(place)?;
     let unanswered = answered.addresses.by_name.iter().filter(|(_, known)| !known.state.is_definitive());
     let unanswered = unanswered.map(|(name, _)| name.clone()).collect();
     let addresses = Arc::new(answered.addresses);

@@ -1,11 +1,11 @@
-//! Which cluster is talked to: kubectl's own flags.
+//! The connection to the cluster: kubectl's own flags.
 
 use crate::cluster::client::{CallError, ClientError, ConnectOptions, Connected, connect};
 use clap::Args;
 use kube::config::KubeconfigError;
 use std::path::PathBuf;
 
-/// kubectl's flags for the connection; whatever is left out is found as kubectl finds it.
+/// kubectl's flags for the connection, with kubectl's own defaults.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "The cluster, as for kubectl")]
 pub(crate) struct ConnectionArguments {
@@ -33,7 +33,7 @@ pub(crate) struct NamespaceArguments {
 }
 
 impl ConnectionArguments {
-    /// Prepares a client. Asks the API server nothing yet.
+    /// Prepares a client, without a request to the API server.
     pub async fn connect(&self, namespace: Option<&str>) -> anyhow::Result<Connected> {
         let options = ConnectOptions {
             kubeconfig: self.kubeconfig.clone(),
@@ -50,7 +50,7 @@ impl ConnectionArguments {
     }
 }
 
-/// What to do where there is no way to the API server.
+/// What to do where the API server cannot be reached.
 fn remedy(error: &ClientError) -> &'static str {
     match error {
         ClientError::Kubeconfig(
@@ -76,8 +76,8 @@ pub(crate) fn not_found(error: CallError, namespace: &str, name: &str) -> anyhow
     }
 }
 
-/// Whether the server knows nothing under the path, since the kind's CRD is missing or it is no API server.
+/// Whether the server does not know the path: the kind's CRD is missing, or it is no API server.
 pub(crate) fn is_unknown_path(error: &CallError) -> bool {
-    // It says so without a Status, and kube makes one of the text.
+    // Such a server answers without a Status, and kube makes one of the text.
     error.status().is_some_and(|status| status.code == 404 && status.reason != "NotFound")
 }

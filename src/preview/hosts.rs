@@ -7,10 +7,10 @@ use std::net::IpAddr;
 /// Saved answers by name.
 pub type Hosts = BTreeMap<DomainName, BTreeSet<IpAddr>>;
 
-/// Reads saved answers. `#` starts a remark; lines of one name add up; a name alone has no addresses.
+/// Reads saved answers. `#` starts a comment; lines of one name add up; a name alone has no addresses.
 ///
 /// # Errors
-/// The line, what stands there, and what is allowed.
+/// The line, its text, and what is allowed.
 pub fn parse(text: &str) -> Result<Hosts, String> {
     let mut hosts = Hosts::new();
     for (number, line) in text.lines().enumerate() {
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_says_where_and_what_is_allowed() {
+    fn errors_have_the_line_and_what_is_allowed() {
         assert_eq!(parse("a.example.com 1.2.3\n"), Err("1: `1.2.3` is no address: IPv4 or IPv6 is allowed".to_owned()));
         let swapped = parse("\n13.64.0.1 a.example.com\n").expect_err("the wrong way round");
         assert_eq!(swapped, "2: `13.64.0.1` is an address, not a name; a line is NAME ADDRESS...");

@@ -1,7 +1,7 @@
-//! What a cluster holds for a resource.
+//! The objects of a resource in a cluster.
 
 use crate::cluster::client::Connected;
-use crate::cluster::facts::{Facts, FactsSettings};
+use crate::cluster::facts::Facts;
 use crate::cluster::stored;
 use crate::crd::ALLOWLIST_LABEL;
 use crate::engines::network_policy::NETWORK_POLICY;
@@ -20,7 +20,7 @@ use kube::Client;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What a cluster holds for one resource.
+/// The objects of one resource in a cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     /// Its objects, policies first, by name.
@@ -32,21 +32,18 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Its objects as the controller sees them.
+    /// Its objects as the controller observes them.
     pub fn observed(&self) -> BTreeMap<ObjectKey, Observed> {
-        let fold = |desired: &Desired| {
-            let body = desired.body.json();
-            (desired.body.kind().observe)(&desired.metadata, Some(body), false)
-        };
+        let fold = |Desired { metadata, body }: &Desired| (body.kind().observe)(metadata, Some(body.json()), false);
         self.objects.iter().map(|(key, desired)| (key.clone(), fold(desired))).collect()
     }
 }
 
-/// Reads what a cluster holds for the resource of a name.
+/// Reads the objects of the resource with this name.
 pub(crate) async fn of(client: &Client, engines: &Engines, namespace: &str, name: &str) -> anyhow::Result<Live> {
     let mut live = Live::default();
     for kind in engines.kinds() {
-        // All policies of the namespace: an object of another's may have a name that is needed.
+        // All policies of the namespace: another owner's object may have a needed name.
         let label = format!("{ALLOWLIST_LABEL}={name}");
         let selector = kind.policy.is_none().then_some(&*label);
         let found = stored::list(client, kind, namespace, selector).await;
@@ -69,22 +66,16 @@ pub(crate) async fn of(client: &Client, engines: &Engines, namespace: &str, name
     Ok(live)
 }
 
-/// By name: the controller adopts what a previous resource of the name left behind.
+/// Whether an object belongs to a resource, by name: the controller adopts objects of a previous owner of the same name.
 fn is_owned(kind: &Kind, object: &Desired, name: &str) -> bool {
     (kind.owner)(&object.metadata).is_some_and(|owner| &*owner.resource.name == name)
 }
 
-/// What the flags say, and for the rest what the cluster shows.
+/// The assumptions by the flags, and for the rest by the cluster.
 pub(crate) async fn assumptions(connected: &Connected, arguments: &AssumptionArguments) -> Assumptions {
-    let settings = FactsSettings {
-        nameservers: Vec::new(),
-        service_networks: arguments.service_cidr.clone(),
-        pod_networks: arguments.pod_cidr.clone(),
-        nat64_prefix: arguments.nat64_prefix,
-        api_server: connected.api_server,
-    };
+    let settings = arguments.policies.facts(Vec::new(), connected.api_server);
     let facts = Facts::start(connected.client.clone(), settings);
-    // What may not be read is left as the flags have it, as the operator does.
+    // Facts that may not be read are left to the flags, as in the operator.
     facts.ready().await;
     let facts = facts.current();
     let guard = Arc::new(Guard::new(arguments.guard.settings(), &facts));

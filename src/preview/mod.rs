@@ -1,4 +1,4 @@
-//! What the controller would make of a resource, a list and answers: its own decision, and the objects to show of it. Pure.
+//! What the controller would decide for a resource, a list and answers, and the objects to show of it. Pure.
 
 pub mod assumptions;
 pub mod compute;
@@ -25,14 +25,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What is assumed of the cluster and of the operator's flags: the same for every resource.
+/// Assumptions about the cluster and the operator's flags: the same for every resource.
 #[derive(Clone, Debug)]
 pub struct Assumptions {
-    /// What the cluster is.
+    /// The facts about the cluster.
     pub facts: Arc<ClusterFacts>,
-    /// What may be opened.
+    /// The ranges that may be opened.
     pub guard: Arc<Guard>,
-    /// What makes objects of a plan.
+    /// The engines that build objects from a plan.
     pub engines: Engines,
     /// Bounds on objects.
     pub limits: Limits,
@@ -40,22 +40,22 @@ pub struct Assumptions {
     pub protected_namespaces: Vec<String>,
 }
 
-/// What comes out for one resource.
+/// The simulated decision for one resource.
 #[derive(Clone, Debug)]
 pub struct Preview {
-    /// What the policies must say.
+    /// The plan of its policies.
     pub plan: Arc<Plan>,
-    /// The objects that say so, policies first. Policies are applied only in Enforce mode.
+    /// Its objects, policies first. Policies are applied only in Enforce mode.
     pub objects: Vec<(ObjectKey, Desired)>,
     /// How much the policies allow.
     pub figures: Counts,
     /// Everything that could not be honoured, in the order of status.
     pub problems: Vec<Problem>,
-    /// Directions whose policies stay although nothing is left to allow.
+    /// Directions whose policies stay although nothing remains to allow.
     pub keep: Vec<Kept>,
 }
 
-/// Why nothing can be made of a resource.
+/// Why nothing can be previewed of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PreviewRefusal {
     /// Its namespace is protected.
@@ -71,7 +71,7 @@ pub enum PreviewRefusal {
     NothingAnswered(usize, String),
 }
 
-/// Reads a resource. A suspended one is read as if it were not: what it would do is to be shown.
+/// Validates a resource. A suspended one is validated as if it were not, to show what it would do.
 ///
 /// # Errors
 /// Where no policy may be written for it.
@@ -81,12 +81,12 @@ pub fn request(resource: &CitrixAllowlist, assumptions: &Assumptions) -> Result<
     pipeline::validate(&resource, &assumptions.protected_namespaces, &OwnPod::None).map_err(|refusal| match refusal {
         pipeline::Refusal::ProtectedNamespace(namespace) => PreviewRefusal::Protected(namespace),
         pipeline::Refusal::PodSelector(error) => PreviewRefusal::PodSelector(error),
-        // Neither suspended nor beside an operator's pods: both were ruled out above.
+        // It is neither suspended, nor in the namespace of the operator's own pod: both are excluded above.
         other => PreviewRefusal::PodSelector(format!("{other:?}")),
     })
 }
 
-/// What the controller would apply once names are answered, where `existing` is there already and `carry` is known.
+/// What the controller would apply once names are answered, to a cluster with these `existing` objects.
 ///
 /// # Errors
 /// Where the controller would wait for DNS.
@@ -119,7 +119,7 @@ pub fn preview(
         guard: &assumptions.guard,
         engines: &assumptions.engines,
         limits: &assumptions.limits,
-        // What has no answer here is not waited for: the answer would not come.
+        // Nothing is waited for: no further answer comes.
         first_policy_wait: Duration::ZERO,
         preview: true,
         gathered: Gathered::Everything(Box::new(inputs)),
@@ -135,14 +135,14 @@ pub fn preview(
 impl Preview {
     fn of(request: &Request, decision: Decision) -> Self {
         let Decision { basis, mut problems, keep, .. } = decision;
-        // What is kept is told apart.
+        // Kept policies have notes of their own.
         problems.truncate(problems.len().saturating_sub(keep.len()));
         let (plan, prepared) = basis.map(|basis| (basis.plan, basis.prepared)).unwrap_or_default();
         let prepared = prepared.unwrap_or_default();
         let namespace = &request.resource.namespace;
         let mut objects = prepared.desired(namespace, &request.ownership());
         if namespace.is_empty() {
-            // Left to whatever applies them, as the resource leaves it.
+            // Like the resource, they get the namespace of the command that applies them.
             objects.iter_mut().for_each(|(_, desired)| desired.metadata.namespace = None);
         }
         Self { plan, objects, figures: prepared.figures(), problems, keep }

@@ -1,5 +1,5 @@
-//! A ResourceList, which KRM functions are given and answer with (kustomize, kpt): our resources in it make way for the
-//! objects that they come to. Pure.
+//! A ResourceList, the input and output of KRM functions (kustomize, kpt). The output has the objects of our resources in
+//! place of the resources. Pure.
 
 use crate::crd::{CitrixAllowlist, Problem};
 use crate::manifests::document::Object;
@@ -17,9 +17,8 @@ pub fn is_one(value: &Value) -> bool {
     text("kind") == "ResourceList" && text("apiVersion").starts_with("config.kubernetes.io/")
 }
 
-/// The objects of a ResourceList, and where they stand in it. Its `functionConfig` is one of them where it is a resource
-/// of ours: so kustomize hands generators what they are to make objects of. It may put the same resource among the items
-/// too, where it counts once.
+/// The objects of a ResourceList, each with its place. Its `functionConfig` is one of them where it is a resource of ours:
+/// kustomize gives generators their input there. The same resource may be among the items too; it counts once.
 #[must_use]
 pub fn objects(list: &Value) -> Vec<Object> {
     let items = list.get("items").and_then(Value::as_array).into_iter().flatten().enumerate();
@@ -33,13 +32,13 @@ pub fn objects(list: &Value) -> Vec<Object> {
     objects
 }
 
-/// What tells an object from every other.
+/// The fields that identify an object.
 fn identity(object: &Value) -> [Option<&str>; 4] {
     ["/apiVersion", "/kind", "/metadata/namespace", "/metadata/name"]
         .map(|field| object.pointer(field).and_then(Value::as_str))
 }
 
-/// What a ResourceList is answered with.
+/// The items and results of the answer to a ResourceList.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FunctionResult {
     items: Vec<Value>,
@@ -52,7 +51,7 @@ impl FunctionResult {
         self.items.push(item);
     }
 
-    /// Puts what a resource comes to in its place.
+    /// Puts the objects of a resource in its place.
     ///
     /// # Errors
     /// Where an object does not serialise, which none fails to.
@@ -81,9 +80,8 @@ impl FunctionResult {
 }
 
 fn result(resource: &CitrixAllowlist, problem: &Problem) -> Value {
-    let service = problem.service.as_ref().map(|service| format!(" ({service})")).unwrap_or_default();
     json!({
-        "message": format!("{:?} {}{service}: {}", problem.kind, problem.subject, problem.message),
+        "message": problem.sentence(),
         "severity": "warning",
         "resourceRef": {
             "apiVersion": "citrix-allowlist.io/v1alpha1",

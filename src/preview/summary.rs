@@ -1,12 +1,15 @@
-//! What a resource comes to, for people and for programs. Pure.
+//! A summary of what a resource does, for people and for programs. Pure.
 
 use crate::crd::{CitrixAllowlist, Mode, Problem, ProblemKind};
 use crate::engines::as_network_policies;
 use crate::plan::{EndpointRecord, Target};
+use crate::preview::Preview;
+use crate::status::plural;
 use crate::text::{Style, line, table, wrap};
 use connectivity_allowlist::Allowlist;
-use connectivity_allowlist::net::PortSet;
+use connectivity_allowlist::net::Direction;
 use connectivity_allowlist::visible::visible;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt as _;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,13 +17,13 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The version of the schema that `--summary -o json|yaml` prints.
 pub const SCHEMA: &str = "citrix-allowlist.io/summary/v1";
 
-/// What a resource comes to.
+/// The summary of a resource.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PreviewSummary {
     /// The schema's name and version.
     pub schema: &'static str,
-    /// The resource's namespace, where it says one.
+    /// The resource's namespace, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// The resource's name.
@@ -75,9 +78,9 @@ pub struct PolicyLine {
 }
 
 impl PreviewSummary {
-    /// What `resource` comes to with a list.
+    /// The summary of `resource` with a list.
     #[must_use]
-    pub fn of(resource: &CitrixAllowlist, allowlist: &Allowlist, preview: &crate::preview::Preview) -> Self {
+    pub fn of(resource: &CitrixAllowlist, allowlist: &Allowlist, preview: &Preview) -> Self {
         Self {
             schema: SCHEMA,
             namespace: resource.namespace(),
@@ -98,25 +101,21 @@ impl PreviewSummary {
     /// The summary for people, in at most 80 columns.
     #[must_use]
     pub fn shown(&self, style: Style) -> String {
-        let name =
-            self.namespace.as_ref().map_or_else(|| self.name.clone(), |namespace| format!("{namespace}/{}", self.name));
+        let name = self.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default() + &self.name;
         let version = self.version.as_deref().unwrap_or("without a version");
-        let standing = match self.mode {
+        let state = match self.mode {
             _ if self.suspend => "  suspended: nothing is applied",
             "Audit" => "  mode Audit: no policy is applied",
             _ => "",
         };
         let mut text = style.bold(&visible(&name));
-        text.push_str(&line(&format!("  list {version}{standing}")));
+        text.push_str(&line(&format!("  list {version}{state}")));
         text.push('\n');
         let rows: Vec<Vec<String>> = self.services.iter().map(ServiceLine::row).collect();
         text.push_str(&table(&["SERVICE", "DIRECTION", "NAMES", "ADDRS", "NETS", "PORTS"], &rows));
         text.push('\n');
-        let rows: Vec<Vec<String>> = self
-            .policies
-            .iter()
-            .map(|policy| vec![policy.name.clone(), policy.rules.to_string(), policy.peers.to_string()])
-            .collect();
+        let row = |policy: &PolicyLine| vec![policy.name.clone(), policy.rules.to_string(), policy.peers.to_string()];
+        let rows: Vec<Vec<String>> = self.policies.iter().map(row).collect();
         if rows.is_empty() {
             text.push_str("No policy: nothing can be allowed, and a policy that allows nothing cuts everything.\n");
         } else {
@@ -142,49 +141,40 @@ impl ServiceLine {
 }
 
 fn services(records: &[EndpointRecord]) -> Vec<ServiceLine> {
-    let mut by_service: BTreeMap<(&str, connectivity_allowlist::net::Direction), Vec<&EndpointRecord>> =
-        BTreeMap::new();
+    let mut by_service: BTreeMap<(&str, Direction), Vec<&EndpointRecord>> = BTreeMap::new();
     for record in records {
         by_service.entry((&record.endpoint.service, record.endpoint.direction)).or_default().push(record);
     }
-    let line =
-        |((service, direction), records): ((&str, connectivity_allowlist::net::Direction), Vec<&EndpointRecord>)| {
-            let mut names = BTreeSet::new();
-            let mut resolved = BTreeSet::new();
-            let mut networks = BTreeSet::new();
-            let mut addresses: BTreeSet<std::net::IpAddr> = BTreeSet::new();
-            let mut ports: Option<PortSet> = None;
-            for record in records {
-                match &record.endpoint.target {
-                    Target::Name(name) => {
-                        names.insert(name);
-                        if record.in_use {
-                            resolved.insert(name);
-                        }
-                    }
-                    Target::Network(network) => {
-                        networks.insert(network);
-                    }
-                }
-                addresses.extend(record.addresses.iter());
-                ports = Some(
-                    ports.map_or_else(|| record.endpoint.ports.clone(), |held| held.union(&record.endpoint.ports)),
-                );
-            }
-            ServiceLine {
-                service: service.to_owned(),
-                direction: direction.as_str(),
-                names: names.len(),
-                names_resolved: resolved.len(),
-                addresses: addresses.len(),
-                networks: networks.len(),
-                ports: ports.as_ref().map(ToString::to_string).unwrap_or_default(),
-            }
-        };
-    by_service.into_iter().map(line).collect()
+    by_service.into_iter().map(|((service, direction), records)| service_line(service, direction, &records)).collect()
 }
 
-fn policy(policy: &k8s_openapi::api::networking::v1::NetworkPolicy) -> PolicyLine {
+fn service_line(service: &str, direction: Direction, records: &[&EndpointRecord]) -> ServiceLine {
+    let (mut names, mut resolved, mut networks) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for record in records {
+        match &record.endpoint.target {
+            Target::Network(network) => drop(networks.insert(network)),
+            Target::Name(name) => {
+                names.insert(name);
+                resolved.extend(record.in_use.then_some(name));
+            }
+        }
+    }
+    let addresses: BTreeSet<_> = records.iter().flat_map(|record| record.addresses.iter()).collect();
+    let ports = records.iter().map(|record| record.endpoint.ports.clone()).reduce(|all, more| all.union(&more));
+    ServiceLine {
+        service: service.to_owned(),
+        direction: direction.as_str(),
+        names: names.len(),
+        names_resolved: resolved.len(),
+        addresses: addresses.len(),
+        networks: networks.len(),
+        ports: ports.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+/// The rules and peers of a policy.
+#[must_use]
+pub fn policy(policy: &NetworkPolicy) -> PolicyLine {
     let spec = policy.spec.as_ref();
     let egress = spec.and_then(|spec| spec.egress.as_deref()).unwrap_or_default();
     let ingress = spec.and_then(|spec| spec.ingress.as_deref()).unwrap_or_default();
@@ -207,13 +197,10 @@ pub fn problems(problems: &[Problem], style: Style) -> String {
     if problems.is_empty() {
         return "No problems.\n".to_owned();
     }
-    let mut text = format!(
-        "{}\n",
-        style.notable(&format!("{} {}:", problems.len(), crate::status::plural(problems.len(), "problem", "problems")))
-    );
+    let count = problems.len();
+    let mut text = style.notable(&format!("{count} {}:", plural(count, "problem", "problems"))) + "\n";
     for problem in problems {
-        let service = problem.service.as_ref().map(|service| format!(" ({service})")).unwrap_or_default();
-        text.push_str(&line(&format!("  {:?} {}{service}", problem.kind, problem.subject)));
+        text.push_str(&line(&format!("  {} {}", problem.kind, problem.about())));
         for wrapped in wrap(&problem.message, 76) {
             text.push_str(&format!("    {wrapped}\n"));
         }

@@ -1,23 +1,23 @@
-//! What is said of policies that stay although nothing is left to allow. Pure.
+//! Policies that stay although nothing remains to allow, and their sentences. Pure.
 
 use crate::crd::{Problem, ProblemKind};
 use crate::direction::PolicyDirection as _;
 use crate::plan::EmptyReason;
 use connectivity_allowlist::net::Direction;
 
-/// A direction whose policies stay although nothing is left to allow.
+/// A direction whose policies stay although nothing remains to allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Which.
+    /// The direction.
     pub direction: Direction,
-    /// Why there is nothing.
+    /// Why nothing remains.
     pub absence: EmptyReason,
     /// The names of the policies, sorted; at least one.
     pub policies: Vec<String>,
 }
 
 impl Kept {
-    /// What stays, and why, for a condition and for `diff`.
+    /// Which policies stay, and why, for a condition and for `diff`.
     #[must_use]
     pub fn sentence(&self) -> String {
         let why = match self.absence {
@@ -33,26 +33,27 @@ impl Kept {
         )
     }
 
-    /// What would go, and what lets it go.
+    /// The problem that names the policies, and how the user has them deleted.
     #[must_use]
     pub fn problem(&self) -> Problem {
-        let (kind, edits) = match (self.absence, self.direction) {
-            (EmptyReason::NoMatch, Direction::Outbound) => (
-                ProblemKind::NoMatch,
-                ", or edit customerId, cloud, geo, services, wildcards, additional or podSelector",
-            ),
-            (EmptyReason::NoMatch, Direction::Inbound) => (
-                ProblemKind::NoMatch,
-                ", or edit customerId, cloud, geo, services, wildcards, additional, inboundPorts or podSelector",
-            ),
-            (EmptyReason::Unresolved, _) => (ProblemKind::Unresolved, ""),
-            (EmptyReason::EmptyList | EmptyReason::Unusable, _) => (ProblemKind::NoMatch, ""),
+        let kind = match self.absence {
+            EmptyReason::Unresolved => ProblemKind::Unresolved,
+            EmptyReason::NoMatch | EmptyReason::EmptyList | EmptyReason::Unusable => ProblemKind::NoMatch,
+        };
+        let edits = match (self.absence, self.direction) {
+            (EmptyReason::NoMatch, Direction::Outbound) => {
+                ", or edit customerId, cloud, geo, services, wildcards, additional or podSelector"
+            }
+            (EmptyReason::NoMatch, Direction::Inbound) => {
+                ", or edit customerId, cloud, geo, services, wildcards, additional, inboundPorts or podSelector"
+            }
+            _ => "",
         };
         let message = format!(
             "kept: without it the selected pods are open; to let it go, delete the resource, set mode: Audit, take {} out of direction{edits}",
             self.direction
         );
-        // Many policies have one subject: the message speaks of all.
+        // The first of several policies is the subject; the message applies to all.
         Problem::new(kind, self.policies.first().map(String::as_str).unwrap_or_default(), None, message)
     }
 }

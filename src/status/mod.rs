@@ -1,31 +1,29 @@
-//! What happened becomes what status says. Pure: every sentence that a person reads in a condition is made here.
+//! Status from the findings of a reconcile. Pure: every sentence of a condition is made here.
 
 mod kept;
 mod notes;
 #[cfg(test)]
 mod tests;
 
-pub use notes::{Note, notes};
-
 use crate::crd::status::MOST_PROBLEMS;
-pub use kept::Kept;
-
 use crate::crd::{CitrixAllowlistStatus, FeedStatus, Problem, ProblemKind, Summary, WouldApply};
 use crate::reason::Reason;
 use connectivity_allowlist::net::Direction;
 use connectivity_allowlist::visible::visible;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+pub use kept::Kept;
+pub use notes::{Note, notes};
 use std::collections::BTreeMap;
 
-/// How far a reconcile came.
+/// How a reconcile ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// The policies in the cluster say what the plan says.
+    /// The policies in the cluster match the plan.
     Applied,
     /// Audit mode: computed, not applied.
     Audit(Box<WouldApply>),
-    /// Suspended: nothing was looked at.
+    /// Suspended: nothing was read.
     Suspended,
     /// No list yet.
     WaitingForFeed,
@@ -36,28 +34,28 @@ pub enum Outcome {
         /// Whether no name at all has been answered.
         none_answered: bool,
     },
-    /// The first policy waits until the operator is no longer close to its memory limit, as this says.
+    /// The first policy waits until the operator is no longer close to its memory limit; with the message.
     WaitingForMemory(String),
-    /// Nothing of this direction can be opened, by the vendor's failure or DNS's: a first policy would cut everything, and
-    /// one that is there stays.
+    /// Nothing of this direction can be opened, since the vendor or DNS fails. A first policy would cut everything, and an
+    /// existing one stays.
     NothingUsable(Direction),
     /// The spec matches nothing, so that nothing is applied.
     NoMatch,
-    /// Directions that have nothing to allow any more, and whose policies stay: nobody but the user may take them away.
+    /// Directions that have nothing to allow any more, and whose policies stay: only the user may have them deleted.
     LastPolicyKept(Vec<Kept>),
-    /// Something in the spec cannot be acted on.
+    /// Something in the spec cannot be used.
     InvalidSpec(String),
     /// The pods selected may not be isolated.
     Protected(String),
-    /// Another owner's object is in the way, or somebody keeps changing ours.
+    /// Another owner's object has a needed name, or another client keeps changing ours.
     Conflict(String),
-    /// The API server refused, and will again until somebody mends it.
+    /// The API server refused, and will again until a person fixes the cause.
     Refused(String),
-    /// The API server could not take it; it is tried again.
+    /// The API server is unavailable; the write is retried.
     Unavailable(String),
 }
 
-/// Where the list stands, as the condition says it.
+/// The state of the list, for its condition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeedFindings {
     /// Whether the newest fetch brought, or confirmed, a usable list that is still valid.
@@ -66,43 +64,43 @@ pub struct FeedFindings {
     pub reason: Reason,
     /// In a sentence.
     pub message: String,
-    /// The block of figures.
+    /// The list's block in status.
     pub status: FeedStatus,
 }
 
-/// Where the names stand.
+/// The state of the names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameFindings {
     /// Names without any answer yet.
     pub waiting: usize,
-    /// Whether no name at all is being answered at the moment, so that what is known of them grows old.
+    /// Whether no name at all is being answered at the moment, so that known addresses grow old.
     pub silent: bool,
     /// Names that are definitively absent, or fail.
     pub unresolved: usize,
-    /// Wildcards nothing stands in for.
+    /// Wildcards without a name in the spec.
     pub wildcards: usize,
     /// Whether any of these wildcards is required by the vendor.
     pub required_wildcard: bool,
 }
 
-/// All that a reconcile found.
+/// Everything that a reconcile found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Findings {
-    /// The generation of the spec that was acted on.
+    /// The generation of the reconciled spec.
     pub generation: i64,
-    /// How far it came.
+    /// How it ended.
     pub outcome: Outcome,
-    /// The list; `None` where it was not looked at.
+    /// The list; `None` where it was not read.
     pub feed: Option<FeedFindings>,
-    /// The names; `None` where it did not come that far.
+    /// The names; `None` without a list.
     pub names: Option<NameFindings>,
-    /// Counts; `None` where it did not come that far: what was counted before stays.
+    /// Counts; `None` without a list: then the previous counts stay.
     pub summary: Option<Summary>,
     /// Policies in the cluster, as far as known.
     pub policies: Vec<String>,
     /// Everything that could not be honoured, in order.
     pub problems: Vec<Problem>,
-    /// The refresh annotation that has been acted on.
+    /// The refresh annotation that has been handled.
     pub handled_refresh: Option<String>,
 }
 
@@ -115,21 +113,21 @@ pub fn status(previous: Option<&CitrixAllowlistStatus>, findings: Findings, now:
     }
     let mut conditions =
         Conditions { previous: &before.conditions, generation: findings.generation, now, made: vec![] };
-    let (ready, reason, message) = readiness(&findings);
-    conditions.set("Ready", ready, reason, message.clone());
+    let (reason, message) = readiness(&findings);
+    let applied = matches!(findings.outcome, Outcome::Applied);
+    conditions.set("Ready", applied || matches!(findings.outcome, Outcome::Audit(_)), reason, message.clone());
     if let Some(feed) = &findings.feed {
-        conditions.set("FeedCurrent", feed.current.into(), feed.reason, feed.message.clone());
+        conditions.set("FeedCurrent", feed.current, feed.reason, feed.message.clone());
     }
     if let Some(names) = &findings.names {
-        let (status, reason, message) = resolution(names, findings.summary.as_ref());
-        conditions.set("NamesResolved", status, reason, message);
+        let (reason, message) = resolution(names, findings.summary.as_ref());
+        conditions.set("NamesResolved", reason == Reason::Resolved, reason, message);
     }
-    let applied = matches!(findings.outcome, Outcome::Applied);
-    conditions.set("PoliciesApplied", applied.into(), reason, message.clone());
-    match course(&findings) {
+    conditions.set("PoliciesApplied", applied, reason, message.clone());
+    match phase(&findings) {
         Phase::Settled => {}
-        Phase::Reconciling => conditions.set("Reconciling", ConditionStatus::True, reason, message),
-        Phase::Stalled => conditions.set("Stalled", ConditionStatus::True, reason, message),
+        Phase::Reconciling => conditions.set("Reconciling", true, reason, message),
+        Phase::Stalled => conditions.set("Stalled", true, reason, message),
     }
     let made = conditions.made;
     CitrixAllowlistStatus {
@@ -148,13 +146,13 @@ pub fn status(previous: Option<&CitrixAllowlistStatus>, findings: Findings, now:
     }
 }
 
-/// As many problems as status holds, in order. Where there are more, each kind keeps its first, then its second, and so on:
+/// The problems that fit into status, in order. If there are more, each kind keeps its first, then its second, and so on:
 /// hundreds of names without an address do not hide the one bound that is their cause.
 fn shown(problems: Vec<Problem>) -> Vec<Problem> {
-    let mut met: BTreeMap<ProblemKind, usize> = BTreeMap::new();
+    let mut ranks: BTreeMap<ProblemKind, usize> = BTreeMap::new();
     let mut ranked: Vec<(usize, usize, Problem)> = Vec::with_capacity(problems.len());
     for (position, problem) in problems.into_iter().enumerate() {
-        let rank = met.entry(problem.kind).or_default();
+        let rank = ranks.entry(problem.kind).or_default();
         *rank += 1;
         ranked.push((*rank, position, problem));
     }
@@ -164,18 +162,14 @@ fn shown(problems: Vec<Problem>) -> Vec<Problem> {
     ranked.into_iter().map(|(_, _, problem)| problem).collect()
 }
 
-/// A suspended resource keeps all it said; only the generation follows, and the reason says so.
+/// A suspended resource keeps its whole status, except for the generation and the reason.
 fn suspended(mut status: CitrixAllowlistStatus, generation: i64, now: Timestamp) -> CitrixAllowlistStatus {
-    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
-    let was = match ready.map(|condition| condition.status.as_str()) {
-        Some("True") => ConditionStatus::True,
-        _ => ConditionStatus::False,
-    };
+    let was_ready = status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
     let mut conditions = Conditions { previous: &status.conditions, generation, now, made: vec![] };
     let message = "suspended: what is applied stays as it is until spec.suspend is false".to_owned();
-    conditions.set("Ready", was, Reason::Suspended, message);
+    conditions.set("Ready", was_ready, Reason::Suspended, message);
     let made = conditions.made;
-    status.conditions.retain(|held| !matches!(held.type_.as_str(), "Ready" | "Reconciling" | "Stalled"));
+    status.conditions.retain(|known| !matches!(known.type_.as_str(), "Ready" | "Reconciling" | "Stalled"));
     for condition in &mut status.conditions {
         condition.observed_generation = Some(generation);
     }
@@ -184,77 +178,62 @@ fn suspended(mut status: CitrixAllowlistStatus, generation: i64, now: Timestamp)
     status
 }
 
-/// Where a resource is going, as kstatus tells it.
+/// The phase of a resource in kstatus' terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Nothing more to do until something changes.
     Settled,
-    /// The operator works on it, or will try again.
+    /// The operator works on it, or retries.
     Reconciling,
-    /// Nothing will change until somebody mends something.
+    /// Nothing changes until a person acts.
     Stalled,
 }
 
-fn course(findings: &Findings) -> Phase {
+fn phase(findings: &Findings) -> Phase {
     let rejected = findings.feed.as_ref().is_some_and(|feed| feed.reason == Reason::FeedRejected);
     match &findings.outcome {
         Outcome::Applied | Outcome::Audit(_) | Outcome::Suspended if !rejected => Phase::Settled,
         Outcome::WaitingForFeed if !rejected => Phase::Reconciling,
         Outcome::WaitingForNames { .. } | Outcome::WaitingForMemory(_) => Phase::Reconciling,
         Outcome::NothingUsable(_) | Outcome::Unavailable(_) => Phase::Reconciling,
-        // The vendor or DNS may mend a failure by itself. What the list no longer has waits for somebody.
+        // The vendor or DNS may recover. What the list no longer has needs a person.
         Outcome::LastPolicyKept(kept) if kept.iter().all(|kept| kept.absence.is_failure()) => Phase::Reconciling,
         _ => Phase::Stalled,
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ConditionStatus {
-    True,
-    False,
-}
-
-impl From<bool> for ConditionStatus {
-    fn from(holds: bool) -> Self {
-        if holds { Self::True } else { Self::False }
-    }
-}
-
-/// What policies allow still of before a start, for the end of a sentence. It is no failure, and Ready all the same: nothing
-/// is cut, and it ends by itself.
+/// The networks that policies still allow from before the operator's start, for the end of a sentence. The resource is Ready
+/// all the same: nothing is cut, and they expire.
 fn inherited(findings: &Findings) -> String {
-    match findings.summary.as_ref().map_or(0, |summary| summary.inherited) {
+    let count = findings.summary.as_ref().map_or(0, |summary| summary.inherited);
+    let (cidrs, stay) = if count == 1 { ("CIDR", "stays") } else { ("CIDRs", "stay") };
+    match count {
         0 => String::new(),
-        count => format!(
-            "; {count} {} from before the operator's start that nothing explains {} until DNS has answered for addressRetention",
-            plural(usize::try_from(count).unwrap_or(usize::MAX), "CIDR", "CIDRs"),
-            plural(usize::try_from(count).unwrap_or(usize::MAX), "stays", "stay"),
+        _ => format!(
+            "; {count} {cidrs} from before the operator's start that nothing explains {stay} until DNS has answered for addressRetention"
         ),
     }
 }
 
-fn readiness(findings: &Findings) -> (ConditionStatus, Reason, String) {
+fn readiness(findings: &Findings) -> (Reason, String) {
     let feed = findings.feed.as_ref();
     match &findings.outcome {
         Outcome::Applied => {
             let version = feed.and_then(|feed| feed.status.version.as_deref()).unwrap_or("without a version");
             let count = findings.policies.len();
             let policies = plural(count, "policy", "policies");
-            let message = format!("{count} {policies} applied, from list {version}{}", inherited(findings));
-            (ConditionStatus::True, Reason::Applied, message)
+            (Reason::Applied, format!("{count} {policies} applied, from list {version}{}", inherited(findings)))
         }
         Outcome::Audit(would_apply) => {
             let count = would_apply.policies.len();
             let policies = plural(count, "policy", "policies");
             let message = format!("audit mode: {count} {policies} computed and not applied; see status.wouldApply");
-            (ConditionStatus::True, Reason::Audit, message)
+            (Reason::Audit, message)
         }
-        Outcome::Suspended => (ConditionStatus::False, Reason::Suspended, "suspended".to_owned()),
+        Outcome::Suspended => (Reason::Suspended, "suspended".to_owned()),
         Outcome::WaitingForFeed => match feed {
-            Some(feed) if feed.reason != Reason::WaitingForFeed => {
-                (ConditionStatus::False, feed.reason, feed.message.clone())
-            }
-            _ => (ConditionStatus::False, Reason::WaitingForFeed, "waiting for the first list".to_owned()),
+            Some(feed) if feed.reason != Reason::WaitingForFeed => (feed.reason, feed.message.clone()),
+            _ => (Reason::WaitingForFeed, "waiting for the first list".to_owned()),
         },
         Outcome::WaitingForNames { waiting, none_answered } => {
             let names = plural(*waiting, "name", "names");
@@ -263,46 +242,44 @@ fn readiness(findings: &Findings) -> (ConditionStatus, Reason, String) {
             } else {
                 format!("the first policy waits for DNS to answer {waiting} more {names}")
             };
-            (ConditionStatus::False, Reason::WaitingForNames, message)
+            (Reason::WaitingForNames, message)
         }
         Outcome::NothingUsable(direction) => {
             let message = format!(
                 "nothing {direction} has an address and ports that may be opened: no policy is written that would cut everything, and what was applied stays; see problems"
             );
-            (ConditionStatus::False, Reason::Unresolved, message)
+            (Reason::Unresolved, message)
         }
         Outcome::NoMatch => {
             let message =
                 "nothing to allow: the spec matches nothing of the list with an address and a port; see problems";
-            (ConditionStatus::False, Reason::NoMatch, message.to_owned())
+            (Reason::NoMatch, message.to_owned())
         }
         Outcome::LastPolicyKept(kept) => {
             let message = kept.iter().map(Kept::sentence).collect::<Vec<_>>().join("; ");
-            (ConditionStatus::False, Reason::LastPolicyKept, format!("{message}; see problems for what lets it go"))
+            (Reason::LastPolicyKept, format!("{message}; see problems for what lets it go"))
         }
-        Outcome::WaitingForMemory(message) => (ConditionStatus::False, Reason::WaitingForMemory, message.clone()),
-        Outcome::InvalidSpec(message) => (ConditionStatus::False, Reason::InvalidSpec, message.clone()),
-        Outcome::Protected(message) => (ConditionStatus::False, Reason::Protected, message.clone()),
-        Outcome::Conflict(message) => (ConditionStatus::False, Reason::Conflict, message.clone()),
-        Outcome::Refused(message) | Outcome::Unavailable(message) => {
-            (ConditionStatus::False, Reason::ApplyFailed, message.clone())
-        }
+        Outcome::WaitingForMemory(message) => (Reason::WaitingForMemory, message.clone()),
+        Outcome::InvalidSpec(message) => (Reason::InvalidSpec, message.clone()),
+        Outcome::Protected(message) => (Reason::Protected, message.clone()),
+        Outcome::Conflict(message) => (Reason::Conflict, message.clone()),
+        Outcome::Refused(message) | Outcome::Unavailable(message) => (Reason::ApplyFailed, message.clone()),
     }
 }
 
-fn resolution(names: &NameFindings, summary: Option<&Summary>) -> (ConditionStatus, Reason, String) {
+fn resolution(names: &NameFindings, summary: Option<&Summary>) -> (Reason, String) {
     let resolved = summary.map(|summary| summary.resolved.as_str()).unwrap_or("0/0");
     if names.waiting > 0 {
         let message = format!("{resolved} names have addresses, {} not answered yet", names.waiting);
-        (ConditionStatus::False, Reason::WaitingForNames, message)
+        (Reason::WaitingForNames, message)
     } else if names.silent {
         let message = format!(
             "no name is being answered at the moment: the addresses known of {resolved} names stay allowed; is DNS reachable from the operator?"
         );
-        (ConditionStatus::False, Reason::Unresolved, message)
+        (Reason::Unresolved, message)
     } else if names.unresolved > 0 {
         let message = format!("{resolved} names have addresses, {} without; see problems", names.unresolved);
-        (ConditionStatus::False, Reason::Unresolved, message)
+        (Reason::Unresolved, message)
     } else if names.wildcards > 0 {
         let count = names.wildcards;
         let required = if names.required_wildcard { ", at least one of them required" } else { "" };
@@ -310,14 +287,14 @@ fn resolution(names: &NameFindings, summary: Option<&Summary>) -> (ConditionStat
             "{resolved} names have addresses; DNS cannot enumerate {count} {}{required}: name what you use under spec.wildcards",
             plural(count, "wildcard", "wildcards")
         );
-        (ConditionStatus::False, Reason::WildcardsUnenforceable, message)
+        (Reason::WildcardsUnenforceable, message)
     } else {
-        (ConditionStatus::True, Reason::Resolved, format!("{resolved} names have addresses"))
+        (Reason::Resolved, format!("{resolved} names have addresses"))
     }
 }
 
-/// The longest message of a condition, in characters: Kubernetes refuses a status with one of more than 32,768 bytes,
-/// and some hold what a server said.
+/// The longest message of a condition, in characters. Kubernetes refuses a status with one of more than 32,768 bytes, and
+/// some contain a server's text.
 const LONGEST_MESSAGE: usize = 1024;
 
 /// A message cut to what a condition holds.
@@ -342,13 +319,10 @@ struct Conditions<'a> {
 }
 
 impl Conditions<'_> {
-    fn set(&mut self, type_: &str, truth: ConditionStatus, reason: Reason, message: String) {
-        let status = match truth {
-            ConditionStatus::True => "True",
-            ConditionStatus::False => "False",
-        };
-        let unmoved = self.previous.iter().find(|held| held.type_ == type_ && held.status == status);
-        // Conditions carry whole seconds; anything finer is lost on the way and would look like a change.
+    fn set(&mut self, type_: &str, is_true: bool, reason: Reason, message: String) {
+        let status = if is_true { "True" } else { "False" };
+        let same = self.previous.iter().find(|known| known.type_ == type_ && known.status == status);
+        // Conditions carry whole seconds: a finer time is lost on the way and would look like a change.
         let now = Time(self.now.round(jiff::Unit::Second).unwrap_or(self.now));
         self.made.push(Condition {
             type_: type_.to_owned(),
@@ -356,7 +330,7 @@ impl Conditions<'_> {
             reason: reason.as_str().to_owned(),
             message: cut(visible(&message).into_owned()),
             observed_generation: Some(self.generation),
-            last_transition_time: unmoved.map_or(now, |held| held.last_transition_time.clone()),
+            last_transition_time: same.map_or(now, |known| known.last_transition_time.clone()),
         });
     }
 }

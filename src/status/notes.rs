@@ -1,7 +1,9 @@
-//! Which changes of status are worth an event. Pure.
+//! The changes of status that become events. Pure.
 
 use crate::crd::CitrixAllowlistStatus;
+use crate::explain_texts::reason_of;
 use crate::reason::Reason;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// An event to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,38 +16,31 @@ pub struct Note {
     pub message: String,
 }
 
-/// The conditions whose changes are told, each once: the others repeat what these say.
+/// The conditions whose changes are reported; the others repeat them.
 const REPORTED_CONDITIONS: [&str; 3] = ["Ready", "FeedCurrent", "NamesResolved"];
 
-/// The events that a change of status is worth: one for each condition whose status or reason changed.
+/// The events of a change of status: one for each condition whose status or reason changed.
 #[must_use]
 pub fn notes(
     previous: Option<&CitrixAllowlistStatus>,
     next: &CitrixAllowlistStatus,
     transaction: Option<&str>,
 ) -> Vec<Note> {
-    let said = |status: Option<&CitrixAllowlistStatus>, type_: &str| {
-        let condition = status?.conditions.iter().find(|condition| condition.type_ == type_)?;
-        Some((condition.status.clone(), condition.reason.clone(), condition.message.clone()))
-    };
-    let mut notes = Vec::new();
-    for type_ in REPORTED_CONDITIONS {
-        let Some((status, reason, message)) = said(Some(next), type_) else { continue };
-        let before = said(previous, type_);
-        if before.as_ref().is_some_and(|(held, why, _)| (held, why) == (&status, &reason)) {
-            continue;
-        }
-        // A first fetch, and names that resolve at once, are what everybody expects.
-        let expected = status == "True" && type_ != "Ready" && before.is_none();
-        let Some(reason) = Reason::ALL.into_iter().find(|known| known.as_str() == reason) else { continue };
-        if expected || reason.is_passing() {
-            continue;
-        }
+    fn find<'a>(status: &'a CitrixAllowlistStatus, type_: &str) -> Option<&'a Condition> {
+        status.conditions.iter().find(|condition| condition.type_ == type_)
+    }
+    let note = |type_: &str| {
+        let Condition { status, reason, message, .. } = find(next, type_)?;
+        let before = previous.and_then(|previous| find(previous, type_));
+        let is_known = before.is_some_and(|before| (&before.status, &before.reason) == (status, reason));
+        // A first fetch, and names that resolve at once, are expected.
+        let is_expected = status == "True" && type_ != "Ready" && before.is_none();
+        let reason = reason_of(reason).filter(|reason| !is_known && !is_expected && !reason.is_passing())?;
         let message = match transaction {
             Some(id) if type_ == "FeedCurrent" => format!("{message} (transaction {id})"),
-            _ => message,
+            _ => message.clone(),
         };
-        notes.push(Note { warning: status != "True", reason, message });
-    }
-    notes
+        Some(Note { warning: status != "True", reason, message })
+    };
+    REPORTED_CONDITIONS.into_iter().filter_map(note).collect()
 }

@@ -1,11 +1,11 @@
-//! Text for people: tables and paragraphs of at most 80 columns, and colour where it is welcome. Pure.
+//! Text for people: tables and paragraphs of at most 80 columns, and colour where it is wanted. Pure.
 //!
-//! What a list, a resource or an answer says comes into a text by a table, a tree, a paragraph or a line of its own, and is
-//! [made visible](connectivity_allowlist::visible) there; colour comes after it.
+//! Text from lists, resources and answers passes through a table, a tree, a paragraph or a line, and is
+//! [made visible](connectivity_allowlist::visible) there. Colour is added after that.
 
 pub mod output;
 
-use connectivity_allowlist::visible::visible;
+use connectivity_allowlist::visible::{visible, visible_lines};
 use std::borrow::Cow;
 
 /// The most columns of anything printed for people.
@@ -27,19 +27,19 @@ impl Style {
         if self.colour { format!("\x1b[{}m{text}\x1b[0m", tone.code()) } else { text.to_owned() }
     }
 
-    /// What is allowed, added, well.
+    /// For what is allowed, added, or works.
     #[must_use]
     pub fn good(self, text: &str) -> String {
         self.paint(Tone::Good, text)
     }
 
-    /// What is denied, removed, wrong.
+    /// For what is denied, removed, or fails.
     #[must_use]
     pub fn bad(self, text: &str) -> String {
         self.paint(Tone::Bad, text)
     }
 
-    /// What changed, or wants to be seen.
+    /// For what changed, or should be seen.
     #[must_use]
     pub fn notable(self, text: &str) -> String {
         self.paint(Tone::Notable, text)
@@ -51,28 +51,28 @@ impl Style {
         self.paint(Tone::Bold, text)
     }
 
-    /// A finished text as it may reach a terminal: nothing in it acts but the ends of lines and the colours of here.
+    /// A finished text for a terminal: nothing in it acts but the ends of lines and our own colours.
     #[must_use]
     pub fn shown(self, text: &str) -> Cow<'_, str> {
         if !self.colour {
-            return connectivity_allowlist::visible::visible_lines(text);
+            return visible_lines(text);
         }
         let mut shown = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find("\x1b[") {
             let (before, from) = rest.split_at(at);
-            shown.push_str(&connectivity_allowlist::visible::visible_lines(before));
+            shown.push_str(&visible_lines(before));
             let colour = COLOURS.into_iter().find(|colour| from.starts_with(colour));
-            let (taken, left) = from.split_at(colour.map_or(1, str::len));
+            let (taken, after) = from.split_at(colour.map_or(1, str::len));
             shown.push_str(&colour.map_or_else(|| visible(taken), Cow::Borrowed));
-            rest = left;
+            rest = after;
         }
-        shown.push_str(&connectivity_allowlist::visible::visible_lines(rest));
+        shown.push_str(&visible_lines(rest));
         Cow::Owned(shown)
     }
 }
 
-/// What a colour says.
+/// The meaning of a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     /// Allowed, added, well.
@@ -99,14 +99,22 @@ impl Tone {
 /// Every sequence that is written for colour.
 const COLOURS: [&str; 5] = ["\x1b[32m", "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[0m"];
 
+/// The first of some texts, and how many more there are: `a, b and 3 more`.
+#[must_use]
+pub fn first_of(texts: impl ExactSizeIterator<Item = String>, most: usize) -> String {
+    let more = texts.len().saturating_sub(most);
+    let shown = texts.take(most).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
+}
+
 /// A line of its own, with its end.
 #[must_use]
 pub fn line(text: &str) -> String {
     format!("{}\n", visible(text))
 }
 
-/// A table: columns as wide as their longest cell, and where that is more than 80 columns in all, the widest narrower,
-/// with its cells in several lines. A word too long for that stays whole: a name that is cut cannot be copied.
+/// A table: columns as wide as their longest cell. If that takes more than 80 columns, the widest are narrowed, and their
+/// cells get several lines. A word too long for that stays whole: a cut name cannot be copied.
 #[must_use]
 pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
@@ -132,10 +140,10 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// The least that a last column is wide.
+/// The least width of a last column.
 const LEAST: usize = 20;
 
-/// How wide columns are, so that they fit: those with the most to give give, down to their longest word.
+/// The widths of columns, so that they fit: the widest are narrowed, down to their longest word.
 fn widths(rows: &[&Vec<String>], columns: usize) -> Vec<usize> {
     let of = |column: usize, length: &dyn Fn(&str) -> usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| length(cell)).max().unwrap_or(0)
@@ -149,7 +157,7 @@ fn widths(rows: &[&Vec<String>], columns: usize) -> Vec<usize> {
         let Some(widest) = can_give.max_by_key(|column| widths[*column]) else { break };
         widths[widest] -= 1;
     }
-    // Words that are too long stand out of the last column; what else is in it need not.
+    // Only words that are too long exceed the last column.
     if let Some((last, others)) = widths.split_last_mut() {
         let taken = others.iter().sum::<usize>() + gaps;
         *last = (*last).min(WIDTH.saturating_sub(taken).max(LEAST));
@@ -186,9 +194,9 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
 /// A tree of texts, as `explain` prints it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
-    /// What stands at this node.
+    /// The text of this node.
     pub text: String,
-    /// What stands below.
+    /// The nodes below it.
     pub children: Vec<Tree>,
     /// How many characters at the start of the text are in colour, and in which.
     lead: Option<(usize, Style, Tone)>,
@@ -207,7 +215,7 @@ impl Tree {
         Self { text: text.into(), children, lead: None }
     }
 
-    /// The node with the first words of its text, so many characters, in colour.
+    /// The node with this many characters at the start of its text in colour.
     #[must_use]
     pub fn led(mut self, characters: usize, style: Style, tone: Tone) -> Self {
         self.lead = Some((characters, style, tone));
@@ -293,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_only_where_it_is_welcome() {
+    fn colour_is_only_where_it_is_wanted() {
         assert_eq!(Style::PLAIN.good("x"), "x");
         assert_eq!(Style { colour: true }.bad("x"), "\x1b[31mx\x1b[0m");
         let tree = Tree::leaf("not allowed: x").led("not allowed".len(), Style { colour: true }, Tone::Bad);

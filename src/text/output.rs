@@ -20,7 +20,7 @@ pub enum Form {
     Json,
 }
 
-/// What is wrong where nothing more can be printed: a full disk, behind a redirection.
+/// The error where nothing can be printed, such as with a full disk.
 const UNWRITTEN: &str = "standard output cannot be written";
 
 /// Prints values, one after the other.
@@ -53,7 +53,7 @@ impl<W: Write> Printer<W> {
     /// Where nothing can be written.
     pub fn object(&mut self, object: &Value) -> anyhow::Result<()> {
         match self.form {
-            // What acts can be escaped only in double quotes, which all texts of JSON stand in, and JSON is YAML.
+            // Escapes need double quotes, which all texts of JSON have; and JSON is YAML.
             Form::Yaml if acts(object) => {
                 write!(self.out, "---\n{}\n", visible_yaml(&serde_json::to_string_pretty(object)?)).context(UNWRITTEN)
             }
@@ -62,16 +62,16 @@ impl<W: Write> Printer<W> {
         }
     }
 
-    /// A YAML document word for word; on a terminal what acts is escaped, which comments may hold. Lines at its end that are empty are part of a block scalar that keeps them.
+    /// A YAML document word for word; on a terminal, active characters are escaped, which comments may have. Empty lines at its
+    /// end stay: a block scalar may keep them.
     ///
     /// # Errors
     /// Where nothing can be written.
     pub fn text(&mut self, text: &str) -> anyhow::Result<()> {
         let text = text.trim_start_matches('\n');
         let shown = if io::stdout().is_terminal() { visible_yaml(text) } else { Cow::Borrowed(text) };
-        let text = &*shown;
-        write!(self.out, "---\n{text}").context(UNWRITTEN)?;
-        if text.ends_with('\n') { Ok(()) } else { writeln!(self.out).context(UNWRITTEN) }
+        let end = if shown.ends_with('\n') { "" } else { "\n" };
+        write!(self.out, "---\n{shown}{end}").context(UNWRITTEN)
     }
 
     /// Text for people.
@@ -82,12 +82,12 @@ impl<W: Write> Printer<W> {
         self.out.write_all(style().shown(text).as_bytes()).context(UNWRITTEN)
     }
 
-    /// The form that is printed in.
+    /// The form of its values.
     pub const fn form(&self) -> Form {
         self.form
     }
 
-    /// Hands on what is buffered.
+    /// Writes what is buffered.
     ///
     /// # Errors
     /// Where nothing can be written.
@@ -96,7 +96,7 @@ impl<W: Write> Printer<W> {
     }
 }
 
-/// A value whose texts kubectl can read in YAML: it takes no block scalar that starts with a tab.
+/// A value whose texts kubectl can read in YAML: it refuses a block scalar that starts with a tab.
 struct Readable<'a>(&'a Value);
 
 impl Serialize for Readable<'_> {
@@ -112,7 +112,7 @@ impl Serialize for Readable<'_> {
     }
 }
 
-/// Whether something in a value's texts and fields acts on a terminal.
+/// Whether a text or field of a value acts on a terminal.
 fn acts(value: &Value) -> bool {
     let is_active = |text: &str| matches!(visible_yaml(text), Cow::Owned(_));
     match value {
@@ -134,8 +134,8 @@ pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     print(line(text))
 }
 
-/// Says something on standard error, in one line. Where that is closed nobody can be told, and nothing else is lost by it.
-pub(crate) fn tell(text: &str) {
+/// Prints a line on standard error. If that is closed, the line is dropped.
+pub(crate) fn warn(text: &str) {
     let _ = io::stderr().write_all(line(text).as_bytes());
 }
 
@@ -155,7 +155,7 @@ pub(crate) fn style() -> Style {
     Style { colour: !no_color && !dumb && io::stdout().is_terminal() }
 }
 
-/// Says on standard error how far a wait has come, where somebody watches.
+/// Prints the progress of a wait on standard error, if that is a terminal.
 pub(crate) struct Progress {
     shown: bool,
     watched: bool,
@@ -187,13 +187,17 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn printed(object: &Value, form: Form) -> String {
+        let mut out = Vec::new();
+        Printer::new(&mut out, form).object(object).expect("printed");
+        String::from_utf8(out).expect("text")
+    }
+
     #[test]
     fn a_text_that_starts_with_a_tab_is_no_block_scalar() {
-        let mut out = Vec::new();
         let object = json!({ "a": "\tx\ny\n", "b": ["\n \tx"], "c": "x\n\ty\n" });
-        Printer::new(&mut out, Form::Yaml).object(&object).expect("printed");
-        let text = String::from_utf8(out).expect("text");
-        assert_eq!(text, "---\na: \"\\tx\\ny\\n\"\nb:\n- \"\\n \\tx\"\nc: |\n  x\n  \ty\n");
+        let expected = "---\na: \"\\tx\\ny\\n\"\nb:\n- \"\\n \\tx\"\nc: |\n  x\n  \ty\n";
+        assert_eq!(printed(&object, Form::Yaml), expected);
     }
 
     /// Formerly it was escaped where it stood without quotes too, and so became another text.
@@ -201,9 +205,7 @@ mod tests {
     fn what_acts_on_a_terminal_reads_the_same() {
         let object = json!({ "a": "x\u{202e}y", "b\u{200b}": ["\u{2028}", "\u{1b}[2J\nz"] });
         for form in [Form::Yaml, Form::Json] {
-            let mut out = Vec::new();
-            Printer::new(&mut out, form).object(&object).expect("printed");
-            let text = String::from_utf8(out).expect("text");
+            let text = printed(&object, form);
             assert!(!text.contains(['\u{202e}', '\u{200b}', '\u{2028}', '\u{1b}']), "{text:?}");
             assert_eq!(serde_saphyr::from_str::<Value>(&text).expect("YAML"), object, "{text}");
         }

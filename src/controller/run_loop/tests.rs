@@ -5,33 +5,38 @@ use crate::crd::{CitrixAllowlist, CitrixAllowlistSpec};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
 /// A moment: each is later than those before it.
 type Moment = u64;
 
-/// Work that only writes down at which moment each resource was looked at, and in which generation.
-struct Notebook {
+/// Work that only records when each resource was reconciled, and in which generation.
+struct Recorder {
     store: Arc<ResourceStore>,
     owned: watch::Sender<bool>,
     moments: AtomicU64,
-    looks: Mutex<HashMap<ResourceRef, (Moment, i64)>>,
-    /// How many terms began.
-    terms: AtomicU64,
+    reconciled: Mutex<HashMap<ResourceRef, (Moment, i64)>>,
+    /// How many sessions began.
+    sessions: AtomicU64,
     facts: Mutex<Arc<ClusterFacts>>,
-    /// What was known of the cluster each time that all resources were requested.
+    /// The facts each time that all resources were requested.
     known: Mutex<Vec<Arc<ClusterFacts>>>,
+    panics: AtomicBool,
 }
 
-impl Notebook {
+impl Recorder {
     fn now(&self) -> Moment {
         self.moments.fetch_add(1, Ordering::SeqCst)
     }
+
+    fn sessions(&self) -> u64 {
+        self.sessions.load(Ordering::SeqCst)
+    }
 }
 
-impl Work for Notebook {
+impl Work for Recorder {
     fn resources(&self) -> Vec<ResourceRef> {
         let facts = Arc::clone(&self.facts.lock().expect("a lock"));
         self.known.lock().expect("a lock").push(facts);
@@ -45,21 +50,22 @@ impl Work for Notebook {
     fn leads(&self, _leads: bool) {}
 
     async fn restore(&self) {
-        self.terms.fetch_add(1, Ordering::SeqCst);
+        self.sessions.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
 
-    fn changed(&self, _who: &ResourceRef) {}
+    fn changed(&self, _resource: &ResourceRef) {}
 
     async fn work(self: Arc<Self>, key: ResourceRef, dirty: DirtyFlag) -> Requeue {
+        assert!(!self.panics.load(Ordering::SeqCst), "a defect outside what guards a reconcile");
         self.store.get(&key)?;
-        // As a turn waits for its place among others, and then takes its time.
+        // A worker waits for its permit, and then takes its time.
         tokio::time::sleep(Duration::from_millis(2)).await;
         dirty.mark_processing();
         let resource = self.store.get(&key)?;
-        let look = (self.now(), resource.metadata.generation.unwrap_or_default());
+        let read = (self.now(), resource.metadata.generation.unwrap_or_default());
         tokio::time::sleep(Duration::from_millis(5)).await;
-        self.looks.lock().expect("a lock").insert(key, look);
+        self.reconciled.lock().expect("a lock").insert(key, read);
         None
     }
 
@@ -73,7 +79,7 @@ impl Work for Notebook {
     }
 
     fn forget(&self, key: &ResourceRef) {
-        self.looks.lock().expect("a lock").remove(key);
+        self.reconciled.lock().expect("a lock").remove(key);
     }
 
     fn start_over(&self) {
@@ -83,7 +89,7 @@ impl Work for Notebook {
 
 /// The loop with everything that it listens to.
 struct World {
-    notebook: Arc<Notebook>,
+    recorder: Arc<Recorder>,
     changes: UnboundedSender<Vec<ResourceChange>>,
     wake: UnboundedSender<ResourceRef>,
     facts: watch::Sender<Arc<ClusterFacts>>,
@@ -91,7 +97,7 @@ struct World {
     leading: watch::Sender<bool>,
     stop: CancellationToken,
     running: JoinHandle<Result<(), QueueEnded>>,
-    /// Of each resource, the newest moment that a look has to follow.
+    /// The moment of each resource after which it has to be reconciled.
     wanted: HashMap<ResourceRef, Moment>,
     generation: i64,
 }
@@ -106,14 +112,15 @@ fn resource(number: u8) -> ResourceRef {
 
 impl World {
     fn new() -> Self {
-        let notebook = Arc::new(Notebook {
+        let recorder = Arc::new(Recorder {
             store: Arc::default(),
             owned: watch::channel(false).0,
             moments: AtomicU64::new(1),
-            looks: Mutex::default(),
-            terms: AtomicU64::new(0),
+            reconciled: Mutex::default(),
+            sessions: AtomicU64::new(0),
             facts: Mutex::default(),
             known: Mutex::default(),
+            panics: AtomicBool::new(false),
         });
         let (changes, mut changed) = unbounded_channel();
         let (wake, woken) = unbounded_channel();
@@ -129,19 +136,25 @@ impl World {
             health: Health::new(Clock::System, Duration::from_secs(60), []),
         };
         let stop = CancellationToken::new();
-        let running = tokio::spawn(work_through(Arc::clone(&notebook), inputs, stop.clone()));
+        let running = tokio::spawn(work_through(Arc::clone(&recorder), inputs, stop.clone()));
         let (wanted, generation) = (HashMap::new(), 0);
-        Self { notebook, changes, wake, facts, facts_complete, leading, stop, running, wanted, generation }
+        Self { recorder, changes, wake, facts, facts_complete, leading, stop, running, wanted, generation }
     }
 
     fn want(&mut self, key: ResourceRef) {
-        self.wanted.insert(key, self.notebook.now());
+        self.wanted.insert(key, self.recorder.now());
     }
 
     fn want_all(&mut self) {
-        for key in self.notebook.store.all() {
+        for key in self.recorder.store.all() {
             self.want(key);
         }
+    }
+
+    /// Completes the lists of resources and of owned objects.
+    fn list(&self) {
+        self.recorder.store.complete();
+        self.recorder.owned.send_replace(true);
     }
 
     /// As the watch does: the store first, then the change.
@@ -150,7 +163,7 @@ impl World {
         let mut changed = CitrixAllowlist::new(&format!("r{number}"), spec());
         changed.metadata.namespace = Some("web".to_owned());
         changed.metadata.generation = Some(self.generation);
-        let changes = self.notebook.store.insert(changed);
+        let changes = self.recorder.store.insert(changed);
         self.want(resource(number));
         self.changes.send(changes).expect("the loop listens");
     }
@@ -161,61 +174,58 @@ impl World {
     }
 
     fn lead(&mut self, leads: bool) {
-        if self.leading.send_if_modified(|held| std::mem::replace(held, leads) != leads) && leads {
+        let is_new = self.leading.send_if_modified(|leading| std::mem::replace(leading, leads) != leads);
+        if is_new && leads {
             self.want_all();
         }
     }
 
-    /// Ends the loop once everything is listed and this process leads; names the resources that were not looked at
-    /// since they had to be, with what is known of them.
+    /// Ends the loop once everything is listed and this process leads. Returns the resources that were not reconciled since
+    /// they had to be, with their last reconcile.
     async fn settle(mut self) -> Vec<(ResourceRef, Option<(Moment, i64)>)> {
         self.lead(true);
         self.facts_complete.send_replace(true);
-        self.notebook.store.complete();
-        // The watch of owned objects lists again as often as it is told to start over.
+        // The watch of owned objects lists again whenever a session ended.
         for _ in 0..5 {
-            self.notebook.owned.send_replace(true);
+            self.list();
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         self.stop.cancel();
         assert_eq!(self.running.await.expect("the loop does not fail"), Ok(()));
-        let looks = self.notebook.looks.lock().expect("a lock").clone();
-        let mut lost: Vec<_> = self
-            .wanted
-            .into_iter()
-            .filter_map(|(key, wanted)| {
-                let generation = self.notebook.store.get(&key)?.metadata.generation?;
-                let look = looks.get(&key).copied();
-                (!look.is_some_and(|(at, seen)| at > wanted && seen == generation)).then_some((key, look))
-            })
-            .collect();
+        let reconciled = self.recorder.reconciled.lock().expect("a lock");
+        let wanted = self.wanted.into_iter();
+        let lost = wanted.filter_map(|(key, wanted)| {
+            let generation = self.recorder.store.get(&key)?.metadata.generation?;
+            let last = reconciled.get(&key).copied();
+            (!last.is_some_and(|(at, seen)| at > wanted && seen == generation)).then_some((key, last))
+        });
+        let mut lost: Vec<_> = lost.collect();
         lost.sort();
         lost
     }
 }
 
-/// What the cluster is was published, and then that all of it is known; the loop heard the second first now and then, and
-/// a restart wrote policies for a cluster without Services and pods.
+/// The facts were published, then their completeness. The loop sometimes saw the second first, and a restart wrote policies
+/// for a cluster without Services and pods.
 #[tokio::test(start_paused = true)]
-async fn no_term_decides_on_less_than_what_is_known_of_the_cluster() {
+async fn no_session_decides_on_incomplete_facts() {
     for _ in 0..64 {
         let mut world = World::new();
         world.change(1);
         world.lead(true);
-        world.notebook.store.complete();
-        world.notebook.owned.send_replace(true);
+        world.list();
         tokio::time::sleep(Duration::from_millis(50)).await;
         let found = ClusterFacts { nat64_prefix: "64:ff9b::/96".parse().ok(), ..ClusterFacts::default() };
         world.facts.send_replace(Arc::new(found.clone()));
         world.facts_complete.send_replace(true);
-        let notebook = Arc::clone(&world.notebook);
+        let recorder = Arc::clone(&world.recorder);
         assert_eq!(world.settle().await, []);
-        let known = notebook.known.lock().expect("a lock");
+        let known = recorder.known.lock().expect("a lock");
         assert!(!known.is_empty() && known.iter().all(|known| **known == found), "{known:?}");
     }
 }
 
-/// One thing that happens before a first term.
+/// An event before the first session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
     Leads,
@@ -239,13 +249,13 @@ async fn resources_older_than_the_start_are_reconciled_in_any_order() {
             orders += 1;
             let mut world = World::new();
             for event in &order {
-                let terms = world.notebook.terms.load(Ordering::SeqCst);
-                assert!(terms == 0 || *event == ResourceArrives, "{order:?}: a term began before all was known");
+                let sessions = world.recorder.sessions();
+                assert!(sessions == 0 || *event == ResourceArrives, "{order:?}: a session began before all was known");
                 match event {
                     Leads => world.lead(true),
                     ResourceArrives => world.change(1),
-                    ResourcesListed => world.notebook.store.complete(),
-                    OwnedListed => drop(world.notebook.owned.send_replace(true)),
+                    ResourcesListed => world.recorder.store.complete(),
+                    OwnedListed => drop(world.recorder.owned.send_replace(true)),
                     FactsComplete => drop(world.facts_complete.send_replace(true)),
                 }
                 if !pause.is_zero() {
@@ -263,69 +273,33 @@ async fn regained_leadership_begins_a_new_session() {
     let mut world = World::new();
     world.lead(true);
     world.facts_complete.send_replace(true);
-    world.notebook.store.complete();
-    world.notebook.owned.send_replace(true);
+    world.list();
     world.change(1);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(world.notebook.terms.load(Ordering::SeqCst), 1);
-    // The loop sees one change, of a value that is what it was.
+    assert_eq!(world.recorder.sessions(), 1);
+    // The loop sees one change, to the value it had.
     world.lead(false);
     world.lead(true);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(!*world.notebook.owned.borrow(), "what was known is listed again before the next term");
-    let notebook = Arc::clone(&world.notebook);
+    assert!(!*world.recorder.owned.borrow(), "owned objects are listed again before the next session");
+    let recorder = Arc::clone(&world.recorder);
     assert_eq!(world.settle().await, []);
-    assert_eq!(notebook.terms.load(Ordering::SeqCst), 2);
+    assert_eq!(recorder.sessions(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_ends_by_itself_ends_the_loop() {
-    struct Failing(Notebook);
-    impl Work for Failing {
-        fn resources(&self) -> Vec<ResourceRef> {
-            self.0.resources()
-        }
-        fn lists(&self) -> Vec<watch::Receiver<bool>> {
-            self.0.lists()
-        }
-        fn leads(&self, _: bool) {}
-        async fn restore(&self) {}
-        fn changed(&self, _: &ResourceRef) {}
-        async fn work(self: Arc<Self>, _: ResourceRef, _: DirtyFlag) -> Requeue {
-            panic!("a defect outside what guards a reconcile");
-        }
-        fn overdue(&self) -> Vec<ResourceRef> {
-            Vec::new()
-        }
-        fn learn(&self, _: Arc<ClusterFacts>) -> bool {
-            false
-        }
-        fn forget(&self, _: &ResourceRef) {}
-        fn start_over(&self) {}
-    }
     let mut world = World::new();
+    world.recorder.panics.store(true, Ordering::SeqCst);
     world.change(1);
-    world.notebook.store.complete();
-    world.notebook.owned.send_replace(true);
-    world.stop.cancel();
-    world.running.await.expect("it ends").expect("well");
-    let notebook = Arc::into_inner(world.notebook).expect("nobody else has it");
-    let (_changes, changed) = unbounded_channel::<Vec<ResourceChange>>();
-    let mut changed = changed;
-    let (_wake, woken) = unbounded_channel();
-    let inputs = LoopInputs {
-        changes: futures::stream::poll_fn(move |context| changed.poll_recv(context)),
-        woken,
-        facts: watch::channel(Arc::default()).1,
-        leading: watch::channel(true).1,
-        facts_complete: watch::channel(true).1,
-        health: Health::new(Clock::System, Duration::from_secs(60), []),
-    };
-    let running = work_through(Arc::new(Failing(notebook)), inputs, CancellationToken::new());
-    assert_eq!(tokio::time::timeout(Duration::from_secs(60), running).await, Ok(Err(QueueEnded)));
+    world.list();
+    world.lead(true);
+    world.facts_complete.send_replace(true);
+    let ended = tokio::time::timeout(Duration::from_secs(60), world.running).await.expect("the loop ends");
+    assert_eq!(ended.expect("the loop does not panic"), Err(QueueEnded));
 }
 
-/// One thing that happens at any time.
+/// An event at any time.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Change(u8),
@@ -352,7 +326,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// Whatever happens when, a resource is looked at after each thing that it has to be looked at for, and as it is.
+    /// Whatever happens when, a resource is reconciled after each event that concerns it, in its newest generation.
     #[test]
     fn no_wake_is_lost(events in prop::collection::vec(event(), 0..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
@@ -367,8 +341,8 @@ proptest! {
                         world.facts.send_replace(Arc::default());
                     }
                     Event::Lead(leads) => world.lead(leads),
-                    Event::OwnedListed => drop(world.notebook.owned.send_replace(true)),
-                    Event::ResourcesListed => world.notebook.store.complete(),
+                    Event::OwnedListed => drop(world.recorder.owned.send_replace(true)),
+                    Event::ResourcesListed => world.recorder.store.complete(),
                     Event::FactsComplete => drop(world.facts_complete.send_replace(true)),
                     Event::Pause(millis) => tokio::time::sleep(Duration::from_millis(millis.into())).await,
                 }

@@ -24,7 +24,7 @@ fn plain() -> CitrixAllowlist {
     resource(json!({ "customerId": "testcustomer", "geo": "us" }))
 }
 
-/// A list with these names; each has an address, those that start with `x` apart.
+/// The simulation of a list with these names; each has an address, except those that start with `x`.
 fn work(resource: &CitrixAllowlist, names: &[&str]) -> Simulation {
     let service =
         json!({ "name": "DaaS", "direction": "outbound", "tcpPorts": "443", "endpoints": [{ "fqdns": names }] });
@@ -47,18 +47,10 @@ fn work_of(resource: &CitrixAllowlist, list: &Value) -> Simulation {
     let allowlist = Arc::new(allowlist);
     let selection = Arc::new(plan::select(request.choices.spec(), &allowlist, &assumptions.guard));
     let answer = |name: &DomainName| {
-        let addresses = if name.as_str().starts_with('x') { vec![] } else { vec![IpAddr::from([13, 64, 0, 1])] };
-        let state = if addresses.is_empty() { NameState::Absent } else { NameState::Answered };
-        (
-            name.clone(),
-            Arc::new(NameAddresses {
-                addresses,
-                state,
-                refused: vec![],
-                evicted: 0,
-                reached: crate::names::Reached::default(),
-            }),
-        )
+        let is_absent = name.as_str().starts_with('x');
+        let addresses = if is_absent { vec![] } else { vec![IpAddr::from([13, 64, 0, 1])] };
+        let state = if is_absent { NameState::Absent } else { NameState::Answered };
+        (name.clone(), Arc::new(NameAddresses { addresses, state, ..NameAddresses::default() }))
     };
     let addresses = Addresses { by_name: selection.names.iter().map(answer).collect() };
     let (nothing, carry) = (BTreeMap::new(), Carry::default());
@@ -83,20 +75,21 @@ fn applied() -> Layout {
     Layout { outbound: 1, inbound: 0 }
 }
 
-fn found(names: &[&str], unchanged: bool, held: &[&str]) -> Vec<String> {
-    let endpoints = endpoints(held);
-    let stands = if unchanged { plain() } else { resource(json!({ "customerId": "testcustomer", "geo": "eu" })) };
-    let standing = Standing { resource: Some(&stands), endpoints: &endpoints, applied: applied(), kept: &[] };
-    notes(&plain(), &standing, &work(&plain(), names))
+/// The notes on a list with these `names`, where the cluster has endpoints of the `current` ones.
+fn found(names: &[&str], unchanged: bool, current: &[&str]) -> Vec<String> {
+    let endpoints = endpoints(current);
+    let resource = if unchanged { plain() } else { resource(json!({ "customerId": "testcustomer", "geo": "eu" })) };
+    let live = LiveState { resource: Some(&resource), endpoints: &endpoints, applied: applied(), kept: &[] };
+    notes(&plain(), &live, &work(&plain(), names))
 }
 
 const FIVE: [&str; 5] = ["a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com"];
 
 #[test]
-fn a_list_that_loses_more_than_half_is_told_to_be_held_back() {
+fn a_note_says_that_a_shrunken_list_is_held_back() {
     let shrunk = found(&FIVE[..2], true, &FIVE);
     assert!(shrunk.len() == 1 && shrunk[0].starts_with("this leaves 2 of 5 endpoints: "), "{shrunk:?}");
-    assert!(found(&FIVE[..2], false, &FIVE).is_empty(), "a changed spec is the user's word");
+    assert!(found(&FIVE[..2], false, &FIVE).is_empty(), "the user changed the spec");
     assert!(found(&FIVE[..3], true, &FIVE).is_empty());
     let others = ["a.example.com", "b.example.com", "f.example.com", "g.example.com", "h.example.com"];
     let replaced = found(&others, true, &FIVE);
@@ -104,43 +97,43 @@ fn a_list_that_loses_more_than_half_is_told_to_be_held_back() {
 }
 
 #[test]
-fn a_list_that_opens_far_more_is_told_to_be_held_back() {
+fn a_note_says_that_a_grown_list_is_held_back() {
     let many: Vec<String> = (0..201).map(|number| format!("n{number}.example.com")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let told = |notes: Vec<String>| notes.into_iter().find(|note| note.contains("(FeedGrew)"));
-    let grown = told(found(&many, true, &FIVE[..2])).expect("a note");
+    let grew = |notes: Vec<String>| notes.into_iter().find(|note| note.contains("(FeedGrew)"));
+    let grown = grew(found(&many, true, &FIVE[..2])).expect("a note");
     assert!(grown.starts_with("this opens 201 names where 2 are in use: "), "{grown}");
-    assert_eq!(told(found(&many[..200], true, &FIVE[..2])), None);
-    assert_eq!(told(found(&many, true, &[])), None, "what is first applied grew from nothing");
-    assert_eq!(told(found(&many, false, &FIVE[..2])), None, "a changed spec is the user's word");
+    assert_eq!(grew(found(&many[..200], true, &FIVE[..2])), None);
+    assert_eq!(grew(found(&many, true, &[])), None, "what is first applied grew from nothing");
+    assert_eq!(grew(found(&many, false, &FIVE[..2])), None, "the user changed the spec");
     let wide = json!({ "services": [{ "name": "DaaS", "direction": "outbound", "tcpPorts": "443",
         "endpoints": [{ "ips": ["20.0.0.0/8", "40.0.0.0/8"] }] }] });
-    let mut standing = Standing { resource: None, endpoints: &[], applied: applied(), kept: &[] };
-    let open = told(notes(&plain(), &standing, &work_of(&plain(), &wide))).expect("a note");
+    let mut live = LiveState { resource: None, endpoints: &[], applied: applied(), kept: &[] };
+    let open = grew(notes(&plain(), &live, &work_of(&plain(), &wide))).expect("a note");
     assert!(open.contains("0.7 % of IPv4"), "{open}");
-    let held = ["20.0.0.0/8", "40.0.0.0/8"].map(|text| ExportedEndpoint {
+    let current = ["20.0.0.0/8", "40.0.0.0/8"].map(|text| ExportedEndpoint {
         target: ExportedTarget::Network(text.parse().expect("a network")),
         ..endpoints(&FIVE[..1]).remove(0)
     });
-    standing.endpoints = &held;
-    assert_eq!(told(notes(&plain(), &standing, &work_of(&plain(), &wide))), None, "they are in use");
+    live.endpoints = &current;
+    assert_eq!(grew(notes(&plain(), &live, &work_of(&plain(), &wide))), None, "they are in use");
 }
 
 #[test]
-fn an_empty_list_is_never_believed_where_there_was_something() {
+fn an_empty_list_is_never_accepted_where_there_was_something() {
     let (five, nothing) = (endpoints(&FIVE), work(&plain(), &[]));
     let plain = plain();
-    let standing = Standing { resource: Some(&plain), endpoints: &five, applied: applied(), kept: &[] };
-    assert!(is_never_believed(&plain, &standing, &nothing));
-    assert_eq!(notes(&plain, &standing, &nothing).len(), 1);
-    assert!(!is_never_believed(&plain, &Standing { endpoints: &[], ..standing }, &nothing));
-    assert!(!is_never_believed(&plain, &standing, &work(&plain, &FIVE)));
+    let live = LiveState { resource: Some(&plain), endpoints: &five, applied: applied(), kept: &[] };
+    assert!(is_never_accepted(&plain, &live, &nothing));
+    assert_eq!(notes(&plain, &live, &nothing).len(), 1);
+    assert!(!is_never_accepted(&plain, &LiveState { endpoints: &[], ..live }, &nothing));
+    assert!(!is_never_accepted(&plain, &live, &work(&plain, &FIVE)));
 }
 
 #[test]
 fn an_empty_direction_says_what_happens_to_its_policies() {
     let none = resource(json!({ "customerId": "testcustomer", "geo": "us", "services": { "include": ["Nothing"] } }));
-    let unchanged = |applied| Standing { resource: None, endpoints: &[], applied, kept: &[] };
+    let unchanged = |applied| LiveState { resource: None, endpoints: &[], applied, kept: &[] };
     let deleted = notes(&none, &unchanged(applied()), &work(&none, &FIVE));
     assert!(
         deleted.len() == 2 && deleted[0].starts_with("egress: the spec was changed and matches nothing of the list"),
@@ -151,8 +144,8 @@ fn an_empty_direction_says_what_happens_to_its_policies() {
     assert!(first[0].ends_with("no policy is written, since it would cut everything"), "{first:?}");
     let policies = vec!["daas-us-egress".to_owned()];
     let kept = [Kept { direction: Direction::Outbound, absence: EmptyReason::Unresolved, policies }];
-    let standing = Standing { kept: &kept, ..unchanged(applied()) };
-    let unresolved = notes(&plain(), &standing, &work(&plain(), &["x.example.com"]));
+    let live = LiveState { kept: &kept, ..unchanged(applied()) };
+    let unresolved = notes(&plain(), &live, &work(&plain(), &["x.example.com"]));
     assert_eq!(
         unresolved[0],
         "egress: none of its names has an address that may be opened; daas-us-egress stays as it was applied, since without it the selected pods would be open (LastPolicyKept)"
@@ -161,22 +154,22 @@ fn an_empty_direction_says_what_happens_to_its_policies() {
 }
 
 #[test]
-fn problems_are_told_that_are_not_there_yet_up_to_five() {
+fn new_problems_are_noted_up_to_five() {
     let simulation = work(&plain(), &["x1.example.com", "x2.example.com", "a.example.com"]);
-    let told = |status: Value| {
-        let mut stands = plain();
-        stands.status = serde_json::from_value(status).expect("a status");
-        let standing = Standing { resource: Some(&stands), endpoints: &[], applied: applied(), kept: &[] };
-        new_problems(&standing, &simulation.preview)
+    let noted = |status: Value| {
+        let mut resource = plain();
+        resource.status = serde_json::from_value(status).expect("a status");
+        let live = LiveState { resource: Some(&resource), endpoints: &[], applied: applied(), kept: &[] };
+        new_problems(&live, &simulation.preview)
     };
     let known = json!({ "kind": "Unresolved", "subject": "x1.example.com", "message": "another" });
-    let found = told(json!({ "problems": [known], "problemsTotal": 1 }));
+    let found = noted(json!({ "problems": [known], "problemsTotal": 1 }));
     assert!(found.len() == 1 && found[0].contains(" x2.example.com "), "{found:?}");
-    assert!(told(json!({ "problems": [known], "problemsTotal": 60 })).is_empty(), "status does not list them all");
+    assert!(noted(json!({ "problems": [known], "problemsTotal": 60 })).is_empty(), "status does not list them all");
     let many: Vec<String> = (0..7).map(|number| format!("x{number}.example.com")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let standing = Standing { resource: None, endpoints: &[], applied: applied(), kept: &[] };
-    let found = new_problems(&standing, &work(&plain(), &many).preview);
+    let live = LiveState { resource: None, endpoints: &[], applied: applied(), kept: &[] };
+    let found = new_problems(&live, &work(&plain(), &many).preview);
     assert_eq!((found.len(), found[5].as_str()), (6, "and 2 more new problems: `render --summary` lists all"));
 }
 

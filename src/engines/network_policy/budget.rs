@@ -3,54 +3,43 @@
 use super::placement::Part;
 use crate::crd::{Problem, ProblemKind};
 use crate::engines::Limits;
+use clap::ValueEnum;
 use connectivity_allowlist::net::{Direction, PortRange, PortSet};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// A network plugin with budgets of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A network plugin with budgets of its own. Its variants are the values of `--cni`, with their help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum Cni {
-    /// Amazon VPC CNI with its network policy agent.
+    /// AWS VPC CNI
+    #[value(name = "aws")]
     AwsVpc,
-    /// Azure Network Policy Manager.
+    /// Azure Network Policy Manager
     AzureNpm,
-    /// Calico.
+    /// Calico
     Calico,
-    /// Cilium, GKE Dataplane V2 and Azure CNI powered by Cilium among it.
+    // GKE Dataplane V2 and Azure CNI powered by Cilium too.
+    /// Cilium
     Cilium,
-    /// kube-router.
+    /// kube-router
     KubeRouter,
-}
-
-impl Cni {
-    /// The plugin as the flag `--cni` names it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AwsVpc => "aws",
-            Self::AzureNpm => "azure-npm",
-            Self::Calico => "calico",
-            Self::Cilium => "cilium",
-            Self::KubeRouter => "kube-router",
-        }
-    }
 }
 
 impl fmt::Display for Cni {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
     }
 }
 
-/// Port and protocol combinations a CIDR may have with Amazon VPC CNI; the rest is only logged (its documentation).
+/// Combinations of port and protocol that a CIDR may have with Amazon VPC CNI; it only logs the others (its documentation).
 const AWS_PORTS: usize = 24;
 /// Entries of Cilium's policy map by default (`bpf-policy-map-max`).
 const CILIUM_ENTRIES: usize = 16_384;
 /// Members of an ipset by default, which Calico and kube-router fill.
 const IPSET_MEMBERS: usize = 65_536;
 
-/// What one direction's objects overrun.
+/// The budgets that one direction's objects overrun.
 pub(super) fn overruns(direction: Direction, parts: &[Part], limits: &Limits) -> Vec<Problem> {
     let Some(cni) = limits.cni else { return Vec::new() };
     let problem = |message: String| Problem::new(ProblemKind::Limit, format!("{direction} {cni}"), None, message);
@@ -105,7 +94,7 @@ fn networks(parts: &[Part]) -> impl Iterator<Item = IpNet> + '_ {
     parts.iter().flat_map(|part| &part.rules).flat_map(|rule| rule.networks.iter().copied())
 }
 
-/// Every CIDR with its ports and those of the wider ones around it: what such a plugin keeps for it.
+/// Every CIDR with its ports and those of the wider ones around it, as such a plugin stores it.
 fn effective(parts: &[Part]) -> BTreeMap<IpNet, PortSet> {
     let mut own: BTreeMap<IpNet, PortSet> = BTreeMap::new();
     for rule in parts.iter().flat_map(|part| &part.rules) {
@@ -128,7 +117,7 @@ fn effective(parts: &[Part]) -> BTreeMap<IpNet, PortSet> {
     own
 }
 
-/// Entries of Cilium's policy map for one CIDR: a range takes one for each aligned power of two it is made of.
+/// Entries of Cilium's policy map for one CIDR: a range takes one for each aligned power of two that it consists of.
 fn map_entries(ports: &PortSet) -> usize {
     ports.iter().map(|(_, range)| aligned_blocks(range)).sum()
 }
@@ -137,8 +126,7 @@ fn aligned_blocks(range: PortRange) -> usize {
     let (mut from, end) = (u32::from(range.first()), u32::from(range.last()) + 1);
     let mut blocks = 0;
     while from < end {
-        let aligned = 1u32 << from.trailing_zeros().min(16);
-        let mut block = aligned;
+        let mut block = 1u32 << from.trailing_zeros().min(16);
         while from + block > end {
             block /= 2;
         }
@@ -158,17 +146,20 @@ mod tests {
     type Texts<'a> = (&'a [(u16, u16)], &'a [&'a str]);
 
     fn part(rules: &[Texts<'_>]) -> Vec<Part> {
-        let rules = rules
-            .iter()
-            .map(|(ports, networks)| PartRule {
-                ports: PortSet::new(
-                    ports.iter().map(|(a, b)| (Protocol::Tcp, PortRange::new(*a, *b).expect("a range"))),
-                )
-                .expect("not empty"),
-                networks: networks.iter().map(|text| text.parse().expect("a CIDR")).collect(),
-            })
-            .collect();
-        vec![Part { index: 0, rules }]
+        let range = |(first, last): &(u16, u16)| (Protocol::Tcp, PortRange::new(*first, *last).expect("a range"));
+        let rule = |(ports, networks): &Texts<'_>| PartRule {
+            ports: PortSet::new(ports.iter().map(range)).expect("not empty"),
+            networks: networks.iter().map(|text| text.parse().expect("a CIDR")).collect(),
+        };
+        vec![Part { index: 0, rules: rules.iter().map(rule).collect() }]
+    }
+
+    /// One part with these ports for this many addresses.
+    fn many(range: (u16, u16), count: u32) -> Vec<Part> {
+        let address = |number| std::net::Ipv4Addr::from(0x1400_0000 + 3 * number);
+        let networks: Vec<String> = (0..count).map(|number| format!("{}/32", address(number))).collect();
+        let networks: Vec<&str> = networks.iter().map(String::as_str).collect();
+        part(&[(&[range], &networks)])
     }
 
     fn messages(cni: Cni, parts: &[Part]) -> Vec<String> {
@@ -196,18 +187,13 @@ mod tests {
         assert_eq!(range(49152, 65535), 1);
         assert_eq!(range(1, 65535), 16);
         assert_eq!(range(80, 88), 2);
-        let networks: Vec<String> = (0..2000).map(|n| format!("20.{}.{}.1/32", n / 250, n % 250)).collect();
-        let networks: Vec<&str> = networks.iter().map(String::as_str).collect();
-        assert!(messages(Cni::Cilium, &part(&[(&[(443, 443)], &networks)])).is_empty());
-        assert!(messages(Cni::Cilium, &part(&[(&[(1, 65535)], &networks)]))[0].contains("about 32000 entries"));
+        assert!(messages(Cni::Cilium, &many((443, 443), 2000)).is_empty());
+        assert!(messages(Cni::Cilium, &many((1, 65535), 2000))[0].contains("about 32000 entries"));
     }
 
     #[test]
     fn other_plugins_have_budgets_too_and_no_plugin_has_none() {
-        let networks: Vec<String> =
-            (0..66_000).map(|n| format!("20.{}.{}.{}/32", n / 62_500, n / 250 % 250, n % 250)).collect();
-        let networks: Vec<&str> = networks.iter().map(String::as_str).collect();
-        let large = part(&[(&[(443, 443)], &networks)]);
+        let large = many((443, 443), 66_000);
         for cni in [Cni::Calico, Cni::KubeRouter, Cni::AzureNpm] {
             assert_eq!(messages(cni, &large).len(), 1, "{cni}");
         }

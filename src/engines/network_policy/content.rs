@@ -1,4 +1,4 @@
-//! What each NetworkPolicy says. Pure.
+//! The content of each NetworkPolicy. Pure.
 
 use super::placement::{Part, PartRule};
 use crate::direction::PolicyDirection as _;
@@ -14,19 +14,19 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The label Kubernetes itself puts on every namespace: its name.
+/// The label that Kubernetes puts on every namespace: its name.
 const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
-/// Metadata, managed fields and punctuation of an object, in bytes, generously.
+/// An upper bound on metadata, managed fields and punctuation of an object, in bytes.
 const FRAME_BYTES: usize = 4096;
 
-/// Bytes that every policy takes beside its rules.
+/// Bytes that every policy takes besides its rules.
 pub(super) fn fixed_bytes(pod_selector: &LabelSelector, dns: &[DnsRule]) -> usize {
     let selector = serde_json::to_vec(pod_selector).map_or(0, |text| text.len());
     let dns: Vec<NetworkPolicyEgressRule> = dns.iter().map(dns_rule).collect();
     FRAME_BYTES + selector + serde_json::to_vec(&dns).map_or(0, |text| text.len())
 }
 
-/// What one policy says, whosever it is.
+/// The content of one policy, for any owner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyContent {
     direction: Direction,
@@ -38,7 +38,7 @@ pub struct PolicyContent {
     users: Option<Arc<str>>,
 }
 
-/// The policies of one direction, one for each part. The rules for DNS stand in the first.
+/// The policies of one direction, one for each part. The first has the rules for DNS.
 pub(super) fn policies(
     pod_selector: &LabelSelector,
     direction: Direction,
@@ -56,11 +56,11 @@ pub(super) fn policies(
     })
 }
 
-/// The most bytes of what one annotation lists: the API server takes 256 KiB of all annotations of an object. All 4,096
-/// CIDRs that a spec can name fit in, as IPv4.
+/// The most bytes of an annotation's list: the API server accepts 256 KiB of annotations on an object. All 4,096 CIDRs that a
+/// spec can name fit in, as IPv4.
 const LONGEST_LIST: usize = 100_000;
 
-/// Networks as an annotation lists them; `None` where there is none. What is beyond the bound is left out.
+/// Networks as an annotation lists them; `None` where there is none. Those beyond the bound are left out.
 fn listed(networks: &[IpNet]) -> Option<Arc<str>> {
     let mut text = String::new();
     for network in networks {
@@ -89,20 +89,15 @@ impl PolicyContent {
         self.users.clone()
     }
 
-    /// It as Kubernetes reads it.
+    /// The policy's spec.
     #[must_use]
     pub fn spec(&self) -> NetworkPolicySpec {
-        let rules = self.rules.iter();
         let (egress, ingress) = match self.direction {
             Direction::Outbound => {
-                let allowed = rules.map(|rule| NetworkPolicyEgressRule { ports: ports(&rule.ports), to: peers(rule) });
-                (Some(self.dns.iter().map(dns_rule).chain(allowed).collect()), None)
+                let rules = self.dns.iter().map(dns_rule).chain(self.rules.iter().map(egress_rule));
+                (Some(rules.collect()), None)
             }
-            Direction::Inbound => {
-                let allowed =
-                    rules.map(|rule| NetworkPolicyIngressRule { from: peers(rule), ports: ports(&rule.ports) });
-                (None, Some(allowed.collect()))
-            }
+            Direction::Inbound => (None, Some(self.rules.iter().map(ingress_rule).collect())),
         };
         NetworkPolicySpec {
             egress,
@@ -136,7 +131,15 @@ fn peers(rule: &PartRule) -> Option<Vec<NetworkPolicyPeer>> {
     Some(rule.networks.iter().copied().map(block).collect())
 }
 
-/// A rule for DNS writes UDP before TCP, as no other rule does: by this it is known again when policies are read back.
+fn egress_rule(rule: &PartRule) -> NetworkPolicyEgressRule {
+    NetworkPolicyEgressRule { ports: ports(&rule.ports), to: peers(rule) }
+}
+
+fn ingress_rule(rule: &PartRule) -> NetworkPolicyIngressRule {
+    NetworkPolicyIngressRule { from: peers(rule), ports: ports(&rule.ports) }
+}
+
+/// A rule for DNS has UDP before TCP, as no other rule has: this identifies it when policies are read back.
 fn dns_rule(rule: &DnsRule) -> NetworkPolicyEgressRule {
     let labels =
         |labels: BTreeMap<String, String>| LabelSelector { match_labels: Some(labels), match_expressions: None };
@@ -155,20 +158,14 @@ fn dns_rule(rule: &DnsRule) -> NetworkPolicyEgressRule {
     }
 }
 
-/// A policy that allows these rules too. Rules of a direction that it does not govern are passed over.
+/// A policy that allows these rules too. Rules of a direction that it does not govern are skipped.
 #[must_use]
 pub fn widened(mut spec: NetworkPolicySpec, more: &[RememberedRule]) -> NetworkPolicySpec {
     for (direction, allowed, networks) in more {
         let rule = PartRule { ports: allowed.clone(), networks: canonical_set(networks.iter().copied()) };
         match direction {
-            Direction::Outbound => {
-                let rule = NetworkPolicyEgressRule { ports: ports(&rule.ports), to: peers(&rule) };
-                spec.egress.iter_mut().for_each(|rules| rules.push(rule.clone()));
-            }
-            Direction::Inbound => {
-                let rule = NetworkPolicyIngressRule { from: peers(&rule), ports: ports(&rule.ports) };
-                spec.ingress.iter_mut().for_each(|rules| rules.push(rule.clone()));
-            }
+            Direction::Outbound => spec.egress.iter_mut().for_each(|rules| rules.push(egress_rule(&rule))),
+            Direction::Inbound => spec.ingress.iter_mut().for_each(|rules| rules.push(ingress_rule(&rule))),
         }
     }
     spec

@@ -1,4 +1,4 @@
-//! What a set of NetworkPolicies allows, read as Kubernetes defines them and apart from how they were made.
+//! What a set of NetworkPolicies allows, as Kubernetes defines them, independent of how they were made.
 
 use crate::direction::PolicyDirection as _;
 use connectivity_allowlist::net::{Direction, Protocol};
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 /// A connection seen from a selected pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// Who opens it: the pod (outbound) or the peer (inbound).
+    /// The side that opens it: the pod (outbound) or the peer (inbound).
     pub direction: Direction,
     /// The other end's address.
     pub peer: IpAddr,
@@ -22,14 +22,14 @@ pub struct Connection {
     pub port: u16,
 }
 
-/// What a set of policies says of a connection.
+/// The evaluation of a connection by a set of policies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evaluation {
     /// Policies that isolate the pod in this direction. Where there is none, everything is allowed.
     pub isolating: Vec<String>,
     /// Rules that allow the connection for certain.
     pub allowing: Vec<Match>,
-    /// Rules that may allow it: by a selector or a named port, which an address and a number do not tell.
+    /// Rules that may allow it, by a selector or a named port: an address and a number do not decide that.
     pub possible: Vec<Match>,
 }
 
@@ -40,18 +40,18 @@ pub struct Match {
     pub policy: String,
     /// The rule's position in its direction, counted from 0.
     pub rule: usize,
-    /// What in it matches.
+    /// The part that matches.
     pub by: MatchedBy,
 }
 
-/// What in a rule matches a peer.
+/// The part of a rule that matches a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MatchedBy {
     /// A network.
     Network(IpNet),
-    /// The rule names no peer, and so everybody.
+    /// The rule has no peer, and so matches every peer.
     Everybody,
-    /// A selector: pods, whose addresses the policy does not say.
+    /// A selector of pods, whose addresses the policy does not have.
     Other,
 }
 
@@ -63,23 +63,20 @@ impl Evaluation {
     }
 }
 
-/// What `policies`, all of which select the pod, say of a connection.
+/// Evaluates a connection by `policies`, all of which select the pod.
 #[must_use]
 pub fn evaluate(policies: &[NetworkPolicy], connection: Connection) -> Evaluation {
-    let mut verdict = Evaluation::default();
+    let mut evaluation = Evaluation::default();
     for policy in policies {
-        let Some(spec) = &policy.spec else { continue };
-        if !isolates(spec, connection.direction) {
-            continue;
-        }
+        let Some(spec) = policy.spec.as_ref().filter(|spec| isolates(spec, connection.direction)) else { continue };
         let name = policy.metadata.name.clone().unwrap_or_default();
         let mut judge = |rule: usize, ports: Option<&[NetworkPolicyPort]>, peers: Option<&[NetworkPolicyPeer]>| {
             let on_port = ports_match(ports, connection);
             for (by, at_peer) in peers_match(peers, connection.peer) {
                 let found = Match { policy: name.clone(), rule, by };
-                match on_port.and(at_peer) {
-                    Certainty::Yes => verdict.allowing.push(found),
-                    Certainty::Perhaps => verdict.possible.push(found),
+                match on_port.min(at_peer) {
+                    Certainty::Yes => evaluation.allowing.push(found),
+                    Certainty::Perhaps => evaluation.possible.push(found),
                     Certainty::No => {}
                 }
             }
@@ -96,9 +93,9 @@ pub fn evaluate(policies: &[NetworkPolicy], connection: Connection) -> Evaluatio
                 }
             }
         }
-        verdict.isolating.push(name);
+        evaluation.isolating.push(name);
     }
-    verdict
+    evaluation
 }
 
 /// Whether a policy isolates its pods in a direction: by its types, or where it has none, always for ingress and by
@@ -109,7 +106,7 @@ pub(super) fn isolates(spec: &NetworkPolicySpec, direction: Direction) -> bool {
             Direction::Inbound => true,
             Direction::Outbound => spec.egress.as_ref().is_some_and(|rules| !rules.is_empty()),
         },
-        Some(types) => types.iter().any(|held| held == direction.policy_type()),
+        Some(types) => types.iter().any(|name| name == direction.policy_type()),
     }
 }
 
@@ -120,29 +117,16 @@ enum Certainty {
     Yes,
 }
 
-impl Certainty {
-    fn and(self, other: Self) -> Self {
-        self.min(other)
-    }
-
-    const fn of(certain: bool) -> Self {
-        if certain { Self::Yes } else { Self::No }
-    }
-}
-
 fn ports_match(ports: Option<&[NetworkPolicyPort]>, connection: Connection) -> Certainty {
     let Some(ports) = ports.filter(|ports| !ports.is_empty()) else { return Certainty::Yes };
-    let judged = ports.iter().map(|port| {
-        if port.protocol.as_deref().unwrap_or("TCP") != connection.protocol.as_str() {
-            return Certainty::No;
-        }
-        match &port.port {
-            None => Certainty::Yes,
-            Some(IntOrString::String(_)) => Certainty::Perhaps,
-            Some(IntOrString::Int(first)) => {
-                let last = port.end_port.unwrap_or(*first);
-                Certainty::of((*first..=last).contains(&i32::from(connection.port)))
-            }
+    let of_protocol =
+        ports.iter().filter(|port| port.protocol.as_deref().unwrap_or("TCP") == connection.protocol.as_str());
+    let judged = of_protocol.map(|port| match &port.port {
+        None => Certainty::Yes,
+        Some(IntOrString::String(_)) => Certainty::Perhaps,
+        Some(IntOrString::Int(first)) => {
+            let range = *first..=port.end_port.unwrap_or(*first);
+            if range.contains(&i32::from(connection.port)) { Certainty::Yes } else { Certainty::No }
         }
     });
     judged.max().unwrap_or(Certainty::No)
@@ -152,14 +136,11 @@ fn peers_match(peers: Option<&[NetworkPolicyPeer]>, address: IpAddr) -> Vec<(Mat
     let Some(peers) = peers.filter(|peers| !peers.is_empty()) else {
         return vec![(MatchedBy::Everybody, Certainty::Yes)];
     };
-    let judged = peers.iter().map(|peer| match &peer.ip_block {
-        Some(block) => match within(block, address) {
-            Some(network) => (MatchedBy::Network(network), Certainty::Yes),
-            None => (MatchedBy::Other, Certainty::No),
-        },
-        None => (MatchedBy::Other, Certainty::Perhaps),
+    let judged = peers.iter().filter_map(|peer| match &peer.ip_block {
+        Some(block) => within(block, address).map(|network| (MatchedBy::Network(network), Certainty::Yes)),
+        None => Some((MatchedBy::Other, Certainty::Perhaps)),
     });
-    judged.filter(|(_, certainty)| *certainty != Certainty::No).collect()
+    judged.collect()
 }
 
 fn within(block: &IPBlock, address: IpAddr) -> Option<IpNet> {
@@ -216,20 +197,14 @@ mod tests {
 
     #[test]
     fn no_peers_are_everybody_and_no_ports_every_port() {
-        let verdict = judge(egress(json!([{}])), Direction::Outbound, "52.1.1.1", Protocol::Udp, 9);
-        assert_eq!(verdict.allowing, found(0, MatchedBy::Everybody));
-        let on_one = judge(
-            egress(json!([{ "ports": [{ "protocol": "TCP" }] }])),
-            Direction::Outbound,
-            "52.1.1.1",
-            Protocol::Tcp,
-            9,
-        );
-        assert!(on_one.is_allowed());
+        let on_all = judge(egress(json!([{}])), Direction::Outbound, "52.1.1.1", Protocol::Udp, 9);
+        assert_eq!(on_all.allowing, found(0, MatchedBy::Everybody));
+        let on_tcp = egress(json!([{ "ports": [{ "protocol": "TCP" }] }]));
+        assert!(judge(on_tcp, Direction::Outbound, "52.1.1.1", Protocol::Tcp, 9).is_allowed());
     }
 
     #[test]
-    fn what_an_address_and_a_number_do_not_tell_is_only_possible() {
+    fn selectors_and_named_ports_only_may_allow() {
         let by_selector = json!([{ "to": [{ "podSelector": {} }], "ports": [{ "port": 443 }] }]);
         let by_name = json!([{ "to": [{ "ipBlock": { "cidr": "52.0.0.0/8" } }], "ports": [{ "port": "https" }] }]);
         for (rules, by) in

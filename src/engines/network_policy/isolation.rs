@@ -1,4 +1,4 @@
-//! Which pods a policy would isolate for the first time: from then on, whatever it does not list is cut.
+//! Which pods a policy would isolate for the first time: from then on, everything that it does not list is cut.
 
 use super::evaluate::isolates;
 use connectivity_allowlist::net::{Direction, Protocol};
@@ -16,7 +16,7 @@ pub struct PodLabels {
     pub labels: BTreeMap<String, String>,
 }
 
-/// The pods that a selector selects, of those that policies concern: neither ended ones nor those on the node's network.
+/// The pods that a selector selects, without ended ones and those on the node's network: policies do not apply to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SelectedPods {
     /// Their names and labels.

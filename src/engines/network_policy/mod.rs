@@ -45,7 +45,7 @@ pub static NETWORK_POLICY: Kind = Kind {
 #[derive(Clone, Copy, Debug)]
 pub struct NetworkPolicies;
 
-/// What the bodies were made from, so that equal contents share one.
+/// The contents of the bodies, so that equal contents share one.
 type Source = Vec<(PolicyContent, Arc<Body>)>;
 
 impl Engine for NetworkPolicies {
@@ -60,13 +60,11 @@ impl Engine for NetworkPolicies {
             let (_, body) = before?.iter().find(|(cached, _)| cached == content)?;
             Some(Arc::clone(body))
         };
-        let source: Source = contents
-            .into_iter()
-            .map(|content| {
-                let body = same(&content).unwrap_or_else(|| body(&content.spec()));
-                (content, body)
-            })
-            .collect();
+        let with_body = |content: PolicyContent| {
+            let body = same(&content).unwrap_or_else(|| body(&content.spec()));
+            (content, body)
+        };
+        let source: Source = contents.into_iter().map(with_body).collect();
         let object = |(content, body): &(PolicyContent, Arc<Body>)| BuiltObject {
             role: content.role(),
             body: Arc::clone(body),
@@ -77,7 +75,7 @@ impl Engine for NetworkPolicies {
     }
 }
 
-/// What each policy says, which budgets they overrun, and how much they allow.
+/// The content of each policy, the budgets they overrun, and how much they allow.
 fn contents(order: &Order<'_>) -> (Vec<PolicyContent>, Vec<crate::crd::Problem>, Counts) {
     let Order { pod_selector, plan, limits, layout } = *order;
     let (mut contents, mut problems, mut figures) = (Vec::new(), Vec::new(), Counts::default());

@@ -1,4 +1,4 @@
-//! A policy as the cluster holds it: the digest of what the operator owns in it, and what it allows. Pure.
+//! A policy in the cluster: the digest of the fields that the operator owns, and what it allows. Pure.
 
 use super::{NETWORK_POLICY, content, read};
 use crate::direction::PolicyDirection as _;
@@ -22,8 +22,8 @@ pub fn body(spec: &NetworkPolicySpec) -> Arc<Body> {
     Body::new(&NETWORK_POLICY, spec, of_spec(spec))
 }
 
-/// The digest of what the operator owns in a spec. The rules of a direction that the policy does not govern are without
-/// effect, and not ours.
+/// The digest of the fields that the operator owns in a spec. The rules of a direction that the policy does not govern have
+/// no effect, and are not ours.
 fn of_spec(spec: &NetworkPolicySpec) -> Option<Digest> {
     let types = spec.policy_types.as_deref().unwrap_or_default();
     let egress = spec.egress.as_ref().filter(|_| governs(spec, Direction::Outbound));
@@ -49,18 +49,15 @@ pub(super) fn observe(metadata: &ObjectMeta, body: Option<&RawValue>, reads_memo
 
 fn fold_spec(metadata: &ObjectMeta, spec: Option<&NetworkPolicySpec>, reads_memory: bool) -> Observed {
     let governs = |direction| spec.is_some_and(|spec| governs(spec, direction));
-    let digest = match spec {
-        Some(spec) => of_spec(spec).and_then(|body| digest::of_object(&NETWORK_POLICY, metadata, Some(body))),
-        None => digest::of_object(&NETWORK_POLICY, metadata, None),
-    };
+    let digest = digest::of_object(&NETWORK_POLICY, metadata, spec.and_then(of_spec));
     let edited_by = managed::edited_by(metadata, "f:spec", |field| match field {
         "egress" => governs(Direction::Outbound),
         "ingress" => governs(Direction::Inbound),
         _ => true,
     });
-    // The rules of a direction that the policy does not govern have no effect, and may be anybody's.
+    // The rules of a direction that the policy does not govern have no effect, and may be another client's.
     let ours =
-        |direction: Direction| governs(direction) && managed::holds(metadata, "f:spec", direction.object_suffix());
+        |direction: Direction| governs(direction) && managed::owns(metadata, "f:spec", direction.object_suffix());
     let remembers = reads_memory && Direction::ALL.into_iter().any(ours);
     let rules = || {
         let mut rules = spec.map(read::rules).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Which object a peer stands in: by its own address alone, so that one address more or less touches one object.
+//! Which object a peer is placed in: its own address decides, so that one address more or less changes one object.
 
 use crate::engines::Limits;
 use crate::fnv::fnv1a;
@@ -23,16 +23,16 @@ pub(super) struct PartRule {
     pub networks: Vec<IpNet>,
 }
 
-/// The most buckets, each an object or, where even that is not enough, a few.
+/// The most buckets. Each is one object, or several if it overflows all the same.
 const MOST_BUCKETS: usize = 4096;
-/// Bytes of `{"ipBlock":{"cidr":"..."}},` with the longest CIDR there is.
+/// Bytes of `{"ipBlock":{"cidr":"..."}},` with the longest CIDR.
 const PEER_BYTES: usize = 68;
 /// Bytes of `{"endPort":65535,"port":49152,"protocol":"TCP"},`.
 const PORT_BYTES: usize = 50;
 /// Bytes of a rule around its ports and peers.
 const RULE_BYTES: usize = 32;
-/// From this bound on peers, neighbours of a /27 (or a /123) stay together, to be merged; one such holds at most 16
-/// merged networks. Wider stretches would merge more, but fill objects so unevenly that more are needed.
+/// From this bound on peers, neighbours of a /27 (or a /123) stay together, to be merged: at most 16 merged networks. Wider
+/// ranges would merge more, but fill objects so unevenly that more are needed.
 const NEIGHBOURS_FROM: usize = 128;
 
 /// Neighbouring networks with the same ports, which are placed together.
@@ -64,10 +64,10 @@ impl Size {
     }
 }
 
-/// Spreads rules over as few objects as their bounds allow, a power of two. Fewer than `previous` only where half the
-/// bound would do, lest the number swing with every address. `fixed` is what each object takes in any case, in bytes.
+/// Spreads rules over as few objects as their bounds allow, a power of two. Fewer than `previous` only if half the bound
+/// would suffice: otherwise the number would change with every address. `fixed` are the bytes that each object takes anyway.
 pub(super) fn place(rules: &[Rule], limits: &Limits, fixed: usize, previous: usize) -> Vec<Part> {
-    // Even beside the largest selector there is room for a rule.
+    // Even with the largest selector a rule fits.
     let bytes = limits.bytes.saturating_sub(fixed).max(RULE_BYTES + 16 * (PORT_BYTES + PEER_BYTES));
     let bound = Size { peers: limits.peers.max(1), bytes };
     let whole: Vec<PartRule> = rules
@@ -129,8 +129,8 @@ fn rule_bytes(ports: &PortSet) -> usize {
     RULE_BYTES + ports.len() * PORT_BYTES
 }
 
-/// The rules' networks in chunks, rule by rule. They are merged already, so that the same addresses are placed alike
-/// however the list spells them; and a network that grows out of its stretch stays where its first address is.
+/// The rules' networks in chunks, rule by rule. They are merged already, so that the same addresses are placed alike however
+/// the list writes them. A network that grows beyond its /27 stays where its first address is.
 fn chunks(rules: &[PartRule], most_peers: usize) -> Vec<Chunk> {
     let (ipv4, ipv6) = if most_peers >= NEIGHBOURS_FROM { (27, 123) } else { (32, 128) };
     let mut chunks: Vec<Chunk> = Vec::new();
@@ -169,8 +169,8 @@ const fn bucket(hash: u64, buckets: usize) -> usize {
     hash as usize & (buckets - 1)
 }
 
-/// A hash that no version of anything changes: FNV-1a over the address and length, with a finisher (from `SplitMix64`)
-/// since FNV's low bits alone are weak.
+/// A hash that is the same in every version: FNV-1a over the address and length, with a finisher (from `SplitMix64`), since
+/// FNV's low bits alone are weak.
 fn hash(network: IpNet) -> u64 {
     let length = [network.prefix_len()];
     let mut hash = match network.addr() {
@@ -182,7 +182,7 @@ fn hash(network: IpNet) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// Cuts what overflows even the finest buckets into pieces one after the other: exact and bounded, if no longer still.
+/// Cuts a bucket that overflows into pieces one after the other: exact and bounded, but one address may change several.
 fn cut(rules: Vec<PartRule>, bound: Size) -> Vec<Vec<PartRule>> {
     let most_ports = (bound.bytes / 2 / PORT_BYTES).max(1);
     let mut pieces: Vec<Vec<PartRule>> = vec![Vec::new()];

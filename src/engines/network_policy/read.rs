@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-/// What applied policies allow, rule by rule, for memory after a restart. Whatever this operator does not write is
-/// passed over: selectors, named ports, exceptions, rules for everybody. So are the rules for DNS.
+/// What applied policies allow, rule by rule, to recover it after a restart. Rules that this operator does not write are
+/// skipped: selectors, named ports, exceptions, rules without peers. So are the rules for DNS.
 #[must_use]
 pub fn remembered(policies: &[NetworkPolicy]) -> Vec<RememberedRule> {
     policies.iter().filter_map(|policy| policy.spec.as_ref()).flat_map(rules).collect()

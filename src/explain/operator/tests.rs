@@ -1,5 +1,6 @@
 use super::*;
 use crate::cluster::client::{ConnectOptions, connect};
+use serde_json::json;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,12 +9,13 @@ use tokio::net::TcpListener;
 const STATE: &str = r#"{"version":1,"leading":true,"lists":[],"names":[]}"#;
 const STANDBY: &str = r#"{"version":1,"leading":false,"lists":[],"names":[]}"#;
 
-/// A server that answers by the path of the request, and remembers which were asked.
+/// A server that answers by the path of the request, and logs the paths.
 async fn serving(answer: fn(&str) -> (u16, String)) -> (String, Arc<Mutex<Vec<String>>>) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let log = Arc::clone(&asked);
+    let paths = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&paths);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let log = Arc::clone(&log);
@@ -28,7 +30,7 @@ async fn serving(answer: fn(&str) -> (u16, String)) -> (String, Arc<Mutex<Vec<St
                 }
                 let text = String::from_utf8_lossy(&request).into_owned();
                 let mut path = text.split(' ').nth(1).unwrap_or_default().to_owned();
-                // Of the headers, the token is what an answer may depend on.
+                // An answer may depend on the token.
                 if let Some((_, rest)) = text.split_once("x-citrix-allowlist-token: ") {
                     path = format!("{path} with {}", rest.lines().next().unwrap_or_default());
                 }
@@ -42,11 +44,10 @@ async fn serving(answer: fn(&str) -> (u16, String)) -> (String, Arc<Mutex<Vec<St
             });
         }
     });
-    (format!("http://{address}"), asked)
+    (format!("http://{address}"), paths)
 }
 
 async fn client(server: &str) -> Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     write!(
         file,
@@ -67,98 +68,99 @@ fn arguments(operator: Option<&str>, namespace: Option<&str>) -> OperatorArgumen
 }
 
 fn forbidden(what: &str) -> (u16, String) {
-    let status = format!(
-        r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Failure","message":"{what} is forbidden","reason":"Forbidden","code":403}}"#
-    );
-    (403, status)
+    let message = format!("{what} is forbidden");
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": "Forbidden", "code": 403 });
+    (403, status.to_string())
 }
 
-fn lease(namespace: &str, holder: &str) -> String {
-    format!(
-        r#"{{"kind":"LeaseList","apiVersion":"coordination.k8s.io/v1","metadata":{{}},"items":[{{"metadata":{{"name":"citrix-allowlist-operator","namespace":"{namespace}"}},"spec":{{"holderIdentity":"{holder}"}}}}]}}"#
-    )
+/// The list of the Lease in a namespace, which pod `operator-1` holds.
+fn lease(namespace: &str) -> (u16, String) {
+    let metadata = json!({ "name": "citrix-allowlist-operator", "namespace": namespace });
+    let item = json!({ "metadata": metadata, "spec": { "holderIdentity": "operator-1_3f2a" } });
+    (200, json!({ "metadata": {}, "items": [item] }).to_string())
 }
 
-fn pod(port: u16) -> String {
-    format!(
-        r#"{{"kind":"Pod","apiVersion":"v1","metadata":{{"name":"operator-1"}},"spec":{{"containers":[{{"name":"mesh","ports":[{{"containerPort":15090}}]}},{{"name":"operator","ports":[{{"name":"http","containerPort":{port}}}]}}]}}}}"#
-    )
+fn pod(port: u16, account: Option<&str>) -> (u16, String) {
+    let mesh = json!({ "name": "mesh", "ports": [{ "containerPort": 15090 }] });
+    let operator = json!({ "name": "operator", "ports": [{ "name": "http", "containerPort": port }] });
+    let spec = json!({ "containers": [mesh, operator], "serviceAccountName": account });
+    (200, json!({ "metadata": { "name": "operator-1" }, "spec": spec }).to_string())
+}
+
+/// The result of reading through this API server, with these flags.
+async fn read_any(server: &str, arguments: &OperatorArguments) -> Result<Found, String> {
+    read(&client(server).await, arguments, |_| true).await
 }
 
 #[tokio::test]
-async fn the_pod_that_holds_the_lease_is_asked_on_its_port() {
-    let (server, asked) = serving(|path| match path {
-        path if path.starts_with("/apis/coordination.k8s.io/v1/leases?") => (200, lease("ops", "operator-1_3f2a")),
-        "/api/v1/namespaces/ops/pods/operator-1" => (200, pod(9090)),
+async fn the_pod_that_holds_the_lease_is_read_on_its_port() {
+    let (server, paths) = serving(|path| match path {
+        path if path.starts_with("/apis/coordination.k8s.io/v1/leases?") => lease("ops"),
+        "/api/v1/namespaces/ops/pods/operator-1" => pod(9090, None),
         "/api/v1/namespaces/ops/pods/operator-1:9090/proxy/debug/state" => (200, STATE.to_owned()),
         other => forbidden(other),
     })
     .await;
-    let found = read(&client(&server).await, &arguments(None, None), |_| true).await.expect("read");
+    let found = read_any(&server, &arguments(None, None)).await.expect("read");
     assert_eq!(found.source, "pod ops/operator-1");
     assert!(found.state.leading);
-    assert_eq!(asked.lock().expect("a lock").len(), 3);
+    assert_eq!(paths.lock().expect("a lock").len(), 3);
 }
 
 #[tokio::test]
-async fn who_may_not_look_everywhere_finds_it_where_it_usually_is() {
+async fn a_user_of_few_namespaces_finds_it_in_the_usual_one() {
     let (server, _) = serving(|path| match path {
         path if path.starts_with("/apis/coordination.k8s.io/v1/namespaces/citrix-allowlist-operator/leases?") => {
-            (200, lease("citrix-allowlist-operator", "operator-1_3f2a"))
+            lease("citrix-allowlist-operator")
         }
         "/api/v1/namespaces/citrix-allowlist-operator/pods/operator-1/proxy/debug/state" => (200, STATE.to_owned()),
         other => forbidden(other),
     })
     .await;
-    let found = read(&client(&server).await, &arguments(None, None), |_| true).await.expect("read");
+    let found = read_any(&server, &arguments(None, None)).await.expect("read");
     assert_eq!(found.source, "pod citrix-allowlist-operator/operator-1");
 }
 
 #[tokio::test]
 async fn without_an_election_the_leader_is_found_by_its_labels() {
     let (server, _) = serving(|path| match path {
-        path if path.starts_with("/apis/coordination.k8s.io/v1/namespaces/ops/leases?") => (
-            200,
-            r#"{"kind":"LeaseList","apiVersion":"coordination.k8s.io/v1","metadata":{},"items":[]}"#.to_owned(),
-        ),
+        path if path.starts_with("/apis/coordination.k8s.io/v1/namespaces/ops/leases?") => {
+            (200, json!({ "metadata": {}, "items": [] }).to_string())
+        }
         path if path.starts_with("/api/v1/namespaces/ops/pods?") => {
-            let pod = |name: &str, phase: &str| {
-                format!(r#"{{"metadata":{{"name":"{name}","namespace":"ops"}},"spec":{{"containers":[]}},"status":{{"phase":"{phase}"}}}}"#)
-            };
-            let pods = [pod("gone", "Succeeded"), pod("standby", "Running"), pod("leader", "Running")].join(",");
-            (200, format!(r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{}},"items":[{pods}]}}"#))
+            let pods = [("gone", "Succeeded"), ("standby", "Running"), ("leader", "Running")].map(|(name, phase)| {
+                let metadata = json!({ "name": name, "namespace": "ops" });
+                json!({ "metadata": metadata, "spec": { "containers": [] }, "status": { "phase": phase } })
+            });
+            (200, json!({ "metadata": {}, "items": pods }).to_string())
         }
         "/api/v1/namespaces/ops/pods/standby/proxy/debug/state" => (200, STANDBY.to_owned()),
         "/api/v1/namespaces/ops/pods/leader/proxy/debug/state" => (200, STATE.to_owned()),
         other => forbidden(other),
     })
     .await;
-    let found = read(&client(&server).await, &arguments(None, Some("ops")), |_| true).await.expect("read");
+    let found = read_any(&server, &arguments(None, Some("ops"))).await.expect("read");
     assert_eq!(found.source, "pod ops/leader");
 }
 
 #[tokio::test]
 async fn why_there_is_no_memory_is_one_sentence() {
     let (server, _) = serving(|path| match path {
-        path if path.starts_with("/apis/coordination.k8s.io/v1/namespaces/ops/leases?") => {
-            (200, lease("ops", "operator-1_3f2a"))
-        }
-        "/api/v1/namespaces/ops/pods/operator-1" => (200, pod(8080)),
+        path if path.starts_with("/apis/coordination.k8s.io/v1/namespaces/ops/leases?") => lease("ops"),
+        "/api/v1/namespaces/ops/pods/operator-1" => pod(8080, None),
         path if path.contains("/leases?") => forbidden("leases.coordination.k8s.io"),
         "/api/v1/namespaces/ops/pods/operator-1:8080/proxy/debug/state" => forbidden("pods operator-1"),
         other => (404, other.to_owned()),
     })
     .await;
-    let client = client(&server).await;
-    let why = async |namespace| read(&client, &arguments(None, namespace), |_| true).await.expect_err("no memory");
+    let why = async |namespace| read_any(&server, &arguments(None, namespace)).await.expect_err("no memory");
     let hint = "; --operator URL names another way to it, such as a port-forward";
     assert_eq!(why(None).await, format!("leases.coordination.k8s.io is forbidden (403){hint}"));
     assert_eq!(why(Some("ops")).await, format!("pod ops/operator-1: pods operator-1 is forbidden (403){hint}"));
 }
 
 #[tokio::test]
-async fn an_address_is_asked_directly_and_says_what_is_wrong_with_it() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+async fn an_address_is_read_directly_and_its_errors_name_it() {
     let (server, _) = serving(|path| match path {
         "/debug/state" => (200, STATE.to_owned()),
         "/old/debug/state" => (200, r#"{"version":7}"#.to_owned()),
@@ -169,84 +171,76 @@ async fn an_address_is_asked_directly_and_says_what_is_wrong_with_it() {
     let client = client("http://127.0.0.1:1").await;
     let ask = async |url: &str| read(&client, &arguments(Some(url), None), |_| false).await.map(|found| found.source);
     assert_eq!(ask(&format!("{server}/debug/state")).await, Ok(server.clone()));
-    assert_eq!(
-        ask(&format!("{server}/old")).await,
-        Err(format!(
-            "{server}/old/debug/state: this program reads version 1 of the memory, the operator has version 7"
-        ))
-    );
-    let other = ask(&format!("{server}/other")).await.expect_err("no memory");
-    assert!(other.starts_with(&format!("{server}/other/debug/state: this is not the operator's memory (")), "{other}");
-    let missing = ask(&format!("{server}/missing")).await.expect_err("no memory");
-    assert!(missing.starts_with(&format!("{server}/missing/debug/state answers 404")), "{missing}");
+    for (path, expected) in [
+        ("old", "/debug/state: this program reads version 1 of the memory, the operator has version 7"),
+        ("other", "/debug/state: this is not the operator's memory ("),
+        ("missing", "/debug/state answers 404"),
+    ] {
+        let error = ask(&format!("{server}/{path}")).await.expect_err(path);
+        assert!(error.starts_with(&format!("{server}/{path}{expected}")), "{error}");
+    }
     let closed = ask("http://127.0.0.1:1").await.expect_err("no memory");
     assert!(closed.starts_with("http://127.0.0.1:1/debug/state: ") && closed.contains("refused"), "{closed}");
 }
 
-const TOKEN: &str = r#"{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","metadata":{},"spec":{"audiences":[]},"status":{"token":"short-lived","expirationTimestamp":"2099-01-01T00:00:00Z"}}"#;
+fn token_response() -> (u16, String) {
+    let status = json!({ "token": "short-lived", "expirationTimestamp": "2099-01-01T00:00:00Z" });
+    (201, json!({ "metadata": {}, "spec": { "audiences": [] }, "status": status }).to_string())
+}
 
 #[tokio::test]
 async fn an_operator_that_demands_a_token_gets_one_that_may_read() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let (server, asked) = serving(|path| match path {
-        path if path.contains("/namespaces/ops/leases?") => (200, lease("ops", "operator-1_3f2a")),
-        "/api/v1/namespaces/ops/pods/operator-1" => {
-            let pod = pod(8080).replace(r#""spec":{"#, r#""spec":{"serviceAccountName":"acts-as","#);
-            (200, pod)
-        }
+    let (server, paths) = serving(|path| match path {
+        path if path.contains("/namespaces/ops/leases?") => lease("ops"),
+        "/api/v1/namespaces/ops/pods/operator-1" => pod(8080, Some("acts-as")),
         "/api/v1/namespaces/ops/pods/operator-1:8080/proxy/debug/state" => (401, "a token is needed".to_owned()),
         "/api/v1/namespaces/ops/pods/operator-1:8080/proxy/debug/state with short-lived" => (200, STATE.to_owned()),
-        path if path.starts_with("/api/v1/namespaces/ops/serviceaccounts/acts-as-explain/token") => {
-            (201, TOKEN.to_owned())
-        }
-        path if path.contains("/citrix-allowlist-operator-explain/token") => (201, TOKEN.to_owned()),
+        path if path.starts_with("/api/v1/namespaces/ops/serviceaccounts/acts-as-explain/token") => token_response(),
+        path if path.contains("/citrix-allowlist-operator-explain/token") => token_response(),
         "/debug/state" => (401, "a token is needed".to_owned()),
         "/debug/state with short-lived" => (200, STATE.to_owned()),
         other => forbidden(other),
     })
     .await;
-    let client = client(&server).await;
-    let found = read(&client, &arguments(None, Some("ops")), |_| true).await.expect("read");
+    let found = read_any(&server, &arguments(None, Some("ops"))).await.expect("read");
     assert_eq!(found.source, "pod ops/operator-1");
-    let paths = asked.lock().expect("a lock").clone();
+    let paths = paths.lock().expect("a lock").clone();
     assert!(!paths.iter().any(|path| path.contains("/token") && path.contains(" with ")), "{paths:?}");
-    let found = read(&client, &arguments(Some(&server), Some("ops")), |_| true).await.expect("read");
+    let found = read_any(&server, &arguments(Some(&server), Some("ops"))).await.expect("read");
     assert_eq!(found.source, server);
 }
 
 #[tokio::test]
-async fn who_may_not_have_a_token_reads_which_right_is_missing() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+async fn without_a_token_the_error_names_the_missing_right() {
     let (server, _) = serving(|path| match path {
-        path if path.contains("/namespaces/ops/leases?") => (200, lease("ops", "operator-1_3f2a")),
-        "/api/v1/namespaces/ops/pods/operator-1" => (200, pod(8080)),
+        path if path.contains("/namespaces/ops/leases?") => lease("ops"),
+        "/api/v1/namespaces/ops/pods/operator-1" => pod(8080, None),
         path if path.ends_with("/debug/state") => (401, "a token is needed".to_owned()),
         path if path.ends_with("/debug/state with short-lived") => (403, "reader may not get it".to_owned()),
         path if path.starts_with("/api/v1/namespaces/ops/serviceaccounts/citrix-allowlist-operator-explain/token") => {
             forbidden("serviceaccounts/token")
         }
-        path if path.contains("/serviceaccounts/given/token") => (201, TOKEN.to_owned()),
+        path if path.contains("/serviceaccounts/given/token") => token_response(),
         other => (404, other.to_owned()),
     })
     .await;
-    let client = client(&server).await;
     let missing = "the operator asks for a token, and none is given: serviceaccounts/token is forbidden (403); it takes the \
                    right to create serviceaccounts/token of citrix-allowlist-operator-explain in namespace ops";
-    let why = read(&client, &arguments(None, Some("ops")), |_| true).await.expect_err("no token");
-    assert!(why.starts_with(&format!("pod ops/operator-1: {missing}; ")), "{why}");
-    let why = read(&client, &arguments(Some(&server), Some("ops")), |_| true).await.expect_err("no token");
-    assert_eq!(why, missing);
-    // With a token that is not enough, the operator's own word counts.
+    let why = async |arguments: OperatorArguments| read_any(&server, &arguments).await.expect_err("no token");
+    let through_pod = why(arguments(None, Some("ops"))).await;
+    assert!(through_pod.starts_with(&format!("pod ops/operator-1: {missing}; ")), "{through_pod}");
+    assert_eq!(why(arguments(Some(&server), Some("ops"))).await, missing);
+    // If the token's rights do not suffice, the operator's own message counts.
     let given =
         |operator| OperatorArguments { operator_reader: Some("given".to_owned()), ..arguments(operator, Some("ops")) };
-    let why = read(&client, &given(None), |_| true).await.expect_err("no right");
-    assert!(why.starts_with("pod ops/operator-1: reader may not get it (403)"), "{why}");
-    let why = read(&client, &given(Some(&server)), |_| true).await.expect_err("no right");
-    assert_eq!(why, format!("{server}/debug/state answers 403 Forbidden: reader may not get it"));
+    let through_pod = why(given(None)).await;
+    assert!(through_pod.starts_with("pod ops/operator-1: reader may not get it (403)"), "{through_pod}");
+    let expected = format!("{server}/debug/state answers 403 Forbidden: reader may not get it");
+    assert_eq!(why(given(Some(&server))).await, expected);
 }
 
 #[test]
-fn a_stranger_behind_an_address_writes_nothing_on_the_screen() {
+fn an_unknown_server_writes_nothing_on_the_screen() {
     assert_eq!(refusal(" who?\n"), Some("who?".to_owned()));
     for text in ["", "\u{1b}[2Jallowed", "two\nlines", "<html>", "\u{202e}allowed"] {
         assert_eq!(refusal(text), None, "{text:?}");
@@ -280,7 +274,7 @@ fn nothing_that_a_tenant_may_make_is_taken_for_the_operator() {
     }
 }
 
-/// Formerly such an answer was refused whole, and `explain` had nothing to say of a list whose version held such a character.
+/// Formerly such an answer was refused whole, and `explain` showed nothing of a list with such a character in its version.
 #[test]
 fn what_acts_on_a_terminal_is_escaped_and_the_rest_is_read() {
     let list = r#"{"key":"Global\u202e","cloud":"Global","resources":1,"reason":"Fetched","heldBack":false,"failures":0,

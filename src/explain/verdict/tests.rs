@@ -11,13 +11,12 @@ fn policy(name: &str, spec: serde_json::Value) -> NetworkPolicy {
 }
 
 fn egress() -> NetworkPolicy {
-    policy(
-        "daas-us-egress",
-        json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": [{
-            "ports": [{ "protocol": "TCP", "port": 443 }],
-            "to": [{ "ipBlock": { "cidr": "13.64.0.0/31" } }],
-        }] }),
-    )
+    egress_to("13.64.0.0/31")
+}
+
+fn egress_to(cidr: &str) -> NetworkPolicy {
+    let rule = json!({ "ports": [{ "protocol": "TCP", "port": 443 }], "to": [{ "ipBlock": { "cidr": cidr } }] });
+    policy("daas-us-egress", json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": [rule] }))
 }
 
 fn endpoint(direction: Direction, target: ExportedTarget, addresses: &[&str]) -> ExportedEndpoint {
@@ -36,15 +35,12 @@ fn name(text: &str) -> ExportedTarget {
 }
 
 fn endpoints() -> Vec<ExportedEndpoint> {
+    let wildcard = ExportedTarget::Wildcard(NamePattern::parse("*.example.net").expect("a pattern"), false);
     vec![
         endpoint(Direction::Outbound, name("a.example.com"), &["13.64.0.0", "13.64.0.1"]),
         endpoint(Direction::Outbound, name("silent.example.com"), &[]),
         endpoint(Direction::Inbound, name("probe.example.com"), &["20.64.0.1"]),
-        endpoint(
-            Direction::Outbound,
-            ExportedTarget::Wildcard(NamePattern::parse("*.example.net").expect("a pattern"), false),
-            &[],
-        ),
+        endpoint(Direction::Outbound, wildcard, &[]),
     ]
 }
 
@@ -57,46 +53,37 @@ fn ask(policies: &[NetworkPolicy], pod: Option<(&str, bool)>, text: &str) -> Que
     let own = BTreeSet::from(["daas-us-egress".to_owned()]);
     let endpoints = endpoints();
     let scene = Scene { resource: "daas-us", policies, own: &own, endpoints: &endpoints, problems: &problems, pod };
-    let question: ConnectionQuery = text.parse().expect("a question");
-    answer(&scene, Direction::Outbound, &question.by_default(None))
+    let query: ConnectionQuery = text.parse().expect("a query");
+    answer(&scene, Direction::Outbound, &query.by_default(None))
 }
 
 #[test]
-fn what_is_allowed_says_by_which_policy_rule_service_and_name() {
+fn an_allowed_answer_has_policy_rule_service_and_name() {
     let found = ask(&[egress()], None, "a.example.com:443");
     assert!(found.allowed && found.connections.len() == 2, "{found:?}");
     let by = &found.connections[1].by[0];
-    assert_eq!(
-        (by.policy.as_str(), by.own, by.rule, by.cidr.as_deref()),
-        ("daas-us-egress", true, 0, Some("13.64.0.0/31"))
-    );
-    assert_eq!(by.asked_by, [AskedBy { service: "DaaS".to_owned(), name: "a.example.com".to_owned() }]);
+    let asked_by = vec![AskedBy { service: "DaaS".to_owned(), name: "a.example.com".to_owned() }];
+    let (policy, cidr) = ("daas-us-egress".to_owned(), Some("13.64.0.0/31".to_owned()));
+    assert_eq!(*by, By { policy, own: true, rule: 0, cidr, asked_by });
     assert!(ask(&[egress()], None, "13.64.0.1").allowed, "on some port");
 }
 
 #[test]
-fn what_is_not_allowed_says_what_comes_nearest() {
+fn a_denied_answer_has_what_comes_nearest() {
     let policies = [egress()];
-    let reason = |text: &str| {
-        let found = ask(&policies, None, text);
-        assert!(!found.allowed, "{found:?}");
-        (found.reason, found.message)
-    };
-    assert_eq!(reason("a.example.com:80").0, Nearest::PortDiffers);
-    assert_eq!(
-        reason("13.64.0.1:80"),
-        (Nearest::PortDiffers, "13.64.0.1 is allowed on TCP 443, not on TCP 80".to_owned())
-    );
-    assert_eq!(reason("13.64.0.2:443").0, Nearest::AddressNotSeen);
-    let (silent, message) = reason("silent.example.com");
-    assert_eq!(silent, Nearest::NoAddress);
-    assert!(message.ends_with(": not answered yet"), "{message}");
-    let (wildcard, message) = reason("b.example.net");
-    assert_eq!(wildcard, Nearest::Wildcard);
-    assert!(message.contains("under spec.wildcards for the pattern *.example.net"), "{message}");
-    assert_eq!(reason("portless.example.com"), (Nearest::NoPorts, "the list gives no ports".to_owned()));
-    assert_eq!(reason("probe.example.com").0, Nearest::OtherDirection);
-    assert_eq!(reason("elsewhere.example.org:443").0, Nearest::NameNotListed);
+    for (query, nearest, message) in [
+        ("a.example.com:80", Nearest::PortDiffers, "not on TCP 80"),
+        ("13.64.0.1:80", Nearest::PortDiffers, "13.64.0.1 is allowed on TCP 443, not on TCP 80"),
+        ("13.64.0.2:443", Nearest::AddressNotSeen, "no network that daas-us allows has 13.64.0.2"),
+        ("silent.example.com", Nearest::NoAddress, ": not answered yet"),
+        ("b.example.net", Nearest::Wildcard, "under spec.wildcards for the pattern *.example.net"),
+        ("portless.example.com", Nearest::NoPorts, "the list gives no ports"),
+        ("probe.example.com", Nearest::OtherDirection, "for inbound connections only"),
+        ("elsewhere.example.org:443", Nearest::NameNotListed, "see spec.geo, services and direction"),
+    ] {
+        let found = ask(&policies, None, query);
+        assert!(!found.allowed && found.reason == nearest && found.message.contains(message), "{query}: {found:?}");
+    }
 }
 
 #[test]
@@ -112,30 +99,21 @@ fn other_policies_count_for_a_pod() {
     assert!(isolated.message.ends_with("which deny isolates"), "{}", isolated.message);
     let other = ask(&[egress(), deny, proxy], Some(("web", true)), "20.1.2.3:9999");
     assert!(other.allowed && !other.connections[0].by[0].own, "{other:?}");
-    let policies = [policy(
-        "pods",
-        json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": [{ "to": [{ "podSelector": {} }] }] }),
-    )];
-    let perhaps = ask(&policies, Some(("web", true)), "13.64.0.2:443");
+    let to_pods = json!([{ "to": [{ "podSelector": {} }] }]);
+    let pods = policy("pods", json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": to_pods }));
+    let perhaps = ask(&[pods], Some(("web", true)), "13.64.0.2:443");
     assert!(!perhaps.allowed && perhaps.connections[0].perhaps == ["pods"], "{perhaps:?}");
 }
 
 #[test]
 fn a_name_missing_from_policies_is_not_explained_by_ports() {
-    let narrower = policy(
-        "daas-us-egress",
-        json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": [{
-            "ports": [{ "protocol": "TCP", "port": 443 }],
-            "to": [{ "ipBlock": { "cidr": "13.64.0.0/32" } }],
-        }] }),
-    );
-    let found = ask(&[narrower], None, "a.example.com:443");
+    let found = ask(&[egress_to("13.64.0.0/32")], None, "a.example.com:443");
     assert_eq!((found.allowed, found.reason), (false, Nearest::NotApplied), "{found:?}");
     assert_eq!(ask(&[egress()], None, "a.example.com:80").reason, Nearest::PortDiffers);
 }
 
 #[test]
-fn a_question_about_udp_is_never_answered_for_tcp() {
+fn a_query_about_udp_is_never_answered_for_tcp() {
     let policies = [egress()];
     for (text, allowed) in [
         ("a.example.com:443", true),

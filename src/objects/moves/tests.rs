@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use serde_json::value::to_raw_value;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// So many neighbouring addresses are allowed or not.
+/// How many neighbouring addresses are allowed or not.
 const ADDRESSES: u32 = 256;
 const PORTS: [u16; 2] = [80, 443];
 
@@ -85,7 +85,7 @@ fn allowed<'a>(specs: impl Iterator<Item = &'a NetworkPolicySpec>) -> BTreeSet<(
     all.filter(holds).collect()
 }
 
-/// What a list becomes over the objects that are there.
+/// The objects of a list, given those in the cluster.
 fn desired(networks: &Networks, most_peers: usize, cluster: &Cluster) -> Vec<(ObjectKey, Desired)> {
     let plan = Plan { outbound: DirectionPlan::new(rules(networks), Vec::new()), ..Plan::default() };
     let limits = Limits { peers: most_peers, ..Limits::default() };
@@ -95,28 +95,25 @@ fn desired(networks: &Networks, most_peers: usize, cluster: &Cluster) -> Vec<(Ob
     all.into_iter().filter(|(key, _)| key.is_policy()).collect()
 }
 
-/// What is written where `put_off` counts, of what would be written, the one that is left to somebody.
+/// The writes, without that of number `put_off`, whose object is contested; and whether there is such a one.
 fn writes(cluster: &Cluster, desired: &[(ObjectKey, Desired)], put_off: Option<usize>) -> (Vec<Change>, bool) {
     let mut writes = changes::decide(desired, &cluster.observed()).writes;
-    let mut left = BTreeSet::new();
-    if let Some(key) = put_off.and_then(|number| writes.get(number)).map(|change| change.key().clone()) {
-        writes.retain(|change| *change.key() != key);
-        left.insert(key);
-    }
-    let moving = Moving { desired, put_off: &left };
-    let held = moving.to_read(&writes);
-    let held = held.into_iter().filter_map(|key| {
+    let contested = put_off.and_then(|number| writes.get(number)).map(|change| change.key().clone());
+    let contested: BTreeSet<ObjectKey> = contested.into_iter().collect();
+    writes.retain(|change| !contested.contains(change.key()));
+    let moving = Moving { desired, put_off: &contested };
+    let current = moving.to_read(&writes).into_iter().filter_map(|key| {
         let spec = to_raw_value(&cluster.policies.get(&key)?.spec).expect("JSON");
         Some((key, spec))
     });
-    (moving.in_order(writes, &held.collect()), !left.is_empty())
+    (moving.in_order(writes, &current.collect()), !contested.is_empty())
 }
 
 fn networks() -> impl Strategy<Value = Networks> {
     prop::collection::vec((0..ADDRESSES, 25u8..=32, any::<bool>()), 1..24)
 }
 
-/// Few, so that there are many policies; or so many that neighbours are placed together.
+/// Few peers, so that there are many policies; or enough that neighbours are placed together.
 fn most_peers() -> impl Strategy<Value = usize> {
     prop_oneof![9 => 1usize..8, 1 => Just(150)]
 }
@@ -124,8 +121,8 @@ fn most_peers() -> impl Strategy<Value = usize> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
 
-    /// Of 66 addresses that were allowed before and after, none was in a policy for 25 ms, and where the second write
-    /// was denied, 57 stayed out for as long as it was.
+    /// 66 addresses that were allowed before and after were in no policy for 25 ms. While the second write was denied, 57
+    /// stayed out.
     #[test]
     fn every_version_allows_what_stays_allowed_whatever_fails(
         lists in prop::collection::vec((networks(), most_peers(), any::<prop::sample::Index>(), 0usize..12), 1..5),
@@ -142,16 +139,16 @@ proptest! {
             let stays: BTreeSet<_> = before.intersection(&wanted).copied().collect();
             let either: BTreeSet<_> = before.union(&wanted).copied().collect();
             let (writes, is_put_off) = writes(&cluster, &desired, Some(put_off));
-            // As many writes are carried out as do not fail.
-            let carried_out = end.index(writes.len() + 1);
-            for change in &writes[..carried_out] {
+            // The writes before the first failure are executed.
+            let executed = end.index(writes.len() + 1);
+            for change in &writes[..executed] {
                 cluster.carry_out(change);
                 let now = cluster.allowed();
                 let lost: Vec<_> = stays.difference(&now).collect();
                 prop_assert!(lost.is_empty(), "{lost:?} after {change:?}");
                 prop_assert!(now.is_subset(&either));
             }
-            if carried_out == writes.len() && !is_put_off {
+            if executed == writes.len() && !is_put_off {
                 prop_assert_eq!(changes::decide(&desired, &cluster.observed()).writes, vec![]);
                 prop_assert_eq!(cluster.allowed(), wanted);
             }

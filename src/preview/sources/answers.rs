@@ -1,4 +1,4 @@
-//! What is known of names: from a file of saved answers, or from DNS.
+//! The addresses of names: from a file of saved answers, or from DNS.
 
 use super::read;
 use crate::facts::ClusterFacts;
@@ -17,63 +17,66 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long one DNS server has for one question.
+/// The time limit of one query.
 const DNS_TIMEOUT: Duration = Duration::from_secs(2);
-/// Questions in flight at a time.
+/// Queries in flight at a time.
 const DNS_IN_FLIGHT: usize = 64;
-/// How often a question that no server answered is put again.
+/// How often a query without an answer is tried.
 const DNS_TRIES: usize = 2;
 
-/// What a server said of a name in one family.
-type Heard = (SocketAddr, Family, Result<Answer, Failure>);
+/// A server's response for a name in one family.
+type DnsResponse = (SocketAddr, Family, Result<Answer, Failure>);
 
 /// Gets the addresses of names, of each name once.
 pub(crate) struct Answers {
     hosts: Option<Hosts>,
     servers: Vec<SocketAddr>,
     online: Option<Online>,
-    resolved: BTreeMap<DomainName, Vec<Heard>>,
+    resolved: BTreeMap<DomainName, Vec<DnsResponse>>,
 }
 
-/// What is only started where something is asked.
+/// Started with the first query.
 struct Online {
     runtime: tokio::runtime::Runtime,
     lookup: Arc<HickoryLookup>,
 }
 
-/// What is known of names already, and what that means for questions.
+/// The applied addresses of names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
-    /// Addresses that stand already, by name.
+    /// Applied addresses, by name.
     pub addresses: BTreeMap<DomainName, Vec<IpAddr>>,
-    /// Whether names with addresses are asked all the same: what is answered is added to what stands.
+    /// Whether names with applied addresses are queried too: then answers are added.
     pub ask_again: bool,
 }
 
-/// What came of it.
+/// The addresses of names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answered {
-    /// What is known of each name.
+    /// The addresses of each name.
     pub addresses: Addresses,
-    /// Addresses that stand, and that the newest answers do not have.
+    /// Applied addresses that the newest answers lack.
     pub missing: Vec<(DomainName, IpAddr)>,
 }
 
 impl Answers {
     /// Answers from `hosts`, where that is given, else from `servers`, or this machine's where there are none.
     pub fn new(hosts: Option<&Path>, servers: &[SocketAddr]) -> anyhow::Result<Self> {
-        let hosts = match hosts {
-            None => None,
-            Some(path) => {
-                let text = String::from_utf8_lossy(&read(path, "--hosts")?).into_owned();
-                Some(hosts::parse(&text).map_err(|error| anyhow::anyhow!("--hosts {}:{error}", path.display()))?)
-            }
+        let saved = |path: &Path| {
+            let text = String::from_utf8_lossy(&read(path, "--hosts")?).into_owned();
+            hosts::parse(&text).map_err(|error| anyhow::anyhow!("--hosts {}:{error}", path.display()))
         };
+        let hosts = hosts.map(saved).transpose()?;
         Ok(Self { hosts, servers: servers.to_vec(), online: None, resolved: BTreeMap::new() })
     }
 
-    /// What is known of names. Addresses that stand already stay, as the controller keeps them for a retention: those
-    /// that the newest answers do not have are named beside.
+    /// Whether answers come from `--hosts`.
+    pub const fn are_saved(&self) -> bool {
+        self.hosts.is_some()
+    }
+
+    /// The addresses of names. Applied addresses stay, as the controller keeps them for a retention; those that the newest
+    /// answers lack are listed as missing.
     pub fn addresses(
         &mut self,
         names: &BTreeSet<DomainName>,
@@ -91,13 +94,13 @@ impl Answers {
         let bounds = Bounds::within_reason(&NamesSettings::new(guard.clone()));
         let mut answered = Answered::default();
         for name in names {
-            let heard: Vec<Heard> = match &self.hosts {
+            let responses: Vec<DnsResponse> = match &self.hosts {
                 _ if !is_asked(name) => Vec::new(),
                 Some(hosts) => saved(hosts.get(name).cloned().unwrap_or_default()).into(),
                 None => self.resolved.get(name).cloned().unwrap_or_default(),
             };
-            let stands = known.addresses.get(name).map(Vec::as_slice).unwrap_or_default();
-            let cached = cached(stands, &heard, guard, &bounds);
+            let applied = known.addresses.get(name).map(Vec::as_slice).unwrap_or_default();
+            let cached = cached(applied, &responses, guard, &bounds);
             let missing = cached.cached().filter(|(address, of)| cached.missing(*address, of).is_some());
             answered.missing.extend(missing.map(|(address, _)| (name.clone(), address)));
             answered.addresses.by_name.insert(name.clone(), Arc::new(cached.view()));
@@ -106,12 +109,9 @@ impl Answers {
     }
 
     fn resolve(&mut self, names: Vec<DomainName>) -> anyhow::Result<()> {
-        let resolv_conf = if self.servers.is_empty() {
-            std::fs::read_to_string(RESOLV_CONF).unwrap_or_default()
-        } else {
-            String::new()
-        };
-        let servers = self.servers(&resolv_conf)?;
+        let is_needed = self.servers.is_empty();
+        let resolv_conf = is_needed.then(|| std::fs::read_to_string(RESOLV_CONF).unwrap_or_default());
+        let servers = self.servers(&resolv_conf.unwrap_or_default())?;
         let online = match self.online.take() {
             Some(online) => online,
             None => {
@@ -123,10 +123,10 @@ impl Answers {
         let mut progress = Progress::new();
         let total = names.len() * servers.len() * Family::ALL.len();
         let answers = online.runtime.block_on(async {
-            let questions = names.iter().flat_map(|name| {
+            let queries = names.iter().flat_map(|name| {
                 servers.iter().flat_map(move |server| Family::ALL.map(|family| (name.clone(), *server, family)))
             });
-            let ask = |(name, server, family): (DomainName, SocketAddr, Family)| {
+            let query = |(name, server, family): (DomainName, SocketAddr, Family)| {
                 let lookup = Arc::clone(&online.lookup);
                 async move {
                     let mut outcome = Err(Failure::Timeout);
@@ -140,9 +140,9 @@ impl Answers {
                     (name, (server, family, outcome))
                 }
             };
-            let mut asked = futures::stream::iter(questions).map(ask).buffer_unordered(DNS_IN_FLIGHT);
+            let mut responses = futures::stream::iter(queries).map(query).buffer_unordered(DNS_IN_FLIGHT);
             let mut answers = Vec::with_capacity(total);
-            while let Some(answer) = asked.next().await {
+            while let Some(answer) = responses.next().await {
                 answers.push(answer);
                 if answers.len() % 16 == 0 {
                     progress.say(&format!("asking DNS: {} of {total}", answers.len()));
@@ -150,14 +150,14 @@ impl Answers {
             }
             answers
         });
-        for (name, heard) in answers {
-            self.resolved.entry(name).or_default().push(heard);
+        for (name, response) in answers {
+            self.resolved.entry(name).or_default().push(response);
         }
         self.online = Some(online);
         Ok(())
     }
 
-    /// Whom to ask on a machine with this `resolv.conf`.
+    /// The servers to query on a machine with this `resolv.conf`.
     fn servers(&self, resolv_conf: &str) -> anyhow::Result<Vec<SocketAddr>> {
         let servers = servers_to_ask(&nameservers(resolv_conf), &ClusterFacts::default(), &self.servers);
         if servers.is_empty() {
@@ -167,8 +167,8 @@ impl Answers {
     }
 }
 
-/// What a file, or the cluster, says of a name: both families at once.
-fn saved(addresses: impl IntoIterator<Item = IpAddr>) -> [Heard; 2] {
+/// Saved or applied addresses of a name as responses, in both families.
+fn saved(addresses: impl IntoIterator<Item = IpAddr>) -> [DnsResponse; 2] {
     let (ipv4, ipv6) = addresses.into_iter().partition(IpAddr::is_ipv4);
     [(Family::V4, ipv4), (Family::V6, ipv6)].map(|(family, addresses): (_, BTreeSet<IpAddr>)| {
         let answer = match addresses.is_empty() {
@@ -179,14 +179,14 @@ fn saved(addresses: impl IntoIterator<Item = IpAddr>) -> [Heard; 2] {
     })
 }
 
-/// What the controller comes to know of a name that `stands` with these addresses, where servers go on answering so: it
-/// gives up a family whose questions fail for a few rounds.
-fn cached(stands: &[IpAddr], heard: &[Heard], guard: &Guard, bounds: &Bounds) -> CachedName {
+/// The controller's cache of a name with these `applied` addresses, if servers continue to respond alike: it gives up a family
+/// whose queries fail for a few rounds.
+fn cached(applied: &[IpAddr], responses: &[DnsResponse], guard: &Guard, bounds: &Bounds) -> CachedName {
     let now = Instant::now();
     let mut name = CachedName::new();
-    let mut round = |heard: &[Heard]| {
+    let mut round = |responses: &[DnsResponse]| {
         name.begin(&Family::ALL);
-        for (server, family, outcome) in heard {
+        for (server, family, outcome) in responses {
             match outcome {
                 Ok(answer) => {
                     name.answered(*family, *server, answer, &|address| guard.refuses(address), bounds, now);
@@ -196,11 +196,11 @@ fn cached(stands: &[IpAddr], heard: &[Heard], guard: &Guard, bounds: &Bounds) ->
         }
         name.finish(bounds, 0.0, now);
     };
-    if !stands.is_empty() {
-        round(&saved(stands.iter().copied()));
+    if !applied.is_empty() {
+        round(&saved(applied.iter().copied()));
     }
-    if !heard.is_empty() {
-        (0..FAILURES_TO_GIVE_UP_FAMILY).for_each(|_| round(heard));
+    if !responses.is_empty() {
+        (0..FAILURES_TO_GIVE_UP_FAMILY).for_each(|_| round(responses));
     }
     name
 }
@@ -227,7 +227,7 @@ mod tests {
         let failed = |family| (server(), family, Err(Failure::Timeout));
         let absent = |family| (server(), family, Ok(Answer::Absent { nxdomain: false, ttl: None }));
         let bounds = Bounds::within_reason(&NamesSettings::new(guard()));
-        let view = |stands: &[IpAddr], heard: &[Heard]| cached(stands, heard, &guard(), &bounds).view();
+        let view = |applied: &[IpAddr], responses: &[DnsResponse]| cached(applied, responses, &guard(), &bounds).view();
         let one = IpAddr::from([13, 64, 0, 1]);
 
         let both = view(&[], &[answered([13, 64, 0, 2]), answered([13, 64, 0, 1]), failed(Family::V6)]);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_without_nameservers_is_told_what_to_give() {
+    fn without_nameservers_the_error_names_the_flags() {
         let asked = |flags: &[SocketAddr], resolv_conf: &str| {
             let answers = Answers::new(None, flags).expect("no file");
             answers.servers(resolv_conf).map_err(|error| error.to_string())
@@ -258,22 +258,22 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_stays_and_what_answers_lack_is_named() {
+    fn applied_addresses_stay_and_missing_ones_are_listed() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("hosts");
         std::fs::write(&path, "a.example.com 13.64.0.2\nb.example.com 13.64.0.3\n").expect("a file");
         let name = |text: &str| DomainName::parse(text).expect("a name");
         let names = BTreeSet::from([name("a.example.com"), name("b.example.com")]);
         let one = IpAddr::from([13, 64, 0, 1]);
-        let stands = BTreeMap::from([(name("a.example.com"), vec![one])]);
+        let applied = BTreeMap::from([(name("a.example.com"), vec![one])]);
         let mut answers = Answers::new(Some(&path), &[]).expect("hosts");
         let mut found = |ask_again| {
-            let known = Known { addresses: stands.clone(), ask_again };
+            let known = Known { addresses: applied.clone(), ask_again };
             let answered = answers.addresses(&names, &known, &guard()).expect("answers");
             let of = |text: &str| answered.addresses.by_name[&name(text)].addresses.len();
             (of("a.example.com"), of("b.example.com"), answered.missing)
         };
-        assert_eq!(found(false), (1, 1, vec![]), "what the cluster knows is not asked");
+        assert_eq!(found(false), (1, 1, vec![]), "names that the cluster knows are not queried");
         assert_eq!(found(true), (2, 1, vec![(name("a.example.com"), one)]));
     }
 }

@@ -11,15 +11,15 @@ use connectivity_allowlist::{Allowlist, Fetch as _, FetchError, FetchRequest, Fe
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How often a list is followed to where the API says that it went.
+/// The most redirects that are followed.
 const MOST_MOVES: usize = 3;
 
-/// What always helps where the API does not.
+/// The remedy for every failure of the API.
 const SAVED: &str = "--feed takes a saved list";
-/// How long to wait where the API does not say: it counts requests by the minute.
+/// How long to wait if the API does not specify it: it counts requests by the minute.
 const A_MINUTE: Duration = Duration::from_secs(60);
 
-/// What to do about a request that brought nothing.
+/// The remedy for a failed request.
 fn remedy(error: &FetchError) -> String {
     match error {
         FetchError::Rejected { .. } => {
@@ -45,7 +45,7 @@ pub(crate) struct Lists {
     fetched: BTreeMap<FeedKey, Vec<u8>>,
 }
 
-/// What is only started where something is asked.
+/// Started with the first request.
 struct Online {
     runtime: tokio::runtime::Runtime,
     client: HttpClient,
@@ -65,15 +65,9 @@ impl Lists {
             static_list: StaticListDefaults { ports, ..StaticListDefaults::default() },
             ..Reading::for_customer(&spec.customer_id)
         };
-        let (bytes, origin) = match &self.saved {
-            Some(bytes) => (
-                bytes,
-                format!(
-                    "--feed {}",
-                    self.arguments.feed.iter().map(|path| path.display().to_string()).collect::<String>()
-                ),
-            ),
-            None => {
+        let (bytes, origin) = match (&self.saved, &self.arguments.feed) {
+            (Some(bytes), Some(path)) => (bytes, format!("--feed {}", path.display())),
+            _ => {
                 let settings = FeedSettings {
                     global_url: self.arguments.global_url.clone(),
                     japan_url: self.arguments.japan_url.clone(),

@@ -3,18 +3,14 @@
 mod answers;
 mod lists;
 
-pub(crate) use answers::{Answered, Known};
+pub(crate) use answers::Known;
 
-use crate::crd::CitrixAllowlistSpec;
-use crate::guard::Guard;
 use crate::operator::{base_url, dns_server, tcp_ports};
 use answers::Answers;
 use anyhow::{Context as _, bail};
 use clap::Args;
-use connectivity_allowlist::Allowlist;
-use connectivity_allowlist::net::{DomainName, PortSet};
+use connectivity_allowlist::net::PortSet;
 use lists::Lists;
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -48,7 +44,7 @@ pub(crate) struct SourceArguments {
 }
 
 impl SourceArguments {
-    /// Refuses to read standard input for two of `-f`, `--feed` and the like: the second would find it empty.
+    /// Refuses standard input for two of `-f`, `--feed` and others: the second would find it empty.
     fn read_standard_input_once(&self, manifests: &[PathBuf]) -> anyhow::Result<()> {
         let files = [("--feed", &self.feed), ("--hosts", &self.hosts), ("--extra-ca-file", &self.extra_ca_file)];
         let files = files.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?)));
@@ -63,38 +59,16 @@ impl SourceArguments {
 
 /// Gets lists and addresses, each once.
 pub(crate) struct Sources {
-    lists: Lists,
-    answers: Answers,
-    from_file: bool,
+    pub lists: Lists,
+    pub answers: Answers,
 }
 
 impl Sources {
-    /// `manifests` are read beside.
+    /// The sources of these arguments, none of which may read the same standard input as `manifests`.
     pub fn new(arguments: &SourceArguments, manifests: &[PathBuf]) -> anyhow::Result<Self> {
         arguments.read_standard_input_once(manifests)?;
-        let from_file = arguments.hosts.is_some();
         let answers = Answers::new(arguments.hosts.as_deref(), &arguments.dns_server)?;
-        Ok(Self { lists: Lists::new(arguments)?, answers, from_file })
-    }
-
-    /// Whether answers come from a file that somebody gave.
-    pub const fn has_saved_answers(&self) -> bool {
-        self.from_file
-    }
-
-    /// The list that a spec asks for.
-    pub fn allowlist(&mut self, spec: &CitrixAllowlistSpec) -> anyhow::Result<Allowlist> {
-        self.lists.allowlist(spec)
-    }
-
-    /// What is known of names: by `--hosts`, else by DNS. `known` are addresses that stand already.
-    pub fn addresses(
-        &mut self,
-        names: &BTreeSet<DomainName>,
-        known: &Known,
-        guard: &Guard,
-    ) -> anyhow::Result<Answered> {
-        self.answers.addresses(names, known, guard)
+        Ok(Self { lists: Lists::new(arguments)?, answers })
     }
 }
 

@@ -160,7 +160,7 @@ async fn all_kinds_of_hostile_tenants_at_once_keep_no_other_waiting() {
     }
     println!("at worst: {worst}");
     let untold: Vec<&str> = untold.iter().map(|(kind, _)| kind.name).collect();
-    assert_eq!(untold, Vec::<&str>::new(), "a bound that nobody was told of");
+    assert_eq!(untold, Vec::<&str>::new(), "a bound that was never reported");
     drop(attacks);
     siege.stands();
     worst.hold();

@@ -1,6 +1,7 @@
 //! Networks as lists write them: CIDRs, bare addresses, ranges. Pure.
 
-use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+use crate::net::cidr::between;
+use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// How many bits of addresses a range may span: as many as the guard's widest default network, /8 and /16. A range becomes several
@@ -46,21 +47,13 @@ fn network(address_text: &str, mask: &str) -> Result<IpNet, String> {
 fn range(first: &str, last: &str) -> Result<Vec<IpNet>, String> {
     let reversed = || format!("`{first}-{last}` is a reversed range: the first address may not be above the last");
     let wide = || format!("`{first}-{last}` is wider than any network that may be opened");
-    match (address(first)?, address(last)?) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let span = to.to_bits().checked_sub(from.to_bits()).ok_or_else(reversed)?;
-            if span >> MOST_IPV4_BITS > 0 {
-                return Err(wide());
-            }
-            Ok(Ipv4Subnets::new(from, to, 0).map(IpNet::V4).collect())
-        }
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            let span = to.to_bits().checked_sub(from.to_bits()).ok_or_else(reversed)?;
-            if span >> MOST_IPV6_BITS > 0 {
-                return Err(wide());
-            }
-            Ok(Ipv6Subnets::new(from, to, 0).map(IpNet::V6).collect())
-        }
-        _ => Err(format!("`{first}-{last}` mixes IPv4 and IPv6")),
+    let (from, to, most_bits) = match (address(first)?, address(last)?) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => (from.to_bits().into(), to.to_bits().into(), MOST_IPV4_BITS),
+        (IpAddr::V6(from), IpAddr::V6(to)) => (from.to_bits(), to.to_bits(), MOST_IPV6_BITS),
+        _ => return Err(format!("`{first}-{last}` mixes IPv4 and IPv6")),
+    };
+    if u128::checked_sub(to, from).ok_or_else(reversed)? >> most_bits > 0 {
+        return Err(wide());
     }
+    Ok(between(most_bits == MOST_IPV6_BITS, from, to))
 }

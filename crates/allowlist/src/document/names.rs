@@ -24,7 +24,7 @@ pub(super) enum Listed {
 /// # Errors
 /// Why the text is no name.
 pub(super) fn read(text: &str, reading: &Reading<'_>) -> Result<(Listed, Option<u16>), String> {
-    let text = substitute(text.trim(), reading)?;
+    let text = substitute(text.trim(), reading, reading.template_customer)?;
     if let Ok(networks) = addresses::read(&text) {
         return Ok((Listed::Networks(networks), None));
     }
@@ -35,9 +35,14 @@ pub(super) fn read(text: &str, reading: &Reading<'_>) -> Result<(Listed, Option<
     // A suffix such as `.example.com` covers its subdomains, like the wildcard.
     let suffixed = if host.starts_with('.') { format!("*{host}") } else { host.to_owned() };
     if !suffixed.contains('*') {
-        return DomainName::parse(&suffixed).map(|name| (Listed::Name(name), port)).map_err(|error| error.to_string());
+        let name = DomainName::parse(&suffixed).map_err(|error| error.to_string())?;
+        // Invisible characters may hide a placeholder until the name is in its one spelling.
+        let name = DomainName::parse(&substitute(name.as_str(), reading, None)?).map_err(|error| error.to_string())?;
+        return Ok((Listed::Name(name), port));
     }
     let pattern = NamePattern::parse(&suffixed).map_err(|error| error.to_string())?;
+    let pattern =
+        NamePattern::parse(&substitute(pattern.as_str(), reading, None)?).map_err(|error| error.to_string())?;
     if pattern.as_str().split('.').all(|label| label.contains('*')) {
         return Err(format!("`{pattern}` would stand for every name there is"));
     }
@@ -68,9 +73,10 @@ fn host_and_port(text: &str) -> Result<(&str, Option<u16>), String> {
     }
 }
 
-fn substitute(text: &str, reading: &Reading<'_>) -> Result<String, String> {
+/// Puts the customer's id in place of the placeholders and of `template`, a customer of another list.
+fn substitute(text: &str, reading: &Reading<'_>, template: Option<&str>) -> Result<String, String> {
     let mut substituted = text.to_owned();
-    for placeholder in PLACEHOLDERS.into_iter().chain(reading.template_customer) {
+    for placeholder in PLACEHOLDERS.into_iter().chain(template) {
         // Every name becomes lower case, so nothing is lost here.
         let (lower, placeholder) = (substituted.to_ascii_lowercase(), placeholder.to_ascii_lowercase());
         if !lower.contains(&placeholder) {

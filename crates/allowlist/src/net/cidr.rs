@@ -1,6 +1,6 @@
 //! CIDRs in their canonical form, and sets of them merged without widening. Pure.
 
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// How many addresses IPv4 has.
@@ -68,6 +68,25 @@ pub fn order(network: &IpNet) -> (bool, u128, u8) {
         IpNet::V4(network) => (false, network.addr().to_bits().into(), network.prefix_len()),
         IpNet::V6(network) => (true, network.addr().to_bits(), network.prefix_len()),
     }
+}
+
+/// Whether a network is IPv6, and its first and last address.
+#[must_use]
+pub fn span(network: &IpNet) -> (bool, u128, u128) {
+    match network {
+        IpNet::V4(network) => (false, network.network().to_bits().into(), network.broadcast().to_bits().into()),
+        IpNet::V6(network) => (true, network.network().to_bits(), network.broadcast().to_bits()),
+    }
+}
+
+/// The fewest networks with exactly the addresses from `first` to `last`: the reverse of [`span`].
+#[must_use]
+pub fn between(is_v6: bool, first: u128, last: u128) -> Vec<IpNet> {
+    if is_v6 {
+        return Ipv6Subnets::new(first.into(), last.into(), 0).map(IpNet::from).collect();
+    }
+    let address = |bits: u128| u32::try_from(bits).unwrap_or(u32::MAX).into();
+    Ipv4Subnets::new(address(first), address(last), 0).map(IpNet::from).collect()
 }
 
 /// The canonical form of a set of networks: host bits cleared, contained networks dropped, adjacent halves joined, sorted with IPv4

@@ -106,6 +106,8 @@ fn every_placeholder_of_the_documents_is_the_customers_id() {
         "[customerid].xendesktop.net",
         "https://[CustomerID].xendesktop.net:443",
         "[CUSTOMER_ID].xendesktop.net",
+        // A zero-width space, which the one spelling of a name has no more.
+        "CUSTO\u{200b}MER_ID.xendesktop.net",
     ] {
         let read = names(json!([spelling]));
         expect(&read, &["Svc outbound us [acme1.xendesktop.net] TCP 443"], &[]);
