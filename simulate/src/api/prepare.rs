@@ -196,10 +196,16 @@ pub(super) fn prepare(kind: &ApiKind, status: bool, live: &Stored, object: &mut 
     };
     let changed = kind.generation && (omits || content(object) != content(&live.value));
     let metadata = &live.value["metadata"];
-    for field in ["generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for field in ["generation", "creationTimestamp"] {
         match metadata.get(field) {
             Some(value) => object["metadata"][field] = value.clone(),
             None => drop(object["metadata"].as_object_mut().and_then(|metadata| metadata.remove(field))),
+        }
+    }
+    // A deletion cannot be taken back.
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        if let Some(value) = metadata.get(field) {
+            object["metadata"][field] = value.clone();
         }
     }
     if changed {
@@ -219,11 +225,13 @@ pub(super) fn changed_identity(kind: &ApiKind, live: &Stored, object: &Value) ->
         Invalid { field: name.clone(), reason: "FieldValueInvalid", message }
     };
     let mut wrong: Vec<Invalid> = changed.map(frozen).collect();
-    if text(object, "uid") != live.metadata("uid") {
-        let message = format!("Invalid value: {:?}: field is immutable", text(object, "uid"));
-        let invalid = Invalid { field: "metadata.uid".to_owned(), reason: "FieldValueInvalid", message };
-        // The rules of all objects and those of the kind both say it.
-        wrong.extend([invalid.clone(), invalid]);
+    for field in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        if object["metadata"].get(field) != live.value["metadata"].get(field) {
+            let message = format!("Invalid value: {}: field is immutable", object["metadata"][field]);
+            let invalid = Invalid { field: format!("metadata.{field}"), reason: "FieldValueInvalid", message };
+            // The rules of all objects and those of the kind both say it.
+            wrong.extend([invalid.clone(), invalid]);
+        }
     }
     let finalizers = |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
     let known = finalizers(&live.value);
