@@ -92,8 +92,9 @@ impl Contention {
         self.edits.insert((edit.key.clone(), edit.what), edits);
     }
 
-    /// Contested objects, each with the manager that keeps changing it.
-    pub fn contested(&self, now: Instant) -> BTreeMap<&ObjectKey, &Arc<str>> {
+    /// Contested objects, each with the manager that keeps changing it. Who edits an object has a name, and who deletes it has
+    /// none: so the editor comes first where both happen.
+    pub fn contested(&self, now: Instant) -> Vec<(&ObjectKey, &Arc<str>)> {
         let lasting = |edits: &Edits| {
             (edits.remains || edits.count > REVERTED_AT_ONCE) && now.duration_since(edits.last) <= FORGOTTEN_AFTER
         };
@@ -138,7 +139,7 @@ mod tests {
             now += Duration::from_secs(1);
         }
         assert!((3..=5).contains(&reverted), "reverted {reverted} times in ten minutes of an edit every second");
-        assert_eq!(contention.contested(now).keys().map(|key| &*key.name).collect::<Vec<_>>(), ["a-egress"]);
+        assert_eq!(contention.contested(now), [(&edit.key, &edit.manager)]);
         let later = now + FORGOTTEN_AFTER * 2;
         assert_eq!(contention.contested(later).len(), 0);
         assert_eq!(meet(&mut contention, &edit, later), Reaction::Revert);
@@ -160,6 +161,21 @@ mod tests {
     }
 
     /// An API server that failed for a while let an edit remain for ten minutes.
+    /// The name was lost: only the deletions were reported, which have none.
+    #[test]
+    fn who_edits_and_deletes_is_reported_by_name() {
+        let edited = edit(Interference::Edited);
+        let deleted = ForeignEdit { manager: "".into(), ..edit(Interference::Deleted) };
+        let (mut contention, mut now) = (Contention::default(), Instant::now());
+        for _ in 0..10 {
+            for edit in [&edited, &deleted] {
+                meet(&mut contention, edit, now);
+                now += Duration::from_secs(3);
+            }
+        }
+        assert_eq!(contention.contested(now), [(&edited.key, &edited.manager), (&deleted.key, &deleted.manager)]);
+    }
+
     #[test]
     fn an_edit_whose_revert_fails_is_not_contested() {
         let edit = edit(Interference::Edited);
