@@ -37,12 +37,18 @@ fn read(
     if networks.is_empty() { None } else { Some((direction, PortSet::new(ranges)?, networks)) }
 }
 
+/// A protocol as Kubernetes names it, TCP without a name; `None` for one that no list has.
+#[must_use]
+pub fn protocol(name: Option<&str>) -> Option<Protocol> {
+    match name {
+        None | Some("TCP") => Some(Protocol::Tcp),
+        Some("UDP") => Some(Protocol::Udp),
+        Some(_) => None,
+    }
+}
+
 fn read_port(port: &NetworkPolicyPort) -> Option<(Protocol, PortRange)> {
-    let protocol = match port.protocol.as_deref() {
-        None | Some("TCP") => Protocol::Tcp,
-        Some("UDP") => Protocol::Udp,
-        Some(_) => return None,
-    };
+    let protocol = protocol(port.protocol.as_deref())?;
     let Some(IntOrString::Int(first)) = &port.port else { return None };
     let last = port.end_port.unwrap_or(*first);
     let range = PortRange::new(u16::try_from(*first).ok()?, u16::try_from(last).ok()?)?;
