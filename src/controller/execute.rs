@@ -11,7 +11,9 @@ use crate::objects::moves::Moving;
 use crate::objects::owner::OwnerRef;
 use std::collections::BTreeMap;
 
-/// Puts the writes in order and executes them. Returns the objects that still differ.
+/// Puts the writes in order and executes them. Several first policies of a resource are dry-run together before any is
+/// written. If one is refused after all, those written are rolled back: both directions appear, or none. Returns the objects
+/// that still differ.
 pub(super) async fn write(
     owner: &OwnerRef,
     context: &Context,
@@ -20,22 +22,8 @@ pub(super) async fn write(
     moving: &Moving<'_>,
     changes: &mut Changes,
 ) -> Result<Vec<ObjectKey>, WriteError> {
-    let to_read = moving.to_read(&changes.writes);
-    let current = context.writer.bodies(&to_read).await?;
+    let current = context.writer.bodies(&moving.to_read(&changes.writes)).await?;
     changes.writes = moving.in_order(std::mem::take(&mut changes.writes), &current);
-    execute(owner, context, conflicts, activates, changes).await
-}
-
-/// Executes the writes in their order. Several first policies of a resource are dry-run together before any is written. If
-/// one is refused after all, those written are rolled back: both directions appear, or none. Returns the objects that still
-/// differ.
-async fn execute(
-    owner: &OwnerRef,
-    context: &Context,
-    conflicts: &mut Conflicts,
-    activates: bool,
-    changes: &Changes,
-) -> Result<Vec<ObjectKey>, WriteError> {
     let first: Vec<_> = changes.writes.iter().filter_map(first_policy).collect();
     if activates && first.len() > 1 {
         let dry_runs = first.into_iter().map(|(key, desired)| context.writer.dry_run(key, desired));
@@ -97,7 +85,7 @@ fn record(
     if result.is_ok()
         && let Some(edit) = changes.foreign_edits.iter().find(|edit| edit.key == *key)
     {
-        conflicts.contention.reverted(edit, context.clock.instant());
+        conflicts.reverted(edit, context.clock.instant());
     }
 }
 

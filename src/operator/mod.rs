@@ -167,7 +167,6 @@ async fn control(arguments: &RunArguments, mut parts: Parts, stop: CancellationT
 fn elect(edges: &Edges, stop: CancellationToken) -> (Leadership, JoinHandle<()>) {
     let settings = LeaseSettings {
         namespace: edges.connected.namespace.clone(),
-        name: lease::NAME.to_owned(),
         identity: lease::identity(&edges.candidate),
         timing: Timing::default(),
     };

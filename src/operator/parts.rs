@@ -3,7 +3,7 @@
 use super::arguments::RunArguments;
 use super::debug_state::pieces;
 use super::edges::Edges;
-use super::feed_reports::{FeedReports, Warnings};
+use super::feed_reports::{FeedReports, publish};
 use super::{LIVENESS_TIMEOUT, own_pod};
 use crate::cluster::access::Reviews;
 use crate::cluster::apply::Writer;
@@ -13,11 +13,11 @@ use crate::cluster::lease::Leadership;
 use crate::cluster::owned::OwnedObjects;
 use crate::cluster::pods::PodLister;
 use crate::cluster::report::StatusWriter;
-use crate::cluster::resources::{self, ResourceChange, ResourceStore};
+use crate::cluster::resources::{self, ResourceChange};
 use crate::cluster::saved_lists::SavedLists;
 use crate::cluster::scope::Scope;
 use crate::cluster::watch::keep_owned;
-use crate::controller::{Context, OwnPod, Settings};
+use crate::controller::{Context, OwnPod, ReconcileState, Settings};
 use crate::engines::Engines;
 use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
@@ -49,7 +49,7 @@ pub(super) struct Parts {
     waker: Waker,
     pressure: Pressure,
     reporter: StatusWriter,
-    warnings: Option<Warnings>,
+    warnings: Option<UnboundedReceiver<String>>,
     own_pod: Option<watch::Sender<OwnPod>>,
 }
 
@@ -90,18 +90,19 @@ impl Parts {
             concurrency: arguments.cluster.concurrency.into(),
             pressure: pressure.clone(),
         };
-        let context = Context::new(
-            Arc::new(ResourceStore::default()),
+        let context = Context {
+            resources: Arc::default(),
             feeds,
             names,
             owned,
-            PodLister::new(client.clone()),
+            pods: PodLister(client.clone()),
             writer,
-            reporter.clone(),
+            reporter: reporter.clone(),
             metrics,
+            shared: ReconcileState::new(&settings),
             settings,
             clock,
-        );
+        };
         let facts = arguments.cluster.policies.facts(edges.resolv_conf.clone(), edges.connected.api_server);
         Self {
             context: Arc::new(context),
@@ -160,13 +161,12 @@ impl Parts {
     /// Starts the tasks that the process can do without for a while.
     pub fn spawn_background(&mut self, arguments: &RunArguments, tasks: &mut JoinSet<()>) {
         let Connected { client, namespace, .. } = &self.edges.connected;
-        let pod = self.edges.pod.clone();
-        if let (Some(pod), Some(own_pod)) = (&pod, self.own_pod.take()) {
-            tasks.spawn(own_pod::learn(client.clone(), namespace.clone(), pod.clone(), own_pod));
-        }
-        let reference = pod.map(|pod| own_pod::reference(namespace, pod));
-        if let Some(warnings) = self.warnings.take() {
-            tasks.spawn(warnings.publish(self.reporter.clone(), reference));
+        if let (Some(pod), Some(own_pod), Some(warnings)) =
+            (self.edges.pod.clone(), self.own_pod.take(), self.warnings.take())
+        {
+            let reference = own_pod::reference(namespace, pod.clone());
+            tasks.spawn(own_pod::learn(client.clone(), namespace.clone(), pod, own_pod));
+            tasks.spawn(publish(warnings, self.reporter.clone(), reference));
         }
         let (names, flags) = (self.context.names.clone(), arguments.names.dns_server.clone());
         tasks.spawn(follow_servers(names, self.facts.receiver(), self.edges.resolv_conf.clone(), flags));
