@@ -1,4 +1,4 @@
-//! Locking without the question what to do after a panic.
+//! Mutexes that outlive a panic of their holder.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

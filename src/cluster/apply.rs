@@ -170,15 +170,12 @@ impl Writer {
     /// An object has the name already. It is applied over if it is ours by its owner's uid (its labels were removed), or handed
     /// over by its annotation; else it stays as it is.
     async fn take_over(&self, owner: &OwnerRef, key: &ObjectKey, desired: &Desired) -> Result<(), WriteError> {
-        let Some(found) = self.call(key, self.api(key).get_metadata_opt(&key.name)).await? else {
-            return Err(WriteError::Changed(key.clone()));
-        };
+        let found = self.call(key, self.api(key).get_metadata_opt(&key.name)).await?;
+        let found = found.filter(|found| found.meta().deletion_timestamp.is_none());
+        let found = found.ok_or_else(|| WriteError::Changed(key.clone()))?;
         let ours = (key.kind.owner)(found.meta()).is_some_and(|controller| controller.uid == owner.uid);
         let handed_over = found.annotations().get(ADOPT_ANNOTATION).is_some_and(|value| value == "true");
         let free = digest::controller_of(found.meta()).is_none();
-        if found.meta().deletion_timestamp.is_some() {
-            return Err(WriteError::Changed(key.clone()));
-        }
         if !(ours || handed_over && free) {
             return Err(WriteError::NotOurs(key.clone()));
         }

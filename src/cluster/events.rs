@@ -137,16 +137,8 @@ impl Events {
 /// The action that an event has to name.
 const fn action(reason: Reason) -> &'static str {
     match reason {
-        Reason::Fetched
-        | Reason::FeedUnavailable
-        | Reason::FeedRejected
-        | Reason::FeedMalformed
-        | Reason::FeedShrank
-        | Reason::FeedGrew
-        | Reason::FeedExpired
-        | Reason::RateLimited
-        | Reason::SavedListIgnored
-        | Reason::WaitingForFeed => "Fetch",
+        Reason::Fetched | Reason::SavedListIgnored | Reason::WaitingForFeed => "Fetch",
+        reason if reason.is_failure() => "Fetch",
         Reason::Resolved | Reason::Unresolved | Reason::WildcardsUnenforceable | Reason::WaitingForNames => "Resolve",
         _ => "Apply",
     }
