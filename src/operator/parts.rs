@@ -45,10 +45,7 @@ pub(super) struct Parts {
     pub woken: UnboundedReceiver<ResourceRef>,
     edges: Edges,
     scope: Scope,
-    engines: Engines,
     waker: Waker,
-    pressure: Pressure,
-    reporter: StatusWriter,
     warnings: Option<UnboundedReceiver<String>>,
     own_pod: Option<watch::Sender<OwnPod>>,
 }
@@ -83,12 +80,12 @@ impl Parts {
         let settings = Settings {
             first_policy_wait: arguments.names.first_policy_wait,
             protected_namespaces: arguments.cluster.policies.protected_namespace.clone(),
-            engines: engines.clone(),
+            engines,
             limits: arguments.cluster.policies.limits(),
             own_pod,
             guard: arguments.guard.settings(),
             concurrency: arguments.cluster.concurrency.into(),
-            pressure: pressure.clone(),
+            pressure,
         };
         let context = Context {
             resources: Arc::default(),
@@ -97,7 +94,7 @@ impl Parts {
             owned,
             pods: PodLister(client.clone()),
             writer,
-            reporter: reporter.clone(),
+            reporter,
             metrics,
             shared: ReconcileState::new(&settings),
             settings,
@@ -112,10 +109,7 @@ impl Parts {
             woken,
             edges,
             scope: Scope::of(arguments.cluster.watch_namespace.clone()),
-            engines,
             waker,
-            pressure,
-            reporter,
             warnings: Some(warnings),
             own_pod: pod.map(|_| own_pod_sender),
         }
@@ -124,7 +118,6 @@ impl Parts {
     /// What the process serves over HTTP.
     pub fn content(&self, authorizes_debug_state: bool) -> Content {
         let (context, leadership) = (Arc::clone(&self.context), self.leadership.clone());
-        let (pressure, clock) = (self.pressure.clone(), self.edges.clock);
         let metrics = move || {
             let (mut lists, mut known) = (context.feeds.snapshot(), context.names.snapshot());
             if !leadership.is_leading() {
@@ -132,9 +125,9 @@ impl Parts {
                 lists.clear();
                 known.names.clear();
             }
-            context.metrics.feeds_are(&lists, context.feeds.left_out(), clock.now());
+            context.metrics.feeds_are(&lists, context.feeds.left_out(), context.clock.now());
             context.metrics.names_are(&known);
-            context.metrics.memory_is(&pressure);
+            context.metrics.memory_is(&context.settings.pressure);
             context.metrics.render()
         };
         let (context, leadership) = (Arc::clone(&self.context), self.leadership.clone());
@@ -166,11 +159,11 @@ impl Parts {
         {
             let reference = own_pod::reference(namespace, pod.clone());
             tasks.spawn(own_pod::learn(client.clone(), namespace.clone(), pod, own_pod));
-            tasks.spawn(publish(warnings, self.reporter.clone(), reference));
+            tasks.spawn(publish(warnings, self.context.reporter.clone(), reference));
         }
         let (names, flags) = (self.context.names.clone(), arguments.names.dns_server.clone());
         tasks.spawn(follow_servers(names, self.facts.receiver(), self.edges.resolv_conf.clone(), flags));
-        tasks.spawn(cgroup::watch(self.pressure.clone(), self.edges.memory));
+        tasks.spawn(cgroup::watch(self.context.settings.pressure.clone(), self.edges.memory));
         let (resources, owned) = (self.context.resources.listed(), self.context.owned.listed());
         let facts = self.facts.completion();
         for (list, complete) in [("resources", resources), ("objects", owned), ("cluster facts", facts)] {
@@ -182,7 +175,7 @@ impl Parts {
     pub fn spawn_vital(&self, tasks: &mut JoinSet<()>) {
         let (client, scope) = (self.edges.connected.client.clone(), self.scope.clone());
         let owned = Arc::clone(&self.context.owned);
-        tasks.spawn(keep_owned(client, scope, self.engines.kinds(), owned, self.waker.clone()));
+        tasks.spawn(keep_owned(client, scope, self.context.settings.engines.kinds(), owned, self.waker.clone()));
         let (feeds, leading) = (self.context.feeds.clone(), self.leadership.receiver());
         tasks.spawn(async move { feeds.run(leading).await });
         let (names, leading) = (self.context.names.clone(), self.leadership.receiver());
