@@ -4,7 +4,6 @@ use super::Context;
 use super::contention::{Conflicts, LastWrite};
 use crate::cluster::apply::{Done, WriteError};
 use crate::objects::changes::{Change, Changes, Precondition};
-use crate::objects::desired::Desired;
 use crate::objects::digest::Digest;
 use crate::objects::key::ObjectKey;
 use crate::objects::moves::Moving;
@@ -24,7 +23,11 @@ pub(super) async fn write(
 ) -> Result<Vec<ObjectKey>, WriteError> {
     let current = context.writer.bodies(&moving.to_read(&changes.writes)).await?;
     changes.writes = moving.in_order(std::mem::take(&mut changes.writes), &current);
-    let first: Vec<_> = changes.writes.iter().filter_map(first_policy).collect();
+    let first_policies = changes.writes.iter().filter_map(|change| match change {
+        Change::Create(key, desired) if key.is_policy() => Some((key, desired)),
+        _ => None,
+    });
+    let first: Vec<_> = first_policies.collect();
     if activates && first.len() > 1 {
         let dry_runs = first.into_iter().map(|(key, desired)| context.writer.dry_run(key, desired));
         futures::future::try_join_all(dry_runs).await?;
@@ -50,13 +53,6 @@ pub(super) async fn write(
         }
     }
     Ok(ineffective)
-}
-
-fn first_policy(change: &Change) -> Option<(&ObjectKey, &Desired)> {
-    match change {
-        Change::Create(key, desired) if key.is_policy() => Some((key, desired)),
-        _ => None,
-    }
 }
 
 /// Records a write at once, whatever becomes of the others: with an outdated record, the object would later look as if another

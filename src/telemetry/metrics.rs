@@ -32,7 +32,6 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 pub(super) type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
 type Seconds = Gauge<f64, AtomicU64>;
-type Durations = Family<Labels<1>, Histogram, fn() -> Histogram>;
 
 /// All metrics of the process.
 #[derive(Debug)]
@@ -54,7 +53,7 @@ pub struct Metrics {
     limiter_queue: Gauge,
     pub(super) limiter_wait: Histogram,
     pub(super) dns_questions: Family<Labels<2>, Counter>,
-    pub(super) dns_duration: Durations,
+    pub(super) dns_duration: Family<Labels<1>, Histogram>,
     pub(super) dns_refused: Family<Labels<1>, Counter>,
     names: Family<Labels<1>, Gauge>,
     addresses: Gauge,
@@ -146,10 +145,7 @@ impl Default for Metrics {
             limiter_queue: register(all, &reference::LIMITER_QUEUE, Gauge::default()),
             limiter_wait: register(all, &reference::LIMITER_WAIT, limiter_buckets()),
             dns_questions: register(all, &reference::DNS_QUESTIONS, Family::default()),
-            dns_duration: {
-                let buckets = Family::new_with_constructor(dns_buckets as fn() -> _);
-                register(all, &reference::DNS_DURATION, buckets)
-            },
+            dns_duration: register(all, &reference::DNS_DURATION, Family::new_with_constructor(dns_buckets)),
             dns_refused: register(all, &reference::DNS_REFUSED, Family::default()),
             names: register(all, &reference::NAMES, Family::default()),
             addresses: register(all, &reference::ADDRESSES, Gauge::default()),
