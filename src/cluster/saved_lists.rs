@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -162,12 +163,15 @@ fn object_name(key: &FeedKey) -> String {
     name
 }
 
-fn metadata(name: String, kind: &str) -> ObjectMeta {
+/// A ConfigMap of this kind with one text, a value as JSON.
+fn config_map(name: String, kind: &str, key: &str, value: &impl Serialize) -> Result<ConfigMap, StoreError> {
     let labels = BTreeMap::from([
         (SAVED_LABEL.to_owned(), kind.to_owned()),
         ("app.kubernetes.io/part-of".to_owned(), FIELD_MANAGER.to_owned()),
     ]);
-    ObjectMeta { name: Some(name), labels: Some(labels), ..ObjectMeta::default() }
+    let metadata = ObjectMeta { name: Some(name), labels: Some(labels), ..ObjectMeta::default() };
+    let text = serde_json::to_string(value).map_err(|error| StoreError(error.to_string()))?;
+    Ok(ConfigMap { metadata, data: Some(BTreeMap::from([(key.to_owned(), text)])), ..ConfigMap::default() })
 }
 
 /// The ConfigMap of a list.
@@ -184,22 +188,12 @@ pub fn list_object(list: SavedList) -> Result<ConfigMap, StoreError> {
     if let Some(previous) = list.previous.filter(|previous| previous.len() + list.document.len() <= LARGEST_SAVED) {
         binary.insert(PREVIOUS.to_owned(), ByteString(previous.to_vec()));
     }
-    let state = serde_json::to_string(&list.state).map_err(|error| StoreError(error.to_string()))?;
-    Ok(ConfigMap {
-        metadata: metadata(object_name(&list.key), LISTS),
-        data: Some(BTreeMap::from([(STATE.to_owned(), state)])),
-        binary_data: Some(binary),
-        immutable: None,
-    })
+    let config_map = config_map(object_name(&list.key), LISTS, STATE, &list.state)?;
+    Ok(ConfigMap { binary_data: Some(binary), ..config_map })
 }
 
 fn requests_object(requests: &SavedRequests) -> Result<ConfigMap, StoreError> {
-    let text = serde_json::to_string(requests).map_err(|error| StoreError(error.to_string()))?;
-    Ok(ConfigMap {
-        metadata: metadata(format!("{PREFIX}-{REQUESTS}"), REQUESTS),
-        data: Some(BTreeMap::from([(REQUESTS_KEY.to_owned(), text)])),
-        ..ConfigMap::default()
-    })
+    config_map(format!("{PREFIX}-{REQUESTS}"), REQUESTS, REQUESTS_KEY, requests)
 }
 
 /// The list in a ConfigMap.

@@ -209,7 +209,7 @@ async fn newly_isolated(
     }
     let namespace = resource.namespace().unwrap_or_default();
     let selector = &resource.spec.pod_selector;
-    let pods = match PodLister::new(connected.client.clone()).selected(&namespace, selector).await {
+    let pods = match PodLister(connected.client.clone()).selected(&namespace, selector).await {
         Ok(selected) => selected.pods,
         Err(error) => {
             output::warn(&format!("note: which pods would be isolated for the first time is not known: {error}"));

@@ -202,13 +202,13 @@ fn lines(change: &'static str, openings: &[super::openings::Opening], known: &[E
 
 /// The rules of the policies among objects.
 fn allowed(objects: &[(ObjectKey, Desired)]) -> Vec<RememberedRule> {
-    let rules = |(key, object): &(ObjectKey, Desired)| Some((key.kind.policy?.rules)(object.body.json()));
+    let rules = |(key, object): &(ObjectKey, Desired)| Some((key.kind.policy?.rules)(&object.body.json));
     objects.iter().filter_map(rules).flatten().collect()
 }
 
 fn compared(objects: &[(ObjectKey, Desired)]) -> BTreeMap<ObjectKey, BTreeMap<&'static str, Value>> {
     let compared = |(key, object): &(ObjectKey, Desired)| {
-        let parts = (key.kind.parts)(object.body.json()).into_iter();
+        let parts = (key.kind.parts)(&object.body.json).into_iter();
         (key.clone(), parts.chain([("labels", labels(&object.metadata))]).collect())
     };
     objects.iter().map(compared).collect()
@@ -261,7 +261,7 @@ pub fn raw(objects: &[(ObjectKey, Desired)]) -> anyhow::Result<String> {
             "apiVersion": kind.api_version(),
             "kind": kind.name,
             "metadata": { "name": key.name, "labels": labels(&object.metadata) },
-            kind.body: (kind.owned)(object.body.json()),
+            kind.body: (kind.owned)(&object.body.json),
         });
         text.push_str("---\n");
         text.push_str(&crate::text::output::yaml(&value)?);
