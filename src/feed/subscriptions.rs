@@ -3,7 +3,7 @@
 use super::entry::Entry;
 use super::request::{FeedKey, FeedRequest};
 use super::settings::FeedSettings;
-use super::store::{SavedBegun, SavedHost, SavedRequests};
+use super::store::{SavedBegun, SavedHost, SavedKey, SavedRequests};
 use super::table::{Host, Subscription, Table};
 use crate::resource_ref::{ResourceRef, Waker};
 use connectivity_allowlist::client::origin;
@@ -85,7 +85,7 @@ impl Table {
         };
         let begun = self.entries.iter().filter_map(|(key, entry)| {
             let at = entry.begun.filter(|_| entry.in_flight)?;
-            Some(SavedBegun::new(key, at, entry.interrupted.saturating_add(1)))
+            Some(SavedBegun { list: SavedKey::of(key), at, times: entry.interrupted.saturating_add(1) })
         });
         SavedRequests {
             hosts: self.hosts.iter().map(|(name, host)| (name.clone(), saved(host))).collect(),
