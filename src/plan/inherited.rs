@@ -78,7 +78,9 @@ impl Inherited {
                     (IpNet::V6(embedded), Some(nat64)) => nat64.extract(*embedded).map_or(*network, IpNet::V4),
                     _ => *network,
                 };
-                if families.inbound(*network).is_some() && guard.check_network(judged, Origin::Vendor).is_ok() {
+                if families.written(Direction::Inbound, *network).is_some()
+                    && guard.check_network(judged, Origin::Vendor).is_ok()
+                {
                     requirements.push((*network, ports.clone()));
                 }
             }
