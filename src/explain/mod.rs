@@ -37,7 +37,7 @@ use kube::ResourceExt;
 use kube::api::Api;
 use kube::core::{Selector, SelectorExt as _};
 use memory::{OperatorMemory, OperatorReport};
-use operator::{Address, Found, OperatorArguments};
+use operator::{Found, OperatorArguments};
 use query::{ConnectionQuery, Transport};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -277,13 +277,10 @@ fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Explained> {
         };
         let (name, engines) = (&resource.name_any(), Engines::default());
         let wanted = |state: &DebugState| state.list_of(&resource.spec).is_some();
-        let (live, operator) =
-            futures::join!(live::of(&connected.client, &engines, &connected.namespace, name), async {
-                match arguments.operator.operator {
-                    Some(Address::Nowhere) => None,
-                    _ => Some(operator::read(&connected.client, &arguments.operator, wanted).await),
-                }
-            });
+        let (live, operator) = futures::join!(
+            live::of(&connected.client, &engines, &connected.namespace, name),
+            operator::read(&connected.client, &arguments.operator, wanted)
+        );
         let live = live?;
         let explained = match &arguments.pod {
             Some(pod) => with_pod(&connected, resource, live, pod).await?,

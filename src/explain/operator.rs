@@ -85,24 +85,25 @@ pub(crate) struct Found {
 }
 
 /// Reads the operator's state; if there are several operators, that of the one that is `wanted`. It takes at most five
-/// seconds. The error is one sentence.
+/// seconds. The error is one sentence; `None` where the state is not to be read.
 pub(crate) async fn read(
     client: &Client,
     arguments: &OperatorArguments,
     wanted: impl Fn(&DebugState) -> bool,
-) -> Result<Found, String> {
+) -> Option<Result<Found, String>> {
     let reading = async {
         match &arguments.operator {
-            Some(Address::Url(url)) => by_address(client, url, arguments).await,
-            Some(Address::Nowhere) => Err("--operator is none".to_owned()),
+            Some(Address::Url(url)) => Some(by_address(client, url, arguments).await),
+            Some(Address::Nowhere) => None,
             None => {
                 let read = through_the_api_server(client, arguments, wanted).await;
-                read.map_err(|error| format!("{error}; --operator URL names another way to it, such as a port-forward"))
+                let way = "--operator URL names another way to it, such as a port-forward";
+                Some(read.map_err(|error| format!("{error}; {way}")))
             }
         }
     };
     let read = tokio::time::timeout(LIMIT, reading).await;
-    read.unwrap_or_else(|_| Err(format!("no answer within {} s; --operator none does without", LIMIT.as_secs())))
+    read.unwrap_or_else(|_| Some(Err(format!("no answer within {} s; --operator none does without", LIMIT.as_secs()))))
 }
 
 async fn by_address(cluster: &Client, url: &str, arguments: &OperatorArguments) -> Result<Found, String> {
