@@ -1,7 +1,7 @@
 //! Decides what a selection allows once DNS has answered.
 
 use super::families::Families;
-use super::inherited::{Inherited, subtract};
+use super::inherited::Inherited;
 use super::problems::{absent, refused, report, undeclared, without_ipv4};
 use super::rules::{self, DirectionPlan};
 use super::select::{SelectedEndpoint, Selection, Target, WildcardUse};
@@ -222,7 +222,7 @@ pub fn decide(inputs: &PlanInputs) -> Plan {
         };
         // Recovered networks count as the vendor's: their source is not known.
         let others = needs.by_vendor.into_iter().chain(recovered.iter().map(|(network, _)| *network));
-        let users = subtract(needs.by_user, &canonical_set(others));
+        let users = cidr::subtract(needs.by_user, &canonical_set(others));
         let decided = DirectionPlan::new(rules, dns, users);
         plan.inherited += recovered.len();
         if decided.is_none() {
