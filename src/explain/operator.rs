@@ -4,6 +4,7 @@ use crate::cluster::access::{AUDIENCE, reader_of};
 use crate::cluster::client::{CallError, deadline, describe};
 use crate::cluster::lease;
 use crate::cluster::pod::Pod;
+use crate::manifests::validate::metadata::is_subdomain;
 use crate::operator::debug_state::{DebugState, VERSION};
 use crate::server::TOKEN_HEADER;
 use clap::Args;
@@ -214,7 +215,8 @@ async fn pods(client: &Client, namespace: Option<&str>) -> Result<Vec<(String, S
     let leases = leases.map_err(|error| error.to_string())?;
     let holder = |lease: &Lease| {
         let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
-        let pod = lease::pod_of(holder).filter(|pod| is_name(pod))?;
+        // It becomes part of a path, and others may write the Lease.
+        let pod = lease::pod_of(holder).filter(|pod| is_subdomain(pod))?;
         Some((lease.namespace()?, pod.to_owned()))
     };
     let mut found: Vec<_> = leases.iter().filter_map(holder).collect();
@@ -225,13 +227,6 @@ async fn pods(client: &Client, namespace: Option<&str>) -> Result<Vec<(String, S
         found.extend(running.filter_map(|pod| Some((pod.namespace()?, pod.name_any()))));
     }
     of_one_namespace(found)
-}
-
-/// Whether this can be a pod's name. It becomes part of a path, and comes from a Lease that others may write.
-fn is_name(pod: &str) -> bool {
-    let allowed =
-        |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || "-.".contains(character);
-    !pod.is_empty() && pod.len() <= 253 && pod.chars().all(allowed)
 }
 
 /// Any tenant may create a Lease of that name, or a pod with those labels. So if there are several namespaces, only that of

@@ -5,6 +5,7 @@ mod failures;
 use super::entry::{Answer, CachedList, Entry, ResponseMetadata, UNASKED_304};
 use super::observer::CompletedFetch;
 use super::request::FeedKey;
+use super::settings::MOST_REDIRECTS;
 use super::store::{SavedKey, SavedList, SavedState, StoreError};
 use super::table::{Feeds, Subscription, Table};
 use crate::memory::LARGE_LIST;
@@ -29,8 +30,6 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often, and how far apart, reading the saved state is tried before the process goes on without it.
 const RESTORE_TRIES: u32 = 9;
 const RESTORE_PAUSE: Duration = Duration::from_secs(10);
-/// How many redirects in a row are accepted.
-const MOST_REDIRECTS: u32 = 3;
 
 /// A request that may be sent.
 struct Started {

@@ -271,9 +271,9 @@ fn nothing_that_a_tenant_may_make_is_taken_for_the_operator() {
         pods(&["zzz", "aaa", "zzz"]).expect_err("which?"),
         "something that looks like the operator is in aaa, zzz: --operator-namespace says which is it"
     );
-    assert!(is_name("operator-5b6f.1"));
+    assert!(is_subdomain("operator-5b6f.1"));
     for name in ["", "x/proxy/etc", "x?y", "UPPER", "a:80", "a%2f"] {
-        assert!(!is_name(name), "{name}");
+        assert!(!is_subdomain(name), "{name}");
     }
 }
 

@@ -5,7 +5,7 @@ use crate::facts::ClusterFacts;
 use crate::guard::Guard;
 use crate::names::retention::{Bounds, CachedName, FAILURES_TO_GIVE_UP_FAMILY};
 use crate::names::servers::{RESOLV_CONF, nameservers, servers_to_ask};
-use crate::names::{Addresses, Answer, Failure, Family, HickoryLookup, Lookup as _, NamesSettings};
+use crate::names::{Addresses, Answer, Failure, Family, HickoryLookup, Lookup as _, NamesSettings, QUERY_TIMEOUT};
 use crate::preview::hosts::{self, Hosts};
 use crate::text::output::Progress;
 use anyhow::{Context as _, bail};
@@ -17,8 +17,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The time limit of one query.
-const DNS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Queries in flight at a time.
 const DNS_IN_FLIGHT: usize = 64;
 /// How often a query without an answer is tried.
@@ -106,7 +104,7 @@ impl Answers {
         let resolv_conf = is_needed.then(|| std::fs::read_to_string(RESOLV_CONF).unwrap_or_default());
         let servers = self.servers(&resolv_conf.unwrap_or_default())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let lookup = &HickoryLookup::new(DNS_TIMEOUT).context("DNS cannot be set up")?;
+        let lookup = &HickoryLookup::new(QUERY_TIMEOUT).context("DNS cannot be set up")?;
         let mut progress = Progress::new();
         let total = names.len() * servers.len() * Family::ALL.len();
         let answers = runtime.block_on(async {
@@ -117,7 +115,7 @@ impl Answers {
                 let mut outcome = Err(Failure::Timeout);
                 for _ in 0..DNS_TRIES {
                     let answer = lookup.ask(server, &name, family);
-                    outcome = tokio::time::timeout(DNS_TIMEOUT, answer).await.unwrap_or(Err(Failure::Timeout));
+                    outcome = tokio::time::timeout(QUERY_TIMEOUT, answer).await.unwrap_or(Err(Failure::Timeout));
                     if outcome.is_ok() {
                         break;
                     }

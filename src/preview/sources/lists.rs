@@ -2,7 +2,7 @@
 
 use super::{SourceArguments, read};
 use crate::crd::{CitrixAllowlistSpec, Period};
-use crate::feed::settings::{client_settings, in_words};
+use crate::feed::settings::{MOST_REDIRECTS, client_settings, in_words};
 use crate::feed::{FeedKey, FeedRequest, FeedSettings};
 use crate::text::output::Progress;
 use anyhow::{Context as _, anyhow, bail};
@@ -10,9 +10,6 @@ use connectivity_allowlist::document::{self, Reading, StaticListDefaults};
 use connectivity_allowlist::{Allowlist, Fetch as _, FetchError, FetchRequest, Fetched, HttpClient};
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// The most redirects that are followed.
-const MOST_MOVES: usize = 3;
 
 /// The remedy for every failure of the API.
 const SAVED: &str = "--feed takes a saved list";
@@ -103,7 +100,7 @@ impl Lists {
         progress.say(&format!("asking {url}"));
         let mut url = url.to_owned();
         runtime.block_on(async {
-            for _ in 0..=MOST_MOVES {
+            for _ in 0..=MOST_REDIRECTS {
                 let transaction_id = uuid::Uuid::new_v4().to_string();
                 let request = FetchRequest::new(url.clone(), transaction_id.clone());
                 let asked = format!("GET {url} (transaction id {transaction_id})");
