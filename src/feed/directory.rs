@@ -2,7 +2,7 @@
 
 use super::entry::{Answer, ResponseMetadata};
 use super::request::FeedKey;
-use super::run::refreshes_sent;
+use super::subscriptions::refreshes_sent;
 use super::table::Feeds;
 use crate::reason::Reason;
 use connectivity_allowlist::Validators;

@@ -7,10 +7,10 @@ use super::observer::CompletedFetch;
 use super::request::FeedKey;
 use super::settings::MOST_REDIRECTS;
 use super::store::{SavedKey, SavedList, SavedState, StoreError};
-use super::table::{Feeds, Subscription, Table};
+use super::subscriptions::refreshes_sent;
+use super::table::{Feeds, Table};
 use crate::memory::LARGE_LIST;
 use crate::reason::Reason;
-use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::limiter::{DueRequest, RequestTicket};
 use connectivity_allowlist::schedule::FetchOutcome;
 use connectivity_allowlist::{FetchError, FetchRequest, Fetched, Validators, gzip};
@@ -363,33 +363,6 @@ impl Feeds {
         };
         self.0.observer.store_warning(&format!("{consequence} ({error})"));
         false
-    }
-}
-
-/// Notes that a request is sent for all refreshes of an entry so far.
-pub(super) fn refreshes_sent(entry: &Entry, subscriptions: &mut BTreeMap<ResourceRef, Subscription>) {
-    for resource in &entry.subscribers {
-        if let Some(Subscription { refresh, .. }) = subscriptions.get_mut(resource) {
-            refresh.sent.clone_from(&refresh.asked);
-        }
-    }
-}
-
-impl Table {
-    /// Notes which refreshes a completed fetch has answered.
-    pub(super) fn answered(&mut self, key: &FeedKey) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let mut unanswered = false;
-        for resource in &entry.subscribers {
-            if let Some(Subscription { refresh, .. }) = self.subscriptions.get_mut(resource) {
-                refresh.handled.clone_from(&refresh.sent);
-                unanswered |= refresh.asked != refresh.sent;
-            }
-        }
-        if unanswered {
-            // Requested during the fetch: its answer may be older.
-            entry.request_by(entry.anchor);
-        }
     }
 }
 

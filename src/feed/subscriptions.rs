@@ -9,6 +9,7 @@ use crate::resource_ref::{ResourceRef, Waker};
 use connectivity_allowlist::client::origin;
 use connectivity_allowlist::schedule::IntervalBounds;
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 impl Table {
@@ -93,9 +94,34 @@ impl Table {
         }
     }
 
+    /// Notes which refreshes a completed fetch has answered.
+    pub(super) fn answered(&mut self, key: &FeedKey) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let mut unanswered = false;
+        for resource in &entry.subscribers {
+            if let Some(Subscription { refresh, .. }) = self.subscriptions.get_mut(resource) {
+                refresh.handled.clone_from(&refresh.sent);
+                unanswered |= refresh.asked != refresh.sent;
+            }
+        }
+        if unanswered {
+            // Requested during the fetch: its answer may be older.
+            entry.request_by(entry.anchor);
+        }
+    }
+
     /// Wakes the resources of an entry.
     pub(super) fn wake(&self, key: &FeedKey, waker: &Waker) {
         let subscribers = self.entries.get(key).into_iter().flat_map(|entry| &entry.subscribers);
         subscribers.for_each(|resource| waker.wake(resource));
+    }
+}
+
+/// Notes that a request is sent for all refreshes of an entry so far.
+pub(super) fn refreshes_sent(entry: &Entry, subscriptions: &mut BTreeMap<ResourceRef, Subscription>) {
+    for resource in &entry.subscribers {
+        if let Some(Subscription { refresh, .. }) = subscriptions.get_mut(resource) {
+            refresh.sent.clone_from(&refresh.asked);
+        }
     }
 }
