@@ -203,7 +203,7 @@ fn requests_object(requests: &SavedRequests) -> Result<ConfigMap, StoreError> {
 pub fn read_list(config_map: &ConfigMap) -> Result<SavedList, StoreError> {
     only_ours(config_map)?;
     let state: SavedState = read_json(config_map, STATE)?;
-    let key = state.key().ok_or_else(|| StoreError(format!("`{}` is no known form of list", state.form)))?;
+    let key = state.list.key().ok_or_else(|| StoreError(format!("`{}` is no known form of list", state.list.form)))?;
     let name = config_map.metadata.name.as_deref().unwrap_or_default();
     if name != object_name(&key) {
         return Err(StoreError(format!("its name does not match its content, {key}")));
@@ -248,16 +248,15 @@ fn only_ours(config_map: &ConfigMap) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::store::SavedBegun;
+    use crate::feed::store::{SavedBegun, SavedKey};
     use connectivity_allowlist::{Cloud, Directions, Geo, ListForm};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldsV1;
 
     fn list() -> SavedList {
+        let scope = Some((Geo::ApS, Directions::All));
+        let key = FeedKey { cloud: Cloud::Japan, form: ListForm::Zscaler, customer: Some("Kitsune1".into()), scope };
         let state = SavedState {
-            cloud: Cloud::Japan,
-            form: "zscaler".into(),
-            customer: Some("Kitsune1".into()),
-            scope: Some((Geo::ApS, Directions::All)),
+            list: SavedKey::of(&key),
             url: "https://api.example/connectivity/v2/allowlist".into(),
             fetched_at: "2026-06-01T00:00:00Z".parse().expect("a time"),
             last_modified: Some("Mon, 01 Jun 2026 00:00:00 GMT".into()),
@@ -267,7 +266,6 @@ mod tests {
             stale_answers: 2,
             older_since: Some("2026-06-02T00:00:00Z".parse().expect("a time")),
         };
-        let key = state.key().expect("a key");
         SavedList { key, state, document: Arc::from(*b"document"), previous: Some(Arc::from(*b"previous")) }
     }
 
@@ -342,8 +340,9 @@ mod tests {
             not_before: Some("2026-06-01T00:01:00Z".parse().expect("a time")),
         };
         requests.hosts.insert("https://api.example".into(), host);
-        requests.begun.push(SavedBegun::new(&list().key, "2026-06-01T00:00:01Z".parse().expect("a time"), 3));
-        assert_eq!(requests.begun[0].key(), Some(list().key));
+        let at = "2026-06-01T00:00:01Z".parse().expect("a time");
+        requests.begun.push(SavedBegun { list: SavedKey::of(&list().key), at, times: 3 });
+        assert_eq!(requests.begun[0].list.key(), Some(list().key));
         let object = requests_object(&requests).expect("an object");
         assert_eq!(read_requests(&object), Ok(requests));
     }

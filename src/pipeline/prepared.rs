@@ -91,7 +91,7 @@ mod tests {
             ports: PortSet::new([(Protocol::Tcp, PortRange::new(443, 443).expect("a range"))]).expect("ports"),
             peers: Peers::new(networks).expect("peers"),
         };
-        let plan = Plan { outbound: DirectionPlan::new(vec![rule], Vec::new()), ..Plan::default() };
+        let plan = Plan { outbound: DirectionPlan::new(vec![rule], Vec::new(), Vec::new()), ..Plan::default() };
         let limits = Limits { peers: 10, ..Limits::default() };
         let layouts = [Layout { outbound: 8, inbound: 0 }];
         Prepared::of(&Engines::default(), &LabelSelector::default(), &plan, &limits, &layouts, before)

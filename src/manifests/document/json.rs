@@ -10,10 +10,11 @@ use std::fmt;
 ///
 /// # Errors
 /// It is not JSON, or nests too deep.
-pub(crate) fn read(text: &str) -> serde_json::Result<Value> {
+pub(crate) fn read(text: &str) -> Result<Value, String> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    let value = Plain.deserialize(&mut reader)?;
-    reader.end().map(|()| value)
+    let read = Plain.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    // The place is one within the text, which may be part of a document.
+    read.map_err(|error| error.to_string().split(" at line ").next().unwrap_or_default().to_owned())
 }
 
 /// Any value, and nothing more.

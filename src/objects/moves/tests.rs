@@ -80,7 +80,7 @@ fn allowed<'a>(specs: impl Iterator<Item = &'a NetworkPolicySpec>) -> BTreeSet<(
 
 /// The objects of a list, given those in the cluster.
 fn desired(networks: &Networks, most_peers: usize, cluster: &Cluster) -> Vec<(ObjectKey, Desired)> {
-    let plan = Plan { outbound: DirectionPlan::new(rules(networks), Vec::new()), ..Plan::default() };
+    let plan = Plan { outbound: DirectionPlan::new(rules(networks), Vec::new(), Vec::new()), ..Plan::default() };
     let limits = Limits { peers: most_peers, ..Limits::default() };
     let layouts = [Layout::of(cluster.policies.keys())];
     let prepared = Prepared::of(&Engines::default(), &LabelSelector::default(), &plan, &limits, &layouts, None);
