@@ -10,11 +10,10 @@ use std::fmt;
 ///
 /// # Errors
 /// It is not JSON, or nests too deep.
-pub(crate) fn read(text: &str) -> Result<Value, String> {
+pub(crate) fn read(text: &str) -> serde_json::Result<Value> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    let read = Plain.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
-    // The place is one within the text, which may be part of a document.
-    read.map_err(|error| error.to_string().split(" at line ").next().unwrap_or_default().to_owned())
+    let value = Plain.deserialize(&mut reader)?;
+    reader.end().map(|()| value)
 }
 
 /// Any value, and nothing more.

@@ -174,13 +174,13 @@ impl ManifestDocument {
         if self.text.trim_start().starts_with('{')
             && let Ok(found) = serde_json::Deserializer::from_str(&self.text).into_iter().collect::<Result<Vec<_>, _>>()
         {
-            let values: Result<Vec<Value>, _> = found.into_iter().map(|raw: &RawValue| json::read(raw.get())).collect();
+            let values: Result<Vec<Value>, _> = found.into_iter().map(|raw: &RawValue| of_json(raw)).collect();
             let values = values.map_err(|message| self.on_line(1, format!("not as JSON has it: {message}")))?;
             return Ok((values, Vec::new()));
         }
         let (value, repeated) = yaml::read(&self.text)
             .map_err(|error| self.on_line(error.line, format!("neither YAML nor JSON: {}", error.message)))?;
-        let note = |(key, line): (String, usize)| {
+        let note = |yaml::Repeated { key, line }| {
             self.on_line(line, format!("`{key}` stands there again: what stands last counts")).to_string()
         };
         Ok((vec![value], repeated.into_iter().map(note).collect()))
@@ -191,6 +191,14 @@ impl ManifestDocument {
         let line = self.first_line + line.max(1) - 1;
         ManifestError { source_name: self.source.clone(), line, message: message.into() }
     }
+}
+
+/// A value of JSON, with its numbers as kubectl passes them on.
+fn of_json(raw: &RawValue) -> Result<Value, String> {
+    json::read(raw.get()).map_err(|error| {
+        // The place is one within the value.
+        error.to_string().split(" at line ").next().unwrap_or_default().to_owned()
+    })
 }
 
 /// Replaces a `List`, as `kubectl get -o yaml` prints it, by its items.

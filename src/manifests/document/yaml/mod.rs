@@ -5,7 +5,7 @@
 //! same in JSON and not in YAML, `1` and `"1"`: kubectl keeps one by chance. Aliases that bring more than [`MOST_BY_ALIAS`].
 
 mod scalar;
-pub(super) mod tree;
+mod tree;
 
 use scalar::{Scalar, resolve};
 use serde_json::{Map, Number, Value};
@@ -33,12 +33,20 @@ impl Unreadable {
     }
 }
 
-/// The value of a YAML document, `null` if it is empty, and the keys that its mappings repeat, each with the line of its repetition,
-/// from 1: as for kubectl, the last entry counts.
+/// A key that a mapping repeats: as for kubectl, the last entry counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repeated {
+    /// The key.
+    pub key: String,
+    /// The line of its repetition, from 1.
+    pub line: usize,
+}
+
+/// The value of a YAML document, `null` if it is empty, and its repeated keys.
 ///
 /// # Errors
 /// It is not YAML, or has no form in JSON.
-pub fn read(text: &str) -> Result<(Value, Vec<(String, usize)>), Unreadable> {
+pub fn read(text: &str) -> Result<(Value, Vec<Repeated>), Unreadable> {
     let tree = Tree::read(text.strip_prefix('\u{feff}').unwrap_or(text))?;
     let Some(root) = tree.root else { return Ok((Value::Null, Vec::new())) };
     let (expanding, repeated) = (Vec::new(), Vec::new());
@@ -74,7 +82,7 @@ struct Decoder<'a> {
     by_alias: u64,
     /// The memory of these.
     weight_by_alias: usize,
-    repeated: Vec<(String, usize)>,
+    repeated: Vec<Repeated>,
 }
 
 impl Decoder<'_> {
@@ -155,7 +163,7 @@ impl Decoder<'_> {
                 return Err(self.error(*key_node, message));
             }
             if !own.insert(key.clone()) {
-                self.repeated.push((text.clone(), self.tree.nodes[*key_node].line));
+                self.repeated.push(Repeated { key: text.clone(), line: self.tree.nodes[*key_node].line });
             }
             let is_replaced = last.get(&key).is_some_and(|last| *last > at);
             match self.value(*value, level + 1) {

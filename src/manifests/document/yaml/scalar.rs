@@ -32,7 +32,7 @@ pub fn resolve(tag: &str, text: &str) -> Result<Scalar, String> {
     let name = if tag.is_empty() { "" } else { tag.strip_prefix(NAMESPACE).unwrap_or("str") };
     let allowed = match (name, by_look(text)) {
         ("binary", _) => return binary(text),
-        ("timestamp", found) => matches!(found, Scalar::Text(_)).then_some(found).filter(|_| timestamp(text).is_some()),
+        ("timestamp", found) => matches!(found, Scalar::Text(_)).then_some(found).filter(|_| is_timestamp(text)),
         ("", found)
         | ("null", found @ Scalar::Null)
         | ("bool", found @ Scalar::Bool(_))
@@ -151,9 +151,13 @@ fn binary(text: &str) -> Result<Scalar, String> {
     Ok(Scalar::Text(decoded))
 }
 
-/// Reads past one of the times in `resolve.go`: `2006-1-2`, `2006-1-2 15:4:5.9` and, with a zone, `2006-1-2T15:4:5.9Z07:00`. `None`
-/// if the text is none of them.
-fn timestamp(mut rest: &str) -> Option<()> {
+/// Whether a text is one of the times in `resolve.go`: `2006-1-2`, `2006-1-2 15:4:5.9` and, with a zone,
+/// `2006-1-2T15:4:5.9Z07:00`.
+fn is_timestamp(text: &str) -> bool {
+    read_timestamp(text).is_some()
+}
+
+fn read_timestamp(mut rest: &str) -> Option<()> {
     let year = digits(&mut rest, 4, 4)?;
     expect(&mut rest, '-')?;
     let month = digits(&mut rest, 1, 2)?;

@@ -42,7 +42,7 @@ fn keys_are_texts() {
 fn the_last_of_repeated_keys_counts_and_is_reported() {
     let (value, repeated) = read("a: 1\nb: 2\na: 3\n").expect("YAML");
     assert_eq!(value, json!({ "a": 3, "b": 2 }));
-    assert_eq!(repeated, [("a".to_owned(), 3)]);
+    assert_eq!(repeated, [Repeated { key: "a".into(), line: 3 }]);
 }
 
 #[test]

@@ -55,16 +55,22 @@ impl Tree {
     /// # Errors
     /// The text is not YAML, nests too deep, or goes on after its first document, which kubectl ignores.
     pub fn read(text: &str) -> Result<Self, Unreadable> {
+        let mut options = granit_parser::Options::default();
+        options.set_emit_comments(false);
         let mut builder = Builder::default();
-        builder.read(text)?;
+        let mut documents = 0;
+        for event in Parser::new_from_str_with_options(text, options) {
+            let (event, span) = event.map_err(|error| unreadable(&error))?;
+            if matches!(event, Event::DocumentStart(..)) {
+                documents += 1;
+                if documents > 1 {
+                    let message = "a document ends above: another one needs a line `---` before it";
+                    return Err(Unreadable::new(span.start.line(), message));
+                }
+            }
+            builder.take(event, &span)?;
+        }
         Ok(builder.tree)
-    }
-
-    /// The first document of a text, as far as it can be read.
-    pub fn beginning(text: &str) -> Self {
-        let mut builder = Builder::default();
-        let _ = builder.read(text);
-        builder.tree
     }
 }
 
@@ -81,24 +87,6 @@ struct Builder {
 }
 
 impl Builder {
-    fn read(&mut self, text: &str) -> Result<(), Unreadable> {
-        let mut options = granit_parser::Options::default();
-        options.set_emit_comments(false);
-        let mut documents = 0;
-        for event in Parser::new_from_str_with_options(text, options) {
-            let (event, span) = event.map_err(|error| unreadable(&error))?;
-            if matches!(event, Event::DocumentStart(..)) {
-                documents += 1;
-                if documents > 1 {
-                    let message = "a document ends above: another one needs a line `---` before it";
-                    return Err(Unreadable::new(span.start.line(), message));
-                }
-            }
-            self.take(event, &span)?;
-        }
-        Ok(())
-    }
-
     fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Unreadable> {
         let line = span.start.line();
         let (content, anchor) = match event {
