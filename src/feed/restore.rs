@@ -112,6 +112,10 @@ impl Feeds {
             Ok(CachedList::new(document.clone(), read.received_at(state.fetched_at), validators))
         };
         let accepted = read(&list.document, Validators::new(state.etag.clone(), state.last_modified.clone()))?;
+        if accepted.allowlist.entries.is_empty() {
+            // Such a first list was accepted once, until it expired.
+            return Err(StoreError("it holds nothing".to_owned()));
+        }
         // Without the list before it, the newer one counts like a confirmed one.
         let previous = list.previous.as_ref().and_then(|document| read(document, Validators::default()).ok());
         Ok(Restored {

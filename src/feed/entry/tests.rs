@@ -82,6 +82,19 @@ fn a_list_a_confirmation_a_failure_and_an_empty_answer() {
     assert_eq!(entry.accepted.as_ref().map(|list| list.allowlist.entries.len()), Some(1));
 }
 
+/// It was in use until it expired: a day without a policy, after one wrong answer.
+#[test]
+fn a_first_list_that_holds_nothing_is_asked_for_again() {
+    let start = Instant::now();
+    let mut entry = entry(start);
+    assert!(!entry.take(answer(&[], 86_400), &arrival(start, 0)));
+    assert_eq!((entry.accepted.is_none(), entry.condition.reason), (true, Reason::FeedMalformed));
+    assert_eq!(entry.condition.message, "the list holds nothing; there is no earlier list, so no policy is written");
+    assert_eq!(entry.next_fetch(), Some(epoch() + SignedDuration::from_secs(10)));
+    assert!(entry.take(answer(&FULL, 86_400), &arrival(start, 10)));
+    assert_eq!(entry.condition.reason, Reason::Fetched);
+}
+
 #[test]
 fn a_shrunk_list_waits_for_the_next_fetch_and_comes_whole() {
     let start = Instant::now();
