@@ -170,7 +170,7 @@ fn a_fetch_that_ended_the_process_backs_off_by_doubling() {
     let start = Instant::now();
     for (times, seconds) in [(1, 15), (2, 30), (4, 120), (40, 900)] {
         let mut entry = entry(start);
-        let message = entry.interrupt(epoch(), times, &arrival(start, 5)).expect("a message");
+        let message = entry.interrupt((epoch(), epoch()), times, &arrival(start, 5)).expect("a message");
         assert!(message.contains(&format!("{times} times in a row")), "{message}");
         let status = "the first list has not arrived yet; the fetch of 2026-06-01T00:00:00Z";
         assert!(entry.condition.message.starts_with(status));
@@ -182,7 +182,10 @@ fn a_fetch_that_ended_the_process_backs_off_by_doubling() {
     }
     let mut entry = entry(start);
     entry.take(answer(&FULL, 3600), &arrival(start, 10));
-    assert_eq!(entry.interrupt(epoch(), 1, &arrival(start, 20)), None, "the list has come since");
+    assert_eq!(entry.interrupt((epoch(), epoch()), 1, &arrival(start, 20)), None, "the list has come since");
+    // Its list is dated by the clock that noted the fetch, an hour behind ours.
+    let noted = epoch() - SignedDuration::from_hours(1);
+    assert_eq!(entry.interrupt((arrival(start, 20).at, noted), 1, &arrival(start, 30)), None);
 }
 
 /// Formerly everything that a list had more than the last one was opened at once.
