@@ -16,6 +16,7 @@ FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY crates crates
+COPY simulate simulate
 COPY tests/support tests/support
 COPY src src
 ARG SOURCE_DATE_EPOCH=0

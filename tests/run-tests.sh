@@ -3,7 +3,8 @@
 # mostly wait for a control plane to start or for a TTL to pass, so they wait at the same time.
 #
 #   tests/run-tests.sh            all of them
-#   tests/run-tests.sh NAME...    the named ones: `lib`, or a file or folder of tests/, or a file of crates/*/tests/ or tests/support/tests/
+#   tests/run-tests.sh NAME...    the named ones: `lib`, or a file or folder of tests/, or a file of crates/*/tests/ or tests/support/tests/,
+#                                 or a file or folder of simulate/tests/
 #
 # TEST_JOBS binaries at a time (2), TEST_THREADS tests at a time in each (4).
 set -euo pipefail
@@ -49,7 +50,7 @@ cargo test --workspace --locked --no-run --quiet
 # The slowest first, so that no long one runs alone at the end.
 first=(chart main_job faults docs dns_truths)
 names=()
-for path in tests/*.rs tests/*/main.rs crates/*/tests/*.rs tests/support/tests/*.rs; do
+for path in tests/*.rs tests/*/main.rs crates/*/tests/*.rs tests/support/tests/*.rs simulate/tests/*.rs simulate/tests/*/main.rs; do
     [[ -e "$path" ]] || continue
     name="${path%/main.rs}"
     names+=("$(basename "${name%.rs}")")

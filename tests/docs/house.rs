@@ -100,8 +100,19 @@ fn is_test(path: &str) -> bool {
 
 #[test]
 fn texts_use_plain_words() {
-    let paths =
-        ["src", "crates", "tests", "benches", "docs", "charts", "examples", "README.md", "CHANGELOG.md", "Makefile"];
+    let paths = [
+        "src",
+        "crates",
+        "simulate",
+        "tests",
+        "benches",
+        "docs",
+        "charts",
+        "examples",
+        "README.md",
+        "CHANGELOG.md",
+        "Makefile",
+    ];
     let mut found = String::new();
     for (path, text) in files(&paths, &["rs", "md", "yaml", "sh", "tpl", "txt", "json"]) {
         if LISTS.contains(&&*path) {
@@ -147,7 +158,7 @@ fn public_types(text: &str) -> impl Iterator<Item = String> {
 #[test]
 fn a_public_type_has_a_name_of_its_own() {
     let mut places: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (path, text) in files(&["src", "crates", "fuzz/src", "tests/support/src"], &["rs"]) {
+    for (path, text) in files(&["src", "crates", "fuzz/src", "simulate/src", "tests/support/src"], &["rs"]) {
         if path.starts_with("tests/") || !is_test(&path) {
             for name in public_types(&text) {
                 places.entry(name).or_default().insert(path.clone());
@@ -161,7 +172,7 @@ fn a_public_type_has_a_name_of_its_own() {
 #[test]
 fn test_names_fit_a_line_of_a_report() {
     const LONGEST: usize = 60;
-    let paths = ["src", "crates", "tests"];
+    let paths = ["src", "crates", "simulate", "tests"];
     let mut found = String::new();
     for (path, text) in files(&paths, &["rs"]) {
         let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
