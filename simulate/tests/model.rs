@@ -335,10 +335,15 @@ async fn history() -> Vec<String> {
             for round in 0..20 {
                 let name = format!("map-{}", round % 5);
                 let parameters = PatchParams::apply(account).force();
-                let patch = json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": { account: round.to_string() } });
+                let patch = json!({
+                    "apiVersion": "v1",
+                    "kind": "ConfigMap",
+                    "metadata": { "name": name },
+                    "data": { account: round.to_string() },
+                });
                 let result = maps(&client).patch(&name, &parameters, &Patch::Apply(&patch)).await;
-                let text = result.map(|map| serde_json::to_string(&map).expect("JSON"));
-                seen.lock().expect("a lock").push(format!("{account} {text:?}"));
+                let text = serde_json::to_string(&result.expect("a map")).expect("JSON");
+                seen.lock().expect("a lock").push(format!("{account} {text}"));
                 tokio::time::sleep(Duration::from_millis(round)).await;
             }
         })

@@ -103,7 +103,10 @@ pub(super) fn same_namespace(object: &mut Value, namespace: &str) -> Result<(), 
 pub(super) fn same_name(object: &Value, key: &Key) -> Result<(), ApiFailure> {
     match text(object, "name") {
         name if name == key.name => Ok(()),
-        "" => Err(ApiFailure::bad_request("name must be provided")),
+        "" => Err(ApiFailure::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            key.name
+        ))),
         name => Err(ApiFailure::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
             key.name

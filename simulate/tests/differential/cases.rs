@@ -42,6 +42,18 @@ fn cases() -> Vec<Case> {
         ("PATCH", &*format!("{maps}/a").leak(), "application/apply-patch+yaml", map("a")),
         ("PATCH", &*format!("{maps}/a?fieldManager=one&force=true").leak(), "application/merge-patch+json", map("a")),
         ("PATCH", &*format!("{resources}/a").leak(), "application/strategic-merge-patch+json", json!({})),
+        (
+            "PATCH",
+            &*format!("{maps}/nameless?fieldManager=one").leak(),
+            "application/apply-patch+yaml",
+            json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": { "k": "v" } }),
+        ),
+        (
+            "PATCH",
+            &*format!("{resources}/nameless?fieldManager=one").leak(),
+            "application/apply-patch+yaml",
+            json!({ "apiVersion": "citrix-allowlist.io/v1alpha1", "kind": "CitrixAllowlist", "spec": { "customerId": "a" } }),
+        ),
         ("PATCH", &*format!("{maps}/a").leak(), "text/plain", json!({})),
         ("GET", query("fieldSelector=spec.unknown%3Da"), JSON, Value::Null),
         ("GET", &*format!("{resources}?fieldSelector=spec.geo%3Dus").leak(), JSON, Value::Null),
