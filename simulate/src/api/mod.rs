@@ -115,6 +115,30 @@ impl ApiServer {
         })
     }
 
+    /// Reads the objects.
+    pub fn read<T>(&self, look: impl FnOnce(&Store) -> T) -> T {
+        look(&self.lock().store)
+    }
+
+    /// Changes with every revision.
+    #[must_use]
+    pub fn ticks(&self) -> signal::Receiver<u64> {
+        self.ticks.subscribe()
+    }
+
+    /// Deletes every object of a resource in a namespace, as a tenant does who may do everything.
+    pub fn delete_all(&self, group: &str, plural: &str, namespace: &str) {
+        self.with(|store| {
+            let Some(kind) = store.kinds().find(group, plural) else { return };
+            let keys: Vec<Key> = store.objects(kind, Some(namespace)).map(|(key, _)| key.clone()).collect();
+            for key in keys {
+                let mut admit = |_: &Admission<'_>, _: &mut Value| Ok(());
+                // One that is gone already is no error.
+                let _ = store.delete(&key, &json!({}), false, "world", &mut admit);
+            }
+        });
+    }
+
     /// Creates a namespace.
     ///
     /// # Errors
