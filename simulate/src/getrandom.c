@@ -3,7 +3,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
 
 static uint64_t state;
 
@@ -29,4 +32,15 @@ ssize_t getrandom(void *buffer, size_t length, unsigned int flags) {
         memcpy(bytes + at, &number, rest < sizeof number ? rest : sizeof number);
     }
     return (ssize_t)length;
+}
+
+/* The wall clock: a microsecond later at each look. Only libraries look at it, for names. */
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    static int64_t looks;
+    if (clock != CLOCK_REALTIME)
+        return (int)syscall(SYS_clock_gettime, clock, now);
+    looks += 1000;
+    now->tv_sec = 1780272000 + looks / 1000000000;
+    now->tv_nsec = looks % 1000000000;
+    return 0;
 }

@@ -20,7 +20,7 @@ pub fn run(seed: u64) -> bool {
     let (source, library) = (folder.path().join("getrandom.c"), folder.path().join("getrandom.so"));
     std::fs::write(&source, SOURCE).expect("a file");
     let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source);
+    compiler.args(["-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-o"]).arg(&library).arg(&source);
     assert!(compiler.status().expect("cc").success(), "cc");
     let program = std::env::current_exe().expect("this program");
     let mut again = Command::new(program);
