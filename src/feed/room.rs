@@ -59,7 +59,7 @@ impl Table {
         bound: &Bound,
         applied: bool,
     ) -> Result<(), Full> {
-        if !applied && let Err(full) = self.has_room(resource, key, bound, self.in_use()) {
+        if !applied && let Err(full) = self.has_room(resource, key, bound, || self.in_use()) {
             self.room.left_out.insert(resource.clone(), (key.clone(), full.level));
             return Err(full);
         }
@@ -81,7 +81,7 @@ impl Table {
     pub(super) fn take_first_with_room(&mut self, bound: &Bound) -> Option<ResourceRef> {
         let in_use = if self.room.left_out.is_empty() { 0 } else { self.in_use() };
         let mut waiting = self.room.left_out.iter();
-        let (first, _) = waiting.find(|(resource, (key, _))| self.has_room(resource, key, bound, in_use).is_ok())?;
+        let (first, _) = waiting.find(|(resource, (key, _))| self.has_room(resource, key, bound, || in_use).is_ok())?;
         let first = first.clone();
         self.room.left_out.remove(&first);
         Some(first)
@@ -94,13 +94,19 @@ impl Table {
 
     /// Whether a list has room that is new to its resource. `in_use` is what [`Table::in_use`] says. `Err` says which bound has
     /// none.
-    fn has_room(&self, resource: &ResourceRef, key: &FeedKey, bound: &Bound, in_use: usize) -> Result<(), Full> {
+    fn has_room(
+        &self,
+        resource: &ResourceRef,
+        key: &FeedKey,
+        bound: &Bound,
+        in_use: impl FnOnce() -> usize,
+    ) -> Result<(), Full> {
         let own = self.room.used.get(&resource.namespace);
         if own.is_some_and(|lists| lists.contains_key(key)) {
             return Ok(());
         }
         let is_used = self.entries.get(key).is_some_and(|entry| !entry.subscribers.is_empty());
-        let process = if is_used { 0 } else { in_use };
+        let process = if is_used { 0 } else { in_use() };
         let taken = Taken { resource: 0, namespace: own.map_or(0, BTreeMap::len), process };
         match bound.room(taken, false) {
             (0, level) => Err(bound.full(level)),

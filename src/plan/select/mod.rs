@@ -179,6 +179,9 @@ impl Collected<'_> {
                 }
             }
         }
+        if entry.patterns.is_empty() {
+            return;
+        }
         let listed: HashSet<&DomainName> = entry.names.iter().collect();
         for pattern in &entry.patterns {
             let (expansions, honoured) = self.wildcards.expansions(pattern);

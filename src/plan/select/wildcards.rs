@@ -27,7 +27,7 @@ pub(super) struct Wildcards {
     known: BTreeMap<Vec<u8>, DomainName>,
     /// Patterns of the whole list, to tell a filtered one from a missing one.
     listed: BTreeSet<NamePattern>,
-    expanded: BTreeMap<NamePattern, Vec<DomainName>>,
+    expanded: BTreeMap<NamePattern, BTreeSet<DomainName>>,
     /// How many names may still be compared with wildcards, or stand in for them.
     left: usize,
     /// The wildcards that are not expanded, since nothing is left.
@@ -96,16 +96,16 @@ impl Wildcards {
     fn expanded(&mut self, pattern: &NamePattern) -> Option<BTreeSet<DomainName>> {
         if let Some(known) = self.expanded.get(pattern) {
             self.left = self.left.checked_sub(known.len())?;
-            return Some(known.iter().cloned().collect());
+            return Some(known.clone());
         }
         let ending = reversed(pattern.as_str().rsplit('*').next().unwrap_or_default());
         let neighbours = self.known.range(ending.clone()..).take_while(|(spelling, _)| spelling.starts_with(&ending));
         let neighbours: Vec<&DomainName> = neighbours.take(self.left + 1).map(|(_, name)| name).collect();
         self.left = self.left.checked_sub(neighbours.len())?;
         let matches = pattern.matcher();
-        let known: Vec<DomainName> = neighbours.into_iter().filter(|name| matches(name)).cloned().collect();
+        let known: BTreeSet<DomainName> = neighbours.into_iter().filter(|name| matches(name)).cloned().collect();
         self.expanded.insert(pattern.clone(), known.clone());
-        Some(known.into_iter().collect())
+        Some(known)
     }
 
     /// A problem for each wildcard of each service that the spec does not name, and for each that it names without a match.

@@ -37,12 +37,17 @@ pub(super) fn read(text: &str, reading: &Reading<'_>) -> Result<(Listed, Option<
     if !suffixed.contains('*') {
         let name = DomainName::parse(&suffixed).map_err(|error| error.to_string())?;
         // Invisible characters may hide a placeholder until the name is in its one spelling.
-        let name = DomainName::parse(&substitute(name.as_str(), reading, None)?).map_err(|error| error.to_string())?;
+        let name = match substitute(name.as_str(), reading, None)? {
+            same if same == name.as_str() => name,
+            other => DomainName::parse(&other).map_err(|error| error.to_string())?,
+        };
         return Ok((Listed::Name(name), port));
     }
     let pattern = NamePattern::parse(&suffixed).map_err(|error| error.to_string())?;
-    let pattern =
-        NamePattern::parse(&substitute(pattern.as_str(), reading, None)?).map_err(|error| error.to_string())?;
+    let pattern = match substitute(pattern.as_str(), reading, None)? {
+        same if same == pattern.as_str() => pattern,
+        other => NamePattern::parse(&other).map_err(|error| error.to_string())?,
+    };
     if pattern.as_str().split('.').all(|label| label.contains('*')) {
         return Err(format!("`{pattern}` would stand for every name there is"));
     }
