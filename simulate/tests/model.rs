@@ -137,7 +137,7 @@ async fn faults_come_over_requests_as_they_are_set() {
         Fate::Slow { request: Duration::from_secs(2), answer: Duration::from_secs(3) },
     ];
     let mut fates = fates.into_iter();
-    server.set(|hooks| hooks.fates = Some(Box::new(move |_| fates.next().unwrap_or_default())));
+    server.set(|hooks| hooks.fates = Some(Box::new(move |_, _| fates.next().unwrap_or_default())));
     let begin = Instant::now();
     let mut results = Vec::new();
     for name in ["lost", "broken", "throttled", "silent", "unanswered", "slow"] {
@@ -165,7 +165,7 @@ async fn a_slow_write_arrives_after_its_client_gave_up() {
     let client = server.client("operator", NAMESPACE);
     let slow = Fate::Slow { request: Duration::from_secs(10), answer: Duration::ZERO };
     server.set(|hooks| {
-        hooks.fates = Some(Box::new(move |call| if call.is_write() { slow.clone() } else { Fate::Served }))
+        hooks.fates = Some(Box::new(move |call, _| if call.is_write() { slow.clone() } else { Fate::Served }))
     });
     let (parameters, map) = (PostParams::default(), map("late"));
     let given_up = timeout(Duration::from_secs(5), async { maps(&client).create(&parameters, &map).await }).await;

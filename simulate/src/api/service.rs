@@ -23,6 +23,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use kube::client::Body;
 use serde_json::Value;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::Service;
 
@@ -134,6 +135,7 @@ impl ApiServer {
                 }
             }
             "create" | "update" | "patch" | "delete" => {
+                state.store.author = Arc::from(&*call.account);
                 let user_agent = header(USER_AGENT).split('/').next().unwrap_or_default().to_owned();
                 let answer = state.write(kind, call, header(CONTENT_TYPE), &user_agent, body, form);
                 self.changed(state);

@@ -88,6 +88,8 @@ pub(super) fn text<'a>(object: &'a Value, field: &str) -> &'a str {
 pub struct StoreChange {
     /// Its revision.
     pub revision: u64,
+    /// The account that made it; empty for the cluster itself.
+    pub by: Arc<str>,
     /// The object.
     pub key: Key,
     /// The version before; `None` if it was created.
@@ -112,6 +114,8 @@ pub struct Store {
     compacted: u64,
     clock: WorldClock,
     random: fastrand::Rng,
+    /// Who makes the changes from now on.
+    pub(super) author: Arc<str>,
 }
 
 impl fmt::Debug for Store {
@@ -125,7 +129,8 @@ impl Store {
     #[must_use]
     pub fn new(kinds: Kinds, clock: WorldClock, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
-        Self { kinds, objects: BTreeMap::new(), log: VecDeque::new(), revision: FIRST, compacted: 0, clock, random }
+        let (objects, log, author) = (BTreeMap::new(), VecDeque::new(), Arc::from(""));
+        Self { kinds, objects, log, revision: FIRST, compacted: 0, clock, random, author }
     }
 
     /// The kinds that are served.
@@ -229,7 +234,7 @@ impl Store {
         let stored = Arc::new(Stored { value, stored, text: OnceLock::new() });
         let before = self.objects.insert(key.clone(), Arc::clone(&stored));
         let after = Some(Arc::clone(&stored));
-        self.log.push_back(StoreChange { revision: self.revision, key, before, after });
+        self.log_change(key, before, after);
         stored
     }
 
@@ -237,10 +242,12 @@ impl Store {
     pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<Stored>> {
         let before = self.objects.remove(key)?;
         self.revision += 1;
-        let change =
-            StoreChange { revision: self.revision, key: key.clone(), before: Some(Arc::clone(&before)), after: None };
-        self.log.push_back(change);
+        self.log_change(key.clone(), Some(Arc::clone(&before)), None);
         Some(before)
+    }
+
+    fn log_change(&mut self, key: Key, before: Option<Arc<Stored>>, after: Option<Arc<Stored>>) {
+        self.log.push_back(StoreChange { revision: self.revision, by: Arc::clone(&self.author), key, before, after });
     }
 
     /// Forgets the changes up to a revision: watches and lists that begin there end with 410.

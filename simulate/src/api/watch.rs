@@ -23,6 +23,9 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// How long before its end a watch gets its last bookmark.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
+/// How many revisions a watch goes back that repeats itself.
+const REPEATED: u64 = 50;
+
 /// An open watch.
 pub(super) struct Watch {
     server: ApiServer,
@@ -112,7 +115,7 @@ impl Watch {
                     }
                     continue;
                 }
-                WatchFault::None => {}
+                WatchFault::None | WatchFault::Repeated => {}
             }
             if self.ready.is_empty() && !self.ended {
                 self.wait().await;
@@ -124,9 +127,15 @@ impl Watch {
     fn read(&mut self) -> WatchFault {
         let server = self.server.clone();
         let mut state = server.lock();
-        let fault = state.watches.get(&self.id).map_or(WatchFault::Ended, |open| open.fault);
-        if fault != WatchFault::None {
-            return fault;
+        match state.watches.get_mut(&self.id).map_or(WatchFault::Ended, |open| open.fault) {
+            WatchFault::None => {}
+            WatchFault::Repeated => {
+                if let Some(open) = state.watches.get_mut(&self.id) {
+                    open.fault = WatchFault::None;
+                }
+                self.since = self.since.saturating_sub(REPEATED).max(state.store.compacted());
+            }
+            fault => return fault,
         }
         let store = &state.store;
         if !store.kinds().is_installed(self.kind) {

@@ -21,8 +21,20 @@ pub enum DnsFault {
     Failing,
     /// NXDOMAIN to every second query.
     Flapping,
-    /// An address inside the cluster.
+    /// No address of any name.
+    Empty,
+    /// An address that no policy may allow.
     Lying,
+}
+
+/// The answers of a server that lies: services of the cluster, the machine, metadata of a cloud, everything.
+const LIES: [[u8; 4]; 4] = [[10, 96, 0, 1], [127, 0, 0, 1], [169, 254, 169, 254], [0, 0, 0, 0]];
+/// How long a name's absence may be cached.
+const ABSENT: Duration = Duration::from_secs(300);
+
+impl DnsFault {
+    /// Every fault.
+    pub const ALL: [Self; 5] = [Self::Silent, Self::Failing, Self::Flapping, Self::Empty, Self::Lying];
 }
 
 /// A name's records.
@@ -42,9 +54,12 @@ struct State {
     faults: BTreeMap<SocketAddr, DnsFault>,
     caches: BTreeMap<(SocketAddr, String), (BTreeSet<IpAddr>, Instant)>,
     /// When each address was last answered for a name, by anybody, and until when a client may keep it.
-    answered: BTreeMap<(String, IpAddr), (Instant, Instant)>,
+    answered: Answered,
     queries: usize,
 }
+
+/// Every address that was ever answered for a name: when last, and until when a client may keep it.
+pub type Answered = BTreeMap<(String, IpAddr), (Instant, Instant)>;
 
 /// DNS. Clones are the same servers.
 #[derive(Clone, Debug, Default)]
@@ -76,10 +91,14 @@ impl Dns {
         self.lock().faults.insert(server, fault);
     }
 
-    /// Every address that was ever answered for a name, when last, and until when clients may keep it.
-    #[must_use]
-    pub fn answered(&self) -> BTreeMap<(String, IpAddr), (Instant, Instant)> {
-        self.lock().answered.clone()
+    /// Looks at every address that was ever answered for a name.
+    pub fn answered<T>(&self, look: impl FnOnce(&Answered) -> T) -> T {
+        look(&self.lock().answered)
+    }
+
+    /// The TTL of each name.
+    pub fn ttls(&self) -> impl Iterator<Item = Duration> + use<> {
+        self.lock().zone.values().map(|records| records.ttl).collect::<Vec<_>>().into_iter()
     }
 
     /// How many queries there were.
@@ -92,13 +111,14 @@ impl Dns {
         let mut state = self.lock();
         let state = &mut *state;
         state.queries += 1;
-        let absent = |nxdomain| Ok(Answer::Absent { nxdomain, ttl: Some(Duration::from_secs(30)) });
+        let absent = |nxdomain| Ok(Answer::Absent { nxdomain, ttl: Some(ABSENT) });
         match state.faults.get(&server).copied().unwrap_or_default() {
             DnsFault::Silent => return None,
             DnsFault::Failing => return Some(Err(Failure::Code("SERVFAIL".into()))),
             DnsFault::Flapping if state.queries.is_multiple_of(2) => return Some(absent(true)),
+            DnsFault::Empty => return Some(absent(false)),
             DnsFault::Lying => {
-                let addresses = BTreeSet::from([IpAddr::from([10, 96, 0, 1])]);
+                let addresses = BTreeSet::from([IpAddr::from(LIES[state.queries % LIES.len()])]);
                 return Some(Ok(Answer::Addresses { addresses, ttl: Duration::from_secs(300) }));
             }
             DnsFault::None | DnsFault::Flapping => {}

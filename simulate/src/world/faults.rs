@@ -1,148 +1,173 @@
-//! Faults, picked by the seed.
+//! Faults, picked by the seed: what each does when it begins, and when it is over.
 
+use super::calls::{CallFault, CallRule};
 use super::dns::DnsFault;
+use super::tenants::Tenant;
 use super::vendor::{Content, VendorFault};
-use super::{Fate, SERVERS, Size, World, customer_of, name_of};
-use crate::api::{ApiFailure, Call, WatchFault};
+use super::{SERVERS, Size, World, customer_of, name_of};
+use crate::api::{Call, WatchFault};
 use fastrand::Rng;
 use std::time::Duration;
 
 /// One thing that goes wrong, or only changes.
 #[derive(Clone, Debug)]
-pub struct Fault {
-    what: What,
-    /// How long until it is over.
-    pub lasts: Duration,
-}
-
-#[derive(Clone, Debug)]
-enum What {
+pub enum Fault {
     /// A replica is killed, and started again when this is over.
     Crash(usize),
-    /// A replica is asked to stop, and started again when this is over.
+    /// A replica dies in the middle of its write number so and so, before or after that is carried out.
+    CrashInWrite(usize, u32, bool),
+    /// A replica is asked to stop, and killed and started again when this is over.
     Stop(usize),
-    /// Calls of these replicas meet this fate, this often of 256.
-    Calls(Option<usize>, CallFault, u8),
-    /// The open watches of a replica meet this.
+    /// Requests fail.
+    Calls(CallRule),
+    /// The open watches of a replica, or of all, meet this.
     Watches(Option<usize>, WatchFault),
     /// The server forgets all but its newest revision.
     Compact,
+    /// The vendor fails.
     Vendor(VendorFault),
     /// A customer's list changes.
     Publish(usize, Change),
+    /// A DNS server fails.
     Dns(usize, DnsFault),
-    /// A name moves to other addresses.
-    Move(usize, usize),
-    /// Somebody deletes every policy of a namespace.
-    Vandal(usize),
+    /// A name moves to other addresses, with another TTL (in seconds).
+    Move(usize, usize, u64),
+    /// A replica's wall clock is set, by so many seconds.
+    Clock(usize, i64),
+    /// The process comes near its limit of memory.
+    Memory,
+    /// The lists that the operator saved are deleted.
+    Forget,
+    /// Somebody in the cluster does something.
+    Tenant(Tenant),
 }
 
+/// How a list changes.
 #[derive(Clone, Copy, Debug)]
-enum CallFault {
-    Slow(Duration),
-    Refused,
-    Throttled,
-    Broken,
-    AnswerBroken,
-    Silent,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Change {
+pub enum Change {
+    /// One more name.
     AddName,
+    /// A name less.
     RemoveName,
+    /// One more network.
     AddNetwork,
+    /// The same networks, spelled as two halves or as one.
+    Respell,
+    /// Back to what it was at first.
     Withdraw,
+}
+
+fn one_of<T: Copy>(random: &mut Rng, all: &[T]) -> T {
+    all[random.usize(..all.len())]
 }
 
 impl Fault {
     /// The next fault of a seed.
     pub fn pick(random: &mut Rng, size: Size) -> Self {
         let replica = random.usize(..size.replicas);
-        let some = random.bool().then_some(replica);
-        let calls = [
-            CallFault::Slow(Duration::from_millis(random.u64(1..4000))),
-            CallFault::Refused,
-            CallFault::Throttled,
-            CallFault::Broken,
-            CallFault::AnswerBroken,
-            CallFault::Silent,
-        ];
-        let watches = [WatchFault::Held, WatchFault::Ended, WatchFault::Broken];
-        let vendor = [VendorFault::Unavailable, VendorFault::Silent, VendorFault::Nonsense, VendorFault::Empty, VendorFault::Stale];
-        let dns = [DnsFault::Silent, DnsFault::Failing, DnsFault::Flapping, DnsFault::Lying];
-        let changes = [Change::AddName, Change::RemoveName, Change::AddNetwork, Change::Withdraw];
         let customer = random.usize(..size.customers);
-        let what = match random.u8(..10) {
-            0 => What::Crash(replica),
-            1 => What::Stop(replica),
-            2 | 3 => What::Calls(some, calls[random.usize(..calls.len())], random.u8(16..)),
-            4 => What::Watches(some, watches[random.usize(..watches.len())]),
-            5 => What::Compact,
-            6 => What::Vendor(vendor[random.usize(..vendor.len())]),
-            7 => What::Publish(customer, changes[random.usize(..changes.len())]),
-            8 if random.bool() => What::Dns(random.usize(..SERVERS.len()), dns[random.usize(..dns.len())]),
-            8 => What::Move(customer, random.usize(..size.names)),
-            _ => What::Vandal(random.usize(..5)),
-        };
-        Self { what, lasts: Duration::from_secs(random.u64(1..300)) }
+        match random.u8(..20) {
+            0 => Self::Crash(replica),
+            1 | 2 => Self::CrashInWrite(replica, random.u32(1..30), random.bool()),
+            3 => Self::Stop(replica),
+            4..=7 => Self::Calls(pick_calls(random, replica)),
+            8 => {
+                let all = [WatchFault::Held, WatchFault::Ended, WatchFault::Broken, WatchFault::Repeated];
+                let watch = one_of(random, &all);
+                Self::Watches(random.bool().then_some(replica), watch)
+            }
+            9 => Self::Compact,
+            10 => Self::Vendor(one_of(random, &VendorFault::ALL)),
+            11 | 12 => {
+                let all =
+                    [Change::AddName, Change::RemoveName, Change::AddNetwork, Change::Respell, Change::Respell, Change::Withdraw];
+                Self::Publish(customer, one_of(random, &all))
+            }
+            13 => Self::Dns(random.usize(..SERVERS.len()), one_of(random, &DnsFault::ALL)),
+            14 => Self::Move(customer, random.usize(..size.names), one_of(random, &[0, 5, 60, 300, 300, 3600, 604_800])),
+            15 => Self::Clock(replica, random.i64(-100_000..100_000)),
+            16 if random.bool() => Self::Memory,
+            16 => Self::Forget,
+            _ => Self::Tenant(Tenant::pick(random, size)),
+        }
+    }
+}
+
+fn pick_calls(random: &mut Rng, replica: usize) -> CallRule {
+    let fault = match random.u8(..8) {
+        // Requests that arrive later than the lease's fence allows are assumed away: see docs/reliability.md.
+        0 => CallFault::Slow(Duration::from_millis(random.u64(1..4000))),
+        1 => CallFault::Refused,
+        2 => CallFault::Throttled,
+        3 => CallFault::Forbidden,
+        4 => CallFault::Broken,
+        5 => CallFault::AnswerBroken,
+        6 => CallFault::Silent,
+        _ => CallFault::AnswerSilent,
+    };
+    let namespace = random.bool().then(|| random.usize(..super::NAMESPACES));
+    let plural = one_of(random, &["networkpolicies", "networkpolicies", "citrixallowlists", "configmaps", "leases"]);
+    CallRule {
+        replica: random.bool().then_some(replica),
+        about: random.bool().then_some((plural, namespace)),
+        writes: random.bool(),
+        fault,
+        often: one_of(random, &[20, 120, 255, 255]),
     }
 }
 
 impl World {
-    pub(super) fn inflict(&mut self, fault: &Fault) {
-        match &fault.what {
-            What::Crash(number) => {
-                if let Some(replica) = self.replicas[*number].take() {
-                    replica.task.abort();
+    pub(super) fn begin(&mut self, number: usize, fault: &Fault) {
+        match fault {
+            Fault::Crash(replica) => self.kill(*replica),
+            Fault::CrashInWrite(replica, writes, carried_out) => {
+                if let Some(process) = &self.replicas[*replica] {
+                    self.calls.trap(&process.account, *writes, *carried_out);
                 }
             }
-            What::Stop(number) => {
-                if let Some(replica) = &self.replicas[*number] {
-                    replica.stop.cancel();
+            Fault::Stop(replica) => {
+                if let Some(process) = &self.replicas[*replica] {
+                    process.stop.cancel();
                 }
             }
-            What::Calls(replica, fault, often) => {
-                let account = replica.map(|number| format!("replica-{number}"));
-                let (fault, often) = (*fault, *often);
-                let mut random = self.random.fork();
-                let fates = move |call: &Call| {
-                    if account.as_ref().is_some_and(|account| *account != call.account) || random.u8(..) > often {
-                        return Fate::Served;
-                    }
-                    match fault {
-                        CallFault::Slow(time) => Fate::Slow { request: time / 2, answer: time / 2 },
-                        CallFault::Refused => Fate::Refused(ApiFailure::internal("an outage")),
-                        CallFault::Throttled => Fate::Refused(ApiFailure::too_many_requests(1)),
-                        CallFault::Broken => Fate::Broken,
-                        CallFault::AnswerBroken => Fate::AnswerBroken,
-                        CallFault::Silent => Fate::Silent,
-                    }
-                };
-                self.api.set(|hooks| hooks.fates = Some(Box::new(fates)));
-            }
-            What::Watches(replica, fault) => {
-                let account = replica.map(|number| format!("replica-{number}"));
-                let meant = |call: &Call| account.as_ref().is_none_or(|account| *account == call.account);
+            Fault::Calls(rule) => self.calls.add(number, rule.clone()),
+            Fault::Watches(replica, fault) => {
+                let meant = |call: &Call| replica.is_none() || super::calls::replica_of(&call.account) == *replica;
                 self.api.fault_watches(*fault, meant);
             }
-            What::Compact => {
-                self.watcher.look(false);
-                self.api.with(|store| store.compact(store.revision()));
-            }
-            What::Vendor(fault) => self.vendor.fault(*fault),
-            What::Publish(customer, change) => self.publish(*customer, *change),
-            What::Dns(server, fault) => self.dns.fault(SERVERS[*server], *fault),
-            What::Move(customer, name) => {
+            Fault::Compact => self.compact(),
+            Fault::Vendor(fault) => self.vendor.fault(*fault),
+            Fault::Publish(customer, change) => self.publish(*customer, *change),
+            Fault::Dns(server, fault) => self.dns.fault(SERVERS[*server], *fault),
+            Fault::Move(customer, name, ttl) => {
                 let addresses = (0..4).map(|_| self.address()).collect();
-                self.dns.set(&name_of(*customer, *name), addresses, 2, Duration::from_secs(300));
+                self.dns.set(&name_of(*customer, *name), addresses, 2, Duration::from_secs(*ttl));
             }
-            What::Vandal(namespace) => {
-                let namespace = format!("tenant-{namespace}");
-                self.watcher.look(false);
-                self.api.delete_all("networking.k8s.io", "networkpolicies", &namespace);
-                self.watcher.look(true);
+            Fault::Clock(replica, seconds) => self.set_clock(*replica, *seconds),
+            Fault::Memory => super::memory::short(true),
+            Fault::Forget => {
+                let saved = |stored: &crate::api::Stored| stored.value["metadata"]["labels"][citrix_allowlist::cluster::saved_lists::SAVED_LABEL] == "list";
+                self.api.delete_all(("", "configmaps"), super::HOME, saved);
             }
+            Fault::Tenant(tenant) => self.act(tenant),
+        }
+    }
+
+    pub(super) fn over(&mut self, number: usize, fault: &Fault) {
+        match fault {
+            Fault::Crash(replica) | Fault::CrashInWrite(replica, ..) | Fault::Stop(replica) => {
+                self.kill(*replica);
+                self.start_replica(*replica);
+            }
+            Fault::Calls(_) => self.calls.remove(number),
+            Fault::Watches(..) => {
+                self.api.fault_watches(WatchFault::None, |_| true);
+            }
+            Fault::Vendor(_) => self.vendor.fault(VendorFault::None),
+            Fault::Dns(server, _) => self.dns.fault(SERVERS[*server], DnsFault::None),
+            Fault::Memory => super::memory::short(false),
+            Fault::Tenant(tenant) => self.undo(tenant),
+            Fault::Compact | Fault::Publish(..) | Fault::Move(..) | Fault::Clock(..) | Fault::Forget => {}
         }
     }
 
@@ -163,26 +188,19 @@ impl World {
             Change::AddNetwork => {
                 content.networks.insert(format!("20.{}.{}.0/24", 100 + customer, versions.len() % 250));
             }
+            Change::Respell => {
+                let whole = format!("20.{}.0.0/24", 100 + customer);
+                let halves = [0, 128].map(|last| format!("20.{}.0.{last}/25", 100 + customer));
+                match content.networks.remove(&whole) {
+                    true => content.networks.extend(halves),
+                    false => {
+                        content.networks.retain(|network| !halves.contains(network));
+                        content.networks.insert(whole);
+                    }
+                }
+            }
             Change::Withdraw => content = versions.first().map_or_else(Content::default, |first| first.content.clone()),
         }
         self.vendor.publish(&name, content);
-    }
-
-    pub(super) fn heal(&mut self, fault: &Fault) {
-        match &fault.what {
-            What::Crash(number) | What::Stop(number) => {
-                if let Some(replica) = self.replicas[*number].take() {
-                    replica.task.abort();
-                }
-                self.start_replica(*number);
-            }
-            What::Calls(..) => self.api.set(|hooks| hooks.fates = None),
-            What::Watches(..) => {
-                self.api.fault_watches(WatchFault::None, |_| true);
-            }
-            What::Vendor(_) => self.vendor.fault(VendorFault::None),
-            What::Dns(server, _) => self.dns.fault(SERVERS[*server], DnsFault::None),
-            What::Compact | What::Publish(..) | What::Move(..) | What::Vandal(_) => {}
-        }
     }
 }

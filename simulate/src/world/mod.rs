@@ -1,36 +1,52 @@
 //! A world in virtual time: the whole operator, a cluster, the vendor and DNS in one thread, and a seed that breaks them.
 
+mod calls;
 pub mod dns;
 mod faults;
 mod history;
-mod invariants;
+mod laws;
+mod memory;
+mod plan;
+mod policy;
+mod settle;
+mod tenants;
 pub mod vendor;
+mod watcher;
 
-use crate::api::{ApiServer, Fate, Kinds};
+use crate::api::{ApiServer, Kinds};
+use calls::Calls;
 use citrix_allowlist::clock::Clock;
 use citrix_allowlist::cluster::client::Connected;
 use citrix_allowlist::engines::Engines;
-use citrix_allowlist::operator::{Edges, Replica as Process, RunArguments};
+use citrix_allowlist::operator::{Edges, Replica, RunArguments};
 use clap::Parser;
 use dns::Dns;
 use fastrand::Rng;
-pub use faults::Fault;
+pub use faults::{Change, Fault};
 pub use history::History;
-use invariants::Watcher;
 use jiff::Timestamp;
+pub use laws::{Law, Violation};
+pub use plan::{Moment, Plan, Step};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+pub use tenants::Tenant;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use vendor::{Content, Vendor};
+use watcher::Watcher;
 
 /// Where the operator lives.
 const HOME: &str = "citrix";
 /// What the wall clock says when a world begins.
 const EPOCH: &str = "2026-06-01T00:00:00Z";
+/// The namespaces of tenants.
+const NAMESPACES: usize = 5;
+/// The most peers of one policy: so few that each resource has several, between which addresses move.
+const PEERS: usize = 8;
 /// The cluster's DNS servers.
 pub const SERVERS: [SocketAddr; 2] = [
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), 53),
@@ -56,9 +72,12 @@ struct Flags {
     run: RunArguments,
 }
 
-struct Replica {
+/// A process of the operator.
+struct Process {
+    account: String,
     task: JoinHandle<anyhow::Result<()>>,
     stop: CancellationToken,
+    metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 /// A world.
@@ -66,12 +85,21 @@ pub struct World {
     api: ApiServer,
     vendor: Vendor,
     dns: Dns,
+    calls: Calls,
     size: Size,
     start: Instant,
-    replicas: Vec<Option<Replica>>,
+    replicas: Vec<Option<Process>>,
+    /// How many processes there were.
+    incarnations: usize,
+    /// How far the wall clock of each replica is ahead, in seconds.
+    ahead: Vec<&'static AtomicI64>,
+    /// The resources that there should be.
+    resources: Vec<Value>,
     random: Rng,
     history: History,
     watcher: Watcher,
+    /// Whether some policy has addresses that will expire.
+    is_expiring: bool,
 }
 
 impl World {
@@ -84,19 +112,27 @@ impl World {
         let epoch: Timestamp = EPOCH.parse().expect("a time");
         let clock = Clock::simulated(epoch);
         let api = ApiServer::new(Kinds::new(definitions), Arc::new(move || clock.now()), seed);
-        let (vendor, dns) = (Vendor::new(epoch), Dns::default());
-        let history = History::new();
+        let (vendor, dns, history) = (Vendor::new(epoch), Dns::default(), History::new());
         let watcher = Watcher::new(api.clone(), vendor.clone(), dns.clone(), history.clone());
+        let mut random = Rng::with_seed(seed);
+        let calls = Calls::new(random.fork(), history.clone());
+        let fates = calls.clone();
+        api.set(|hooks| hooks.fates = Some(Box::new(move |call, store| fates.fate(call, store))));
         let mut world = Self {
             api,
             vendor,
             dns,
+            calls,
             size,
             start: Instant::now(),
-            replicas: Vec::new(),
-            random: Rng::with_seed(seed),
+            replicas: (0..size.replicas).map(|_| None).collect(),
+            incarnations: 0,
+            ahead: (0..size.replicas).map(|_| &*Box::leak(Box::default())).collect(),
+            resources: (0..size.resources).map(|number| resource(number, size)).collect(),
+            random,
             history,
             watcher,
+            is_expiring: false,
         };
         world.build();
         world
@@ -119,18 +155,8 @@ impl World {
             let networks = [format!("20.{}.0.0/24", 100 + customer)].into();
             self.vendor.publish(&customer_of(customer), Content { names: names.collect(), networks });
         }
-        for resource in 0..self.size.resources {
-            let namespace = format!("tenant-{}", resource % 5);
-            let _ = self.api.add_namespace(&namespace);
-            let spec = json!({ "customerId": customer_of(resource % self.size.customers), "geo": "us",
-                "podSelector": { "matchLabels": { "app": format!("a{resource}") } } });
-            self.api
-                .add(&json!({
-                    "apiVersion": "citrix-allowlist.io/v1alpha1", "kind": "CitrixAllowlist",
-                    "metadata": { "name": format!("r{resource}"), "namespace": namespace }, "spec": spec,
-                }))
-                .expect("a resource");
-        }
+        self.create_missing();
+        self.watcher.look();
     }
 
     /// A public address that no other name has.
@@ -139,62 +165,116 @@ impl World {
     }
 
     fn start_replica(&mut self, number: usize) {
-        let name = format!("replica-{number}");
+        self.incarnations += 1;
+        let account = calls::account(number, self.incarnations);
         let servers = SERVERS.map(|server| format!("--dns-server={server}"));
-        let flags = Flags::parse_from(["operator".to_owned()].into_iter().chain(servers));
-        let epoch: Timestamp = EPOCH.parse().expect("a time");
+        let few = format!("--max-peers-per-policy={PEERS}");
+        let flags = Flags::parse_from(["operator".to_owned(), few].into_iter().chain(servers));
         let edges = Edges {
             connected: Connected {
-                client: self.api.client(&name, HOME),
+                client: self.api.client(&account, HOME),
                 namespace: HOME.to_owned(),
                 in_cluster: true,
                 api_server: None,
             },
             pod: None,
-            candidate: name,
+            candidate: account.clone(),
             vendor: Arc::new(self.vendor.clone()),
             dns: Arc::new(self.dns.clone()),
             resolv_conf: Vec::new(),
-            clock: Clock::Simulated { epoch, start: self.start },
-            memory: || None,
+            clock: Clock::Simulated {
+                epoch: EPOCH.parse().expect("a time"),
+                start: self.start,
+                ahead: self.ahead[number],
+            },
+            memory: memory::read,
         };
-        let operator = Process::new(flags.run, Engines::default(), edges);
+        let replica = Replica::new(flags.run, Engines::default(), edges);
+        let metrics = replica.content().metrics;
         let stop = CancellationToken::new();
-        let task = tokio::spawn(operator.run(stop.clone()));
-        if self.replicas.len() <= number {
-            self.replicas.resize_with(number + 1, || None);
-        }
-        self.replicas[number] = Some(Replica { task, stop });
+        let task = tokio::spawn(replica.run(stop.clone()));
+        self.calls.began(account.clone(), task.abort_handle());
+        self.replicas[number] = Some(Process { account, task, stop, metrics });
     }
 
-    /// Runs for so long: faults come and go by the seed, and at the end there are none for as long as it takes to settle.
+    fn kill(&mut self, number: usize) {
+        if let Some(process) = self.replicas[number].take() {
+            self.calls.killed(&process.account);
+        }
+    }
+
+    fn set_clock(&self, replica: usize, seconds: i64) {
+        self.ahead[replica].store(seconds, Ordering::Relaxed);
+    }
+
+    /// The server forgets all but the newest revision, once the watcher has seen it.
+    fn compact(&self) {
+        self.watcher.look();
+        self.api.with(|store| store.compact(store.revision()));
+    }
+
+    /// Runs the steps of a plan, or `only` some of them; not further than `until`, and to its end without.
     ///
     /// # Errors
-    /// What did not hold, and when.
-    pub async fn run(&mut self, hours: u32) -> Result<(), String> {
+    /// The first law that was broken.
+    pub async fn run(&mut self, plan: &Plan, only: Option<&[usize]>, until: Option<Duration>) -> Result<(), Violation> {
         for number in 0..self.size.replicas {
             self.start_replica(number);
         }
         let watching = tokio::spawn(self.watcher.clone().watch());
-        self.settle().await?;
-        let end = Instant::now() + Duration::from_secs(u64::from(hours) * 3600);
-        while Instant::now() < end {
-            let quiet = Duration::from_secs(self.random.u64(5..600));
-            tokio::time::sleep(quiet).await;
-            let fault = Fault::pick(&mut self.random, self.size);
-            self.history.note(&format!("fault: {fault:?}"));
-            self.inflict(&fault);
-            tokio::time::sleep(fault.lasts).await;
-            self.history.note("fault over");
-            self.heal(&fault);
-            if self.random.u8(..) < 64 {
-                self.settle().await?;
+        let controlling = tokio::spawn(control(self.api.clone()));
+        for (at, moment) in plan.moments(only, until.unwrap_or(Duration::MAX)) {
+            tokio::time::sleep_until(self.start + at).await;
+            self.check()?;
+            match moment {
+                Moment::Begin(number) => {
+                    let step = &plan.steps[number];
+                    self.history.note(&format!("#{number} begins, for {:.1?}: {:?}", step.lasts, step.fault));
+                    self.begin(number, &step.fault);
+                }
+                Moment::Over(number) => {
+                    self.history.note(&format!("#{number} is over"));
+                    self.over(number, &plan.steps[number].fault);
+                }
+                Moment::Settled => self.settled().await,
             }
-            self.watcher.result()?;
         }
-        self.settle().await?;
+        self.check()?;
+        if until.is_none() {
+            self.end().await;
+        }
         watching.abort();
-        self.watcher.result()
+        controlling.abort();
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), Violation> {
+        self.watcher.look();
+        let (most, _) = self.vendor.requests();
+        if most > vendor::RATE {
+            self.history.violated(Law::FiveAMinute, &format!("the vendor got {most} requests in a minute"));
+        }
+        // Nobody asked it to, and it was not killed.
+        let ended = self.replicas.iter().flatten().find(|process| {
+            process.task.is_finished() && !process.stop.is_cancelled() && self.calls.lives(&process.account)
+        });
+        if let Some(process) = ended {
+            self.history.violated(Law::Lives, &format!("{} ended by itself", process.account));
+        }
+        self.history.result()
+    }
+}
+
+/// The controllers of the cluster: a step a second while they have work.
+async fn control(api: ApiServer) {
+    let mut ticks = api.ticks();
+    while ticks.changed().await.is_ok() {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if !api.with(|store| store.collect_garbage() | store.terminate_namespaces()) {
+                break;
+            }
+        }
     }
 }
 
@@ -204,4 +284,23 @@ fn customer_of(number: usize) -> String {
 
 fn name_of(customer: usize, number: usize) -> String {
     format!("n{number}.c{customer}.example.com")
+}
+
+fn namespace_of(number: usize) -> String {
+    format!("tenant-{number}")
+}
+
+/// The namespace and name of a resource.
+fn resource_of(number: usize) -> (String, String) {
+    (namespace_of(number % NAMESPACES), format!("r{number}"))
+}
+
+fn resource(number: usize, size: Size) -> Value {
+    let (namespace, name) = resource_of(number);
+    let spec = json!({
+        "customerId": customer_of(number % size.customers),
+        "geo": "us",
+        "podSelector": { "matchLabels": { "app": format!("a{number}") } },
+    });
+    tenants::resource(&namespace, &name, &spec)
 }

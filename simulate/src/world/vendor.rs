@@ -24,7 +24,7 @@ pub struct Content {
 }
 
 /// A list as it was published.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// When.
     pub published: Timestamp,
@@ -48,7 +48,39 @@ pub enum VendorFault {
     Empty,
     /// An edge that still has the version before.
     Stale,
+    /// Every second answer is from such an edge.
+    Flipping,
+    /// One answer for each customer lacks most of the list.
+    Shrunk,
+    /// The list has networks that nobody may allow.
+    Lying,
+    /// Everything is for another region.
+    Elsewhere,
+    /// 404.
+    Gone,
+    /// 429.
+    Throttled,
 }
+
+impl VendorFault {
+    /// Every fault.
+    pub const ALL: [Self; 11] = [
+        Self::Unavailable,
+        Self::Silent,
+        Self::Nonsense,
+        Self::Empty,
+        Self::Stale,
+        Self::Flipping,
+        Self::Shrunk,
+        Self::Lying,
+        Self::Elsewhere,
+        Self::Gone,
+        Self::Throttled,
+    ];
+}
+
+/// What a list has that lies: everything, the cluster, the machine.
+const LIES: [&str; 4] = ["0.0.0.0/0", "10.0.0.0/8", "127.0.0.0/8", "::/0"];
 
 #[derive(Debug, Default)]
 struct State {
@@ -59,6 +91,10 @@ struct State {
     /// The most requests in any minute.
     most: usize,
     requests: usize,
+    /// The newest version that each customer's client has got as published.
+    served: BTreeMap<String, Version>,
+    /// Whom [`VendorFault::Shrunk`] has met.
+    shrunk: BTreeSet<String>,
 }
 
 /// The vendor. Clones are the same vendor.
@@ -97,9 +133,17 @@ impl Vendor {
         self.lock().versions.get(customer).cloned().unwrap_or_default()
     }
 
+    /// The newest version that a customer's client has got.
+    #[must_use]
+    pub fn served(&self, customer: &str) -> Option<Version> {
+        self.lock().served.get(customer).cloned()
+    }
+
     /// Changes how it answers.
     pub fn fault(&self, fault: VendorFault) {
-        self.lock().fault = fault;
+        let mut state = self.lock();
+        state.fault = fault;
+        state.shrunk.clear();
     }
 
     /// The most requests in any minute, and all of them.
@@ -110,8 +154,9 @@ impl Vendor {
     }
 
     fn answer(&self, request: &FetchRequest) -> Result<Fetched, FetchError> {
-        let mut state = self.lock();
-        let now = Instant::now();
+        let (wall, now) = (self.now(), Instant::now());
+        let mut guard = self.lock();
+        let state = &mut *guard;
         while state.recent.front().is_some_and(|at| now.duration_since(*at) >= Duration::from_secs(60)) {
             state.recent.pop_front();
         }
@@ -122,25 +167,49 @@ impl Vendor {
             return Err(FetchError::RateLimited { retry_after: Some(Duration::from_secs(60)) });
         }
         let unavailable = || FetchError::Unavailable { detail: "503".to_owned(), retry_after: None };
+        let rejected = || FetchError::Rejected { status: 404, detail: String::new() };
         let customer = request.url.split("customerId=").nth(1).and_then(|rest| rest.split('&').next());
-        let versions = customer.and_then(|customer| state.versions.get(customer)).map_or(&[][..], Vec::as_slice);
-        let (newest, before) = match versions {
-            [.., before, newest] => (newest, before),
-            [only] => (only, only),
-            [] => return Err(FetchError::Rejected { status: 404, detail: String::new() }),
+        let customer = customer.ok_or_else(rejected)?.to_owned();
+        let mut none = Vec::new();
+        let versions = state.versions.get_mut(&customer).unwrap_or(&mut none);
+        // A list is published again long before it expires, whether it changes or not.
+        if let Some(last) = versions.last().filter(|last| wall.duration_since(last.published) > VALID / 2) {
+            versions.push(Version { published: wall, content: last.content.clone() });
+        }
+        let (newest, before) = match versions.as_slice() {
+            [.., before, newest] => (newest.clone(), before.clone()),
+            [only] => (only.clone(), only.clone()),
+            [] => return Err(rejected()),
         };
-        let version = match state.fault {
+        let mut version = newest.clone();
+        match state.fault {
             VendorFault::Unavailable => return Err(unavailable()),
             VendorFault::Nonsense => return Ok(document(b"<html>".to_vec(), None)),
-            VendorFault::Empty => Version { published: newest.published, content: Content::default() },
-            VendorFault::Stale => before.clone(),
-            VendorFault::None | VendorFault::Silent => newest.clone(),
-        };
-        let tag = format!("\"{}-{}\"", version.published, version.content.names.len() + version.content.networks.len());
+            VendorFault::Gone => return Err(rejected()),
+            VendorFault::Throttled => return Err(FetchError::RateLimited { retry_after: Some(Duration::from_secs(90)) }),
+            VendorFault::Empty => version.content = Content::default(),
+            VendorFault::Stale => version = before,
+            VendorFault::Flipping if state.requests.is_multiple_of(2) => version = before,
+            VendorFault::Shrunk if state.shrunk.insert(customer.clone()) => {
+                version.content.networks.clear();
+                version.content.names = version.content.names.into_iter().take(1).collect();
+            }
+            VendorFault::Lying => version.content.networks.extend(LIES.map(str::to_owned)),
+            VendorFault::None
+            | VendorFault::Silent
+            | VendorFault::Flipping
+            | VendorFault::Shrunk
+            | VendorFault::Elsewhere => {}
+        }
+        let geo = if state.fault == VendorFault::Elsewhere { "eu" } else { "us" };
+        if version == newest {
+            state.served.insert(customer, newest);
+        }
+        let tag = format!("\"{}-{}-{geo}\"", version.published, version.content.names.len() + version.content.networks.len());
         if request.validators.etag.as_deref() == Some(&tag) {
             return Ok(Fetched::NotModified);
         }
-        Ok(document(json(&version).to_string().into_bytes(), Some(tag)))
+        Ok(document(json(&version, geo).to_string().into_bytes(), Some(tag)))
     }
 }
 
@@ -161,13 +230,13 @@ fn document(body: Vec<u8>, etag: Option<String>) -> Fetched {
     Fetched::Document { body, validators: Validators::new(etag, None), content_type: Some("application/json".to_owned()) }
 }
 
-fn json(version: &Version) -> Value {
+fn json(version: &Version, geo: &str) -> Value {
     let valid = version.published.saturating_add(VALID).unwrap_or(Timestamp::MAX);
     let Content { names, networks } = &version.content;
     let services = match names.is_empty() && networks.is_empty() {
         true => json!([]),
         false => json!([{ "name": "DaaS", "direction": "outbound", "tcpPorts": "443", "required": true,
-            "endpoints": [{ "fqdns": names, "ips": networks }] }]),
+            "endpoints": [{ "geo": geo, "fqdns": names, "ips": networks }] }]),
     };
     json!({ "meta": { "version": version.published.to_string(), "validUntil": valid.to_string() }, "services": services })
 }

@@ -1,0 +1,265 @@
+//! Looks at every version of every object.
+
+use super::HOME;
+use super::calls::replica_of;
+use super::dns::Dns;
+use super::history::History;
+use super::laws::Law;
+use super::policy::{self, Allowed};
+use super::tenants::{POLICIES, RESOURCES};
+use super::vendor::{Vendor, Version};
+use crate::api::{ApiServer, StoreChange};
+use connectivity_allowlist::net::{canonical_set, cidr};
+use ipnet::IpNet;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long an address stays allowed after its last answer: `addressRetention`, an hour by default.
+const KEPT: Duration = Duration::from_secs(3600);
+
+/// A resource: its namespace and name.
+pub type Name = (String, String);
+
+/// What is known of a resource.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Its object, if it exists.
+    pub object: Option<Value>,
+    /// Every customer that it ever had.
+    customers: BTreeSet<String>,
+    /// What each of its policies allows.
+    pub policies: BTreeMap<String, Allowed>,
+}
+
+impl Known {
+    /// The networks that its policies allow together.
+    #[must_use]
+    pub fn allowed(&self) -> Vec<IpNet> {
+        canonical_set(self.policies.values().flat_map(|allowed| &allowed.networks).copied())
+    }
+
+    fn customer(&self) -> Option<&str> {
+        self.object.as_ref()?["spec"]["customerId"].as_str()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    seen: u64,
+    resources: BTreeMap<Name, Known>,
+    /// How many versions of policies and ConfigMaps the operator wrote outside its own namespace.
+    written: usize,
+    /// What was ever allowed for a customer, with the counts of versions and answers it was computed from.
+    ever: BTreeMap<String, ((usize, usize), Vec<IpNet>)>,
+}
+
+/// Watches every version. Clones are the same watcher.
+#[derive(Clone)]
+pub struct Watcher {
+    api: ApiServer,
+    vendor: Vendor,
+    dns: Dns,
+    history: History,
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Watcher {
+    pub fn new(api: ApiServer, vendor: Vendor, dns: Dns, history: History) -> Self {
+        Self { api, vendor, dns, history, inner: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at every change as it comes.
+    pub async fn watch(self) {
+        let mut ticks = self.api.ticks();
+        while ticks.changed().await.is_ok() {
+            self.look();
+        }
+    }
+
+    /// How many policies and ConfigMaps the operator wrote so far.
+    pub fn written(&self) -> usize {
+        self.lock().written
+    }
+
+    /// Looks at what is known of each resource.
+    pub fn each(&self, mut look: impl FnMut(&Name, &Known)) {
+        self.lock().resources.iter().for_each(|(name, known)| look(name, known));
+    }
+
+    /// Looks at the changes since the last time.
+    pub fn look(&self) {
+        let seen = self.lock().seen;
+        let (changes, newest, kinds) = self.api.read(|store| {
+            let kinds = [POLICIES, ("", "configmaps"), RESOURCES, ("coordination.k8s.io", "leases")];
+            let kinds = kinds.map(|(group, plural)| store.kinds().find(group, plural));
+            (store.changes(seen).cloned().collect::<Vec<StoreChange>>(), store.revision(), kinds)
+        });
+        let mut inner = self.lock();
+        inner.seen = newest;
+        for change in &changes {
+            let kind = kinds.iter().position(|kind| *kind == Some(change.key.kind));
+            let ours = replica_of(&change.by).is_some();
+            match kind {
+                Some(0) => {
+                    inner.written += usize::from(ours);
+                    self.policy(&mut inner, change, ours);
+                }
+                Some(1) => inner.written += usize::from(ours && change.key.namespace != HOME),
+                Some(2) => {
+                    if let Some(what) = resource(&mut inner, change) {
+                        let what = format!("{}/{}: {what}", change.key.namespace, change.key.name);
+                        self.history.violated(Law::NeverOlder, &what);
+                    }
+                }
+                Some(3) => {
+                    self.lease(change);
+                    continue;
+                }
+                _ => {}
+            }
+            if kind != Some(0) {
+                self.note(change, "");
+            }
+        }
+    }
+
+    /// Only a new holder is worth a line.
+    fn lease(&self, change: &StoreChange) {
+        let holder = |stored: &Option<Arc<crate::api::Stored>>| {
+            stored.as_ref().and_then(|stored| Some(stored.value["spec"]["holderIdentity"].as_str()?.to_owned()))
+        };
+        let pod = |holder: Option<String>| holder.as_deref().and_then(|holder| Some(holder.rsplit_once('_')?.0.to_owned()));
+        if holder(&change.before) != holder(&change.after) {
+            self.history.note(&format!("{} the Lease is held by {:?}", change.revision, pod(holder(&change.after))));
+        }
+    }
+
+    fn note(&self, change: &StoreChange, more: &str) {
+        let verb = match (&change.before, &change.after) {
+            (None, _) => "creates",
+            (_, None) => "deletes",
+            _ => "changes",
+        };
+        let newest = change.after.as_ref().or(change.before.as_ref());
+        let kind = newest.and_then(|stored| stored.value["kind"].as_str()).unwrap_or_default();
+        let by = if change.by.is_empty() { "the cluster" } else { &change.by };
+        let place = (&change.key.namespace, &change.key.name);
+        self.history.note(&format!("{} {by} {verb} {kind} {}/{}{more}", change.revision, place.0, place.1));
+    }
+
+    fn policy(&self, inner: &mut Inner, change: &StoreChange, ours: bool) {
+        let name = &change.key.name;
+        let owner = |stored: &Option<Arc<crate::api::Stored>>| stored.as_ref().and_then(|stored| policy::owner(&stored.value));
+        let (before_owner, after_owner) = (owner(&change.before), owner(&change.after));
+        let place = |owner: String| (change.key.namespace.clone(), owner);
+        if let Some(owner) = before_owner.clone().filter(|_| after_owner != before_owner)
+            && let Some(known) = inner.resources.get_mut(&place(owner))
+        {
+            known.policies.remove(name);
+        }
+        let Some(owner) = after_owner.or(before_owner) else { return self.note(change, "") };
+        let owner = place(owner);
+        let known = inner.resources.entry(owner.clone()).or_default();
+        let before = known.allowed();
+        let mut broken = Vec::new();
+        match &change.after {
+            Some(stored) => {
+                let (allowed, wrong) = policy::read(&stored.value, known.object.as_ref());
+                broken.extend(wrong.map(|wrong| (Law::NeverEverything, wrong)));
+                known.policies.insert(name.clone(), allowed);
+            }
+            None => drop(known.policies.remove(name)),
+        }
+        let after = known.allowed();
+        let difference = |these: &[IpNet], those: &[IpNet], sign: char| -> String {
+            let networks = these.iter().filter(|network| !cidr::covers(those, network));
+            networks.map(|network| format!(" {sign}{network}")).collect()
+        };
+        self.note(change, &(difference(&after, &before, '+') + &difference(&before, &after, '-')));
+        if !ours {
+            return;
+        }
+        // A resource that is gone has no claim: the cluster collects what it leaves.
+        if let Some(customer) = known.customer().map(str::to_owned) {
+            if known.policies.is_empty() {
+                broken.push((Law::LastPolicy, "its last policy is gone, and the user did not say so".to_owned()));
+            }
+            let customers = known.customers.clone();
+            let lost = before.iter().any(|network| !cidr::covers(&after, network));
+            let kept = if lost { self.kept(&customer) } else { Vec::new() };
+            let lost = kept.iter().find(|network| cidr::covers(&before, network) && !cidr::covers(&after, network));
+            broken.extend(lost.map(|network| (Law::NeverNarrower, format!("{network} is lost, and nobody withdrew it"))));
+            if after.iter().any(|network| !cidr::covers(&before, network)) {
+                let ever = canonical_set(customers.iter().flat_map(|customer| self.ever(inner, customer)));
+                let wide = after.iter().find(|network| !cidr::covers(&ever, network));
+                let wide = wide.map(|network| (Law::NeverWider, format!("{network} is allowed, and was neither listed nor answered")));
+                broken.extend(wide);
+            }
+        }
+        for (law, what) in broken {
+            self.history.violated(law, &format!("{}/{} in {name} at revision {}: {what}", owner.0, owner.1, change.revision));
+        }
+    }
+
+    /// Everything that was ever listed for a customer, or answered for its names.
+    fn ever(&self, inner: &mut Inner, customer: &str) -> Vec<IpNet> {
+        let versions = self.vendor.versions(customer);
+        let counts = (versions.len(), self.dns.answered(|answered| answered.len()));
+        if let Some((known, networks)) = inner.ever.get(customer)
+            && *known == counts
+        {
+            return networks.clone();
+        }
+        let networks = versions.iter().flat_map(|version| &version.content.networks).filter_map(|text| text.parse().ok());
+        let names: BTreeSet<&String> = versions.iter().flat_map(|version| &version.content.names).collect();
+        let addresses: Vec<IpNet> = self.dns.answered(|answered| {
+            let of_names = answered.keys().filter(|(name, _)| names.contains(name));
+            of_names.map(|(_, address)| IpNet::from(*address)).collect()
+        });
+        let networks = canonical_set(networks.chain(addresses));
+        inner.ever.insert(customer.to_owned(), (counts, networks.clone()));
+        networks
+    }
+
+    /// What every version of a customer's list has had, and was answered within the retention: that may not be lost.
+    fn kept(&self, customer: &str) -> Vec<IpNet> {
+        let versions = self.vendor.versions(customer);
+        let Some(last) = versions.last() else { return Vec::new() };
+        // However they are spelled: one of 256 addresses, or two of 128.
+        let parsed = |version: &Version| canonical_set(version.content.networks.iter().filter_map(|text| text.parse().ok()));
+        let all: Vec<Vec<IpNet>> = versions.iter().map(parsed).collect();
+        let listed = last.content.networks.iter().filter_map(|text| text.parse().ok());
+        let networks = listed.filter(|network| all.iter().all(|networks| cidr::covers(networks, network)));
+        let in_all = |name: &&String| versions.iter().all(|version| version.content.names.contains(*name));
+        let names: BTreeSet<&String> = last.content.names.iter().filter(in_all).collect();
+        let now = Instant::now();
+        let addresses: Vec<IpNet> = self.dns.answered(|answered| {
+            let recent = answered.iter().filter(|((name, _), (at, _))| names.contains(name) && now.duration_since(*at) < KEPT);
+            recent.map(|((_, address), _)| IpNet::from(*address)).collect()
+        });
+        networks.chain(addresses).collect()
+    }
+}
+
+/// The customer of a resource, and the list that status says is in use.
+fn used(object: &Value) -> Option<(&str, &str)> {
+    Some((object["spec"]["customerId"].as_str()?, object["status"]["feed"]["version"].as_str()?))
+}
+
+fn resource(inner: &mut Inner, change: &StoreChange) -> Option<String> {
+    let known = inner.resources.entry((change.key.namespace.clone(), change.key.name.clone())).or_default();
+    let live = change.after.as_ref().filter(|stored| !stored.is_deleting());
+    known.object = live.map(|stored| stored.value.clone());
+    known.customers.extend(known.customer().map(str::to_owned));
+    let (before, after) = (used(&change.before.as_ref()?.value)?, used(&change.after.as_ref()?.value)?);
+    // Times of one form: as texts, they follow each other as they do in time.
+    let is_older = before.0 == after.0 && after.1 < before.1;
+    is_older.then(|| format!("the list of {} follows that of {}", after.1, before.1))
+}
