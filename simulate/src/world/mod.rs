@@ -98,8 +98,6 @@ pub struct World {
     random: Rng,
     history: History,
     watcher: Watcher,
-    /// Whether some policy has addresses that will expire.
-    is_expiring: bool,
 }
 
 impl World {
@@ -132,7 +130,6 @@ impl World {
             random,
             history,
             watcher,
-            is_expiring: false,
         };
         world.build();
         world

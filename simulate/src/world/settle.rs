@@ -33,9 +33,13 @@ impl World {
         self.exact(false);
         let (written, queries) = (self.watcher.written(), self.dns.queries());
         tokio::time::sleep(QUIET).await;
-        let written = self.watcher.written() - written;
-        if written > 0 && !self.is_expiring {
-            self.history.violated(Law::Quiet, &format!("{written} writes in {QUIET:?} in which nothing happened"));
+        let now = self.watcher.written();
+        let (policies, narrowed) = (now.policies - written.policies, now.narrowed - written.narrowed);
+        // Addresses expire in a quiet time too, and their ConfigMap follows.
+        let maps = if narrowed == 0 { now.maps - written.maps } else { 0 };
+        if policies + maps > 0 {
+            let what = format!("{policies} writes of policies and {maps} of ConfigMaps in {QUIET:?} in which nothing happened");
+            self.history.violated(Law::Quiet, &what);
         }
         let queries = (self.dns.queries() - queries) as u64;
         let most: u64 = self.dns.ttls().map(|ttl| (QUIET.as_secs() / ttl.as_secs().max(SHORTEST) + 2) * QUERIES).sum();
@@ -92,9 +96,8 @@ impl World {
     }
 
     /// Compares what is allowed with the list that status names and with DNS. `strictly`: what is no longer answered has expired.
-    fn exact(&mut self, strictly: bool) {
+    fn exact(&self, strictly: bool) {
         let (history, now) = (self.history.clone(), Instant::now());
-        let mut expiring = false;
         self.watcher.each(|name, known| {
             let Some(object) = &known.object else { return };
             let customer = object["spec"]["customerId"].as_str().unwrap_or_default();
@@ -121,17 +124,14 @@ impl World {
             if let Some(missing) = least.iter().find(|network| !cidr::covers(&allowed, network)) {
                 history.violated(Law::Exact, &format!("{}/{}: {missing} is not allowed", name.0, name.1));
             }
-            if let Some(more) = allowed.iter().find(|network| !cidr::covers(&most, network)) {
-                expiring = true;
-                if strictly {
-                    history.violated(Law::Exact, &format!("{}/{}: {more} is still allowed", name.0, name.1));
-                }
+            let more = allowed.iter().find(|network| !cidr::covers(&most, network));
+            if let Some(more) = more.filter(|_| strictly) {
+                history.violated(Law::Exact, &format!("{}/{}: {more} is still allowed", name.0, name.1));
             }
             if let Some((policy, _)) = known.policies.iter().find(|(_, allowed)| allowed.networks.is_empty()) {
                 history.violated(Law::Exact, &format!("{}/{}: {policy} allows nothing", name.0, name.1));
             }
         });
-        self.is_expiring = expiring;
     }
 }
 

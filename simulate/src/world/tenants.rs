@@ -40,6 +40,7 @@ pub enum Tenant {
 }
 
 impl Tenant {
+    /// The next deed of a seed.
     pub fn pick(random: &mut Rng, size: Size) -> Self {
         let (namespace, resource) = (random.usize(..NAMESPACES), random.usize(..size.resources));
         match random.u8(..12) {

@@ -46,12 +46,23 @@ impl Known {
     }
 }
 
+/// How many versions of objects the operator wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Policies that only lost addresses.
+    pub narrowed: usize,
+    /// Policies otherwise.
+    pub policies: usize,
+    /// ConfigMaps.
+    pub maps: usize,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     seen: u64,
     resources: BTreeMap<Name, Known>,
-    /// How many versions of policies and ConfigMaps the operator wrote outside its own namespace.
-    written: usize,
+    /// What the operator wrote outside its own namespace.
+    written: Written,
     /// What was ever allowed for a customer, with the counts of versions and answers it was computed from.
     ever: BTreeMap<String, ((usize, usize), Vec<IpNet>)>,
 }
@@ -83,8 +94,8 @@ impl Watcher {
         }
     }
 
-    /// How many policies and ConfigMaps the operator wrote so far.
-    pub fn written(&self) -> usize {
+    /// What the operator wrote so far.
+    pub fn written(&self) -> Written {
         self.lock().written
     }
 
@@ -108,10 +119,9 @@ impl Watcher {
             let ours = replica_of(&change.by).is_some();
             match kind {
                 Some(0) => {
-                    inner.written += usize::from(ours);
                     self.policy(&mut inner, change, ours);
                 }
-                Some(1) => inner.written += usize::from(ours && change.key.namespace != HOME),
+                Some(1) => inner.written.maps += usize::from(ours && change.key.namespace != HOME),
                 Some(2) => {
                     if let Some(what) = resource(&mut inner, change) {
                         let what = format!("{}/{}: {what}", change.key.namespace, change.key.name);
@@ -164,8 +174,10 @@ impl Watcher {
         {
             known.policies.remove(name);
         }
-        let Some(owner) = after_owner.or(before_owner) else { return self.note(change, "") };
+        let owner = if change.after.is_some() { after_owner } else { before_owner };
+        let Some(owner) = owner else { return self.note(change, "") };
         let owner = place(owner);
+        let inner = &mut *inner;
         let known = inner.resources.entry(owner.clone()).or_default();
         let before = known.allowed();
         let mut broken = Vec::new();
@@ -182,10 +194,14 @@ impl Watcher {
             let networks = these.iter().filter(|network| !cidr::covers(those, network));
             networks.map(|network| format!(" {sign}{network}")).collect()
         };
-        self.note(change, &(difference(&after, &before, '+') + &difference(&before, &after, '-')));
+        let (gained, lost) = (difference(&after, &before, '+'), difference(&before, &after, '-'));
+        self.note(change, &format!("{gained}{lost}"));
         if !ours {
             return;
         }
+        let is_narrowed = gained.is_empty() && !lost.is_empty();
+        inner.written.narrowed += usize::from(is_narrowed);
+        inner.written.policies += usize::from(!is_narrowed);
         // A resource that is gone has no claim: the cluster collects what it leaves.
         if let Some(customer) = known.customer().map(str::to_owned) {
             if known.policies.is_empty() {
