@@ -19,6 +19,8 @@ use tokio::time::Instant;
 
 /// How long an address stays allowed after its last answer: `addressRetention`, an hour by default.
 const KEPT: Duration = Duration::from_secs(3600);
+/// How long one reconcile may take. First policies of which one is refused are taken back in it: all appear, or none.
+const TAKEN_BACK: Duration = Duration::from_secs(60);
 
 /// A resource: its namespace and name.
 pub type Name = (String, String);
@@ -32,6 +34,8 @@ pub struct Known {
     customers: BTreeSet<String>,
     /// What each of its policies allows.
     pub policies: BTreeMap<String, Allowed>,
+    /// Since when it has had a policy without a break.
+    isolates_since: Option<Instant>,
 }
 
 impl Known {
@@ -203,7 +207,7 @@ impl Watcher {
         inner.written.narrowed += usize::from(is_narrowed);
         inner.written.policies += usize::from(!is_narrowed);
         // A resource that is gone has no claim: the cluster collects what it leaves.
-        if let Some(customer) = known.customer().map(str::to_owned) {
+        if let Some(customer) = known.customer().map(str::to_owned).filter(|_| !since.is_some_and(is_taken_back)) {
             if known.policies.is_empty() {
                 broken.push((Law::LastPolicy, "its last policy is gone, and the user did not say so".to_owned()));
             }
