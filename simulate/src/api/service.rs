@@ -13,6 +13,7 @@ use super::store::{Key, Store};
 use super::watch::Watch;
 use super::write::{Write, Written};
 use bytes::Bytes;
+use citrix_allowlist::cluster::client::READ_TIMEOUT;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
@@ -34,6 +35,12 @@ pub type AnswerBody = UnsyncBoxBody<Bytes, io::Error>;
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const JSON_PATCH: &str = "application/json-patch+json";
 const APPLY_PATCH: &str = "application/apply-patch+yaml";
+
+/// A connection on which nothing comes: the operator's connector gives it up.
+async fn silent<T>() -> io::Result<T> {
+    tokio::time::sleep(READ_TIMEOUT).await;
+    Err(io::ErrorKind::TimedOut.into())
+}
 
 /// One client's way to the server, as an account.
 #[derive(Clone, Debug)]
@@ -83,11 +90,11 @@ impl Service<Request<Body>> for ApiConnection {
                 }
                 Fate::Refused(failure) => return Ok(refused(failure)),
                 Fate::Broken => return reset(),
-                Fate::Silent => return std::future::pending().await,
+                Fate::Silent => return silent().await,
             };
             match fate {
                 Fate::AnswerBroken => reset(),
-                Fate::AnswerSilent => std::future::pending().await,
+                Fate::AnswerSilent => silent().await,
                 _ => Ok(answer.unwrap_or_else(|failure| refused(&failure))),
             }
         })

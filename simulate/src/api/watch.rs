@@ -8,6 +8,7 @@ use super::read::Form;
 use super::select::Selection;
 use super::store::{Event, Store};
 use bytes::Bytes;
+use citrix_allowlist::cluster::client::READ_TIMEOUT;
 use futures::Stream;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -41,6 +42,8 @@ pub(super) struct Watch {
     next_bookmark: Instant,
     ticks: watch::Receiver<u64>,
     ready: VecDeque<Bytes>,
+    /// Since when nothing arrives.
+    held_since: Option<Instant>,
     ended: bool,
 }
 
@@ -76,6 +79,7 @@ impl Watch {
             next_bookmark: bookmark_after(now, end),
             ticks,
             ready: VecDeque::new(),
+            held_since: None,
             ended: false,
         };
         if since == 0 {
@@ -110,13 +114,22 @@ impl Watch {
                 WatchFault::Ended => self.ended = true,
                 WatchFault::Held => {
                     // Held events arrive late or never, and so does the end.
-                    if self.ticks.changed().await.is_err() {
-                        return None;
+                    let given_up = *self.held_since.get_or_insert_with(Instant::now) + READ_TIMEOUT;
+                    tokio::select! {
+                        biased;
+                        changed = self.ticks.changed() => if changed.is_err() {
+                            return None;
+                        },
+                        () = sleep_until(given_up) => {
+                            self.ended = true;
+                            return Some(Err(io::ErrorKind::TimedOut.into()));
+                        }
                     }
                     continue;
                 }
                 WatchFault::None | WatchFault::Repeated => {}
             }
+            self.held_since = None;
             if self.ready.is_empty() && !self.ended {
                 self.wait().await;
             }

@@ -198,6 +198,9 @@ impl Watcher {
             let networks = these.iter().filter(|network| !cidr::covers(those, network));
             networks.map(|network| format!(" {sign}{network}")).collect()
         };
+        let since = known.isolates_since;
+        known.isolates_since = (!known.policies.is_empty()).then(|| since.unwrap_or_else(Instant::now));
+        let is_taken_back = |since: Instant| change.after.is_none() && since.elapsed() < TAKEN_BACK;
         let (gained, lost) = (difference(&after, &before, '+'), difference(&before, &after, '-'));
         self.note(change, &format!("{gained}{lost}"));
         if !ours {
