@@ -31,6 +31,7 @@ impl World {
             self.history.violated(Law::Settles, &format!("{}/{}: {wrong}", name.0, name.1));
         }
         self.exact(false);
+        self.watcher.undone();
         let (written, queries) = (self.watcher.written(), self.dns.queries());
         tokio::time::sleep(QUIET).await;
         let now = self.watcher.written();

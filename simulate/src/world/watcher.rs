@@ -36,6 +36,9 @@ pub struct Known {
     pub policies: BTreeMap<String, Allowed>,
     /// Since when it has had a policy without a break.
     isolates_since: Option<Instant>,
+    /// Whether somebody else changed what its policies allow. A successor does not trust an edited policy's addresses, so nobody
+    /// promises any more that all of them stay.
+    is_edited: bool,
 }
 
 impl Known {
@@ -101,6 +104,11 @@ impl Watcher {
     /// What the operator wrote so far.
     pub fn written(&self) -> Written {
         self.lock().written
+    }
+
+    /// Everything is as the operator wants it again.
+    pub fn undone(&self) {
+        self.lock().resources.values_mut().for_each(|known| known.is_edited = false);
     }
 
     /// Looks at what is known of each resource.
@@ -204,8 +212,10 @@ impl Watcher {
         let (gained, lost) = (difference(&after, &before, '+'), difference(&before, &after, '-'));
         self.note(change, &format!("{gained}{lost}"));
         if !ours {
+            known.is_edited |= !gained.is_empty() || !lost.is_empty();
             return;
         }
+        let is_edited = known.is_edited;
         let is_narrowed = gained.is_empty() && !lost.is_empty();
         inner.written.narrowed += usize::from(is_narrowed);
         inner.written.policies += usize::from(!is_narrowed);
@@ -216,7 +226,7 @@ impl Watcher {
             }
             let customers = known.customers.clone();
             let lost = before.iter().any(|network| !cidr::covers(&after, network));
-            let kept = if lost { self.kept(&customer) } else { Vec::new() };
+            let kept = if lost && !is_edited { self.kept(&customer) } else { Vec::new() };
             let lost = kept.iter().find(|network| cidr::covers(&before, network) && !cidr::covers(&after, network));
             broken.extend(lost.map(|network| (Law::NeverNarrower, format!("{network} is lost, and nobody withdrew it"))));
             if after.iter().any(|network| !cidr::covers(&before, network)) {
