@@ -221,7 +221,11 @@ impl Guard {
         }
         if let IpNet::V6(network) = network {
             if let Some(prefix) = self.nat64.iter().find(|prefix| prefix.contains(&network)) {
-                return self.check_embedded(*prefix, network, origin);
+                // Its addresses are judged as the IPv4 addresses they represent.
+                return match embedded(*prefix, network) {
+                    Some(embedded) => self.check_network(IpNet::V4(embedded), origin),
+                    None => refused(format!("not an address of the NAT64 prefix {prefix}")),
+                };
             }
             if let Some(prefix) = self.nat64.iter().find(|prefix| network.contains(*prefix)) {
                 return refused(format!("wider than the NAT64 prefix {prefix}"));
@@ -286,14 +290,6 @@ impl Guard {
         }
         let listed: Vec<&str> = suffixes.iter().map(DomainName::as_str).collect();
         Err(GuardRefusal { reason: format!("under none of --additional-suffix {}", listed.join(", ")) })
-    }
-
-    /// Judges addresses of a NAT64 prefix as the IPv4 addresses they represent.
-    fn check_embedded(&self, prefix: Ipv6Net, network: Ipv6Net, origin: Origin) -> Result<(), GuardRefusal> {
-        match embedded(prefix, network) {
-            Some(embedded) => self.check_network(IpNet::V4(embedded), origin),
-            None => Err(GuardRefusal { reason: format!("not an address of the NAT64 prefix {prefix}") }),
-        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Stores equal values once: thousands of resources of one customer have most in common. Pure.
 
+use crate::lock::lock;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 /// Knows the values in use, and forgets each with its last user.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl<T: ?Sized + Hash + Eq> Interner<T> {
     /// Returns the equal value that is in use already, or else this one.
     pub fn intern(&self, value: impl AsRef<T> + Into<Arc<T>>) -> Arc<T> {
         let key = self.hasher.hash_one(value.as_ref());
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         if let Some(equal) = known.values.get(&key).and_then(Weak::upgrade).filter(|known| **known == *value.as_ref()) {
             return equal;
         }

@@ -7,6 +7,7 @@ mod state;
 pub use health::Health;
 pub use state::{Access, Authorizer, StatePieces, StateSource, TOKEN_HEADER};
 
+use crate::lock::lock;
 use crate::telemetry::metrics::CONTENT_TYPE;
 use axum::Router;
 use axum::extract::State;
@@ -21,7 +22,7 @@ use state::StateRoom;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
@@ -116,7 +117,7 @@ impl Server {
     }
 
     async fn serve(self, router: Router, bounds: Bounds, stop: CancellationToken) {
-        let admission = Admission(Arc::new(Mutex::new(Connections::new(bounds))));
+        let admission = Arc::new(Mutex::new(Connections::new(bounds)));
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -126,8 +127,8 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let admitted = admission.lock().admit(peer.ip());
-                    let place = Place { admission: admission.clone(), ticket: admitted.ticket };
+                    let admitted = lock(&admission).admit(peer.ip());
+                    let place = Place { admission: Arc::clone(&admission), ticket: admitted.ticket };
                     let serving = answer(stream, router.clone(), stop.clone());
                     connections.spawn(async move {
                         tokio::select! {
@@ -152,25 +153,15 @@ impl Server {
     }
 }
 
-/// The open connections, shared with each of them.
-#[derive(Clone)]
-struct Admission(Arc<Mutex<Connections>>);
-
-impl Admission {
-    fn lock(&self) -> MutexGuard<'_, Connections> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// A connection's place, freed however the connection ends.
 struct Place {
-    admission: Admission,
+    admission: Arc<Mutex<Connections>>,
     ticket: Ticket,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.admission.lock().leave(self.ticket);
+        lock(&self.admission).leave(self.ticket);
     }
 }
 

@@ -23,12 +23,7 @@ struct Candidate {
 
 impl Candidate {
     fn start(client: &kube::Client, namespace: &str, pod: &str, timing: Timing) -> Self {
-        let settings = LeaseSettings {
-            namespace: namespace.to_owned(),
-            name: NAME.to_owned(),
-            identity: lease::identity(pod),
-            timing,
-        };
+        let settings = LeaseSettings { namespace: namespace.to_owned(), identity: lease::identity(pod), timing };
         let stop = CancellationToken::new();
         let (leadership, task) = lease::start(client.clone(), Clock::System, settings, stop.clone());
         Self { leadership, stop, task }

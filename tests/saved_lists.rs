@@ -4,7 +4,7 @@ use citrix_allowlist::cluster::lease::Leadership;
 use citrix_allowlist::cluster::saved_lists::SavedLists;
 use citrix_allowlist::feed::FeedKey;
 use citrix_allowlist::feed::settings::TEMPLATE_CUSTOMER;
-use citrix_allowlist::feed::store::{ListStore, SavedHost, SavedList, SavedRequests, SavedState};
+use citrix_allowlist::feed::store::{ListStore, SavedHost, SavedKey, SavedList, SavedRequests, SavedState};
 use connectivity_allowlist::gzip::{compress, decompress};
 use connectivity_allowlist::{Cloud, ListForm};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -15,11 +15,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 fn list(customer: Option<&str>, previous: Option<&[u8]>) -> SavedList {
+    let key = FeedKey { cloud: Cloud::Global, form: ListForm::Json, customer: customer.map(Arc::from), scope: None };
     let state = SavedState {
-        cloud: Cloud::Global,
-        form: ListForm::Json.as_str().to_owned(),
-        customer: customer.map(str::to_owned),
-        scope: None,
+        list: SavedKey::of(&key),
         url: format!("https://api.example/?customerId={}", customer.unwrap_or(TEMPLATE_CUSTOMER)),
         fetched_at: "2026-06-01T00:00:00Z".parse().expect("a time"),
         last_modified: None,
@@ -29,7 +27,6 @@ fn list(customer: Option<&str>, previous: Option<&[u8]>) -> SavedList {
         confirmations: 1,
         stale_answers: 0,
     };
-    let key = state.key().expect("a key");
     SavedList { key, state, document: compress(b"{\"services\": []}"), previous: previous.map(compress) }
 }
 

@@ -104,11 +104,11 @@ fn check_outcome(outcome: &LookupOutcome, name: &Name, records: &[Record], famil
 /// What is held of an answer passes the guard, and is no more than is allowed.
 fn check_belief(answer: &Answer, family: Family) {
     let settings = NamesSettings { addresses_per_name: MOST_ADDRESSES, ..NamesSettings::new(GUARD.clone()) };
-    let bounds = Bounds::within_reason(&settings).with_room(MOST_ADDRESSES / 2, Level::Namespace);
+    let bounds = Bounds { room: (MOST_ADDRESSES / 2, Level::Namespace), ..Bounds::within_reason(&settings) };
     let judge = |address: IpAddr| -> Option<Arc<str>> {
         GUARD.check_address(address, Origin::Vendor).err().map(|refusal| refusal.reason.into())
     };
-    let (mut held, now) = (CachedName::new(), Instant::now());
+    let (mut held, now) = (CachedName::default(), Instant::now());
     held.begin(&Family::ALL);
     let refused = held.answered(family, SERVER, answer, &judge, &bounds, now);
     Family::ALL
@@ -119,7 +119,8 @@ fn check_belief(answer: &Answer, family: Family) {
     assert!(wait >= Duration::from_millis(100), "asked again after {wait:?}");
     let view = held.view();
     assert!(view.addresses.len() <= MOST_ADDRESSES / 2, "{} addresses", view.addresses.len());
-    assert!(held.len() <= 2 * MOST_ADDRESSES + 64, "{} are kept", held.len());
+    let kept = held.cached().len();
+    assert!(kept <= 2 * MOST_ADDRESSES + 64, "{kept} are kept");
     for address in &view.addresses {
         assert!(!is_inside(translated(*address)), "{address}");
         assert!(!matches!(address, IpAddr::V4(address) if address.octets()[..2] == [20, 99]), "{address} is a pod's");

@@ -3,7 +3,6 @@
 use crate::text::output::print;
 use clap::{Args, Command};
 use clap_complete::Shell;
-use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArguments {
@@ -11,10 +10,9 @@ pub(super) struct CompletionsArguments {
     shell: Shell,
 }
 
-pub(super) fn run(arguments: &CompletionsArguments, mut command: Command) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &CompletionsArguments, mut command: Command) -> anyhow::Result<()> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, name, &mut script);
-    print(script)?;
-    Ok(ExitCode::SUCCESS)
+    print(script)
 }

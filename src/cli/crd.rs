@@ -8,7 +8,6 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, Patch, PatchParams};
-use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 pub(super) struct CrdArguments {
@@ -19,14 +18,12 @@ pub(super) struct CrdArguments {
     connection: ConnectionArguments,
 }
 
-pub(super) fn run(arguments: &CrdArguments) -> anyhow::Result<ExitCode> {
-    if arguments.apply {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(apply(&arguments.connection))?;
-    } else {
-        print(crd::yaml()?)?;
+pub(super) fn run(arguments: &CrdArguments) -> anyhow::Result<()> {
+    if !arguments.apply {
+        return print(crd::yaml()?);
     }
-    Ok(ExitCode::SUCCESS)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(apply(&arguments.connection))
 }
 
 async fn apply(connection: &ConnectionArguments) -> anyhow::Result<()> {

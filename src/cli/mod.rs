@@ -91,16 +91,17 @@ pub fn main() -> ExitCode {
 
 fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        Action::Run(arguments) => crate::operator::run(*arguments, Engines::default()),
-        Action::Render(arguments) => render::run(&arguments, was_given(matches, "output")),
-        Action::Diff(arguments) => diff::run(&arguments),
-        Action::Explain(arguments) => explain::run(&arguments),
-        Action::Refresh(arguments) => refresh::run(&arguments),
-        Action::Crd(arguments) => crd::run(&arguments),
-        Action::Completions(arguments) => completions::run(&arguments, command()),
-        Action::Version(arguments) => version::run(&arguments),
-        Action::Probe(arguments) => probe::run(&arguments),
+        Action::Run(arguments) => crate::operator::run(*arguments, Engines::default())?,
+        Action::Render(arguments) => render::run(&arguments, was_given(matches, "output"))?,
+        Action::Diff(arguments) => return diff::run(&arguments),
+        Action::Explain(arguments) => return explain::run(&arguments),
+        Action::Refresh(arguments) => refresh::run(&arguments)?,
+        Action::Crd(arguments) => crd::run(&arguments)?,
+        Action::Completions(arguments) => completions::run(&arguments, command())?,
+        Action::Version(arguments) => version::run(&arguments)?,
+        Action::Probe(arguments) => return probe::run(&arguments),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// An error and its causes in one sentence. Some errors repeat their causes in their own text: once is enough.

@@ -7,7 +7,6 @@ use crate::preview::connection::{ConnectionArguments, NamespaceArguments, not_fo
 use crate::text::output::{Progress, say};
 use clap::Args;
 use kube::api::{Api, Patch, PatchParams};
-use std::process::ExitCode;
 use std::time::Duration;
 
 /// How often status is read until the fetch has ended.
@@ -26,10 +25,9 @@ pub(super) struct RefreshArguments {
     connection: ConnectionArguments,
 }
 
-pub(super) fn run(arguments: &RefreshArguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &RefreshArguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(refresh(arguments))?;
-    Ok(ExitCode::SUCCESS)
+    runtime.block_on(refresh(arguments))
 }
 
 async fn refresh(arguments: &RefreshArguments) -> anyhow::Result<()> {

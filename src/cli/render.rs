@@ -13,7 +13,6 @@ use crate::text::output::{Form, Printer, style, warn};
 use clap::Args;
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 pub(super) struct RenderArguments {
@@ -35,7 +34,7 @@ pub(super) struct RenderArguments {
     assumptions: AssumptionArguments,
 }
 
-pub(super) fn run(arguments: &RenderArguments, form_was_given: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &RenderArguments, form_was_given: bool) -> anyhow::Result<()> {
     let assumptions = arguments.assumptions.assumptions();
     let mut work = Work {
         sources: Sources::new(&arguments.sources, &arguments.filename)?,
@@ -50,7 +49,7 @@ pub(super) fn run(arguments: &RenderArguments, form_was_given: bool) -> anyhow::
     if ours == 0 && !arguments.pass_through {
         anyhow::bail!(NOTHING_OF_OURS);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 struct Work<W> {

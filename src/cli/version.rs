@@ -3,7 +3,6 @@
 use crate::text::output::{Form, print, yaml};
 use clap::Args;
 use serde::Serialize;
-use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 pub(super) struct VersionArguments {
@@ -30,11 +29,10 @@ const VERSION: Version = Version {
     architecture: std::env::consts::ARCH,
 };
 
-pub(super) fn run(arguments: &VersionArguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &VersionArguments) -> anyhow::Result<()> {
     print(match arguments.output {
         None => format!("citrix-allowlist {} ({}/{})\n", VERSION.version, VERSION.os, VERSION.architecture),
         Some(Form::Json) => format!("{}\n", serde_json::to_string_pretty(&VERSION)?),
         Some(Form::Yaml) => yaml(&VERSION)?,
-    })?;
-    Ok(ExitCode::SUCCESS)
+    })
 }

@@ -18,7 +18,6 @@ use http::header::{ACCEPT, HeaderValue};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ObjectMeta, PartialObjectMeta, Request};
 use kube::{Client, Resource, ResourceExt};
-use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,12 +87,6 @@ pub struct Writer {
     observer: Arc<dyn WriteObserver>,
 }
 
-impl Debug for Writer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer").finish_non_exhaustive()
-    }
-}
-
 impl Writer {
     /// A writer that checks `leadership` before each write and keeps `owned` current with the answers.
     pub fn new(
@@ -144,11 +137,7 @@ impl Writer {
     }
 
     async fn call<T>(&self, key: &ObjectKey, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
-        // A leader's write never is in flight when another may lead.
-        let limit = CALL_DEADLINE.min(self.leadership.time_left());
-        if limit.is_zero() {
-            return Err(WriteError::NotLeading);
-        }
+        let limit = self.leadership.limit(CALL_DEADLINE).ok_or(WriteError::NotLeading)?;
         deadline(limit, request).await.map_err(|error| classify(key, &error))
     }
 
@@ -181,15 +170,12 @@ impl Writer {
     /// An object has the name already. It is applied over if it is ours by its owner's uid (its labels were removed), or handed
     /// over by its annotation; else it stays as it is.
     async fn take_over(&self, owner: &OwnerRef, key: &ObjectKey, desired: &Desired) -> Result<(), WriteError> {
-        let Some(found) = self.call(key, self.api(key).get_metadata_opt(&key.name)).await? else {
-            return Err(WriteError::Changed(key.clone()));
-        };
+        let found = self.call(key, self.api(key).get_metadata_opt(&key.name)).await?;
+        let found = found.filter(|found| found.meta().deletion_timestamp.is_none());
+        let found = found.ok_or_else(|| WriteError::Changed(key.clone()))?;
         let ours = (key.kind.owner)(found.meta()).is_some_and(|controller| controller.uid == owner.uid);
         let handed_over = found.annotations().get(ADOPT_ANNOTATION).is_some_and(|value| value == "true");
         let free = digest::controller_of(found.meta()).is_none();
-        if found.meta().deletion_timestamp.is_some() {
-            return Err(WriteError::Changed(key.clone()));
-        }
         if !(ours || handed_over && free) {
             return Err(WriteError::NotOurs(key.clone()));
         }

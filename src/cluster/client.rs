@@ -96,10 +96,8 @@ pub async fn connect(options: &ConnectOptions) -> Result<Connected, ClientError>
     };
     let in_cluster = config.root_cert_file.is_some();
     if !explicit_proxy {
-        config.proxy_url = match environment_proxy(&config, &ProxyEnvironment::read(environment)) {
-            Some(proxy) => Some(proxy.parse().map_err(|_| ClientError::Proxy)?),
-            None => None,
-        };
+        let proxy = environment_proxy(&config, &ProxyEnvironment::read(environment));
+        config.proxy_url = proxy.map(|proxy| proxy.parse()).transpose().map_err(|_| ClientError::Proxy)?;
     }
     if let Some(namespace) = &options.namespace {
         config.default_namespace.clone_from(namespace);
@@ -187,22 +185,10 @@ impl CallError {
         self.status().map(|status| status.code)
     }
 
-    /// Whether the object has changed since it was read.
-    #[must_use]
-    pub fn is_conflict(&self) -> bool {
-        self.status().is_some_and(Status::is_conflict)
-    }
-
     /// Whether the object, or its whole kind, does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.code() == Some(404)
-    }
-
-    /// Whether an object of this name exists already.
-    #[must_use]
-    pub fn is_already_exists(&self) -> bool {
-        self.status().is_some_and(Status::is_already_exists)
     }
 
     /// Whether RBAC or an admission plugin forbids it.

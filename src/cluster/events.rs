@@ -6,6 +6,7 @@
 use super::client::{CallError, deadline};
 use crate::clock::Clock;
 use crate::crd::FIELD_MANAGER;
+use crate::lock::lock;
 use crate::reason::Reason;
 use crate::status::Note;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -15,7 +16,7 @@ use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How long after its last event a further one is a repeat: Kubernetes ends a series after six minutes.
@@ -83,8 +84,8 @@ impl Events {
             let patch = Patch::Merge(json!({ "series": series }));
             match deadline(limit, api.patch(&last.event, &PatchParams::default(), &patch)).await {
                 Ok(_) => {
-                    self.lock()
-                        .insert(subject, Repeats { count: last.count + 1, last: Clock::System.instant(), ..last });
+                    let repeats = Repeats { count: last.count + 1, last: Clock::System.instant(), ..last };
+                    lock(&self.published).insert(subject, repeats);
                     return ("patch", Ok(()));
                 }
                 // It is gone, as events are after an hour: a new count starts.
@@ -98,7 +99,7 @@ impl Events {
         let left = limit.saturating_sub(Clock::System.instant().saturating_duration_since(started));
         let created = deadline(left, api.create(&PostParams::default(), &event)).await.map(drop);
         if created.is_ok() {
-            self.lock().insert(subject, first);
+            lock(&self.published).insert(subject, first);
         }
         ("create", created)
     }
@@ -106,7 +107,7 @@ impl Events {
     /// The event that this one would repeat; forgets those whose series is over.
     fn repeated(&self, subject: &InvolvedObject, note: &str, warning: bool) -> Option<Repeats> {
         let now = Clock::System.instant();
-        let mut published = self.lock();
+        let mut published = lock(&self.published);
         published.retain(|_, event| now.saturating_duration_since(event.last) < SERIES);
         published.get(subject).filter(|event| event.note == note && event.warning == warning).cloned()
     }
@@ -131,25 +132,13 @@ impl Events {
             ..Event::default()
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<InvolvedObject, Repeats>> {
-        self.published.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The action that an event has to name.
 const fn action(reason: Reason) -> &'static str {
     match reason {
-        Reason::Fetched
-        | Reason::FeedUnavailable
-        | Reason::FeedRejected
-        | Reason::FeedMalformed
-        | Reason::FeedShrank
-        | Reason::FeedGrew
-        | Reason::FeedExpired
-        | Reason::RateLimited
-        | Reason::SavedListIgnored
-        | Reason::WaitingForFeed => "Fetch",
+        Reason::Fetched | Reason::SavedListIgnored | Reason::WaitingForFeed => "Fetch",
+        reason if reason.is_failure() => "Fetch",
         Reason::Resolved | Reason::Unresolved | Reason::WildcardsUnenforceable | Reason::WaitingForNames => "Resolve",
         _ => "Apply",
     }

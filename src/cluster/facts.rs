@@ -14,16 +14,17 @@ use crate::facts::ClusterFacts;
 use connectivity_allowlist::net::canonical_set;
 use follow::{Report, follow};
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{self, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
-use k8s_openapi::{ClusterResourceScope, Metadata};
 use kube::api::ObjectMeta;
 use kube::runtime::watcher::Config;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, Resource, ResourceExt as _};
 use picture::{Answer, Picture, Place, SeenService, SeenSlice, ServiceKey, public};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,17 +80,11 @@ impl Facts {
 
     /// Whether every query to the cluster was answered or refused. Until then, an empty list means "not known yet".
     #[must_use]
-    pub fn is_complete(&self) -> bool {
-        *self.complete.borrow()
-    }
-
-    /// Becomes true with [`Self::is_complete`].
-    #[must_use]
     pub fn completion(&self) -> watch::Receiver<bool> {
         self.complete.clone()
     }
 
-    /// Waits for the first complete picture, until 5 s after the start at most. Returns [`Self::is_complete`].
+    /// Waits for the first complete picture, until 5 s after the start at most. Returns whether there is one.
     pub async fn ready(&self) -> bool {
         let mut complete = self.complete.clone();
         let outcome = timeout_at(self.started + READY_LIMIT, complete.wait_for(|complete| *complete)).await;
@@ -98,13 +93,7 @@ impl Facts {
 }
 
 /// One change of the picture.
-enum News {
-    Services(Place, Report<(ServiceKey, SeenService)>),
-    Slices(ServiceKey, Report<SeenSlice>),
-    ServiceNetworks(Report<Vec<IpNet>>),
-    Nodes(Report<SeenNode>),
-    ApiServers(Report<Vec<IpAddr>>),
-}
+type News = Box<dyn FnOnce(&mut Picture) + Send>;
 
 /// The relevant part of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,10 +128,10 @@ impl Watching {
         self.follow_nodes();
         self.follow_api_servers();
         while let Some(news) = self.news.recv().await {
-            self.see(news);
+            news(&mut self.picture);
             let end = Instant::now() + LONGEST_GATHERING;
             while let Ok(Some(news)) = timeout_at((Instant::now() + QUIET).min(end), self.news.recv()).await {
-                self.see(news);
+                news(&mut self.picture);
                 if Instant::now() >= end {
                     break;
                 }
@@ -161,44 +150,26 @@ impl Watching {
         }
     }
 
-    fn see(&mut self, news: News) {
-        match news {
-            News::Services(place, report) => {
-                if let Some(answer) = self.picture.services.get_mut(&place) {
-                    take(answer, report, |objects| objects.into_values().collect());
-                }
-            }
-            News::Slices(key, report) => {
-                // News of a deleted Service come late.
-                if let Some(answer) = self.picture.slices.get_mut(&key) {
-                    take(answer, report, |slices| slices);
-                }
-            }
-            News::ServiceNetworks(report) => take(&mut self.picture.service_networks, report, union),
-            News::Nodes(report) => self.see_nodes(report),
-            News::ApiServers(report) => {
-                take(&mut self.picture.api_servers, report, |slices| public(slices.into_values().flatten()));
-            }
-        }
-    }
-
-    fn see_nodes(&mut self, report: Report<SeenNode>) {
-        let picture = &mut self.picture;
-        match report {
-            Report::Now(nodes) => {
-                picture.node_addresses =
-                    Answer::Known(public(nodes.values().flat_map(|node| node.addresses.iter().copied())));
-                // The administrator's ranges of pods take precedence.
-                if picture.settings.pod_networks.is_empty() {
-                    let networks = nodes.into_values().flat_map(|node| node.pod_networks);
-                    picture.pod_networks = Answer::Known(canonical_set(networks));
-                }
-            }
-            Report::Refused => {
-                picture.node_addresses.fail();
-                picture.pod_networks.fail();
-            }
-        }
+    /// Follows objects of one kind; `take` takes what is reported of them into the picture.
+    fn follow<K, T>(
+        &mut self,
+        api: Api<K>,
+        config: Config,
+        what: String,
+        keep: impl Fn(&K) -> (String, T) + Send + 'static,
+        take: impl Fn(&mut Picture, Report<T>) + Clone + Send + 'static,
+    ) -> AbortHandle
+    where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+        T: Clone + PartialEq + Send + 'static,
+    {
+        let sender = self.sender.clone();
+        let report = move |report| {
+            let take = take.clone();
+            // The receiver lives as long as the tasks that send.
+            let _ = sender.send(Box::new(move |picture| take(picture, report)));
+        };
+        self.tasks.spawn(follow(api, config, what, keep, report))
     }
 
     fn follow_services(&mut self, place: Place) {
@@ -210,13 +181,15 @@ impl Watching {
             }
         };
         let what = format!("Services with {selector}");
-        let sender = self.sender.clone();
         let keep = |service: &Service| {
             let key = key_of(&service.metadata);
             (format!("{}/{}", key.0, key.1), (key, SeenService::of(service)))
         };
-        let report = move |report| send(&sender, News::Services(place.clone(), report));
-        self.tasks.spawn(follow(api, Config::default().fields(&selector), what, keep, report));
+        self.follow(api, Config::default().fields(&selector), what, keep, move |picture, report| {
+            if let Some(answer) = picture.services.get_mut(&place) {
+                take(answer, report, |objects| objects.into_values().collect());
+            }
+        });
     }
 
     fn follow_wanted_slices(&mut self) {
@@ -236,27 +209,31 @@ impl Watching {
             let api = Api::<EndpointSlice>::namespaced(self.client.clone(), &key.0);
             let config = Config::default().labels(&format!("kubernetes.io/service-name={}", key.1));
             let what = format!("EndpointSlices of Service {}/{}", key.0, key.1);
-            let (sender, of) = (self.sender.clone(), key.clone());
             let keep = |slice: &EndpointSlice| (slice.name_any(), SeenSlice::of(slice));
-            let report = move |report| send(&sender, News::Slices(of.clone(), report));
+            let of = key.clone();
+            let task = self.follow(api, config, what, keep, move |picture, report| {
+                // News of a deleted Service come late.
+                if let Some(answer) = picture.slices.get_mut(&of) {
+                    take(answer, report, |slices| slices);
+                }
+            });
             self.picture.slices.insert(key.clone(), Answer::Pending);
-            self.slices.insert(key, self.tasks.spawn(follow(api, config, what, keep, report)));
+            self.slices.insert(key, task);
         }
     }
 
     fn follow_service_networks(&mut self) {
-        let sender = self.sender.clone();
         let keep = |object: &ServiceCIDR| {
             let cidrs = object.spec.iter().flat_map(|spec| spec.cidrs.iter().flatten());
             (object.name_any(), parse(cidrs))
         };
-        let report = move |report| send(&sender, News::ServiceNetworks(report));
         let what = "ServiceCIDRs (Kubernetes 1.33 and newer; else give --service-cidr)".to_owned();
-        self.tasks.spawn(follow(Api::all(self.client.clone()), Config::default(), what, keep, report));
+        self.follow(Api::all(self.client.clone()), Config::default(), what, keep, |picture, report| {
+            take(&mut picture.service_networks, report, |networks| canonical_set(networks.into_values().flatten()));
+        });
     }
 
     fn follow_nodes(&mut self) {
-        let sender = self.sender.clone();
         let keep = |node: &NodeNetworks| {
             let spec = &node.spec;
             let cidrs = spec.pod_cidrs.iter().chain(spec.pod_cidr.iter().filter(|_| spec.pod_cidrs.is_empty()));
@@ -264,29 +241,23 @@ impl Watching {
             let addresses = node.status.addresses.iter().filter_map(|listed| listed.address.parse().ok());
             (node.name_any(), SeenNode { pod_networks: parse(cidrs), addresses: public(addresses) })
         };
-        let report = move |report| send(&sender, News::Nodes(report));
         let what = "nodes, whose addresses are then not refused in answers (--pod-cidr gives pods' ranges, --deny-cidr denies nodes' addresses)";
         let config = Config::default().page_size(PAGE);
-        self.tasks.spawn(follow(Api::all(self.client.clone()), config, what.to_owned(), keep, report));
+        self.follow(Api::all(self.client.clone()), config, what.to_owned(), keep, take_nodes);
     }
 
     fn follow_api_servers(&mut self) {
-        let sender = self.sender.clone();
         let keep = |slice: &EndpointSlice| {
             let addresses = slice.endpoints.iter().flatten().flat_map(|endpoint| &endpoint.addresses);
             (slice.name_any(), public(addresses.filter_map(|address| address.parse().ok())))
         };
-        let report = move |report| send(&sender, News::ApiServers(report));
         let what = "EndpointSlices of the Service kubernetes, whose addresses are then not refused in answers";
         let config = Config::default().labels("kubernetes.io/service-name=kubernetes");
         let api = Api::<EndpointSlice>::namespaced(self.client.clone(), "default");
-        self.tasks.spawn(follow(api, config, what.to_owned(), keep, report));
+        self.follow(api, config, what.to_owned(), keep, |picture, report| {
+            take(&mut picture.api_servers, report, |slices| public(slices.into_values().flatten()));
+        });
     }
-}
-
-/// The receiver lives as long as the tasks that send.
-fn send(sender: &mpsc::UnboundedSender<News>, news: News) {
-    let _ = sender.send(news);
 }
 
 fn take<T, U>(answer: &mut Answer<U>, report: Report<T>, convert: impl Fn(BTreeMap<String, T>) -> U) {
@@ -296,8 +267,22 @@ fn take<T, U>(answer: &mut Answer<U>, report: Report<T>, convert: impl Fn(BTreeM
     }
 }
 
-fn union(networks: BTreeMap<String, Vec<IpNet>>) -> Vec<IpNet> {
-    canonical_set(networks.into_values().flatten())
+fn take_nodes(picture: &mut Picture, report: Report<SeenNode>) {
+    match report {
+        Report::Now(nodes) => {
+            let addresses = nodes.values().flat_map(|node| node.addresses.iter().copied());
+            picture.node_addresses = Answer::Known(public(addresses));
+            // The administrator's ranges of pods take precedence.
+            if picture.settings.pod_networks.is_empty() {
+                let networks = nodes.into_values().flat_map(|node| node.pod_networks);
+                picture.pod_networks = Answer::Known(canonical_set(networks));
+            }
+        }
+        Report::Refused => {
+            picture.node_addresses.fail();
+            picture.pod_networks.fail();
+        }
+    }
 }
 
 fn parse<'a>(cidrs: impl Iterator<Item = &'a String>) -> Vec<IpNet> {
@@ -309,7 +294,8 @@ fn key_of(metadata: &ObjectMeta) -> ServiceKey {
 }
 
 /// A Node of which only the pods' ranges and its addresses are read: the rest, images and conditions, is most of it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Resource)]
+#[resource(inherit = "v1::Node")]
 struct NodeNetworks {
     metadata: ObjectMeta,
     #[serde(default)]
@@ -319,42 +305,22 @@ struct NodeNetworks {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 struct NodeStatus {
-    #[serde(default)]
     addresses: Vec<NodeAddress>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 struct NodeAddress {
-    #[serde(default)]
     address: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 struct NodeSpec {
-    #[serde(default, rename = "podCIDR")]
+    #[serde(rename = "podCIDR")]
     pod_cidr: Option<String>,
-    #[serde(default, rename = "podCIDRs")]
+    #[serde(rename = "podCIDRs")]
     pod_cidrs: Vec<String>,
-}
-
-impl k8s_openapi::Resource for NodeNetworks {
-    const API_VERSION: &'static str = "v1";
-    const GROUP: &'static str = "";
-    const KIND: &'static str = "Node";
-    const VERSION: &'static str = "v1";
-    const URL_PATH_SEGMENT: &'static str = "nodes";
-    type Scope = ClusterResourceScope;
-}
-
-impl Metadata for NodeNetworks {
-    type Ty = ObjectMeta;
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn metadata_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
 }

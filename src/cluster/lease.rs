@@ -8,6 +8,7 @@ pub mod election;
 use super::client::{CallError, deadline};
 use crate::clock::Clock;
 use crate::crd::FIELD_MANAGER;
+use crate::lock::lock;
 use election::{Election, ElectionStep, Record, Timing};
 use futures::StreamExt as _;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -16,7 +17,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::watch_object;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,8 +31,6 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct LeaseSettings {
     /// The Lease's namespace: the operator's own (`POD_NAMESPACE`).
     pub namespace: String,
-    /// The Lease's name.
-    pub name: String,
     /// This process: see [`identity`].
     pub identity: String,
     /// The intervals.
@@ -89,14 +88,20 @@ impl Leadership {
     }
 
     /// How long writes may still be sent: until the fence, a third of the lease before a successor may start. Zero for a standby.
-    /// It bounds the time limit of a leader's write.
     #[must_use]
     pub fn time_left(&self) -> Duration {
-        match *self.shared.writes.lock().unwrap_or_else(PoisonError::into_inner) {
+        match *lock(&self.shared.writes) {
             MayWrite::Always => Duration::MAX,
             MayWrite::Until(fence) => fence.saturating_duration_since(monotonic()),
             MayWrite::Never => Duration::ZERO,
         }
+    }
+
+    /// The time limit of a write that may take `longest`; `None` for a standby. A leader's write never is in flight when another
+    /// may lead.
+    #[must_use]
+    pub fn limit(&self, longest: Duration) -> Option<Duration> {
+        Some(longest.min(self.time_left())).filter(|limit| !limit.is_zero())
     }
 
     /// Whether this process leads at this moment: the fence is checked now, whatever the renewing task does.
@@ -113,8 +118,7 @@ impl Leadership {
     }
 
     fn publish(&self, fence: Option<Instant>) {
-        *self.shared.writes.lock().unwrap_or_else(PoisonError::into_inner) =
-            fence.map_or(MayWrite::Never, MayWrite::Until);
+        *lock(&self.shared.writes) = fence.map_or(MayWrite::Never, MayWrite::Until);
         self.shared.leading.send_if_modified(|leading| std::mem::replace(leading, fence.is_some()) != fence.is_some());
     }
 }
@@ -172,7 +176,7 @@ struct Candidate {
 impl Candidate {
     async fn run(mut self, stop: CancellationToken) {
         let retry = Steady(self.settings.timing.retry / 2);
-        let mut events = std::pin::pin!(watch_object(self.api.clone(), &self.settings.name).backoff(retry));
+        let mut events = std::pin::pin!(watch_object(self.api.clone(), NAME).backoff(retry));
         while !stop.is_cancelled() {
             match self.election.decide(monotonic()) {
                 ElectionStep::Wait(until) => tokio::select! {
@@ -188,7 +192,7 @@ impl Candidate {
                 ElectionStep::Lost => {
                     self.election.stopped();
                     self.leadership.publish(None);
-                    tracing::warn!(lease = self.settings.name, "no longer leading");
+                    tracing::warn!(lease = NAME, "no longer leading");
                 }
             }
         }
@@ -208,7 +212,7 @@ impl Candidate {
     }
 
     async fn look(&mut self) {
-        match deadline(self.call_limit(), self.api.get_opt(&self.settings.name)).await {
+        match deadline(self.call_limit(), self.api.get_opt(NAME)).await {
             Ok(lease) => {
                 self.election.read(lease.as_ref().map(record_of), monotonic());
                 self.lease = lease;
@@ -238,12 +242,11 @@ impl Candidate {
                 self.leadership.publish(self.election.fence());
                 self.complaint.clear();
                 if !led {
-                    tracing::info!(lease = self.settings.name, identity = self.settings.identity, "leading");
+                    tracing::info!(lease = NAME, identity = self.settings.identity, "leading");
                 }
             }
-            Err(error) if error.is_conflict() || error.is_already_exists() || error.is_not_found() => {
-                self.election.outdated();
-            }
+            // It changed since it was read, or exists although none was seen, or is gone.
+            Err(error) if matches!(error.code(), Some(409 | 404)) => self.election.outdated(),
             Err(error) => self.failed(&error),
         }
     }
@@ -254,10 +257,10 @@ impl Candidate {
         match &self.lease {
             Some(known) => {
                 let lease = Lease { spec: Some(spec), ..known.clone() };
-                deadline(limit, self.api.replace(&self.settings.name, &parameters, &lease)).await
+                deadline(limit, self.api.replace(NAME, &parameters, &lease)).await
             }
             None => {
-                let metadata = ObjectMeta { name: Some(self.settings.name.clone()), ..ObjectMeta::default() };
+                let metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
                 deadline(limit, self.api.create(&parameters, &Lease { metadata, spec: Some(spec) })).await
             }
         }
@@ -273,7 +276,7 @@ impl Candidate {
         self.election.failed(monotonic());
         let complaint = error.to_string();
         if complaint != self.complaint {
-            tracing::warn!(lease = self.settings.name, error = complaint, "the Lease cannot be read or written");
+            tracing::warn!(lease = NAME, error = complaint, "the Lease cannot be read or written");
             self.complaint = complaint;
         }
     }
@@ -289,17 +292,17 @@ impl Candidate {
             };
             match self.store(spec, RELEASE_TIMEOUT).await {
                 Ok(_) => {
-                    tracing::info!(lease = self.settings.name, "released");
+                    tracing::info!(lease = NAME, "released");
                     return;
                 }
                 // An earlier renewal may have arrived without its answer: read, and try once more if it is ours.
-                Err(error) if error.is_conflict() => {
-                    let read = deadline(RELEASE_TIMEOUT, self.api.get_opt(&self.settings.name)).await;
+                Err(error) if error.code() == Some(409) => {
+                    let read = deadline(RELEASE_TIMEOUT, self.api.get_opt(NAME)).await;
                     let ours = |lease: &Lease| record_of(lease).holder == self.settings.identity;
                     self.lease = read.ok().flatten().filter(ours);
                 }
                 Err(error) => {
-                    tracing::warn!(lease = self.settings.name, %error, "the Lease was not released; it runs out");
+                    tracing::warn!(lease = NAME, %error, "the Lease was not released; it runs out");
                     return;
                 }
             }

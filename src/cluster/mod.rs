@@ -5,6 +5,8 @@ pub mod apply;
 pub mod client;
 pub mod events;
 pub mod facts;
+#[cfg(test)]
+mod fake_api;
 pub mod lease;
 mod object;
 pub mod owned;

@@ -1,17 +1,18 @@
 //! The objects that the operator owns in the cluster: watched, and reduced to what decisions need.
 
 use crate::interner::Interner;
+use crate::lock::lock;
 use crate::objects::key::ObjectKey;
 use crate::objects::kind::Kind;
 use crate::objects::observed::{Observed, RecoveredObject, RecoveredState};
 use crate::resource_ref::ResourceRef;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
 /// Every owned object in the cluster, kept current by watches and by the answers to our own writes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct OwnedObjects {
     inner: Mutex<Inner>,
     /// Resources of one customer mostly recover the same, and all at once after a start.
@@ -21,27 +22,15 @@ pub struct OwnedObjects {
     listed: watch::Sender<bool>,
 }
 
-impl Default for OwnedObjects {
-    fn default() -> Self {
-        let (inner, memories, restarted) = (Mutex::default(), Interner::default(), Notify::new());
-        Self { inner, memories, restarted, listed: watch::channel(false).0 }
-    }
-}
-
 /// News of one watch. Those after a start over are ignored: they may have been folded before, without the state to recover.
 #[derive(Debug)]
 pub struct Watched<'a> {
-    objects: &'a OwnedObjects,
+    /// What is known now.
+    pub objects: &'a OwnedObjects,
     epoch: u64,
 }
 
 impl Watched<'_> {
-    /// What is known now.
-    #[must_use]
-    pub const fn objects(&self) -> &OwnedObjects {
-        self.objects
-    }
-
     /// Takes in an object: see [`OwnedObjects::observe`].
     pub fn observe(&self, key: ObjectKey, mut observed: Observed) -> Vec<ResourceRef> {
         observed.memory = observed.memory.map(|memory| self.objects.memories.intern(memory));
@@ -68,7 +57,7 @@ impl Watched<'_> {
     }
 
     fn lock(&self) -> Option<MutexGuard<'_, Inner>> {
-        Some(self.objects.lock()).filter(|inner| inner.epoch == self.epoch)
+        Some(lock(&self.objects.inner)).filter(|inner| inner.epoch == self.epoch)
     }
 }
 
@@ -84,21 +73,17 @@ struct Inner {
 }
 
 impl OwnedObjects {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes in an object from a watch or from the answer to a write. Returns the resources to wake: those whose object now
     /// differs from what was known. An event older than what is known is ignored.
     pub fn observe(&self, key: ObjectKey, mut observed: Observed) -> Vec<ResourceRef> {
         observed.memory = observed.memory.map(|memory| self.memories.intern(memory));
-        self.lock().observe(key, observed)
+        lock(&self.inner).observe(key, observed)
     }
 
     /// The news of a watch that begins now.
     #[must_use]
     pub fn current(&self) -> Watched<'_> {
-        Watched { objects: self, epoch: self.lock().epoch }
+        Watched { objects: self, epoch: lock(&self.inner).epoch }
     }
 
     /// Whether everything has been listed since the last [`Self::start_over`].
@@ -109,13 +94,13 @@ impl OwnedObjects {
 
     /// Takes in that our own write deleted the object with this uid; an object created again since then stays.
     pub fn forget(&self, key: &ObjectKey, uid: &str) -> Vec<ResourceRef> {
-        self.lock().forget(key, uid)
+        lock(&self.inner).forget(key, uid)
     }
 
     /// Whether this very version of an object is known already, so that its body need not be read.
     #[must_use]
     pub fn knows(&self, key: &ObjectKey, metadata: &ObjectMeta) -> bool {
-        self.lock().objects.get(key).is_some_and(|known| {
+        lock(&self.inner).objects.get(key).is_some_and(|known| {
             metadata.uid.as_deref() == Some(&*known.uid)
                 && metadata.resource_version.as_deref() == Some(&*known.resource_version)
                 && !known.assumed
@@ -125,19 +110,19 @@ impl OwnedObjects {
     /// Whether the state of an object's owner has been recovered, so that the object's is no longer needed.
     #[must_use]
     pub fn has_remembered(&self, kind: &Kind, metadata: &ObjectMeta) -> bool {
-        (kind.owner)(metadata).is_some_and(|owner| self.lock().recovered.contains(&owner.resource))
+        (kind.owner)(metadata).is_some_and(|owner| lock(&self.inner).recovered.contains(&owner.resource))
     }
 
     /// One object as it is known.
     #[must_use]
     pub fn get(&self, key: &ObjectKey) -> Option<Observed> {
-        self.lock().objects.get(key).cloned()
+        lock(&self.inner).objects.get(key).cloned()
     }
 
     /// The objects that a resource controls, as they are known, in the order of their keys.
     #[must_use]
     pub fn of(&self, owner: &ResourceRef, uid: &str) -> BTreeMap<ObjectKey, Observed> {
-        let inner = self.lock();
+        let inner = lock(&self.inner);
         let keys = inner.by_owner.get(owner).into_iter().flatten();
         keys.filter_map(|key| inner.objects.get(key).map(|observed| (key.clone(), observed.clone())))
             .filter(|(_, observed)| observed.owner.as_ref().is_some_and(|owner| &*owner.uid == uid))
@@ -147,7 +132,7 @@ impl OwnedObjects {
     /// The objects that a previous owner (same name, another uid) controls, in the order of their keys.
     #[must_use]
     pub fn of_previous_owners(&self, owner: &ResourceRef, uid: &str) -> Vec<ObjectKey> {
-        let inner = self.lock();
+        let inner = lock(&self.inner);
         let keys = inner.by_owner.get(owner).into_iter().flatten();
         let anothers = |key: &&ObjectKey| {
             let controller = inner.objects.get(*key).and_then(|observed| observed.owner.as_ref());
@@ -158,7 +143,7 @@ impl OwnedObjects {
 
     /// Takes the recovered state of a resource's objects, once: `None` if it has been taken before.
     pub fn take_memory(&self, owner: &ResourceRef, uid: &str) -> Option<Vec<RecoveredObject>> {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         if !inner.recovered.insert(owner.clone()) {
             return None;
         }
@@ -177,13 +162,13 @@ impl OwnedObjects {
 
     /// Forgets that a resource's state was recovered: it is gone, or another process has led since.
     pub fn forget_owner(&self, owner: &ResourceRef) {
-        self.lock().recovered.remove(owner);
+        lock(&self.inner).recovered.remove(owner);
     }
 
     /// Forgets everything and has the watches list it again, since another process has led. [`Self::listed`] is false until
     /// everything has been listed again.
     pub fn start_over(&self) {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         *inner = Inner { epoch: inner.epoch + 1, ..Inner::default() };
         self.listed.send_replace(false);
         drop(inner);
@@ -193,12 +178,6 @@ impl OwnedObjects {
     /// Waits until [`Self::start_over`] is called.
     pub async fn restarted(&self) {
         self.restarted.notified().await;
-    }
-
-    /// How many objects are known.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.lock().objects.len()
     }
 }
 

@@ -1,12 +1,13 @@
 //! The pods that a resource selects, and the policies that isolate them already: listed for a report, not watched.
 
 use super::client::{CallError, pages};
-use super::pod::{Container, Pod};
+use super::pod::Pod;
 use crate::engines::network_policy::isolation::{self, SelectedPods};
-use connectivity_allowlist::net::Protocol;
+use crate::engines::network_policy::protocol;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::ContainerPort;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use k8s_openapi::{Metadata, NamespaceResourceScope};
 use kube::api::{Api, ListParams};
 use kube::core::{ParseExpressionError, Selector};
 use kube::{Client, Resource, ResourceExt};
@@ -25,20 +26,11 @@ fn add(selected: &mut SelectedPods, pod: &Pod) {
         return;
     }
     let containers = pod.spec.containers.iter().chain(&pod.spec.init_containers);
-    selected.declared_ports.extend(containers.flat_map(declared));
+    let port =
+        |port: &ContainerPort| Some((protocol(port.protocol.as_deref())?, u16::try_from(port.container_port).ok()?));
+    selected.declared_ports.extend(containers.flat_map(|container| &container.ports).filter_map(port));
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     selected.pods.push(isolation::PodLabels { name: pod.name_any(), labels });
-}
-
-fn declared(container: &Container) -> impl Iterator<Item = (Protocol, u16)> {
-    container.ports.iter().filter_map(|port| {
-        let protocol = match port.protocol.as_deref() {
-            None | Some("TCP") => Protocol::Tcp,
-            Some("UDP") => Protocol::Udp,
-            Some(_) => return None,
-        };
-        Some((protocol, u16::try_from(port.container_port).ok()?))
-    })
 }
 
 /// Why pods or policies could not be listed.
@@ -54,23 +46,9 @@ pub enum ListError {
 
 /// Lists pods, and policies as far as they isolate.
 #[derive(Clone)]
-pub struct PodLister {
-    client: Client,
-}
-
-impl Debug for PodLister {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PodLister").finish_non_exhaustive()
-    }
-}
+pub struct PodLister(pub Client);
 
 impl PodLister {
-    /// A lister over this client.
-    #[must_use]
-    pub const fn new(client: Client) -> Self {
-        Self { client }
-    }
-
     /// The pods of a namespace that `selector` selects.
     ///
     /// # Errors
@@ -106,9 +84,9 @@ impl PodLister {
 
     async fn list<K>(&self, namespace: &str, parameters: ListParams, mut take: impl FnMut(K)) -> Result<(), ListError>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Metadata + Clone + Debug + DeserializeOwned,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
-        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let api: Api<K> = Api::namespaced(self.0.clone(), namespace);
         Ok(pages(&api, parameters.limit(PAGE), CALL_DEADLINE, &mut take).await?)
     }
 }
@@ -116,6 +94,7 @@ impl PodLister {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use connectivity_allowlist::net::Protocol;
     use serde_json::json;
     use std::collections::BTreeSet;
 

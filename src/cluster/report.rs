@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,12 +23,6 @@ pub struct StatusWriter {
     leadership: Leadership,
     events: Events,
     observer: Arc<dyn WriteObserver>,
-}
-
-impl fmt::Debug for StatusWriter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StatusWriter").finish_non_exhaustive()
-    }
 }
 
 /// Why a status was not written.
@@ -68,10 +61,7 @@ impl StatusWriter {
         resource_version: Option<&str>,
         status: &CitrixAllowlistStatus,
     ) -> Result<Option<String>, StatusError> {
-        let limit = self.limit();
-        if limit.is_zero() {
-            return Err(StatusError::NotLeading);
-        }
+        let limit = self.leadership.limit(CALL_DEADLINE).ok_or(StatusError::NotLeading)?;
         let namespace = resource.namespace().unwrap_or_default();
         let api: Api<CitrixAllowlist> = Api::namespaced(self.client.clone(), &namespace);
         let name = resource.name_any();
@@ -97,22 +87,10 @@ impl StatusWriter {
         }
     }
 
-    fn limit(&self) -> Duration {
-        CALL_DEADLINE.min(self.leadership.time_left())
-    }
-
-    /// Publishes an event on a resource; repeats are counted on the existing one. A failure is only logged: the condition
+    /// Publishes an event on an object; repeats are counted on the existing one. A failure is only logged: the condition
     /// reports the same.
-    pub async fn publish(&self, resource: &CitrixAllowlist, note: &Note) {
-        self.publish_about(&resource.object_ref(&()), note).await;
-    }
-
-    /// As [`Self::publish`], on any object.
-    pub async fn publish_about(&self, reference: &ObjectReference, note: &Note) {
-        let limit = self.limit();
-        if limit.is_zero() {
-            return;
-        }
+    pub async fn publish(&self, reference: &ObjectReference, note: &Note) {
+        let Some(limit) = self.leadership.limit(CALL_DEADLINE) else { return };
         let (verb, result) = self.events.publish(reference, note, limit).await;
         self.observer.wrote("Event", verb, outcome(result.as_ref().err()));
         if let Err(error) = result {

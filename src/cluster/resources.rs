@@ -7,19 +7,20 @@
 use super::scope::Scope;
 use super::watch::{PAGE, Sourced, events};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, REFRESH_ANNOTATION};
+use crate::lock::lock;
 use crate::resource_ref::ResourceRef;
 use futures::{Stream, StreamExt as _};
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, ObjectMeta};
 use kube::runtime::watcher::{Config, Event};
 use kube::{Client, ResourceExt};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 /// Every resource as last seen.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ResourceStore {
-    known: RwLock<HashMap<ResourceRef, Known>>,
+    known: Mutex<HashMap<ResourceRef, Known>>,
     listed: watch::Sender<bool>,
 }
 
@@ -30,24 +31,17 @@ struct Known {
     written: Option<Arc<CitrixAllowlistStatus>>,
 }
 
-impl Default for ResourceStore {
-    fn default() -> Self {
-        Self { known: RwLock::default(), listed: watch::channel(false).0 }
-    }
-}
-
 impl ResourceStore {
     /// The resource of that namespace and name.
     #[must_use]
     pub fn get(&self, resource: &ResourceRef) -> Option<Arc<CitrixAllowlist>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(resource).map(|known| Arc::clone(&known.resource))
+        lock(&self.known).get(resource).map(|known| Arc::clone(&known.resource))
     }
 
     /// All resources, in no order.
     #[must_use]
     pub fn all(&self) -> Vec<ResourceRef> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        lock(&self.known).keys().cloned().collect()
     }
 
     /// Whether every namespace has been listed once. Until then the store is incomplete.
@@ -60,12 +54,14 @@ impl ResourceStore {
     pub fn insert(&self, resource: CitrixAllowlist) -> Vec<ResourceChange> {
         let key = resource_of(&resource);
         let resource = Arc::new(resource);
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         let changed = match known.get_mut(&key) {
             Some(known) => {
                 let before = std::mem::replace(&mut known.resource, Arc::clone(&resource));
-                let forged = before.status != resource.status && known.is_forged();
-                forged || Requested::of(&before) != Requested::of(&resource)
+                // Before this process writes its first status, it is a former leader's.
+                let written = known.written.as_deref();
+                let is_forged = written.is_some() && written != resource.status.as_ref();
+                (before.status != resource.status && is_forged) || requested(&before) != requested(&resource)
             }
             None => {
                 known.insert(key.clone(), Known { resource, written: None });
@@ -77,8 +73,7 @@ impl ResourceStore {
 
     /// This status is about to be written. If another appears, it is not ours, and the resource is reconciled again.
     pub fn say(&self, resource: &ResourceRef, status: Arc<CitrixAllowlistStatus>) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.get_mut(resource) {
+        if let Some(known) = lock(&self.known).get_mut(resource) {
             known.written = Some(status);
         }
     }
@@ -89,15 +84,8 @@ impl ResourceStore {
     }
 
     fn remove(&self, resource: ResourceRef) -> Vec<ResourceChange> {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&resource);
+        lock(&self.known).remove(&resource);
         vec![ResourceChange::Gone(resource)]
-    }
-}
-
-impl Known {
-    /// Whether the status differs from the one that this process wrote. Before its first, it is a former leader's.
-    fn is_forged(&self) -> bool {
-        self.written.is_some() && self.written.as_deref() != self.resource.status.as_ref()
     }
 }
 
@@ -110,24 +98,11 @@ pub enum ResourceChange {
     Gone(ResourceRef),
 }
 
-/// The part of a resource that a reconcile answers to: not a status that we wrote.
-#[derive(Debug, PartialEq, Eq)]
-struct Requested<'a> {
-    uid: Option<&'a str>,
-    generation: Option<i64>,
-    refresh: Option<&'a str>,
-    deleting: bool,
-}
-
-impl<'a> Requested<'a> {
-    fn of(resource: &'a CitrixAllowlist) -> Self {
-        Self {
-            uid: resource.metadata.uid.as_deref(),
-            generation: resource.metadata.generation,
-            refresh: resource.annotations().get(REFRESH_ANNOTATION).map(String::as_str),
-            deleting: resource.metadata.deletion_timestamp.is_some(),
-        }
-    }
+/// The part of a resource that a reconcile answers to, not a status that we wrote: its uid, its generation, the requested
+/// refresh, and whether it is being deleted.
+fn requested(resource: &CitrixAllowlist) -> (Option<&str>, Option<i64>, Option<&String>, bool) {
+    let ObjectMeta { uid, generation, deletion_timestamp, .. } = &resource.metadata;
+    (uid.as_deref(), *generation, resource.annotations().get(REFRESH_ANNOTATION), deletion_timestamp.is_some())
 }
 
 fn resource_of(object: &impl ResourceExt) -> ResourceRef {
@@ -140,9 +115,8 @@ pub fn follow(
     scope: &Scope,
     store: Arc<ResourceStore>,
 ) -> impl Stream<Item = Vec<ResourceChange>> + use<> {
-    let namespaces = scope.apis::<CitrixAllowlist>(client).into_iter().map(|(namespace, _)| namespace);
     let config = Config::default().page_size(PAGE);
-    changes(events(scope.apis::<DeserializeGuard<CitrixAllowlist>>(client), &config), namespaces, store)
+    changes(events(scope.apis(client), &config), scope.namespaces.clone(), store)
 }
 
 /// The changes made by events of the watches of these namespaces.

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -162,12 +163,15 @@ fn object_name(key: &FeedKey) -> String {
     name
 }
 
-fn metadata(name: String, kind: &str) -> ObjectMeta {
+/// A ConfigMap of this kind with one text, a value as JSON.
+fn config_map(name: String, kind: &str, key: &str, value: &impl Serialize) -> Result<ConfigMap, StoreError> {
     let labels = BTreeMap::from([
         (SAVED_LABEL.to_owned(), kind.to_owned()),
         ("app.kubernetes.io/part-of".to_owned(), FIELD_MANAGER.to_owned()),
     ]);
-    ObjectMeta { name: Some(name), labels: Some(labels), ..ObjectMeta::default() }
+    let metadata = ObjectMeta { name: Some(name), labels: Some(labels), ..ObjectMeta::default() };
+    let text = serde_json::to_string(value).map_err(|error| StoreError(error.to_string()))?;
+    Ok(ConfigMap { metadata, data: Some(BTreeMap::from([(key.to_owned(), text)])), ..ConfigMap::default() })
 }
 
 /// The ConfigMap of a list.
@@ -184,22 +188,12 @@ pub fn list_object(list: SavedList) -> Result<ConfigMap, StoreError> {
     if let Some(previous) = list.previous.filter(|previous| previous.len() + list.document.len() <= LARGEST_SAVED) {
         binary.insert(PREVIOUS.to_owned(), ByteString(previous.to_vec()));
     }
-    let state = serde_json::to_string(&list.state).map_err(|error| StoreError(error.to_string()))?;
-    Ok(ConfigMap {
-        metadata: metadata(object_name(&list.key), LISTS),
-        data: Some(BTreeMap::from([(STATE.to_owned(), state)])),
-        binary_data: Some(binary),
-        immutable: None,
-    })
+    let config_map = config_map(object_name(&list.key), LISTS, STATE, &list.state)?;
+    Ok(ConfigMap { binary_data: Some(binary), ..config_map })
 }
 
 fn requests_object(requests: &SavedRequests) -> Result<ConfigMap, StoreError> {
-    let text = serde_json::to_string(requests).map_err(|error| StoreError(error.to_string()))?;
-    Ok(ConfigMap {
-        metadata: metadata(format!("{PREFIX}-{REQUESTS}"), REQUESTS),
-        data: Some(BTreeMap::from([(REQUESTS_KEY.to_owned(), text)])),
-        ..ConfigMap::default()
-    })
+    config_map(format!("{PREFIX}-{REQUESTS}"), REQUESTS, REQUESTS_KEY, requests)
 }
 
 /// The list in a ConfigMap.
@@ -209,7 +203,7 @@ fn requests_object(requests: &SavedRequests) -> Result<ConfigMap, StoreError> {
 pub fn read_list(config_map: &ConfigMap) -> Result<SavedList, StoreError> {
     only_ours(config_map)?;
     let state: SavedState = read_json(config_map, STATE)?;
-    let key = state.key().ok_or_else(|| StoreError(format!("`{}` is no known form of list", state.form)))?;
+    let key = state.list.key().ok_or_else(|| StoreError(format!("`{}` is no known form of list", state.list.form)))?;
     let name = config_map.metadata.name.as_deref().unwrap_or_default();
     if name != object_name(&key) {
         return Err(StoreError(format!("its name does not match its content, {key}")));
@@ -254,16 +248,15 @@ fn only_ours(config_map: &ConfigMap) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::store::SavedBegun;
+    use crate::feed::store::{SavedBegun, SavedKey};
     use connectivity_allowlist::{Cloud, Directions, Geo, ListForm};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldsV1;
 
     fn list() -> SavedList {
+        let scope = Some((Geo::ApS, Directions::All));
+        let key = FeedKey { cloud: Cloud::Japan, form: ListForm::Zscaler, customer: Some("Kitsune1".into()), scope };
         let state = SavedState {
-            cloud: Cloud::Japan,
-            form: "zscaler".into(),
-            customer: Some("Kitsune1".into()),
-            scope: Some((Geo::ApS, Directions::All)),
+            list: SavedKey::of(&key),
             url: "https://api.example/connectivity/v2/allowlist".into(),
             fetched_at: "2026-06-01T00:00:00Z".parse().expect("a time"),
             last_modified: Some("Mon, 01 Jun 2026 00:00:00 GMT".into()),
@@ -273,7 +266,6 @@ mod tests {
             stale_answers: 2,
             older_since: Some("2026-06-02T00:00:00Z".parse().expect("a time")),
         };
-        let key = state.key().expect("a key");
         SavedList { key, state, document: Arc::from(*b"document"), previous: Some(Arc::from(*b"previous")) }
     }
 
@@ -348,8 +340,9 @@ mod tests {
             not_before: Some("2026-06-01T00:01:00Z".parse().expect("a time")),
         };
         requests.hosts.insert("https://api.example".into(), host);
-        requests.begun.push(SavedBegun::new(&list().key, "2026-06-01T00:00:01Z".parse().expect("a time"), 3));
-        assert_eq!(requests.begun[0].key(), Some(list().key));
+        let at = "2026-06-01T00:00:01Z".parse().expect("a time");
+        requests.begun.push(SavedBegun { list: SavedKey::of(&list().key), at, times: 3 });
+        assert_eq!(requests.begun[0].list.key(), Some(list().key));
         let object = requests_object(&requests).expect("an object");
         assert_eq!(read_requests(&object), Ok(requests));
     }

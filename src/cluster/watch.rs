@@ -62,7 +62,7 @@ async fn follow_owned(client: &Client, scope: &Scope, kinds: &[&'static Kind], o
     for kind in kinds.iter().copied() {
         let apis = scope.apis_of(client, kind);
         expected += apis.len();
-        let objects = owned.objects();
+        let objects = owned.objects;
         let folded = events(apis, &config)
             .map(move |(namespace, event)| (kind, namespace, event.map(|event| fold(event, objects, kind))));
         streams.push(folded);

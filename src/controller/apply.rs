@@ -73,7 +73,7 @@ pub(super) async fn apply(owner: &OwnerRef, decision: &Decision, context: &Conte
     let activates = desired.audit.is_none() && !observed.keys().any(ObjectKey::is_policy);
     let is_policy = |change: &Change| change.key().is_policy();
     let deferred =
-        paused.is_none() && changes.writes.iter().any(is_policy) && context.permits.are_wanted_for_policies();
+        paused.is_none() && changes.writes.iter().any(is_policy) && context.shared.permits.are_wanted_for_policies();
     if deferred {
         changes.writes.retain(is_policy);
     }
@@ -84,7 +84,7 @@ pub(super) async fn apply(owner: &OwnerRef, decision: &Decision, context: &Conte
     };
     context.names.allowed(&basis.addresses);
     let allowed = allowed_networks(decision, basis, session.reported.allowed.as_deref());
-    let allowed = context.allowed.intern(allowed);
+    let allowed = context.shared.allowed.intern(allowed);
     let before = session.reported.allowed.replace(Arc::clone(&allowed));
     let event = log_applied((owner, session.generation()), decision, basis, &changes, before.as_deref(), &allowed);
     let event = event.filter(|_| !activates);
@@ -96,7 +96,7 @@ pub(super) async fn apply(owner: &OwnerRef, decision: &Decision, context: &Conte
     }
     if let Some(until) = paused {
         let now = context.clock.instant();
-        let contested = session.conflicts.contention.contested(now).into_iter();
+        let contested = session.conflicts.contested(now).into_iter();
         let contested: Vec<_> = contested.map(|(key, manager)| contested_by(key, manager)).collect();
         let wait = until.saturating_duration_since(now);
         applied.requeue_after = Some(applied.requeue_after.map_or(wait, |other| other.min(wait)));
@@ -136,7 +136,7 @@ fn skip_contested(
     let now = context.clock.instant();
     let (mut first, mut put_off) = (None, BTreeSet::new());
     for edit in &changes.foreign_edits {
-        if let Reaction::BackOff(until) = conflicts.contention.found(edit, now) {
+        if let Reaction::BackOff(until) = conflicts.found(edit, now) {
             changes.writes.retain(|change| *change.key() != edit.key);
             first = Some(first.map_or(until, |first: Instant| first.min(until)));
             put_off.insert(edit.key.clone());

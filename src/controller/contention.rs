@@ -24,8 +24,8 @@ const LONGEST_ABSENCE: Duration = Duration::from_secs(2);
 pub struct Conflicts {
     /// The last write of each object. One whose next write is the same was reverted.
     pub written: BTreeMap<ObjectKey, LastWrite>,
-    /// Foreign edits of its objects.
-    pub contention: Contention,
+    /// Foreign edits, by object and sort.
+    edits: BTreeMap<(ObjectKey, Interference), Edits>,
 }
 
 /// An object when it was last written.
@@ -37,12 +37,6 @@ pub struct LastWrite {
     pub at: Option<Timestamp>,
     /// Digest of the fields that the operator owned then; `None` where that is not known.
     pub fields: Option<Digest>,
-}
-
-/// Foreign edits of one resource's objects.
-#[derive(Clone, Debug, Default)]
-pub struct Contention {
-    edits: BTreeMap<(ObjectKey, Interference), Edits>,
 }
 
 #[derive(Clone, Debug)]
@@ -65,7 +59,7 @@ pub enum Reaction {
     BackOff(Instant),
 }
 
-impl Contention {
+impl Conflicts {
     /// What to do about an edit that was found now.
     pub fn found(&mut self, edit: &ForeignEdit, now: Instant) -> Reaction {
         let longest = match edit.what {
@@ -92,8 +86,9 @@ impl Contention {
         self.edits.insert((edit.key.clone(), edit.what), edits);
     }
 
-    /// Contested objects, each with the manager that keeps changing it.
-    pub fn contested(&self, now: Instant) -> BTreeMap<&ObjectKey, &Arc<str>> {
+    /// Contested objects, each with the manager that keeps changing it. Who edits an object has a name, and who deletes it has
+    /// none: so the editor comes first where both happen.
+    pub fn contested(&self, now: Instant) -> Vec<(&ObjectKey, &Arc<str>)> {
         let lasting = |edits: &Edits| {
             (edits.remains || edits.count > REVERTED_AT_ONCE) && now.duration_since(edits.last) <= FORGOTTEN_AFTER
         };
@@ -113,10 +108,10 @@ mod tests {
     }
 
     /// Finds an edit, and reverts it where that is the reaction.
-    fn meet(contention: &mut Contention, edit: &ForeignEdit, now: Instant) -> Reaction {
-        let reaction = contention.found(edit, now);
+    fn meet(conflicts: &mut Conflicts, edit: &ForeignEdit, now: Instant) -> Reaction {
+        let reaction = conflicts.found(edit, now);
         if reaction == Reaction::Revert {
-            contention.reverted(edit, now);
+            conflicts.reverted(edit, now);
         }
         reaction
     }
@@ -124,62 +119,77 @@ mod tests {
     #[test]
     fn a_slip_is_reverted_and_a_war_is_not_fought() {
         let edit = edit(Interference::Edited);
-        let mut contention = Contention::default();
+        let mut conflicts = Conflicts::default();
         let mut now = Instant::now();
         for number in 1..=REVERTED_AT_ONCE {
-            assert_eq!(meet(&mut contention, &edit, now), Reaction::Revert, "edit {number}");
-            assert_eq!(contention.contested(now).len(), 0, "a slip is not reported");
+            assert_eq!(meet(&mut conflicts, &edit, now), Reaction::Revert, "edit {number}");
+            assert_eq!(conflicts.contested(now).len(), 0, "a slip is not reported");
         }
-        assert!(matches!(meet(&mut contention, &edit, now), Reaction::BackOff(_)));
-        assert_eq!(contention.contested(now).len(), 1, "an edit that remains is reported");
+        assert!(matches!(meet(&mut conflicts, &edit, now), Reaction::BackOff(_)));
+        assert_eq!(conflicts.contested(now).len(), 1, "an edit that remains is reported");
         let mut reverted = 0;
         for _ in 0..600 {
-            reverted += u32::from(meet(&mut contention, &edit, now) == Reaction::Revert);
+            reverted += u32::from(meet(&mut conflicts, &edit, now) == Reaction::Revert);
             now += Duration::from_secs(1);
         }
         assert!((3..=5).contains(&reverted), "reverted {reverted} times in ten minutes of an edit every second");
-        assert_eq!(contention.contested(now).keys().map(|key| &*key.name).collect::<Vec<_>>(), ["a-egress"]);
+        assert_eq!(conflicts.contested(now), [(&edit.key, &edit.manager)]);
         let later = now + FORGOTTEN_AFTER * 2;
-        assert_eq!(contention.contested(later).len(), 0);
-        assert_eq!(meet(&mut contention, &edit, later), Reaction::Revert);
+        assert_eq!(conflicts.contested(later).len(), 0);
+        assert_eq!(meet(&mut conflicts, &edit, later), Reaction::Revert);
     }
 
     #[test]
     fn what_keeps_being_deleted_is_never_missed_for_long() {
         let edit = edit(Interference::Deleted);
-        let mut contention = Contention::default();
+        let mut conflicts = Conflicts::default();
         let mut now = Instant::now();
         for _ in 0..100 {
-            if let Reaction::BackOff(until) = meet(&mut contention, &edit, now) {
+            if let Reaction::BackOff(until) = meet(&mut conflicts, &edit, now) {
                 assert!(until - now <= LONGEST_ABSENCE);
                 now = until;
-                assert_eq!(meet(&mut contention, &edit, now), Reaction::Revert);
+                assert_eq!(meet(&mut conflicts, &edit, now), Reaction::Revert);
             }
         }
-        assert_eq!(contention.contested(now).len(), 1, "and it is reported");
+        assert_eq!(conflicts.contested(now).len(), 1, "and it is reported");
     }
 
     /// An API server that failed for a while let an edit remain for ten minutes.
+    /// The name was lost: only the deletions were reported, which have none.
+    #[test]
+    fn who_edits_and_deletes_is_reported_by_name() {
+        let edited = edit(Interference::Edited);
+        let deleted = ForeignEdit { manager: "".into(), ..edit(Interference::Deleted) };
+        let (mut conflicts, mut now) = (Conflicts::default(), Instant::now());
+        for _ in 0..10 {
+            for edit in [&edited, &deleted] {
+                meet(&mut conflicts, edit, now);
+                now += Duration::from_secs(3);
+            }
+        }
+        assert_eq!(conflicts.contested(now), [(&edited.key, &edited.manager), (&deleted.key, &deleted.manager)]);
+    }
+
     #[test]
     fn an_edit_whose_revert_fails_is_not_contested() {
         let edit = edit(Interference::Edited);
-        let mut contention = Contention::default();
+        let mut conflicts = Conflicts::default();
         let mut now = Instant::now();
         for _ in 0..20 {
-            assert_eq!(contention.found(&edit, now), Reaction::Revert);
+            assert_eq!(conflicts.found(&edit, now), Reaction::Revert);
             now += Duration::from_secs(1);
         }
-        assert_eq!(contention.contested(now).len(), 0);
+        assert_eq!(conflicts.contested(now).len(), 0);
     }
 
     /// The first edit of a policy that was deleted four times in ten minutes remained for minutes.
     #[test]
     fn deletions_do_not_let_an_edit_remain() {
-        let mut contention = Contention::default();
+        let mut conflicts = Conflicts::default();
         let now = Instant::now();
         for _ in 0..10 {
-            contention.reverted(&edit(Interference::Deleted), now);
+            conflicts.reverted(&edit(Interference::Deleted), now);
         }
-        assert_eq!(contention.found(&edit(Interference::Edited), now), Reaction::Revert);
+        assert_eq!(conflicts.found(&edit(Interference::Edited), now), Reaction::Revert);
     }
 }

@@ -4,14 +4,15 @@ use super::Context;
 use super::contention::{Conflicts, LastWrite};
 use crate::cluster::apply::{Done, WriteError};
 use crate::objects::changes::{Change, Changes, Precondition};
-use crate::objects::desired::Desired;
 use crate::objects::digest::Digest;
 use crate::objects::key::ObjectKey;
 use crate::objects::moves::Moving;
 use crate::objects::owner::OwnerRef;
 use std::collections::BTreeMap;
 
-/// Puts the writes in order and executes them. Returns the objects that still differ.
+/// Puts the writes in order and executes them. Several first policies of a resource are dry-run together before any is
+/// written. If one is refused after all, those written are rolled back: both directions appear, or none. Returns the objects
+/// that still differ.
 pub(super) async fn write(
     owner: &OwnerRef,
     context: &Context,
@@ -20,23 +21,13 @@ pub(super) async fn write(
     moving: &Moving<'_>,
     changes: &mut Changes,
 ) -> Result<Vec<ObjectKey>, WriteError> {
-    let to_read = moving.to_read(&changes.writes);
-    let current = context.writer.bodies(&to_read).await?;
+    let current = context.writer.bodies(&moving.to_read(&changes.writes)).await?;
     changes.writes = moving.in_order(std::mem::take(&mut changes.writes), &current);
-    execute(owner, context, conflicts, activates, changes).await
-}
-
-/// Executes the writes in their order. Several first policies of a resource are dry-run together before any is written. If
-/// one is refused after all, those written are rolled back: both directions appear, or none. Returns the objects that still
-/// differ.
-async fn execute(
-    owner: &OwnerRef,
-    context: &Context,
-    conflicts: &mut Conflicts,
-    activates: bool,
-    changes: &Changes,
-) -> Result<Vec<ObjectKey>, WriteError> {
-    let first: Vec<_> = changes.writes.iter().filter_map(first_policy).collect();
+    let first_policies = changes.writes.iter().filter_map(|change| match change {
+        Change::Create(key, desired) if key.is_policy() => Some((key, desired)),
+        _ => None,
+    });
+    let first: Vec<_> = first_policies.collect();
     if activates && first.len() > 1 {
         let dry_runs = first.into_iter().map(|(key, desired)| context.writer.dry_run(key, desired));
         futures::future::try_join_all(dry_runs).await?;
@@ -62,13 +53,6 @@ async fn execute(
         }
     }
     Ok(ineffective)
-}
-
-fn first_policy(change: &Change) -> Option<(&ObjectKey, &Desired)> {
-    match change {
-        Change::Create(key, desired) if key.is_policy() => Some((key, desired)),
-        _ => None,
-    }
 }
 
 /// Records a write at once, whatever becomes of the others: with an outdated record, the object would later look as if another
@@ -97,7 +81,7 @@ fn record(
     if result.is_ok()
         && let Some(edit) = changes.foreign_edits.iter().find(|edit| edit.key == *key)
     {
-        conflicts.contention.reverted(edit, context.clock.instant());
+        conflicts.reverted(edit, context.clock.instant());
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn gather(
     drop(stage);
 
     let stage = debug_span!("select").entered();
-    let select = |list: &Arc<Allowlist>| context.memo.selection(&request.choices, list, guard);
+    let select = |list: &Arc<Allowlist>| context.shared.memo.selection(&request.choices, list, guard);
     let accepted = pipeline::accept(carry, request.generation, &view, &newest, |list| select(list).endpoints.len());
     if accepted.held_back.is_some() {
         context.feeds.confirm(&request.resource);

@@ -28,6 +28,7 @@ use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
 use crate::guard::{Guard, GuardSettings};
 use crate::interner::Interner;
+use crate::lock::lock;
 use crate::memory::Pressure;
 use crate::names::Names;
 use crate::pipeline::Memo;
@@ -40,8 +41,9 @@ use ipnet::IpNet;
 use permits::Permits;
 use queue::{DirtyFlag, Requeue};
 pub use run_loop::{LoopInputs, QueueEnded, run};
-use session::Sessions;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use session::Session;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use unmet::Unmet;
@@ -89,62 +91,38 @@ pub struct Context {
     pub settings: Settings,
     /// The time.
     pub clock: Clock,
+    /// What reconciles share.
+    pub shared: ReconcileState,
+}
+
+/// What reconciles share: nothing is reconciled yet in a new one.
+pub struct ReconcileState {
+    /// The guard, and the facts it was made from.
     cluster: Mutex<(Arc<Guard>, Arc<ClusterFacts>)>,
     permits: Permits,
-    sessions: Sessions,
+    /// What is kept of each resource between its reconciles.
+    sessions: Mutex<HashMap<ResourceRef, Arc<tokio::sync::Mutex<Session>>>>,
+    /// The changes that no reconcile has met yet.
     unmet: Mutex<Unmet>,
     /// The networks that each resource allows, by direction, sorted.
     allowed: Interner<[(Direction, IpNet)]>,
     memo: Memo,
 }
 
-impl Context {
-    /// A context with nothing reconciled yet.
-    #[expect(clippy::too_many_arguments, reason = "each is a room of its own, and this is where they meet")]
-    pub fn new(
-        resources: Arc<ResourceStore>,
-        feeds: Feeds,
-        names: Names,
-        owned: Arc<OwnedObjects>,
-        pods: PodLister,
-        writer: Writer,
-        reporter: StatusWriter,
-        metrics: Arc<Metrics>,
-        settings: Settings,
-        clock: Clock,
-    ) -> Self {
+impl ReconcileState {
+    /// Without facts about the cluster yet.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
         let facts = Arc::new(ClusterFacts::default());
         let guard = Arc::new(Guard::new(settings.guard.clone(), &facts));
-        let permits = Permits::new(settings.concurrency);
-        let cluster = Mutex::new((guard, facts));
         Self {
-            resources,
-            feeds,
-            names,
-            owned,
-            pods,
-            writer,
-            reporter,
-            metrics,
-            settings,
-            clock,
-            cluster,
-            permits,
-            sessions: Sessions::default(),
+            cluster: Mutex::new((guard, facts)),
+            permits: Permits::new(settings.concurrency),
+            sessions: Mutex::default(),
             unmet: Mutex::default(),
             allowed: Interner::default(),
             memo: Memo::default(),
         }
-    }
-
-    /// The guard and the facts it was made from, as of now.
-    fn cluster(&self) -> (Arc<Guard>, Arc<ClusterFacts>) {
-        self.cluster.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The changes that no reconcile has met yet.
-    fn unmet(&self) -> MutexGuard<'_, Unmet> {
-        self.unmet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,7 +144,7 @@ impl run_loop::Work for Context {
     }
 
     fn changed(&self, resource: &ResourceRef) {
-        self.unmet().changed(resource, self.clock.instant());
+        lock(&self.shared.unmet).changed(resource, self.clock.instant());
     }
 
     async fn work(self: Arc<Self>, resource: ResourceRef, dirty: DirtyFlag) -> Requeue {
@@ -174,7 +152,7 @@ impl run_loop::Work for Context {
     }
 
     fn overdue(&self) -> Vec<ResourceRef> {
-        let (count, new) = self.unmet().overdue(self.clock.instant());
+        let (count, new) = lock(&self.shared.unmet).overdue(self.clock.instant());
         self.metrics.overdue(count);
         for (resource, wait, is_queued) in &new {
             let message = match is_queued {
@@ -189,8 +167,7 @@ impl run_loop::Work for Context {
     fn learn(&self, facts: Arc<ClusterFacts>) -> bool {
         let guard = Arc::new(Guard::new(self.settings.guard.clone(), &facts));
         self.names.set_guard((*guard).clone());
-        let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *cluster, (guard, Arc::clone(&facts)));
+        let before = std::mem::replace(&mut *lock(&self.shared.cluster), (guard, Arc::clone(&facts)));
         // Most endpoints of DNS decide only which servers `names` queries.
         before.1.as_policies_see() != facts.as_policies_see()
     }
@@ -198,15 +175,15 @@ impl run_loop::Work for Context {
     fn forget(&self, resource: &ResourceRef) {
         self.feeds.unwatch(resource);
         self.names.unwatch(resource);
-        self.sessions.forget(resource);
-        self.unmet().forget(resource);
+        lock(&self.shared.sessions).remove(resource);
+        lock(&self.shared.unmet).forget(resource);
         self.owned.forget_owner(resource);
         self.metrics.forget(resource);
     }
 
     fn start_over(&self) {
-        self.sessions.clear();
-        *self.unmet() = Unmet::default();
+        lock(&self.shared.sessions).clear();
+        *lock(&self.shared.unmet) = Unmet::default();
         self.metrics.forget_resources();
         // The next leader writes what this process has to recover when it leads again.
         self.owned.start_over();

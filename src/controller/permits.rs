@@ -1,9 +1,10 @@
 //! Worker permits: bounded concurrency that is fair between namespaces. A thousand resources of one tenant do not delay the
 //! one resource of another. Within a namespace policies come before their status.
 
+use crate::lock::lock;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
 
 /// Hands out a bounded number of permits at a time, to namespaces in rotation.
@@ -83,10 +84,6 @@ impl Permits {
         // The sender is dropped only together with the queue: then nothing else waits.
         receiver.await.unwrap_or(Permit { queue: None })
     }
-}
-
-fn lock(queue: &Mutex<FairQueue>) -> MutexGuard<'_, FairQueue> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl FairQueue {

@@ -14,7 +14,7 @@ use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue;
 
 /// After how long to reconcile again although nothing changed; `None` where only a change does it.
-pub(super) type Requeue = Option<Duration>;
+pub type Requeue = Option<Duration>;
 
 /// The longest wait of the timer, which takes no more than two years. Reconciling early is harmless: nothing has changed.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A dirty flag: set when the resource is requested, cleared just before a reconcile reads its inputs. So a request made
 /// while the reconcile is still queued costs no second one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct DirtyFlag(Arc<AtomicBool>);
+pub struct DirtyFlag(Arc<AtomicBool>);
 
 impl DirtyFlag {
     /// To be called before the reconcile reads anything: it meets every request so far.

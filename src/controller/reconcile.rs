@@ -9,6 +9,7 @@ use super::report;
 use super::session::Session;
 use crate::cluster::apply::WriteError;
 use crate::crd::CitrixAllowlist;
+use crate::lock::lock;
 use crate::objects::owner::OwnerRef;
 use crate::pipeline::{self, Carry, Decision, World};
 use crate::resource_ref::ResourceRef;
@@ -99,7 +100,7 @@ async fn decide(
         tracing::info!(objects = adopted, "took over what a resource of the same name left behind");
     }
     let existing = context.owned.of(&owner.resource, &owner.uid);
-    let (guard, facts) = context.cluster();
+    let (guard, facts) = lock(&context.shared.cluster).clone();
     let (span, carry) = (Span::current(), &session.carry);
     let gathered = gather(&request, owner, context, carry, &existing, (&guard, &facts), &span).await?;
     let world = World {
@@ -115,5 +116,5 @@ async fn decide(
         now: context.clock.instant(),
     };
     let carry = std::mem::take(&mut session.carry);
-    Ok(debug_span!("decide").in_scope(|| pipeline::decide(&world, carry, &context.memo)))
+    Ok(debug_span!("decide").in_scope(|| pipeline::decide(&world, carry, &context.shared.memo)))
 }

@@ -14,6 +14,7 @@ use crate::reason::Reason;
 use crate::status::{self, Findings, Note, Outcome};
 use connectivity_allowlist::net::Direction;
 use ipnet::IpNet;
+use kube::Resource as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{Instrument as _, debug_span};
@@ -55,14 +56,6 @@ struct Written {
     status: Arc<CitrixAllowlistStatus>,
 }
 
-struct Report {
-    findings: Findings,
-    event: Option<String>,
-    has_unasked_names: bool,
-    /// Whether nothing failed and no object was written.
-    is_quiet: bool,
-}
-
 /// Writes status and events where they are new and it is time for them. Returns how the reconcile is counted, and when the
 /// next one is due.
 pub(super) async fn report(
@@ -92,23 +85,23 @@ pub(super) async fn report(
     let requeue_after = [decision.requeue_after, applied.requeue_after].into_iter().flatten().min();
     let observed = context.owned.of(&owner.resource, &owner.uid);
     let is_quiet = applied.failure.is_none() && !applied.wrote;
-    let report = Report {
-        has_unasked_names: decision.has_unasked_names,
-        event: applied.event,
-        findings: findings(resource, decision, applied.outcome, applied.problems, observed.keys()),
-        is_quiet,
-    };
-    let counted = Counted::of(&report.findings.outcome, applied.wrote);
+    let has_unasked_names = decision.has_unasked_names;
+    let findings = findings(resource, decision, applied.outcome, applied.problems, observed.keys());
+    let counted = Counted::of(&findings.outcome, applied.wrote);
     let observed_generation = resource.status.as_ref().and_then(|status| status.observed_generation);
-    let is_reported = observed_generation == Some(report.findings.generation);
-    if !is_reported && let Some(wait) = debounce(&report, session, context.clock.instant()) {
+    let is_reported = observed_generation == Some(findings.generation);
+    if !is_reported
+        && is_quiet
+        && let Some(wait) = debounce(&findings, has_unasked_names, session, context.clock.instant())
+    {
         return Ok((Counted::Waiting, Some(wait)));
     }
     // A process that has just begun to lead has not queried all names yet. The last answer wakes the resource, and until then
     // its status stays.
-    let is_provisional = report.has_unasked_names && !session.reported.is_current && report.is_quiet && is_reported;
+    let is_provisional = has_unasked_names && !session.reported.is_current && is_quiet && is_reported;
     if !is_provisional {
-        write(resource, owner, report, context, &mut session.reported).instrument(debug_span!("status")).await?;
+        let reported = &mut session.reported;
+        write(resource, owner, findings, applied.event, context, reported).instrument(debug_span!("status")).await?;
         session.reported.is_current = true;
     }
     match applied.failure {
@@ -145,24 +138,23 @@ fn findings<'a>(
 }
 
 /// For how long a wait is not reported yet. Only where nothing was answered at all: a failure is reported at once.
-fn debounce(report: &Report, session: &Session, now: Instant) -> Option<Duration> {
-    let is_unanswered = match &report.findings.outcome {
-        Outcome::WaitingForFeed => {
-            report.findings.feed.as_ref().is_some_and(|feed| feed.reason == Reason::WaitingForFeed)
-        }
-        Outcome::WaitingForNames { .. } => report.has_unasked_names,
+fn debounce(findings: &Findings, has_unasked_names: bool, session: &Session, now: Instant) -> Option<Duration> {
+    let is_unanswered = match &findings.outcome {
+        Outcome::WaitingForFeed => findings.feed.as_ref().is_some_and(|feed| feed.reason == Reason::WaitingForFeed),
+        Outcome::WaitingForNames { .. } => has_unasked_names,
         _ => false,
     };
     let (_, since) = session.generation_since?;
     let left = WAIT_DEBOUNCE.saturating_sub(now.saturating_duration_since(since));
-    (is_unanswered && report.is_quiet && !left.is_zero()).then_some(left)
+    (is_unanswered && !left.is_zero()).then_some(left)
 }
 
 /// Writes the status where it is new, and its events.
 async fn write(
     resource: &CitrixAllowlist,
     owner: &OwnerRef,
-    report: Report,
+    findings: Findings,
+    event: Option<String>,
     context: &Context,
     reported: &mut Reported,
 ) -> Result<(), Error> {
@@ -172,10 +164,10 @@ async fn write(
         Some(written) => (written.version.clone(), Some(Arc::clone(&written.status))),
         None => (read.clone(), resource.status.clone().map(Arc::new)),
     };
-    let transaction = report.findings.feed.as_ref().and_then(|feed| feed.status.transaction_id.clone());
+    let transaction = findings.feed.as_ref().and_then(|feed| feed.status.transaction_id.clone());
     // The status that this process wrote last, if any: a forged status is no base for the next one.
     let base = reported.written.as_ref().map(|written| Arc::clone(&written.status)).or_else(|| previous.clone());
-    let next = status::status(base.as_deref(), report.findings, context.clock.now());
+    let next = status::status(base.as_deref(), findings, context.clock.now());
     context.metrics.resource(&owner.resource, &next);
     let mut notes = Vec::new();
     if previous.as_deref() != Some(&next) {
@@ -185,9 +177,9 @@ async fn write(
         notes = status::notes(base.as_deref(), &next, transaction.as_deref());
         reported.written = Some(Written { read, version, status: next });
     }
-    notes.extend(report.event.map(|message| Note { warning: false, reason: Reason::Applied, message }));
+    notes.extend(event.map(|message| Note { warning: false, reason: Reason::Applied, message }));
     for note in notes {
-        context.reporter.publish(resource, &note).await;
+        context.reporter.publish(&resource.object_ref(&()), &note).await;
     }
     Ok(())
 }

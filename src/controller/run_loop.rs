@@ -1,6 +1,5 @@
 //! The loop: which change wakes which resource, while this process leads.
 
-use super::Context;
 use super::leader_session::LeaderSession;
 use super::queue::{DirtyFlag, Requeue};
 use crate::cluster::resources::ResourceChange;
@@ -37,7 +36,7 @@ pub struct LoopInputs<Changes> {
 pub struct QueueEnded;
 
 /// The work that the loop orders. The controller does it; tests record it.
-pub(super) trait Work: Send + Sync + 'static {
+pub trait Work: Send + Sync + 'static {
     /// Every resource.
     fn resources(&self) -> Vec<ResourceRef>;
     /// What has to be complete before a session may begin.
@@ -65,30 +64,17 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Reconciles while this process leads, until `stop`; then finishes the writes in flight.
 ///
-/// # Errors
-/// Where the queue of resources ends by itself.
-pub async fn run<Changes>(
-    context: Arc<Context>,
-    inputs: LoopInputs<Changes>,
-    stop: CancellationToken,
-) -> Result<(), QueueEnded>
-where
-    Changes: Stream<Item = Vec<ResourceChange>> + Send + 'static,
-{
-    work_through(context, inputs, stop).await
-}
-
-/// Loses no wake. A session begins only when the lists are complete, and requests every resource: so it meets each change
+/// It loses no wake. A session begins only when the lists are complete, and requests every resource: so it meets each change
 /// before it. A change during a session is requested, and only a reconcile that reads after it meets it. All changes pass
 /// through this one task, so none falls between the two.
-async fn work_through<W: Work, Changes>(
-    work: Arc<W>,
-    inputs: LoopInputs<Changes>,
+///
+/// # Errors
+/// Where the queue of resources ends by itself.
+pub async fn run(
+    work: Arc<impl Work>,
+    inputs: LoopInputs<impl Stream<Item = Vec<ResourceChange>> + Send + 'static>,
     stop: CancellationToken,
-) -> Result<(), QueueEnded>
-where
-    Changes: Stream<Item = Vec<ResourceChange>> + Send + 'static,
-{
+) -> Result<(), QueueEnded> {
     let LoopInputs { changes, mut woken, mut facts, mut leading, facts_complete, health } = inputs;
     let mut complete = all_of(work.lists().into_iter().chain([facts_complete]).collect()).fuse();
     let mut is_complete = false;

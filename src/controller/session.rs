@@ -3,9 +3,7 @@
 use super::contention::Conflicts;
 use super::report::Reported;
 use crate::pipeline::Carry;
-use crate::resource_ref::ResourceRef;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What is kept of one resource.
@@ -39,33 +37,5 @@ impl Session {
     /// The generation that is reconciled.
     pub fn generation(&self) -> i64 {
         self.generation_since.map(|(generation, _)| generation).unwrap_or_default()
-    }
-}
-
-/// The sessions of all resources.
-#[derive(Debug, Default)]
-pub struct Sessions {
-    by_resource: Mutex<HashMap<ResourceRef, Arc<tokio::sync::Mutex<Session>>>>,
-}
-
-impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ResourceRef, Arc<tokio::sync::Mutex<Session>>>> {
-        self.by_resource.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The session of a resource.
-    #[must_use]
-    pub fn of(&self, resource: &ResourceRef) -> Arc<tokio::sync::Mutex<Session>> {
-        Arc::clone(self.lock().entry(resource.clone()).or_default())
-    }
-
-    /// Forgets a resource that is gone.
-    pub fn forget(&self, resource: &ResourceRef) {
-        self.lock().remove(resource);
-    }
-
-    /// Forgets every resource: another process has led since.
-    pub fn clear(&self) {
-        self.lock().clear();
     }
 }

@@ -7,6 +7,7 @@ use super::run_loop::Work as _;
 use super::session::Session;
 use super::{Context, backoff, reconcile};
 use crate::crd::CitrixAllowlist;
+use crate::lock::lock;
 use crate::resource_ref::ResourceRef;
 use futures::FutureExt as _;
 use std::panic::AssertUnwindSafe;
@@ -18,11 +19,11 @@ use tracing::Instrument as _;
 pub(super) async fn work(key: ResourceRef, context: Arc<Context>, dirty: DirtyFlag) -> Requeue {
     // A deleted resource leaves no session behind.
     context.resources.get(&key)?;
-    context.unmet().queued(&key);
-    let session = context.sessions.of(&key);
+    lock(&context.shared.unmet).queued(&key);
+    let session = Arc::clone(lock(&context.shared.sessions).entry(key.clone()).or_default());
     let mut session = session.lock().await;
     let priority = if session.reported.deferred.is_some() { Priority::Low } else { Priority::High };
-    let _permit = context.permits.take(&key.namespace, priority).await;
+    let _permit = context.shared.permits.take(&key.namespace, priority).await;
     // A reconcile that writes nothing never waits. A thousand in a row would delay the reading of DNS answers by a second,
     // and each would run again for them.
     tokio::task::yield_now().await;
@@ -34,7 +35,7 @@ pub(super) async fn work(key: ResourceRef, context: Arc<Context>, dirty: DirtyFl
         None => Box::pin(with_permit(&resource, &context, &mut session, &key)).await,
         Some(_) => None,
     };
-    context.unmet().reconciled(&key, began);
+    lock(&context.shared.unmet).reconciled(&key, began);
     if context.resources.get(&key).is_none() {
         // It was deleted meanwhile, and may have subscribed to tables after it was forgotten.
         context.forget(&key);

@@ -18,8 +18,7 @@ use crate::pipeline::Carry;
 use crate::plan::keep::SelectionDigest;
 use crate::preview::assumptions::AssumptionArguments;
 use crate::preview::compute::{self, Existing};
-use crate::preview::connection::not_found;
-use crate::preview::connection::{ConnectionArguments, NamespaceArguments};
+use crate::preview::connection::{ConnectionArguments, NamespaceArguments, not_found};
 use crate::preview::live::{self, Live};
 use crate::preview::sources::{Known, SourceArguments, Sources};
 use crate::preview::{Assumptions, Preview};
@@ -209,7 +208,7 @@ async fn newly_isolated(
     }
     let namespace = resource.namespace().unwrap_or_default();
     let selector = &resource.spec.pod_selector;
-    let pods = match PodLister::new(connected.client.clone()).selected(&namespace, selector).await {
+    let pods = match PodLister(connected.client.clone()).selected(&namespace, selector).await {
         Ok(selected) => selected.pods,
         Err(error) => {
             output::warn(&format!("note: which pods would be isolated for the first time is not known: {error}"));

@@ -2,7 +2,7 @@
 
 use crate::export::{ExportedEndpoint, ExportedTarget};
 use crate::plan::RememberedRule;
-use connectivity_allowlist::net::{Direction, PortRange, PortSet, Protocol, cidr};
+use connectivity_allowlist::net::{Direction, PortRange, PortSet, Protocol, canonical_set, cidr};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -29,7 +29,8 @@ pub fn difference(rules: &[RememberedRule], others: &[RememberedRule]) -> Vec<Op
                 if here.is_empty() {
                     continue;
                 }
-                for network in subtract(&here, &networks(others, direction, protocol, range)) {
+                let there = canonical_set(networks(others, direction, protocol, range));
+                for network in cidr::subtract(here, &there) {
                     open.entry((direction, network)).or_default().push((protocol, range));
                 }
             }
@@ -62,38 +63,6 @@ fn elementary<'a>(
 fn networks(rules: &[RememberedRule], direction: Direction, protocol: Protocol, range: PortRange) -> Vec<IpNet> {
     let open = rules.iter().filter(|(of, ports, _)| *of == direction && ports.contains(protocol, range.first()));
     open.flat_map(|(_, _, networks)| networks.iter().copied()).collect()
-}
-
-/// First and last address of each network, IPv4 apart from IPv6, sorted and merged.
-fn spans(networks: &[IpNet]) -> Vec<(bool, u128, u128)> {
-    let mut spans: Vec<_> = networks.iter().map(cidr::span).collect();
-    spans.sort_unstable();
-    let mut merged: Vec<(bool, u128, u128)> = Vec::with_capacity(spans.len());
-    for (family, first, last) in spans {
-        match merged.last_mut() {
-            Some((of, _, end)) if *of == family && first <= end.saturating_add(1) => *end = last.max(*end),
-            _ => merged.push((family, first, last)),
-        }
-    }
-    merged
-}
-
-fn subtract(networks: &[IpNet], others: &[IpNet]) -> Vec<IpNet> {
-    let others = spans(others);
-    let mut remaining = Vec::new();
-    for (family, first, last) in spans(networks) {
-        // Where the rest of the span begins; `None` where nothing is left of it.
-        let mut rest = Some(first);
-        for (_, from, to) in others.iter().filter(|(of, ..)| *of == family) {
-            let Some(first) = rest.filter(|first| to >= first && *from <= last) else { continue };
-            if *from > first {
-                remaining.extend(cidr::between(family, first, from - 1));
-            }
-            rest = to.checked_add(1).filter(|next| *next <= last);
-        }
-        remaining.extend(rest.into_iter().flat_map(|first| cidr::between(family, first, last)));
-    }
-    remaining
 }
 
 /// An opening, or the part of one that an endpoint explains.
@@ -149,7 +118,7 @@ pub fn attribute(openings: &[Opening], endpoints: &[ExportedEndpoint]) -> Vec<At
                 add(endpoint, *network);
             }
         }
-        for network in subtract(&[opening.network], &explained) {
+        for network in cidr::subtract([opening.network], &canonical_set(explained)) {
             let (direction, ports) = (opening.direction, opening.ports.clone());
             found.insert(Attributed { direction, service: None, name: None, network, ports });
         }

@@ -8,7 +8,7 @@ use crate::objects::key::ObjectKey;
 use crate::pipeline::MOST_PODS;
 use crate::plan::RememberedRule;
 use crate::status::plural;
-use crate::text::{Style, WIDTH, first_of, table, wrap};
+use crate::text::{Style, Tone, WIDTH, first_of, table, wrap};
 use connectivity_allowlist::net::Direction;
 use connectivity_allowlist::visible::visible;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -127,7 +127,8 @@ impl DiffReport {
         if self.is_empty() {
             return String::new();
         }
-        let mut text = format!("{}\n", style.bold(&visible(&format!("{}/{}", self.namespace, self.name))));
+        let name = format!("{}/{}", self.namespace, self.name);
+        let mut text = style.paint(Tone::Bold, &visible(&name)) + "\n";
         for direction in Direction::ALL {
             let rows: Vec<&Line> = self.openings.iter().filter(|line| line.direction == direction.as_str()).collect();
             if rows.is_empty() {
@@ -166,7 +167,7 @@ impl DiffReport {
         for note in isolated.into_iter().chain(self.notes.iter().map(|note| format!("note: {note}"))) {
             text.push('\n');
             for line in wrap(&note, WIDTH) {
-                text.push_str(&style.notable(&line));
+                text.push_str(&style.paint(Tone::Notable, &line));
                 text.push('\n');
             }
         }
@@ -177,8 +178,8 @@ impl DiffReport {
 /// A line that begins with this sign, in its colour.
 fn painted(sign: Option<char>, line: &str, style: Style) -> String {
     let line = match sign {
-        Some('+') => style.good(line),
-        Some('-') => style.bad(line),
+        Some('+') => style.paint(Tone::Good, line),
+        Some('-') => style.paint(Tone::Bad, line),
         _ => line.to_owned(),
     };
     line + "\n"
@@ -202,13 +203,13 @@ fn lines(change: &'static str, openings: &[super::openings::Opening], known: &[E
 
 /// The rules of the policies among objects.
 fn allowed(objects: &[(ObjectKey, Desired)]) -> Vec<RememberedRule> {
-    let rules = |(key, object): &(ObjectKey, Desired)| Some((key.kind.policy?.rules)(object.body.json()));
+    let rules = |(key, object): &(ObjectKey, Desired)| Some((key.kind.policy?.rules)(&object.body.json));
     objects.iter().filter_map(rules).flatten().collect()
 }
 
 fn compared(objects: &[(ObjectKey, Desired)]) -> BTreeMap<ObjectKey, BTreeMap<&'static str, Value>> {
     let compared = |(key, object): &(ObjectKey, Desired)| {
-        let parts = (key.kind.parts)(object.body.json()).into_iter();
+        let parts = (key.kind.parts)(&object.body.json).into_iter();
         (key.clone(), parts.chain([("labels", labels(&object.metadata))]).collect())
     };
     objects.iter().map(compared).collect()
@@ -261,7 +262,7 @@ pub fn raw(objects: &[(ObjectKey, Desired)]) -> anyhow::Result<String> {
             "apiVersion": kind.api_version(),
             "kind": kind.name,
             "metadata": { "name": key.name, "labels": labels(&object.metadata) },
-            kind.body: (kind.owned)(object.body.json()),
+            kind.body: (kind.owned)(&object.body.json),
         });
         text.push_str("---\n");
         text.push_str(&crate::text::output::yaml(&value)?);

@@ -106,7 +106,7 @@ impl Engines {
 #[must_use]
 pub fn as_network_policies(objects: &[(ObjectKey, Desired)]) -> Vec<NetworkPolicy> {
     let policy = |(key, desired): &(ObjectKey, Desired)| {
-        let spec = (key.kind.policy?.as_network_policy)(desired.body.json());
+        let spec = (key.kind.policy?.as_network_policy)(&desired.body.json);
         Some(NetworkPolicy { metadata: desired.metadata.clone(), spec })
     };
     objects.iter().filter_map(policy).collect()

@@ -34,17 +34,11 @@ pub(super) async fn only(api: &Api<CitrixAllowlist>, namespace: &str) -> anyhow:
             let names = resources.iter().chain([&last]).take(MOST_NAMES).map(ResourceExt::name_any);
             let names = names.collect::<Vec<_>>().join(", ");
             let count = others + 1;
-            bail!(
-                "{count} CitrixAllowlists are in {namespace}, a question needs the NAME of one: {names}{}",
-                more(count)
-            );
+            let more = if count > MOST_NAMES { ", ..." } else { "" };
+            bail!("{count} CitrixAllowlists are in {namespace}, a question needs the NAME of one: {names}{more}");
         }
         (None, _) => bail!("no CitrixAllowlist is in {namespace}: `explain -A` lists those there are"),
     }
-}
-
-fn more(count: usize) -> &'static str {
-    if count > MOST_NAMES { ", ..." } else { "" }
 }
 
 /// Prints every resource of the namespace, or of all, with its state.

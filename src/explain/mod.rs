@@ -25,7 +25,7 @@ use crate::preview::connection::{ConnectionArguments, NamespaceArguments, not_fo
 use crate::preview::live::{self, Live};
 use crate::preview::sources::{Known, SourceArguments, Sources};
 use crate::text::output::{Form, Printer, style};
-use crate::text::{WIDTH, wrap};
+use crate::text::{Tone, Tree};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use connectivity_allowlist::net::Direction;
@@ -37,7 +37,7 @@ use kube::ResourceExt;
 use kube::api::Api;
 use kube::core::{Selector, SelectorExt as _};
 use memory::{OperatorMemory, OperatorReport};
-use operator::{Address, Found, OperatorArguments};
+use operator::{Found, OperatorArguments};
 use query::{ConnectionQuery, Transport};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -48,9 +48,6 @@ use verdict::{QueryResult, Scene};
 
 /// The version of the schema that `-o json|yaml` prints.
 const SCHEMA: &str = "citrix-allowlist.io/explain/v1";
-
-/// What is missing where the operator could not be reached.
-const UNREAD: &str = "The operator's own memory, of when DNS gave what, could not be read";
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArguments {
@@ -222,7 +219,7 @@ fn present<W: Write>(
         return Ok(());
     }
     if one_of_many {
-        printer.people(&format!("{}\n", style.bold(&visible(&full_name(resource)))))?;
+        printer.people(&format!("{}\n", style.paint(Tone::Bold, &visible(&full_name(resource)))))?;
     }
     let attributed_at = attributed_at(&subject.config_maps);
     let basis = tree::TreeContext { resource, attributed_at, operator: operator.as_ref(), now };
@@ -230,7 +227,8 @@ fn present<W: Write>(
         printer.people(&tree::answer(answer, &basis, style).drawn())?;
     }
     if let Some(OperatorReport::Unread { error }) = &operator {
-        printer.people(&paragraph(&format!("{UNREAD}: {error}")))?;
+        let text = format!("The operator's own memory, of when DNS gave what, could not be read: {error}");
+        printer.people(&Tree::leaf(text).drawn())?;
     }
     if subject.pod.is_none() && !subject.offline {
         printer.people("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
@@ -259,11 +257,6 @@ fn answers(arguments: &ExplainArguments, subject: &Explained, endpoints: &[Expor
         .collect()
 }
 
-/// A sentence in lines of at most 80 columns.
-fn paragraph(text: &str) -> String {
-    wrap(text, WIDTH).into_iter().map(|line| line + "\n").collect()
-}
-
 /// When the ConfigMap last changed: it changes only with the rules.
 fn attributed_at(config_maps: &[ConfigMap]) -> Option<Timestamp> {
     let entries = config_maps.iter().flat_map(|map| map.metadata.managed_fields.iter().flatten());
@@ -284,13 +277,10 @@ fn of_cluster(arguments: &ExplainArguments) -> anyhow::Result<Explained> {
         };
         let (name, engines) = (&resource.name_any(), Engines::default());
         let wanted = |state: &DebugState| state.list_of(&resource.spec).is_some();
-        let (live, operator) =
-            futures::join!(live::of(&connected.client, &engines, &connected.namespace, name), async {
-                match arguments.operator.operator {
-                    Some(Address::Nowhere) => None,
-                    _ => Some(operator::read(&connected.client, &arguments.operator, wanted).await),
-                }
-            });
+        let (live, operator) = futures::join!(
+            live::of(&connected.client, &engines, &connected.namespace, name),
+            operator::read(&connected.client, &arguments.operator, wanted)
+        );
         let live = live?;
         let explained = match &arguments.pod {
             Some(pod) => with_pod(&connected, resource, live, pod).await?,

@@ -4,6 +4,7 @@ use crate::cluster::access::{AUDIENCE, reader_of};
 use crate::cluster::client::{CallError, deadline, describe};
 use crate::cluster::lease;
 use crate::cluster::pod::Pod;
+use crate::manifests::validate::metadata::is_subdomain;
 use crate::operator::debug_state::{DebugState, VERSION};
 use crate::server::TOKEN_HEADER;
 use clap::Args;
@@ -85,24 +86,25 @@ pub(crate) struct Found {
 }
 
 /// Reads the operator's state; if there are several operators, that of the one that is `wanted`. It takes at most five
-/// seconds. The error is one sentence.
+/// seconds. The error is one sentence; `None` where the state is not to be read.
 pub(crate) async fn read(
     client: &Client,
     arguments: &OperatorArguments,
     wanted: impl Fn(&DebugState) -> bool,
-) -> Result<Found, String> {
+) -> Option<Result<Found, String>> {
     let reading = async {
         match &arguments.operator {
-            Some(Address::Url(url)) => by_address(client, url, arguments).await,
-            Some(Address::Nowhere) => Err("--operator is none".to_owned()),
+            Some(Address::Url(url)) => Some(by_address(client, url, arguments).await),
+            Some(Address::Nowhere) => None,
             None => {
                 let read = through_the_api_server(client, arguments, wanted).await;
-                read.map_err(|error| format!("{error}; --operator URL names another way to it, such as a port-forward"))
+                let way = "--operator URL names another way to it, such as a port-forward";
+                Some(read.map_err(|error| format!("{error}; {way}")))
             }
         }
     };
     let read = tokio::time::timeout(LIMIT, reading).await;
-    read.unwrap_or_else(|_| Err(format!("no answer within {} s; --operator none does without", LIMIT.as_secs())))
+    read.unwrap_or_else(|_| Some(Err(format!("no answer within {} s; --operator none does without", LIMIT.as_secs()))))
 }
 
 async fn by_address(cluster: &Client, url: &str, arguments: &OperatorArguments) -> Result<Found, String> {
@@ -213,7 +215,8 @@ async fn pods(client: &Client, namespace: Option<&str>) -> Result<Vec<(String, S
     let leases = leases.map_err(|error| error.to_string())?;
     let holder = |lease: &Lease| {
         let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
-        let pod = lease::pod_of(holder).filter(|pod| is_name(pod))?;
+        // It becomes part of a path, and others may write the Lease.
+        let pod = lease::pod_of(holder).filter(|pod| is_subdomain(pod))?;
         Some((lease.namespace()?, pod.to_owned()))
     };
     let mut found: Vec<_> = leases.iter().filter_map(holder).collect();
@@ -224,13 +227,6 @@ async fn pods(client: &Client, namespace: Option<&str>) -> Result<Vec<(String, S
         found.extend(running.filter_map(|pod| Some((pod.namespace()?, pod.name_any()))));
     }
     of_one_namespace(found)
-}
-
-/// Whether this can be a pod's name. It becomes part of a path, and comes from a Lease that others may write.
-fn is_name(pod: &str) -> bool {
-    let allowed =
-        |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || "-.".contains(character);
-    !pod.is_empty() && pod.len() <= 253 && pod.chars().all(allowed)
 }
 
 /// Any tenant may create a Lease of that name, or a pod with those labels. So if there are several namespaces, only that of

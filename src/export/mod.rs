@@ -13,13 +13,12 @@ use crate::objects::key::{ObjectKey, Role};
 use crate::objects::kind::Kind;
 use crate::objects::owner::owner_of;
 use crate::plan::Plan;
-use connectivity_allowlist::net::{Direction, DomainName, canonical_set, cidr};
+use connectivity_allowlist::net::{Direction, canonical_set, cidr};
 pub use document::SCHEMA;
-use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 pub use observe::fold;
 pub use read::{ExportedEndpoint, ExportedTarget, endpoints, remembered, remembered_networks};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The ConfigMap.
@@ -64,12 +63,13 @@ pub struct Contents {
 /// Builds the ConfigMaps of a plan, of at most `bytes` each.
 #[must_use]
 pub fn build(plan: &Plan, bytes: usize) -> Contents {
-    let mut lists = Lists::default();
+    let mut lists = Lists::new();
     for direction in Direction::ALL {
-        lists.add_names(direction, plan.fqdns(direction));
-        if let Some(decided) = plan.direction(direction) {
-            lists.add_networks(direction, &canonical_set(decided.networks()));
-        }
+        let suffix = direction.object_suffix();
+        let names = plan.fqdns(direction).into_iter().map(ToString::to_string);
+        let networks = plan.direction(direction).map(|decided| canonical_set(decided.networks())).unwrap_or_default();
+        lists.insert(format!("{suffix}.fqdns"), names.collect());
+        lists.insert(format!("{suffix}.cidrs"), networks.iter().map(cidr::text).collect());
     }
     let (maps, is_shortened) = data(plan, &lists, bytes);
     Contents { bodies: maps.iter().map(body).collect(), is_shortened }
@@ -89,7 +89,7 @@ pub fn body(data: &BTreeMap<String, String>) -> Arc<Body> {
 pub fn config_maps(objects: &[(ObjectKey, Desired)]) -> Vec<ConfigMap> {
     let of_kind = objects.iter().filter(|(key, _)| *key.kind == CONFIG_MAP);
     let map = |(_, desired): &(ObjectKey, Desired)| {
-        let data = serde_json::from_str(desired.body.json().get()).unwrap_or_default();
+        let data = serde_json::from_str(desired.body.json.get()).unwrap_or_default();
         ConfigMap { metadata: desired.metadata.clone(), data, ..ConfigMap::default() }
     };
     of_kind.map(map).collect()
@@ -101,24 +101,8 @@ fn of_data(data: &BTreeMap<String, String>) -> Option<Digest> {
     Digest::of_texts(owned.flat_map(|(key, value)| [key.as_str(), value.as_str()]))
 }
 
-/// The lists of the ConfigMap: a line for each CIDR or name.
-#[derive(Default)]
-struct Lists {
-    by_key: BTreeMap<String, Vec<String>>,
-}
-
-impl Lists {
-    fn add_names(&mut self, direction: Direction, names: BTreeSet<&DomainName>) {
-        let lines = names.into_iter().map(ToString::to_string).collect();
-        self.by_key.insert(format!("{}.fqdns", direction.object_suffix()), lines);
-        self.by_key.entry(format!("{}.cidrs", direction.object_suffix())).or_default();
-    }
-
-    fn add_networks(&mut self, direction: Direction, networks: &[IpNet]) {
-        let lines = networks.iter().map(cidr::text).collect();
-        self.by_key.insert(format!("{}.cidrs", direction.object_suffix()), lines);
-    }
-}
+/// The lists of the ConfigMap by their keys: a line for each CIDR or name.
+type Lists = BTreeMap<String, Vec<String>>;
 
 /// The data of ConfigMaps of at most `bytes` each. The lists are never cut short, but continue in the next ConfigMap.
 /// `endpoints.json` is in the first; if it does not fit, it is shortened and says so.
@@ -128,10 +112,10 @@ fn data(plan: &Plan, lists: &Lists, bytes: usize) -> (Vec<BTreeMap<String, Strin
     // Its JSON-escaped size is reserved, a quarter at most.
     let reserved = whole.as_ref().map_or(usize::MAX, |(_, taken)| *taken).min(bytes / 4);
     // Every list is in the first, even an empty one, so that a pod that mounts the file finds it.
-    let first = lists.by_key.keys().map(|key| (key.clone(), String::new())).collect();
+    let first = lists.keys().map(|key| (key.clone(), String::new())).collect();
     let mut maps: Vec<BTreeMap<String, String>> = vec![first];
     let mut room = bytes - reserved;
-    for (key, lines) in &lists.by_key {
+    for (key, lines) in lists {
         for line in lines {
             // A line break takes two bytes in JSON.
             let taken = line.len() + 2;

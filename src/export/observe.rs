@@ -35,7 +35,7 @@ pub(super) fn parts(body: &RawValue) -> Vec<(&'static str, Value)> {
 fn fold_map(map: &ConfigMap, reads_memory: bool) -> Observed {
     let digest = digest::of_object(&CONFIG_MAP, &map.metadata, map.data.as_ref().and_then(of_data));
     let edited_by = managed::edited_by(&map.metadata, "f:data", is_owned_key);
-    let ours = reads_memory && edited_by.is_none() && managed::owns(&map.metadata, "f:data", ENDPOINTS_KEY);
+    let ours = reads_memory && edited_by.is_none() && managed::owns(&map.metadata, &["data", ENDPOINTS_KEY]);
     let memory = ours.then(|| {
         let (names, networks) = (read::remembered(map), read::remembered_networks(map));
         Arc::new(RecoveredState::Attribution { names, networks })

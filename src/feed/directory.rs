@@ -1,14 +1,12 @@
 //! Reads documents from a directory, for clusters without access to the vendor.
 
 use super::entry::{Answer, ResponseMetadata};
-use super::observer::CompletedFetch;
 use super::request::FeedKey;
-use super::run::refreshes_sent;
+use super::subscriptions::refreshes_sent;
 use super::table::Feeds;
 use crate::reason::Reason;
 use connectivity_allowlist::Validators;
 use connectivity_allowlist::client::LARGEST_DOCUMENT;
-use connectivity_allowlist::schedule::FetchOutcome;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -46,7 +44,7 @@ impl Feeds {
                 seen.insert(key.clone(), mark);
                 self.take_file(&key, answer);
             }
-            self.forget_directory_entries();
+            self.forget_unneeded();
             self.0.wake_first_with_room(&mut self.0.lock());
             tokio::select! {
                 () = self.0.changed.notified() => {}
@@ -56,19 +54,21 @@ impl Feeds {
     }
 
     async fn read_file(&self, directory: &Path, key: &FeedKey, mark: Option<&Mark>) -> Answer {
-        let unavailable =
-            |detail: String| Answer::Failed { reason: Reason::FeedUnavailable, detail, outcome: FetchOutcome::Failed };
         let Some(mark) = mark else {
             let [own, shared] = file_names(key);
-            return unavailable(format!("{} holds neither {own} nor {shared}", directory.display()));
+            let detail = format!("{} holds neither {own} nor {shared}", directory.display());
+            return Answer::failed(Reason::FeedUnavailable, detail);
         };
         if mark.length > u64::try_from(LARGEST_DOCUMENT).unwrap_or(u64::MAX) {
             let detail = format!("{} is larger than {LARGEST_DOCUMENT} bytes", mark.path.display());
-            return Answer::Failed { reason: Reason::FeedMalformed, detail, outcome: FetchOutcome::Failed };
+            return Answer::failed(Reason::FeedMalformed, detail);
         }
         match tokio::fs::read(&mark.path).await {
             Ok(bytes) => self.read(key, &bytes, Validators::default(), None),
-            Err(error) => unavailable(format!("{} cannot be read ({error})", mark.path.display())),
+            Err(error) => {
+                let detail = format!("{} cannot be read ({error})", mark.path.display());
+                Answer::failed(Reason::FeedUnavailable, detail)
+            }
         }
     }
 
@@ -77,28 +77,10 @@ impl Feeds {
         let (now, wall) = (shared.clock.instant(), shared.clock.now());
         let mut guard = shared.lock();
         let table = &mut *guard;
-        let Some(entry) = table.entries.get_mut(key) else { return };
+        let Some(entry) = table.entries.get(key) else { return };
         refreshes_sent(entry, &mut table.subscriptions);
         let arrival = ResponseMetadata { at: wall, instant: now, transaction_id: None, fraction: 0.0, from_api: false };
-        let changed = entry.take(answer, &arrival);
-        shared.observer.fetched(&CompletedFetch {
-            key,
-            reason: entry.condition.reason,
-            message: &entry.condition.message,
-            changed,
-            transaction_id: "",
-            took: Duration::ZERO,
-        });
-        table.answered(key);
-        table.wake(key, &shared.waker);
-    }
-
-    fn forget_directory_entries(&self) {
-        let now = self.0.clock.instant();
-        let forget_after = self.0.settings.forget_after;
-        self.0.lock().entries.retain(|_, entry| {
-            entry.unneeded_since.is_none_or(|since| now.saturating_duration_since(since) < forget_after)
-        });
+        self.take(table, key, answer, &arrival, Duration::ZERO);
     }
 }
 

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 pub(super) use restored::Restored;
 
+/// A 304 with nothing to which it could refer.
+pub(super) const UNASKED_304: &str = "the API answers 304 to a request without condition";
+
 /// A list with its document.
 #[derive(Clone, Debug)]
 pub(super) struct CachedList {
@@ -43,6 +46,13 @@ pub(super) enum Answer {
         detail: String,
         outcome: FetchOutcome,
     },
+}
+
+impl Answer {
+    /// A failure that may pass by itself.
+    pub(super) fn failed(reason: Reason, detail: impl Into<String>) -> Self {
+        Self::Failed { reason, detail: detail.into(), outcome: FetchOutcome::Failed }
+    }
 }
 
 /// The source of an answer.
@@ -88,8 +98,9 @@ pub(super) struct Entry {
     pub(super) transaction_id: Option<String>,
     pub(super) condition: FeedCondition,
     pub(super) last: Option<CompletedRequest>,
-    /// The start of the schedule, and how much of its time had passed by then.
-    anchor: Instant,
+    /// The start of the schedule, when the last request completed or the entry was created, and how much of its time had passed
+    /// by then.
+    pub(super) anchor: Instant,
     passed: Duration,
     fraction: f64,
     /// Since when a request is wanted before its time.
@@ -161,7 +172,7 @@ impl Entry {
             Answer::List(list) => self.take_list(list, arrival),
             Answer::NotModified => match self.accepted.clone() {
                 Some(accepted) => (self.confirm(accepted, arrival), false),
-                None => (self.fail(Reason::FeedMalformed, "the API answers 304 to a request without condition"), false),
+                None => (self.fail(Reason::FeedMalformed, UNASKED_304), false),
             },
             Answer::Failed { reason, detail, outcome } => {
                 self.fail(reason, &detail);
@@ -186,16 +197,8 @@ impl Entry {
         match shrink::judge(&accepted.allowlist, self.waiting_list(), &list.allowlist) {
             Acceptance::Accept => self.accept_or_hold_back(list, arrival),
             Acceptance::HoldBack { lost, of } => {
-                let message = format!(
-                    "the newest list drops {lost} of {of} names, wildcards and networks: it is held back until the next \
-                     fetch says the same; the list of {} stays in use",
-                    moment(self.fetched_at)
-                );
-                let problem = Problem::new(ProblemKind::FeedShrank, "the list", None, &message);
-                self.condition =
-                    FeedCondition { reason: Reason::FeedShrank, message, current: false, problems: vec![problem] };
-                self.held_back = Some(list);
-                (FetchOutcome::HeldBack, false)
+                let why = format!("the newest list drops {lost} of {of} names, wildcards and networks");
+                self.hold_back(list, Reason::FeedShrank, ProblemKind::FeedShrank, &why)
             }
             Acceptance::Empty => {
                 (self.fail(Reason::FeedMalformed, "the newest list holds nothing, where the last one was full"), false)
@@ -214,15 +217,22 @@ impl Entry {
             let is_confirmed = self.held_back.as_ref().is_some_and(|waiting| waiting.digest == list.digest);
             return (self.accept(list, if is_confirmed { 2 } else { 1 }, arrival), true);
         };
-        let meanwhile = match in_use {
-            None => "no policy is written from it before".to_owned(),
-            Some(_) => format!("the list of {} stays in use", moment(self.fetched_at)),
-        };
-        let message = format!("{growth}: it is held back until the next fetch says the same; {meanwhile}");
-        let problem = Problem::new(ProblemKind::Limit, "the list", None, &message);
-        self.condition = FeedCondition { reason: Reason::FeedGrew, message, current: false, problems: vec![problem] };
+        self.hold_back(list, Reason::FeedGrew, ProblemKind::Limit, &growth.to_string())
+    }
+
+    /// Holds a list back until the next fetch.
+    fn hold_back(&mut self, list: CachedList, reason: Reason, kind: ProblemKind, why: &str) -> (FetchOutcome, bool) {
+        let meanwhile = self.stays().unwrap_or_else(|| "no policy is written from it before".to_owned());
+        let message = format!("{why}: it is held back until the next fetch says the same; {meanwhile}");
+        let problem = Problem::new(kind, "the list", None, &message);
+        self.condition = FeedCondition { reason, message, current: false, problems: vec![problem] };
         self.held_back = Some(list);
         (FetchOutcome::HeldBack, false)
+    }
+
+    /// That the list in use stays, where there is one.
+    fn stays(&self) -> Option<String> {
+        self.accepted.as_ref().map(|_| format!("the list of {} stays in use", moment(self.fetched_at)))
     }
 
     /// Keeps the list in use if the answer is an older one; `None` if its age does not matter.
@@ -287,18 +297,10 @@ impl Entry {
     }
 
     fn fail(&mut self, reason: Reason, detail: &str) -> FetchOutcome {
-        let in_use = match &self.accepted {
-            None => "; there is no earlier list, so no policy is written".to_owned(),
-            Some(_) => format!("; the list of {} stays in use", moment(self.fetched_at)),
-        };
-        let message = format!("{detail}{in_use}");
+        let in_use = self.stays().unwrap_or_else(|| "there is no earlier list, so no policy is written".to_owned());
+        let message = format!("{detail}; {in_use}");
         self.condition = FeedCondition { reason, message, current: false, problems: Vec::new() };
         FetchOutcome::Failed
-    }
-
-    /// When the last request completed, or the entry was created.
-    pub(super) const fn anchor(&self) -> Instant {
-        self.anchor
     }
 
     /// When the next request is due.

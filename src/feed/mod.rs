@@ -22,7 +22,7 @@ mod subscriptions;
 mod table;
 mod view;
 
-pub use observer::{CompletedFetch, FeedObserver, NoObserver};
+pub use observer::{CompletedFetch, FeedObserver};
 pub use request::{FeedKey, FeedRequest, Format};
 pub use settings::FeedSettings;
 pub use store::{ListStore, MemoryStore};

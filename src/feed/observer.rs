@@ -22,7 +22,7 @@ pub struct CompletedFetch<'a> {
     pub took: Duration,
 }
 
-/// Is notified of the feed's events. Any task may call any method, which must not block.
+/// Is notified of the feed's events; `()` ignores all of them. Any task may call any method, which must not block.
 pub trait FeedObserver: Send + Sync {
     /// A fetch was completed.
     fn fetched(&self, _fetch: &CompletedFetch<'_>) {}
@@ -40,8 +40,4 @@ pub trait FeedObserver: Send + Sync {
     fn store_warning(&self, _message: &str) {}
 }
 
-/// An observer that ignores all events.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoObserver;
-
-impl FeedObserver for NoObserver {}
+impl FeedObserver for () {}

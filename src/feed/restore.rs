@@ -1,6 +1,7 @@
 //! Takes over what an earlier process saved.
 
 use super::entry::{CachedList, Entry, Restored};
+use super::request::FeedKey;
 use super::store::{Saved, SavedList, StoreError};
 use super::table::Feeds;
 use connectivity_allowlist::Validators;
@@ -14,13 +15,9 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Feeds {
     /// Reads what was saved, on start and on becoming leader. [`Feeds::run`] does so before it sends anything; an earlier call
-    /// spares resources a first look at an empty table. Known newer state stays.
-    pub async fn restore(&self) {
-        self.try_restore().await;
-    }
-
-    /// Returns whether the store could be read. If not, the rate counts as used up.
-    pub(super) async fn try_restore(&self) -> bool {
+    /// spares resources a first look at an empty table. Known newer state stays. Returns whether the store could be read; if not,
+    /// the rate counts as used up.
+    pub async fn restore(&self) -> bool {
         let shared = &*self.0;
         let loaded = tokio::time::timeout(LOAD_TIMEOUT, shared.store.load()).await;
         let loaded = loaded.unwrap_or_else(|_| Err(StoreError("no answer in time".to_owned())));
@@ -78,10 +75,9 @@ impl Feeds {
             }
         }
         let unbound = IntervalBounds::shared([], shared.settings.min_refresh);
+        let new = |key: &FeedKey| Entry::new(origin(&shared.settings.url(key)), unbound, now, Some(wall));
         for (list, restored) in read {
-            let url = shared.settings.url(&list.key);
-            let new = || Entry::new(origin(&url), unbound, now, Some(wall));
-            let entry = table.entries.entry(list.key.clone()).or_insert_with(new);
+            let entry = table.entries.entry(list.key.clone()).or_insert_with_key(new);
             if entry.fetched_at.is_some_and(|known| known >= restored.fetched_at) {
                 continue;
             }
@@ -93,9 +89,8 @@ impl Feeds {
             table.wake(&list.key, &shared.waker);
         }
         for begun in saved.requests.begun {
-            let Some(key) = begun.key() else { continue };
-            let host = origin(&shared.settings.url(&key));
-            let entry = table.entries.entry(key.clone()).or_insert_with(|| Entry::new(host, unbound, now, Some(wall)));
+            let Some(key) = begun.list.key() else { continue };
+            let entry = table.entries.entry(key.clone()).or_insert_with_key(new);
             if let Some(message) = entry.interrupt(begun.at, begun.times, &shared.arrival(None)) {
                 shared.observer.fetch_interrupted(&key, &message);
                 table.wake(&key, &shared.waker);

@@ -9,6 +9,7 @@ use super::table::Table;
 use super::view::{FeedView, empty_view};
 use crate::bound::{Bound, Full, Level, Taken};
 use crate::crd::{Problem, ProblemKind};
+use crate::names::schedule::{count, uncount};
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::Cloud;
 use std::collections::{BTreeMap, HashMap};
@@ -30,19 +31,14 @@ impl Room {
     }
 
     fn enter(&mut self, resource: &ResourceRef, key: &FeedKey) {
-        *self.used.entry(Arc::clone(&resource.namespace)).or_default().entry(key.clone()).or_default() += 1;
+        count(self.used.entry(Arc::clone(&resource.namespace)).or_default(), key);
         self.left_out.remove(resource);
     }
 
     /// Ends a use.
     fn leave(&mut self, resource: &ResourceRef, key: &FeedKey) {
         let Some(lists) = self.used.get_mut(&resource.namespace) else { return };
-        if let Some(users) = lists.get_mut(key) {
-            *users -= 1;
-            if *users == 0 {
-                lists.remove(key);
-            }
-        }
+        uncount(lists, key);
         if lists.is_empty() {
             self.used.remove(&resource.namespace);
         }

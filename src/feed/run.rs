@@ -2,18 +2,19 @@
 
 mod failures;
 
-use super::entry::{Answer, CachedList, Entry};
+use super::entry::{Answer, CachedList, Entry, ResponseMetadata, UNASKED_304};
 use super::observer::CompletedFetch;
 use super::request::FeedKey;
-use super::store::{SavedList, SavedState};
-use super::table::{Feeds, Subscription, Table};
+use super::settings::MOST_REDIRECTS;
+use super::store::{SavedKey, SavedList, SavedState, StoreError};
+use super::subscriptions::refreshes_sent;
+use super::table::{Feeds, Table};
 use crate::memory::LARGE_LIST;
 use crate::reason::Reason;
-use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::limiter::{DueRequest, RequestTicket};
 use connectivity_allowlist::schedule::FetchOutcome;
 use connectivity_allowlist::{FetchError, FetchRequest, Fetched, Validators, gzip};
-use failures::{answer_to, failed};
+use failures::answer_to;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -29,8 +30,6 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often, and how far apart, reading the saved state is tried before the process goes on without it.
 const RESTORE_TRIES: u32 = 9;
 const RESTORE_PAUSE: Duration = Duration::from_secs(10);
-/// How many redirects in a row are accepted.
-const MOST_REDIRECTS: u32 = 3;
 
 /// A request that may be sent.
 struct Started {
@@ -67,7 +66,7 @@ impl Feeds {
             if attempt > 0 {
                 tokio::time::sleep(RESTORE_PAUSE.min(Duration::from_secs(1 << attempt.min(8)) / 2)).await;
             }
-            if self.try_restore().await {
+            if self.restore().await {
                 break;
             }
         }
@@ -214,11 +213,10 @@ impl Feeds {
                     entry.request_by(now);
                     return None;
                 }
-                failed(Reason::FeedUnavailable, "the API redirects in circles".to_owned(), FetchOutcome::Failed)
+                Answer::failed(Reason::FeedUnavailable, "the API redirects in circles")
             }
             Ok(Fetched::NotModified) if request.validators.is_empty() => {
-                let detail = "the API answers 304 to a request without condition".to_owned();
-                failed(Reason::FeedMalformed, detail, FetchOutcome::Failed)
+                Answer::failed(Reason::FeedMalformed, UNASKED_304)
             }
             Ok(Fetched::NotModified) => match &entry.accepted {
                 // A list that is valid for a time after its receipt counts as received again.
@@ -230,25 +228,38 @@ impl Feeds {
             },
             Err(error) => answer_to(&error),
         };
-        let changed = entry.take(answer, &shared.arrival(Some(request.transaction_id.clone())));
+        self.take(table, &key, answer, &shared.arrival(Some(request.transaction_id)), took);
+        let entry = table.entries.get(&key)?;
         if let Some(pause) = entry.last.and_then(|last| last.host_pause()) {
             shared.observer.host_paused(&host, pause);
             if let Some(host) = table.hosts.get_mut(&host) {
                 host.pause_until(now + pause);
             }
         }
-        shared.observer.fetched(&CompletedFetch {
-            key: &key,
+        self.saved_list(&key, entry)
+    }
+
+    /// Takes an answer into the table, reports it and wakes the resources of its entry.
+    pub(super) fn take(
+        &self,
+        table: &mut Table,
+        key: &FeedKey,
+        answer: Answer,
+        arrival: &ResponseMetadata,
+        took: Duration,
+    ) {
+        let Some(entry) = table.entries.get_mut(key) else { return };
+        let changed = entry.take(answer, arrival);
+        self.0.observer.fetched(&CompletedFetch {
+            key,
             reason: entry.condition.reason,
             message: &entry.condition.message,
             changed,
-            transaction_id: &request.transaction_id,
+            transaction_id: arrival.transaction_id.as_deref().unwrap_or_default(),
             took,
         });
-        let save = self.saved_list(&key, entry);
-        table.answered(&key);
-        table.wake(&key, &shared.waker);
-        save
+        table.answered(key);
+        table.wake(key, &self.0.waker);
     }
 
     pub(super) fn read(
@@ -263,7 +274,7 @@ impl Feeds {
             && body.len() > LARGE_LIST
         {
             let detail = pressure.in_words(&format!("a list of {} bytes", body.len()));
-            return failed(Reason::FeedUnavailable, detail, FetchOutcome::Failed);
+            return Answer::failed(Reason::FeedUnavailable, detail);
         }
         match self.0.read(key, None, body) {
             Ok(document) => {
@@ -272,8 +283,7 @@ impl Feeds {
             }
             Err(error) => {
                 let called = content_type.map(|called| format!(", sent as {called},")).unwrap_or_default();
-                let detail = format!("the answer{called} is not usable: {error}");
-                failed(Reason::FeedMalformed, detail, FetchOutcome::Failed)
+                Answer::failed(Reason::FeedMalformed, format!("the answer{called} is not usable: {error}"))
             }
         }
     }
@@ -286,10 +296,7 @@ impl Feeds {
         }
         let accepted = entry.accepted.as_ref()?;
         let state = SavedState {
-            cloud: key.cloud,
-            form: key.form.as_str().to_owned(),
-            customer: key.customer.as_deref().map(str::to_owned),
-            scope: key.scope,
+            list: SavedKey::of(key),
             url: self.0.settings.url(key),
             fetched_at: entry.fetched_at?,
             last_modified: accepted.validators.last_modified.clone(),
@@ -305,11 +312,8 @@ impl Feeds {
 
     /// Returns whether it is saved.
     async fn save(&self, list: SavedList) -> bool {
-        let key = list.key.clone();
-        let saving = tokio::time::timeout(STORE_TIMEOUT, self.0.store.save(list)).await;
-        let is_saved = matches!(saving, Ok(Ok(())));
-        self.warn(saving, &format!("the list of {key} is not saved: a restart fetches it again"));
-        is_saved
+        let consequence = format!("the list of {} is not saved: a restart fetches it again", list.key);
+        self.stored(self.0.store.save(list), &consequence).await
     }
 
     async fn save_requests(&self) {
@@ -320,12 +324,11 @@ impl Feeds {
             let requests = shared.lock().requests(now, wall);
             shared.store.save_requests(requests).await
         };
-        let saved = tokio::time::timeout(STORE_TIMEOUT, saving).await;
-        self.warn(saved, "what was sent is not saved: after a restart the rate may be exceeded");
+        self.stored(saving, "what was sent is not saved: after a restart the rate may be exceeded").await;
     }
 
     /// Drops entries that no resource has needed for long enough; returns whether there were any.
-    fn forget_unneeded(&self) -> bool {
+    pub(super) fn forget_unneeded(&self) -> bool {
         let shared = &*self.0;
         let now = shared.clock.instant();
         let mut guard = shared.lock();
@@ -348,47 +351,18 @@ impl Feeds {
 
     async fn forget_saved(&self) {
         let keys: BTreeSet<FeedKey> = self.0.lock().entries.keys().cloned().collect();
-        let retaining = tokio::time::timeout(STORE_TIMEOUT, self.0.store.retain(keys)).await;
-        self.warn(retaining, "saved lists that nothing needs any more stay for now");
+        self.stored(self.0.store.retain(keys), "saved lists that nothing needs any more stay for now").await;
     }
 
-    pub(super) fn warn(
-        &self,
-        done: Result<Result<(), super::store::StoreError>, tokio::time::error::Elapsed>,
-        consequence: &str,
-    ) {
-        match done {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.0.observer.store_warning(&format!("{consequence} ({error})")),
-            Err(_) => self.0.observer.store_warning(&format!("{consequence} (no answer in time)")),
-        }
-    }
-}
-
-/// Notes that a request is sent for all refreshes of an entry so far.
-pub(super) fn refreshes_sent(entry: &Entry, subscriptions: &mut BTreeMap<ResourceRef, Subscription>) {
-    for resource in &entry.subscribers {
-        if let Some(Subscription { refresh, .. }) = subscriptions.get_mut(resource) {
-            refresh.sent.clone_from(&refresh.asked);
-        }
-    }
-}
-
-impl Table {
-    /// Notes which refreshes a completed fetch has answered.
-    pub(super) fn answered(&mut self, key: &FeedKey) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let mut unanswered = false;
-        for resource in &entry.subscribers {
-            if let Some(Subscription { refresh, .. }) = self.subscriptions.get_mut(resource) {
-                refresh.handled.clone_from(&refresh.sent);
-                unanswered |= refresh.asked != refresh.sent;
-            }
-        }
-        if unanswered {
-            // Requested during the fetch: its answer may be older.
-            entry.request_by(entry.anchor());
-        }
+    /// Waits until the store has done its `work`; returns whether it has, and warns of the consequence if not.
+    async fn stored(&self, work: impl Future<Output = Result<(), StoreError>>, consequence: &str) -> bool {
+        let error = match tokio::time::timeout(STORE_TIMEOUT, work).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        self.0.observer.store_warning(&format!("{consequence} ({error})"));
+        false
     }
 }
 

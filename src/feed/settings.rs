@@ -12,6 +12,9 @@ use std::time::Duration;
 /// The customer of a shared template: a valid id that no name of the list contains by chance.
 pub const TEMPLATE_CUSTOMER: &str = "xq7zk2vw9jt4";
 
+/// How many redirects in a row are followed.
+pub(crate) const MOST_REDIRECTS: u32 = 3;
+
 /// How the operator and its commands reach the API, with these trusted certificates besides the system's (`--extra-ca-file`).
 #[must_use]
 pub fn client_settings(extra_ca: Option<Vec<u8>>) -> ClientSettings {

@@ -50,6 +50,18 @@ pub struct SavedRequests {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SavedBegun {
+    /// The list.
+    #[serde(flatten)]
+    pub list: SavedKey,
+    /// When it was begun.
+    pub at: Timestamp,
+    /// How many fetches of the list in a row, this one included, were begun and did not complete.
+    pub times: u32,
+}
+
+/// The key of a saved list. Another version of the program may have written it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedKey {
     /// The cloud.
     pub cloud: Cloud,
     /// The requested form: `json`, `zscaler` or `static`.
@@ -60,24 +72,21 @@ pub struct SavedBegun {
     /// The requested geo and direction, if the form needs them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<(Geo, Directions)>,
-    /// When it was begun.
-    pub at: Timestamp,
-    /// How many fetches of the list in a row, this one included, were begun and did not complete.
-    pub times: u32,
 }
 
-impl SavedBegun {
-    /// The note of a fetch.
+impl SavedKey {
+    /// The key as it is saved.
     #[must_use]
-    pub fn new(key: &FeedKey, at: Timestamp, times: u32) -> Self {
+    pub fn of(key: &FeedKey) -> Self {
         let (form, customer) = (key.form.as_str().to_owned(), key.customer.as_deref().map(str::to_owned));
-        Self { cloud: key.cloud, form, customer, scope: key.scope, at, times }
+        Self { cloud: key.cloud, form, customer, scope: key.scope }
     }
 
     /// The key of the list; `None` for an unknown form.
     #[must_use]
     pub fn key(&self) -> Option<FeedKey> {
-        key(self.cloud, &self.form, self.customer.as_deref(), self.scope)
+        let customer = self.customer.as_deref().map(Arc::from);
+        Some(FeedKey { cloud: self.cloud, form: ListForm::named(&self.form)?, customer, scope: self.scope })
     }
 }
 
@@ -109,16 +118,9 @@ pub struct SavedList {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SavedState {
-    /// The cloud.
-    pub cloud: Cloud,
-    /// The requested form: `json`, `zscaler` or `static`.
-    pub form: String,
-    /// The customer; none if one document serves every customer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub customer: Option<String>,
-    /// The requested geo and direction, if the form needs them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<(Geo, Directions)>,
+    /// Which list it is.
+    #[serde(flatten)]
+    pub list: SavedKey,
     /// The address it was fetched from.
     pub url: String,
     /// When it was last fetched or confirmed.
@@ -139,18 +141,6 @@ pub struct SavedState {
     /// Since when every answer has been older than this list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub older_since: Option<Timestamp>,
-}
-
-impl SavedState {
-    /// The key of the list; `None` for an unknown form.
-    #[must_use]
-    pub fn key(&self) -> Option<FeedKey> {
-        key(self.cloud, &self.form, self.customer.as_deref(), self.scope)
-    }
-}
-
-fn key(cloud: Cloud, form: &str, customer: Option<&str>, scope: Option<(Geo, Directions)>) -> Option<FeedKey> {
-    Some(FeedKey { cloud, form: ListForm::named(form)?, customer: customer.map(Arc::from), scope })
 }
 
 /// A store in the process's own memory: nothing outlives it. For tests, and for running without a cluster.

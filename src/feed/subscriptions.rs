@@ -3,12 +3,13 @@
 use super::entry::Entry;
 use super::request::{FeedKey, FeedRequest};
 use super::settings::FeedSettings;
-use super::store::{SavedBegun, SavedHost, SavedRequests};
+use super::store::{SavedBegun, SavedHost, SavedKey, SavedRequests};
 use super::table::{Host, Subscription, Table};
 use crate::resource_ref::{ResourceRef, Waker};
 use connectivity_allowlist::client::origin;
 use connectivity_allowlist::schedule::IntervalBounds;
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 impl Table {
@@ -85,7 +86,7 @@ impl Table {
         };
         let begun = self.entries.iter().filter_map(|(key, entry)| {
             let at = entry.begun.filter(|_| entry.in_flight)?;
-            Some(SavedBegun::new(key, at, entry.interrupted.saturating_add(1)))
+            Some(SavedBegun { list: SavedKey::of(key), at, times: entry.interrupted.saturating_add(1) })
         });
         SavedRequests {
             hosts: self.hosts.iter().map(|(name, host)| (name.clone(), saved(host))).collect(),
@@ -93,9 +94,34 @@ impl Table {
         }
     }
 
+    /// Notes which refreshes a completed fetch has answered.
+    pub(super) fn answered(&mut self, key: &FeedKey) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let mut unanswered = false;
+        for resource in &entry.subscribers {
+            if let Some(Subscription { refresh, .. }) = self.subscriptions.get_mut(resource) {
+                refresh.handled.clone_from(&refresh.sent);
+                unanswered |= refresh.asked != refresh.sent;
+            }
+        }
+        if unanswered {
+            // Requested during the fetch: its answer may be older.
+            entry.request_by(entry.anchor);
+        }
+    }
+
     /// Wakes the resources of an entry.
     pub(super) fn wake(&self, key: &FeedKey, waker: &Waker) {
         let subscribers = self.entries.get(key).into_iter().flat_map(|entry| &entry.subscribers);
         subscribers.for_each(|resource| waker.wake(resource));
+    }
+}
+
+/// Notes that a request is sent for all refreshes of an entry so far.
+pub(super) fn refreshes_sent(entry: &Entry, subscriptions: &mut BTreeMap<ResourceRef, Subscription>) {
+    for resource in &entry.subscribers {
+        if let Some(Subscription { refresh, .. }) = subscriptions.get_mut(resource) {
+            refresh.sent.clone_from(&refresh.asked);
+        }
     }
 }

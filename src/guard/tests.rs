@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-fn net(text: &str) -> IpNet {
+pub(super) fn net(text: &str) -> IpNet {
     text.parse().unwrap_or_else(|_| IpNet::from(text.parse::<IpAddr>().expect("a network or an address")))
 }
 

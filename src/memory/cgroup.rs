@@ -41,7 +41,8 @@ pub fn read() -> Option<MemoryUsage> {
 #[must_use]
 pub fn read_under(root: &Path) -> Option<MemoryUsage> {
     let groups = std::fs::read_to_string(root.join(GROUPS)).unwrap_or_default();
-    let of_version_1 = path_of(&groups, is_memory).map(|path| (root.join(VERSION_1), path, &FILES_1));
+    let has_memory = |controllers: &str| controllers.split(',').any(|controller| controller == "memory");
+    let of_version_1 = path_of(&groups, has_memory).map(|path| (root.join(VERSION_1), path, &FILES_1));
     // Both may be mounted: then only version 1 has the memory controller.
     let of_version_2 =
         path_of(&groups, |controllers| controllers.is_empty()).map(|path| (root.join(VERSION_2), path, &FILES_2));
@@ -50,10 +51,6 @@ pub fn read_under(root: &Path) -> Option<MemoryUsage> {
         folders(&mount, &path).into_iter().filter_map(|folder| usage_of(&folder, files)).collect::<Vec<_>>()
     });
     usages.min_by_key(|usage| usage.left())
-}
-
-fn is_memory(controllers: &str) -> bool {
-    controllers.split(',').any(|controller| controller == "memory")
 }
 
 /// The path of the group with the wanted controllers, from lines `ID:CONTROLLERS:PATH`.

@@ -5,9 +5,9 @@
 
 pub mod cgroup;
 
+use crate::lock::lock;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The part of the limit, in percent, from which load is shed. The rest of the chart's 256 MiB, 38 MiB, has room for the largest
@@ -64,38 +64,32 @@ pub const fn sheds(before: bool, usage: Option<MemoryUsage>) -> bool {
 
 /// Whether the process is short of memory, for code that can delay work. Cheap to clone and to read.
 #[derive(Clone, Debug, Default)]
-pub struct Pressure(Arc<Noted>);
+pub struct Pressure(Arc<Mutex<Noted>>);
 
 #[derive(Debug, Default)]
 struct Noted {
-    sheds: AtomicBool,
-    used: AtomicU64,
-    /// 0 for none.
-    limit: AtomicU64,
+    sheds: bool,
+    usage: Option<MemoryUsage>,
 }
 
 impl Pressure {
     /// Whether load is to be shed.
     #[must_use]
     pub fn is_high(&self) -> bool {
-        self.0.sheds.load(Ordering::Relaxed)
+        lock(&self.0).sheds
     }
 
     /// The last reading; `None` without a limit.
     #[must_use]
     pub fn usage(&self) -> Option<MemoryUsage> {
-        let (used, limit) = (self.0.used.load(Ordering::Relaxed), self.0.limit.load(Ordering::Relaxed));
-        (limit > 0).then_some(MemoryUsage { used, limit })
+        lock(&self.0).usage
     }
 
     /// Takes a reading in. Returns whether load is to be shed, if that has changed.
     pub fn note(&self, usage: Option<MemoryUsage>) -> Option<bool> {
-        let (used, limit) = usage.map_or((0, 0), |usage| (usage.used, usage.limit));
-        self.0.used.store(used, Ordering::Relaxed);
-        self.0.limit.store(limit, Ordering::Relaxed);
-        let before = self.is_high();
-        let now = sheds(before, usage);
-        self.0.sheds.store(now, Ordering::Relaxed);
+        let mut noted = lock(&self.0);
+        let (before, now) = (noted.sheds, sheds(noted.sheds, usage));
+        *noted = Noted { sheds: now, usage };
         (before != now).then_some(now)
     }
 

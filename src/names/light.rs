@@ -1,7 +1,7 @@
 //! Strips replies before the library reads them. It copies each additional address once per server of a referral: 64 KiB of
 //! such a reply grew to five million records, over a gigabyte.
 
-use futures::StreamExt as _;
+use futures::TryStreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use hickory_proto::op::{DnsRequest, DnsResponse};
@@ -57,11 +57,9 @@ impl DnsHandle for LightConnection {
 
     fn send(&self, request: DnsRequest) -> Self::Response {
         let replies = self.0.send(request);
-        Box::pin(replies.map(|reply| {
-            reply.map(|mut response| {
-                lighten(&mut response);
-                response
-            })
+        Box::pin(replies.map_ok(|mut response| {
+            lighten(&mut response);
+            response
         }))
     }
 }

@@ -186,7 +186,7 @@ impl Names {
     pub fn set_servers(&self, servers: Vec<SocketAddr>) {
         let servers = self.change(|table, now| {
             table.set_servers(servers, now);
-            table.servers()
+            table.servers.clone()
         });
         self.0.resolver.retain(&servers);
     }

@@ -173,7 +173,7 @@ impl Places {
                 continue;
             }
             self.silent_first = !silent;
-            self.budget.take();
+            self.budget.left -= 1.0;
             count(&mut self.in_flight, &namespace);
             self.all_in_flight += 1;
             self.silent_in_flight += usize::from(silent);
@@ -232,10 +232,6 @@ impl Budget {
         self.left = passed.as_secs_f64().mul_add(self.per_second, self.left).min(self.per_second);
         self.seen = Some(now);
         self.left >= WHOLE
-    }
-
-    fn take(&mut self) {
-        self.left -= 1.0;
     }
 
     fn next(&self) -> Option<Instant> {

@@ -46,7 +46,7 @@ pub struct Bounds {
     pub addresses_in_all: Bound,
     /// The room for new addresses, and the bound that limits it.
     pub room: (usize, Level),
-    /// The factor by which queries are further apart than TTLs.
+    /// The factor, of 1 or more, by which queries are further apart than TTLs.
     pub stretch: f64,
 }
 
@@ -66,18 +66,6 @@ impl Bounds {
             room: (usize::MAX, Level::Process),
             stretch: 1.0,
         }
-    }
-
-    /// The same, with queries further apart by a factor of 1 or more.
-    #[must_use]
-    pub fn stretched(&self, factor: f64) -> Self {
-        Self { stretch: factor.max(1.0), ..*self }
-    }
-
-    /// The same, with this room for new addresses.
-    #[must_use]
-    pub fn with_room(&self, room: usize, level: Level) -> Self {
-        Self { room: (room, level), ..*self }
     }
 }
 
@@ -168,19 +156,14 @@ pub struct CachedName {
     first_round_at: Option<Instant>,
     evicted: usize,
     left_out: Option<Full>,
-    late: bool,
+    /// Whether it is queried notably later than its TTL allows.
+    pub(super) late: bool,
 }
 
 /// Judges an address: why it is refused, or nothing.
 pub type Judge<'a> = &'a dyn Fn(IpAddr) -> Option<Arc<str>>;
 
 impl CachedName {
-    /// A name of which nothing is known.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     fn family(&mut self, family: Family) -> &mut CachedFamily {
         &mut self.families[family as usize]
     }
@@ -338,25 +321,8 @@ impl CachedName {
         NameAddresses { addresses, state: self.state.clone(), refused, evicted: self.evicted, reached }
     }
 
-    /// Sets whether the name is queried notably later than its TTL allows.
-    pub const fn set_late(&mut self, late: bool) {
-        self.late = late;
-    }
-
-    /// How many addresses are cached, refused ones included.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.cached.len()
-    }
-
-    /// Whether no address is cached.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.cached.is_empty()
-    }
-
     /// Each cached address, refused ones included.
-    pub fn cached(&self) -> impl Iterator<Item = (IpAddr, &CachedAddress)> {
+    pub fn cached(&self) -> impl ExactSizeIterator<Item = (IpAddr, &CachedAddress)> {
         self.cached.iter().map(|(address, cached)| (*address, cached))
     }
 }

@@ -86,14 +86,14 @@ impl<K: Ord + Clone> Agenda<K> {
 }
 
 /// One more of `key`. Returns whether it is the first.
-pub fn count(counts: &mut BTreeMap<Arc<str>, usize>, key: &Arc<str>) -> bool {
-    let count = counts.entry(Arc::clone(key)).or_default();
+pub fn count<K: Ord + Clone>(counts: &mut BTreeMap<K, usize>, key: &K) -> bool {
+    let count = counts.entry(key.clone()).or_default();
     *count += 1;
     *count == 1
 }
 
 /// One less of `key`. Returns whether it was the last.
-pub fn uncount(counts: &mut BTreeMap<Arc<str>, usize>, key: &Arc<str>) -> bool {
+pub fn uncount<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) -> bool {
     let Some(count) = counts.get_mut(key) else { return false };
     *count -= 1;
     let is_last = *count == 0;

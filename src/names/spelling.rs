@@ -23,7 +23,6 @@ pub enum Spelling {
 /// How a server repeated a query in random case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Echo {
-    /// The answer repeats the name to the letter.
     /// The answer repeats the question to the letter.
     Same,
     /// The answer spells the name otherwise.

@@ -13,7 +13,7 @@ use super::addresses::{Addresses, NameAddresses, NameState};
 use super::answer::Family;
 use super::places::Places;
 use super::retention::{Bounds, CachedAddress, CachedName};
-use super::schedule::{Agenda, Group};
+use super::schedule::{Agenda, Group, uncount};
 use super::snapshot::{AddressSnapshot, NameSnapshot, ServerHealth};
 use crate::guard::Guard;
 use crate::resource_ref::ResourceRef;
@@ -48,7 +48,7 @@ pub(super) struct Entry {
 pub(super) struct Table {
     bounds: Bounds,
     guard: Guard,
-    servers: Arc<[SocketAddr]>,
+    pub(super) servers: Arc<[SocketAddr]>,
     timeout: Duration,
     questions_per_second: u32,
     places: BTreeMap<SocketAddr, Places>,
@@ -233,7 +233,7 @@ impl Table {
         if let Some(entry) = self.names.remove(name) {
             self.addresses = self.addresses.saturating_sub(entry.counted);
             if let Some(asking) = entry.asking {
-                self.round_over(&asking);
+                uncount(&mut self.rounds, &asking.namespace);
             }
         }
         self.questions.remove(name);
@@ -339,7 +339,7 @@ impl Table {
     pub(super) fn next_moment(&self, asking: bool) -> Option<Instant> {
         let questions = if asking { self.questions.first() } else { None };
         let places = self.places.values().filter(|_| asking).filter_map(Places::next_moment).min();
-        [questions, places, self.next_try(), self.sweeps.first(), self.wakes.first()].into_iter().flatten().min()
+        [questions, places, self.shortage.next, self.sweeps.first(), self.wakes.first()].into_iter().flatten().min()
     }
 
     pub(super) fn allowed(&mut self, addresses: &Addresses, now: Instant) -> Vec<(DomainName, Duration)> {
@@ -359,9 +359,5 @@ impl Table {
         let asking = self.names.get(name).is_some_and(|entry| entry.asking.is_some());
         let next = self.questions.get(name).filter(|_| !asking);
         next.map(|next| next.saturating_duration_since(now))
-    }
-
-    pub(super) fn servers(&self) -> Arc<[SocketAddr]> {
-        self.servers.clone()
     }
 }

@@ -116,11 +116,11 @@ struct Rig {
     task: JoinHandle<()>,
 }
 
-fn server(last: u8) -> SocketAddr {
+pub(super) fn server(last: u8) -> SocketAddr {
     SocketAddr::from(([10, 128, 0, last], 53))
 }
 
-fn ip(last: u8) -> IpAddr {
+pub(super) fn ip(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(20, 60, 0, last))
 }
 
@@ -158,7 +158,7 @@ fn plain(family: Family, lasts: &[u8]) -> (Duration, LookupOutcome) {
     (ms(1), if family == Family::V4 { has(lasts, 30) } else { nothing(30) })
 }
 
-fn guard() -> Guard {
+pub(super) fn guard() -> Guard {
     Guard::new(GuardSettings::default(), &ClusterFacts::default())
 }
 

@@ -12,8 +12,10 @@ use std::sync::Arc;
 /// An object without its metadata: a policy's `spec`, a ConfigMap's `data`.
 #[derive(Debug)]
 pub struct Body {
-    kind: &'static Kind,
-    json: Box<RawValue>,
+    /// The kind of its object.
+    pub kind: &'static Kind,
+    /// It as JSON.
+    pub json: Box<RawValue>,
     digest: Option<Digest>,
 }
 
@@ -38,18 +40,6 @@ impl Body {
     #[must_use]
     pub fn stored(kind: &'static Kind, json: Box<RawValue>) -> Arc<Self> {
         Arc::new(Self { kind, json, digest: None })
-    }
-
-    /// The kind of its object.
-    #[must_use]
-    pub const fn kind(&self) -> &'static Kind {
-        self.kind
-    }
-
-    /// The body as JSON.
-    #[must_use]
-    pub fn json(&self) -> &RawValue {
-        &self.json
     }
 }
 

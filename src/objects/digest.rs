@@ -64,28 +64,6 @@ impl Digest {
     }
 }
 
-/// The metadata that marks an object as the operator's, and names its owner.
-#[derive(Serialize)]
-struct OwnedMetadata<'a> {
-    managed_by: Option<&'a str>,
-    allowlist: Option<&'a str>,
-    owner: Option<&'a OwnerReference>,
-    annotations: Vec<Option<&'a str>>,
-}
-
-impl<'a> OwnedMetadata<'a> {
-    fn of(kind: &Kind, metadata: &'a ObjectMeta) -> Self {
-        let label = |key| metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
-        let annotation = |key: &&str| metadata.annotations.as_ref()?.get(*key).map(String::as_str);
-        Self {
-            managed_by: label(MANAGED_BY_LABEL),
-            allowlist: label(ALLOWLIST_LABEL),
-            owner: controller_of(metadata),
-            annotations: kind.annotations.iter().map(annotation).collect(),
-        }
-    }
-}
-
 /// The owner reference that marks an object's controller.
 #[must_use]
 pub fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
@@ -95,6 +73,9 @@ pub fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
 /// The digest of the fields that the operator owns in an object: in its metadata and, by the digest given, in its body.
 #[must_use]
 pub fn of_object(kind: &Kind, metadata: &ObjectMeta, body: Option<Digest>) -> Option<Digest> {
+    let label = |key| metadata.labels.as_ref().and_then(|labels| labels.get(key));
+    let annotations = kind.annotations.iter().map(|key| metadata.annotations.as_ref()?.get(*key));
+    let annotations: Vec<Option<&String>> = annotations.collect();
     let body = body.map(|Digest(first, second)| (first, second));
-    Digest::of(&(OwnedMetadata::of(kind, metadata), body))
+    Digest::of(&(label(MANAGED_BY_LABEL), label(ALLOWLIST_LABEL), controller_of(metadata), annotations, body))
 }

@@ -29,21 +29,20 @@ pub fn edited_by(metadata: &ObjectMeta, section: &str, owned: impl Fn(&str) -> b
     foreign.flatten().min().map(Arc::from)
 }
 
-/// Whether managed fields show the operator as an owner of a field. A client that may write an object may also clear them:
-/// then the writer is unknown, and not assumed to be the operator.
+/// Whether managed fields show the operator as an owner of the field at `path`. A client that may write an object may also
+/// clear them: then the writer is unknown, and not assumed to be the operator.
 #[must_use]
-pub fn owns(metadata: &ObjectMeta, section: &str, field: &str) -> bool {
-    let path = format!("f:{field}");
-    let mut fields = ours(metadata).filter_map(|entry| entry.fields_v1.as_ref());
-    fields.any(|fields| !fields.0[section][&path].is_null())
+pub fn owns(metadata: &ObjectMeta, path: &[&str]) -> bool {
+    let fields = ours(metadata).filter_map(|entry| entry.fields_v1.as_ref());
+    let mut at_path =
+        fields.filter_map(|fields| path.iter().try_fold(&fields.0, |outer, field| outer.get(format!("f:{field}"))));
+    at_path.any(|field| !field.is_null())
 }
 
 /// Whether managed fields show an annotation as the operator's: another client's could get a policy deleted.
 #[must_use]
 pub fn owns_annotation(metadata: &ObjectMeta, key: &str) -> bool {
-    let path = format!("f:{key}");
-    let fields = ours(metadata).filter_map(|entry| entry.fields_v1.as_ref());
-    fields.map(|fields| &fields.0["f:metadata"]["f:annotations"]).any(|annotations| !annotations[&path].is_null())
+    owns(metadata, &["metadata", "annotations", key])
 }
 
 /// When something last wrote an object under the operator's name. The API server moves an entry's time only when its manager

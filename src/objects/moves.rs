@@ -91,7 +91,7 @@ impl Moving<'_> {
         let created: BTreeSet<&ObjectKey> = created.collect();
         let mut pieces = sweep::Pieces::default();
         for (key, desired) in self.desired {
-            let rules = rules(key, desired.body.json());
+            let rules = rules(key, &desired.body.json);
             pieces.add(key, &rules, true);
             // A policy that was not read does not change, or is created before anything else is written.
             if !self.put_off.contains(key) && (created.contains(key) || !current.contains_key(key)) {
@@ -120,7 +120,7 @@ fn widened(body: &Body, moved: &[Moved], loser: &ObjectKey) -> Option<Arc<Body>>
     }
     let kept: Vec<RememberedRule> =
         by_ports.into_iter().map(|((direction, _), (ports, networks))| (direction, ports, networks)).collect();
-    (loser.kind.policy?.widened)(body.json(), &kept)
+    (loser.kind.policy?.widened)(&body.json, &kept)
 }
 
 /// A write of a policy that something moves from or to.

@@ -81,7 +81,7 @@ fn selection_of(metadata: &ObjectMeta) -> Option<SelectionDigest> {
 #[must_use]
 pub fn fold_answer(metadata: &ObjectMeta, sent: &Desired) -> Observed {
     let selection = selection_of(metadata);
-    Observed { assumed: true, selection, ..fold(sent.body.kind(), metadata, sent.digest_with(metadata), None) }
+    Observed { assumed: true, selection, ..fold(sent.body.kind, metadata, sent.digest_with(metadata), None) }
 }
 
 /// Folds a policy of any kind. `digest` is that of all its owned fields. `rules` reads what it allows; it is `None` where its

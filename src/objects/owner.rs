@@ -56,6 +56,15 @@ pub fn owner_reference(name: &str, uid: &str) -> OwnerReference {
     }
 }
 
+#[cfg(test)]
+impl Ownership {
+    /// That of the resource `web/daas`.
+    pub(crate) fn of_daas() -> Self {
+        let spec = serde_json::from_value(serde_json::json!({ "customerId": "kitsune" })).expect("a spec");
+        Self { resource: ResourceRef::new("web", "daas"), uid: Some("1".into()), selected: Selected::by(&spec) }
+    }
+}
+
 impl Ownership {
     /// The metadata of the object with this role: its name, its labels, and the owner with which it is deleted. A policy also
     /// carries what the spec selected when it was written, and `users`: networks that only the user asked for.

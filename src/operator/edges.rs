@@ -10,6 +10,7 @@ use crate::names::{HickoryLookup, Lookup, QUERY_TIMEOUT};
 use anyhow::Context as _;
 use connectivity_allowlist::{Fetch, HttpClient};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The API server, the vendor, DNS, the clocks and the machine.
@@ -48,12 +49,10 @@ impl Edges {
             true => nameservers(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default()),
             false => Vec::new(),
         };
-        let extra_ca = match &arguments.feed.extra_ca_file {
-            Some(path) => Some(
-                std::fs::read(path).with_context(|| format!("--extra-ca-file {} cannot be read", path.display()))?,
-            ),
-            None => None,
+        let read = |path: &PathBuf| {
+            std::fs::read(path).with_context(|| format!("--extra-ca-file {} cannot be read", path.display()))
         };
+        let extra_ca = arguments.feed.extra_ca_file.as_ref().map(read).transpose()?;
         let pod = variable("POD_NAME");
         Ok(Self {
             connected,

@@ -17,25 +17,19 @@ pub(super) struct FeedReports {
     warnings: UnboundedSender<String>,
 }
 
-/// Warnings to publish as events.
-pub(super) struct Warnings(UnboundedReceiver<String>);
-
 impl FeedReports {
-    pub fn new(metrics: Arc<Metrics>) -> (Self, Warnings) {
+    /// Also returns the warnings to publish.
+    pub fn new(metrics: Arc<Metrics>) -> (Self, UnboundedReceiver<String>) {
         let (warnings, received) = unbounded_channel();
-        (Self { metrics, warnings }, Warnings(received))
+        (Self { metrics, warnings }, received)
     }
 }
 
-impl Warnings {
-    /// Publishes each as an event on `pod`, until the feed ends.
-    pub async fn publish(mut self, reporter: StatusWriter, pod: Option<ObjectReference>) {
-        while let Some(message) = self.0.recv().await {
-            if let Some(pod) = &pod {
-                let note = Note { warning: true, reason: Reason::SavedListIgnored, message };
-                reporter.publish_about(pod, &note).await;
-            }
-        }
+/// Publishes each warning as an event on `pod`, until the feed ends.
+pub(super) async fn publish(mut warnings: UnboundedReceiver<String>, reporter: StatusWriter, pod: ObjectReference) {
+    while let Some(message) = warnings.recv().await {
+        let note = Note { warning: true, reason: Reason::SavedListIgnored, message };
+        reporter.publish(&pod, &note).await;
     }
 }
 
@@ -58,7 +52,7 @@ impl FeedObserver for FeedReports {
 
     fn store_warning(&self, message: &str) {
         FeedObserver::store_warning(&*self.metrics, message);
-        // The receiver is dropped when the process stops.
+        // Nothing receives it outside a pod, and when the process stops.
         let _ = self.warnings.send(message.to_owned());
     }
 }

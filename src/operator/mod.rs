@@ -19,7 +19,6 @@ pub use arguments::RunArguments;
 pub(crate) use arguments::{GuardArguments, PolicyArguments};
 pub use edges::Edges;
 use parts::Parts;
-use std::process::ExitCode;
 use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -33,7 +32,7 @@ const LIVENESS_TIMEOUT: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// Where it cannot start, and where a background task stops unexpectedly.
-pub fn run(arguments: RunArguments, engines: Engines) -> anyhow::Result<ExitCode> {
+pub fn run(arguments: RunArguments, engines: Engines) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let traces = Traces::from_environment()?;
@@ -43,8 +42,7 @@ pub fn run(arguments: RunArguments, engines: Engines) -> anyhow::Result<ExitCode
             traces.flush().await;
         }
         ended
-    })?;
-    Ok(ExitCode::SUCCESS)
+    })
 }
 
 /// Runs the operator in a cluster until `stop` is cancelled.
@@ -169,7 +167,6 @@ async fn control(arguments: &RunArguments, mut parts: Parts, stop: CancellationT
 fn elect(edges: &Edges, stop: CancellationToken) -> (Leadership, JoinHandle<()>) {
     let settings = LeaseSettings {
         namespace: edges.connected.namespace.clone(),
-        name: lease::NAME.to_owned(),
         identity: lease::identity(&edges.candidate),
         timing: Timing::default(),
     };

@@ -3,7 +3,7 @@
 use super::arguments::RunArguments;
 use super::debug_state::pieces;
 use super::edges::Edges;
-use super::feed_reports::{FeedReports, Warnings};
+use super::feed_reports::{FeedReports, publish};
 use super::{LIVENESS_TIMEOUT, own_pod};
 use crate::cluster::access::Reviews;
 use crate::cluster::apply::Writer;
@@ -13,11 +13,11 @@ use crate::cluster::lease::Leadership;
 use crate::cluster::owned::OwnedObjects;
 use crate::cluster::pods::PodLister;
 use crate::cluster::report::StatusWriter;
-use crate::cluster::resources::{self, ResourceChange, ResourceStore};
+use crate::cluster::resources::{self, ResourceChange};
 use crate::cluster::saved_lists::SavedLists;
 use crate::cluster::scope::Scope;
 use crate::cluster::watch::keep_owned;
-use crate::controller::{Context, OwnPod, Settings};
+use crate::controller::{Context, OwnPod, ReconcileState, Settings};
 use crate::engines::Engines;
 use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
@@ -45,11 +45,8 @@ pub(super) struct Parts {
     pub woken: UnboundedReceiver<ResourceRef>,
     edges: Edges,
     scope: Scope,
-    engines: Engines,
     waker: Waker,
-    pressure: Pressure,
-    reporter: StatusWriter,
-    warnings: Option<Warnings>,
+    warnings: Option<UnboundedReceiver<String>>,
     own_pod: Option<watch::Sender<OwnPod>>,
 }
 
@@ -83,25 +80,26 @@ impl Parts {
         let settings = Settings {
             first_policy_wait: arguments.names.first_policy_wait,
             protected_namespaces: arguments.cluster.policies.protected_namespace.clone(),
-            engines: engines.clone(),
+            engines,
             limits: arguments.cluster.policies.limits(),
             own_pod,
             guard: arguments.guard.settings(),
             concurrency: arguments.cluster.concurrency.into(),
-            pressure: pressure.clone(),
+            pressure,
         };
-        let context = Context::new(
-            Arc::new(ResourceStore::default()),
+        let context = Context {
+            resources: Arc::default(),
             feeds,
             names,
             owned,
-            PodLister::new(client.clone()),
+            pods: PodLister(client.clone()),
             writer,
-            reporter.clone(),
+            reporter,
             metrics,
+            shared: ReconcileState::new(&settings),
             settings,
             clock,
-        );
+        };
         let facts = arguments.cluster.policies.facts(edges.resolv_conf.clone(), edges.connected.api_server);
         Self {
             context: Arc::new(context),
@@ -111,10 +109,7 @@ impl Parts {
             woken,
             edges,
             scope: Scope::of(arguments.cluster.watch_namespace.clone()),
-            engines,
             waker,
-            pressure,
-            reporter,
             warnings: Some(warnings),
             own_pod: pod.map(|_| own_pod_sender),
         }
@@ -123,7 +118,6 @@ impl Parts {
     /// What the process serves over HTTP.
     pub fn content(&self, authorizes_debug_state: bool) -> Content {
         let (context, leadership) = (Arc::clone(&self.context), self.leadership.clone());
-        let (pressure, clock) = (self.pressure.clone(), self.edges.clock);
         let metrics = move || {
             let (mut lists, mut known) = (context.feeds.snapshot(), context.names.snapshot());
             if !leadership.is_leading() {
@@ -131,9 +125,9 @@ impl Parts {
                 lists.clear();
                 known.names.clear();
             }
-            context.metrics.feeds_are(&lists, context.feeds.left_out(), clock.now());
+            context.metrics.feeds_are(&lists, context.feeds.left_out(), context.clock.now());
             context.metrics.names_are(&known);
-            context.metrics.memory_is(&pressure);
+            context.metrics.memory_is(&context.settings.pressure);
             context.metrics.render()
         };
         let (context, leadership) = (Arc::clone(&self.context), self.leadership.clone());
@@ -160,17 +154,16 @@ impl Parts {
     /// Starts the tasks that the process can do without for a while.
     pub fn spawn_background(&mut self, arguments: &RunArguments, tasks: &mut JoinSet<()>) {
         let Connected { client, namespace, .. } = &self.edges.connected;
-        let pod = self.edges.pod.clone();
-        if let (Some(pod), Some(own_pod)) = (&pod, self.own_pod.take()) {
-            tasks.spawn(own_pod::learn(client.clone(), namespace.clone(), pod.clone(), own_pod));
-        }
-        let reference = pod.map(|pod| own_pod::reference(namespace, pod));
-        if let Some(warnings) = self.warnings.take() {
-            tasks.spawn(warnings.publish(self.reporter.clone(), reference));
+        if let (Some(pod), Some(own_pod), Some(warnings)) =
+            (self.edges.pod.clone(), self.own_pod.take(), self.warnings.take())
+        {
+            let reference = own_pod::reference(namespace, pod.clone());
+            tasks.spawn(own_pod::learn(client.clone(), namespace.clone(), pod, own_pod));
+            tasks.spawn(publish(warnings, self.context.reporter.clone(), reference));
         }
         let (names, flags) = (self.context.names.clone(), arguments.names.dns_server.clone());
         tasks.spawn(follow_servers(names, self.facts.receiver(), self.edges.resolv_conf.clone(), flags));
-        tasks.spawn(cgroup::watch(self.pressure.clone(), self.edges.memory));
+        tasks.spawn(cgroup::watch(self.context.settings.pressure.clone(), self.edges.memory));
         let (resources, owned) = (self.context.resources.listed(), self.context.owned.listed());
         let facts = self.facts.completion();
         for (list, complete) in [("resources", resources), ("objects", owned), ("cluster facts", facts)] {
@@ -182,7 +175,7 @@ impl Parts {
     pub fn spawn_vital(&self, tasks: &mut JoinSet<()>) {
         let (client, scope) = (self.edges.connected.client.clone(), self.scope.clone());
         let owned = Arc::clone(&self.context.owned);
-        tasks.spawn(keep_owned(client, scope, self.engines.kinds(), owned, self.waker.clone()));
+        tasks.spawn(keep_owned(client, scope, self.context.settings.engines.kinds(), owned, self.waker.clone()));
         let (feeds, leading) = (self.context.feeds.clone(), self.leadership.receiver());
         tasks.spawn(async move { feeds.run(leading).await });
         let (names, leading) = (self.context.names.clone(), self.leadership.receiver());

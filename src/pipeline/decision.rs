@@ -3,7 +3,7 @@
 use super::carry::Carry;
 use super::hold::Wait;
 use super::prepared::Prepared;
-use super::request::Refusal;
+use super::request::{OWN_POD_RETRY, Refusal};
 use crate::crd::{Problem, Summary, WouldApply};
 use crate::names::Addresses;
 use crate::objects::changes::{self, Changes};
@@ -107,7 +107,8 @@ impl Decision {
     /// Changes nothing, since nothing may be decided.
     #[must_use]
     pub fn refuse(refusal: Refusal, next: Carry) -> Self {
-        let requeue_after = refusal.requeue_after();
+        // Nothing else wakes the resource.
+        let requeue_after = (refusal == Refusal::OwnLabelsUnknown).then_some(OWN_POD_RETRY);
         Self { requeue_after, ..Self::leave(refusal.into(), next) }
     }
 }

@@ -7,23 +7,21 @@ use super::request::Choices;
 use crate::engines::{Engines, Layout, Limits};
 use crate::facts::ClusterFacts;
 use crate::guard::Guard;
+use crate::lock::lock;
 use crate::names::Addresses;
 use crate::plan::{self, Inherited, Plan, Selection};
 use connectivity_allowlist::Allowlist;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// How many results of a stage are cached: enough for a few kinds of resource that change at the same moment, and few, since
 /// they stay in memory.
 const MOST: usize = 8;
 
-/// Results with their inputs, the newest first.
-type Cached<K, V> = VecDeque<(K, Arc<V>)>;
-
-/// The last few results of one stage.
+/// The last few results of one stage with their inputs, the newest first.
 #[derive(Debug)]
-struct Recent<K, V>(Mutex<Cached<K, V>>);
+struct Recent<K, V>(Mutex<VecDeque<(K, Arc<V>)>>);
 
 impl<K, V> Default for Recent<K, V> {
     fn default() -> Self {
@@ -32,13 +30,9 @@ impl<K, V> Default for Recent<K, V> {
 }
 
 impl<K, V> Recent<K, V> {
-    fn lock(&self) -> MutexGuard<'_, Cached<K, V>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The newest result whose key `matches`.
     fn newest(&self, matches: impl Fn(&K) -> bool) -> Option<Arc<V>> {
-        self.lock().iter().find(|(key, _)| matches(key)).map(|(_, result)| Arc::clone(result))
+        lock(&self.0).iter().find(|(key, _)| matches(key)).map(|(_, result)| Arc::clone(result))
     }
 
     /// Returns the cached result whose key `matches`, or makes and caches one, and evicts those that `keep` rejects. The
@@ -50,7 +44,7 @@ impl<K, V> Recent<K, V> {
         key: impl FnOnce() -> K,
         make: impl FnOnce() -> V,
     ) -> Arc<V> {
-        let mut cached = self.lock();
+        let mut cached = lock(&self.0);
         if let Some(found) = cached.iter().position(|(key, _)| matches(key)).and_then(|index| cached.remove(index)) {
             let result = Arc::clone(&found.1);
             cached.push_front(found);
@@ -58,7 +52,7 @@ impl<K, V> Recent<K, V> {
         }
         drop(cached);
         let made = Arc::new(make());
-        let mut cached = self.lock();
+        let mut cached = lock(&self.0);
         cached.retain(|(key, _)| keep(key));
         cached.truncate(MOST - 1);
         cached.push_front((key(), Arc::clone(&made)));
@@ -188,7 +182,7 @@ mod tests {
         for wanted in 0..2 * MOST {
             assert_eq!((get(wanted), get(wanted)), (wanted * 10, wanted * 10));
         }
-        let cached: Vec<usize> = recent.lock().iter().map(|(key, _)| *key).collect();
+        let cached: Vec<usize> = lock(&recent.0).iter().map(|(key, _)| *key).collect();
         assert_eq!(cached, (MOST..2 * MOST).rev().collect::<Vec<_>>());
     }
 }

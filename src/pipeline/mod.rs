@@ -27,4 +27,4 @@ pub use memo::Memo;
 pub use pods::{AffectedPods, MOST_PODS};
 pub use prepared::Prepared;
 pub use recover::{Recovered, must_recover_again, recover};
-pub use request::{Choices, OWN_POD_RETRY, OwnPod, Refusal, Request, is_protected, validate};
+pub use request::{Choices, OWN_POD_RETRY, OwnPod, Refusal, Request, validate};

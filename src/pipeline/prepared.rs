@@ -66,7 +66,7 @@ impl Prepared {
         let object = |(role, body, users): (Role, &Arc<Body>, Option<&str>)| {
             let metadata = owner.metadata(role, users);
             let name = metadata.name.as_deref().unwrap_or_default().into();
-            let key = ObjectKey { kind: body.kind(), namespace: Arc::clone(namespace), name, role: Some(role) };
+            let key = ObjectKey { kind: body.kind, namespace: Arc::clone(namespace), name, role: Some(role) };
             (key, Desired { metadata, body: Arc::clone(body) })
         };
         self.objects_of_all().map(object).collect()
@@ -78,9 +78,7 @@ mod tests {
     use super::*;
     use crate::engines::as_network_policies;
     use crate::engines::network_policy::{self, NETWORK_POLICY};
-    use crate::plan::keep::Selected;
     use crate::plan::{DirectionPlan, Peers, Rule};
-    use crate::resource_ref::ResourceRef;
     use connectivity_allowlist::net::{PortRange, PortSet, Protocol};
     use ipnet::IpNet;
     use std::net::Ipv4Addr;
@@ -93,20 +91,15 @@ mod tests {
             ports: PortSet::new([(Protocol::Tcp, PortRange::new(443, 443).expect("a range"))]).expect("ports"),
             peers: Peers::new(networks).expect("peers"),
         };
-        let plan = Plan { outbound: DirectionPlan::new(vec![rule], Vec::new()), ..Plan::default() };
+        let plan = Plan { outbound: DirectionPlan::new(vec![rule], Vec::new(), Vec::new()), ..Plan::default() };
         let limits = Limits { peers: 10, ..Limits::default() };
         let layouts = [Layout { outbound: 8, inbound: 0 }];
         Prepared::of(&Engines::default(), &LabelSelector::default(), &plan, &limits, &layouts, before)
     }
 
-    fn owner() -> Ownership {
-        let spec = serde_json::from_value(serde_json::json!({ "customerId": "kitsune" })).expect("a spec");
-        Ownership { resource: ResourceRef::new("web", "daas"), uid: Some("1".into()), selected: Selected::by(&spec) }
-    }
-
     #[test]
     fn what_is_sent_and_its_digest_are_those_of_the_whole_objects() {
-        let desired = prepared(40, None).desired(&"web".into(), &owner());
+        let desired = prepared(40, None).desired(&"web".into(), &Ownership::of_daas());
         let (policies, maps) = (as_network_policies(&desired), export::config_maps(&desired));
         assert_eq!(desired.len(), policies.len() + maps.len());
         assert!(policies.len() > 1);
@@ -120,8 +113,8 @@ mod tests {
         });
         for ((key, desired), (kind, metadata, body, folded)) in desired.iter().zip(policies.chain(maps)) {
             assert_eq!((key.kind, Some(&*key.name)), (kind, metadata.name.as_deref()));
-            assert_eq!((&desired.metadata, desired.body.json().get()), (metadata, &*body));
-            let observed = (kind.observe)(&desired.metadata, Some(desired.body.json()), false);
+            assert_eq!((&desired.metadata, desired.body.json.get()), (metadata, &*body));
+            let observed = (kind.observe)(&desired.metadata, Some(&desired.body.json), false);
             assert_eq!((desired.digest(), desired.digest()), (observed.digest, folded.digest));
         }
     }
@@ -137,6 +130,9 @@ mod tests {
         let (old, new) = (bodies(&before), bodies(&after));
         let is_reused = |body: &&Arc<Body>| old.iter().any(|old| Arc::ptr_eq(old, body));
         assert_eq!(new.iter().filter(is_reused).count(), old.len() - 1, "one address, one policy");
-        assert_eq!(after.desired(&"web".into(), &owner()), fresh.desired(&"web".into(), &owner()));
+        assert_eq!(
+            after.desired(&"web".into(), &Ownership::of_daas()),
+            fresh.desired(&"web".into(), &Ownership::of_daas())
+        );
     }
 }

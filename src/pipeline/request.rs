@@ -114,14 +114,6 @@ pub enum Refusal {
     OwnLabelsUnknown,
 }
 
-impl Refusal {
-    /// How soon to decide again without a change, where nothing else wakes the resource.
-    #[must_use]
-    pub fn requeue_after(&self) -> Option<Duration> {
-        (*self == Self::OwnLabelsUnknown).then_some(OWN_POD_RETRY)
-    }
-}
-
 impl From<Refusal> for Outcome {
     fn from(refusal: Refusal) -> Self {
         match refusal {
@@ -139,12 +131,6 @@ impl From<Refusal> for Outcome {
     }
 }
 
-/// Whether no policy is ever written in a namespace.
-#[must_use]
-pub fn is_protected(namespace: &str, protected: &[String]) -> bool {
-    protected.iter().any(|protected| protected == namespace)
-}
-
 /// Validates a resource.
 ///
 /// # Errors
@@ -155,7 +141,7 @@ pub fn validate(resource: &CitrixAllowlist, protected: &[String], own_pod: &OwnP
     if spec.suspend {
         return Err(Refusal::Suspended);
     }
-    if is_protected(&namespace, protected) {
+    if protected.iter().any(|protected| **protected == *namespace) {
         return Err(Refusal::ProtectedNamespace(namespace));
     }
     let selector =

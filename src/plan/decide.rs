@@ -1,7 +1,7 @@
 //! Decides what a selection allows once DNS has answered.
 
 use super::families::Families;
-use super::inherited::{Inherited, subtract};
+use super::inherited::Inherited;
 use super::problems::{absent, refused, report, undeclared, without_ipv4};
 use super::rules::{self, DirectionPlan};
 use super::select::{SelectedEndpoint, Selection, Target, WildcardUse};
@@ -168,7 +168,7 @@ impl<'a> Needs<'a> {
                 (found.addresses, in_use)
             }
             Target::Network(network) => {
-                let written = written(families, endpoint.direction, *network);
+                let written = families.written(endpoint.direction, *network);
                 self.required.extend(written.map(|network| (network, &endpoint.ports)));
                 self.without_ipv4 += usize::from(written.is_none() && matches!(network, IpNet::V4(_)));
                 (Arc::default(), written.is_some())
@@ -222,8 +222,8 @@ pub fn decide(inputs: &PlanInputs) -> Plan {
         };
         // Recovered networks count as the vendor's: their source is not known.
         let others = needs.by_vendor.into_iter().chain(recovered.iter().map(|(network, _)| *network));
-        let users = subtract(needs.by_user, &canonical_set(others));
-        let decided = DirectionPlan::new(rules, dns).map(|decided| decided.with_users(users));
+        let users = cidr::subtract(needs.by_user, &canonical_set(others));
+        let decided = DirectionPlan::new(rules, dns, users);
         plan.inherited += recovered.len();
         if decided.is_none() {
             let absence = absence(selection, direction);
@@ -252,13 +252,6 @@ fn absence(selection: &Selection, direction: Direction) -> EmptyReason {
         EmptyReason::Unusable
     } else {
         EmptyReason::NoMatch
-    }
-}
-
-fn written(families: Families, direction: Direction, network: IpNet) -> Option<IpNet> {
-    match direction {
-        Direction::Outbound => families.outbound(network),
-        Direction::Inbound => families.inbound(network),
     }
 }
 
@@ -299,7 +292,7 @@ fn find<'a>(
         let mut in_use = false;
         for direction in directions {
             let used = allowed.iter().copied().filter_map(|address| {
-                written(families, direction, IpNet::from(address)).map(|network| (address, network))
+                families.written(direction, IpNet::from(address)).map(|network| (address, network))
             });
             let (addresses, peers): (Vec<IpAddr>, Vec<IpNet>) = used.unzip();
             in_use |= !addresses.is_empty();

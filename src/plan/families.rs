@@ -2,6 +2,7 @@
 
 use crate::crd::IpFamilies;
 use crate::facts::ClusterFacts;
+use connectivity_allowlist::net::Direction;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -30,24 +31,17 @@ impl Families {
         Self { ipv4, ipv6, nat64 }
     }
 
-    /// The written form of a network that pods reach; `None` if its family is not written.
+    /// The written form of a network that pods reach, or that reaches them; `None` if its family is not written. NAT64 hides no
+    /// incoming connections, so it does not matter there.
     #[must_use]
-    pub fn outbound(&self, network: IpNet) -> Option<IpNet> {
+    pub fn written(&self, direction: Direction, network: IpNet) -> Option<IpNet> {
         match (network, self.nat64) {
-            (IpNet::V4(network), Some(nat64)) => Some(IpNet::V6(nat64.embed(network))),
-            _ => self.inbound(network),
+            (IpNet::V4(network), Some(nat64)) if direction == Direction::Outbound => {
+                Some(IpNet::V6(nat64.embed(network)))
+            }
+            (IpNet::V4(_), _) => self.ipv4.then_some(network),
+            (IpNet::V6(_), _) => self.ipv6.then_some(network),
         }
-    }
-
-    /// The written form of a network that reaches pods; `None` if its family is not written. NAT64 hides no incoming connections,
-    /// so it does not matter here.
-    #[must_use]
-    pub fn inbound(&self, network: IpNet) -> Option<IpNet> {
-        let used = match network {
-            IpNet::V4(_) => self.ipv4,
-            IpNet::V6(_) => self.ipv6,
-        };
-        used.then_some(network)
     }
 }
 
@@ -137,19 +131,24 @@ mod tests {
 
     #[test]
     fn families_follow_the_cluster_unless_set() {
-        let mut facts =
-            ClusterFacts { pod_networks: vec!["fd00::/48".parse().expect("a network")], ..Default::default() };
-        let ipv4: IpNet = "20.1.2.0/24".parse().expect("a network");
-        let ipv6: IpNet = "2603::/32".parse().expect("a network");
-        let families = Families::new(IpFamilies::Auto, &facts);
-        assert_eq!((families.outbound(ipv4), families.outbound(ipv6)), (None, Some(ipv6)));
-        facts.nat64_prefix = Some("64:ff9b::/96".parse().expect("a prefix"));
-        let families = Families::new(IpFamilies::Auto, &facts);
-        assert_eq!(families.outbound(ipv4), Some("64:ff9b::1401:200/120".parse().expect("a network")));
-        assert_eq!(families.inbound(ipv4), None, "nobody comes in through NAT64");
-        let dual = Families::new(IpFamilies::Dual, &facts);
-        assert_eq!((dual.outbound(ipv4), dual.inbound(ipv6)), (Some(ipv4), Some(ipv6)));
-        assert_eq!(Families::new(IpFamilies::Ipv4, &facts).outbound(ipv6), None);
+        let pod_networks = vec!["fd00::/48".parse().expect("a network")];
+        let facts = ClusterFacts { pod_networks, ..Default::default() };
+        let nat64_prefix = Some("64:ff9b::/96".parse().expect("a prefix"));
+        let translated = ClusterFacts { nat64_prefix, ..facts.clone() };
+        let written = |choice, facts, network: &str| {
+            let families = Families::new(choice, facts);
+            let written = |direction| families.written(direction, network.parse().expect("a network"));
+            Direction::ALL.map(|direction| written(direction).map(|network| network.to_string()))
+        };
+        let none = [None, None];
+        let [v4, v6] = ["20.1.2.0/24", "2603::/32"].map(|text| [Some(text.to_owned()), Some(text.to_owned())]);
+        assert_eq!(written(IpFamilies::Auto, &facts, "20.1.2.0/24"), none);
+        assert_eq!(written(IpFamilies::Auto, &facts, "2603::/32"), v6);
+        let nat64 = [Some("64:ff9b::1401:200/120".to_owned()), None];
+        assert_eq!(written(IpFamilies::Auto, &translated, "20.1.2.0/24"), nat64, "nobody comes in through NAT64");
+        assert_eq!(written(IpFamilies::Dual, &translated, "20.1.2.0/24"), v4);
+        assert_eq!(written(IpFamilies::Dual, &translated, "2603::/32"), v6);
+        assert_eq!(written(IpFamilies::Ipv4, &translated, "2603::/32"), none);
     }
 
     proptest! {

@@ -2,7 +2,8 @@
 
 use super::families::{Families, Nat64};
 use crate::guard::{Guard, Origin};
-use connectivity_allowlist::net::{Direction, PortSet, canonical_set};
+use connectivity_allowlist::net::cidr::{canonical_set, subtract};
+use connectivity_allowlist::net::{Direction, PortSet};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 
@@ -54,12 +55,6 @@ impl Inherited {
         self.by_ports.is_empty()
     }
 
-    /// How many networks are inherited.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.by_ports.values().map(Vec::len).sum()
-    }
-
     /// The networks of one direction that may stay, each with the ports that are still `asked` for.
     pub(super) fn requirements(
         &self,
@@ -78,69 +73,13 @@ impl Inherited {
                     (IpNet::V6(embedded), Some(nat64)) => nat64.extract(*embedded).map_or(*network, IpNet::V4),
                     _ => *network,
                 };
-                if families.inbound(*network).is_some() && guard.check_network(judged, Origin::Vendor).is_ok() {
+                if families.written(Direction::Inbound, *network).is_some()
+                    && guard.check_network(judged, Origin::Vendor).is_ok()
+                {
                     requirements.push((*network, ports.clone()));
                 }
             }
         }
         requirements
-    }
-}
-
-/// Addresses of `networks` outside the canonical set `explained`, as a canonical set.
-pub(super) fn subtract(networks: impl IntoIterator<Item = IpNet>, explained: &[IpNet]) -> Vec<IpNet> {
-    let mut left = Vec::new();
-    let mut undecided = canonical_set(networks);
-    while let Some(network) = undecided.pop() {
-        // Canonical networks are disjoint and sorted: only the last to start at or before this one can be around it,
-        // and only the next can be the first inside it.
-        let next = explained.partition_point(|known| *known <= network);
-        let around = next.checked_sub(1).and_then(|before| explained.get(before));
-        if around.is_some_and(|known| known.contains(&network)) {
-            continue;
-        }
-        // A network that starts where this one does and is narrower sorts after it.
-        if !explained.get(next).is_some_and(|known| network.contains(known)) {
-            left.push(network);
-        } else if let Ok(halves) = network.subnets(network.prefix_len() + 1) {
-            undecided.extend(halves);
-        }
-    }
-    canonical_set(left)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-    fn networks(parts: &[(u8, u8)], ipv6: bool) -> Vec<IpNet> {
-        let network = |(offset, width): &(u8, u8)| {
-            if ipv6 {
-                let address = Ipv6Addr::from(0x2603_1030_u128 << 96 | u128::from(*offset));
-                IpNet::new(IpAddr::V6(address), 128 - width).expect("a network")
-            } else {
-                IpNet::new(IpAddr::V4(Ipv4Addr::new(20, 1, 2, *offset)), 32 - width).expect("a network")
-            }
-        };
-        parts.iter().map(network).collect()
-    }
-
-    proptest! {
-        #[test]
-        fn subtracting_leaves_what_is_not_explained(
-            networks_of in prop::collection::vec((any::<u8>(), 0u8..7), 0..12),
-            explained in prop::collection::vec((any::<u8>(), 0u8..7), 0..12),
-            ipv6: bool,
-        ) {
-            let (all, explained) = (networks(&networks_of, ipv6), networks(&explained, ipv6));
-            let left = subtract(all.iter().copied(), &canonical_set(explained.iter().copied()));
-            for offset in 0..=255u8 {
-                let probe = networks(&[(offset, 0)], ipv6)[0];
-                let within = |set: &[IpNet]| set.iter().any(|network| network.contains(&probe));
-                prop_assert_eq!(within(&left), within(&all) && !within(&explained), "{}", probe);
-            }
-        }
     }
 }

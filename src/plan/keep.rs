@@ -50,8 +50,8 @@ struct SelectingFields<'a> {
     customer: &'a str,
     cloud: CloudChoice,
     geo: GeoChoice,
-    include: Vec<&'a str>,
-    exclude: Vec<&'a str>,
+    include: Vec<String>,
+    exclude: Vec<String>,
     required_only: bool,
     wildcards: Vec<Wildcard>,
     additional: Vec<&'a AdditionalEndpoint>,
@@ -64,13 +64,12 @@ impl SelectionDigest {
     /// the `additional` entries of the direction, and for inbound `inboundPorts`. The order of lists does not matter.
     #[must_use]
     pub fn of(spec: &CitrixAllowlistSpec, direction: Direction) -> Self {
-        let sorted = |texts: &'_ [String]| {
+        let sorted = |texts: &[String]| {
             let mut texts: Vec<String> = texts.to_vec();
             texts.sort_unstable();
             texts.dedup();
             texts
         };
-        let (include, exclude) = (sorted(&spec.services.include), sorted(&spec.services.exclude));
         let mut wildcards: Vec<Wildcard> = spec.wildcards.clone();
         wildcards.iter_mut().for_each(|wildcard| wildcard.names = sorted(&wildcard.names));
         wildcards.sort_unstable_by(|a, b| a.pattern.cmp(&b.pattern));
@@ -87,8 +86,8 @@ impl SelectionDigest {
             customer: &spec.customer_id,
             cloud: spec.cloud,
             geo: spec.geo,
-            include: include.iter().map(String::as_str).collect(),
-            exclude: exclude.iter().map(String::as_str).collect(),
+            include: sorted(&spec.services.include),
+            exclude: sorted(&spec.services.exclude),
             required_only: spec.services.required_only,
             wildcards,
             additional,

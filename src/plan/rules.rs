@@ -51,16 +51,11 @@ pub struct DirectionPlan {
 }
 
 impl DirectionPlan {
-    /// A plan of the given rules; `None` without any, even with rules for DNS: a policy for DNS alone would cut everything.
+    /// A plan of the given rules, and of the networks that only the user names; `None` without any rule, even with rules for DNS: a
+    /// policy for DNS alone would cut everything.
     #[must_use]
-    pub fn new(rules: Vec<Rule>, dns: Vec<DnsRule>) -> Option<Self> {
-        (!rules.is_empty()).then_some(Self { rules, dns, users: Vec::new() })
-    }
-
-    /// The same, with the networks that only the user names.
-    #[must_use]
-    pub fn with_users(self, users: Vec<IpNet>) -> Self {
-        Self { users, ..self }
+    pub fn new(rules: Vec<Rule>, dns: Vec<DnsRule>, users: Vec<IpNet>) -> Option<Self> {
+        (!rules.is_empty()).then_some(Self { rules, dns, users })
     }
 
     /// Networks that only the user names, as a canonical set: they are among those of the rules.

@@ -34,7 +34,7 @@ pub(crate) struct Live {
 impl Live {
     /// Its objects as the controller observes them.
     pub fn observed(&self) -> BTreeMap<ObjectKey, Observed> {
-        let fold = |Desired { metadata, body }: &Desired| (body.kind().observe)(metadata, Some(body.json()), false);
+        let fold = |Desired { metadata, body }: &Desired| (body.kind.observe)(metadata, Some(&body.json), false);
         self.objects.iter().map(|(key, desired)| (key.clone(), fold(desired))).collect()
     }
 }

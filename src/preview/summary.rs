@@ -5,7 +5,7 @@ use crate::engines::as_network_policies;
 use crate::plan::{EndpointRecord, Target};
 use crate::preview::Preview;
 use crate::status::plural;
-use crate::text::{Style, line, table, wrap};
+use crate::text::{Style, Tone, line, table, wrap};
 use connectivity_allowlist::Allowlist;
 use connectivity_allowlist::net::Direction;
 use connectivity_allowlist::visible::visible;
@@ -108,7 +108,7 @@ impl PreviewSummary {
             "Audit" => "  mode Audit: no policy is applied",
             _ => "",
         };
-        let mut text = style.bold(&visible(&name));
+        let mut text = style.paint(Tone::Bold, &visible(&name));
         text.push_str(&line(&format!("  list {version}{state}")));
         text.push('\n');
         let rows: Vec<Vec<String>> = self.services.iter().map(ServiceLine::row).collect();
@@ -198,7 +198,8 @@ pub fn problems(problems: &[Problem], style: Style) -> String {
         return "No problems.\n".to_owned();
     }
     let count = problems.len();
-    let mut text = style.notable(&format!("{count} {}:", plural(count, "problem", "problems"))) + "\n";
+    let heading = format!("{count} {}:", plural(count, "problem", "problems"));
+    let mut text = style.paint(Tone::Notable, &heading) + "\n";
     for problem in problems {
         text.push_str(&line(&format!("  {} {}", problem.kind, problem.about())));
         for wrapped in wrap(&problem.message, 76) {

@@ -1,8 +1,9 @@
 //! Whether the process lives, and whether it is ready.
 
 use crate::clock::Clock;
+use crate::lock::lock;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The process's health: set by the process, read by the kubelet. Cheap to clone: clones are the same.
@@ -33,12 +34,12 @@ impl Health {
 
     /// A turn of the main loop.
     pub fn beat(&self) {
-        self.lock().beat = self.clock.instant();
+        lock(&self.state).beat = self.clock.instant();
     }
 
     /// One of the things that readiness waits for is complete.
     pub fn synced(&self, what: &str) {
-        self.lock().pending.remove(what);
+        lock(&self.state).pending.remove(what);
     }
 
     /// Whether the process lives.
@@ -46,7 +47,7 @@ impl Health {
     /// # Errors
     /// How long the main loop has been standing still.
     pub fn live(&self) -> Result<(), String> {
-        let silent = self.clock.instant().saturating_duration_since(self.lock().beat);
+        let silent = self.clock.instant().saturating_duration_since(lock(&self.state).beat);
         if silent > self.timeout {
             return Err(format!("the main loop has been standing still for {} s", silent.as_secs()));
         }
@@ -58,14 +59,10 @@ impl Health {
     /// # Errors
     /// What it waits for.
     pub fn ready(&self) -> Result<(), String> {
-        let state = self.lock();
+        let state = lock(&self.state);
         if state.pending.is_empty() {
             return Ok(());
         }
         Err(format!("waiting for {}", Vec::from_iter(state.pending.iter().copied()).join(", ")))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

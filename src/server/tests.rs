@@ -22,7 +22,7 @@ async fn running(timeout: Duration, state: StateSource) -> Running {
 
 async fn running_for(timeout: Duration, state: StateSource, authorizer: Option<Arc<dyn Authorizer>>) -> Running {
     let health = Health::new(Clock::System, timeout, ["resources", "facts"]);
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::default());
     let scraped = metrics.clone();
     let content = Content { health: health.clone(), metrics: Arc::new(move || scraped.render()), state, authorizer };
     let bound = async || Server::bind("--listen", SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");

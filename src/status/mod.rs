@@ -124,10 +124,8 @@ pub fn status(previous: Option<&CitrixAllowlistStatus>, findings: Findings, now:
         conditions.set("NamesResolved", reason == Reason::Resolved, reason, message);
     }
     conditions.set("PoliciesApplied", applied, reason, message.clone());
-    match phase(&findings) {
-        Phase::Settled => {}
-        Phase::Reconciling => conditions.set("Reconciling", true, reason, message),
-        Phase::Stalled => conditions.set("Stalled", true, reason, message),
+    if let Some(phase) = phase(&findings) {
+        conditions.set(phase, true, reason, message);
     }
     let made = conditions.made;
     CitrixAllowlistStatus {
@@ -178,27 +176,19 @@ fn suspended(mut status: CitrixAllowlistStatus, generation: i64, now: Timestamp)
     status
 }
 
-/// The phase of a resource in kstatus' terms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Nothing more to do until something changes.
-    Settled,
-    /// The operator works on it, or retries.
-    Reconciling,
-    /// Nothing changes until a person acts.
-    Stalled,
-}
-
-fn phase(findings: &Findings) -> Phase {
+/// The phase of a resource in kstatus' terms: `Reconciling` while the operator works on it, or retries; `Stalled` where nothing
+/// changes until a person acts; `None` where there is nothing more to do until something changes.
+fn phase(findings: &Findings) -> Option<&'static str> {
+    const RECONCILING: Option<&str> = Some("Reconciling");
     let rejected = findings.feed.as_ref().is_some_and(|feed| feed.reason == Reason::FeedRejected);
     match &findings.outcome {
-        Outcome::Applied | Outcome::Audit(_) | Outcome::Suspended if !rejected => Phase::Settled,
-        Outcome::WaitingForFeed if !rejected => Phase::Reconciling,
-        Outcome::WaitingForNames { .. } | Outcome::WaitingForMemory(_) => Phase::Reconciling,
-        Outcome::NothingUsable(_) | Outcome::Unavailable(_) => Phase::Reconciling,
+        Outcome::Applied | Outcome::Audit(_) | Outcome::Suspended if !rejected => None,
+        Outcome::WaitingForFeed if !rejected => RECONCILING,
+        Outcome::WaitingForNames { .. } | Outcome::WaitingForMemory(_) => RECONCILING,
+        Outcome::NothingUsable(_) | Outcome::Unavailable(_) => RECONCILING,
         // The vendor or DNS may recover. What the list no longer has needs a person.
-        Outcome::LastPolicyKept(kept) if kept.iter().all(|kept| kept.absence.is_failure()) => Phase::Reconciling,
-        _ => Phase::Stalled,
+        Outcome::LastPolicyKept(kept) if kept.iter().all(|kept| kept.absence.is_failure()) => RECONCILING,
+        _ => Some("Stalled"),
     }
 }
 

@@ -104,30 +104,18 @@ fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Buffer(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Buffer {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("unpoisoned").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use std::io::{Read as _, Seek as _};
+    use std::sync::Arc;
 
     /// The lines of these events.
     fn lines_of(format: LogFormat, filter: Option<&str>, colour: bool, events: impl FnOnce()) -> String {
-        let buffer = Buffer::default();
-        let writer = buffer.clone();
-        let lines = lines(format, filter, colour, move || writer.clone()).expect("a layer");
+        let file = Arc::new(tempfile::tempfile().expect("a file"));
+        let lines = lines(format, filter, colour, Arc::clone(&file)).expect("a layer");
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), events);
-        String::from_utf8(buffer.0.lock().expect("unpoisoned").clone()).expect("UTF-8")
+        let (mut written, mut text) = (&*file, String::new());
+        written.rewind().expect("a file");
+        written.read_to_string(&mut text).expect("UTF-8");
+        text
     }
 
     fn logged(format: LogFormat, filter: Option<&str>) -> String {

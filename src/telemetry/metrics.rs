@@ -8,6 +8,7 @@ use super::resources::Resources;
 use crate::bound::Level;
 use crate::crd::CitrixAllowlistStatus;
 use crate::feed::FeedSnapshot;
+use crate::lock::lock;
 use crate::memory::Pressure;
 use crate::names::{NameState, NamesSnapshot};
 use crate::resource_ref::ResourceRef;
@@ -22,8 +23,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The media type of [`Metrics::render`].
@@ -31,7 +32,6 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 pub(super) type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
 type Seconds = Gauge<f64, AtomicU64>;
-type Durations = Family<Labels<1>, Histogram, fn() -> Histogram>;
 
 /// All metrics of the process.
 #[derive(Debug)]
@@ -42,19 +42,19 @@ pub struct Metrics {
     reconciles: Family<Labels<1>, Counter>,
     reconcile_duration: Histogram,
     overdue: Gauge,
-    writes: Family<Labels<3>, Counter>,
-    feed_fetches: Family<Labels<2>, Counter>,
-    feed_fetch_duration: Histogram,
+    pub(super) writes: Family<Labels<3>, Counter>,
+    pub(super) feed_fetches: Family<Labels<2>, Counter>,
+    pub(super) feed_fetch_duration: Histogram,
     feed_fetched: Family<Labels<2>, Seconds>,
     feed_age: Family<Labels<2>, Seconds>,
     feed_valid_until: Family<Labels<2>, Seconds>,
     feed_next_fetch: Family<Labels<2>, Seconds>,
     limiter_limit: Gauge,
     limiter_queue: Gauge,
-    limiter_wait: Histogram,
-    dns_questions: Family<Labels<2>, Counter>,
-    dns_duration: Durations,
-    dns_refused: Family<Labels<1>, Counter>,
+    pub(super) limiter_wait: Histogram,
+    pub(super) dns_questions: Family<Labels<2>, Counter>,
+    pub(super) dns_duration: Family<Labels<1>, Histogram>,
+    pub(super) dns_refused: Family<Labels<1>, Counter>,
     names: Family<Labels<1>, Gauge>,
     addresses: Gauge,
     memory_used: Gauge,
@@ -65,11 +65,11 @@ pub struct Metrics {
     addresses_left_out: Family<Labels<1>, Gauge>,
     dns_stretch: Seconds,
     dns_waiting: Family<Labels<1>, Gauge>,
-    predicted_miss: Histogram,
+    pub(super) predicted_miss: Histogram,
     /// The labels of the last lists, so that they can be forgotten.
     feeds: Mutex<BTreeSet<Labels<2>>>,
     /// The results of each DNS server, so that its labels can be forgotten.
-    servers: Mutex<BTreeMap<SocketAddr, BTreeSet<&'static str>>>,
+    pub(super) servers: Mutex<BTreeMap<SocketAddr, BTreeSet<&'static str>>>,
 }
 
 /// The outcomes of a reconcile.
@@ -107,10 +107,6 @@ fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Registers `metric` under the documented name, and gives it back.
 fn register<M: Metric + Clone>(registry: &mut Registry, doc: &MetricDoc, metric: M) -> M {
     let name = doc.name.strip_prefix(PREFIX).map_or(doc.name, |rest| rest.trim_start_matches('_'));
@@ -121,15 +117,8 @@ fn register<M: Metric + Clone>(registry: &mut Registry, doc: &MetricDoc, metric:
 }
 
 impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Metrics {
     /// Everything at zero.
-    #[must_use]
-    pub fn new() -> Self {
+    fn default() -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         let all = &mut registry;
         let build = register(all, &reference::BUILD_INFO, Family::<Labels<1>, Gauge>::default());
@@ -156,10 +145,7 @@ impl Metrics {
             limiter_queue: register(all, &reference::LIMITER_QUEUE, Gauge::default()),
             limiter_wait: register(all, &reference::LIMITER_WAIT, limiter_buckets()),
             dns_questions: register(all, &reference::DNS_QUESTIONS, Family::default()),
-            dns_duration: {
-                let buckets = Family::new_with_constructor(dns_buckets as fn() -> _);
-                register(all, &reference::DNS_DURATION, buckets)
-            },
+            dns_duration: register(all, &reference::DNS_DURATION, Family::new_with_constructor(dns_buckets)),
             dns_refused: register(all, &reference::DNS_REFUSED, Family::default()),
             names: register(all, &reference::NAMES, Family::default()),
             addresses: register(all, &reference::ADDRESSES, Gauge::default()),
@@ -185,13 +171,9 @@ impl Metrics {
         }
         metrics
     }
+}
 
-    /// Every metric, for the documentation.
-    #[must_use]
-    pub fn reference() -> Vec<MetricDoc> {
-        reference::ALL.to_vec()
-    }
-
+impl Metrics {
     /// The text for a scrape. Call [`Self::feeds_are`], [`Self::names_are`] and [`Self::memory_is`] before.
     #[must_use]
     pub fn render(&self) -> String {
@@ -223,11 +205,6 @@ impl Metrics {
         self.reconcile_duration.observe(took.as_secs_f64());
     }
 
-    /// A write was sent: `kind` as Kubernetes names it, `verb` and `result` in words of this program.
-    pub fn written(&self, kind: &'static str, verb: &'static str, result: &'static str) {
-        self.writes.get_or_create(&label(&reference::WRITES, [kind.into(), verb.into(), result.into()])).inc();
-    }
-
     /// A resource has this status now.
     pub fn resource(&self, resource: &ResourceRef, status: &CitrixAllowlistStatus) {
         self.resources.put(resource, status);
@@ -236,12 +213,6 @@ impl Metrics {
     /// A resource is gone.
     pub fn forget(&self, resource: &ResourceRef) {
         self.resources.remove(resource);
-    }
-
-    /// A request for a list ended.
-    pub fn feed_requested(&self, cloud: &'static str, result: &'static str, took: Duration) {
-        self.feed_fetches.get_or_create(&label(&reference::FEED_FETCHES, [cloud.into(), result.into()])).inc();
-        self.feed_fetch_duration.observe(took.as_secs_f64());
     }
 
     /// These lists are in use `now`; any other is forgotten. Of a customer's list in parts, the oldest, the first to end and the
@@ -296,28 +267,6 @@ impl Metrics {
         self.limiter_limit.set(requests_per_minute.get().into());
     }
 
-    /// A request had its turn after `waited`.
-    pub fn limiter_waited(&self, waited: Duration) {
-        self.limiter_wait.observe(waited.as_secs_f64());
-    }
-
-    /// A DNS server was queried.
-    pub fn dns_asked(&self, server: SocketAddr, result: &'static str, latency: Duration) {
-        lock(&self.servers).entry(server).or_default().insert(result);
-        let server: Cow<'static, str> = server.to_string().into();
-        self.dns_questions.get_or_create(&label(&reference::DNS_QUESTIONS, [server.clone(), result.into()])).inc();
-        let duration = self.dns_duration.get_or_create(&label(&reference::DNS_DURATION, [server.clone()]));
-        duration.observe(latency.as_secs_f64());
-        // An alert on the first refusal needs the zero before it.
-        drop(self.dns_refused.get_or_create(&label(&reference::DNS_REFUSED, [server])));
-    }
-
-    /// A DNS server's answer contained an address that may not be opened.
-    pub fn dns_refused(&self, server: SocketAddr) {
-        lock(&self.servers).entry(server).or_default();
-        self.dns_refused.get_or_create(&label(&reference::DNS_REFUSED, [server.to_string().into()])).inc();
-    }
-
     /// These are the current names and servers; any other server is forgotten.
     pub fn names_are(&self, names: &NamesSnapshot) {
         let allowed = names.names.iter().flat_map(|name| &name.addresses).filter(|address| address.refused.is_none());
@@ -361,11 +310,6 @@ impl Metrics {
         self.memory_used.set(bytes(used));
         self.memory_limit.set(bytes(limit));
         self.memory_short.set(i64::from(pressure.is_high()));
-    }
-
-    /// An address had been answered for `wait` before policies allowed it: a pod that used it in between was refused.
-    pub fn predicted_miss(&self, wait: Duration) {
-        self.predicted_miss.observe(wait.as_secs_f64());
     }
 }
 

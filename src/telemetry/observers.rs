@@ -1,17 +1,20 @@
 //! Metrics and log lines of the other rooms' events.
 
-use super::Metrics;
+use super::metrics::{Metrics, label};
+use super::reference;
 use crate::cluster::apply::WriteObserver;
 use crate::feed::{CompletedFetch, FeedKey, FeedObserver};
+use crate::lock::lock;
 use crate::names::{Family, NamesObserver, RefusedAddress};
 use crate::reason::Reason;
 use connectivity_allowlist::net::DomainName;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 impl WriteObserver for Metrics {
     fn wrote(&self, kind: &'static str, verb: &'static str, result: &'static str) {
-        self.written(kind, verb, result);
+        self.writes.get_or_create(&label(&reference::WRITES, [kind.into(), verb.into(), result.into()])).inc();
     }
 }
 
@@ -23,11 +26,13 @@ impl FeedObserver for Metrics {
         } else {
             tracing::warn!(%feed, transaction, %reason, "{}", fetch.message);
         }
-        self.feed_requested(fetch.key.cloud.as_str(), reason.as_str(), fetch.took);
+        let labels = [fetch.key.cloud.as_str().into(), reason.as_str().into()];
+        self.feed_fetches.get_or_create(&label(&reference::FEED_FETCHES, labels)).inc();
+        self.feed_fetch_duration.observe(fetch.took.as_secs_f64());
     }
 
     fn limiter_waited(&self, _host: &str, waited: Duration) {
-        Self::limiter_waited(self, waited);
+        self.limiter_wait.observe(waited.as_secs_f64());
     }
 
     fn host_paused(&self, host: &str, pause: Duration) {
@@ -45,13 +50,20 @@ impl FeedObserver for Metrics {
 
 impl NamesObserver for Metrics {
     fn asked(&self, server: SocketAddr, _family: Family, result: &'static str, latency: Duration) {
-        self.dns_asked(server, result, latency);
+        lock(&self.servers).entry(server).or_default().insert(result);
+        let server: Cow<'static, str> = server.to_string().into();
+        self.dns_questions.get_or_create(&label(&reference::DNS_QUESTIONS, [server.clone(), result.into()])).inc();
+        let duration = self.dns_duration.get_or_create(&label(&reference::DNS_DURATION, [server.clone()]));
+        duration.observe(latency.as_secs_f64());
+        // An alert on the first refusal needs the zero before it.
+        drop(self.dns_refused.get_or_create(&label(&reference::DNS_REFUSED, [server])));
     }
 
     fn refused(&self, name: &DomainName, refused: &RefusedAddress) {
         let RefusedAddress { address, server, reason } = refused;
         tracing::debug!(%name, %address, %server, %reason, "an address was refused");
-        self.dns_refused(*server);
+        lock(&self.servers).entry(*server).or_default();
+        self.dns_refused.get_or_create(&label(&reference::DNS_REFUSED, [server.to_string().into()])).inc();
     }
 
     fn stretched(&self, factor: f64) {
@@ -66,6 +78,6 @@ impl NamesObserver for Metrics {
     }
 
     fn predicted_miss(&self, _name: &DomainName, wait: Duration) {
-        Self::predicted_miss(self, wait);
+        self.predicted_miss.observe(wait.as_secs_f64());
     }
 }

@@ -1,9 +1,10 @@
 //! Counts the resources by status, as each one's status changes.
 
-use super::metrics::{Labels, label, lock};
+use super::metrics::{Labels, label};
 use super::reference;
 use crate::crd::{CitrixAllowlistStatus, ProblemKind};
 use crate::explain_texts::reason_of;
+use crate::lock::lock;
 use crate::resource_ref::ResourceRef;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus_client::metrics::family::Family;

@@ -23,32 +23,10 @@ impl Style {
     #[cfg(test)]
     pub const PLAIN: Self = Self { colour: false };
 
-    fn paint(self, tone: Tone, text: &str) -> String {
+    /// A text in the colour of its meaning.
+    #[must_use]
+    pub fn paint(self, tone: Tone, text: &str) -> String {
         if self.colour { format!("\x1b[{}m{text}\x1b[0m", tone.code()) } else { text.to_owned() }
-    }
-
-    /// For what is allowed, added, or works.
-    #[must_use]
-    pub fn good(self, text: &str) -> String {
-        self.paint(Tone::Good, text)
-    }
-
-    /// For what is denied, removed, or fails.
-    #[must_use]
-    pub fn bad(self, text: &str) -> String {
-        self.paint(Tone::Bad, text)
-    }
-
-    /// For what changed, or should be seen.
-    #[must_use]
-    pub fn notable(self, text: &str) -> String {
-        self.paint(Tone::Notable, text)
-    }
-
-    /// A heading.
-    #[must_use]
-    pub fn bold(self, text: &str) -> String {
-        self.paint(Tone::Bold, text)
     }
 
     /// A finished text for a terminal: nothing in it acts but the ends of lines and our own colours.
@@ -75,9 +53,9 @@ impl Style {
 /// The meaning of a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
-    /// Allowed, added, well.
+    /// Allowed, added, or works.
     Good,
-    /// Denied, removed, wrong.
+    /// Denied, removed, or fails.
     Bad,
     /// Changed, or to be seen.
     Notable,
@@ -302,8 +280,8 @@ mod tests {
 
     #[test]
     fn colour_is_only_where_it_is_wanted() {
-        assert_eq!(Style::PLAIN.good("x"), "x");
-        assert_eq!(Style { colour: true }.bad("x"), "\x1b[31mx\x1b[0m");
+        assert_eq!(Style::PLAIN.paint(Tone::Good, "x"), "x");
+        assert_eq!(Style { colour: true }.paint(Tone::Bad, "x"), "\x1b[31mx\x1b[0m");
         let tree = Tree::leaf("not allowed: x").led("not allowed".len(), Style { colour: true }, Tone::Bad);
         assert_eq!(tree.drawn(), "\x1b[31mnot allowed\x1b[0m: x\n");
     }
@@ -319,7 +297,8 @@ mod tests {
         assert_eq!(line(hostile), format!("{escaped}\n"));
         assert_eq!(Style::PLAIN.shown("\x1b[32ma\n\x1b[0m"), "\\x1b[32ma\n\\x1b[0m");
         let colour = Style { colour: true };
-        assert_eq!(colour.shown(&colour.good("a\n")), colour.good("a\n"));
+        let good = colour.paint(Tone::Good, "a\n");
+        assert_eq!(colour.shown(&good), good);
         assert_eq!(colour.shown("\x1b[32ma\x1b[2J\x1b"), "\x1b[32ma\\x1b[2J\\x1b");
     }
 }

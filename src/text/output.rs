@@ -23,7 +23,7 @@ pub enum Form {
 /// The error where nothing can be printed, such as with a full disk.
 const UNWRITTEN: &str = "standard output cannot be written";
 
-/// Prints values, one after the other.
+/// Prints values, one after the other. Each method fails where nothing can be written.
 pub struct Printer<W> {
     out: W,
     form: Form,
@@ -36,9 +36,6 @@ impl<W: Write> Printer<W> {
     }
 
     /// A value.
-    ///
-    /// # Errors
-    /// Where nothing can be written.
     pub fn value(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         match self.form {
             Form::Yaml => write!(self.out, "---\n{}", visible_yaml(&yaml(value)?)),
@@ -48,9 +45,6 @@ impl<W: Write> Printer<W> {
     }
 
     /// An object of another kind.
-    ///
-    /// # Errors
-    /// Where nothing can be written.
     pub fn object(&mut self, object: &Value) -> anyhow::Result<()> {
         match self.form {
             // Escapes need double quotes, which all texts of JSON have; and JSON is YAML.
@@ -64,9 +58,6 @@ impl<W: Write> Printer<W> {
 
     /// A YAML document word for word; on a terminal, active characters are escaped, which comments may have. Empty lines at its
     /// end stay: a block scalar may keep them.
-    ///
-    /// # Errors
-    /// Where nothing can be written.
     pub fn text(&mut self, text: &str) -> anyhow::Result<()> {
         let text = text.trim_start_matches('\n');
         let shown = if io::stdout().is_terminal() { visible_yaml(text) } else { Cow::Borrowed(text) };
@@ -75,9 +66,6 @@ impl<W: Write> Printer<W> {
     }
 
     /// Text for people.
-    ///
-    /// # Errors
-    /// Where nothing can be written.
     pub fn people(&mut self, text: &str) -> anyhow::Result<()> {
         self.out.write_all(style().shown(text).as_bytes()).context(UNWRITTEN)
     }
@@ -88,9 +76,6 @@ impl<W: Write> Printer<W> {
     }
 
     /// Writes what is buffered.
-    ///
-    /// # Errors
-    /// Where nothing can be written.
     pub fn finish(&mut self) -> anyhow::Result<()> {
         self.out.flush().context(UNWRITTEN)
     }

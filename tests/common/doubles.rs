@@ -9,7 +9,7 @@ use citrix_allowlist::cluster::owned::OwnedObjects;
 use citrix_allowlist::cluster::pods::PodLister;
 use citrix_allowlist::cluster::report::StatusWriter;
 use citrix_allowlist::cluster::resources::{ResourceChange, ResourceStore};
-use citrix_allowlist::controller::{self, Context, LoopInputs, OwnPod, Settings};
+use citrix_allowlist::controller::{self, Context, LoopInputs, OwnPod, ReconcileState, Settings};
 use citrix_allowlist::crd::CitrixAllowlist;
 use citrix_allowlist::engines::{Engines, Limits};
 use citrix_allowlist::facts::ClusterFacts;
@@ -140,18 +140,19 @@ impl Doubles {
             pressure: Pressure::default(),
         };
         let resources = Arc::new(ResourceStore::default());
-        let context = Context::new(
-            Arc::clone(&resources),
-            feeds.clone(),
-            names.clone(),
-            Arc::clone(&owned),
-            PodLister::new(client.clone()),
-            Writer::new(client.clone(), leadership.clone(), owned, Arc::clone(&metrics) as _),
-            StatusWriter::new(client, leadership.clone(), None, Arc::clone(&metrics) as _),
-            Arc::clone(&metrics),
+        let context = Context {
+            resources: Arc::clone(&resources),
+            feeds: feeds.clone(),
+            names: names.clone(),
+            owned: Arc::clone(&owned),
+            pods: PodLister(client.clone()),
+            writer: Writer::new(client.clone(), leadership.clone(), owned, Arc::clone(&metrics) as _),
+            reporter: StatusWriter::new(client, leadership.clone(), None, Arc::clone(&metrics) as _),
+            metrics: Arc::clone(&metrics),
+            shared: ReconcileState::new(&settings),
             settings,
             clock,
-        );
+        };
         // The watch of resources: this one, and its status as it is written.
         resources.insert(serde_json::from_value(resource).expect("a resource"));
         resources.complete();

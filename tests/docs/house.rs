@@ -28,7 +28,7 @@ const PURE: [&str; 11] = [
 ];
 
 /// Rooms that a pure one may import: the pure ones, and the pure parts of `feed`, `memory` and `names`.
-const IMPORTED: [&str; 20] = [
+const IMPORTED: [&str; 21] = [
     "bound",
     "crd",
     "direction",
@@ -40,6 +40,7 @@ const IMPORTED: [&str; 20] = [
     "fnv",
     "guard",
     "interner",
+    "lock",
     "memory",
     "names",
     "objects",

@@ -6,7 +6,6 @@ use citrix_allowlist::clock::Clock;
 use citrix_allowlist::feed::store::{Saved, SavedList, SavedRequests, StoreError};
 use citrix_allowlist::feed::{
     CompletedFetch, FeedKey, FeedObserver, FeedRequest, FeedSettings, FeedView, Feeds, Format, ListStore, MemoryStore,
-    NoObserver,
 };
 use citrix_allowlist::memory::{MemoryUsage, Pressure};
 use citrix_allowlist::reason::Reason;
@@ -133,7 +132,7 @@ struct Process {
 
 impl Process {
     fn start(settings: FeedSettings, clock: Clock, store: Arc<dyn ListStore>, client: Arc<dyn Fetch>) -> Self {
-        Self::observed(settings, clock, store, client, Arc::new(NoObserver))
+        Self::observed(settings, clock, store, client, Arc::new(()))
     }
 
     fn observed(

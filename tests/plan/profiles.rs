@@ -3,7 +3,7 @@
 use crate::builders::{Case, allows};
 use citrix_allowlist::crd::PortProfile;
 use citrix_allowlist::plan::profile_ports;
-use connectivity_allowlist::net::{Direction, Protocol};
+use connectivity_allowlist::net::{Direction, PortRange, Protocol};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -73,9 +73,13 @@ const ALL: [(PortProfile, &str); 3] = [
 #[test]
 fn profiles_are_as_documented() {
     for (profile, name) in ALL {
-        let ranges = profile_ports(profile).iter();
-        let held: BTreeSet<(Protocol, u16)> =
-            ranges.flat_map(|(protocol, first, last)| (*first..=*last).map(|port| (*protocol, port))).collect();
+        let [tcp, udp] = profile_ports(profile).map(|ports| ports.split(','));
+        let items = tcp.map(|item| (Protocol::Tcp, item)).chain(udp.map(|item| (Protocol::Udp, item)));
+        let ports = |(protocol, item)| {
+            let range = PortRange::parse(item).expect("ports");
+            (range.first()..=range.last()).map(move |port| (protocol, port))
+        };
+        let held: BTreeSet<(Protocol, u16)> = items.flat_map(ports).collect();
         let documented = documented(profile);
         let more: Vec<_> = held.difference(&documented).collect();
         let missing: Vec<_> = documented.difference(&held).collect();

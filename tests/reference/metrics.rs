@@ -1,7 +1,7 @@
 //! The reference of all metrics as Markdown, from the table that registers them. Pure.
 
 use super::generated;
-use citrix_allowlist::telemetry::Metrics;
+use citrix_allowlist::telemetry::reference::ALL;
 use std::fmt::Write as _;
 
 /// The whole reference.
@@ -16,7 +16,7 @@ pub fn markdown() -> String {
          [operations.md](operations.md) says what to make of them, [runbook.md](runbook.md) what each alert means.\n\n\
          | metric | type | labels | what it says |\n| --- | --- | --- | --- |\n",
     );
-    for doc in Metrics::reference() {
+    for doc in ALL {
         let labels: Vec<String> = doc.labels.iter().map(|label| format!("`{label}`")).collect();
         let _ = writeln!(text, "| `{}` | {} | {} | {} |", doc.name, doc.kind, labels.join(", "), doc.help);
     }

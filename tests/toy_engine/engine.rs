@@ -115,7 +115,7 @@ fn observe(metadata: &ObjectMeta, body: Option<&RawValue>, reads_memory: bool) -
     let spec = body.and_then(read);
     let digest = digest::of_object(&TOY, metadata, spec.as_ref().and_then(Digest::of));
     let edited_by = managed::edited_by(metadata, "f:spec", |_| true);
-    let remembers = reads_memory && managed::owns(metadata, "f:spec", "allow");
+    let remembers = reads_memory && managed::owns(metadata, &["spec", "allow"]);
     let rules = || spec.map(|spec| spec.rules()).unwrap_or_default();
     observed::fold_policy(&TOY, metadata, digest, edited_by, remembers.then_some(rules))
 }

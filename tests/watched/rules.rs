@@ -2,7 +2,7 @@
 
 use super::files::{alerts, between, chart_file, dashboard_queries, selectors};
 use citrix_allowlist::explain_texts::Alert;
-use citrix_allowlist::telemetry::{MetricDoc, MetricKind, Metrics};
+use citrix_allowlist::telemetry::{MetricDoc, MetricKind, reference};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -94,13 +94,13 @@ const ADDED: [&str; 4] = ["namespace", "job", "instance", "le"];
 
 #[test]
 fn only_metrics_and_labels_that_exist_are_asked_for() {
-    let metrics = Metrics::reference();
+    let metrics = reference::ALL;
     let queries = dashboard_queries().into_iter().map(|query| query.expr);
     let mut asked = BTreeSet::new();
     for expr in alerts().into_iter().map(|alert| alert.expr).chain(queries) {
         for selector in selectors(&expr) {
             let (series, labels) = selector.split_once('{').unwrap_or((&selector, ""));
-            let metric = metric_of(series, &metrics).unwrap_or_else(|| panic!("{series} in {expr}"));
+            let metric = metric_of(series, metrics).unwrap_or_else(|| panic!("{series} in {expr}"));
             asked.insert(metric.name);
             for label in labels.split(", ").filter_map(|pair| pair.split(['=', '!']).next()).filter(|l| !l.is_empty()) {
                 assert!(metric.labels.contains(&label) || ADDED.contains(&label), "{label} of {series} in {expr}");
@@ -114,13 +114,13 @@ fn only_metrics_and_labels_that_exist_are_asked_for() {
 
 #[test]
 fn documents_name_only_metrics_that_exist() {
-    let metrics = Metrics::reference();
+    let metrics = reference::ALL;
     for file in ["docs/operations.md", "docs/runbook.md", "docs/reasons.md"] {
         let text = std::fs::read_to_string(workspace_root().join(file)).expect("a document");
         let named = between(&text, "`citrix_allowlist_", "`");
         for name in &named {
             let series = format!("citrix_allowlist_{}", name.split('{').next().unwrap_or_default());
-            let known = metrics.iter().any(|doc| doc.name == series) || metric_of(&series, &metrics).is_some();
+            let known = metrics.iter().any(|doc| doc.name == series) || metric_of(&series, metrics).is_some();
             assert!(known, "{series} in {file}");
         }
         assert!(!named.is_empty(), "{file} names none");

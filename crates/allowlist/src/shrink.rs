@@ -50,7 +50,7 @@ fn loss(before: &Allowlist, after: &Allowlist) -> Option<(usize, usize)> {
     covered.values_mut().for_each(|networks| *networks = canonical_set(std::mem::take(networks)));
     let is_covered = |scope: &Scope<'_>, target: &Target<'_>| match target {
         Target::Network(network) => covered.get(scope).is_some_and(|networks| covers(networks, network)),
-        Target::Name(_) | Target::Pattern(_) => false,
+        Target::Name(_) => false,
     };
     let lost = before.difference(&after).filter(|(scope, target)| !is_covered(scope, target)).count();
     (lost * 2 > before.len()).then_some((lost, before.len()))
@@ -62,18 +62,18 @@ type Scope<'a> = (Direction, &'a EntryGeo);
 /// One target of a list, apart from its ports.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Target<'a> {
+    /// A name or a wildcard.
     Name(&'a str),
-    Pattern(&'a str),
     Network(IpNet),
 }
 
 fn targets(list: &Allowlist) -> BTreeSet<(Scope<'_>, Target<'_>)> {
     let mut targets = BTreeSet::new();
     for entry in &list.entries {
-        let names = entry.names.iter().map(|name| Target::Name(name.as_str()));
-        let patterns = entry.patterns.iter().map(|pattern| Target::Pattern(pattern.as_str()));
-        let networks = entry.networks.iter().map(|network| Target::Network(*network));
-        targets.extend(names.chain(patterns).chain(networks).map(|target| ((entry.direction, &entry.geo), target)));
+        let names = entry.names.iter().map(|name| name.as_str());
+        let names = names.chain(entry.patterns.iter().map(|pattern| pattern.as_str())).map(Target::Name);
+        let networks = entry.networks.iter().copied().map(Target::Network);
+        targets.extend(names.chain(networks).map(|target| ((entry.direction, &entry.geo), target)));
     }
     targets
 }

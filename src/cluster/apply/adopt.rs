@@ -48,15 +48,11 @@ impl Writer {
             return Ok(());
         };
         // Another owner may have taken it since it was seen.
-        let previous =
-            (key.kind.owner)(found.meta()).filter(|controller| controller.resource.name == owner.resource.name);
-        let Some(previous) = previous.map(|controller| controller.uid) else {
-            return Err(WriteError::Changed(key.clone()));
-        };
-        if found.meta().deletion_timestamp.is_some() {
-            return Err(WriteError::Changed(key.clone()));
-        }
-        let adopted = |reference: &OwnerReference| match *reference.uid == *previous {
+        let previous = (key.kind.owner)(found.meta()).filter(|controller| {
+            controller.resource.name == owner.resource.name && found.meta().deletion_timestamp.is_none()
+        });
+        let previous = previous.ok_or_else(|| WriteError::Changed(key.clone()))?;
+        let adopted = |reference: &OwnerReference| match *reference.uid == *previous.uid {
             true => owner_reference(&owner.resource.name, &owner.uid),
             false => reference.clone(),
         };

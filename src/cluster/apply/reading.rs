@@ -37,13 +37,9 @@ impl Writer {
     pub async fn memories(&self, owner: &OwnerRef) -> Result<Vec<RecoveredObject>, WriteError> {
         let mut memories = Vec::new();
         for key in self.owned.of(&owner.resource, &owner.uid).keys() {
-            let found = self.call(key, self.api(key).get_opt(&key.name)).await?;
-            let observed = found.map(|object| object.observe(key.kind, true));
-            memories.extend(
-                observed.and_then(|Observed { memory, written_at, .. }| {
-                    Some(RecoveredObject { memory: memory?, written_at })
-                }),
-            );
+            let Some(object) = self.call(key, self.api(key).get_opt(&key.name)).await? else { continue };
+            let Observed { memory, written_at, .. } = object.observe(key.kind, true);
+            memories.extend(memory.map(|memory| RecoveredObject { memory, written_at }));
         }
         Ok(memories)
     }

@@ -1,10 +1,12 @@
 use super::*;
+use crate::cluster::fake_api;
 use crate::engines::network_policy::{NETWORK_POLICY, body, fold};
+use crate::lock::lock;
 use crate::resource_ref::ResourceRef;
+use axum::http::{Method, Uri};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use std::sync::Mutex;
 
 const UID: &str = "0b6f6d0c-5a5e-4a39-9f0b-1f1d3b1c5a11";
 
@@ -26,31 +28,14 @@ fn policy() -> Value {
     })
 }
 
-/// A writer to an API server that answers each request, head and body, with a status and an object.
-async fn writer_to(answer: impl Fn(&str) -> (u16, Value) + Send + 'static) -> Writer {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = vec![0; 16 << 10];
-            let read = stream.read(&mut request).await.unwrap_or(0);
-            let (status, body) = answer(&String::from_utf8_lossy(&request[..read]));
-            let body = body.to_string();
-            let length = body.len();
-            let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}");
-            let answer = format!("{head}\r\nconnection: close\r\n\r\n{body}");
-            let _ = stream.write_all(answer.as_bytes()).await;
-        }
-    });
-    let uri = format!("http://{address}").parse().expect("an address");
-    let client = Client::try_from(kube::Config::new(uri)).expect("a client");
-    Writer::new(client, Leadership::always(), Arc::default(), Arc::new(()))
+/// A writer to an API server that answers each request: see [`fake_api::client`].
+fn writer_to(answer: impl Fn(&Method, &Uri, Value) -> (u16, Value) + Send + Sync + 'static) -> Writer {
+    Writer::new(fake_api::client(answer), Leadership::always(), Arc::default(), Arc::new(()))
 }
 
 /// To an API server that answers by verb: creations with `create`, everything else with the policy.
-async fn writer(create: (u16, Value)) -> Writer {
-    writer_to(move |request| if request.starts_with("POST") { create.clone() } else { (200, policy()) }).await
+fn writer(create: (u16, Value)) -> Writer {
+    writer_to(move |method, _, _| if method == Method::POST { create.clone() } else { (200, policy()) })
 }
 
 async fn create(writer: &Writer) -> Result<Done, WriteError> {
@@ -64,16 +49,16 @@ async fn create(writer: &Writer) -> Result<Done, WriteError> {
 
 #[tokio::test]
 async fn a_policy_that_existed_before_is_not_created() {
-    assert_eq!(create(&writer((201, policy())).await).await.expect("created"), Done::Created);
+    assert_eq!(create(&writer((201, policy()))).await.expect("created"), Done::Created);
     let exists =
         json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "AlreadyExists", "code": 409 });
-    let taken_over = create(&writer((409, exists)).await).await.expect("ours by the uid of its owner");
+    let taken_over = create(&writer((409, exists))).await.expect("ours by the uid of its owner");
     assert_eq!(taken_over, Done::Changed, "or a failure of its sibling would take it back, and open everything");
 }
 
 /// To an API server with one living resource, and one policy of a previous owner of its name, which `controller` controls by
 /// now. Also returns the patches it is sent.
-async fn previous_owner(living: &str, controller: &str) -> (Writer, ObjectKey, Arc<std::sync::Mutex<Vec<Value>>>) {
+fn previous_owner(living: &str, controller: &str) -> (Writer, ObjectKey, Arc<Mutex<Vec<Value>>>) {
     let mut left = policy();
     let sibling = json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "theirs", "uid": "9" });
     left["metadata"]["ownerReferences"].as_array_mut().expect("references").push(sibling);
@@ -84,21 +69,19 @@ async fn previous_owner(living: &str, controller: &str) -> (Writer, ObjectKey, A
     let resources = json!({
         "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": [resource],
     });
-    let patches = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let patches = Arc::new(Mutex::new(Vec::new()));
     let (seen, mut object) = (Arc::clone(&patches), left.clone());
     object["metadata"]["ownerReferences"][0]["name"] = json!(controller);
-    let writer = writer_to(move |request| {
-        let mut body = if request.contains("/citrixallowlists?") { resources.clone() } else { object.clone() };
-        if request.starts_with("PATCH") {
-            let (_, patch) = request.split_once("\r\n\r\n").expect("a body");
-            let patch: Value = serde_json::from_str(patch).expect("JSON");
+    let writer = writer_to(move |method, uri, patch| {
+        let is_list = uri.path().ends_with("/citrixallowlists");
+        let mut body = if is_list { resources.clone() } else { object.clone() };
+        if method == Method::PATCH {
             body["metadata"]["ownerReferences"] = patch["metadata"]["ownerReferences"].clone();
             body["metadata"]["resourceVersion"] = json!("8");
-            seen.lock().expect("a lock").push(patch);
+            lock(&seen).push(patch);
         }
         (200, body)
-    })
-    .await;
+    });
     let key = ObjectKey::new(&NETWORK_POLICY, "den", "kitsune-egress");
     let left: NetworkPolicy = serde_json::from_value(left).expect("a policy");
     writer.owned.observe(key.clone(), fold(&left));
@@ -113,7 +96,7 @@ fn named(name: &str, uid: &str) -> OwnerRef {
 
 #[tokio::test]
 async fn a_previous_owners_object_is_adopted_and_nothing_else_changes() {
-    let (writer, key, patches) = previous_owner(SUCCESSOR, "kitsune").await;
+    let (writer, key, patches) = previous_owner(SUCCESSOR, "kitsune");
     let successor = named("kitsune", SUCCESSOR);
     assert!(writer.owned.of(&successor.resource, SUCCESSOR).is_empty());
     assert_eq!(writer.adopt_previous(&successor).await.expect("the living one"), 1);
@@ -127,7 +110,7 @@ async fn a_previous_owners_object_is_adopted_and_nothing_else_changes() {
         { "apiVersion": "v1", "kind": "ConfigMap", "name": "theirs", "uid": "9" },
     ]);
     let patch = json!({ "metadata": { "uid": "1", "resourceVersion": "7", "ownerReferences": references } });
-    assert_eq!(*patches.lock().expect("a lock"), [patch]);
+    assert_eq!(*lock(&patches), [patch]);
     assert_eq!(writer.adopt_previous(&successor).await.expect("done already"), 0);
     assert_eq!(writer.adopt_previous(&named("tanuki", SUCCESSOR)).await.expect("nothing of its name"), 0);
 }
@@ -135,9 +118,9 @@ async fn a_previous_owners_object_is_adopted_and_nothing_else_changes() {
 #[tokio::test]
 async fn a_gone_resource_or_a_changed_owner_adopts_nothing() {
     for (living, controller) in [(UID, "kitsune"), (SUCCESSOR, "tanuki")] {
-        let (writer, _, patches) = previous_owner(living, controller).await;
+        let (writer, _, patches) = previous_owner(living, controller);
         let refused = writer.adopt_previous(&named("kitsune", SUCCESSOR)).await;
         assert!(matches!(refused, Err(WriteError::Changed(_))), "{refused:?}");
-        assert!(patches.lock().expect("a lock").is_empty());
+        assert!(lock(&patches).is_empty());
     }
 }

@@ -89,7 +89,6 @@ async fn a_failure_is_reported_at_once_in_the_servers_words() {
     let error = deadline(CALL_TIMEOUT, client.apiserver_version()).await.expect_err("a failure");
     assert_eq!((error.code(), error.to_string().as_str()), (Some(503), "etcd is away (503)"));
     assert!(started.elapsed() < Duration::from_secs(2), "kube's own retries are off");
-    assert!(!error.is_conflict() && !error.is_not_found() && !error.is_forbidden());
 }
 
 #[tokio::test]

@@ -1,8 +1,7 @@
 use super::*;
-use axum::http::{Method, Request, Response};
-use kube::client::Body;
+use crate::cluster::fake_api;
+use axum::http::Method;
 use serde_json::Value;
-use std::convert::Infallible;
 
 /// Requests, in their order: method, name in the path, body.
 type Requests = Arc<Mutex<Vec<(Method, String, Value)>>>;
@@ -11,25 +10,22 @@ type Requests = Arc<Mutex<Vec<(Method, String, Value)>>>;
 fn events(lost: Option<&'static str>) -> (Events, Requests) {
     let requests = Requests::default();
     let notes = Arc::clone(&requests);
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let notes = Arc::clone(&notes);
-        async move {
-            let (parts, body) = request.into_parts();
-            let sent: Value = serde_json::from_slice(&body.collect_bytes().await.expect("a body")).expect("JSON");
-            let name = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
-            let gone = parts.method == Method::PATCH && lost.is_some_and(|lost| sent.to_string().contains(lost));
-            notes.lock().expect("unpoisoned").push((parts.method, name, sent.clone()));
+    let client = fake_api::client(move |method, uri, sent| {
+        let name = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+        let gone = method == Method::PATCH && lost.is_some_and(|lost| sent.to_string().contains(lost));
+        lock(&notes).push((method.clone(), name, sent.clone()));
+        if gone {
             let failure =
                 json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404 });
-            let (status, mut answer) = if gone { (404, failure) } else { (201, sent) };
-            if !gone && answer["eventTime"].is_null() {
-                answer["eventTime"] = json!("2026-06-01T00:00:00.000000Z");
-            }
-            let answer = Response::builder().status(status).body(Body::from(answer.to_string().into_bytes()));
-            Ok::<_, Infallible>(answer.expect("an answer"))
+            return (404, failure);
         }
+        let mut answer = sent;
+        if answer["eventTime"].is_null() {
+            answer["eventTime"] = json!("2026-06-01T00:00:00.000000Z");
+        }
+        (201, answer)
     });
-    (Events::new(Client::new(service, "default"), Some("pod-0".to_owned())), requests)
+    (Events::new(client, Some("pod-0".to_owned())), requests)
 }
 
 /// A resource at some version.
@@ -62,7 +58,7 @@ async fn repeats_raise_the_event_count_and_new_text_makes_an_event() {
     assert_eq!(publish(&events, "9", &same).await, "patch");
     assert_eq!(publish(&events, "9", &note(Reason::Applied, "2 CIDRs added")).await, "create");
     assert_eq!(publish(&events, "9", &note(Reason::Conflict, "2 CIDRs added")).await, "create");
-    let requests = requests.lock().expect("unpoisoned");
+    let requests = lock(&requests);
     let created = &requests[0].2;
     assert_eq!(
         (&created["reason"], &created["action"], &created["type"], &created["reportingInstance"]),
@@ -78,6 +74,6 @@ async fn a_repeat_of_an_event_that_is_gone_is_a_new_one() {
     let same = note(Reason::Conflict, "another client keeps changing it");
     assert_eq!(publish(&events, "7", &same).await, "create");
     assert_eq!(publish(&events, "7", &same).await, "create");
-    let methods: Vec<Method> = requests.lock().expect("unpoisoned").iter().map(|(method, ..)| method.clone()).collect();
+    let methods: Vec<Method> = lock(&requests).iter().map(|(method, ..)| method.clone()).collect();
     assert_eq!(methods, [Method::POST, Method::PATCH, Method::POST]);
 }

@@ -1,5 +1,6 @@
 //! Follows objects of one kind and keeps only the relevant part of each.
 
+use crate::cluster::client::CallError;
 use futures::StreamExt as _;
 use kube::Api;
 use kube::runtime::WatchStreamExt as _;
@@ -75,13 +76,15 @@ pub(super) async fn follow<K, T>(
                     }
                 }
                 Err(error) => {
-                    let refused = matches!(code(&error), Some(403 | 404));
-                    let text = text(&error);
+                    let (code, text) = match failed_call(error) {
+                        Ok(call) => (call.code(), call.to_string()),
+                        Err(error) => (None, error.to_string()),
+                    };
                     if text != complaint {
                         tracing::warn!(what, error = text, "cannot be watched; what is known of it stays");
                         complaint = text;
                     }
-                    if refused {
+                    if matches!(code, Some(403 | 404)) {
                         report(Report::Refused);
                         break;
                     }
@@ -93,22 +96,13 @@ pub(super) async fn follow<K, T>(
     }
 }
 
-fn code(error: &watcher::Error) -> Option<u16> {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => Some(status.code),
-        _ => None,
-    }
-}
-
-fn text(error: &watcher::Error) -> String {
+/// The call that failed; the error itself where the API server answered something else.
+fn failed_call(error: watcher::Error) -> Result<CallError, watcher::Error> {
     match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => crate::cluster::client::describe(error),
-        watcher::Error::WatchError(status) => format!("{} ({})", status.message, status.code),
-        watcher::Error::NoResourceVersion => error.to_string(),
+        | watcher::Error::WatchFailed(error) => Ok(CallError::Api(error)),
+        watcher::Error::WatchError(status) => Ok(CallError::Api(kube::Error::Api(status))),
+        error @ watcher::Error::NoResourceVersion => Err(error),
     }
 }

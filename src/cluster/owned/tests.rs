@@ -4,6 +4,7 @@ use crate::engines::network_policy::{NETWORK_POLICY, body, fold};
 use crate::export;
 use crate::objects::desired::Desired;
 use crate::objects::observed::fold_answer;
+use crate::objects::owner::owner_reference;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
@@ -17,12 +18,14 @@ fn ours() -> Value {
     managed(FIELD_MANAGER, json!({ "f:spec": spec }))
 }
 
+/// A rule for the peers of a network; `side` is `to` or `from`.
+fn rule(side: &str, cidr: &str) -> Value {
+    json!({ side: [{ "ipBlock": { "cidr": cidr } }], "ports": [{ "protocol": "TCP", "port": 443 }] })
+}
+
 fn policy(managed_fields: Value, more: Value) -> NetworkPolicy {
-    let mut spec = json!({
-        "podSelector": {},
-        "policyTypes": ["Egress"],
-        "egress": [{ "to": [{ "ipBlock": { "cidr": "20.1.2.3/32" } }], "ports": [{ "protocol": "TCP", "port": 443 }] }],
-    });
+    let egress = [rule("to", "20.1.2.3/32")];
+    let mut spec = json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": egress });
     spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     let object = json!({ "metadata": { "name": "kitsune-egress", "managedFields": managed_fields }, "spec": spec });
     serde_json::from_value(object).expect("a policy")
@@ -44,9 +47,7 @@ fn rules_that_are_still_ours_are_recovered() {
     let edited = managed("kubectl-edit", json!({ "f:spec": { "f:egress": {} } }));
     let rest = managed(FIELD_MANAGER, json!({ "f:spec": { "f:podSelector": {}, "f:policyTypes": {} } }));
     assert!(recovered(&policy(json!([rest, edited]), json!({}))).is_empty());
-    let ingress = json!({
-        "ingress": [{ "from": [{ "ipBlock": { "cidr": "66.6.6.6/32" } }], "ports": [{ "protocol": "TCP", "port": 443 }] }],
-    });
+    let ingress = json!({ "ingress": [rule("from", "66.6.6.6/32")] });
     let stranger = managed("kubectl-edit", json!({ "f:spec": { "f:ingress": {} } }));
     assert_eq!(recovered(&policy(json!([ours(), stranger]), ingress)), kept, "the policy governs no ingress");
 }
@@ -58,24 +59,15 @@ fn rules_without_a_known_writer_are_not_ours() {
     let map: ConfigMap = serde_json::from_value(map).expect("a ConfigMap");
     assert_eq!(export::fold(&map).memory, None);
 }
+
 /// A policy of the resource `den/kitsune` in some version, with one network.
 fn of_kitsune(version: &str, cidr: &str) -> NetworkPolicy {
-    let owner = json!({
-        "apiVersion": "citrix-allowlist.io/v1alpha1", "kind": "CitrixAllowlist", "name": "kitsune", "uid": "1",
-        "controller": true,
-    });
-    let object = json!({
-        "metadata": {
-            "name": "kitsune-egress", "namespace": "den", "uid": "2", "resourceVersion": version,
-            "ownerReferences": [owner], "managedFields": [ours()],
-        },
-        "spec": {
-            "podSelector": {},
-            "policyTypes": ["Egress"],
-            "egress": [{ "to": [{ "ipBlock": { "cidr": cidr } }], "ports": [{ "protocol": "TCP", "port": 443 }] }],
-        },
-    });
-    serde_json::from_value(object).expect("a policy")
+    let mut policy = policy(json!([ours()]), json!({ "egress": [rule("to", cidr)] }));
+    policy.metadata.namespace = Some("den".to_owned());
+    policy.metadata.uid = Some("2".to_owned());
+    policy.metadata.resource_version = Some(version.to_owned());
+    policy.metadata.owner_references = Some(vec![owner_reference("kitsune", "1")]);
+    policy
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::clock::Clock;
 use crate::cluster::resources::ResourceStore;
-use crate::crd::{CitrixAllowlist, CitrixAllowlistSpec};
+use crate::crd::CitrixAllowlist;
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -102,10 +102,6 @@ struct World {
     generation: i64,
 }
 
-fn spec() -> CitrixAllowlistSpec {
-    serde_json::from_value(serde_json::json!({ "customerId": "kitsune" })).expect("a spec")
-}
-
 fn resource(number: u8) -> ResourceRef {
     ResourceRef::new("web", format!("r{number}"))
 }
@@ -136,7 +132,7 @@ impl World {
             health: Health::new(Clock::System, Duration::from_secs(60), []),
         };
         let stop = CancellationToken::new();
-        let running = tokio::spawn(work_through(Arc::clone(&recorder), inputs, stop.clone()));
+        let running = tokio::spawn(run(Arc::clone(&recorder), inputs, stop.clone()));
         let (wanted, generation) = (HashMap::new(), 0);
         Self { recorder, changes, wake, facts, facts_complete, leading, stop, running, wanted, generation }
     }
@@ -160,7 +156,8 @@ impl World {
     /// As the watch does: the store first, then the change.
     fn change(&mut self, number: u8) {
         self.generation += 1;
-        let mut changed = CitrixAllowlist::new(&format!("r{number}"), spec());
+        let spec = serde_json::from_value(serde_json::json!({ "customerId": "kitsune" })).expect("a spec");
+        let mut changed = CitrixAllowlist::new(&format!("r{number}"), spec);
         changed.metadata.namespace = Some("web".to_owned());
         changed.metadata.generation = Some(self.generation);
         let changes = self.recorder.store.insert(changed);

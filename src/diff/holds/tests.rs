@@ -11,13 +11,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn resource(spec: Value) -> CitrixAllowlist {
-    serde_json::from_value(json!({
-        "apiVersion": "citrix-allowlist.io/v1alpha1",
-        "kind": "CitrixAllowlist",
-        "metadata": { "name": "daas-us", "namespace": "citrix" },
-        "spec": spec,
-    }))
-    .expect("a resource")
+    let mut resource = CitrixAllowlist::new("daas-us", serde_json::from_value(spec).expect("a spec"));
+    resource.metadata.namespace = Some("citrix".to_owned());
+    resource
 }
 
 fn plain() -> CitrixAllowlist {

@@ -58,7 +58,9 @@ pub(super) fn overruns(direction: Direction, parts: &[Part], limits: &Limits) ->
             }
         }
         Cni::Cilium => {
-            let entries: usize = effective(parts).values().map(map_entries).sum();
+            let effective = effective(parts);
+            let entries: usize =
+                effective.values().flat_map(PortSet::iter).map(|(_, range)| aligned_blocks(range)).sum();
             if entries > CILIUM_ENTRIES {
                 problems.push(problem(format!(
                     "about {entries} entries are more than Cilium's policy map holds by default ({CILIUM_ENTRIES}): raise bpf-policy-map-max, or leave services out"
@@ -66,7 +68,8 @@ pub(super) fn overruns(direction: Direction, parts: &[Part], limits: &Limits) ->
             }
         }
         Cni::AzureNpm => {
-            let ipv6: BTreeSet<IpNet> = networks(parts).filter(|network| matches!(network, IpNet::V6(_))).collect();
+            let networks = parts.iter().flat_map(|part| &part.rules).flat_map(|rule| &rule.networks);
+            let ipv6: BTreeSet<&IpNet> = networks.filter(|network| matches!(network, IpNet::V6(_))).collect();
             if !ipv6.is_empty() {
                 problems.push(problem(format!(
                     "{} IPv6 CIDRs are not enforced: Azure NPM knows IPv4 only; ipFamilies: IPv4 leaves them out",
@@ -88,10 +91,6 @@ pub(super) fn overruns(direction: Direction, parts: &[Part], limits: &Limits) ->
         }
     }
     problems
-}
-
-fn networks(parts: &[Part]) -> impl Iterator<Item = IpNet> + '_ {
-    parts.iter().flat_map(|part| &part.rules).flat_map(|rule| rule.networks.iter().copied())
 }
 
 /// Every CIDR with its ports and those of the wider ones around it, as such a plugin stores it.
@@ -117,11 +116,7 @@ fn effective(parts: &[Part]) -> BTreeMap<IpNet, PortSet> {
     own
 }
 
-/// Entries of Cilium's policy map for one CIDR: a range takes one for each aligned power of two that it consists of.
-fn map_entries(ports: &PortSet) -> usize {
-    ports.iter().map(|(_, range)| aligned_blocks(range)).sum()
-}
-
+/// Entries of Cilium's policy map for one CIDR and range: one for each aligned power of two that the range consists of.
 fn aligned_blocks(range: PortRange) -> usize {
     let (mut from, end) = (u32::from(range.first()), u32::from(range.last()) + 1);
     let mut blocks = 0;

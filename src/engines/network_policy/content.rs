@@ -2,7 +2,6 @@
 
 use super::placement::{Part, PartRule};
 use crate::direction::PolicyDirection as _;
-use crate::objects::key::Role;
 use crate::plan::{DnsPeer, DnsRule, RememberedRule};
 use connectivity_allowlist::net::{Direction, PortRange, PortSet, Protocol, canonical_set, cidr};
 use ipnet::IpNet;
@@ -29,13 +28,15 @@ pub(super) fn fixed_bytes(pod_selector: &LabelSelector, dns: &[DnsRule]) -> usiz
 /// The content of one policy, for any owner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyContent {
-    direction: Direction,
+    /// Its direction.
+    pub direction: Direction,
     /// Its number among those of its direction, from 1.
-    part: usize,
+    pub part: usize,
+    /// Networks of its direction's policies that only the user asked for, as its annotation lists them.
+    pub users: Option<Arc<str>>,
     pod_selector: LabelSelector,
     dns: Vec<DnsRule>,
     rules: Vec<PartRule>,
-    users: Option<Arc<str>>,
 }
 
 /// The policies of one direction, one for each part. The first has the rules for DNS.
@@ -49,10 +50,10 @@ pub(super) fn policies(
     parts.into_iter().enumerate().map(move |(position, part)| PolicyContent {
         direction,
         part: part.index + 1,
+        users: (position == 0).then(|| listed(users)).flatten(),
         pod_selector: pod_selector.clone(),
         dns: if position == 0 && direction == Direction::Outbound { dns.to_vec() } else { Vec::new() },
         rules: part.rules,
-        users: (position == 0).then(|| listed(users)).flatten(),
     })
 }
 
@@ -77,18 +78,6 @@ fn listed(networks: &[IpNet]) -> Option<Arc<str>> {
 }
 
 impl PolicyContent {
-    /// What its object is for.
-    #[must_use]
-    pub const fn role(&self) -> Role {
-        Role::Policy { direction: self.direction, part: self.part }
-    }
-
-    /// Networks of its direction's policies that only the user asked for, as its annotation lists them.
-    #[must_use]
-    pub fn users(&self) -> Option<Arc<str>> {
-        self.users.clone()
-    }
-
     /// The policy's spec.
     #[must_use]
     pub fn spec(&self) -> NetworkPolicySpec {

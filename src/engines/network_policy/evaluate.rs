@@ -1,5 +1,6 @@
 //! What a set of NetworkPolicies allows, as Kubernetes defines them, independent of how they were made.
 
+use super::read::each_rule;
 use crate::direction::PolicyDirection as _;
 use connectivity_allowlist::net::{Direction, Protocol};
 use ipnet::IpNet;
@@ -70,7 +71,7 @@ pub fn evaluate(policies: &[NetworkPolicy], connection: Connection) -> Evaluatio
     for policy in policies {
         let Some(spec) = policy.spec.as_ref().filter(|spec| isolates(spec, connection.direction)) else { continue };
         let name = policy.metadata.name.clone().unwrap_or_default();
-        let mut judge = |rule: usize, ports: Option<&[NetworkPolicyPort]>, peers: Option<&[NetworkPolicyPeer]>| {
+        for (rule, (ports, peers)) in each_rule(spec, connection.direction).into_iter().enumerate() {
             let on_port = ports_match(ports, connection);
             for (by, at_peer) in peers_match(peers, connection.peer) {
                 let found = Match { policy: name.clone(), rule, by };
@@ -78,18 +79,6 @@ pub fn evaluate(policies: &[NetworkPolicy], connection: Connection) -> Evaluatio
                     Certainty::Yes => evaluation.allowing.push(found),
                     Certainty::Perhaps => evaluation.possible.push(found),
                     Certainty::No => {}
-                }
-            }
-        };
-        match connection.direction {
-            Direction::Outbound => {
-                for (number, rule) in spec.egress.iter().flatten().enumerate() {
-                    judge(number, rule.ports.as_deref(), rule.to.as_deref());
-                }
-            }
-            Direction::Inbound => {
-                for (number, rule) in spec.ingress.iter().flatten().enumerate() {
-                    judge(number, rule.ports.as_deref(), rule.from.as_deref());
                 }
             }
         }

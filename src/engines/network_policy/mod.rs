@@ -12,13 +12,14 @@ mod read;
 use super::{Built, BuiltObject, Counts, Engine, Order};
 use crate::crd::{ADDITIONAL_ANNOTATION, SELECTION_ANNOTATION};
 use crate::objects::desired::Body;
+use crate::objects::key::Role;
 use crate::objects::kind::{Kind, PolicyKind};
 use crate::objects::owner::owner_of;
 use connectivity_allowlist::net::Direction;
 use content::PolicyContent;
 pub use content::widened;
 pub use observe::{body, fold};
-pub use read::{remembered, rules};
+pub use read::{protocol, remembered, rules};
 use std::sync::Arc;
 
 /// The NetworkPolicy.
@@ -66,9 +67,9 @@ impl Engine for NetworkPolicies {
         };
         let source: Source = contents.into_iter().map(with_body).collect();
         let object = |(content, body): &(PolicyContent, Arc<Body>)| BuiltObject {
-            role: content.role(),
+            role: Role::Policy { direction: content.direction, part: content.part },
             body: Arc::clone(body),
-            users: content.users(),
+            users: content.users.clone(),
         };
         let objects = source.iter().map(object).collect();
         Built { objects, problems, figures, source: Some(Arc::new(source)) }

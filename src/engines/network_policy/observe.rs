@@ -57,7 +57,7 @@ fn fold_spec(metadata: &ObjectMeta, spec: Option<&NetworkPolicySpec>, reads_memo
     });
     // The rules of a direction that the policy does not govern have no effect, and may be another client's.
     let ours =
-        |direction: Direction| governs(direction) && managed::owns(metadata, "f:spec", direction.object_suffix());
+        |direction: Direction| governs(direction) && managed::owns(metadata, &["spec", direction.object_suffix()]);
     let remembers = reads_memory && Direction::ALL.into_iter().any(ours);
     let rules = || {
         let mut rules = spec.map(read::rules).unwrap_or_default();

@@ -89,7 +89,7 @@ fn pod(port: u16, account: Option<&str>) -> (u16, String) {
 
 /// The result of reading through this API server, with these flags.
 async fn read_any(server: &str, arguments: &OperatorArguments) -> Result<Found, String> {
-    read(&client(server).await, arguments, |_| true).await
+    read(&client(server).await, arguments, |_| true).await.expect("it is to be read")
 }
 
 #[tokio::test]
@@ -169,7 +169,10 @@ async fn an_address_is_read_directly_and_its_errors_name_it() {
     })
     .await;
     let client = client("http://127.0.0.1:1").await;
-    let ask = async |url: &str| read(&client, &arguments(Some(url), None), |_| false).await.map(|found| found.source);
+    let read = async |arguments: OperatorArguments| read(&client, &arguments, |_| false).await;
+    assert!(read(arguments(Some("none"), None)).await.is_none());
+    let ask =
+        async |url: &str| read(arguments(Some(url), None)).await.expect("it is to be read").map(|found| found.source);
     assert_eq!(ask(&format!("{server}/debug/state")).await, Ok(server.clone()));
     for (path, expected) in [
         ("old", "/debug/state: this program reads version 1 of the memory, the operator has version 7"),
@@ -268,9 +271,9 @@ fn nothing_that_a_tenant_may_make_is_taken_for_the_operator() {
         pods(&["zzz", "aaa", "zzz"]).expect_err("which?"),
         "something that looks like the operator is in aaa, zzz: --operator-namespace says which is it"
     );
-    assert!(is_name("operator-5b6f.1"));
+    assert!(is_subdomain("operator-5b6f.1"));
     for name in ["", "x/proxy/etc", "x?y", "UPPER", "a:80", "a%2f"] {
-        assert!(!is_name(name), "{name}");
+        assert!(!is_subdomain(name), "{name}");
     }
 }
 

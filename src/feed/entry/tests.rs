@@ -24,8 +24,12 @@ fn answer(names: &[&str], valid_seconds: i64) -> Answer {
 }
 
 fn list(names: &[&str], valid_seconds: i64) -> CachedList {
+    list_of("v7", epoch() + SignedDuration::from_secs(valid_seconds), names)
+}
+
+fn list_of(version: &str, valid_until: Timestamp, names: &[&str]) -> CachedList {
     let document = json!({
-        "meta": { "version": "v7", "validUntil": (epoch() + SignedDuration::from_secs(valid_seconds)).to_string() },
+        "meta": { "version": version, "validUntil": valid_until.to_string() },
         "services": [{ "name": "S", "direction": "outbound", "endpoints": [{ "fqdns": names }] }],
     });
     let bytes = document.to_string().into_bytes();
@@ -44,7 +48,7 @@ fn arrival(start: Instant, seconds: u32) -> ResponseMetadata {
 }
 
 fn failed() -> Answer {
-    Answer::Failed { reason: Reason::FeedUnavailable, detail: "no way".into(), outcome: FetchOutcome::Failed }
+    Answer::failed(Reason::FeedUnavailable, "no way")
 }
 
 const FULL: [&str; 4] = ["a.example.net", "b.example.net", "c.example.net", "d.example.net"];

@@ -6,27 +6,25 @@ use crate::reason::Reason;
 use connectivity_allowlist::FetchError;
 use connectivity_allowlist::schedule::FetchOutcome;
 
-pub(super) fn failed(reason: Reason, detail: String, outcome: FetchOutcome) -> Answer {
-    Answer::Failed { reason, detail, outcome }
-}
-
 pub(super) fn answer_to(error: &FetchError) -> Answer {
-    let detail = in_words(error);
-    match error {
+    let mut detail = in_words(error);
+    let (reason, outcome) = match error {
         FetchError::Rejected { .. } => {
-            let advice = "check spec.customerId, spec.cloud and the operator's URLs; asked again when the spec changes, \
-                          or in an hour";
-            failed(Reason::FeedRejected, format!("{detail}: {advice}"), FetchOutcome::Rejected)
+            detail.push_str(
+                ": check spec.customerId, spec.cloud and the operator's URLs; asked again when the spec changes, or in an hour",
+            );
+            (Reason::FeedRejected, FetchOutcome::Rejected)
         }
         FetchError::RateLimited { retry_after } => {
-            failed(Reason::RateLimited, detail, FetchOutcome::Paused { retry_after: *retry_after })
+            (Reason::RateLimited, FetchOutcome::Paused { retry_after: *retry_after })
         }
-        FetchError::Unavailable { retry_after: Some(pause), .. } => {
-            failed(Reason::FeedUnavailable, detail, FetchOutcome::Paused { retry_after: Some(*pause) })
+        FetchError::Unavailable { retry_after: pause @ Some(_), .. } => {
+            (Reason::FeedUnavailable, FetchOutcome::Paused { retry_after: *pause })
         }
         FetchError::Unavailable { retry_after: None, .. } | FetchError::UnknownAuthority { .. } => {
-            failed(Reason::FeedUnavailable, detail, FetchOutcome::Failed)
+            (Reason::FeedUnavailable, FetchOutcome::Failed)
         }
-        FetchError::Malformed { .. } => failed(Reason::FeedMalformed, detail, FetchOutcome::Failed),
-    }
+        FetchError::Malformed { .. } => (Reason::FeedMalformed, FetchOutcome::Failed),
+    };
+    Answer::Failed { reason, detail, outcome }
 }

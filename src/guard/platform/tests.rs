@@ -1,10 +1,7 @@
 use super::*;
 use crate::facts::ClusterFacts;
+use crate::guard::tests::net;
 use crate::guard::{Guard, GuardSettings, Origin};
-
-fn net(text: &str) -> IpNet {
-    text.parse().unwrap_or_else(|_| IpNet::from(text.parse::<IpAddr>().expect("a network or an address")))
-}
 
 fn facts() -> ClusterFacts {
     let nat64_prefix = Some("2001:67c:2960:6464::/96".parse().expect("a prefix"));

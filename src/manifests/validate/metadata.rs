@@ -118,7 +118,8 @@ fn is_label_name(name: &str) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
-fn is_subdomain(name: &str) -> bool {
+/// Whether a text is a DNS name as objects have it (`IsDNS1123Subdomain`), such as a pod's.
+pub(crate) fn is_subdomain(name: &str) -> bool {
     let is_part = |part: &str| {
         let bytes = part.as_bytes();
         let is_end = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();

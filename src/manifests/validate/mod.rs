@@ -1,7 +1,7 @@
 //! Checks a resource like the API server: defaults, JSON Schema, list keys and CEL, over the generated CRD. Pure.
 
 mod message;
-mod metadata;
+pub(crate) mod metadata;
 mod rules;
 mod schema;
 

@@ -1,5 +1,5 @@
 use super::*;
-use std::net::Ipv4Addr;
+use crate::names::tests::{guard, ip, server};
 
 const BOUNDS: Bounds = Bounds {
     min_ttl: Duration::from_secs(5),
@@ -15,14 +15,6 @@ const RETENTION: Duration = Duration::from_secs(600);
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
-}
-
-fn server(last: u8) -> SocketAddr {
-    SocketAddr::from(([10, 128, 0, last], 53))
-}
-
-fn ip(last: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(20, 60, 0, last))
 }
 
 fn has(lasts: &[u8], ttl: u64) -> Answer {
@@ -48,7 +40,7 @@ struct Name {
 impl Name {
     fn new() -> Self {
         let start = Instant::now();
-        Self { cached: CachedName::new(), start, now: start, bounds: BOUNDS }
+        Self { cached: CachedName::default(), start, now: start, bounds: BOUNDS }
     }
 
     /// One round at `second`: what one server says of A; AAAA is nothing for a day, or fails with it.
@@ -232,14 +224,6 @@ fn failing_is_reported_once_it_lasts_with_its_first_cause() {
 }
 
 #[test]
-fn without_servers_the_name_fails_and_says_so() {
-    let mut name = Name::new();
-    name.cached.begin(&Family::ALL);
-    name.cached.finish(&BOUNDS, 0.0, name.now);
-    assert_eq!(name.state(), failing("no DNS server is known", false, false));
-}
-
-#[test]
 fn a_silent_family_is_given_up_when_the_other_answers() {
     let mut name = Name::new();
     for second in [0, 1] {
@@ -334,20 +318,8 @@ fn another_lie_with_each_answer_is_reported_64_times() {
 }
 
 #[test]
-fn early_allow_latency_is_counted_once() {
-    let mut name = Name::new();
-    name.round(0, Ok(has(&[1, 2], 30)));
-    assert!(name.cached.has_pending());
-    assert_eq!(name.cached.allowed(&[ip(1)], name.start + seconds(3)), [seconds(3)]);
-    assert_eq!(name.cached.allowed(&[ip(1), ip(2)], name.start + seconds(5)), [seconds(5)]);
-    assert!(!name.cached.has_pending());
-}
-
-#[test]
 fn settings_out_of_reason_are_brought_within() {
-    let guard =
-        crate::guard::Guard::new(crate::guard::GuardSettings::default(), &crate::facts::ClusterFacts::default());
-    let mut settings = NamesSettings::new(guard);
+    let mut settings = NamesSettings::new(guard());
     (settings.min_ttl, settings.max_ttl, settings.addresses_per_name) = (Duration::ZERO, Duration::MAX, 0);
     let bounds = Bounds::within_reason(&settings);
     assert_eq!((bounds.min_ttl, bounds.max_ttl, bounds.addresses), (SHORTEST_WAIT, LONGEST_TTL, 1));

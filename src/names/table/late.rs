@@ -51,7 +51,7 @@ impl Table {
         let turned: Vec<(DomainName, bool)> = turned.map(|(name, _, late)| (name.clone(), late)).collect();
         for (name, late) in turned {
             if let Some(entry) = self.names.get_mut(&name) {
-                entry.cached.set_late(late);
+                entry.cached.late = late;
             }
             self.changed(&name, now);
         }
@@ -62,7 +62,7 @@ impl Table {
         let groups = entry.groups.iter().filter_map(|id| self.groups.get(id));
         groups
             .flat_map(|group| group.namespaces.keys())
-            .min_by_key(|namespace| (self.spaces.get(*namespace).map_or(0, |space| space.names()), *namespace))
+            .min_by_key(|namespace| (self.spaces.get(*namespace).map_or(0, |space| space.names.len()), *namespace))
     }
 
     /// By what factor a name is queried less often.

@@ -3,9 +3,10 @@
 use super::{GroupId, Table};
 use crate::bound::{Level, Taken};
 use crate::names::addresses::{Addresses, NameAddresses, NameState};
+use crate::names::schedule::{count, uncount};
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,16 +17,9 @@ const TRY_AGAIN: Duration = Duration::from_millis(200);
 #[derive(Debug, Default)]
 pub(super) struct Space {
     /// Its names, each with the number of groups that want it there.
-    names: HashMap<DomainName, u32>,
+    pub(super) names: BTreeMap<DomainName, usize>,
     /// How many addresses are cached of them.
     addresses: usize,
-}
-
-impl Space {
-    /// How many names it has.
-    pub(super) fn names(&self) -> usize {
-        self.names.len()
-    }
 }
 
 /// A resource without some of its names.
@@ -40,7 +34,7 @@ struct Short {
 pub(super) struct Shortage {
     by_subscriber: BTreeMap<ResourceRef, Short>,
     /// When the next resource tries again, since there may be room; `None` until something has left.
-    next: Option<Instant>,
+    pub(super) next: Option<Instant>,
     /// The last resource that tried since something left.
     tried: u64,
 }
@@ -110,11 +104,11 @@ impl Table {
     /// Asserts that the running counts are right, and within the bounds.
     #[cfg(test)]
     pub(in crate::names) fn check_counts(&self) {
-        let cached: usize = self.names.values().map(|entry| entry.cached.len()).sum();
+        let cached: usize = self.names.values().map(|entry| entry.cached.cached().len()).sum();
         assert_eq!(self.addresses, cached);
         assert!(self.names.len() <= self.bounds.names.process && cached <= self.bounds.addresses_in_all.process);
         for group in self.groups.values() {
-            let cached: usize = group.names.iter().map(|name| self.names[name].cached.len()).sum();
+            let cached: usize = group.names.iter().map(|name| self.names[name].cached.cached().len()).sum();
             assert_eq!(group.addresses, cached);
             assert!(group.names.len() <= self.bounds.names.resource);
         }
@@ -122,7 +116,7 @@ impl Table {
         for namespace in wanting {
             let groups = self.groups.values().filter(|group| group.namespaces.contains_key(namespace));
             let names: BTreeSet<&DomainName> = groups.flat_map(|group| group.names.iter()).collect();
-            let cached: usize = names.iter().map(|name| self.names[*name].cached.len()).sum();
+            let cached: usize = names.iter().map(|name| self.names[*name].cached.cached().len()).sum();
             let space = self.spaces.get(namespace);
             assert_eq!(space.map_or(0, |space| space.names.len()), names.len());
             assert_eq!(space.map_or(0, |space| space.addresses), cached);
@@ -163,9 +157,7 @@ impl Table {
     pub(super) fn enter(&mut self, namespace: &Arc<str>, names: &BTreeSet<DomainName>) {
         let space = self.spaces.entry(Arc::clone(namespace)).or_default();
         for name in names {
-            let uses = space.names.entry(name.clone()).or_default();
-            *uses += 1;
-            if *uses == 1 {
+            if count(&mut space.names, name) {
                 space.addresses += self.names.get(name).map_or(0, |entry| entry.counted);
             }
         }
@@ -175,10 +167,7 @@ impl Table {
     pub(super) fn exit(&mut self, namespace: &Arc<str>, names: &BTreeSet<DomainName>, now: Instant) {
         let Some(space) = self.spaces.get_mut(namespace) else { return };
         for name in names {
-            let Some(uses) = space.names.get_mut(name) else { continue };
-            *uses -= 1;
-            if *uses == 0 {
-                space.names.remove(name);
+            if uncount(&mut space.names, name) {
                 let counted = self.names.get(name).map_or(0, |entry| entry.counted);
                 space.addresses = space.addresses.saturating_sub(counted);
             }
@@ -195,21 +184,19 @@ impl Table {
     /// Counts the cached addresses of a name again.
     pub(super) fn count_addresses(&mut self, name: &DomainName) {
         let Some(entry) = self.names.get_mut(name) else { return };
-        let (before, after) = (entry.counted, entry.cached.len());
+        let (before, after) = (entry.counted, entry.cached.cached().len());
         if before == after {
             return;
         }
         entry.counted = after;
         self.addresses = (self.addresses + after).saturating_sub(before);
-        let mut namespaces: BTreeSet<&Arc<str>> = BTreeSet::new();
+        let mut namespaces: BTreeSet<Arc<str>> = BTreeSet::new();
         for id in &entry.groups {
             let Some(group) = self.groups.get_mut(id) else { continue };
             group.addresses = (group.addresses + after).saturating_sub(before);
+            namespaces.extend(group.namespaces.keys().cloned());
         }
-        for id in &entry.groups {
-            namespaces.extend(self.groups.get(id).into_iter().flat_map(|group| group.namespaces.keys()));
-        }
-        for namespace in namespaces {
+        for namespace in &namespaces {
             if let Some(space) = self.spaces.get_mut(namespace) {
                 space.addresses = (space.addresses + after).saturating_sub(before);
             }
@@ -243,10 +230,6 @@ impl Table {
         let (resource, came) = next?;
         self.shortage.tried = came;
         Some(resource)
-    }
-
-    pub(super) const fn next_try(&self) -> Option<Instant> {
-        self.shortage.next
     }
 
     /// How many names are left out, and how many names have addresses left out, by bound.

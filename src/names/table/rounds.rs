@@ -4,7 +4,7 @@ use super::{GroupId, Table};
 use crate::names::addresses::RefusedAddress;
 use crate::names::answer::{Failure, Family, LookupOutcome};
 use crate::names::places::{Places, Question};
-use crate::names::retention::{CachedName, sweep_interval};
+use crate::names::retention::{Bounds, CachedName, sweep_interval};
 use crate::names::schedule::{count, next_tick, uncount};
 use crate::names::snapshot::ServerHealth;
 use connectivity_allowlist::net::DomainName;
@@ -22,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Asking {
     number: u64,
-    namespace: Arc<str>,
+    pub(super) namespace: Arc<str>,
     /// The queries without an answer yet.
     outstanding: Vec<(SocketAddr, Family)>,
 }
@@ -135,10 +135,6 @@ impl Table {
         }
     }
 
-    pub(super) fn round_over(&mut self, asking: &Asking) {
-        uncount(&mut self.rounds, &asking.namespace);
-    }
-
     /// Rounds no longer wait for removed servers.
     pub(super) fn give_up_those_gone(&mut self, now: Instant) {
         let mut over = Vec::new();
@@ -170,8 +166,7 @@ impl Table {
         if let Some(health) = self.health.get_mut(&server) {
             health.note(outcome, now);
         }
-        let (room, level) = self.room_for_addresses(name);
-        let bounds = self.bounds.with_room(room, level);
+        let bounds = Bounds { room: self.room_for_addresses(name), ..self.bounds };
         let Some(entry) = self.names.get_mut(name) else { return Vec::new() };
         let queried = (server, family);
         entry.silent.retain(|silent| *silent != queried);
@@ -202,7 +197,7 @@ impl Table {
 
     fn finish(&mut self, name: &DomainName, now: Instant) {
         let Some(factor) = self.names.get(name).map(|entry| self.factor(entry)) else { return };
-        let bounds = self.bounds.stretched(factor);
+        let bounds = Bounds { stretch: factor, ..self.bounds };
         let Some(entry) = self.names.get_mut(name) else { return };
         let asking = entry.asking.take();
         entry.cached.finish(&bounds, self.random.f64(), now);
@@ -215,7 +210,7 @@ impl Table {
             self.sweeps.set_by(name.clone(), tick);
         }
         if let Some(asking) = asking {
-            self.round_over(&asking);
+            uncount(&mut self.rounds, &asking.namespace);
         }
         self.changed(name, now);
     }

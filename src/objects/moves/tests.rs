@@ -5,9 +5,7 @@ use crate::objects::changes::{self, Change};
 use crate::objects::observed::Observed;
 use crate::objects::owner::Ownership;
 use crate::pipeline::Prepared;
-use crate::plan::keep::Selected;
 use crate::plan::{DirectionPlan, Peers, Plan, Rule};
-use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::{PortRange, Protocol};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -21,11 +19,6 @@ const PORTS: [u16; 2] = [80, 443];
 
 fn address(number: u32) -> IpAddr {
     Ipv4Addr::from(0x1400_0000 + number).into()
-}
-
-fn owner() -> Ownership {
-    let spec = serde_json::from_value(serde_json::json!({ "customerId": "kitsune" })).expect("a spec");
-    Ownership { resource: ResourceRef::new("web", "daas"), uid: Some("1".into()), selected: Selected::by(&spec) }
 }
 
 fn ports(of: &[u16]) -> PortSet {
@@ -62,7 +55,7 @@ impl Cluster {
             Change::Create(key, desired) | Change::Update(key, desired, _) => {
                 let mut metadata = desired.metadata.clone();
                 metadata.resource_version = Some(self.version.to_string());
-                let spec = serde_json::from_str(desired.body.json().get()).expect("a spec");
+                let spec = serde_json::from_str(desired.body.json.get()).expect("a spec");
                 self.policies.insert(key.clone(), NetworkPolicy { metadata, spec: Some(spec) });
             }
             Change::Delete(key, _) => drop(self.policies.remove(key)),
@@ -87,11 +80,11 @@ fn allowed<'a>(specs: impl Iterator<Item = &'a NetworkPolicySpec>) -> BTreeSet<(
 
 /// The objects of a list, given those in the cluster.
 fn desired(networks: &Networks, most_peers: usize, cluster: &Cluster) -> Vec<(ObjectKey, Desired)> {
-    let plan = Plan { outbound: DirectionPlan::new(rules(networks), Vec::new()), ..Plan::default() };
+    let plan = Plan { outbound: DirectionPlan::new(rules(networks), Vec::new(), Vec::new()), ..Plan::default() };
     let limits = Limits { peers: most_peers, ..Limits::default() };
     let layouts = [Layout::of(cluster.policies.keys())];
     let prepared = Prepared::of(&Engines::default(), &LabelSelector::default(), &plan, &limits, &layouts, None);
-    let all = prepared.desired(&"web".into(), &owner());
+    let all = prepared.desired(&"web".into(), &Ownership::of_daas());
     all.into_iter().filter(|(key, _)| key.is_policy()).collect()
 }
 
@@ -132,7 +125,7 @@ proptest! {
             let desired = desired(&networks, most_peers, &cluster);
             let wanted: Vec<NetworkPolicySpec> = desired
                 .iter()
-                .map(|(_, desired)| serde_json::from_str(desired.body.json().get()).expect("a spec"))
+                .map(|(_, desired)| serde_json::from_str(desired.body.json.get()).expect("a spec"))
                 .collect();
             let wanted = allowed(wanted.iter());
             let before = cluster.allowed();

@@ -1,7 +1,7 @@
 //! The user's own endpoints.
 
 use super::opened::{Opened, PART};
-use super::{SelectedEndpoint, Target};
+use super::{SelectedEndpoint, Selection, Target};
 use crate::crd::{AdditionalDirection, AdditionalEndpoint, CitrixAllowlistSpec, PortProfile, Problem, ProblemKind};
 use crate::guard::{Guard, Origin};
 use connectivity_allowlist::net::{Direction, DomainName, PortRange, PortSet, Protocol, cidr};
@@ -11,41 +11,13 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Ports of a role, as Citrix Cloud Japan's documentation of connectors lists them: protocol, first and last port.
+/// Ports of a role, as Citrix Cloud Japan's documentation of connectors lists them: those of TCP, and those of UDP.
 #[must_use]
-pub const fn profile_ports(profile: PortProfile) -> &'static [(Protocol, u16, u16)] {
-    use Protocol::{Tcp, Udp};
+pub const fn profile_ports(profile: PortProfile) -> [&'static str; 2] {
     match profile {
-        PortProfile::ActiveDirectory => &[
-            (Tcp, 88, 88),
-            (Udp, 88, 88),
-            (Tcp, 135, 135),
-            (Udp, 137, 138),
-            (Tcp, 139, 139),
-            (Tcp, 389, 389),
-            (Udp, 389, 389),
-            (Tcp, 445, 445),
-            (Tcp, 464, 464),
-            (Udp, 464, 464),
-            (Tcp, 3268, 3268),
-            (Tcp, 49152, 65535),
-        ],
-        PortProfile::CloudConnectorLan => &[
-            (Tcp, 53, 53),
-            (Udp, 53, 53),
-            (Tcp, 88, 88),
-            (Udp, 88, 88),
-            (Udp, 123, 123),
-            (Tcp, 135, 135),
-            (Tcp, 389, 389),
-            (Udp, 389, 389),
-            (Tcp, 445, 445),
-            (Tcp, 464, 464),
-            (Udp, 464, 464),
-            (Tcp, 3268, 3269),
-            (Tcp, 49152, 65535),
-        ],
-        PortProfile::ConnectorAppliance => &[(Tcp, 53, 53), (Udp, 53, 53), (Udp, 123, 123), (Tcp, 443, 443)],
+        PortProfile::ActiveDirectory => ["88,135,139,389,445,464,3268,49152-65535", "88,137-138,389,464"],
+        PortProfile::CloudConnectorLan => ["53,88,135,389,445,464,3268-3269,49152-65535", "53,88,123,389,464"],
+        PortProfile::ConnectorAppliance => ["53,443", "53,123"],
     }
 }
 
@@ -54,12 +26,8 @@ pub const fn profile_ports(profile: PortProfile) -> &'static [(Protocol, u16, u1
 const MOST_RANGES: usize = 64;
 
 /// Adds the spec's `additional`. Its inbound ports are the pods' own: `inboundPorts` maps those of the list.
-pub(super) fn add(
-    spec: &CitrixAllowlistSpec,
-    guard: &Guard,
-    endpoints: &mut Vec<SelectedEndpoint>,
-    problems: &mut Vec<Problem>,
-) {
+pub(super) fn add(spec: &CitrixAllowlistSpec, guard: &Guard, selection: &mut Selection) {
+    let Selection { endpoints, problems, .. } = selection;
     let mut opened = Opened::default();
     for entry in &spec.additional {
         let problem = |kind: ProblemKind, subject: &str, message: &str| {
@@ -160,23 +128,20 @@ fn usable_ports(entry: &AdditionalEndpoint, problems: &mut Vec<Problem>) -> Opti
 fn ports(entry: &AdditionalEndpoint) -> (Option<PortSet>, Vec<String>) {
     let mut ranges: Vec<(Protocol, PortRange)> = Vec::new();
     let mut wrong = Vec::new();
-    for (protocol, field, listed) in
-        [(Protocol::Tcp, "tcpPorts", &entry.tcp_ports), (Protocol::Udp, "udpPorts", &entry.udp_ports)]
+    let [tcp, udp] = entry.profile.map_or([None; 2], |profile| profile_ports(profile).map(Some));
+    for (protocol, field, listed, of_profile) in
+        [(Protocol::Tcp, "tcpPorts", &entry.tcp_ports, tcp), (Protocol::Udp, "udpPorts", &entry.udp_ports, udp)]
     {
-        let text = match listed {
-            None => continue,
-            Some(IntOrString::Int(port)) => port.to_string(),
-            Some(IntOrString::String(text)) => text.clone(),
-        };
-        for item in text.split(',') {
+        let listed = listed.as_ref().map(|listed| match listed {
+            IntOrString::Int(port) => port.to_string(),
+            IntOrString::String(text) => text.clone(),
+        });
+        for item in listed.as_deref().into_iter().chain(of_profile).flat_map(|text| text.split(',')) {
             match PortRange::parse(item) {
                 Ok(range) => ranges.push((protocol, range)),
                 Err(error) => wrong.push(format!("additional.{field}: {error}")),
             }
         }
-    }
-    for (protocol, first, last) in entry.profile.map_or(&[][..], profile_ports) {
-        ranges.extend(PortRange::new(*first, *last).map(|range| (*protocol, range)));
     }
     (PortSet::new(ranges), wrong)
 }
@@ -204,11 +169,12 @@ mod tests {
         let suffix = DomainName::parse("corp.example.com").expect("a name");
         let settings = GuardSettings { additional_suffixes: vec![suffix], ..GuardSettings::default() };
         let guard = Guard::new(settings, &ClusterFacts::default());
-        let (mut endpoints, mut problems) = (Vec::new(), Vec::new());
-        add(&spec, &guard, &mut endpoints, &mut problems);
-        let targets: Vec<Target> = endpoints.into_iter().map(|endpoint| endpoint.target).collect();
+        let mut selection = Selection::default();
+        add(&spec, &guard, &mut selection);
+        let targets: Vec<Target> = selection.endpoints.into_iter().map(|endpoint| endpoint.target).collect();
         assert_eq!(targets, [Target::Name(DomainName::parse("idp.corp.example.com").expect("a name"))]);
         let message = "this name of additional is not asked for: under none of --additional-suffix corp.example.com";
-        assert_eq!(problems, [Problem::new(ProblemKind::Refused, "secret.tunnel.example.net", Some("idp"), message)]);
+        let problem = Problem::new(ProblemKind::Refused, "secret.tunnel.example.net", Some("idp"), message);
+        assert_eq!(selection.problems, [problem]);
     }
 }

@@ -113,23 +113,23 @@ pub struct WildcardUse {
 #[must_use]
 pub fn select(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, guard: &Guard) -> Selection {
     let filter = Filter::new(spec);
+    let mut problems = filter.unmatched(allowlist);
+    problems.extend(unsaid::problems(spec, allowlist, &filter));
+    problems.extend(allowlist.problems.iter().filter(|listed| filter.concerns(listed)).map(Problem::from));
     let mut collected = Collected {
         guard,
         ports: InboundPorts::new(&spec.inbound_ports),
         wildcards: Wildcards::new(spec, allowlist, &filter),
-        endpoints: Vec::new(),
-        wildcard_uses: Vec::new(),
-        unusable: BTreeSet::new(),
-        problems: filter.unmatched(allowlist).into_iter().chain(unsaid::problems(spec, allowlist, &filter)).collect(),
+        selection: Selection { problems, list_is_empty: allowlist.entries.is_empty(), ..Selection::default() },
     };
-    collected.problems.extend(allowlist.problems.iter().filter(|listed| filter.concerns(listed)).map(Problem::from));
     for entry in allowlist.entries.iter().filter(|entry| filter.matches(entry)) {
         collected.add(entry);
     }
-    let services: BTreeSet<&str> = collected.endpoints.iter().map(|endpoint| &*endpoint.service).collect();
-    let services = services.len();
-    additional::add(spec, guard, &mut collected.endpoints, &mut collected.problems);
-    collected.finish(services, allowlist.entries.is_empty())
+    let selection = &mut collected.selection;
+    let services: BTreeSet<&str> = selection.endpoints.iter().map(|endpoint| &*endpoint.service).collect();
+    selection.services = services.len();
+    additional::add(spec, guard, selection);
+    collected.finish()
 }
 
 /// A selection in the making.
@@ -137,17 +137,15 @@ struct Collected<'a> {
     guard: &'a Guard,
     ports: InboundPorts,
     wildcards: Wildcards,
-    endpoints: Vec<SelectedEndpoint>,
-    wildcard_uses: Vec<WildcardUse>,
-    unusable: BTreeSet<Direction>,
-    problems: Vec<Problem>,
+    selection: Selection,
 }
 
 impl Collected<'_> {
     fn add(&mut self, entry: &Entry) {
+        let selection = &mut self.selection;
         let Some(listed) = &entry.ports else {
-            self.problems.push(without_ports(entry));
-            self.unusable.insert(entry.direction);
+            selection.problems.push(without_ports(entry));
+            selection.unusable.insert(entry.direction);
             entry.patterns.iter().for_each(|pattern| self.wildcards.seen(pattern));
             return;
         };
@@ -166,16 +164,16 @@ impl Collected<'_> {
             notes: entry.notes.clone(),
             stands_in_for: stands_in_for.cloned(),
         };
-        self.endpoints.extend(entry.names.iter().map(|name| endpoint(Target::Name(name.clone()), None)));
+        selection.endpoints.extend(entry.names.iter().map(|name| endpoint(Target::Name(name.clone()), None)));
         for network in &entry.networks {
             let network = network.trunc();
             match self.guard.check_network(network, Origin::Vendor) {
-                Ok(()) => self.endpoints.push(endpoint(Target::Network(network), None)),
+                Ok(()) => selection.endpoints.push(endpoint(Target::Network(network), None)),
                 Err(refusal) => {
-                    self.unusable.insert(entry.direction);
+                    selection.unusable.insert(entry.direction);
                     let message = format!("the listed network is not opened: {refusal}");
                     let subject = network.to_string();
-                    self.problems.push(Problem::new(ProblemKind::Refused, subject, Some(&entry.service), message));
+                    selection.problems.push(Problem::new(ProblemKind::Refused, subject, Some(&entry.service), message));
                 }
             }
         }
@@ -187,9 +185,9 @@ impl Collected<'_> {
             let (expansions, honoured) = self.wildcards.expansions(pattern);
             // A name that the same entry lists anyway expands nothing.
             for name in expansions.iter().filter(|name| !listed.contains(name)) {
-                self.endpoints.push(endpoint(Target::Name(name.clone()), Some(pattern)));
+                selection.endpoints.push(endpoint(Target::Name(name.clone()), Some(pattern)));
             }
-            self.wildcard_uses.push(WildcardUse {
+            selection.wildcard_uses.push(WildcardUse {
                 direction: entry.direction,
                 service: entry.service.clone(),
                 geo: entry.geo.clone(),
@@ -203,28 +201,22 @@ impl Collected<'_> {
         }
     }
 
-    fn finish(mut self, services: usize, list_is_empty: bool) -> Selection {
-        self.endpoints.sort_unstable();
-        self.endpoints.dedup();
-        self.wildcard_uses.sort_unstable();
-        self.wildcard_uses.dedup();
-        self.problems.extend(self.ports.unmatched());
-        self.problems.extend(self.wildcards.problems(&self.wildcard_uses));
-        self.problems.sort_unstable();
-        self.problems.dedup();
-        let unhonoured = || self.wildcard_uses.iter().filter(|wildcard| !wildcard.honoured);
-        let names = self.endpoints.iter().filter_map(|endpoint| endpoint.target.name().cloned()).collect();
-        Selection {
-            wildcards: unhonoured().map(|wildcard| &wildcard.pattern).collect::<BTreeSet<_>>().len(),
-            required_wildcard_unhonoured: unhonoured().any(|wildcard| wildcard.required),
-            names: Arc::new(names),
-            services,
-            unusable: self.unusable,
-            list_is_empty,
-            endpoints: self.endpoints,
-            wildcard_uses: self.wildcard_uses,
-            problems: self.problems,
-        }
+    fn finish(self) -> Selection {
+        let Self { ports, mut wildcards, mut selection, .. } = self;
+        selection.endpoints.sort_unstable();
+        selection.endpoints.dedup();
+        selection.wildcard_uses.sort_unstable();
+        selection.wildcard_uses.dedup();
+        selection.problems.extend(ports.unmatched());
+        selection.problems.extend(wildcards.problems(&selection.wildcard_uses));
+        selection.problems.sort_unstable();
+        selection.problems.dedup();
+        let unhonoured = || selection.wildcard_uses.iter().filter(|wildcard| !wildcard.honoured);
+        selection.wildcards = unhonoured().map(|wildcard| &wildcard.pattern).collect::<BTreeSet<_>>().len();
+        selection.required_wildcard_unhonoured = unhonoured().any(|wildcard| wildcard.required);
+        let names = selection.endpoints.iter().filter_map(|endpoint| endpoint.target.name().cloned());
+        selection.names = Arc::new(names.collect());
+        selection
     }
 }
 

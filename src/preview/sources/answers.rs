@@ -5,7 +5,7 @@ use crate::facts::ClusterFacts;
 use crate::guard::Guard;
 use crate::names::retention::{Bounds, CachedName, FAILURES_TO_GIVE_UP_FAMILY};
 use crate::names::servers::{RESOLV_CONF, nameservers, servers_to_ask};
-use crate::names::{Addresses, Answer, Failure, Family, HickoryLookup, Lookup as _, NamesSettings};
+use crate::names::{Addresses, Answer, Failure, Family, HickoryLookup, Lookup as _, NamesSettings, QUERY_TIMEOUT};
 use crate::preview::hosts::{self, Hosts};
 use crate::text::output::Progress;
 use anyhow::{Context as _, bail};
@@ -17,8 +17,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The time limit of one query.
-const DNS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Queries in flight at a time.
 const DNS_IN_FLIGHT: usize = 64;
 /// How often a query without an answer is tried.
@@ -31,14 +29,7 @@ type DnsResponse = (SocketAddr, Family, Result<Answer, Failure>);
 pub(crate) struct Answers {
     hosts: Option<Hosts>,
     servers: Vec<SocketAddr>,
-    online: Option<Online>,
     resolved: BTreeMap<DomainName, Vec<DnsResponse>>,
-}
-
-/// Started with the first query.
-struct Online {
-    runtime: tokio::runtime::Runtime,
-    lookup: Arc<HickoryLookup>,
 }
 
 /// The applied addresses of names.
@@ -67,7 +58,7 @@ impl Answers {
             hosts::parse(&text).map_err(|error| anyhow::anyhow!("--hosts {}:{error}", path.display()))
         };
         let hosts = hosts.map(saved).transpose()?;
-        Ok(Self { hosts, servers: servers.to_vec(), online: None, resolved: BTreeMap::new() })
+        Ok(Self { hosts, servers: servers.to_vec(), resolved: BTreeMap::new() })
     }
 
     /// Whether answers come from `--hosts`.
@@ -112,33 +103,24 @@ impl Answers {
         let is_needed = self.servers.is_empty();
         let resolv_conf = is_needed.then(|| std::fs::read_to_string(RESOLV_CONF).unwrap_or_default());
         let servers = self.servers(&resolv_conf.unwrap_or_default())?;
-        let online = match self.online.take() {
-            Some(online) => online,
-            None => {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                let lookup = Arc::new(HickoryLookup::new(DNS_TIMEOUT).context("DNS cannot be set up")?);
-                Online { runtime, lookup }
-            }
-        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let lookup = &HickoryLookup::new(QUERY_TIMEOUT).context("DNS cannot be set up")?;
         let mut progress = Progress::new();
         let total = names.len() * servers.len() * Family::ALL.len();
-        let answers = online.runtime.block_on(async {
+        let answers = runtime.block_on(async {
             let queries = names.iter().flat_map(|name| {
                 servers.iter().flat_map(move |server| Family::ALL.map(|family| (name.clone(), *server, family)))
             });
-            let query = |(name, server, family): (DomainName, SocketAddr, Family)| {
-                let lookup = Arc::clone(&online.lookup);
-                async move {
-                    let mut outcome = Err(Failure::Timeout);
-                    for _ in 0..DNS_TRIES {
-                        let answer = lookup.ask(server, &name, family);
-                        outcome = tokio::time::timeout(DNS_TIMEOUT, answer).await.unwrap_or(Err(Failure::Timeout));
-                        if outcome.is_ok() {
-                            break;
-                        }
+            let query = async |(name, server, family): (DomainName, SocketAddr, Family)| {
+                let mut outcome = Err(Failure::Timeout);
+                for _ in 0..DNS_TRIES {
+                    let answer = lookup.ask(server, &name, family);
+                    outcome = tokio::time::timeout(QUERY_TIMEOUT, answer).await.unwrap_or(Err(Failure::Timeout));
+                    if outcome.is_ok() {
+                        break;
                     }
-                    (name, (server, family, outcome))
                 }
+                (name, (server, family, outcome))
             };
             let mut responses = futures::stream::iter(queries).map(query).buffer_unordered(DNS_IN_FLIGHT);
             let mut answers = Vec::with_capacity(total);
@@ -153,7 +135,6 @@ impl Answers {
         for (name, response) in answers {
             self.resolved.entry(name).or_default().push(response);
         }
-        self.online = Some(online);
         Ok(())
     }
 
@@ -183,7 +164,7 @@ fn saved(addresses: impl IntoIterator<Item = IpAddr>) -> [DnsResponse; 2] {
 /// whose queries fail for a few rounds.
 fn cached(applied: &[IpAddr], responses: &[DnsResponse], guard: &Guard, bounds: &Bounds) -> CachedName {
     let now = Instant::now();
-    let mut name = CachedName::new();
+    let mut name = CachedName::default();
     let mut round = |responses: &[DnsResponse]| {
         name.begin(&Family::ALL);
         for (server, family, outcome) in responses {

@@ -2,7 +2,7 @@
 
 use super::{SourceArguments, read};
 use crate::crd::{CitrixAllowlistSpec, Period};
-use crate::feed::settings::{client_settings, in_words};
+use crate::feed::settings::{MOST_REDIRECTS, client_settings, in_words};
 use crate::feed::{FeedKey, FeedRequest, FeedSettings};
 use crate::text::output::Progress;
 use anyhow::{Context as _, anyhow, bail};
@@ -11,9 +11,6 @@ use connectivity_allowlist::{Allowlist, Fetch as _, FetchError, FetchRequest, Fe
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The most redirects that are followed.
-const MOST_MOVES: usize = 3;
-
 /// The remedy for every failure of the API.
 const SAVED: &str = "--feed takes a saved list";
 /// How long to wait if the API does not specify it: it counts requests by the minute.
@@ -21,20 +18,15 @@ const A_MINUTE: Duration = Duration::from_secs(60);
 
 /// The remedy for a failed request.
 fn remedy(error: &FetchError) -> String {
-    match error {
+    let wait = match error {
         FetchError::Rejected { .. } => {
-            "are spec.customerId, spec.cloud and --global-url or --japan-url right?".to_owned()
+            return "are spec.customerId, spec.cloud and --global-url or --japan-url right?".to_owned();
         }
-        FetchError::RateLimited { retry_after } => {
-            format!("try again in {}, or {SAVED}", Period::new(retry_after.unwrap_or(A_MINUTE)))
-        }
-        FetchError::Unavailable { retry_after: Some(wait), .. } => {
-            format!("try again in {}, or {SAVED}", Period::new(*wait))
-        }
-        FetchError::Unavailable { .. } | FetchError::UnknownAuthority { .. } | FetchError::Malformed { .. } => {
-            SAVED.to_owned()
-        }
-    }
+        FetchError::RateLimited { retry_after } => Some(retry_after.unwrap_or(A_MINUTE)),
+        FetchError::Unavailable { retry_after, .. } => *retry_after,
+        FetchError::UnknownAuthority { .. } | FetchError::Malformed { .. } => None,
+    };
+    wait.map_or_else(|| SAVED.to_owned(), |wait| format!("try again in {}, or {SAVED}", Period::new(wait)))
 }
 
 /// Gets lists, each once.
@@ -94,23 +86,25 @@ impl Lists {
     }
 
     fn fetch(&mut self, url: &str) -> anyhow::Result<Vec<u8>> {
-        let extra_ca = self.arguments.extra_ca_file.as_deref().map(|path| read(path, "--extra-ca-file")).transpose()?;
         let online = match self.online.take() {
             Some(online) => online,
             None => {
+                let extra_ca = self.arguments.extra_ca_file.as_deref();
+                let extra_ca = extra_ca.map(|path| read(path, "--extra-ca-file")).transpose()?;
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 Online { runtime, client: HttpClient::new(&client_settings(extra_ca))? }
             }
         };
+        let Online { runtime, client } = self.online.insert(online);
         let mut progress = Progress::new();
         progress.say(&format!("asking {url}"));
         let mut url = url.to_owned();
-        let result = online.runtime.block_on(async {
-            for _ in 0..=MOST_MOVES {
+        runtime.block_on(async {
+            for _ in 0..=MOST_REDIRECTS {
                 let transaction_id = uuid::Uuid::new_v4().to_string();
                 let request = FetchRequest::new(url.clone(), transaction_id.clone());
                 let asked = format!("GET {url} (transaction id {transaction_id})");
-                match online.client.fetch(request).await {
+                match client.fetch(request).await {
                     Ok(Fetched::Document { body, .. }) => return Ok(body),
                     Ok(Fetched::Moved { url: to }) => url = to,
                     Ok(Fetched::NotModified) => bail!(
@@ -121,8 +115,6 @@ impl Lists {
                 }
             }
             bail!("GET {url}: the API sends from one address to the next; {SAVED}")
-        });
-        self.online = Some(online);
-        result
+        })
     }
 }

@@ -1,7 +1,10 @@
 use super::*;
+use crate::cluster::apply::WriteObserver as _;
 use crate::crd::{Problem, ProblemKind, Summary};
-use crate::feed::FeedKey;
-use crate::names::{AddressSnapshot, NameSnapshot, NameState, ServerSnapshot};
+use crate::feed::{CompletedFetch, FeedKey, FeedObserver as _};
+use crate::names::{
+    AddressSnapshot, Family as IpFamily, NameSnapshot, NameState, NamesObserver as _, RefusedAddress, ServerSnapshot,
+};
 use crate::reason::Reason;
 use connectivity_allowlist::{Cloud, ListForm};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -90,22 +93,31 @@ fn names(servers: &[u8]) -> NamesSnapshot {
 
 /// Metrics in which everything has happened once.
 fn eventful() -> Metrics {
-    let metrics = Metrics::new();
+    let metrics = Metrics::default();
     metrics.leading(true);
     metrics.resource(&resource("good"), &status(Some("True"), &[ProblemKind::Wildcard, ProblemKind::Wildcard]));
     metrics.resource(&resource("bad"), &status(Some("False"), &[ProblemKind::Wildcard, ProblemKind::Conflict]));
     metrics.resource(&resource("new"), &CitrixAllowlistStatus::default());
     metrics.reconciled("changed", Duration::from_millis(30));
-    metrics.written("NetworkPolicy", "apply", "ok");
-    metrics.feed_requested("Global", "Fetched", Duration::from_millis(200));
+    metrics.wrote("NetworkPolicy", "apply", "ok");
+    metrics.fetched(&CompletedFetch {
+        key: &feed(None, 0, None).key,
+        reason: Reason::Fetched,
+        message: "fetched",
+        changed: true,
+        transaction_id: "7",
+        took: Duration::from_millis(200),
+    });
     metrics.feeds_are(&[feed(Some("testcustomer"), 600, Some(5_000))], [0; 3], at(1_600));
     metrics.limited_to(NonZeroU32::MIN.saturating_add(4));
-    metrics.limiter_waited(Duration::from_secs(12));
-    metrics.dns_asked(server(1), "answered", Duration::from_millis(2));
-    metrics.dns_asked(server(2), "timeout", Duration::from_secs(2));
-    metrics.dns_refused(server(2));
-    metrics.names_are(&names(&[1, 2]));
-    metrics.predicted_miss(Duration::from_millis(400));
+    metrics.limiter_waited("api.cloud.com", Duration::from_secs(12));
+    metrics.asked(server(1), IpFamily::V4, "answered", Duration::from_millis(2));
+    metrics.asked(server(2), IpFamily::V4, "timeout", Duration::from_secs(2));
+    let names = names(&[1, 2]);
+    let name = &names.names[0].name;
+    metrics.refused(name, &RefusedAddress { address: server(9).ip(), server: server(2), reason: "loopback".into() });
+    metrics.names_are(&names);
+    metrics.predicted_miss(name, Duration::from_millis(400));
     metrics
 }
 
@@ -119,8 +131,8 @@ fn the_reference_names_exactly_the_metrics_of_a_scrape() {
         Some((name, kind.to_owned(), help.unwrap_or_default().to_owned()))
     };
     let scraped: BTreeSet<(String, String, String)> = text.lines().filter_map(read).collect();
-    let documented = Metrics::reference()
-        .into_iter()
+    let documented = reference::ALL
+        .iter()
         .map(|doc| (doc.name.to_owned(), doc.kind.to_string(), format!("{}.", doc.help)))
         .collect();
     assert_eq!(scraped, documented);
@@ -129,7 +141,7 @@ fn the_reference_names_exactly_the_metrics_of_a_scrape() {
 #[test]
 fn labels_and_their_documentation_agree() {
     let text = eventful().render();
-    for doc in Metrics::reference() {
+    for doc in reference::ALL {
         let sample = text.lines().find(|line| !line.starts_with('#') && line.starts_with(doc.name));
         let sample = sample.unwrap_or_else(|| panic!("{} has no sample in\n{text}", doc.name));
         let labels = sample.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(labels, _)| labels);
@@ -142,7 +154,7 @@ fn labels_and_their_documentation_agree() {
 #[test]
 fn names_and_units_are_as_prometheus_asks() {
     let mut seen = BTreeSet::new();
-    for doc in Metrics::reference() {
+    for doc in reference::ALL {
         assert!(seen.insert(doc.name), "{} twice", doc.name);
         assert!(doc.name.starts_with("citrix_allowlist_"), "{}", doc.name);
         assert!(doc.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit()));
@@ -159,7 +171,7 @@ fn no_label_names_a_resource_a_name_or_an_address_of_one() {
         "version", "ready", "type", "status", "reason", "kind", "outcome", "verb", "result", "cloud", "customer",
         "server", "state", "bound",
     ]);
-    let used: BTreeSet<&str> = Metrics::reference().iter().flat_map(|doc| doc.labels).copied().collect();
+    let used: BTreeSet<&str> = reference::ALL.iter().flat_map(|doc| doc.labels).copied().collect();
     assert_eq!(used, known);
 }
 
@@ -228,7 +240,7 @@ fn what_is_gone_is_forgotten() {
 
 #[test]
 fn of_a_list_in_parts_the_oldest_and_the_first_to_end_count() {
-    let metrics = Metrics::new();
+    let metrics = Metrics::default();
     metrics.feeds_are(&[feed(None, 5, Some(900)), feed(None, 70, Some(800)), feed(None, 6, None)], [0; 3], at(500));
     let lines = [
         "citrix_allowlist_feed_age_seconds{cloud=\"Global\",customer=\"*\"} 70.0",

@@ -160,5 +160,5 @@ fn a_wildcard_is_reported_and_opens_nothing() {
 fn the_config_map_says_the_same_as_the_policies() {
     let scene = Scene::applied();
     let map = scene.objects.iter().find(|(key, _)| !key.is_policy()).expect("a ConfigMap").1;
-    assert!(map.body.json().get().contains(r"13.64.0.1/32\n13.64.0.2/32\n20.0.0.0/24"), "{}", map.body.json());
+    assert!(map.body.json.get().contains(r"13.64.0.1/32\n13.64.0.2/32\n20.0.0.0/24"), "{}", map.body.json);
 }

@@ -194,7 +194,7 @@ impl Scene {
     }
 
     fn remembered(&self, key: &ObjectKey, object: &Desired) -> observed::RecoveredState {
-        let body = object.body.json().get();
+        let body = object.body.json.get();
         if key.is_policy() {
             let spec: NetworkPolicySpec = serde_json::from_str(body).expect("a spec");
             let policy = NetworkPolicy { metadata: object.metadata.clone(), spec: Some(spec) };
@@ -317,7 +317,7 @@ impl Scene {
         let shown = format!("{:?}", decision.outcome);
         let mut text = shown.split([' ', '(']).next().unwrap_or_default().to_owned();
         for (key, object) in self.objects.iter().filter(|(key, _)| key.is_policy()) {
-            let spec: NetworkPolicySpec = serde_json::from_str(object.body.json().get()).expect("a spec");
+            let spec: NetworkPolicySpec = serde_json::from_str(object.body.json.get()).expect("a spec");
             let rules = network_policy::rules(&spec);
             let networks: BTreeSet<String> = rules.iter().flat_map(|(.., networks)| networks).map(cidr::text).collect();
             let networks: Vec<String> = networks.into_iter().collect();

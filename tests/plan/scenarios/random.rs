@@ -98,7 +98,7 @@ proptest! {
             prop_assert!(has.is_superset(&had), "{step:?} took a direction of {had:?} away");
             had = has;
             for object in scene.objects.iter().filter(|(key, _)| key.is_policy()).map(|(_, object)| object) {
-                let spec: NetworkPolicySpec = serde_json::from_str(object.body.json().get()).expect("a spec");
+                let spec: NetworkPolicySpec = serde_json::from_str(object.body.json.get()).expect("a spec");
                 let peers = spec.egress.iter().flatten().map(|rule| (rule.to.as_ref(), rule.ports.as_ref()));
                 let from = spec.ingress.iter().flatten().map(|rule| (rule.from.as_ref(), rule.ports.as_ref()));
                 for (peers, ports) in peers.chain(from) {

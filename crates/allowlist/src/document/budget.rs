@@ -3,7 +3,8 @@
 //! A document of 8 KB, compressed, can contain 300,000 objects of one field each. Once built, they take 436 MiB: more than a small
 //! program may use. So each document is read twice, and nothing is kept the first time.
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use super::DocumentError;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::cell::Cell;
 use std::fmt;
 
@@ -23,28 +24,18 @@ const NODE_HOLDS: usize = 5;
 /// escape the budget and the bound on nesting.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
 
-/// Why a document is not built.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Overweight {
-    /// It would take more than [`MOST_MEMORY`].
-    Memory,
-    /// It is not JSON, in words.
-    NotJson(String),
-}
-
 /// Reads past a document in UTF-8, and counts its memory.
 ///
 /// # Errors
 /// It takes more than the budget, or is not JSON.
-pub(super) fn weigh(text: &[u8]) -> Result<(), Overweight> {
+pub(super) fn weigh(text: &[u8]) -> Result<(), DocumentError> {
     let left = Cell::new(Some(MOST_MEMORY));
     let mut reader = serde_json::Deserializer::from_slice(text);
     let read = Meter(&left).deserialize(&mut reader).and_then(|()| reader.end());
-    match read {
-        Ok(()) => Ok(()),
-        Err(_) if left.get().is_none() => Err(Overweight::Memory),
-        Err(error) => Err(Overweight::NotJson(error.to_string())),
-    }
+    read.map_err(|error| match left.get() {
+        None => DocumentError::TooHeavy,
+        Some(_) => DocumentError::NotJson(error.to_string()),
+    })
 }
 
 /// Counts down what is left; `None` once the budget is exceeded.
@@ -52,7 +43,7 @@ pub(super) fn weigh(text: &[u8]) -> Result<(), Overweight> {
 struct Meter<'a>(&'a Cell<Option<usize>>);
 
 impl Meter<'_> {
-    fn spend<E: serde::de::Error>(self, bytes: usize) -> Result<(), E> {
+    fn spend<E: Error>(self, bytes: usize) -> Result<(), E> {
         let left = self.0.get().and_then(|left| left.checked_sub(bytes));
         self.0.set(left);
         if left.is_some() { Ok(()) } else { Err(E::custom("too much")) }
@@ -69,7 +60,7 @@ impl<'de> DeserializeSeed<'de> for Meter<'_> {
 
 macro_rules! scalars {
     ($($visit:ident($scalar:ty))*) => {
-        $(fn $visit<E: serde::de::Error>(self, _: $scalar) -> Result<(), E> {
+        $(fn $visit<E: Error>(self, _: $scalar) -> Result<(), E> {
             self.spend(VALUE)
         })*
     };
@@ -82,13 +73,13 @@ impl<'de> Visitor<'de> for Meter<'_> {
         formatter.write_str("any JSON")
     }
 
-    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
         self.spend(VALUE)
     }
 
     scalars!(visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_f64(f64));
 
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
         self.spend(VALUE + TEXT + text.len())
     }
 
@@ -101,7 +92,12 @@ impl<'de> Visitor<'de> for Meter<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
         self.spend(VALUE)?;
         let mut count: usize = 0;
-        while fields.next_key_seed(Key(self))?.is_some() {
+        while let Some(name) = fields.next_key::<String>()? {
+            if name == RAW_VALUE {
+                return Err(A::Error::custom(format!("the field `{RAW_VALUE}` is none of a list")));
+            }
+            // A field's node has room for its name and value, but not for the name's text.
+            self.spend(TEXT + name.len())?;
             if count.is_multiple_of(NODE_HOLDS) {
                 self.spend(NODE)?;
             }
@@ -109,32 +105,6 @@ impl<'de> Visitor<'de> for Meter<'_> {
             fields.next_value_seed(self)?;
         }
         Ok(())
-    }
-}
-
-/// A field's name: the node has room for its value already.
-struct Key<'a>(Meter<'a>);
-
-impl<'de> DeserializeSeed<'de> for Key<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Key<'_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the name of a field")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<(), E> {
-        if name == RAW_VALUE {
-            return Err(E::custom(format!("the field `{RAW_VALUE}` is none of a list")));
-        }
-        self.0.spend(TEXT + name.len())
     }
 }
 
@@ -171,7 +141,7 @@ mod tests {
     fn small_things_by_the_hundred_thousand_are_too_heavy() {
         let six = "{\"a\":0,\"b\":0,\"c\":0,\"d\":0,\"e\":0,\"f\":0},";
         for piece in ["{\"a\":{\"\":0}},", "{\"\":0},", "[[[]]],", "{},", "0,", "\"\",", six] {
-            assert_eq!(weigh(&repeated(piece, 4 << 20)), Err(Overweight::Memory), "{piece}");
+            assert_eq!(weigh(&repeated(piece, 4 << 20)), Err(DocumentError::TooHeavy), "{piece}");
         }
         let long = format!("[\"{}\"]", "x".repeat((4 << 20) - 4));
         assert_eq!(weigh(long.as_bytes()), Ok(()), "one long text is what it is");
@@ -183,7 +153,7 @@ mod tests {
         let hidden = serde_json::json!({ RAW_VALUE: "[{\"a\":0}]" }).to_string();
         let read: serde_json::Value = serde_json::from_str(&hidden).expect("JSON");
         assert!(read.is_array(), "else there is nothing to refuse: {read}");
-        assert!(matches!(weigh(hidden.as_bytes()), Err(Overweight::NotJson(why)) if why.contains(RAW_VALUE)));
+        assert!(matches!(weigh(hidden.as_bytes()), Err(DocumentError::NotJson(why)) if why.contains(RAW_VALUE)));
         let escaped = hidden.replace("private", "\\u0070rivate");
         assert!(weigh(escaped.as_bytes()).is_err());
     }
@@ -192,8 +162,8 @@ mod tests {
     fn no_json_is_reported_as_the_reader_does() {
         for text in ["", "<html>", "{\"services\": [", "{} {}"] {
             let before = serde_json::from_str::<serde_json::Value>(text).expect_err(text).to_string();
-            assert_eq!(weigh(text.as_bytes()), Err(Overweight::NotJson(before)), "{text}");
+            assert_eq!(weigh(text.as_bytes()), Err(DocumentError::NotJson(before)), "{text}");
         }
-        assert!(matches!(weigh(&[b'['; 100_000]), Err(Overweight::NotJson(_))), "deep nesting is no stack overflow");
+        assert!(matches!(weigh(&[b'['; 100_000]), Err(DocumentError::NotJson(_))), "deep nesting is no stack overflow");
     }
 }

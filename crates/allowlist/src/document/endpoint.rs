@@ -5,7 +5,7 @@ use crate::list::{Entry, EntryGeo};
 use crate::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
 use ipnet::IpNet;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The common part of every entry of one service.
@@ -24,11 +24,13 @@ pub(super) struct ListedEndpoint {
     by_port: BTreeMap<Option<u16>, Targets>,
 }
 
+/// In order and each once, so that a shuffled list is the same list. Networks are not merged: two that pass the guard may join to
+/// one that does not.
 #[derive(Default)]
 struct Targets {
-    names: Vec<DomainName>,
-    patterns: Vec<NamePattern>,
-    networks: Vec<IpNet>,
+    names: BTreeSet<DomainName>,
+    patterns: BTreeSet<NamePattern>,
+    networks: BTreeSet<IpNet>,
 }
 
 impl ListedEndpoint {
@@ -59,7 +61,7 @@ impl ListedEndpoint {
             };
             // A port that the service does not list contradicts it: neither is opened for the name.
             if let (Some(port), Some(ports)) = (port, &common.ports)
-                && ![Protocol::Tcp, Protocol::Udp].iter().any(|protocol| ports.contains(*protocol, port))
+                && only(ports, port).is_none()
             {
                 let message = format!("`{text}` names port {port}, which its service does not list: not opened");
                 problems.malformed(scope, text, &message);
@@ -67,8 +69,8 @@ impl ListedEndpoint {
             }
             let targets = self.by_port.entry(port).or_default();
             match listed {
-                names::Listed::Name(name) => targets.names.push(name),
-                names::Listed::Pattern(pattern) => targets.patterns.push(pattern),
+                names::Listed::Name(name) => drop(targets.names.insert(name)),
+                names::Listed::Pattern(pattern) => drop(targets.patterns.insert(pattern)),
                 names::Listed::Networks(networks) => targets.networks.extend(networks),
             }
         }
@@ -102,15 +104,7 @@ impl ListedEndpoint {
     }
 
     pub(super) fn into_entries(self, common: &ServiceFields<'_>, geo: &EntryGeo, entries: &mut Vec<Entry>) {
-        for (port, mut targets) in self.by_port {
-            // In order and each once, so that a shuffled list is the same list. Networks are not merged: two that pass the guard may
-            // join to one that does not.
-            targets.names.sort();
-            targets.names.dedup();
-            targets.patterns.sort();
-            targets.patterns.dedup();
-            targets.networks.sort();
-            targets.networks.dedup();
+        for (port, targets) in self.by_port {
             if targets.names.is_empty() && targets.patterns.is_empty() && targets.networks.is_empty() {
                 continue;
             }
@@ -123,9 +117,9 @@ impl ListedEndpoint {
                     service: common.service.clone(),
                     direction: *direction,
                     geo: geo.clone(),
-                    names: targets.names.clone(),
-                    patterns: targets.patterns.clone(),
-                    networks: targets.networks.clone(),
+                    names: targets.names.iter().cloned().collect(),
+                    patterns: targets.patterns.iter().cloned().collect(),
+                    networks: targets.networks.iter().copied().collect(),
                     ports: ports.clone(),
                     required: common.required,
                     notes: common.notes.clone(),

@@ -144,10 +144,7 @@ pub enum DocumentError {
 /// The document is no list. A list without any service is one: the caller decides whether it may replace a fuller one.
 pub fn parse(bytes: &[u8], reading: &Reading<'_>) -> Result<ParsedDocument, DocumentError> {
     let text = encoding::utf8(bytes)?;
-    budget::weigh(&text).map_err(|error| match error {
-        budget::Overweight::Memory => DocumentError::TooHeavy,
-        budget::Overweight::NotJson(why) => DocumentError::NotJson(why),
-    })?;
+    budget::weigh(&text)?;
     let root: Value = serde_json::from_slice(&text).map_err(|error| DocumentError::NotJson(error.to_string()))?;
     let Value::Object(root) = root else {
         return Err(DocumentError::NotAList(kind_of(&root).to_owned()));

@@ -283,13 +283,6 @@ fn a_name_with_a_port_is_opened_on_that_port_alone() {
 }
 
 #[test]
-fn a_placeholder_without_a_customer_is_reported() {
-    let document = read_as(&names(json!(["CUSTOMER_ID.a.example.net", "z.example.net"])), &Reading::default());
-    assert_eq!(document.allowlist.entries[0].names.len(), 1);
-    assert!(document.allowlist.problems[0].message.contains("placeholder"));
-}
-
-#[test]
 fn a_template_is_read_for_any_customer() {
     let reading = Reading { template_customer: Some("Templ8"), ..Reading::for_customer("Acme1") };
     let document = read_as(&names(json!(["templ8.xendesktop.net"])), &reading);

@@ -135,7 +135,7 @@ impl ParsedId {
         let words: Vec<&str> = text.split_whitespace().collect();
         let [service @ .., direction, geo, protocol, family] = words.as_slice() else { return None };
         let service = service.join(" ");
-        if service.is_empty() || !is_protocol(protocol) || !is_family(family) {
+        if service.is_empty() || !are_protocol_and_family(protocol, family) {
             return None;
         }
         Some(Self { service, directions: directions(direction)?, geo: super::geo(geo) })
@@ -149,7 +149,7 @@ impl ParsedId {
             all => all,
         };
         let [rest @ .., protocol, family] = words else { return None };
-        if !is_protocol(protocol) || !is_family(family) {
+        if !are_protocol_and_family(protocol, family) {
             return None;
         }
         // From the end: a service may be named after a direction, a region is not. `all` is a direction only before a region.
@@ -159,12 +159,9 @@ impl ParsedId {
     }
 }
 
-fn is_protocol(word: &str) -> bool {
-    word.eq_ignore_ascii_case("tcp") || word.eq_ignore_ascii_case("udp")
-}
-
-fn is_family(word: &str) -> bool {
-    word.eq_ignore_ascii_case("ipv4") || word.eq_ignore_ascii_case("ipv6")
+fn are_protocol_and_family(protocol: &str, family: &str) -> bool {
+    let is = |word: &str, known: [&str; 2]| known.iter().any(|known| known.eq_ignore_ascii_case(word));
+    is(protocol, ["tcp", "udp"]) && is(family, ["ipv4", "ipv6"])
 }
 
 fn directions(word: &str) -> Option<&'static [Direction]> {

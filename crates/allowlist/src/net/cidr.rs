@@ -114,6 +114,27 @@ pub fn covers(canonical: &[IpNet], network: &IpNet) -> bool {
     next.checked_sub(1).and_then(|before| canonical.get(before)).is_some_and(|known| known.contains(network))
 }
 
+/// The addresses of `networks` outside a canonical set, as a canonical set.
+#[must_use]
+pub fn subtract(networks: impl IntoIterator<Item = IpNet>, canonical: &[IpNet]) -> Vec<IpNet> {
+    let mut left = Vec::new();
+    let mut undecided = canonical_set(networks);
+    while let Some(network) = undecided.pop() {
+        // As in `covers`, only the last one at or before this one can contain it. Only the next can be the first inside it: a network
+        // that starts where this one does and is narrower sorts after it.
+        let next = canonical.partition_point(|known| *known <= network);
+        if next.checked_sub(1).and_then(|before| canonical.get(before)).is_some_and(|known| known.contains(&network)) {
+            continue;
+        }
+        if !canonical.get(next).is_some_and(|known| network.contains(known)) {
+            left.push(network);
+        } else if let Ok(halves) = network.subnets(network.prefix_len() + 1) {
+            undecided.extend(halves);
+        }
+    }
+    canonical_set(left)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +204,26 @@ mod tests {
             prop_assert_eq!(merged.iter().any(|network| network.contains(&probe)), is_covered);
             prop_assert_eq!(covers(&merged, &IpNet::from(probe)), is_covered);
             prop_assert!(merged.len() <= networks.len());
+        }
+
+        #[test]
+        fn subtracting_leaves_what_is_outside(
+            networks in prop::collection::vec((any::<u8>(), 0u8..7), 0..12),
+            others in prop::collection::vec((any::<u8>(), 0u8..7), 0..12),
+            is_v6: bool,
+        ) {
+            let network = |(offset, width): (u8, u8)| match is_v6 {
+                true => IpNet::new(IpAddr::V6((0x2603_1030 << 96 | u128::from(offset)).into()), 128 - width),
+                false => IpNet::new(IpAddr::V4(Ipv4Addr::new(20, 1, 2, offset)), 32 - width),
+            };
+            let network = |parts| network(parts).expect("a valid length");
+            let [networks, others] = [networks, others].map(|parts| parts.into_iter().map(network).collect::<Vec<_>>());
+            let left = subtract(networks.iter().copied(), &canonical_set(others.iter().copied()));
+            for offset in 0..=255 {
+                let probe = network((offset, 0));
+                let within = |set: &[IpNet]| set.iter().any(|network| network.contains(&probe));
+                prop_assert_eq!(within(&left), within(&networks) && !within(&others), "{}", probe);
+            }
         }
     }
 }

@@ -207,16 +207,9 @@ impl PortSet {
 impl fmt::Display for PortSet {
     /// `TCP 80,443; UDP 443`, as tables and messages print it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut previous = None;
-        for (protocol, range) in self.iter() {
-            match previous {
-                Some(of) if of == protocol => write!(f, ",{range}")?,
-                Some(_) => write!(f, "; {protocol} {range}")?,
-                None => write!(f, "{protocol} {range}")?,
-            }
-            previous = Some(protocol);
-        }
-        Ok(())
+        let listed = |protocol| self.listed(protocol).map(|ports| format!("{protocol} {ports}"));
+        let listed: Vec<String> = [Protocol::Tcp, Protocol::Udp].into_iter().filter_map(listed).collect();
+        f.write_str(&listed.join("; "))
     }
 }
 

@@ -5,14 +5,7 @@ use super::*;
 /// A list of these names, published these hours after the epoch and valid for 84 hours from then on.
 fn published(hours: i64, names: &[&str]) -> Answer {
     let version = epoch() + SignedDuration::from_hours(hours);
-    let until = version + SignedDuration::from_hours(84);
-    let document = json!({
-        "meta": { "version": version.to_string(), "validUntil": until.to_string() },
-        "services": [{ "name": "Net", "direction": "outbound", "endpoints": [{ "fqdns": names }] }],
-    });
-    let bytes = document.to_string().into_bytes();
-    let allowlist = parse(&bytes, &Reading::default()).expect("a list").allowlist;
-    Answer::List(CachedList::new(compress(&bytes), allowlist, Validators::new(Some("\"7\"".into()), None)))
+    Answer::List(list_of(&version.to_string(), version + SignedDuration::from_hours(84), names))
 }
 
 fn at_hour(start: Instant, hours: u32) -> ResponseMetadata {
