@@ -281,8 +281,10 @@ impl Watcher {
     }
 }
 
-/// The customer of a resource, and the list that status says is in use.
+/// The customer of a resource, and the list that its status says is in use for it.
 fn used(object: &Value) -> Option<(&str, &str)> {
+    let is_current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+    is_current.then_some(())?;
     Some((object["spec"]["customerId"].as_str()?, object["status"]["feed"]["version"].as_str()?))
 }
 
