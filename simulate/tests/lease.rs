@@ -13,7 +13,12 @@ use std::time::{Duration, Instant};
 
 /// A tick of true time. The intervals below are those of the operator, in ticks of two and a half seconds.
 const TICK: Duration = Duration::from_secs(1);
-const TIMING: Timing = Timing { duration: TICK.saturating_mul(6), renew: TICK.saturating_mul(2), retry: TICK, fence: TICK.saturating_mul(4) };
+const TIMING: Timing = Timing {
+    duration: TICK.saturating_mul(6),
+    renew: TICK.saturating_mul(2),
+    retry: TICK,
+    fence: TICK.saturating_mul(4),
+};
 /// A clock loses at most one tick in so many.
 const SLOW_EVERY: u32 = 4;
 
@@ -314,7 +319,9 @@ impl Model for Lease {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("one leader", |_, state: &State| state.candidates.iter().filter(|one| leads(one)).count() <= 1),
+            Property::always("one leader", |_, state: &State| {
+                state.candidates.iter().filter(|one| leads(one)).count() <= 1
+            }),
             Property::sometimes("a successor", |_, state: &State| {
                 let transitions = state.lease.as_ref().map_or(0, |(_, record)| record.transitions);
                 transitions > 0 && state.candidates.iter().any(leads)

@@ -1,10 +1,10 @@
 //! What people and the cluster itself do to objects: without rights, admission or faults.
 
+use super::ApiServer;
 use super::admission::Admission;
 use super::failure::ApiFailure;
 use super::store::{Key, Store, Stored, text};
 use super::write::Write;
-use super::ApiServer;
 use serde_json::{Value, json};
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! What becomes of each request to the API server: faults, processes that die in the middle of a write, and who may still write.
 
+use super::HOME;
 use super::history::History;
 use super::laws::Law;
-use super::HOME;
 use crate::api::{ApiFailure, Call, Fate, Key, Store};
 use citrix_allowlist::cluster::lease;
 use fastrand::Rng;
@@ -192,7 +192,8 @@ impl State {
         let held = store.get(&key).and_then(|lease| lease.value["spec"]["holderIdentity"].as_str());
         if held.and_then(lease::pod_of) != Some(&call.account) {
             let name = call.name.as_deref().unwrap_or_default();
-            let what = format!("{} sends a write of {} {name}, and {held:?} holds the Lease", call.account, call.plural);
+            let what =
+                format!("{} sends a write of {} {name}, and {held:?} holds the Lease", call.account, call.plural);
             self.history.violated(Law::OneWriter, &what);
         }
     }

@@ -79,12 +79,20 @@ impl Fault {
             9 => Self::Compact,
             10 => Self::Vendor(one_of(random, &VendorFault::ALL)),
             11 | 12 => {
-                let all =
-                    [Change::AddName, Change::RemoveName, Change::AddNetwork, Change::Respell, Change::Respell, Change::Withdraw];
+                let all = [
+                    Change::AddName,
+                    Change::RemoveName,
+                    Change::AddNetwork,
+                    Change::Respell,
+                    Change::Respell,
+                    Change::Withdraw,
+                ];
                 Self::Publish(customer, one_of(random, &all))
             }
             13 => Self::Dns(random.usize(..SERVERS.len()), one_of(random, &DnsFault::ALL)),
-            14 => Self::Move(customer, random.usize(..size.names), one_of(random, &[0, 5, 60, 300, 300, 3600, 604_800])),
+            14 => {
+                Self::Move(customer, random.usize(..size.names), one_of(random, &[0, 5, 60, 300, 300, 3600, 604_800]))
+            }
             15 => Self::Clock(replica, random.i64(-100_000..100_000)),
             16 if random.bool() => Self::Memory,
             16 => Self::Forget,
@@ -146,7 +154,9 @@ impl World {
             Fault::Clock(replica, seconds) => self.set_clock(*replica, *seconds),
             Fault::Memory => super::memory::short(true),
             Fault::Forget => {
-                let saved = |stored: &crate::api::Stored| stored.value["metadata"]["labels"][citrix_allowlist::cluster::saved_lists::SAVED_LABEL] == "list";
+                let saved = |stored: &crate::api::Stored| {
+                    stored.value["metadata"]["labels"][citrix_allowlist::cluster::saved_lists::SAVED_LABEL] == "list"
+                };
                 self.api.delete_all(("", "configmaps"), super::HOME, saved);
             }
             Fault::Tenant(tenant) => self.act(tenant),
@@ -163,7 +173,13 @@ impl World {
             Fault::Watches(..) => {
                 self.api.fault_watches(WatchFault::None, |_| true);
             }
-            Fault::Vendor(_) => self.vendor.fault(VendorFault::None),
+            Fault::Vendor(fault) => {
+                self.vendor.fault(VendorFault::None);
+                // Where nothing else is known, such a list is in use until it expires: people ask for another.
+                if *fault == VendorFault::Elsewhere {
+                    self.refresh(number);
+                }
+            }
             Fault::Dns(server, _) => self.dns.fault(SERVERS[*server], DnsFault::None),
             Fault::Memory => super::memory::short(false),
             Fault::Tenant(tenant) => self.undo(tenant),

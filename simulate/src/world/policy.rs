@@ -31,7 +31,9 @@ pub fn read(policy: &Value, resource: Option<&Value>) -> (Allowed, Option<String
     }
     let directions = [("egress", "to"), ("ingress", "from")].into_iter();
     let listed = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    for (rule, peers) in directions.flat_map(|(rules, peers)| listed(&policy["spec"][rules]).into_iter().map(move |rule| (rule, peers))) {
+    for (rule, peers) in
+        directions.flat_map(|(rules, peers)| listed(&policy["spec"][rules]).into_iter().map(move |rule| (rule, peers)))
+    {
         let (peers, ports) = (listed(&rule[peers]), listed(&rule["ports"]));
         if peers.is_empty() || ports.is_empty() {
             found("a rule for everybody, or on every port".to_owned());

@@ -29,6 +29,11 @@ impl World {
         self.compact();
         for (name, wrong) in self.unready() {
             self.history.violated(Law::Settles, &format!("{}/{}: {wrong}", name.0, name.1));
+            self.watcher.each(|known, of| {
+                if let Some(object) = of.object.as_ref().filter(|_| *known == name) {
+                    self.history.note(&format!("its status: {}", object["status"]));
+                }
+            });
         }
         self.exact(false);
         self.watcher.undone();
@@ -39,7 +44,9 @@ impl World {
         // Addresses expire in a quiet time too, and their ConfigMap follows.
         let maps = if narrowed == 0 { now.maps - written.maps } else { 0 };
         if policies + maps > 0 {
-            let what = format!("{policies} writes of policies and {maps} of ConfigMaps in {QUIET:?} in which nothing happened");
+            let what = format!(
+                "{policies} writes of policies and {maps} of ConfigMaps in {QUIET:?} in which nothing happened"
+            );
             self.history.violated(Law::Quiet, &what);
         }
         let queries = (self.dns.queries() - queries) as u64;
@@ -67,10 +74,15 @@ impl World {
         }
         for replica in self.replicas.iter().flatten() {
             let metrics = (replica.metrics)();
-            for name in ["citrix_allowlist_names{", "citrix_allowlist_addresses ", "citrix_allowlist_feed_fetched_timestamp"] {
+            for name in
+                ["citrix_allowlist_names{", "citrix_allowlist_addresses ", "citrix_allowlist_feed_fetched_timestamp"]
+            {
                 let lines = metrics.lines().filter(|line| line.starts_with(name) && !line.ends_with(" 0"));
                 for line in lines {
-                    self.history.violated(Law::Forgets, &format!("{}: `{line}`, and every resource is deleted", replica.account));
+                    self.history.violated(
+                        Law::Forgets,
+                        &format!("{}: `{line}`, and every resource is deleted", replica.account),
+                    );
                 }
             }
         }
@@ -105,7 +117,10 @@ impl World {
             let used = object["status"]["feed"]["version"].as_str().unwrap_or_default();
             let versions = self.vendor.versions(customer);
             let Some(version) = versions.iter().find(|version| version.published.to_string() == used) else {
-                history.violated(Law::Exact, &format!("{}/{}: status names the list {used:?}, which never was", name.0, name.1));
+                history.violated(
+                    Law::Exact,
+                    &format!("{}/{}: status names the list {used:?}, which never was", name.0, name.1),
+                );
                 return;
             };
             let networks = version.content.networks.iter().filter_map(|text| text.parse::<IpNet>().ok());

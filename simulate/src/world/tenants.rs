@@ -2,6 +2,7 @@
 
 use super::{NAMESPACES, Size, World, customer_of, namespace_of, resource_of};
 use crate::api::Stored;
+use citrix_allowlist::crd::REFRESH_ANNOTATION;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
@@ -69,7 +70,9 @@ impl World {
             Tenant::Open(namespace) => edit(namespace, &|policy| policy["spec"]["egress"] = json!([{}])),
             Tenant::Forge(namespace) => edit(namespace, &|policy| {
                 for rule in policy["spec"]["egress"].as_array_mut().into_iter().flatten() {
-                    if let Some(peers) = rule["to"].as_array_mut().filter(|peers| peers.iter().any(|peer| peer.get("ipBlock").is_some())) {
+                    if let Some(peers) =
+                        rule["to"].as_array_mut().filter(|peers| peers.iter().any(|peer| peer.get("ipBlock").is_some()))
+                    {
                         peers.push(json!({ "ipBlock": { "cidr": "10.96.0.1/32" } }));
                     }
                 }
@@ -79,7 +82,9 @@ impl World {
                 policy["metadata"]["ownerReferences"] = json!([]);
                 policy["metadata"]["labels"] = json!({ "owner": "somebody" });
             }),
-            Tenant::Label(namespace) => edit(namespace, &|policy| policy["metadata"]["labels"]["cost-centre"] = "42".into()),
+            Tenant::Label(namespace) => {
+                edit(namespace, &|policy| policy["metadata"]["labels"]["cost-centre"] = "42".into())
+            }
             Tenant::DeleteResource(resource) => {
                 let (namespace, name) = resource_of(resource);
                 self.api.delete_all(RESOURCES, &namespace, |stored| stored.metadata("name") == name);
@@ -131,6 +136,21 @@ impl World {
             | Tenant::DeleteNamespace(_) => {}
         }
         self.create_missing();
+    }
+
+    /// Somebody asks for newer lists.
+    pub(super) fn refresh(&self, number: usize) {
+        for namespace in 0..NAMESPACES {
+            self.api.edit(
+                RESOURCES,
+                &namespace_of(namespace),
+                "kubectl-annotate",
+                |_| true,
+                |object| {
+                    object["metadata"]["annotations"][REFRESH_ANNOTATION] = number.to_string().into();
+                },
+            );
+        }
     }
 
     /// Creates whatever namespace and resource is not there, as GitOps does. A namespace that still terminates stays away until the

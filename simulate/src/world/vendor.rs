@@ -186,7 +186,9 @@ impl Vendor {
             VendorFault::Unavailable => return Err(unavailable()),
             VendorFault::Nonsense => return Ok(document(b"<html>".to_vec(), None)),
             VendorFault::Gone => return Err(rejected()),
-            VendorFault::Throttled => return Err(FetchError::RateLimited { retry_after: Some(Duration::from_secs(90)) }),
+            VendorFault::Throttled => {
+                return Err(FetchError::RateLimited { retry_after: Some(Duration::from_secs(90)) });
+            }
             VendorFault::Empty => version.content = Content::default(),
             VendorFault::Stale => version = before,
             VendorFault::Flipping if state.requests.is_multiple_of(2) => version = before,
@@ -205,7 +207,8 @@ impl Vendor {
         if version == newest {
             state.served.insert(customer, newest);
         }
-        let tag = format!("\"{}-{}-{geo}\"", version.published, version.content.names.len() + version.content.networks.len());
+        let tag =
+            format!("\"{}-{}-{geo}\"", version.published, version.content.names.len() + version.content.networks.len());
         if request.validators.etag.as_deref() == Some(&tag) {
             return Ok(Fetched::NotModified);
         }
@@ -227,7 +230,11 @@ impl Fetch for Vendor {
 }
 
 fn document(body: Vec<u8>, etag: Option<String>) -> Fetched {
-    Fetched::Document { body, validators: Validators::new(etag, None), content_type: Some("application/json".to_owned()) }
+    Fetched::Document {
+        body,
+        validators: Validators::new(etag, None),
+        content_type: Some("application/json".to_owned()),
+    }
 }
 
 fn json(version: &Version, geo: &str) -> Value {

@@ -121,7 +121,7 @@ impl Watcher {
         let seen = self.lock().seen;
         let (changes, newest, kinds) = self.api.read(|store| {
             let kinds = [POLICIES, ("", "configmaps"), RESOURCES, ("coordination.k8s.io", "leases")];
-            let kinds = kinds.map(|(group, plural)| store.kinds().find(group, plural));
+            let kinds = kinds.map(|(group, plural)| store.kinds().known(group, plural));
             (store.changes(seen).cloned().collect::<Vec<StoreChange>>(), store.revision(), kinds)
         });
         let mut inner = self.lock();
@@ -157,7 +157,8 @@ impl Watcher {
         let holder = |stored: &Option<Arc<crate::api::Stored>>| {
             stored.as_ref().and_then(|stored| Some(stored.value["spec"]["holderIdentity"].as_str()?.to_owned()))
         };
-        let pod = |holder: Option<String>| holder.as_deref().and_then(|holder| Some(holder.rsplit_once('_')?.0.to_owned()));
+        let pod =
+            |holder: Option<String>| holder.as_deref().and_then(|holder| Some(holder.rsplit_once('_')?.0.to_owned()));
         if holder(&change.before) != holder(&change.after) {
             self.history.note(&format!("{} the Lease is held by {:?}", change.revision, pod(holder(&change.after))));
         }
@@ -178,7 +179,8 @@ impl Watcher {
 
     fn policy(&self, inner: &mut Inner, change: &StoreChange, ours: bool) {
         let name = &change.key.name;
-        let owner = |stored: &Option<Arc<crate::api::Stored>>| stored.as_ref().and_then(|stored| policy::owner(&stored.value));
+        let owner =
+            |stored: &Option<Arc<crate::api::Stored>>| stored.as_ref().and_then(|stored| policy::owner(&stored.value));
         let (before_owner, after_owner) = (owner(&change.before), owner(&change.after));
         let place = |owner: String| (change.key.namespace.clone(), owner);
         if let Some(owner) = before_owner.clone().filter(|_| after_owner != before_owner)
@@ -228,16 +230,20 @@ impl Watcher {
             let lost = before.iter().any(|network| !cidr::covers(&after, network));
             let kept = if lost && !is_edited { self.kept(&customer) } else { Vec::new() };
             let lost = kept.iter().find(|network| cidr::covers(&before, network) && !cidr::covers(&after, network));
-            broken.extend(lost.map(|network| (Law::NeverNarrower, format!("{network} is lost, and nobody withdrew it"))));
+            broken
+                .extend(lost.map(|network| (Law::NeverNarrower, format!("{network} is lost, and nobody withdrew it"))));
             if after.iter().any(|network| !cidr::covers(&before, network)) {
                 let ever = canonical_set(customers.iter().flat_map(|customer| self.ever(inner, customer)));
                 let wide = after.iter().find(|network| !cidr::covers(&ever, network));
-                let wide = wide.map(|network| (Law::NeverWider, format!("{network} is allowed, and was neither listed nor answered")));
+                let wide = wide.map(|network| {
+                    (Law::NeverWider, format!("{network} is allowed, and was neither listed nor answered"))
+                });
                 broken.extend(wide);
             }
         }
         for (law, what) in broken {
-            self.history.violated(law, &format!("{}/{} in {name} at revision {}: {what}", owner.0, owner.1, change.revision));
+            self.history
+                .violated(law, &format!("{}/{} in {name} at revision {}: {what}", owner.0, owner.1, change.revision));
         }
     }
 
@@ -250,7 +256,8 @@ impl Watcher {
         {
             return networks.clone();
         }
-        let networks = versions.iter().flat_map(|version| &version.content.networks).filter_map(|text| text.parse().ok());
+        let networks =
+            versions.iter().flat_map(|version| &version.content.networks).filter_map(|text| text.parse().ok());
         let names: BTreeSet<&String> = versions.iter().flat_map(|version| &version.content.names).collect();
         let addresses: Vec<IpNet> = self.dns.answered(|answered| {
             let of_names = answered.keys().filter(|(name, _)| names.contains(name));
@@ -266,7 +273,8 @@ impl Watcher {
         let versions = self.vendor.versions(customer);
         let Some(last) = versions.last() else { return Vec::new() };
         // However they are spelled: one of 256 addresses, or two of 128.
-        let parsed = |version: &Version| canonical_set(version.content.networks.iter().filter_map(|text| text.parse().ok()));
+        let parsed =
+            |version: &Version| canonical_set(version.content.networks.iter().filter_map(|text| text.parse().ok()));
         let all: Vec<Vec<IpNet>> = versions.iter().map(parsed).collect();
         let listed = last.content.networks.iter().filter_map(|text| text.parse().ok());
         let networks = listed.filter(|network| all.iter().all(|networks| cidr::covers(networks, network)));
@@ -274,7 +282,8 @@ impl Watcher {
         let names: BTreeSet<&String> = last.content.names.iter().filter(in_all).collect();
         let now = Instant::now();
         let addresses: Vec<IpNet> = self.dns.answered(|answered| {
-            let recent = answered.iter().filter(|((name, _), (at, _))| names.contains(name) && now.duration_since(*at) < KEPT);
+            let recent =
+                answered.iter().filter(|((name, _), (at, _))| names.contains(name) && now.duration_since(*at) < KEPT);
             recent.map(|((_, address), _)| IpNet::from(*address)).collect()
         });
         networks.chain(addresses).collect()
