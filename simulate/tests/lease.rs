@@ -54,6 +54,7 @@ struct Call {
 /// A process: the election, as `cluster/lease.rs` drives it.
 #[derive(Clone, Debug)]
 struct Candidate {
+    identity: String,
     election: Election,
     /// The version that the next write replaces.
     known: Option<u32>,
@@ -132,8 +133,9 @@ struct Lease {
 
 impl Lease {
     fn candidate(&self, number: usize, incarnation: u32, clock: u32) -> Candidate {
-        let election = Election::new(format!("{number}_{incarnation}"), self.timing, 0.0);
-        Candidate { election, known: None, call: None, late: None, clock, slow_at: 0, incarnation }
+        let identity = format!("{number}_{incarnation}");
+        let election = Election::new(identity.clone(), self.timing, 0.0);
+        Candidate { identity, election, known: None, call: None, late: None, clock, slow_at: 0, incarnation }
     }
 }
 
@@ -179,17 +181,12 @@ impl Candidate {
             ElectionStep::Acquire | ElectionStep::Renew => {
                 let (transitions, ours) = self.election.transitions();
                 let transitions = if ours || self.known.is_none() { transitions } else { transitions + 1 };
-                let holder = format!("{}", self.identity());
+                                let holder = self.identity.clone();
                 let record = Record { holder, duration: timing.duration, renewed: None, transitions };
                 self.send(Request::Write(self.known, record), timing);
             }
         }
         true
-    }
-
-    fn identity(&self) -> String {
-        let debug = format!("{:?}", self.election);
-        debug.split('"').nth(1).unwrap_or_default().to_owned()
     }
 
     fn answered(&mut self, call: Call) {

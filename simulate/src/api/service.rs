@@ -16,7 +16,7 @@ use bytes::Bytes;
 use citrix_allowlist::cluster::client::READ_TIMEOUT;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER, USER_AGENT};
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -74,7 +74,10 @@ impl Service<Request<Body>> for ApiConnection {
                 Err(failure) => return Ok(refused(&failure)),
             };
             let reset = || Err(io::Error::from(io::ErrorKind::ConnectionReset));
-            let fate = server.lock().fate(&call);
+            let (fate, date) = {
+                let mut state = server.lock();
+                (state.fate(&call), state.store.date())
+            };
             let answer = match &fate {
                 Fate::Served | Fate::AnswerBroken | Fate::AnswerSilent => server.serve(&call, &parts.headers, &body),
                 Fate::Slow { request, answer } => {
@@ -92,6 +95,10 @@ impl Service<Request<Body>> for ApiConnection {
                 Fate::Broken => return reset(),
                 Fate::Silent => return silent().await,
             };
+            let answer = answer.map(|mut answer| {
+                answer.headers_mut().insert(DATE, date);
+                answer
+            });
             match fate {
                 Fate::AnswerBroken => reset(),
                 Fate::AnswerSilent => silent().await,

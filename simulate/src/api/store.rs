@@ -3,6 +3,7 @@
 use super::kinds::{ApiKind, Kinds};
 use super::select::Selection;
 use bytes::Bytes;
+use http::HeaderValue;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -154,6 +155,12 @@ impl Store {
     /// The current time, to whole seconds, as objects spell it.
     pub(super) fn now(&self) -> String {
         (self.clock)().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    /// The current time as a header of HTTP has it.
+    pub(super) fn date(&self) -> HeaderValue {
+        let text = (self.clock)().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
     pub(super) fn uid(&mut self) -> String {

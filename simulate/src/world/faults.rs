@@ -149,7 +149,9 @@ impl World {
             Fault::Dns(server, fault) => self.dns.fault(SERVERS[*server], *fault),
             Fault::Move(customer, name, ttl) => {
                 let addresses = (0..4).map(|_| self.address()).collect();
-                self.dns.set(&name_of(*customer, *name), addresses, 2, Duration::from_secs(*ttl));
+                // What rotates slowly shows everything at once: otherwise news would come in quiet times.
+                let shown = if *ttl > 600 { 4 } else { 2 };
+                self.dns.set(&name_of(*customer, *name), addresses, shown, Duration::from_secs(*ttl));
             }
             Fault::Clock(replica, seconds) => self.set_clock(*replica, *seconds),
             Fault::Memory => super::memory::short(true),

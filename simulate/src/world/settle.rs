@@ -17,6 +17,8 @@ use tokio::time::Instant;
 const GONE: Duration = Duration::from_secs(3600 + 3600 / 8 + 300);
 /// How long after its last use a list is kept (`forget_after`, ten minutes), and some time for it.
 const FORGOTTEN: Duration = Duration::from_secs(1200);
+/// What was answered in this time has to be allowed: a little less than the time without faults.
+const FRESH: Duration = Duration::from_secs(2300);
 /// How often a name is queried in a time: once a TTL, once more for its jitter, at each server, for both families.
 const QUERIES: u64 = 2 * super::SERVERS.len() as u64;
 /// The shortest time between two queries for a name (`--min-ttl`), in seconds.
@@ -132,7 +134,7 @@ impl World {
                     });
                     recent.map(|((_, address), _)| IpNet::from(*address)).collect::<BTreeSet<_>>()
                 };
-                (since(Duration::from_secs(3000)), since(GONE))
+                (since(FRESH), since(GONE))
             });
             let allowed = known.allowed();
             let least: Vec<IpNet> = networks.clone().chain(fresh).collect();

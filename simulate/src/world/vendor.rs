@@ -84,7 +84,7 @@ const LIES: [&str; 4] = ["0.0.0.0/0", "10.0.0.0/8", "127.0.0.0/8", "::/0"];
 
 #[derive(Debug, Default)]
 struct State {
-    versions: BTreeMap<String, Vec<Version>>,
+    versions: BTreeMap<String, Vec<Arc<Version>>>,
     fault: VendorFault,
     /// When the requests of the last minute came.
     recent: VecDeque<Instant>,
@@ -124,12 +124,12 @@ impl Vendor {
     /// Publishes a list for a customer.
     pub fn publish(&self, customer: &str, content: Content) {
         let version = Version { published: self.now(), content };
-        self.lock().versions.entry(customer.to_owned()).or_default().push(version);
+        self.lock().versions.entry(customer.to_owned()).or_default().push(Arc::new(version));
     }
 
     /// Every version that was published for a customer, the newest last.
     #[must_use]
-    pub fn versions(&self, customer: &str) -> Vec<Version> {
+    pub fn versions(&self, customer: &str) -> Vec<Arc<Version>> {
         self.lock().versions.get(customer).cloned().unwrap_or_default()
     }
 
@@ -174,11 +174,12 @@ impl Vendor {
         let versions = state.versions.get_mut(&customer).unwrap_or(&mut none);
         // A list is published again long before it expires, whether it changes or not.
         if let Some(last) = versions.last().filter(|last| wall.duration_since(last.published) > VALID / 2) {
-            versions.push(Version { published: wall, content: last.content.clone() });
+            let again = Version { published: wall, content: last.content.clone() };
+            versions.push(Arc::new(again));
         }
         let (newest, before) = match versions.as_slice() {
-            [.., before, newest] => (newest.clone(), before.clone()),
-            [only] => (only.clone(), only.clone()),
+            [.., before, newest] => (Version::clone(newest), Version::clone(before)),
+            [only] => (Version::clone(only), Version::clone(only)),
             [] => return Err(rejected()),
         };
         let mut version = newest.clone();
