@@ -13,6 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod controller;
+mod counts;
 pub mod crd;
 mod diff;
 pub mod direction;

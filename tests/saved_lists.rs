@@ -7,6 +7,7 @@ use citrix_allowlist::feed::settings::TEMPLATE_CUSTOMER;
 use citrix_allowlist::feed::store::{ListStore, SavedHost, SavedKey, SavedList, SavedRequests, SavedState};
 use connectivity_allowlist::gzip::{compress, decompress};
 use connectivity_allowlist::{Cloud, ListForm};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -50,7 +51,12 @@ async fn lists_are_kept_pruned_and_guarded() {
     let sent = vec!["2026-06-01T00:00:00Z".parse().expect("a time")];
     requests.hosts.insert("https://api.example".into(), SavedHost { sent, not_before: None });
     store.save_requests(SavedRequests::default()).await.expect("saved");
+    // By a clock that is off: what it says now is known by the API server's.
+    let at: Timestamp = "2026-06-01T00:00:30Z".parse().expect("a time");
+    requests.at = Some(at);
     store.save_requests(requests.clone()).await.expect("saved");
+    let clock = store.load().await.expect("what was saved").requests_clock.expect("a clock");
+    assert!((0..60).contains(&clock.duration_since(at).as_secs()), "{clock}");
 
     let mut saved = store.load().await.expect("what was saved");
     saved.lists.sort_by(|one, other| one.key.cmp(&other.key));

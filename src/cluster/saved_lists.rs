@@ -6,11 +6,16 @@ use super::lease::Leadership;
 use crate::crd::FIELD_MANAGER;
 use crate::feed::FeedKey;
 use crate::feed::store::{ListStore, Saved, SavedList, SavedRequests, SavedState, StoreError};
+use crate::objects::managed;
 use futures::future::BoxFuture;
+use http::header::DATE;
+use jiff::fmt::rfc2822;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, Request};
+use kube::client::Body;
 use kube::{Api, Client};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,9 +42,17 @@ pub const LARGEST_SAVED: usize = 900 << 10;
 /// The longest that one call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 
+/// The longest that the API server's time is waited for: everything is to be read within half a minute.
+const TIME_LIMIT: Duration = Duration::from_secs(2);
+
+/// By how much an age may be too high: times of objects are cut to seconds, two API servers may differ, and a request is sent a
+/// moment after it was noted.
+const MARGIN: SignedDuration = SignedDuration::from_secs(10);
+
 /// Keeps lists in ConfigMaps of one namespace.
 #[derive(Clone)]
 pub struct SavedLists {
+    client: Client,
     config_maps: Api<ConfigMap>,
     leadership: Leadership,
 }
@@ -48,7 +61,7 @@ impl SavedLists {
     /// A store in this namespace, written only under `leadership`. It needs to list, create, patch and delete ConfigMaps there.
     #[must_use]
     pub fn new(client: Client, namespace: &str, leadership: Leadership) -> Self {
-        Self { config_maps: Api::namespaced(client, namespace), leadership }
+        Self { config_maps: Api::namespaced(client.clone(), namespace), client, leadership }
     }
 
     async fn write<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
@@ -61,6 +74,15 @@ impl SavedLists {
         let listed = pages(&self.config_maps, parameters, CALL_LIMIT, |map| found.push(map)).await;
         listed.map_err(|error| failure("listed", &error))?;
         Ok(found)
+    }
+
+    /// What the API server's clock says, to the second; `None` if it does not answer.
+    async fn server_time(&self) -> Option<Timestamp> {
+        let parameters = ListParams::default().labels(&format!("{SAVED_LABEL}={REQUESTS}")).limit(1);
+        let request = Request::new(self.config_maps.resource_url()).list(&parameters).ok()?;
+        let answer = deadline(TIME_LIMIT, self.client.send(request.map(Body::from))).await.ok()?;
+        let date = answer.headers().get(DATE)?.to_str().ok()?;
+        rfc2822::parse(date).ok().map(|date| date.timestamp())
     }
 
     /// Writes an object. If another manager's fields stay in it, it is deleted and created again, or it would never be read.
@@ -98,11 +120,13 @@ impl ListStore for SavedLists {
                     Err(error) => saved.warnings.push(ignored(&config_map, &error)),
                 }
             }
-            for config_map in self.list(REQUESTS).await? {
+            let of_requests = |map: &ConfigMap| map.metadata.name.as_deref() == Some(&*requests_name());
+            for config_map in self.list(REQUESTS).await?.into_iter().filter(of_requests) {
                 match read_requests(&config_map) {
                     Ok(requests) => {
-                        saved.requests.hosts.extend(requests.hosts);
-                        saved.requests.begun.extend(requests.begun);
+                        let age = age(&config_map.metadata, self.server_time().await);
+                        saved.requests_clock = requests.at.map(|at| at.saturating_add(age).unwrap_or(at));
+                        saved.requests = requests;
                     }
                     Err(error) => saved.warnings.push(ignored(&config_map, &error)),
                 }
@@ -132,6 +156,12 @@ impl ListStore for SavedLists {
             Ok(())
         })
     }
+}
+
+/// How long ago the operator wrote an object, at least, by the API server's clock; nothing where that is not known.
+fn age(metadata: &ObjectMeta, server_time: Option<Timestamp>) -> SignedDuration {
+    let age = server_time.zip(managed::written_at(metadata)).map(|(now, written)| now.duration_since(written) - MARGIN);
+    age.unwrap_or_default().max(SignedDuration::ZERO)
 }
 
 fn failure(done: &str, error: &CallError) -> StoreError {
@@ -192,8 +222,12 @@ pub fn list_object(list: SavedList) -> Result<ConfigMap, StoreError> {
     Ok(ConfigMap { binary_data: Some(binary), ..config_map })
 }
 
+fn requests_name() -> String {
+    format!("{PREFIX}-{REQUESTS}")
+}
+
 fn requests_object(requests: &SavedRequests) -> Result<ConfigMap, StoreError> {
-    config_map(format!("{PREFIX}-{REQUESTS}"), REQUESTS, REQUESTS_KEY, requests)
+    config_map(requests_name(), REQUESTS, REQUESTS_KEY, requests)
 }
 
 /// The list in a ConfigMap.

@@ -154,7 +154,6 @@ mod tests {
         assert_eq!(conflicts.contested(now).len(), 1, "and it is reported");
     }
 
-    /// An API server that failed for a while let an edit remain for ten minutes.
     /// The name was lost: only the deletions were reported, which have none.
     #[test]
     fn who_edits_and_deletes_is_reported_by_name() {
@@ -170,6 +169,7 @@ mod tests {
         assert_eq!(conflicts.contested(now), [(&edited.key, &edited.manager), (&deleted.key, &deleted.manager)]);
     }
 
+    /// An API server that failed for a while let an edit remain for ten minutes.
     #[test]
     fn an_edit_whose_revert_fails_is_not_contested() {
         let edit = edit(Interference::Edited);

@@ -186,6 +186,10 @@ impl Entry {
 
     fn take_list(&mut self, list: CachedList, arrival: &ResponseMetadata) -> (FetchOutcome, bool) {
         let Some(accepted) = self.accepted.clone() else {
+            if list.allowlist.entries.is_empty() {
+                // There is no earlier list that would show what is missing: it is asked for again soon, not when it expires.
+                return (self.fail(Reason::FeedMalformed, "the list holds nothing"), false);
+            }
             return self.accept_or_hold_back(list, arrival);
         };
         if let Some(outcome) = self.keep_newer(&accepted.allowlist, &list.allowlist, arrival) {

@@ -66,10 +66,13 @@ impl Feeds {
                 host.limiter = limiter;
             }
         }
+        // Two machines' clocks may differ by more than a minute: ages are told by the clock that noted the times.
+        let noted_by = saved.requests_clock.unwrap_or(wall);
         for (name, host) in saved.requests.hosts {
             let known = table.hosts.entry(name).or_insert_with(|| shared.host());
-            known.limiter.restore(&host.sent, now, wall);
-            if let Some(pause) = host.not_before.and_then(|until| Duration::try_from(until.duration_since(wall)).ok()) {
+            known.limiter.restore(&host.sent, now, noted_by);
+            let left = host.not_before.map(|until| until.duration_since(noted_by));
+            if let Some(pause) = left.and_then(|left| Duration::try_from(left).ok()) {
                 // No pause is longer than an hour; a longer one comes from a clock that was set.
                 known.pause_until(now + pause.min(Duration::from_secs(3600)));
             }
@@ -91,7 +94,8 @@ impl Feeds {
         for begun in saved.requests.begun {
             let Some(key) = begun.list.key() else { continue };
             let entry = table.entries.entry(key.clone()).or_insert_with_key(new);
-            if let Some(message) = entry.interrupt(begun.at, begun.times, &shared.arrival(None)) {
+            let begun_at = wall.saturating_sub(noted_by.duration_since(begun.at)).unwrap_or(wall);
+            if let Some(message) = entry.interrupt((begun_at, begun.at), begun.times, &shared.arrival(None)) {
                 shared.observer.fetch_interrupted(&key, &message);
                 table.wake(&key, &shared.waker);
             }
@@ -112,6 +116,10 @@ impl Feeds {
             Ok(CachedList::new(document.clone(), read.received_at(state.fetched_at), validators))
         };
         let accepted = read(&list.document, Validators::new(state.etag.clone(), state.last_modified.clone()))?;
+        if accepted.allowlist.entries.is_empty() {
+            // Such a first list was accepted once, until it expired.
+            return Err(StoreError("it holds nothing".to_owned()));
+        }
         // Without the list before it, the newer one counts like a confirmed one.
         let previous = list.previous.as_ref().and_then(|document| read(document, Validators::default()).ok());
         Ok(Restored {

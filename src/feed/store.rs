@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::time::Instant;
 
 /// Keeps lists beyond the process's life. [`crate::cluster`] has the store in the cluster.
 pub trait ListStore: Send + Sync {
@@ -32,6 +33,8 @@ pub struct Saved {
     pub lists: Vec<SavedList>,
     /// The sent requests.
     pub requests: SavedRequests,
+    /// The present time of the clock that noted their times, or a moment before it; `None` where a note has no time of its own.
+    pub requests_clock: Option<Timestamp>,
     /// What could not be read, each in words.
     pub warnings: Vec<String>,
 }
@@ -39,6 +42,9 @@ pub struct Saved {
 /// The requests to each host in the last minute.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedRequests {
+    /// When this was noted, by the clock of the process that did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
     /// By host, as `scheme://host:port`.
     pub hosts: BTreeMap<String, SavedHost>,
     /// Fetches that were begun and have not completed: the answer of one may have ended the process.
@@ -145,18 +151,28 @@ pub struct SavedState {
 
 /// A store in the process's own memory: nothing outlives it. For tests, and for running without a cluster.
 #[derive(Debug, Default)]
-pub struct MemoryStore(Mutex<(BTreeMap<FeedKey, SavedList>, SavedRequests)>);
+pub struct MemoryStore(Mutex<InMemory>);
+
+#[derive(Debug, Default)]
+struct InMemory {
+    lists: BTreeMap<FeedKey, SavedList>,
+    requests: SavedRequests,
+    noted: Option<Instant>,
+}
 
 impl MemoryStore {
-    fn lock(&self) -> MutexGuard<'_, (BTreeMap<FeedKey, SavedList>, SavedRequests)> {
+    fn lock(&self) -> MutexGuard<'_, InMemory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is saved now.
     #[must_use]
     pub fn saved(&self) -> Saved {
-        let (lists, requests) = &*self.lock();
-        Saved { lists: lists.values().cloned().collect(), requests: requests.clone(), warnings: Vec::new() }
+        let InMemory { lists, requests, noted } = &*self.lock();
+        let requests_clock =
+            requests.at.zip(*noted).map(|(at, noted)| at.saturating_add(noted.elapsed()).unwrap_or(at));
+        let lists = lists.values().cloned().collect();
+        Saved { lists, requests: requests.clone(), requests_clock, warnings: Vec::new() }
     }
 }
 
@@ -166,17 +182,18 @@ impl ListStore for MemoryStore {
     }
 
     fn save(&self, list: SavedList) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.lock().0.insert(list.key.clone(), list);
+        self.lock().lists.insert(list.key.clone(), list);
         Box::pin(std::future::ready(Ok(())))
     }
 
     fn save_requests(&self, requests: SavedRequests) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.lock().1 = requests;
+        let mut saved = self.lock();
+        (saved.requests, saved.noted) = (requests, Some(Instant::now()));
         Box::pin(std::future::ready(Ok(())))
     }
 
     fn retain(&self, keys: BTreeSet<FeedKey>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.lock().0.retain(|key, _| keys.contains(key));
+        self.lock().lists.retain(|key, _| keys.contains(key));
         Box::pin(std::future::ready(Ok(())))
     }
 }

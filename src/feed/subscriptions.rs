@@ -89,6 +89,7 @@ impl Table {
             Some(SavedBegun { list: SavedKey::of(key), at, times: entry.interrupted.saturating_add(1) })
         });
         SavedRequests {
+            at: Some(wall),
             hosts: self.hosts.iter().map(|(name, host)| (name.clone(), saved(host))).collect(),
             begun: begun.collect(),
         }

@@ -5,7 +5,7 @@
 //! out last time wait in separate queues with a small share. Waiting for a place is no failure of the name.
 
 use super::answer::Family;
-use super::schedule::{count, uncount};
+use crate::counts::{count, uncount};
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;

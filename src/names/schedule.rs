@@ -1,6 +1,7 @@
 //! When the table has something to do. Pure.
 
 use super::addresses::Addresses;
+use crate::counts::{count, uncount};
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,24 +84,6 @@ impl<K: Ord + Clone> Agenda<K> {
     pub fn first(&self) -> Option<Instant> {
         self.by_moment.first().map(|(moment, _)| *moment)
     }
-}
-
-/// One more of `key`. Returns whether it is the first.
-pub fn count<K: Ord + Clone>(counts: &mut BTreeMap<K, usize>, key: &K) -> bool {
-    let count = counts.entry(key.clone()).or_default();
-    *count += 1;
-    *count == 1
-}
-
-/// One less of `key`. Returns whether it was the last.
-pub fn uncount<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) -> bool {
-    let Some(count) = counts.get_mut(key) else { return false };
-    *count -= 1;
-    let is_last = *count == 0;
-    if is_last {
-        counts.remove(key);
-    }
-    is_last
 }
 
 /// Subscribers with the same names and retention: they see the same, and are woken together.

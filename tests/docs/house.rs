@@ -28,8 +28,9 @@ const PURE: [&str; 11] = [
 ];
 
 /// Rooms that a pure one may import: the pure ones, and the pure parts of `feed`, `memory` and `names`.
-const IMPORTED: [&str; 21] = [
+const IMPORTED: [&str; 22] = [
     "bound",
+    "counts",
     "crd",
     "direction",
     "engines",

@@ -56,6 +56,23 @@ async fn five_hundred_customers_keep_the_rate_limit_across_crashes() {
     assert!(client.count() >= asked.len() + 500);
 }
 
+/// With the times of another machine's clock taken as its own, it sent up to ten in a minute.
+#[tokio::test(start_paused = true)]
+async fn a_successor_whose_clock_is_off_keeps_the_rate() {
+    let client = Recorder::new(daily);
+    let store = Arc::new(MemoryStore::default());
+    for hours in [0, 24, -24, 1, 0, 300] {
+        let clock = Clock::simulated(epoch() + SignedDuration::from_hours(hours));
+        let process = Process::start(FeedSettings::default(), clock, store.clone(), client.clone());
+        for (who, request) in &customers(50) {
+            process.feeds.watch(who, request.clone());
+        }
+        pass(25).await;
+        drop(process);
+    }
+    assert_eq!((client.busiest_minute(), client.count()), (5, 15));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_thousand_resources_of_a_customer_cost_one_request() {
     let client = Recorder::new(daily);

@@ -41,15 +41,16 @@ impl Entry {
         self.rendered.clear();
     }
 
-    /// Takes over that a fetch was begun, for the `times`-th time in a row, and never completed: the next one waits. Returns a
-    /// message; none if the list has come since.
+    /// Takes over that a fetch was begun, for the `times`-th time in a row, and never completed: the next one waits. `begun` is by
+    /// our clock, `noted` by that of the process that began it, which dated its list too. Returns a message; none if the list has
+    /// come since.
     pub(in crate::feed) fn interrupt(
         &mut self,
-        begun: Timestamp,
+        (begun, noted): (Timestamp, Timestamp),
         times: u32,
         arrival: &ResponseMetadata,
     ) -> Option<String> {
-        if self.fetched_at.is_some_and(|fetched| fetched >= begun) || self.in_flight {
+        if self.fetched_at.is_some_and(|fetched| fetched >= noted) || self.in_flight {
             return None;
         }
         let (stale_answers, at) = (self.last.map_or(0, |last| last.stale_answers), arrival.at.min(begun));

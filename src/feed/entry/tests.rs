@@ -82,6 +82,19 @@ fn a_list_a_confirmation_a_failure_and_an_empty_answer() {
     assert_eq!(entry.accepted.as_ref().map(|list| list.allowlist.entries.len()), Some(1));
 }
 
+/// It was in use until it expired: a day without a policy, after one wrong answer.
+#[test]
+fn a_first_list_that_holds_nothing_is_asked_for_again() {
+    let start = Instant::now();
+    let mut entry = entry(start);
+    assert!(!entry.take(answer(&[], 86_400), &arrival(start, 0)));
+    assert_eq!((entry.accepted.is_none(), entry.condition.reason), (true, Reason::FeedMalformed));
+    assert_eq!(entry.condition.message, "the list holds nothing; there is no earlier list, so no policy is written");
+    assert_eq!(entry.next_fetch(), Some(epoch() + SignedDuration::from_secs(10)));
+    assert!(entry.take(answer(&FULL, 86_400), &arrival(start, 10)));
+    assert_eq!(entry.condition.reason, Reason::Fetched);
+}
+
 #[test]
 fn a_shrunk_list_waits_for_the_next_fetch_and_comes_whole() {
     let start = Instant::now();
@@ -157,7 +170,7 @@ fn a_fetch_that_ended_the_process_backs_off_by_doubling() {
     let start = Instant::now();
     for (times, seconds) in [(1, 15), (2, 30), (4, 120), (40, 900)] {
         let mut entry = entry(start);
-        let message = entry.interrupt(epoch(), times, &arrival(start, 5)).expect("a message");
+        let message = entry.interrupt((epoch(), epoch()), times, &arrival(start, 5)).expect("a message");
         assert!(message.contains(&format!("{times} times in a row")), "{message}");
         let status = "the first list has not arrived yet; the fetch of 2026-06-01T00:00:00Z";
         assert!(entry.condition.message.starts_with(status));
@@ -169,7 +182,10 @@ fn a_fetch_that_ended_the_process_backs_off_by_doubling() {
     }
     let mut entry = entry(start);
     entry.take(answer(&FULL, 3600), &arrival(start, 10));
-    assert_eq!(entry.interrupt(epoch(), 1, &arrival(start, 20)), None, "the list has come since");
+    assert_eq!(entry.interrupt((epoch(), epoch()), 1, &arrival(start, 20)), None, "the list has come since");
+    // Its list is dated by the clock that noted the fetch, an hour behind ours.
+    let noted = epoch() - SignedDuration::from_hours(1);
+    assert_eq!(entry.interrupt((arrival(start, 20).at, noted), 1, &arrival(start, 30)), None);
 }
 
 /// Formerly everything that a list had more than the last one was opened at once.

@@ -2,8 +2,8 @@
 
 use super::{GroupId, Table};
 use crate::bound::{Level, Taken};
+use crate::counts::{count, uncount};
 use crate::names::addresses::{Addresses, NameAddresses, NameState};
-use crate::names::schedule::{count, uncount};
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet};

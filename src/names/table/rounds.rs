@@ -1,11 +1,12 @@
 //! Rounds of queries: which are due, and what their answers change. Pure.
 
 use super::{GroupId, Table};
+use crate::counts::{count, uncount};
 use crate::names::addresses::RefusedAddress;
 use crate::names::answer::{Failure, Family, LookupOutcome};
 use crate::names::places::{Places, Question};
 use crate::names::retention::{Bounds, CachedName, sweep_interval};
-use crate::names::schedule::{count, next_tick, uncount};
+use crate::names::schedule::next_tick;
 use crate::names::snapshot::ServerHealth;
 use connectivity_allowlist::net::DomainName;
 use std::collections::BTreeMap;
@@ -197,7 +198,7 @@ impl Table {
 
     fn finish(&mut self, name: &DomainName, now: Instant) {
         let Some(factor) = self.names.get(name).map(|entry| self.factor(entry)) else { return };
-        let bounds = Bounds { stretch: factor, ..self.bounds };
+        let bounds = Bounds { stretch: factor.max(1.0), ..self.bounds };
         let Some(entry) = self.names.get_mut(name) else { return };
         let asking = entry.asking.take();
         entry.cached.finish(&bounds, self.random.f64(), now);

@@ -3,17 +3,17 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Queries what is due at `second`, and returns the addresses after that.
-fn ask(name: &mut Name, second: u64, v4: &Answer, v6: &Answer) -> Vec<IpAddr> {
+/// Queries what is due at `second`, and returns those families.
+fn ask(name: &mut Name, second: u64, v4: &Answer, v6: &Answer) -> Vec<Family> {
     name.now = name.start + seconds(second);
     let due = name.cached.due(name.now);
     name.cached.begin(&due);
-    for family in due {
-        let answer = if family == Family::V4 { v4 } else { v6 };
-        name.say(family, 1, Ok(answer.clone()));
+    for family in &due {
+        let answer = if *family == Family::V4 { v4 } else { v6 };
+        name.say(*family, 1, Ok(answer.clone()));
     }
     name.cached.finish(&BOUNDS, 0.0, name.now);
-    name.cached.view().addresses
+    due
 }
 
 fn v6(last: u16, ttl: u64) -> Answer {
@@ -24,8 +24,22 @@ fn v6(last: u16, ttl: u64) -> Answer {
 const WITHOUT_SOA: Answer = Answer::Absent { nxdomain: true, ttl: None };
 
 #[test]
+fn a_family_is_due_by_its_own_answer() {
+    let mut name = Name::new();
+    assert_eq!(ask(&mut name, 0, &has(&[1], 300), &WITHOUT_SOA), Family::ALL);
+    assert_eq!(name.cached.next_question(name.now), seconds(5));
+    assert_eq!(ask(&mut name, 5, &has(&[1], 300), &WITHOUT_SOA), [Family::V6]);
+    assert_eq!(ask(&mut name, 299, &has(&[1], 300), &WITHOUT_SOA), [Family::V6]);
+    assert_eq!(name.cached.next_question(name.now), seconds(1));
+    assert_eq!(ask(&mut name, 300, &has(&[1], 300), &WITHOUT_SOA), [Family::V4]);
+    name.cached.ask_at_once();
+    assert_eq!(ask(&mut name, 301, &has(&[1], 300), &WITHOUT_SOA), Family::ALL);
+}
+
+#[test]
 fn knowledge_of_the_other_family_stays() {
     let mut name = Name::new();
+    name.bounds.addresses = 2;
     ask(&mut name, 0, &has(&[1], 300), &WITHOUT_SOA);
     for second in (5..300).step_by(5) {
         ask(&mut name, second, &has(&[1], 300), &WITHOUT_SOA);
@@ -34,11 +48,21 @@ fn knowledge_of_the_other_family_stays() {
     }
     // Over its bound, a name loses the address that its own family has lacked for longest, however often the other is queried.
     let mut name = Name::new();
-    name.bounds.addresses = 2;
-    let mut round = |second: u64, last: u16| ask(&mut name, second, &has(&[1], 300), &v6(last, 5));
-    round(0, 1);
-    assert_eq!(round(5, 2), [ip(1), "2603:1030::2".parse().expect("an address")]);
-    assert_eq!(round(10, 3)[0], ip(1));
+    let few = Bounds { addresses: 2, ..BOUNDS };
+    let mut round = |second: u64, v4: &[u8], last: u16| {
+        name.now = name.start + seconds(second);
+        let due = name.cached.due(name.now);
+        name.cached.begin(&due);
+        for family in &due {
+            let answer = if *family == Family::V4 { has(v4, 300) } else { v6(last, 5) };
+            name.cached.answered(*family, server(1), &answer, &judge, &few, name.now);
+        }
+        name.cached.finish(&few, 0.0, name.now);
+        name.cached.view().addresses
+    };
+    let first = round(0, &[1], 1);
+    assert_eq!(round(5, &[1], 2), [first[0], "2603:1030::2".parse::<IpAddr>().expect("an address")]);
+    assert_eq!(round(10, &[1], 3)[0], ip(1));
 }
 
 proptest! {
