@@ -5,9 +5,9 @@ mod seeded;
 mod shrink;
 
 use clap::Parser;
-use seeded::{Outcome, Run};
+use seeded::{Run, RunOutcome};
 use serde_json::Value;
-use simulate::world::{History, Plan, Size, World};
+use simulate::world::{FaultPlan, History, SimulatedWorld, Size};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     }
     if let Some(seed) = arguments.seed {
         let again = Run::of(seed, &arguments);
-        return if again.go(arguments.explain).is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return if again.outcome(arguments.explain).law.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     drive(&arguments)
 }
@@ -84,12 +84,12 @@ fn simulate(arguments: &Arguments, seed: u64) -> ExitCode {
     };
     fastrand::seed(seed);
     let definition: Value = serde_saphyr::from_str(DEFINITION).expect("the definition");
-    let plan = Plan::pick(&mut fastrand::Rng::with_seed(seed), size, arguments.hours);
+    let plan = FaultPlan::pick(&mut fastrand::Rng::with_seed(seed), size, arguments.hours);
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
     let began = Instant::now();
     let (result, history, hours) = runtime.block_on(async {
-        let mut world = World::new(seed, size, &[definition]);
+        let mut world = SimulatedWorld::new(seed, size, &[definition]);
         let history = world.history();
         if arguments.explain.is_some() {
             log_to(&history);
@@ -104,7 +104,7 @@ fn simulate(arguments: &Arguments, seed: u64) -> ExitCode {
     }
     let (steps, digest) = (plan.steps.len(), history.digest());
     println!("seed {seed}: {hours:.1} hours, {steps} faults, in {:.1?}; history {digest:016x}", began.elapsed());
-    let outcome = Outcome::of(result, hours, digest, &plan);
+    let outcome = RunOutcome::of(result, hours, digest, &plan);
     if let Some(what) = &outcome.what {
         println!("seed {seed}: {what}");
     }
@@ -133,20 +133,17 @@ impl std::io::Write for Lines {
 
 /// The regressions, then fresh seeds, each in a process of its own.
 fn drive(arguments: &Arguments) -> ExitCode {
-    let mut failed = regressions::run(arguments);
+    let mut failed = regressions::run();
     let end = Instant::now() + Duration::from_secs(arguments.minutes * 60);
     let (mut hours, mut seeds) = (0.0, 0_usize);
-    while Instant::now() < end {
+    while Instant::now() < end && (failed.is_empty() || !arguments.first) {
         let run = Run::of(fastrand::u64(..1 << 32), arguments);
-        let (outcome, _) = run.outcome(None);
+        let outcome = run.outcome(None);
         hours += outcome.hours;
         seeds += 1;
         if outcome.law.is_some() {
             let run = if arguments.first { run } else { shrink::shrink(&run, &outcome) };
             failed.push(run.command());
-            if arguments.first {
-                break;
-            }
         }
     }
     println!("{seeds} fresh seeds, {hours:.0} hours; {} failed", failed.len());

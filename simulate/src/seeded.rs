@@ -2,7 +2,7 @@
 
 use crate::Arguments;
 use serde::{Deserialize, Serialize};
-use simulate::world::{Plan, Violation};
+use simulate::world::{FaultPlan, Violation};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -12,6 +12,8 @@ use tempfile::TempDir;
 const SOURCE: &str = include_str!("getrandom.c");
 const SEED: &str = "SIMULATE_SEED";
 const OUTCOME: &str = "SIMULATE_OUTCOME";
+/// The law that a world breaks whose process ends without an outcome.
+pub const PANIC: &str = "no panic";
 
 /// The seed of this process, if it is such a one.
 pub fn seed() -> Option<u64> {
@@ -20,7 +22,7 @@ pub fn seed() -> Option<u64> {
 
 /// How a world ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// The law that was broken, if one was.
     pub law: Option<String>,
     /// How, and when.
@@ -35,8 +37,8 @@ pub struct Outcome {
     pub begun: usize,
 }
 
-impl Outcome {
-    pub fn of(result: Result<(), Violation>, hours: f64, digest: u64, plan: &Plan) -> Self {
+impl RunOutcome {
+    pub fn of(result: Result<(), Violation>, hours: f64, digest: u64, plan: &FaultPlan) -> Self {
         let violation = result.err();
         let at = violation.as_ref().map(|violation| violation.at);
         let begun = plan.steps.iter().filter(|step| at.is_none_or(|at| step.at <= at)).count();
@@ -95,25 +97,18 @@ impl Run {
         format!("cargo run -p simulate -- {} --explain", self.arguments().join(" "))
     }
 
-    /// Runs it, prints what it prints, and returns the law that was broken.
-    pub fn go(&self, explain: Option<usize>) -> Option<String> {
-        let (outcome, printed) = self.outcome(explain);
-        drop(printed);
-        outcome.law
+    /// Runs it, and prints what it prints.
+    pub fn outcome(&self, explain: Option<usize>) -> RunOutcome {
+        let (outcome, printed) = self.quietly(explain);
+        print!("{printed}");
+        outcome
     }
 
-    /// Runs it. Returns how it ended, and what it printed, which is printed already unless it is quiet.
+    /// Runs it. Returns how it ended, and what it would print.
     ///
     /// # Panics
     /// The process does not start.
-    pub fn outcome(&self, explain: Option<usize>) -> (Outcome, String) {
-        let (outcome, printed) = self.quietly(explain);
-        print!("{printed}");
-        (outcome, printed)
-    }
-
-    /// The same, and prints nothing.
-    pub fn quietly(&self, explain: Option<usize>) -> (Outcome, String) {
+    pub fn quietly(&self, explain: Option<usize>) -> (RunOutcome, String) {
         let folder = folder();
         let path = folder.join(format!("outcome-{}", self.seed));
         let _ = std::fs::remove_file(&path);
@@ -124,8 +119,7 @@ impl Run {
         let mut printed = String::from_utf8_lossy(&output.stdout).into_owned();
         printed.push_str(&String::from_utf8_lossy(&output.stderr));
         let read = std::fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok());
-        // A panic breaks every law.
-        let panic = || Outcome { law: Some("no panic".to_owned()), begun: usize::MAX, ..Outcome::default() };
+        let panic = || RunOutcome { law: Some(PANIC.to_owned()), ..RunOutcome::default() };
         (read.unwrap_or_else(panic), printed)
     }
 }

@@ -1,13 +1,16 @@
 //! Shrinks a seed that fails: fewer faults, and not further than needed.
 
-use crate::seeded::{Outcome, Run};
+use crate::seeded::{PANIC, Run, RunOutcome};
 use std::time::{Duration, Instant};
 
 /// How long a failure is shrunk.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The shortest run found that breaks the same law.
-pub fn shrink(run: &Run, outcome: &Outcome) -> Run {
+pub fn shrink(run: &Run, outcome: &RunOutcome) -> Run {
+    if outcome.law.as_deref() == Some(PANIC) {
+        return run.clone();
+    }
     let end = Instant::now() + PATIENCE;
     let fails = |run: &Run| run.quietly(None).0.law == outcome.law;
     let mut best = run.clone();

@@ -181,7 +181,7 @@ impl Candidate {
             ElectionStep::Acquire | ElectionStep::Renew => {
                 let (transitions, ours) = self.election.transitions();
                 let transitions = if ours || self.known.is_none() { transitions } else { transitions + 1 };
-                                let holder = self.identity.clone();
+                let holder = self.identity.clone();
                 let record = Record { holder, duration: timing.duration, renewed: None, transitions };
                 self.send(Request::Write(self.known, record), timing);
             }

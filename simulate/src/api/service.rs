@@ -73,11 +73,9 @@ impl Service<Request<Body>> for ApiConnection {
                 Ok(call) => call,
                 Err(failure) => return Ok(refused(&failure)),
             };
+            let clock = server.clone();
             let reset = || Err(io::Error::from(io::ErrorKind::ConnectionReset));
-            let (fate, date) = {
-                let mut state = server.lock();
-                (state.fate(&call), state.store.date())
-            };
+            let fate = server.lock().fate(&call);
             let answer = match &fate {
                 Fate::Served | Fate::AnswerBroken | Fate::AnswerSilent => server.serve(&call, &parts.headers, &body),
                 Fate::Slow { request, answer } => {
@@ -95,6 +93,7 @@ impl Service<Request<Body>> for ApiConnection {
                 Fate::Broken => return reset(),
                 Fate::Silent => return silent().await,
             };
+            let date = clock.lock().store.date();
             let answer = answer.map(|mut answer| {
                 answer.headers_mut().insert(DATE, date);
                 answer

@@ -75,17 +75,6 @@ impl Dns {
         self.lock().zone.insert(name.to_owned(), Records { addresses, shown, ttl, turn: 0 });
     }
 
-    /// Takes a name out of the zone.
-    pub fn remove(&self, name: &str) {
-        self.lock().zone.remove(name);
-    }
-
-    /// The names of the zone.
-    #[must_use]
-    pub fn names(&self) -> Vec<String> {
-        self.lock().zone.keys().cloned().collect()
-    }
-
     /// Changes how a server answers.
     pub fn fault(&self, server: SocketAddr, fault: DnsFault) {
         self.lock().faults.insert(server, fault);

@@ -3,15 +3,15 @@
 use super::calls::{CallFault, CallRule};
 use super::dns::DnsFault;
 use super::tenants::Tenant;
-use super::vendor::{Content, VendorFault};
-use super::{SERVERS, Size, World, customer_of, name_of};
+use super::vendor::{ListContent, VendorFault};
+use super::{SERVERS, SimulatedWorld, Size, customer_of, name_of};
 use crate::api::{Call, WatchFault};
 use fastrand::Rng;
 use std::time::Duration;
 
 /// One thing that goes wrong, or only changes.
 #[derive(Clone, Debug)]
-pub enum Fault {
+pub enum WorldFault {
     /// A replica is killed, and started again when this is over.
     Crash(usize),
     /// A replica dies in the middle of its write number so and so, before or after that is carried out.
@@ -27,7 +27,7 @@ pub enum Fault {
     /// The vendor fails.
     Vendor(VendorFault),
     /// A customer's list changes.
-    Publish(usize, Change),
+    Publish(usize, ListChange),
     /// A DNS server fails.
     Dns(usize, DnsFault),
     /// A name moves to other addresses, with another TTL (in seconds).
@@ -44,7 +44,7 @@ pub enum Fault {
 
 /// How a list changes.
 #[derive(Clone, Copy, Debug)]
-pub enum Change {
+pub enum ListChange {
     /// One more name.
     AddName,
     /// A name less.
@@ -61,7 +61,7 @@ fn one_of<T: Copy>(random: &mut Rng, all: &[T]) -> T {
     all[random.usize(..all.len())]
 }
 
-impl Fault {
+impl WorldFault {
     /// The next fault of a seed.
     pub fn pick(random: &mut Rng, size: Size) -> Self {
         let replica = random.usize(..size.replicas);
@@ -80,12 +80,12 @@ impl Fault {
             10 => Self::Vendor(one_of(random, &VendorFault::ALL)),
             11 | 12 => {
                 let all = [
-                    Change::AddName,
-                    Change::RemoveName,
-                    Change::AddNetwork,
-                    Change::Respell,
-                    Change::Respell,
-                    Change::Withdraw,
+                    ListChange::AddName,
+                    ListChange::RemoveName,
+                    ListChange::AddNetwork,
+                    ListChange::Respell,
+                    ListChange::Respell,
+                    ListChange::Withdraw,
                 ];
                 Self::Publish(customer, one_of(random, &all))
             }
@@ -124,89 +124,94 @@ fn pick_calls(random: &mut Rng, replica: usize) -> CallRule {
     }
 }
 
-impl World {
-    pub(super) fn begin(&mut self, number: usize, fault: &Fault) {
+impl SimulatedWorld {
+    pub(super) fn begin(&mut self, number: usize, fault: &WorldFault) {
         match fault {
-            Fault::Crash(replica) => self.kill(*replica),
-            Fault::CrashInWrite(replica, writes, carried_out) => {
+            WorldFault::Crash(replica) => self.kill(*replica),
+            WorldFault::CrashInWrite(replica, writes, carried_out) => {
                 if let Some(process) = &self.replicas[*replica] {
                     self.calls.trap(&process.account, *writes, *carried_out);
                 }
             }
-            Fault::Stop(replica) => {
+            WorldFault::Stop(replica) => {
                 if let Some(process) = &self.replicas[*replica] {
                     process.stop.cancel();
                 }
             }
-            Fault::Calls(rule) => self.calls.add(number, rule.clone()),
-            Fault::Watches(replica, fault) => {
+            WorldFault::Calls(rule) => self.calls.add(number, rule.clone()),
+            WorldFault::Watches(replica, fault) => {
                 let meant = |call: &Call| replica.is_none() || super::calls::replica_of(&call.account) == *replica;
                 self.api.fault_watches(*fault, meant);
             }
-            Fault::Compact => self.compact(),
-            Fault::Vendor(fault) => self.vendor.fault(*fault),
-            Fault::Publish(customer, change) => self.publish(*customer, *change),
-            Fault::Dns(server, fault) => self.dns.fault(SERVERS[*server], *fault),
-            Fault::Move(customer, name, ttl) => {
+            WorldFault::Compact => self.compact(),
+            WorldFault::Vendor(fault) => self.vendor.fault(*fault),
+            WorldFault::Publish(customer, change) => self.publish(*customer, *change),
+            WorldFault::Dns(server, fault) => self.dns.fault(SERVERS[*server], *fault),
+            WorldFault::Move(customer, name, ttl) => {
                 let addresses = (0..4).map(|_| self.address()).collect();
                 // What rotates slowly shows everything at once: otherwise news would come in quiet times.
                 let shown = if *ttl > 600 { 4 } else { 2 };
                 self.dns.set(&name_of(*customer, *name), addresses, shown, Duration::from_secs(*ttl));
             }
-            Fault::Clock(replica, seconds) => self.set_clock(*replica, *seconds),
-            Fault::Memory => super::memory::short(true),
-            Fault::Forget => {
+            WorldFault::Clock(replica, seconds) => self.set_clock(*replica, *seconds),
+            WorldFault::Memory => super::memory::short(true),
+            WorldFault::Forget => {
                 let saved = |stored: &crate::api::Stored| {
                     stored.value["metadata"]["labels"][citrix_allowlist::cluster::saved_lists::SAVED_LABEL] == "list"
                 };
+                self.watcher.lists_are_lost();
                 self.api.delete_all(("", "configmaps"), super::HOME, saved);
             }
-            Fault::Tenant(tenant) => self.act(tenant),
+            WorldFault::Tenant(tenant) => self.act(tenant),
         }
     }
 
-    pub(super) fn over(&mut self, number: usize, fault: &Fault) {
+    pub(super) fn over(&mut self, number: usize, fault: &WorldFault) {
         match fault {
-            Fault::Crash(replica) | Fault::CrashInWrite(replica, ..) | Fault::Stop(replica) => {
+            WorldFault::Crash(replica) | WorldFault::CrashInWrite(replica, ..) | WorldFault::Stop(replica) => {
                 self.kill(*replica);
                 self.start_replica(*replica);
             }
-            Fault::Calls(_) => self.calls.remove(number),
-            Fault::Watches(..) => {
+            WorldFault::Calls(_) => self.calls.remove(number),
+            WorldFault::Watches(..) => {
                 self.api.fault_watches(WatchFault::None, |_| true);
             }
-            Fault::Vendor(fault) => {
+            WorldFault::Vendor(fault) => {
                 self.vendor.fault(VendorFault::None);
                 // Where nothing else is known, such a list is in use until it expires: people ask for another.
                 if *fault == VendorFault::Elsewhere {
                     self.refresh(number);
                 }
             }
-            Fault::Dns(server, _) => self.dns.fault(SERVERS[*server], DnsFault::None),
-            Fault::Memory => super::memory::short(false),
-            Fault::Tenant(tenant) => self.undo(tenant),
-            Fault::Compact | Fault::Publish(..) | Fault::Move(..) | Fault::Clock(..) | Fault::Forget => {}
+            WorldFault::Dns(server, _) => self.dns.fault(SERVERS[*server], DnsFault::None),
+            WorldFault::Memory => super::memory::short(false),
+            WorldFault::Tenant(tenant) => self.undo(tenant),
+            WorldFault::Compact
+            | WorldFault::Publish(..)
+            | WorldFault::Move(..)
+            | WorldFault::Clock(..)
+            | WorldFault::Forget => {}
         }
     }
 
-    fn publish(&mut self, customer: usize, change: Change) {
+    fn publish(&mut self, customer: usize, change: ListChange) {
         let name = customer_of(customer);
         let versions = self.vendor.versions(&name);
         let Some(mut content) = versions.last().map(|version| version.content.clone()) else { return };
         match change {
-            Change::AddName => {
+            ListChange::AddName => {
                 let added = format!("more{}.c{customer}.example.com", versions.len());
                 let addresses = (0..3).map(|_| self.address()).collect();
                 self.dns.set(&added, addresses, 2, Duration::from_secs(60));
                 content.names.insert(added);
             }
-            Change::RemoveName => {
+            ListChange::RemoveName => {
                 content.names.pop_last();
             }
-            Change::AddNetwork => {
+            ListChange::AddNetwork => {
                 content.networks.insert(format!("20.{}.{}.0/24", 100 + customer, versions.len() % 250));
             }
-            Change::Respell => {
+            ListChange::Respell => {
                 let whole = format!("20.{}.0.0/24", 100 + customer);
                 let halves = [0, 128].map(|last| format!("20.{}.0.{last}/25", 100 + customer));
                 match content.networks.remove(&whole) {
@@ -217,7 +222,9 @@ impl World {
                     }
                 }
             }
-            Change::Withdraw => content = versions.first().map_or_else(Content::default, |first| first.content.clone()),
+            ListChange::Withdraw => {
+                content = versions.first().map_or_else(ListContent::default, |first| first.content.clone())
+            }
         }
         self.vendor.publish(&name, content);
     }

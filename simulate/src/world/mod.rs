@@ -22,11 +22,12 @@ use citrix_allowlist::operator::{Edges, Replica, RunArguments};
 use clap::Parser;
 use dns::Dns;
 use fastrand::Rng;
-pub use faults::{Change, Fault};
+pub use faults::{ListChange, WorldFault};
+use futures::FutureExt as _;
 pub use history::History;
 use jiff::Timestamp;
 pub use laws::{Law, Violation};
-pub use plan::{Moment, Plan, Step};
+pub use plan::{FaultPlan, Moment, Step};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub use tenants::Tenant;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use vendor::{Content, Vendor};
+use vendor::{ListContent, Vendor};
 use watcher::Watcher;
 
 /// Where the operator lives.
@@ -81,7 +82,7 @@ struct Process {
 }
 
 /// A world.
-pub struct World {
+pub struct SimulatedWorld {
     api: ApiServer,
     vendor: Vendor,
     dns: Dns,
@@ -100,7 +101,7 @@ pub struct World {
     watcher: Watcher,
 }
 
-impl World {
+impl SimulatedWorld {
     /// A world of this size, in which nothing runs yet.
     ///
     /// # Panics
@@ -150,7 +151,7 @@ impl World {
                 self.dns.set(&name, addresses, 2, Duration::from_secs(300));
             }
             let networks = [format!("20.{}.0.0/24", 100 + customer)].into();
-            self.vendor.publish(&customer_of(customer), Content { names: names.collect(), networks });
+            self.vendor.publish(&customer_of(customer), ListContent { names: names.collect(), networks });
         }
         self.create_missing();
         self.watcher.look();
@@ -197,6 +198,13 @@ impl World {
     fn kill(&mut self, number: usize) {
         if let Some(process) = self.replicas[number].take() {
             self.calls.killed(&process.account);
+            match process.task.now_or_never() {
+                Some(Ok(Err(error))) => self.history.violated(Law::Lives, &format!("{}: {error}", process.account)),
+                Some(Err(error)) if error.is_panic() => {
+                    self.history.violated(Law::Lives, &format!("{}: {error}", process.account));
+                }
+                _ => {}
+            }
         }
     }
 
@@ -214,7 +222,12 @@ impl World {
     ///
     /// # Errors
     /// The first law that was broken.
-    pub async fn run(&mut self, plan: &Plan, only: Option<&[usize]>, until: Option<Duration>) -> Result<(), Violation> {
+    pub async fn run(
+        &mut self,
+        plan: &FaultPlan,
+        only: Option<&[usize]>,
+        until: Option<Duration>,
+    ) -> Result<(), Violation> {
         for number in 0..self.size.replicas {
             self.start_replica(number);
         }

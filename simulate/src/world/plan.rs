@@ -1,7 +1,7 @@
 //! Which faults come when: everything that a seed decides beforehand, so that a part of it can be replayed.
 
 use super::Size;
-use super::faults::Fault;
+use super::faults::WorldFault;
 use fastrand::Rng;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct Step {
     /// For so long.
     pub lasts: Duration,
     /// What.
-    pub fault: Fault,
+    pub fault: WorldFault,
 }
 
 /// What a world does in which moment.
@@ -38,7 +38,7 @@ pub enum Moment {
 
 /// A seed's faults.
 #[derive(Clone, Debug, Default)]
-pub struct Plan {
+pub struct FaultPlan {
     /// In the order in which they come; they may overlap.
     pub steps: Vec<Step>,
     /// When everything has to be right.
@@ -47,7 +47,7 @@ pub struct Plan {
     pub end: Duration,
 }
 
-impl Plan {
+impl FaultPlan {
     /// The faults of at least so many hours: some minutes or hours of them at a time, then time to settle.
     #[must_use]
     pub fn pick(random: &mut Rng, size: Size, hours: u32) -> Self {
@@ -60,7 +60,7 @@ impl Plan {
             let mut at = plan.end + Duration::from_secs(random.u64(1..pace));
             while at < over {
                 let lasts = Duration::from_millis(random.u64(100..400_000)).min(over - at);
-                plan.steps.push(Step { at, lasts, fault: Fault::pick(random, size) });
+                plan.steps.push(Step { at, lasts, fault: WorldFault::pick(random, size) });
                 at += Duration::from_millis(random.u64(1..pace * 1000));
             }
             plan.settled.push(over + SETTLED);

@@ -1,10 +1,12 @@
 //! What must hold once nothing has been wrong for a while.
 
-use super::World;
+use super::SimulatedWorld;
 use super::laws::Law;
 use super::plan::{EXPIRED, QUIET};
 use super::tenants::{POLICIES, RESOURCES};
 use super::watcher::Name;
+use crate::api::Stored;
+use citrix_allowlist::cluster::saved_lists::SAVED_LABEL;
 use connectivity_allowlist::net::{canonical_set, cidr};
 use ipnet::IpNet;
 use serde_json::Value;
@@ -19,12 +21,17 @@ const GONE: Duration = Duration::from_secs(3600 + 3600 / 8 + 300);
 const FORGOTTEN: Duration = Duration::from_secs(1200);
 /// What was answered in this time has to be allowed: a little less than the time without faults.
 const FRESH: Duration = Duration::from_secs(2300);
+/// How often a status is written in a quiet time, at most: a list is fetched again, and confirmed once.
+const STATUSES: usize = 2;
+/// The metrics that count known names, addresses and lists.
+const KNOWN_BY_METRICS: [&str; 3] =
+    ["citrix_allowlist_names{", "citrix_allowlist_addresses ", "citrix_allowlist_feed_fetched_timestamp"];
 /// How often a name is queried in a time: once a TTL, once more for its jitter, at each server, for both families.
 const QUERIES: u64 = 2 * super::SERVERS.len() as u64;
 /// The shortest time between two queries for a name (`--min-ttl`), in seconds.
 const SHORTEST: u64 = 5;
 
-impl World {
+impl SimulatedWorld {
     /// Everything has to be right now, and to stay so.
     pub(super) async fn settled(&mut self) {
         self.history.note("settled");
@@ -45,6 +52,11 @@ impl World {
         let (policies, narrowed) = (now.policies - written.policies, now.narrowed - written.narrowed);
         // Addresses expire in a quiet time too, and their ConfigMap follows.
         let maps = if narrowed == 0 { now.maps - written.maps } else { 0 };
+        let statuses = if narrowed == 0 { now.statuses - written.statuses } else { 0 };
+        if statuses > STATUSES * self.resources.len() {
+            self.history
+                .violated(Law::Quiet, &format!("{statuses} writes of status in {QUIET:?} in which nothing happened"));
+        }
         if policies + maps > 0 {
             let what = format!(
                 "{policies} writes of policies and {maps} of ConfigMaps in {QUIET:?} in which nothing happened"
@@ -67,18 +79,23 @@ impl World {
         }
         tokio::time::sleep(FORGOTTEN).await;
         let left = self.api.read(|store| {
-            let kind = store.kinds().find(POLICIES.0, POLICIES.1)?;
-            let (key, _) = store.objects(kind, None).next()?;
-            Some(format!("{}/{}", key.namespace, key.name))
+            let policies = store.kinds().find(POLICIES.0, POLICIES.1)?;
+            let maps = store.kinds().find("", "configmaps")?;
+            let is_list = |stored: &Stored| stored.value["metadata"]["labels"][SAVED_LABEL] == "list";
+            let maps =
+                store.objects(maps, None).filter(|(key, stored)| key.namespace != super::HOME || is_list(stored));
+            let (key, stored) = store.objects(policies, None).chain(maps).next()?;
+            Some(format!("{} {}/{}", stored.value["kind"], key.namespace, key.name))
         });
         if let Some(left) = left {
-            self.history.violated(Law::Forgets, &format!("the policy {left} is left, and every resource is deleted"));
+            self.history.violated(Law::Forgets, &format!("{left} is left, and every resource is deleted"));
         }
         for replica in self.replicas.iter().flatten() {
             let metrics = (replica.metrics)();
-            for name in
-                ["citrix_allowlist_names{", "citrix_allowlist_addresses ", "citrix_allowlist_feed_fetched_timestamp"]
-            {
+            for name in KNOWN_BY_METRICS {
+                if !metrics.contains(name.trim_end_matches(['{', ' '])) {
+                    self.history.violated(Law::Forgets, &format!("there is no metric {name}"));
+                }
                 let lines = metrics.lines().filter(|line| line.starts_with(name) && !line.ends_with(" 0"));
                 for line in lines {
                     self.history.violated(

@@ -1,6 +1,6 @@
 //! People in the cluster: what they do to policies, resources, namespaces and the definition, and how they undo it.
 
-use super::{NAMESPACES, Size, World, customer_of, namespace_of, resource_of};
+use super::{NAMESPACES, SimulatedWorld, Size, customer_of, namespace_of, resource_of};
 use crate::api::Stored;
 use citrix_allowlist::crd::REFRESH_ANNOTATION;
 use fastrand::Rng;
@@ -60,7 +60,7 @@ impl Tenant {
     }
 }
 
-impl World {
+impl SimulatedWorld {
     pub(super) fn act(&mut self, tenant: &Tenant) {
         let edit = |namespace: usize, change: &dyn Fn(&mut Value)| {
             self.api.edit(POLICIES, &namespace_of(namespace), "kubectl-edit", |_| true, change);

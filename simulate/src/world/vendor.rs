@@ -16,7 +16,7 @@ const VALID: SignedDuration = SignedDuration::from_hours(84);
 
 /// What a list allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Content {
+pub struct ListContent {
     /// Exact names.
     pub names: BTreeSet<String>,
     /// Networks.
@@ -29,7 +29,7 @@ pub struct Version {
     /// When.
     pub published: Timestamp,
     /// What it allows.
-    pub content: Content,
+    pub content: ListContent,
 }
 
 /// How the vendor answers.
@@ -91,8 +91,6 @@ struct State {
     /// The most requests in any minute.
     most: usize,
     requests: usize,
-    /// The newest version that each customer's client has got as published.
-    served: BTreeMap<String, Version>,
     /// Whom [`VendorFault::Shrunk`] has met.
     shrunk: BTreeSet<String>,
 }
@@ -122,7 +120,7 @@ impl Vendor {
     }
 
     /// Publishes a list for a customer.
-    pub fn publish(&self, customer: &str, content: Content) {
+    pub fn publish(&self, customer: &str, content: ListContent) {
         let version = Version { published: self.now(), content };
         self.lock().versions.entry(customer.to_owned()).or_default().push(Arc::new(version));
     }
@@ -131,12 +129,6 @@ impl Vendor {
     #[must_use]
     pub fn versions(&self, customer: &str) -> Vec<Arc<Version>> {
         self.lock().versions.get(customer).cloned().unwrap_or_default()
-    }
-
-    /// The newest version that a customer's client has got.
-    #[must_use]
-    pub fn served(&self, customer: &str) -> Option<Version> {
-        self.lock().served.get(customer).cloned()
     }
 
     /// Changes how it answers.
@@ -153,19 +145,23 @@ impl Vendor {
         (state.most, state.requests)
     }
 
-    fn answer(&self, request: &FetchRequest) -> Result<Fetched, FetchError> {
-        let (wall, now) = (self.now(), Instant::now());
-        let mut guard = self.lock();
-        let state = &mut *guard;
+    /// Counts a request. Returns whether it is one too many.
+    fn arrive(&self) -> bool {
+        let now = Instant::now();
+        let mut state = self.lock();
         while state.recent.front().is_some_and(|at| now.duration_since(*at) >= Duration::from_secs(60)) {
             state.recent.pop_front();
         }
         state.recent.push_back(now);
         state.requests += 1;
         state.most = state.most.max(state.recent.len());
-        if state.recent.len() > RATE {
-            return Err(FetchError::RateLimited { retry_after: Some(Duration::from_secs(60)) });
-        }
+        state.recent.len() > RATE
+    }
+
+    fn answer(&self, request: &FetchRequest) -> Result<Fetched, FetchError> {
+        let wall = self.now();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         let unavailable = || FetchError::Unavailable { detail: "503".to_owned(), retry_after: None };
         let rejected = || FetchError::Rejected { status: 404, detail: String::new() };
         let customer = request.url.split("customerId=").nth(1).and_then(|rest| rest.split('&').next());
@@ -182,7 +178,7 @@ impl Vendor {
             [only] => (Version::clone(only), Version::clone(only)),
             [] => return Err(rejected()),
         };
-        let mut version = newest.clone();
+        let mut version = newest;
         match state.fault {
             VendorFault::Unavailable => return Err(unavailable()),
             VendorFault::Nonsense => return Ok(document(b"<html>".to_vec(), None)),
@@ -190,7 +186,7 @@ impl Vendor {
             VendorFault::Throttled => {
                 return Err(FetchError::RateLimited { retry_after: Some(Duration::from_secs(90)) });
             }
-            VendorFault::Empty => version.content = Content::default(),
+            VendorFault::Empty => version.content = ListContent::default(),
             VendorFault::Stale => version = before,
             VendorFault::Flipping if state.requests.is_multiple_of(2) => version = before,
             VendorFault::Shrunk if state.shrunk.insert(customer.clone()) => {
@@ -205,9 +201,6 @@ impl Vendor {
             | VendorFault::Elsewhere => {}
         }
         let geo = if state.fault == VendorFault::Elsewhere { "eu" } else { "us" };
-        if version == newest {
-            state.served.insert(customer, newest);
-        }
         let tag =
             format!("\"{}-{}-{geo}\"", version.published, version.content.names.len() + version.content.networks.len());
         if request.validators.etag.as_deref() == Some(&tag) {
@@ -220,7 +213,11 @@ impl Vendor {
 impl Fetch for Vendor {
     fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
         Box::pin(async move {
+            let is_too_many = self.arrive();
             tokio::time::sleep(Duration::from_millis(40)).await;
+            if is_too_many {
+                return Err(FetchError::RateLimited { retry_after: Some(Duration::from_secs(60)) });
+            }
             if self.lock().fault == VendorFault::Silent {
                 tokio::time::sleep(Duration::from_secs(30)).await;
                 return Err(FetchError::Unavailable { detail: "no answer in 30 s".to_owned(), retry_after: None });
@@ -240,7 +237,7 @@ fn document(body: Vec<u8>, etag: Option<String>) -> Fetched {
 
 fn json(version: &Version, geo: &str) -> Value {
     let valid = version.published.saturating_add(VALID).unwrap_or(Timestamp::MAX);
-    let Content { names, networks } = &version.content;
+    let ListContent { names, networks } = &version.content;
     let services = match names.is_empty() && networks.is_empty() {
         true => json!([]),
         false => json!([{ "name": "DaaS", "direction": "outbound", "tcpPorts": "443", "required": true,

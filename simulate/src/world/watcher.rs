@@ -11,6 +11,7 @@ use super::vendor::{Vendor, Version};
 use crate::api::{ApiServer, StoreChange};
 use connectivity_allowlist::net::{canonical_set, cidr};
 use ipnet::IpNet;
+use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,13 +56,15 @@ impl Known {
 
 /// How many versions of objects the operator wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenCounts {
     /// Policies that only lost addresses.
     pub narrowed: usize,
     /// Policies otherwise.
     pub policies: usize,
     /// ConfigMaps.
     pub maps: usize,
+    /// Resources, which is their status.
+    pub statuses: usize,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +72,9 @@ struct Inner {
     seen: u64,
     resources: BTreeMap<Name, Known>,
     /// What the operator wrote outside its own namespace.
-    written: Written,
+    written: WrittenCounts,
+    /// Whether saved lists were deleted: then nobody knows which was the newest.
+    lists_are_lost: bool,
     /// What was ever allowed for a customer, with the counts of versions and answers it was computed from.
     ever: BTreeMap<String, ((usize, usize), Vec<IpNet>)>,
 }
@@ -102,8 +107,13 @@ impl Watcher {
     }
 
     /// What the operator wrote so far.
-    pub fn written(&self) -> Written {
+    pub fn written(&self) -> WrittenCounts {
         self.lock().written
+    }
+
+    /// Somebody deletes the saved lists.
+    pub fn lists_are_lost(&self) {
+        self.lock().lists_are_lost = true;
     }
 
     /// Everything is as the operator wants it again.
@@ -135,7 +145,9 @@ impl Watcher {
                 }
                 Some(1) => inner.written.maps += usize::from(ours && change.key.namespace != HOME),
                 Some(2) => {
-                    if let Some(what) = resource(&mut inner, change) {
+                    inner.written.statuses += usize::from(ours);
+                    let is_lost = inner.lists_are_lost;
+                    if let Some(what) = resource(&mut inner, change).filter(|_| !is_lost) {
                         let what = format!("{}/{}: {what}", change.key.namespace, change.key.name);
                         self.history.violated(Law::NeverOlder, &what);
                     }
@@ -188,6 +200,14 @@ impl Watcher {
         {
             known.policies.remove(name);
         }
+        if after_owner.is_none()
+            && change.after.is_some()
+            && let Some(owner) = &before_owner
+            && let Some(known) = inner.resources.get_mut(&place(owner.clone()))
+        {
+            known.is_edited |= !ours;
+            known.isolates_since = known.isolates_since.filter(|_| !known.policies.is_empty());
+        }
         let owner = if change.after.is_some() { after_owner } else { before_owner };
         let Some(owner) = owner else { return self.note(change, "") };
         let owner = place(owner);
@@ -232,7 +252,8 @@ impl Watcher {
             let lost = kept.iter().find(|network| cidr::covers(&before, network) && !cidr::covers(&after, network));
             broken
                 .extend(lost.map(|network| (Law::NeverNarrower, format!("{network} is lost, and nobody withdrew it"))));
-            if after.iter().any(|network| !cidr::covers(&before, network)) {
+            // What somebody else opened may be in a policy until it is written again.
+            if !is_edited {
                 let ever = canonical_set(customers.iter().flat_map(|customer| self.ever(inner, customer)));
                 let wide = after.iter().find(|network| !cidr::covers(&ever, network));
                 let wide = wide.map(|network| {
@@ -268,13 +289,14 @@ impl Watcher {
         networks
     }
 
-    /// What every version of a customer's list has had, and was answered within the retention: that may not be lost.
+    /// The networks that may not be lost: those of every version of a customer's list, and recent answers for their names.
     fn kept(&self, customer: &str) -> Vec<IpNet> {
         let versions = self.vendor.versions(customer);
         let Some(last) = versions.last() else { return Vec::new() };
         // However they are spelled: one of 256 addresses, or two of 128.
-        let parsed =
-            |version: &Version| canonical_set(version.content.networks.iter().filter_map(|text| text.parse().ok()));
+        let parsed = |version: &Arc<Version>| {
+            canonical_set(version.content.networks.iter().filter_map(|text| text.parse().ok()))
+        };
         let all: Vec<Vec<IpNet>> = versions.iter().map(parsed).collect();
         let listed = last.content.networks.iter().filter_map(|text| text.parse().ok());
         let networks = listed.filter(|network| all.iter().all(|networks| cidr::covers(networks, network)));
@@ -291,10 +313,10 @@ impl Watcher {
 }
 
 /// The customer of a resource, and the list that its status says is in use for it.
-fn used(object: &Value) -> Option<(&str, &str)> {
+fn used(object: &Value) -> Option<(&str, Timestamp)> {
     let is_current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
     is_current.then_some(())?;
-    Some((object["spec"]["customerId"].as_str()?, object["status"]["feed"]["version"].as_str()?))
+    Some((object["spec"]["customerId"].as_str()?, object["status"]["feed"]["version"].as_str()?.parse().ok()?))
 }
 
 fn resource(inner: &mut Inner, change: &StoreChange) -> Option<String> {
@@ -303,7 +325,6 @@ fn resource(inner: &mut Inner, change: &StoreChange) -> Option<String> {
     known.object = live.map(|stored| stored.value.clone());
     known.customers.extend(known.customer().map(str::to_owned));
     let (before, after) = (used(&change.before.as_ref()?.value)?, used(&change.after.as_ref()?.value)?);
-    // Times of one form: as texts, they follow each other as they do in time.
     let is_older = before.0 == after.0 && after.1 < before.1;
     is_older.then(|| format!("the list of {} follows that of {}", after.1, before.1))
 }
