@@ -8,7 +8,7 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 minutes="${MUTANT_MINUTES:-5}"
-target="$PWD/${CARGO_TARGET_DIR:-target}/mutants"
+target="$(realpath -m "${CARGO_TARGET_DIR:-target}")/mutants"
 copy="$target/sources"
 mkdir -p "$target"
 rm -rf "$copy"
@@ -23,12 +23,22 @@ if [[ ${#names[@]} == 0 ]]; then
     done
 fi
 missed=0
+# Without a bug no law is broken: otherwise nothing is shown.
+(cd "$copy" && CARGO_TARGET_DIR="$target" cargo build --locked --quiet --package simulate)
+if ! "$target/debug/simulate" --minutes "$minutes" --hours 24 --first >"$target/none.log" 2>&1; then
+    echo "mutants: a law is broken without any bug: $target/none.log" >&2
+    exit 1
+fi
 printf '| bug | found by | after |\n| --- | --- | --- |\n'
 for name in "${names[@]}"; do
     git -C "$copy" checkout --quiet -- .
-    git -C "$copy" apply "$PWD/simulate/mutants/$name.patch"
     log="$target/$name.log"
-    if ! (cd "$copy" && CARGO_TARGET_DIR="$target" cargo build --locked --quiet --package simulate) >"$log" 2>&1; then
+    if ! git -C "$copy" apply "$PWD/simulate/mutants/$name.patch" 2>"$log"; then
+        printf '| %s | does not apply: %s | |\n' "$name" "$log"
+        missed=1
+        continue
+    fi
+    if ! (cd "$copy" && CARGO_TARGET_DIR="$target" cargo build --locked --quiet --package simulate) >>"$log" 2>&1; then
         printf '| %s | does not build: %s | |\n' "$name" "$log"
         missed=1
         continue
