@@ -56,6 +56,8 @@ struct State {
     /// When each address was last answered for a name, by anybody, and until when a client may keep it.
     answered: Answered,
     queries: usize,
+    /// When an address was last answered that never was before.
+    newest: Option<Instant>,
 }
 
 /// Every address that was ever answered for a name: when last, and until when a client may keep it.
@@ -83,6 +85,12 @@ impl Dns {
     /// Looks at every address that was ever answered for a name.
     pub fn answered<T>(&self, look: impl FnOnce(&Answered) -> T) -> T {
         look(&self.lock().answered)
+    }
+
+    /// Whether an address was answered for the first time since then.
+    #[must_use]
+    pub fn is_news_since(&self, then: Instant) -> bool {
+        self.lock().newest.is_some_and(|newest| newest >= then)
     }
 
     /// The TTL of each name.
@@ -133,7 +141,9 @@ impl Dns {
             return Some(absent(false));
         }
         for address in &of_family {
-            state.answered.insert((name.as_str().to_owned(), *address), (now, until));
+            if state.answered.insert((name.as_str().to_owned(), *address), (now, until)).is_none() {
+                state.newest = Some(now);
+            }
         }
         Some(Ok(Answer::Addresses { addresses: of_family, ttl: until.duration_since(now) }))
     }
