@@ -70,16 +70,14 @@ impl SavedLists {
 
     async fn list(&self, kind: &str) -> Result<Vec<ConfigMap>, StoreError> {
         let mut found = Vec::new();
-        let parameters = ListParams::default().labels(&format!("{SAVED_LABEL}={kind}")).limit(PAGE);
-        let listed = pages(&self.config_maps, parameters, CALL_LIMIT, |map| found.push(map)).await;
+        let listed = pages(&self.config_maps, saved(kind).limit(PAGE), CALL_LIMIT, |map| found.push(map)).await;
         listed.map_err(|error| failure("listed", &error))?;
         Ok(found)
     }
 
     /// What the API server's clock says, to the second; `None` if it does not answer.
     async fn server_time(&self) -> Option<Timestamp> {
-        let parameters = ListParams::default().labels(&format!("{SAVED_LABEL}={REQUESTS}")).limit(1);
-        let request = Request::new(self.config_maps.resource_url()).list(&parameters).ok()?;
+        let request = Request::new(self.config_maps.resource_url()).list(&saved(REQUESTS).limit(1)).ok()?;
         let answer = deadline(TIME_LIMIT, self.client.send(request.map(Body::from))).await.ok()?;
         let date = answer.headers().get(DATE)?.to_str().ok()?;
         rfc2822::parse(date).ok().map(|date| date.timestamp())
@@ -146,8 +144,7 @@ impl ListStore for SavedLists {
     fn retain(&self, keys: BTreeSet<FeedKey>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let names: BTreeSet<String> = keys.iter().map(object_name).collect();
-            let parameters = ListParams::default().labels(&format!("{SAVED_LABEL}={LISTS}"));
-            let found = deadline(CALL_LIMIT, self.config_maps.list_metadata(&parameters)).await;
+            let found = deadline(CALL_LIMIT, self.config_maps.list_metadata(&saved(LISTS))).await;
             let found = found.map_err(|error| failure("listed", &error))?;
             let unneeded = found.items.into_iter().filter_map(|object| object.metadata.name);
             for name in unneeded.filter(|name| !names.contains(name)) {
@@ -156,6 +153,11 @@ impl ListStore for SavedLists {
             Ok(())
         })
     }
+}
+
+/// Which ConfigMaps are saved ones of a kind.
+fn saved(kind: &str) -> ListParams {
+    ListParams::default().labels(&format!("{SAVED_LABEL}={kind}"))
 }
 
 /// How long ago the operator wrote an object, at least, by the API server's clock; nothing where that is not known.

@@ -1,12 +1,13 @@
 //! The state that outlives the process: the last good lists, and the requests of the last minute.
 
 use super::request::FeedKey;
+use crate::lock::lock;
 use connectivity_allowlist::{Cloud, Directions, Geo, ListForm};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::time::Instant;
 
 /// Keeps lists beyond the process's life. [`crate::cluster`] has the store in the cluster.
@@ -162,7 +163,7 @@ struct InMemory {
 
 impl MemoryStore {
     fn lock(&self) -> MutexGuard<'_, InMemory> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// What is saved now.

@@ -9,6 +9,7 @@ use super::store::ListStore;
 use super::view::{FeedSnapshot, FeedView, empty_view, unusable};
 use crate::clock::Clock;
 use crate::interner::Interner;
+use crate::lock::lock;
 use crate::memory::Pressure;
 use crate::resource_ref::{ResourceRef, Waker};
 use connectivity_allowlist::document::{self, DocumentError, Reading};
@@ -18,7 +19,7 @@ use connectivity_allowlist::query::is_customer_id;
 use connectivity_allowlist::{Fetch, ParsedDocument};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -259,7 +260,7 @@ impl Shared {
 
     /// A panic while the table was locked leaves it as consistent as any step does.
     pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 
     /// The metadata of an answer of the API, now.

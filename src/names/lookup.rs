@@ -4,6 +4,7 @@
 use super::answer::{self, Failure, Family, LookupOutcome};
 use super::light::Light;
 use super::spelling::{self, Spelling};
+use crate::lock::lock;
 use connectivity_allowlist::net::DomainName;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -14,7 +15,7 @@ use hickory_resolver::net::{DnsError, NetError, xfer::DnsHandle};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Sends one query to one server. `Names` queries every server, bounds queries in flight, and ends each after its timeout.
@@ -50,7 +51,7 @@ impl HickoryLookup {
     }
 
     fn pool(&self, server: SocketAddr) -> Pool {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = lock(&self.pools);
         pools.entry(server).or_insert_with(|| self.connect(server)).clone()
     }
 
@@ -76,7 +77,7 @@ impl Lookup for HickoryLookup {
             let reply = pool.lookup(query, DnsRequestOptions::default()).next().await;
             if let Some(echo) = reply.as_ref().and_then(|reply| echo(reply, &sent)) {
                 let (after, is_accepted) = of_server(&spellings, server).after(echo);
-                spellings.lock().unwrap_or_else(PoisonError::into_inner).insert(server, after);
+                lock(&spellings).insert(server, after);
                 if !is_accepted {
                     return Err(Failure::Malformed(
                         "a reply that spells the question otherwise, as a forged one would",
@@ -88,15 +89,15 @@ impl Lookup for HickoryLookup {
     }
 
     fn retain(&self, servers: &[SocketAddr]) {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = lock(&self.pools);
         pools.retain(|server, _| servers.contains(server));
-        let mut spellings = self.spellings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spellings = lock(&self.spellings);
         spellings.retain(|server, _| servers.contains(server));
     }
 }
 
 fn of_server(spellings: &Mutex<HashMap<SocketAddr, Spelling>>, server: SocketAddr) -> Spelling {
-    spellings.lock().unwrap_or_else(PoisonError::into_inner).get(&server).copied().unwrap_or_default()
+    lock(spellings).get(&server).copied().unwrap_or_default()
 }
 
 /// Reads a reply for the records of `family` that `name` has.

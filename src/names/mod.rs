@@ -28,6 +28,7 @@ pub use snapshot::{AddressSnapshot, NameSnapshot, NamesSnapshot, ServerSnapshot}
 use crate::bound::Bound;
 use crate::clock::Clock;
 use crate::guard::Guard;
+use crate::lock::lock;
 use crate::resource_ref::{ResourceRef, Waker};
 use connectivity_allowlist::net::DomainName;
 use futures::StreamExt;
@@ -35,7 +36,7 @@ use futures::stream::FuturesUnordered;
 use places::Question;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use table::Table;
 use tokio::sync::{Notify, watch};
@@ -141,7 +142,7 @@ impl Names {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.table)
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Table, Instant) -> T) -> T {

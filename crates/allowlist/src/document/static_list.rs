@@ -20,7 +20,7 @@ fn read(root: &Map<String, Value>, reading: &Reading<'_>) -> Result<ParsedDocume
     let mut problems = Problems::default();
     let mut entries = Vec::new();
     for (name, product) in root {
-        let name = &*visible(name);
+        let name = &*visible(name.trim());
         let scope = Scope { service: Some(name), direction: Some(Direction::Outbound), geo: EntryGeo::All };
         let listed = match product.get("AllowList") {
             Some(Value::Array(names)) => names.as_slice(),

@@ -132,7 +132,8 @@ fn zscaler_entries_without_telling_ids_need_the_scope_asked_for() {
 #[test]
 fn static_lists_have_ports_and_a_lifetime_from_settings() {
     let document = json!({
-        "DaaS": { "AllowList": ["<CUSTOMER_ID>.xendesktop.net", "*.citrixdata.com"], "LatestChangeLog": "none" },
+        // A space in the name would be another service's than the one that a spec includes.
+        " DaaS": { "AllowList": ["<CUSTOMER_ID>.xendesktop.net", "*.citrixdata.com"], "LatestChangeLog": "none" },
         "Broken": { "AllowList": "a.example.net" },
         "Empty": {},
     });
