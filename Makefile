@@ -46,6 +46,8 @@ soak: ## Run the long tests: SOAK_MINUTES (3, 20 with LONG=1) of seeded disturba
 ifneq ($(LONG),)
 	$(call heading,Attacks of tenants on names and DNS$(,) at full length)
 	@LONG=1 cargo test --locked --lib names::tests::tenants -- --nocapture
+	$(call heading,Every behaviour of three candidates for the Lease: some four million states)
+	@cargo test --locked --profile bench --package simulate --test lease -- --ignored --nocapture
 	$(call heading,A hostile tenant of each kind for 20 minutes$(,) beside another tenant with guarded times)
 	@cargo build --locked --profile bench --bin citrix-allowlist
 	@LONG=1 SOAK_OPERATOR="$(abspath $(BENCH_TARGET))/release/citrix-allowlist" \
