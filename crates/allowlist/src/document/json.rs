@@ -1,7 +1,7 @@
 //! Reads and writes `format=json`. Pure.
 
 use super::endpoint::{ListedEndpoint, ServiceFields};
-use super::{DocumentError, FormRules, ListForm, ParsedDocument, Problems, Reading, Scope, ports};
+use super::{DocumentError, FormRules, ListForm, ParsedDocument, Problems, Reading, Scope, ports, regions};
 use crate::list::{Allowlist, Entry, EntryGeo};
 use crate::net::{Direction, Protocol};
 use jiff::Timestamp;
@@ -99,7 +99,7 @@ fn read_service(
             problems.malformed(&scope, &format!("endpoints[{position}]"), &message);
             continue;
         };
-        for geo in geos(endpoint.get("geo"), &scope, problems) {
+        for geo in regions::read(endpoint.get("geo"), &scope, problems) {
             let scope = Scope { geo, ..scope.clone() };
             let mut listed = ListedEndpoint::default();
             listed.names(super::items(endpoint.get("fqdns")), reading, &common, &scope, problems);
@@ -124,32 +124,6 @@ fn required(value: Option<&Value>, says_required: bool, scope: &Scope<'_>, probl
             Some(true)
         }
     }
-}
-
-/// The regions of an endpoint: one, or several in an array or between commas.
-fn geos(value: Option<&Value>, scope: &Scope<'_>, problems: &mut Problems) -> Vec<EntryGeo> {
-    let mut geos = Vec::new();
-    for item in super::items(value) {
-        match item {
-            Value::String(text) => geos.extend(text.split(',').take(super::MOST_REGIONS + 1).map(super::geo)),
-            other => {
-                let message = "geo is no text: the endpoint is used for no region by it";
-                problems.malformed(scope, &super::quoted(other), message);
-            }
-        }
-    }
-    if geos.contains(&EntryGeo::All) || super::items(value).is_empty() {
-        return vec![EntryGeo::All];
-    }
-    geos.sort();
-    geos.dedup();
-    if geos.len() > super::MOST_REGIONS {
-        let message =
-            format!("an endpoint of more than {} regions: used for the first of them only", super::MOST_REGIONS);
-        problems.malformed(scope, scope.service.unwrap_or("geo"), &message);
-        geos.truncate(super::MOST_REGIONS);
-    }
-    geos
 }
 
 /// Writes a list as `format=json`. Reading it gives the same entries, version and validity again; problems are not written.

@@ -12,6 +12,7 @@ mod form;
 mod json;
 mod names;
 mod ports;
+mod regions;
 mod static_list;
 mod zscaler;
 
@@ -37,8 +38,6 @@ pub const MOST_LIST_PROBLEMS: usize = 1000;
 /// the longest known list, which has 293. A larger one is not this vendor's, and would fill the memory and the DNS servers: a
 /// document of 4 MiB can name a hundred thousand targets for each of as many regions.
 pub const MOST_TARGETS: usize = 10_000;
-/// The most regions of one endpoint; the vendor has four.
-const MOST_REGIONS: usize = 64;
 /// The longest version that is kept, in characters; the vendor's is a time. Every status contains it.
 const LONGEST_VERSION: usize = 64;
 
@@ -295,14 +294,6 @@ impl Problems {
         }
         let entries = entries.into_iter().map(Arc::new).collect();
         Ok(Allowlist { form, entries, problems: self.kept, ..Allowlist::default() })
-    }
-}
-
-/// A region as entries have it: lower case, and safe to show; `all`, nothing and white space mean every one.
-fn geo(text: &str) -> EntryGeo {
-    match text.trim().to_lowercase() {
-        all if all.is_empty() || all == "all" => EntryGeo::All,
-        region => EntryGeo::Region(visible(&region).into()),
     }
 }
 

@@ -291,33 +291,6 @@ fn a_template_is_read_for_any_customer() {
 }
 
 #[test]
-fn regions_and_directions() {
-    for (geo, read) in [
-        (json!(null), vec!["all"]),
-        (json!("all"), vec!["all"]),
-        (json!(" US "), vec!["us"]),
-        (json!("moon"), vec!["moon"]),
-        (json!(["us", "eu"]), vec!["eu", "us"]),
-        (json!("us, eu"), vec!["eu", "us"]),
-        (json!(["us", "all"]), vec!["all"]),
-    ] {
-        let lines: Vec<String> = read.iter().map(|geo| format!("Svc outbound {geo} [a.example.net] TCP 443")).collect();
-        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-        expect(&service(json!({ "geo": geo, "fqdns": ["a.example.net"] }), json!({})), &lines, &[]);
-    }
-    let directed = |direction: Value| service(json!({ "fqdns": ["a.example.net"] }), json!({ "direction": direction }));
-    let outbound = "Svc outbound all [a.example.net] TCP 443";
-    let inbound = "Svc inbound all [a.example.net] TCP 443";
-    expect(&directed(json!("INBOUND")), &[inbound], &[]);
-    expect(&directed(json!("all")), &[outbound, inbound], &[]);
-    expect(&directed(json!(null)), &[outbound, inbound], &[]);
-    assert!(matches!(
-        parse(directed(json!("sideways")).to_string().as_bytes(), &Reading::default()),
-        Err(DocumentError::NothingUsable(1, message)) if message.contains("none of inbound, outbound, all")
-    ));
-}
-
-#[test]
 fn a_broken_part_concerns_one_entry() {
     let document = json!({
         "meta": { "version": 7, "validUntil": "soon", "new": true },
@@ -392,3 +365,4 @@ fn each_form_is_found_by_its_name() {
 
 mod bounds;
 mod published;
+mod regions;

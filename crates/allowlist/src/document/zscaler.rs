@@ -5,7 +5,7 @@
 //! wildcard may be in the list for every customer, and stays one.
 
 use super::endpoint::{ListedEndpoint, ServiceFields};
-use super::{DocumentError, FormRules, ListForm, ParsedDocument, Problems, Reading, Scope, names, ports};
+use super::{DocumentError, FormRules, ListForm, ParsedDocument, Problems, Reading, Scope, names, ports, regions};
 use crate::list::{Entry, EntryGeo};
 use crate::net::{Direction, Protocol};
 use serde_json::{Map, Value};
@@ -87,11 +87,11 @@ fn read_service(
     // The name keeps the vendor's capitals and separates regions that contain a hyphen; the id is the same with hyphens.
     let parsed = ParsedId::from_words(&label).or_else(|| ParsedId::from_id(&id));
     let whole = if label.is_empty() { id } else { label };
-    let (name, directions, geo) = match (parsed, reading.scope) {
-        (Some(parsed), _) => (parsed.service, parsed.directions, parsed.geo),
+    let (name, directions, geos) = match (parsed, reading.scope) {
+        (Some(parsed), _) => (parsed.service, parsed.directions, parsed.geos),
         (None, Some((geo, directions))) => {
             let name = if whole.is_empty() { super::UNNAMED.to_owned() } else { whole.clone() };
-            (name, directions.each(), super::geo(geo.as_str()))
+            (name, directions.each(), vec![regions::geo(geo.as_str())])
         }
         (None, None) => {
             let message = "its id names no direction and region: nothing of it is opened";
@@ -101,6 +101,7 @@ fn read_service(
         }
     };
     let direction = if let [only] = directions { Some(*only) } else { None };
+    let geo = if let [only] = geos.as_slice() { only.clone() } else { EntryGeo::All };
     let scope = Scope { service: Some(&name), direction, geo };
     let protocols: &[Protocol] = match super::text(service.get("protocol")).map(|text| text.to_ascii_lowercase()) {
         Some(tcp) if tcp == "tcp" => &[Protocol::Tcp],
@@ -114,19 +115,23 @@ fn read_service(
     let fields: Vec<_> = protocols.iter().map(|protocol| (service.get("ports"), "ports", *protocol)).collect();
     let ports = ports::read(&fields, &scope, problems);
     let common = ServiceFields { service: name.as_str().into(), directions, ports, required: None, notes: None };
-    let mut listed = ListedEndpoint::default();
     let domains = super::items(service.get("domains"));
     let domains: Vec<Value> = domains.iter().map(|item| own_name(item, stand_in, reading)).collect();
-    listed.names(&domains, reading, &common, &scope, problems);
-    listed.networks(super::items(service.get("cidrs")), &common, &scope, problems);
-    listed.into_entries(&common, &scope.geo, entries);
+    for geo in regions::bounded(geos, &scope, problems) {
+        let scope = Scope { geo, ..scope.clone() };
+        let mut listed = ListedEndpoint::default();
+        listed.names(&domains, reading, &common, &scope, problems);
+        listed.networks(super::items(service.get("cidrs")), &common, &scope, problems);
+        listed.into_entries(&common, &scope.geo, entries);
+    }
 }
 
 /// The parts of an id or a name.
 struct ParsedId {
     service: String,
     directions: &'static [Direction],
-    geo: EntryGeo,
+    /// One at least.
+    geos: Vec<EntryGeo>,
 }
 
 impl ParsedId {
@@ -134,11 +139,10 @@ impl ParsedId {
     fn from_words(text: &str) -> Option<Self> {
         let words: Vec<&str> = text.split_whitespace().collect();
         let [service @ .., direction, geo, protocol, family] = words.as_slice() else { return None };
-        let service = service.join(" ");
-        if service.is_empty() || !are_protocol_and_family(protocol, family) {
+        if !are_protocol_and_family(protocol, family) {
             return None;
         }
-        Some(Self { service, directions: directions(direction)?, geo: super::geo(geo) })
+        Self::new(&service.join(" "), directions(direction)?, geo)
     }
 
     /// `daas-outbound-ap-s-tcp-ipv4`, with a number at its end if two would be the same.
@@ -154,8 +158,13 @@ impl ParsedId {
         }
         // From the end: a service may be named after a direction, a region is not. `all` is a direction only before a region.
         let at = (1..rest.len().saturating_sub(1)).rev().find(|at| directions(rest[*at]).is_some())?;
-        let (service, geo) = (rest[..at].join("-"), super::geo(&rest[at + 1..].join("-")));
-        Some(Self { service, directions: directions(rest[at])?, geo })
+        Self::new(&rest[..at].join("-"), directions(rest[at])?, &rest[at + 1..].join("-"))
+    }
+
+    fn new(service: &str, directions: &'static [Direction], geos: &str) -> Option<Self> {
+        let geos = regions::listed(geos);
+        let service = service.trim();
+        (!service.is_empty() && !geos.is_empty()).then(|| Self { service: service.to_owned(), directions, geos })
     }
 }
 
