@@ -57,11 +57,11 @@ ifneq ($(LONG),)
 		cargo test --workspace --locked --test memory_limit bounds -- --ignored --nocapture
 endif
 
-simulate: ## Replay faults by seeds, faster than time: those that once broke a law, then fresh ones for SIMULATE_MINUTES (5)
+simulate: ## Replay faults by seeds, faster than time: those that once broke a law, then fresh ones for SIMULATE_MINUTES (5; LONG=1: 60, optimised)
 	$(call heading,The operator in a simulated world: built if changed)
-	@cargo build --locked --package simulate
+	@cargo build --locked --package simulate $(if $(LONG),--profile bench)
 	$(call heading,Seeds: each is printed$(,) and shrunk if it breaks a law)
-	@"$${CARGO_TARGET_DIR:-target}/debug/simulate" --minutes "$${SIMULATE_MINUTES:-5}"
+	@"$(abspath $(BENCH_TARGET))/$(if $(LONG),release,debug)/simulate" --minutes $(or $(SIMULATE_MINUTES),$(if $(LONG),60,5))
 
 mutants: ## Put bugs in on purpose, one at a time, and see that the simulation finds each (an hour or two)
 	$(call heading,Bugs of simulate/mutants: each is built and simulated for MUTANT_MINUTES (5) at most)

@@ -115,6 +115,8 @@ pub struct Store {
     compacted: u64,
     clock: WorldClock,
     random: fastrand::Rng,
+    /// Whether a change may have made work for the garbage collector since it last found none.
+    pub(super) may_have_garbage: bool,
     /// Who makes the changes from now on.
     pub(super) author: Arc<str>,
 }
@@ -131,7 +133,7 @@ impl Store {
     pub fn new(kinds: Kinds, clock: WorldClock, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
         let (objects, log, author) = (BTreeMap::new(), VecDeque::new(), Arc::from(""));
-        Self { kinds, objects, log, revision: FIRST, compacted: 0, clock, random, author }
+        Self { kinds, objects, log, revision: FIRST, compacted: 0, clock, random, may_have_garbage: false, author }
     }
 
     /// The kinds that are served.
@@ -254,6 +256,11 @@ impl Store {
     }
 
     fn log_change(&mut self, key: Key, before: Option<Arc<Stored>>, after: Option<Arc<Stored>>) {
+        let ties = |object: &Option<Arc<Stored>>| {
+            let tie = |field: &str| object.as_ref().map(|object| object.value["metadata"][field].clone());
+            ["ownerReferences", "finalizers", "deletionTimestamp"].map(tie)
+        };
+        self.may_have_garbage |= after.is_none() || ties(&before) != ties(&after);
         self.log.push_back(StoreChange { revision: self.revision, by: Arc::clone(&self.author), key, before, after });
     }
 
