@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools test test-oldest soak fuzz check generate demo bench
+.PHONY: help tools test test-oldest soak simulate mutants fuzz check generate demo bench
 
 # Where tests/build-tools.sh builds to.
 TOOLS := $(or $(CITRIX_ALLOWLIST_TOOLS),$(CURDIR)/.build/bin)
@@ -46,6 +46,8 @@ soak: ## Run the long tests: SOAK_MINUTES (3, 20 with LONG=1) of seeded disturba
 ifneq ($(LONG),)
 	$(call heading,Attacks of tenants on names and DNS$(,) at full length)
 	@LONG=1 cargo test --locked --lib names::tests::tenants -- --nocapture
+	$(call heading,Every behaviour of three candidates for the Lease: some four million states)
+	@cargo test --locked --profile bench --package simulate --test lease -- --ignored --nocapture
 	$(call heading,A hostile tenant of each kind for 20 minutes$(,) beside another tenant with guarded times)
 	@cargo build --locked --profile bench --bin citrix-allowlist
 	@LONG=1 SOAK_OPERATOR="$(abspath $(BENCH_TARGET))/release/citrix-allowlist" \
@@ -54,6 +56,16 @@ ifneq ($(LONG),)
 	@SOAK_OPERATOR="$(abspath $(BENCH_TARGET))/release/citrix-allowlist" \
 		cargo test --workspace --locked --test memory_limit bounds -- --ignored --nocapture
 endif
+
+simulate: ## Replay faults by seeds, faster than time: those that once broke a law, then fresh ones for SIMULATE_MINUTES (5; LONG=1: 60, optimised)
+	$(call heading,The operator in a simulated world: built if changed)
+	@cargo build --locked --package simulate $(if $(LONG),--profile bench)
+	$(call heading,Seeds: each is printed$(,) and shrunk if it breaks a law)
+	@"$(abspath $(BENCH_TARGET))/$(if $(LONG),release,debug)/simulate" --minutes $(or $(SIMULATE_MINUTES),$(if $(LONG),60,5))
+
+mutants: ## Put bugs in on purpose, one at a time, and see that the simulation finds each (an hour or two)
+	$(call heading,Bugs of simulate/mutants: each is built and simulated for MUTANT_MINUTES (5) at most)
+	@simulate/mutants.sh
 
 fuzz: ## Fuzz the readers of outside input: FUZZ_MINUTES (30) for each FUZZ_TARGET (list dns manifest endpoints), two at a time; FUZZ_KEEP=1 keeps new inputs
 	$(call heading,cargo-fuzz: built if missing)

@@ -1,6 +1,7 @@
 //! The one place that asks what time it is. Pure rooms take the answer as an argument.
 
 use jiff::{SignedDuration, Timestamp};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 /// Wall-clock and monotonic time. Schedules run on the monotonic one, so that a clock set back or forward neither
@@ -15,6 +16,8 @@ pub enum Clock {
         epoch: Timestamp,
         /// tokio's monotonic clock at that moment.
         start: tokio::time::Instant,
+        /// By how many seconds somebody has set it ahead since; less than zero for back.
+        ahead: &'static AtomicI64,
     },
 }
 
@@ -22,7 +25,8 @@ impl Clock {
     /// A simulated clock that reads `epoch` now.
     #[must_use]
     pub fn simulated(epoch: Timestamp) -> Self {
-        Self::Simulated { epoch, start: tokio::time::Instant::now() }
+        static NOBODY: AtomicI64 = AtomicI64::new(0);
+        Self::Simulated { epoch, start: tokio::time::Instant::now(), ahead: &NOBODY }
     }
 
     /// Wall-clock time.
@@ -30,8 +34,9 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => Timestamp::now(),
-            Self::Simulated { epoch, start } => {
+            Self::Simulated { epoch, start, ahead } => {
                 let passed = SignedDuration::try_from(start.elapsed()).unwrap_or(SignedDuration::MAX);
+                let passed = passed.saturating_add(SignedDuration::from_secs(ahead.load(Ordering::Relaxed)));
                 epoch.saturating_add(passed).unwrap_or(Timestamp::MAX)
             }
         }

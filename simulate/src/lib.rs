@@ -27,3 +27,4 @@
 //! the task that polls it; only a slow one is a task of its own, since it arrives whatever its client does.
 
 pub mod api;
+pub mod world;

@@ -1,6 +1,7 @@
 //! What the model does that no other server can be asked for: faults, compaction, rights, controllers, and the same history for
 //! the same seed. Its answers to ordinary requests are compared with a real API server in `differential`.
 
+use citrix_allowlist::cluster::client::READ_TIMEOUT;
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -137,7 +138,7 @@ async fn faults_come_over_requests_as_they_are_set() {
         Fate::Slow { request: Duration::from_secs(2), answer: Duration::from_secs(3) },
     ];
     let mut fates = fates.into_iter();
-    server.set(|hooks| hooks.fates = Some(Box::new(move |_| fates.next().unwrap_or_default())));
+    server.set(|hooks| hooks.fates = Some(Box::new(move |_, _| fates.next().unwrap_or_default())));
     let begin = Instant::now();
     let mut results = Vec::new();
     for name in ["lost", "broken", "throttled", "silent", "unanswered", "slow"] {
@@ -165,7 +166,7 @@ async fn a_slow_write_arrives_after_its_client_gave_up() {
     let client = server.client("operator", NAMESPACE);
     let slow = Fate::Slow { request: Duration::from_secs(10), answer: Duration::ZERO };
     server.set(|hooks| {
-        hooks.fates = Some(Box::new(move |call| if call.is_write() { slow.clone() } else { Fate::Served }))
+        hooks.fates = Some(Box::new(move |call, _| if call.is_write() { slow.clone() } else { Fate::Served }))
     });
     let (parameters, map) = (PostParams::default(), map("late"));
     let given_up = timeout(Duration::from_secs(5), async { maps(&client).create(&parameters, &map).await }).await;
@@ -183,16 +184,25 @@ async fn watches_are_held_ended_and_broken() {
     let mut watch = maps(&client).watch(&parameters, "0").await.expect("a watch").boxed();
     assert_eq!(server.fault_watches(WatchFault::Held, |call| call.plural == "configmaps"), 1);
     create(&client, &map("a")).await;
-    assert!(timeout(Duration::from_secs(3600), watch.next()).await.is_err(), "nothing arrives");
+    assert!(timeout(READ_TIMEOUT / 2, watch.next()).await.is_err(), "nothing arrives");
     server.fault_watches(WatchFault::None, |_| true);
     let event = watch.try_next().await.expect("no error");
     assert!(matches!(&event, Some(WatchEvent::Added(map)) if map.name_any() == "a"), "{event:?}");
+    server.fault_watches(WatchFault::Repeated, |_| true);
+    let event = watch.try_next().await.expect("no error");
+    assert!(matches!(&event, Some(WatchEvent::Added(map)) if map.name_any() == "a"), "once more: {event:?}");
     server.fault_watches(WatchFault::Ended, |_| true);
     assert!(watch.try_next().await.expect("no error").is_none());
-    let mut watch = maps(&client).watch(&parameters, "0").await.expect("a watch").boxed();
+    watch = maps(&client).watch(&parameters, "0").await.expect("a watch").boxed();
     watch.try_next().await.expect("what there is");
     server.fault_watches(WatchFault::Broken, |_| true);
     watch.try_next().await.expect_err("a broken connection");
+    watch = maps(&client).watch(&parameters, "0").await.expect("a watch").boxed();
+    watch.try_next().await.expect("what there is");
+    server.fault_watches(WatchFault::Held, |_| true);
+    let begin = Instant::now();
+    watch.try_next().await.expect_err("a connection that its client gives up");
+    assert_eq!(begin.elapsed(), READ_TIMEOUT);
     drop(watch);
     assert_eq!(server.open_watches(), []);
 }

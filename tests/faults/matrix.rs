@@ -276,13 +276,16 @@ Every test ends with the same checks:
 | --- | --- | --- | --- | --- |
 ";
 
+/// What stands below the table.
+const SIMULATED: &str = include_str!("simulated.md");
+
 fn document() -> String {
     let mut text = HEAD.to_owned();
     for Row { test, fault, meanwhile, recovery, within } in ROWS {
         // Writing into a string does not fail.
         let _ = writeln!(text, "| {fault} | {meanwhile} | {recovery} | {within} s | `{test}` |");
     }
-    text
+    text + SIMULATED
 }
 
 #[test]

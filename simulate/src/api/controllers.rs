@@ -13,9 +13,16 @@ impl Store {
     /// An object goes if none of its owners exists. If some exist, the references to the others go. An owner is an object of the
     /// reference's kind and uid in the same namespace, or in none.
     pub fn collect_garbage(&mut self) -> bool {
-        let work =
-            self.all().find_map(|(key, object)| Some((key.clone(), Arc::clone(object), self.duty(key, object)?)));
-        let Some((key, object, duty)) = work else { return false };
+        if !self.may_have_garbage {
+            return false;
+        }
+        let work = self
+            .all()
+            .find_map(|(key, object)| self.duty(key, object).map(|duty| (key.clone(), Arc::clone(object), duty)));
+        let Some((key, object, duty)) = work else {
+            self.may_have_garbage = false;
+            return false;
+        };
         match duty {
             Duty::Delete => drop(self.delete(&key, &json!({}), false, "garbage-collector", &mut |_, _| Ok(()))),
             Duty::Keep(references) => {

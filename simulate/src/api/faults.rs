@@ -4,6 +4,7 @@ use super::admission::Admit;
 use super::call::Call;
 use super::failure::ApiFailure;
 use super::rights::Rights;
+use super::store::Store;
 use std::fmt;
 use std::time::Duration;
 
@@ -32,11 +33,11 @@ pub enum Fate {
     AnswerSilent,
 }
 
-/// Decides the fate of each request.
-pub type Fates = Box<dyn FnMut(&Call) -> Fate + Send>;
+/// Decides the fate of each request, when it is sent; the cluster is as it is then.
+pub type Fates = Box<dyn FnMut(&Call, &Store) -> Fate + Send>;
 
 /// The faults, rights and admission of a server: a value that the world sets and changes. They are called while the server is
-/// locked, so they may not ask it anything.
+/// locked, so they may ask it nothing but what they are given.
 #[derive(Default)]
 pub struct Hooks {
     /// The fate of each request; all are served without it.
@@ -64,4 +65,6 @@ pub enum WatchFault {
     Ended,
     /// The connection breaks.
     Broken,
+    /// The last changes arrive once more, and then they go on.
+    Repeated,
 }

@@ -253,7 +253,7 @@ impl Kinds {
     }
 
     /// The number of a kind by group and plural, installed or not.
-    pub(super) fn known(&self, group: &str, plural: &str) -> Option<usize> {
+    pub fn known(&self, group: &str, plural: &str) -> Option<usize> {
         self.all.iter().position(|(kind, _)| kind.group == group && kind.plural == plural)
     }
 

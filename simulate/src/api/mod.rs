@@ -10,6 +10,7 @@ mod delete;
 mod failure;
 mod faults;
 mod fields;
+mod hands;
 mod kinds;
 mod managed;
 mod merge;
@@ -34,7 +35,6 @@ pub use service::{AnswerBody, ApiConnection};
 pub use store::{Key, Store, StoreChange, Stored, WorldClock};
 
 use kube::Client;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,41 +92,15 @@ impl ApiServer {
         Client::new(ApiConnection::new(self.clone(), account.to_owned()), namespace)
     }
 
-    /// Reads or changes the objects as the cluster itself does, without rights, admission or faults.
-    pub fn with<T>(&self, act: impl FnOnce(&mut Store) -> T) -> T {
-        let mut state = self.lock();
-        let result = act(&mut state.store);
-        self.changed(state);
-        result
+    /// Reads the objects.
+    pub fn read<T>(&self, look: impl FnOnce(&Store) -> T) -> T {
+        look(&self.lock().store)
     }
 
-    /// Creates an object as the cluster itself does; for what stands in a world from the start.
-    ///
-    /// # Errors
-    /// The object is not valid, or there is one already.
-    pub fn add(&self, object: &Value) -> Result<Arc<Stored>, ApiFailure> {
-        self.with(|store| {
-            let kind = store.kinds.meant(object).ok_or_else(ApiFailure::no_resource)?;
-            let namespace = store::text(object, "namespace").to_owned();
-            let key = Key { kind, namespace, name: store::text(object, "name").to_owned() };
-            let mut admit = |_: &Admission<'_>, _: &mut Value| Ok(());
-            let write = write::Write { key: &key, status: false, manager: "world", dry_run: false, admit: &mut admit };
-            Ok(store.create(write, object.clone())?.object)
-        })
-    }
-
-    /// Creates a namespace.
-    ///
-    /// # Errors
-    /// There is one already, or its name is none.
-    pub fn add_namespace(&self, name: &str) -> Result<Arc<Stored>, ApiFailure> {
-        self.add(&json!({
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } },
-            "spec": { "finalizers": ["kubernetes"] },
-            "status": { "phase": "Active" },
-        }))
+    /// Changes with every revision.
+    #[must_use]
+    pub fn ticks(&self) -> signal::Receiver<u64> {
+        self.ticks.subscribe()
     }
 
     /// Changes faults, rights and admission.
@@ -171,7 +145,7 @@ impl ApiServer {
 
 impl State {
     fn fate(&mut self, call: &Call) -> Fate {
-        self.hooks.fates.as_mut().map_or(Fate::Served, |fates| fates(call))
+        self.hooks.fates.as_mut().map_or(Fate::Served, |fates| fates(call, &self.store))
     }
 
     fn kind_of(&self, call: &Call) -> Option<usize> {

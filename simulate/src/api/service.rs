@@ -13,9 +13,10 @@ use super::store::{Key, Store};
 use super::watch::Watch;
 use super::write::{Write, Written};
 use bytes::Bytes;
+use citrix_allowlist::cluster::client::READ_TIMEOUT;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER, USER_AGENT};
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -23,6 +24,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use kube::client::Body;
 use serde_json::Value;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::Service;
 
@@ -33,6 +35,12 @@ pub type AnswerBody = UnsyncBoxBody<Bytes, io::Error>;
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const JSON_PATCH: &str = "application/json-patch+json";
 const APPLY_PATCH: &str = "application/apply-patch+yaml";
+
+/// A connection on which nothing comes: the operator's connector gives it up.
+async fn silent<T>() -> io::Result<T> {
+    tokio::time::sleep(READ_TIMEOUT).await;
+    Err(io::ErrorKind::TimedOut.into())
+}
 
 /// One client's way to the server, as an account.
 #[derive(Clone, Debug)]
@@ -65,6 +73,7 @@ impl Service<Request<Body>> for ApiConnection {
                 Ok(call) => call,
                 Err(failure) => return Ok(refused(&failure)),
             };
+            let clock = server.clone();
             let reset = || Err(io::Error::from(io::ErrorKind::ConnectionReset));
             let fate = server.lock().fate(&call);
             let answer = match &fate {
@@ -82,11 +91,16 @@ impl Service<Request<Body>> for ApiConnection {
                 }
                 Fate::Refused(failure) => return Ok(refused(failure)),
                 Fate::Broken => return reset(),
-                Fate::Silent => return std::future::pending().await,
+                Fate::Silent => return silent().await,
             };
+            let date = clock.lock().store.date();
+            let answer = answer.map(|mut answer| {
+                answer.headers_mut().insert(DATE, date);
+                answer
+            });
             match fate {
                 Fate::AnswerBroken => reset(),
-                Fate::AnswerSilent => std::future::pending().await,
+                Fate::AnswerSilent => silent().await,
                 _ => Ok(answer.unwrap_or_else(|failure| refused(&failure))),
             }
         })
@@ -134,6 +148,7 @@ impl ApiServer {
                 }
             }
             "create" | "update" | "patch" | "delete" => {
+                state.store.author = Arc::from(&*call.account);
                 let user_agent = header(USER_AGENT).split('/').next().unwrap_or_default().to_owned();
                 let answer = state.write(kind, call, header(CONTENT_TYPE), &user_agent, body, form);
                 self.changed(state);

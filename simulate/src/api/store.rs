@@ -3,6 +3,7 @@
 use super::kinds::{ApiKind, Kinds};
 use super::select::Selection;
 use bytes::Bytes;
+use http::HeaderValue;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -88,6 +89,8 @@ pub(super) fn text<'a>(object: &'a Value, field: &str) -> &'a str {
 pub struct StoreChange {
     /// Its revision.
     pub revision: u64,
+    /// The account that made it; empty for the cluster itself.
+    pub by: Arc<str>,
     /// The object.
     pub key: Key,
     /// The version before; `None` if it was created.
@@ -112,6 +115,10 @@ pub struct Store {
     compacted: u64,
     clock: WorldClock,
     random: fastrand::Rng,
+    /// Whether a change may have made work for the garbage collector since it last found none.
+    pub(super) may_have_garbage: bool,
+    /// Who makes the changes from now on.
+    pub(super) author: Arc<str>,
 }
 
 impl fmt::Debug for Store {
@@ -125,7 +132,8 @@ impl Store {
     #[must_use]
     pub fn new(kinds: Kinds, clock: WorldClock, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
-        Self { kinds, objects: BTreeMap::new(), log: VecDeque::new(), revision: FIRST, compacted: 0, clock, random }
+        let (objects, log, author) = (BTreeMap::new(), VecDeque::new(), Arc::from(""));
+        Self { kinds, objects, log, revision: FIRST, compacted: 0, clock, random, may_have_garbage: false, author }
     }
 
     /// The kinds that are served.
@@ -149,6 +157,12 @@ impl Store {
     /// The current time, to whole seconds, as objects spell it.
     pub(super) fn now(&self) -> String {
         (self.clock)().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    /// The current time as a header of HTTP has it.
+    pub(super) fn date(&self) -> HeaderValue {
+        let text = (self.clock)().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
     pub(super) fn uid(&mut self) -> String {
@@ -229,7 +243,7 @@ impl Store {
         let stored = Arc::new(Stored { value, stored, text: OnceLock::new() });
         let before = self.objects.insert(key.clone(), Arc::clone(&stored));
         let after = Some(Arc::clone(&stored));
-        self.log.push_back(StoreChange { revision: self.revision, key, before, after });
+        self.log_change(key, before, after);
         stored
     }
 
@@ -237,10 +251,17 @@ impl Store {
     pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<Stored>> {
         let before = self.objects.remove(key)?;
         self.revision += 1;
-        let change =
-            StoreChange { revision: self.revision, key: key.clone(), before: Some(Arc::clone(&before)), after: None };
-        self.log.push_back(change);
+        self.log_change(key.clone(), Some(Arc::clone(&before)), None);
         Some(before)
+    }
+
+    fn log_change(&mut self, key: Key, before: Option<Arc<Stored>>, after: Option<Arc<Stored>>) {
+        let ties = |object: &Option<Arc<Stored>>| {
+            let tie = |field: &str| object.as_ref().map(|object| object.value["metadata"][field].clone());
+            ["ownerReferences", "finalizers", "deletionTimestamp"].map(tie)
+        };
+        self.may_have_garbage |= after.is_none() || ties(&before) != ties(&after);
+        self.log.push_back(StoreChange { revision: self.revision, by: Arc::clone(&self.author), key, before, after });
     }
 
     /// Forgets the changes up to a revision: watches and lists that begin there end with 410.

@@ -8,6 +8,7 @@ use super::read::Form;
 use super::select::Selection;
 use super::store::{Event, Store};
 use bytes::Bytes;
+use citrix_allowlist::cluster::client::READ_TIMEOUT;
 use futures::Stream;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -22,6 +23,9 @@ const LONGEST: u64 = 1800;
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// How long before its end a watch gets its last bookmark.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+
+/// How many revisions a watch goes back that repeats itself.
+const REPEATED: u64 = 50;
 
 /// An open watch.
 pub(super) struct Watch {
@@ -38,6 +42,8 @@ pub(super) struct Watch {
     next_bookmark: Instant,
     ticks: watch::Receiver<u64>,
     ready: VecDeque<Bytes>,
+    /// Since when nothing arrives.
+    held_since: Option<Instant>,
     ended: bool,
 }
 
@@ -73,6 +79,7 @@ impl Watch {
             next_bookmark: bookmark_after(now, end),
             ticks,
             ready: VecDeque::new(),
+            held_since: None,
             ended: false,
         };
         if since == 0 {
@@ -107,13 +114,22 @@ impl Watch {
                 WatchFault::Ended => self.ended = true,
                 WatchFault::Held => {
                     // Held events arrive late or never, and so does the end.
-                    if self.ticks.changed().await.is_err() {
-                        return None;
+                    let given_up = *self.held_since.get_or_insert_with(Instant::now) + READ_TIMEOUT;
+                    tokio::select! {
+                        biased;
+                        changed = self.ticks.changed() => if changed.is_err() {
+                            return None;
+                        },
+                        () = sleep_until(given_up) => {
+                            self.ended = true;
+                            return Some(Err(io::ErrorKind::TimedOut.into()));
+                        }
                     }
                     continue;
                 }
-                WatchFault::None => {}
+                WatchFault::None | WatchFault::Repeated => {}
             }
+            self.held_since = None;
             if self.ready.is_empty() && !self.ended {
                 self.wait().await;
             }
@@ -124,9 +140,15 @@ impl Watch {
     fn read(&mut self) -> WatchFault {
         let server = self.server.clone();
         let mut state = server.lock();
-        let fault = state.watches.get(&self.id).map_or(WatchFault::Ended, |open| open.fault);
-        if fault != WatchFault::None {
-            return fault;
+        match state.watches.get_mut(&self.id).map_or(WatchFault::Ended, |open| open.fault) {
+            WatchFault::None => {}
+            WatchFault::Repeated => {
+                if let Some(open) = state.watches.get_mut(&self.id) {
+                    open.fault = WatchFault::None;
+                }
+                self.since = self.since.saturating_sub(REPEATED).max(state.store.compacted());
+            }
+            fault => return fault,
         }
         let store = &state.store;
         if !store.kinds().is_installed(self.kind) {

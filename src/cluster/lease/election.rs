@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 /// The intervals of an election.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
     /// How long others must wait after the last renewal: the duration in the Lease. Whole seconds.
     pub duration: Duration,
@@ -40,7 +40,7 @@ impl Timing {
 }
 
 /// The content of a Lease: everything in which a renewal differs from the one before.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
     /// The holder; empty if it was released.
     pub holder: String,
@@ -68,7 +68,7 @@ pub enum ElectionStep {
 }
 
 /// What is known of the Lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Seen {
     Nothing,
     Absent,
@@ -76,12 +76,13 @@ enum Seen {
 }
 
 /// The state of one candidate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Election {
     identity: String,
     timing: Timing,
-    /// A fraction between 0 and 1 of `retry` that this candidate waits longer than others.
-    spread: f64,
+    /// How much longer than others this candidate waits, and how much earlier it renews.
+    later: Duration,
+    earlier: Duration,
     seen: Seen,
     /// When the last successful write was sent, while leading.
     renewed: Option<Instant>,
@@ -90,13 +91,16 @@ pub struct Election {
 }
 
 impl Election {
-    /// A candidate that has seen nothing yet. `spread`, between 0 and 1, keeps candidates from moving in step.
+    /// A candidate that has seen nothing yet. `spread`, between 0 and 1, keeps candidates from moving in step: it is the fraction of
+    /// `retry` that this one waits longer, and of a tenth of `renew` that it renews earlier.
     #[must_use]
     pub fn new(identity: impl Into<String>, timing: Timing, spread: f64) -> Self {
+        let spread = spread.clamp(0.0, 1.0);
         Self {
             identity: identity.into(),
             timing,
-            spread: spread.clamp(0.0, 1.0),
+            later: timing.retry.mul_f64(spread),
+            earlier: timing.renew.mul_f64(spread / 10.0),
             seen: Seen::Nothing,
             renewed: None,
             not_before: None,
@@ -157,7 +161,7 @@ impl Election {
 
     /// A call failed otherwise, or was not answered.
     pub fn failed(&mut self, now: Instant) {
-        self.not_before = Some(now + self.timing.retry.mul_f64(1.0 + self.spread));
+        self.not_before = Some(now + self.timing.retry + self.later);
         if self.doubtful && self.renewed.is_some() {
             // The watch shows another holder, and nothing contradicts it.
             self.seen = Seen::Nothing;
@@ -176,7 +180,7 @@ impl Election {
         if let Some(renewed) = self.renewed {
             let fence = renewed + self.timing.fence;
             let is_holder = matches!(&self.seen, Seen::Record { record, .. } if record.holder == self.identity);
-            let due = renewed + self.timing.renew.mul_f64(1.0 - self.spread / 10.0);
+            let due = renewed + self.timing.renew - self.earlier;
             return match allowed.or(Some(due).filter(|due| *due > now)) {
                 _ if !is_holder || now >= fence => ElectionStep::Lost,
                 _ if self.doubtful && allowed.is_none() => ElectionStep::Look,
@@ -195,10 +199,7 @@ impl Election {
                 ElectionStep::Acquire
             }
             Seen::Record { record, since } => {
-                let expiry = since
-                    .checked_add(record.duration)
-                    .and_then(|expiry| expiry.checked_add(self.timing.retry.mul_f64(self.spread)));
-                match expiry {
+                match since.checked_add(record.duration).and_then(|expiry| expiry.checked_add(self.later)) {
                     Some(expiry) if now >= expiry => ElectionStep::Acquire,
                     Some(expiry) => ElectionStep::Wait(expiry),
                     // A duration beyond the clock's end: try again in a while.

@@ -1,0 +1,85 @@
+//! Which faults come when: everything that a seed decides beforehand, so that a part of it can be replayed.
+
+use super::Size;
+use super::faults::WorldFault;
+use fastrand::Rng;
+use std::time::Duration;
+
+/// How long a time without faults is: what settles in it, and then stays quiet. The operator's longest pauses are two minutes, the
+/// vendor's limit makes lists wait, and a refused write is tried again every minute.
+pub const SETTLED: Duration = Duration::from_secs(40 * 60);
+/// How long it is watched after that.
+pub const QUIET: Duration = Duration::from_secs(10 * 60);
+/// The time without faults at a world's end: until addresses that are answered no longer have expired (`addressRetention`, 1 h by
+/// default), also those that a successor recovered from policies, whose hour begins when its first answers come.
+pub const EXPIRED: Duration = Duration::from_secs(3 * 3600);
+
+/// One fault, when it comes and how long it lasts.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Since the world began.
+    pub at: Duration,
+    /// For so long.
+    pub lasts: Duration,
+    /// What.
+    pub fault: WorldFault,
+}
+
+/// What a world does in which moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Moment {
+    /// A fault is over: its number.
+    Over(usize),
+    /// A fault begins: its number.
+    Begin(usize),
+    /// Nothing has been wrong for [`SETTLED`]: everything has to be right, and to stay so for [`QUIET`].
+    Settled,
+}
+
+/// A seed's faults.
+#[derive(Clone, Debug, Default)]
+pub struct FaultPlan {
+    /// In the order in which they come; they may overlap.
+    pub steps: Vec<Step>,
+    /// When everything has to be right.
+    pub settled: Vec<Duration>,
+    /// When no fault comes any more.
+    pub end: Duration,
+}
+
+impl FaultPlan {
+    /// The faults of at least so many hours: some minutes or hours of them at a time, then time to settle.
+    #[must_use]
+    pub fn pick(random: &mut Rng, size: Size, hours: u32) -> Self {
+        let mut plan = Self { steps: Vec::new(), settled: vec![SETTLED], end: SETTLED + QUIET };
+        let length = Duration::from_secs(u64::from(hours) * 3600);
+        while plan.end < length {
+            let over = plan.end + Duration::from_secs(random.u64(600..3 * 3600));
+            // Some times are calm, and others have several faults at once.
+            let pace = random.u64(20..900);
+            let mut at = plan.end + Duration::from_secs(random.u64(1..pace));
+            while at < over {
+                let lasts = Duration::from_millis(random.u64(100..400_000)).min(over - at);
+                plan.steps.push(Step { at, lasts, fault: WorldFault::pick(random, size) });
+                at += Duration::from_millis(random.u64(1..pace * 1000));
+            }
+            plan.settled.push(over + SETTLED);
+            plan.end = over + SETTLED + QUIET;
+        }
+        plan
+    }
+
+    /// The moments of these steps, in order, up to a time; all of them without `only`.
+    #[must_use]
+    pub fn moments(&self, only: Option<&[usize]>, until: Duration) -> Vec<(Duration, Moment)> {
+        let steps = self.steps.iter().enumerate();
+        let chosen = steps.filter(|(number, _)| only.is_none_or(|only| only.contains(number)));
+        let mut moments: Vec<_> = chosen
+            .flat_map(|(number, step)| [(step.at, Moment::Begin(number)), (step.at + step.lasts, Moment::Over(number))])
+            .chain(self.settled.iter().map(|at| (*at, Moment::Settled)))
+            .filter(|(at, _)| *at <= until)
+            .collect();
+        moments.sort();
+        moments
+    }
+}

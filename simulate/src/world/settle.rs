@@ -1,0 +1,192 @@
+//! What must hold once nothing has been wrong for a while.
+
+use super::SimulatedWorld;
+use super::laws::Law;
+use super::plan::{EXPIRED, QUIET};
+use super::tenants::{POLICIES, RESOURCES};
+use super::watcher::Name;
+use crate::api::Stored;
+use citrix_allowlist::cluster::saved_lists::SAVED_LABEL;
+use connectivity_allowlist::net::{canonical_set, cidr};
+use ipnet::IpNet;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long an address that is no longer answered may stay allowed in a time without faults: its retention of an hour, the next
+/// sweep, and its TTL, of a week at most here.
+const GONE: Duration = Duration::from_secs(3600 + 3600 / 8 + 300);
+/// How long after its last use a list is kept (`forget_after`, ten minutes), and some time for it.
+const FORGOTTEN: Duration = Duration::from_secs(1200);
+/// What was answered in this time has to be allowed: a little less than the time without faults.
+const FRESH: Duration = Duration::from_secs(2300);
+/// How often a status is written in a quiet time, at most: a list is fetched again, and confirmed once.
+const STATUSES: usize = 2;
+/// The metrics that count known names, addresses and lists.
+const KNOWN_BY_METRICS: [&str; 3] =
+    ["citrix_allowlist_names{", "citrix_allowlist_addresses ", "citrix_allowlist_feed_fetched_timestamp"];
+/// How often a name is queried in a time: once a TTL, once more for its jitter, at each server, for both families.
+const QUERIES: u64 = 2 * super::SERVERS.len() as u64;
+/// The shortest time between two queries for a name (`--min-ttl`), in seconds.
+const SHORTEST: u64 = 5;
+
+impl SimulatedWorld {
+    /// Everything has to be right now, and to stay so.
+    pub(super) async fn settled(&mut self) {
+        self.history.note("settled");
+        self.compact();
+        for (name, wrong) in self.unready() {
+            self.history.violated(Law::Settles, &format!("{}/{}: {wrong}", name.0, name.1));
+            self.watcher.each(|known, of| {
+                if let Some(object) = of.object.as_ref().filter(|_| *known == name) {
+                    self.history.note(&format!("its status: {}", object["status"]));
+                }
+            });
+        }
+        self.exact(false);
+        self.watcher.undone();
+        let began = Instant::now();
+        let (written, queries) = (self.watcher.written(), self.dns.queries());
+        tokio::time::sleep(QUIET).await;
+        let now = self.watcher.written();
+        let (policies, narrowed) = (now.policies - written.policies, now.narrowed - written.narrowed);
+        // Addresses expire in a quiet time too, and their ConfigMap follows.
+        let maps = if narrowed == 0 { now.maps - written.maps } else { 0 };
+        let statuses = if narrowed == 0 { now.statuses - written.statuses } else { 0 };
+        if statuses > STATUSES * self.resources.len() {
+            self.history
+                .violated(Law::Quiet, &format!("{statuses} writes of status in {QUIET:?} in which nothing happened"));
+        }
+        if policies + maps > 0 && !self.dns.is_news_since(began) {
+            let what = format!(
+                "{policies} writes of policies and {maps} of ConfigMaps in {QUIET:?} in which nothing happened"
+            );
+            self.history.violated(Law::Quiet, &what);
+        }
+        let queries = (self.dns.queries() - queries) as u64;
+        let most: u64 = self.dns.ttls().map(|ttl| (QUIET.as_secs() / ttl.as_secs().max(SHORTEST) + 2) * QUERIES).sum();
+        if queries > most {
+            self.history.violated(Law::Quiet, &format!("{queries} queries in {QUIET:?}: TTLs allow {most}"));
+        }
+    }
+
+    /// The end of a world: everything that is no longer answered has expired, and nothing is left of what is deleted.
+    pub(super) async fn end(&mut self) {
+        tokio::time::sleep(EXPIRED).await;
+        self.exact(true);
+        let metrics = |process: &super::Process| (process.metrics)();
+        let known: String = self.replicas.iter().flatten().map(metrics).collect();
+        if let Some(name) = KNOWN_BY_METRICS.iter().find(|name| !known.contains(**name)) {
+            self.history.violated(Law::Forgets, &format!("no metric begins with {name}"));
+        }
+        for namespace in 0..super::NAMESPACES {
+            self.api.delete_all(RESOURCES, &super::namespace_of(namespace), |_| true);
+        }
+        tokio::time::sleep(FORGOTTEN).await;
+        let left = self.api.read(|store| {
+            let policies = store.kinds().find(POLICIES.0, POLICIES.1)?;
+            let maps = store.kinds().find("", "configmaps")?;
+            let is_list = |stored: &Stored| stored.value["metadata"]["labels"][SAVED_LABEL] == "list";
+            let maps =
+                store.objects(maps, None).filter(|(key, stored)| key.namespace != super::HOME || is_list(stored));
+            let (key, stored) = store.objects(policies, None).chain(maps).next()?;
+            Some(format!("{} {}/{}", stored.value["kind"], key.namespace, key.name))
+        });
+        if let Some(left) = left {
+            self.history.violated(Law::Forgets, &format!("{left} is left, and every resource is deleted"));
+        }
+        for replica in self.replicas.iter().flatten() {
+            let metrics = (replica.metrics)();
+            for name in KNOWN_BY_METRICS {
+                let lines = metrics.lines().filter(|line| line.starts_with(name) && !line.ends_with(" 0"));
+                for line in lines {
+                    self.history.violated(
+                        Law::Forgets,
+                        &format!("{}: `{line}`, and every resource is deleted", replica.account),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Each resource of which status does not say that its policies are applied, and why.
+    fn unready(&self) -> Vec<(Name, String)> {
+        let mut unready = Vec::new();
+        self.watcher.each(|name, known| {
+            if let Some(object) = &known.object
+                && !is_ready(object)
+            {
+                unready.push((name.clone(), ready(object)));
+            }
+        });
+        let count = self.api.read(|store| {
+            store.kinds().find(RESOURCES.0, RESOURCES.1).map_or(0, |kind| store.objects(kind, None).count())
+        });
+        if count != self.resources.len() {
+            let what = format!("the world has {count} resources in place of {}", self.resources.len());
+            unready.push((Name::default(), what));
+        }
+        unready
+    }
+
+    /// Compares what is allowed with the list that status names and with DNS. `strictly`: what is no longer answered has expired.
+    fn exact(&self, strictly: bool) {
+        let (history, now) = (self.history.clone(), Instant::now());
+        self.watcher.each(|name, known| {
+            let Some(object) = &known.object else { return };
+            let customer = object["spec"]["customerId"].as_str().unwrap_or_default();
+            let used = object["status"]["feed"]["version"].as_str().unwrap_or_default();
+            let versions = self.vendor.versions(customer);
+            let Some(version) = versions.iter().find(|version| version.published.to_string() == used) else {
+                history.violated(
+                    Law::Exact,
+                    &format!("{}/{}: status names the list {used:?}, which never was", name.0, name.1),
+                );
+                return;
+            };
+            let networks = version.content.networks.iter().filter_map(|text| text.parse::<IpNet>().ok());
+            let (fresh, recent) = self.dns.answered(|answered| {
+                let of_names = answered.iter().filter(|((name, _), _)| version.content.names.contains(name));
+                let since = |most: Duration| {
+                    let recent = of_names.clone().filter(|(_, (at, until))| {
+                        now.duration_since(*at) < most || (most == GONE && now < *until + GONE)
+                    });
+                    recent.map(|((_, address), _)| IpNet::from(*address)).collect::<BTreeSet<_>>()
+                };
+                (since(FRESH), since(GONE))
+            });
+            let allowed = known.allowed();
+            let least: Vec<IpNet> = networks.clone().chain(fresh).collect();
+            let most = canonical_set(networks.chain(recent));
+            if let Some(missing) = least.iter().find(|network| !cidr::covers(&allowed, network)) {
+                history.violated(Law::Exact, &format!("{}/{}: {missing} is not allowed", name.0, name.1));
+            }
+            let more = allowed.iter().find(|network| !cidr::covers(&most, network));
+            if let Some(more) = more.filter(|_| strictly) {
+                history.violated(Law::Exact, &format!("{}/{}: {more} is still allowed", name.0, name.1));
+            }
+            if let Some((policy, _)) = known.policies.iter().find(|(_, allowed)| allowed.networks.is_empty()) {
+                history.violated(Law::Exact, &format!("{}/{}: {policy} allows nothing", name.0, name.1));
+            }
+        });
+    }
+}
+
+fn condition(object: &Value) -> Option<&Value> {
+    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == "Ready")
+}
+
+fn is_ready(object: &Value) -> bool {
+    condition(object).is_some_and(|condition| {
+        condition["status"] == "True" && condition["observedGeneration"] == object["metadata"]["generation"]
+    })
+}
+
+fn ready(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    condition(object).map_or_else(
+        || "no status".to_owned(),
+        |condition| format!("{}: {}", text(&condition["reason"]), text(&condition["message"])),
+    )
+}

@@ -1,0 +1,330 @@
+//! Looks at every version of every object.
+
+use super::HOME;
+use super::calls::replica_of;
+use super::dns::Dns;
+use super::history::History;
+use super::laws::Law;
+use super::policy::{self, Allowed};
+use super::tenants::{POLICIES, RESOURCES};
+use super::vendor::{Vendor, Version};
+use crate::api::{ApiServer, StoreChange};
+use connectivity_allowlist::net::{canonical_set, cidr};
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long an address stays allowed after its last answer: `addressRetention`, an hour by default.
+const KEPT: Duration = Duration::from_secs(3600);
+/// How long one reconcile may take. First policies of which one is refused are taken back in it: all appear, or none.
+const TAKEN_BACK: Duration = Duration::from_secs(60);
+
+/// A resource: its namespace and name.
+pub type Name = (String, String);
+
+/// What is known of a resource.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Its object, if it exists.
+    pub object: Option<Value>,
+    /// Every customer that it ever had.
+    customers: BTreeSet<String>,
+    /// What each of its policies allows.
+    pub policies: BTreeMap<String, Allowed>,
+    /// Since when it has had a policy without a break.
+    isolates_since: Option<Instant>,
+    /// Whether somebody else changed what its policies allow. A successor does not trust an edited policy's addresses, so nobody
+    /// promises any more that all of them stay.
+    is_edited: bool,
+}
+
+impl Known {
+    /// The networks that its policies allow together.
+    #[must_use]
+    pub fn allowed(&self) -> Vec<IpNet> {
+        canonical_set(self.policies.values().flat_map(|allowed| &allowed.networks).copied())
+    }
+
+    fn customer(&self) -> Option<&str> {
+        self.object.as_ref()?["spec"]["customerId"].as_str()
+    }
+}
+
+/// How many versions of objects the operator wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WrittenCounts {
+    /// Policies that only lost addresses.
+    pub narrowed: usize,
+    /// Policies otherwise.
+    pub policies: usize,
+    /// ConfigMaps.
+    pub maps: usize,
+    /// Resources, which is their status.
+    pub statuses: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    seen: u64,
+    resources: BTreeMap<Name, Known>,
+    /// What the operator wrote outside its own namespace.
+    written: WrittenCounts,
+    /// Whether saved lists were deleted: then nobody knows which was the newest.
+    lists_are_lost: bool,
+    /// What was ever allowed for a customer, with the counts of versions and answers it was computed from.
+    ever: BTreeMap<String, ((usize, usize), Vec<IpNet>)>,
+}
+
+/// Watches every version. Clones are the same watcher.
+#[derive(Clone)]
+pub struct Watcher {
+    api: ApiServer,
+    vendor: Vendor,
+    dns: Dns,
+    history: History,
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Watcher {
+    pub fn new(api: ApiServer, vendor: Vendor, dns: Dns, history: History) -> Self {
+        Self { api, vendor, dns, history, inner: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at every change as it comes.
+    pub async fn watch(self) {
+        let mut ticks = self.api.ticks();
+        while ticks.changed().await.is_ok() {
+            self.look();
+        }
+    }
+
+    /// What the operator wrote so far.
+    pub fn written(&self) -> WrittenCounts {
+        self.lock().written
+    }
+
+    /// Somebody deletes the saved lists.
+    pub fn lists_are_lost(&self) {
+        self.lock().lists_are_lost = true;
+    }
+
+    /// Everything is as the operator wants it again.
+    pub fn undone(&self) {
+        self.lock().resources.values_mut().for_each(|known| known.is_edited = false);
+    }
+
+    /// Looks at what is known of each resource.
+    pub fn each(&self, mut look: impl FnMut(&Name, &Known)) {
+        self.lock().resources.iter().for_each(|(name, known)| look(name, known));
+    }
+
+    /// Looks at the changes since the last time.
+    pub fn look(&self) {
+        let seen = self.lock().seen;
+        let (changes, newest, kinds) = self.api.read(|store| {
+            let kinds = [POLICIES, ("", "configmaps"), RESOURCES, ("coordination.k8s.io", "leases")];
+            let kinds = kinds.map(|(group, plural)| store.kinds().known(group, plural));
+            (store.changes(seen).cloned().collect::<Vec<StoreChange>>(), store.revision(), kinds)
+        });
+        let mut inner = self.lock();
+        inner.seen = newest;
+        for change in &changes {
+            let kind = kinds.iter().position(|kind| *kind == Some(change.key.kind));
+            let ours = replica_of(&change.by).is_some();
+            match kind {
+                Some(0) => {
+                    self.policy(&mut inner, change, ours);
+                }
+                Some(1) => inner.written.maps += usize::from(ours && change.key.namespace != HOME),
+                Some(2) => {
+                    inner.written.statuses += usize::from(ours);
+                    let is_lost = inner.lists_are_lost;
+                    if let Some(what) = resource(&mut inner, change).filter(|_| !is_lost) {
+                        let what = format!("{}/{}: {what}", change.key.namespace, change.key.name);
+                        self.history.violated(Law::NeverOlder, &what);
+                    }
+                }
+                Some(3) => {
+                    self.lease(change);
+                    continue;
+                }
+                _ => {}
+            }
+            if kind != Some(0) {
+                self.note(change, "");
+            }
+        }
+    }
+
+    /// Only a new holder is worth a line.
+    fn lease(&self, change: &StoreChange) {
+        let holder = |stored: &Option<Arc<crate::api::Stored>>| {
+            stored.as_ref().and_then(|stored| Some(stored.value["spec"]["holderIdentity"].as_str()?.to_owned()))
+        };
+        let pod =
+            |holder: Option<String>| holder.as_deref().and_then(|holder| Some(holder.rsplit_once('_')?.0.to_owned()));
+        if holder(&change.before) != holder(&change.after) {
+            self.history.note(&format!("{} the Lease is held by {:?}", change.revision, pod(holder(&change.after))));
+        }
+    }
+
+    fn note(&self, change: &StoreChange, more: &str) {
+        let verb = match (&change.before, &change.after) {
+            (None, _) => "creates",
+            (_, None) => "deletes",
+            _ => "changes",
+        };
+        let newest = change.after.as_ref().or(change.before.as_ref());
+        let kind = newest.and_then(|stored| stored.value["kind"].as_str()).unwrap_or_default();
+        let by = if change.by.is_empty() { "the cluster" } else { &change.by };
+        let place = (&change.key.namespace, &change.key.name);
+        self.history.note(&format!("{} {by} {verb} {kind} {}/{}{more}", change.revision, place.0, place.1));
+    }
+
+    fn policy(&self, inner: &mut Inner, change: &StoreChange, ours: bool) {
+        let name = &change.key.name;
+        let owner =
+            |stored: &Option<Arc<crate::api::Stored>>| stored.as_ref().and_then(|stored| policy::owner(&stored.value));
+        let (before_owner, after_owner) = (owner(&change.before), owner(&change.after));
+        let place = |owner: String| (change.key.namespace.clone(), owner);
+        if let Some(owner) = before_owner.clone().filter(|_| after_owner != before_owner)
+            && let Some(known) = inner.resources.get_mut(&place(owner))
+        {
+            known.policies.remove(name);
+        }
+        if after_owner.is_none()
+            && change.after.is_some()
+            && let Some(owner) = &before_owner
+            && let Some(known) = inner.resources.get_mut(&place(owner.clone()))
+        {
+            known.is_edited |= !ours;
+            known.isolates_since = known.isolates_since.filter(|_| !known.policies.is_empty());
+        }
+        let owner = if change.after.is_some() { after_owner } else { before_owner };
+        let Some(owner) = owner else { return self.note(change, "") };
+        let owner = place(owner);
+        let inner = &mut *inner;
+        let known = inner.resources.entry(owner.clone()).or_default();
+        let before = known.allowed();
+        let mut broken = Vec::new();
+        match &change.after {
+            Some(stored) => {
+                let (allowed, wrong) = policy::read(&stored.value, known.object.as_ref());
+                broken.extend(wrong.map(|wrong| (Law::NeverEverything, wrong)));
+                known.policies.insert(name.clone(), allowed);
+            }
+            None => drop(known.policies.remove(name)),
+        }
+        let after = known.allowed();
+        let difference = |these: &[IpNet], those: &[IpNet], sign: char| -> String {
+            let networks = these.iter().filter(|network| !cidr::covers(those, network));
+            networks.map(|network| format!(" {sign}{network}")).collect()
+        };
+        let since = known.isolates_since;
+        known.isolates_since = (!known.policies.is_empty()).then(|| since.unwrap_or_else(Instant::now));
+        let is_taken_back = |since: Instant| change.after.is_none() && since.elapsed() < TAKEN_BACK;
+        let (gained, lost) = (difference(&after, &before, '+'), difference(&before, &after, '-'));
+        self.note(change, &format!("{gained}{lost}"));
+        if !ours {
+            known.is_edited |= !gained.is_empty() || !lost.is_empty();
+            return;
+        }
+        let is_edited = known.is_edited;
+        let is_narrowed = gained.is_empty() && !lost.is_empty();
+        inner.written.narrowed += usize::from(is_narrowed);
+        inner.written.policies += usize::from(!is_narrowed);
+        // A resource that is gone has no claim: the cluster collects what it leaves.
+        if let Some(customer) = known.customer().map(str::to_owned).filter(|_| !since.is_some_and(is_taken_back)) {
+            if known.policies.is_empty() {
+                broken.push((Law::LastPolicy, "its last policy is gone, and the user did not say so".to_owned()));
+            }
+            let customers = known.customers.clone();
+            let lost = before.iter().any(|network| !cidr::covers(&after, network));
+            let kept = if lost && !is_edited { self.kept(&customer) } else { Vec::new() };
+            let lost = kept.iter().find(|network| cidr::covers(&before, network) && !cidr::covers(&after, network));
+            broken
+                .extend(lost.map(|network| (Law::NeverNarrower, format!("{network} is lost, and nobody withdrew it"))));
+            // What somebody else opened may be in a policy until it is written again.
+            if !is_edited {
+                let ever = canonical_set(customers.iter().flat_map(|customer| self.ever(inner, customer)));
+                let wide = after.iter().find(|network| !cidr::covers(&ever, network));
+                let wide = wide.map(|network| {
+                    (Law::NeverWider, format!("{network} is allowed, and was neither listed nor answered"))
+                });
+                broken.extend(wide);
+            }
+        }
+        for (law, what) in broken {
+            self.history
+                .violated(law, &format!("{}/{} in {name} at revision {}: {what}", owner.0, owner.1, change.revision));
+        }
+    }
+
+    /// Everything that was ever listed for a customer, or answered for its names.
+    fn ever(&self, inner: &mut Inner, customer: &str) -> Vec<IpNet> {
+        let versions = self.vendor.versions(customer);
+        let counts = (versions.len(), self.dns.answered(|answered| answered.len()));
+        if let Some((known, networks)) = inner.ever.get(customer)
+            && *known == counts
+        {
+            return networks.clone();
+        }
+        let networks =
+            versions.iter().flat_map(|version| &version.content.networks).filter_map(|text| text.parse().ok());
+        let names: BTreeSet<&String> = versions.iter().flat_map(|version| &version.content.names).collect();
+        let addresses: Vec<IpNet> = self.dns.answered(|answered| {
+            let of_names = answered.keys().filter(|(name, _)| names.contains(name));
+            of_names.map(|(_, address)| IpNet::from(*address)).collect()
+        });
+        let networks = canonical_set(networks.chain(addresses));
+        inner.ever.insert(customer.to_owned(), (counts, networks.clone()));
+        networks
+    }
+
+    /// The networks that may not be lost: those of every version of a customer's list, and recent answers for their names.
+    fn kept(&self, customer: &str) -> Vec<IpNet> {
+        let versions = self.vendor.versions(customer);
+        let Some(last) = versions.last() else { return Vec::new() };
+        // However they are spelled: one of 256 addresses, or two of 128.
+        let parsed = |version: &Arc<Version>| {
+            canonical_set(version.content.networks.iter().filter_map(|text| text.parse().ok()))
+        };
+        let all: Vec<Vec<IpNet>> = versions.iter().map(parsed).collect();
+        let listed = last.content.networks.iter().filter_map(|text| text.parse().ok());
+        let networks = listed.filter(|network| all.iter().all(|networks| cidr::covers(networks, network)));
+        let in_all = |name: &&String| versions.iter().all(|version| version.content.names.contains(*name));
+        let names: BTreeSet<&String> = last.content.names.iter().filter(in_all).collect();
+        let now = Instant::now();
+        let addresses: Vec<IpNet> = self.dns.answered(|answered| {
+            let recent =
+                answered.iter().filter(|((name, _), (at, _))| names.contains(name) && now.duration_since(*at) < KEPT);
+            recent.map(|((_, address), _)| IpNet::from(*address)).collect()
+        });
+        networks.chain(addresses).collect()
+    }
+}
+
+/// The customer of a resource, and the list that its status says is in use for it.
+fn used(object: &Value) -> Option<(&str, Timestamp)> {
+    let is_current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+    is_current.then_some(())?;
+    Some((object["spec"]["customerId"].as_str()?, object["status"]["feed"]["version"].as_str()?.parse().ok()?))
+}
+
+fn resource(inner: &mut Inner, change: &StoreChange) -> Option<String> {
+    let known = inner.resources.entry((change.key.namespace.clone(), change.key.name.clone())).or_default();
+    let live = change.after.as_ref().filter(|stored| !stored.is_deleting());
+    known.object = live.map(|stored| stored.value.clone());
+    known.customers.extend(known.customer().map(str::to_owned));
+    let (before, after) = (used(&change.before.as_ref()?.value)?, used(&change.after.as_ref()?.value)?);
+    let is_older = before.0 == after.0 && after.1 < before.1;
+    is_older.then(|| format!("the list of {} follows that of {}", after.1, before.1))
+}
