@@ -8,6 +8,6 @@ mod resources;
 pub mod traces;
 
 pub use logging::{LogFormat, LoggingError};
-pub use metrics::Metrics;
+pub use metrics::{Counted, Metrics};
 pub use reference::{MetricDoc, MetricKind};
 pub use traces::Traces;

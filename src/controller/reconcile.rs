@@ -14,51 +14,9 @@ use crate::objects::owner::OwnerRef;
 use crate::pipeline::{self, Carry, Decision, World};
 use crate::resource_ref::ResourceRef;
 use crate::status::Outcome;
+use crate::telemetry::Counted;
 use kube::ResourceExt;
 use tracing::{Instrument as _, Span, debug_span};
-
-/// How a reconcile without failure is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Counted {
-    /// An object was written.
-    Changed,
-    /// Nothing had to be written.
-    Unchanged,
-    /// It waits for a list, for names or for memory.
-    Waiting,
-    /// The spec, the mode or a conflict prevents it.
-    Held,
-}
-
-impl Counted {
-    /// The label of the metric.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Changed => "changed",
-            Self::Unchanged => "unchanged",
-            Self::Waiting => "waiting",
-            Self::Held => "held",
-        }
-    }
-
-    pub(super) const fn of(outcome: &Outcome, wrote: bool) -> Self {
-        match outcome {
-            Outcome::WaitingForFeed
-            | Outcome::WaitingForNames { .. }
-            | Outcome::WaitingForMemory(_)
-            | Outcome::NothingUsable(_) => Self::Waiting,
-            Outcome::Suspended
-            | Outcome::Audit(_)
-            | Outcome::Protected(_)
-            | Outcome::InvalidSpec(_)
-            | Outcome::NoMatch
-            | Outcome::LastPolicyKept(_)
-            | Outcome::Conflict(_) => Self::Held,
-            Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) if wrote => Self::Changed,
-            Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) => Self::Unchanged,
-        }
-    }
-}
 
 /// Makes the cluster match a resource, and its status match the cluster.
 pub(super) async fn reconcile(

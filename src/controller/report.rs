@@ -4,7 +4,7 @@ use super::Context;
 use super::apply::Applied;
 use super::failure::{Error, ErrorClass};
 use super::queue::Requeue;
-use super::reconcile::Counted;
+use crate::telemetry::Counted;
 use super::session::Session;
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus};
 use crate::objects::key::ObjectKey;
@@ -87,7 +87,7 @@ pub(super) async fn report(
     let is_quiet = applied.failure.is_none() && !applied.wrote;
     let has_unasked_names = decision.has_unasked_names;
     let findings = findings(resource, decision, applied.outcome, applied.problems, observed.keys());
-    let counted = Counted::of(&findings.outcome, applied.wrote);
+    let counted = counted(&findings.outcome, applied.wrote);
     let observed_generation = resource.status.as_ref().and_then(|status| status.observed_generation);
     let is_reported = observed_generation == Some(findings.generation);
     if !is_reported
@@ -182,4 +182,23 @@ async fn write(
         context.reporter.publish(&resource.object_ref(&()), &note).await;
     }
     Ok(())
+}
+
+/// How a reconcile with this outcome is counted.
+const fn counted(outcome: &Outcome, wrote: bool) -> Counted {
+    match outcome {
+        Outcome::WaitingForFeed
+        | Outcome::WaitingForNames { .. }
+        | Outcome::WaitingForMemory(_)
+        | Outcome::NothingUsable(_) => Counted::Waiting,
+        Outcome::Suspended
+        | Outcome::Audit(_)
+        | Outcome::Protected(_)
+        | Outcome::InvalidSpec(_)
+        | Outcome::NoMatch
+        | Outcome::LastPolicyKept(_)
+        | Outcome::Conflict(_) => Counted::Held,
+        Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) if wrote => Counted::Changed,
+        Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) => Counted::Unchanged,
+    }
 }

@@ -9,6 +9,7 @@ use super::{Context, backoff, reconcile};
 use crate::crd::CitrixAllowlist;
 use crate::lock::lock;
 use crate::resource_ref::ResourceRef;
+use crate::telemetry::Counted;
 use futures::FutureExt as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -66,8 +67,8 @@ async fn with_permit(
         Ok(Err(_)) => Err(Error::Deadline),
         Err(_) => Err(Error::Defect),
     };
-    let outcome = result.as_ref().map_or("failed", |(counted, _)| counted.as_str());
-    span.record("outcome", outcome);
+    let outcome = result.as_ref().map_or(Counted::Failed, |(counted, _)| *counted);
+    span.record("outcome", outcome.as_str());
     let _entered = span.enter();
     context.metrics.reconciled(outcome, context.clock.instant().saturating_duration_since(started));
     match result {

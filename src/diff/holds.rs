@@ -163,10 +163,7 @@ fn absent(direction: Direction, live: &LiveState<'_>, preview: &Preview) -> Opti
                 "{kind}: the spec was changed and matches nothing of the list (NoMatch): its policies are deleted, and pods are no longer isolated by them"
             ));
         }
-        EmptyReason::NoMatch => "the spec matches nothing of the list (NoMatch)",
-        EmptyReason::EmptyList => "the list is empty",
-        EmptyReason::Unusable => "nothing that the list has for the spec can be opened",
-        EmptyReason::Unresolved => "none of its names has an address that may be opened",
+        why => why.sentence(),
     };
     Some(format!("{kind}: {why}: no policy is written, since it would cut everything"))
 }

@@ -116,6 +116,26 @@ impl EmptyReason {
             Self::EmptyList | Self::Unusable | Self::Unresolved => true,
         }
     }
+
+    /// The problem that it is.
+    #[must_use]
+    pub const fn kind(self) -> ProblemKind {
+        match self {
+            Self::Unresolved => ProblemKind::Unresolved,
+            Self::NoMatch | Self::EmptyList | Self::Unusable => ProblemKind::NoMatch,
+        }
+    }
+
+    /// Why nothing can be allowed, for a message.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::NoMatch => "the spec matches nothing of the list that could be allowed",
+            Self::EmptyList => "the list is empty",
+            Self::Unusable => "nothing that the list has for the spec can be opened",
+            Self::Unresolved => "none of its names has an address that may be opened",
+        }
+    }
 }
 
 /// An endpoint with what is known of it.

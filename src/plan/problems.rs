@@ -63,16 +63,10 @@ pub(super) fn without_ipv4(direction: Direction, count: usize) -> Problem {
 }
 
 pub(super) fn absent(direction: Direction, absence: EmptyReason) -> Problem {
-    let (kind, why) = match absence {
-        EmptyReason::NoMatch => (ProblemKind::NoMatch, "the spec matches nothing of the list that could be allowed"),
-        EmptyReason::EmptyList => (ProblemKind::NoMatch, "the list is empty"),
-        EmptyReason::Unusable => {
-            (ProblemKind::NoMatch, "nothing that the list has for the spec can be opened, see the other problems")
-        }
-        EmptyReason::Unresolved => (ProblemKind::Unresolved, "nothing of it has an address yet that may be used"),
-    };
-    let message = format!("{why}: no {} policy is written, since it would cut everything", direction.object_suffix());
-    Problem::new(kind, direction.as_str(), None, message)
+    let hint = if absence == EmptyReason::Unusable { ", see the other problems" } else { "" };
+    let (why, object) = (absence.sentence(), direction.object_suffix());
+    let message = format!("{why}{hint}: no {object} policy is written, since it would cut everything");
+    Problem::new(absence.kind(), direction.as_str(), None, message)
 }
 
 /// Ports of inbound rules that no selected pod declares.

@@ -1,6 +1,6 @@
 //! Policies that stay although nothing remains to allow, and their sentences. Pure.
 
-use crate::crd::{Problem, ProblemKind};
+use crate::crd::Problem;
 use crate::direction::PolicyDirection as _;
 use crate::plan::EmptyReason;
 use connectivity_allowlist::net::Direction;
@@ -22,9 +22,7 @@ impl Kept {
     pub fn sentence(&self) -> String {
         let why = match self.absence {
             EmptyReason::NoMatch => "the list no longer has anything that the unchanged spec selects",
-            EmptyReason::EmptyList => "the list is empty",
-            EmptyReason::Unusable => "nothing that the list has for the spec can be opened",
-            EmptyReason::Unresolved => "none of its names has an address that may be opened",
+            failure => failure.sentence(),
         };
         format!(
             "{}: {why}; {} stays as it was applied, since without it the selected pods would be open",
@@ -36,10 +34,6 @@ impl Kept {
     /// The problem that names the policies, and how the user has them deleted.
     #[must_use]
     pub fn problem(&self) -> Problem {
-        let kind = match self.absence {
-            EmptyReason::Unresolved => ProblemKind::Unresolved,
-            EmptyReason::NoMatch | EmptyReason::EmptyList | EmptyReason::Unusable => ProblemKind::NoMatch,
-        };
         let edits = match (self.absence, self.direction) {
             (EmptyReason::NoMatch, Direction::Outbound) => {
                 ", or edit customerId, cloud, geo, services, wildcards, additional or podSelector"
@@ -54,6 +48,6 @@ impl Kept {
             self.direction
         );
         // The first of several policies is the subject; the message applies to all.
-        Problem::new(kind, self.policies.first().map(String::as_str).unwrap_or_default(), None, message)
+        Problem::new(self.absence.kind(), self.policies.first().map(String::as_str).unwrap_or_default(), None, message)
     }
 }

@@ -72,8 +72,36 @@ pub struct Metrics {
     pub(super) servers: Mutex<BTreeMap<SocketAddr, BTreeSet<&'static str>>>,
 }
 
-/// The outcomes of a reconcile.
-const OUTCOMES: [&str; 5] = ["changed", "unchanged", "waiting", "held", "failed"];
+/// How a reconcile is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// An object was written.
+    Changed,
+    /// Nothing had to be written.
+    Unchanged,
+    /// It waits for a list, for names or for memory.
+    Waiting,
+    /// The spec, the mode or a conflict prevents it.
+    Held,
+    /// It failed, and is tried again.
+    Failed,
+}
+
+impl Counted {
+    const ALL: [Self; 5] = [Self::Changed, Self::Unchanged, Self::Waiting, Self::Held, Self::Failed];
+
+    /// The label of the metric.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Waiting => "waiting",
+            Self::Held => "held",
+            Self::Failed => "failed",
+        }
+    }
+}
 
 /// The label of a list for every customer: no customer's id contains this character.
 const EVERY_CUSTOMER: &str = "*";
@@ -163,8 +191,8 @@ impl Default for Metrics {
             registry,
         };
         // A rate or an alert needs the zero before the first count.
-        for outcome in OUTCOMES {
-            drop(metrics.reconciles.get_or_create(&label(&reference::RECONCILES, [outcome.into()])));
+        for outcome in Counted::ALL {
+            drop(metrics.reconciles.get_or_create(&label(&reference::RECONCILES, [outcome.as_str().into()])));
         }
         for state in NameState::LABELS {
             drop(metrics.names.get_or_create(&label(&reference::NAMES, [state.into()])));
@@ -199,9 +227,9 @@ impl Metrics {
         self.overdue.set(count(resources));
     }
 
-    /// A reconcile ended; `outcome` is one of a few words.
-    pub fn reconciled(&self, outcome: &'static str, took: Duration) {
-        self.reconciles.get_or_create(&label(&reference::RECONCILES, [outcome.into()])).inc();
+    /// A reconcile ended.
+    pub fn reconciled(&self, outcome: Counted, took: Duration) {
+        self.reconciles.get_or_create(&label(&reference::RECONCILES, [outcome.as_str().into()])).inc();
         self.reconcile_duration.observe(took.as_secs_f64());
     }
 

@@ -98,7 +98,7 @@ fn eventful() -> Metrics {
     metrics.resource(&resource("good"), &status(Some("True"), &[ProblemKind::Wildcard, ProblemKind::Wildcard]));
     metrics.resource(&resource("bad"), &status(Some("False"), &[ProblemKind::Wildcard, ProblemKind::Conflict]));
     metrics.resource(&resource("new"), &CitrixAllowlistStatus::default());
-    metrics.reconciled("changed", Duration::from_millis(30));
+    metrics.reconciled(Counted::Changed, Duration::from_millis(30));
     metrics.wrote("NetworkPolicy", "apply", "ok");
     metrics.fetched(&CompletedFetch {
         key: &feed(None, 0, None).key,
