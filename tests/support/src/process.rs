@@ -42,6 +42,9 @@ exit "$status"
 /// How many of a log's last lines an error shows.
 const TAIL_LINES: usize = 30;
 
+/// How long a program may take to freeze: a thread in a system call stops at its end.
+const FREEZE_LIMIT: Duration = Duration::from_secs(10);
+
 /// A running program, killed on drop and whenever this process ends, in whatever way.
 #[derive(Debug)]
 pub struct Process {
@@ -108,13 +111,25 @@ impl Process {
     }
 
     /// Sends a signal, named without `SIG`: `TERM`, `INT`, `HUP`; `STOP` and `CONT` freeze and thaw. It has been sent on
-    /// return.
+    /// return, and a frozen program does nothing any more.
     ///
     /// # Errors
     ///
-    /// When the program ended before.
+    /// When the program ended before, or is not frozen within ten seconds.
     pub fn signal(&mut self, signal: &str) -> anyhow::Result<()> {
-        self.request(signal).map(drop)
+        self.request(signal)?;
+        if signal == "STOP" { self.wait_until_frozen() } else { Ok(()) }
+    }
+
+    /// On a busy machine a thread goes on for a while after the signal.
+    fn wait_until_frozen(&mut self) -> anyhow::Result<()> {
+        let threads = format!("/proc/{}/task", self.program_id()?);
+        let deadline = Instant::now() + FREEZE_LIMIT;
+        while !is_frozen(&threads).with_context(|| format!("read {threads}"))? {
+            ensure!(Instant::now() < deadline, "{} is not frozen after {FREEZE_LIMIT:?}", self.name);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// The program's process id, to look it up under `/proc`.
@@ -226,6 +241,19 @@ impl Drop for Process {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
+}
+
+/// Whether no thread of a folder of `/proc` runs: all are stopped, traced or ended.
+fn is_frozen(threads: &str) -> std::io::Result<bool> {
+    for thread in std::fs::read_dir(threads)? {
+        // A thread may end meanwhile. Its state follows its name, which may contain anything.
+        let status = std::fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+        let state = status.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        if !matches!(state, None | Some('T' | 't' | 'Z' | 'X')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -62,6 +62,8 @@ fn a_frozen_program_is_killed_too() {
     let mut process = shell("echo $$; while :; do sleep 0.01; done", folder.path());
     let pid = first_line(&process);
     process.signal("STOP").expect("a signal");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a status");
+    assert!(status.contains(") T "), "it is stopped when the signal is sent: {status}");
     drop(process);
     assert!(!is_running(&pid));
 }
