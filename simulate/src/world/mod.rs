@@ -246,6 +246,7 @@ impl SimulatedWorld {
                     self.history.note(&format!("#{number} is over"));
                     self.over(number, &plan.steps[number].fault);
                 }
+                Moment::Completed => self.create_missing(),
                 Moment::Settled => self.settled().await,
             }
         }

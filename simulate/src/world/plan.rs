@@ -8,7 +8,9 @@ use std::time::Duration;
 /// How long a time without faults is: what settles in it, and then stays quiet. The operator's longest pauses are two minutes, the
 /// vendor's limit makes lists wait, and a refused write is tried again every minute.
 pub const SETTLED: Duration = Duration::from_secs(40 * 60);
-/// How long it is watched after that.
+/// How long after the last fault a namespace that was deleted with its objects is gone.
+const TERMINATED: Duration = Duration::from_secs(3 * 60);
+/// How long it is watched after [`SETTLED`].
 pub const QUIET: Duration = Duration::from_secs(10 * 60);
 /// The time without faults at a world's end: until addresses that are answered no longer have expired (`addressRetention`, 1 h by
 /// default), also those that a successor recovered from policies, whose hour begins when its first answers come.
@@ -32,6 +34,8 @@ pub enum Moment {
     Over(usize),
     /// A fault begins: its number.
     Begin(usize),
+    /// What is still missing is created, now that its namespace is gone.
+    Completed,
     /// Nothing has been wrong for [`SETTLED`]: everything has to be right, and to stay so for [`QUIET`].
     Settled,
 }
@@ -76,6 +80,7 @@ impl FaultPlan {
         let chosen = steps.filter(|(number, _)| only.is_none_or(|only| only.contains(number)));
         let mut moments: Vec<_> = chosen
             .flat_map(|(number, step)| [(step.at, Moment::Begin(number)), (step.at + step.lasts, Moment::Over(number))])
+            .chain(self.settled.iter().map(|at| (*at - SETTLED + TERMINATED, Moment::Completed)))
             .chain(self.settled.iter().map(|at| (*at, Moment::Settled)))
             .filter(|(at, _)| *at <= until)
             .collect();

@@ -40,6 +40,8 @@ pub struct Known {
     /// Whether somebody else changed what its policies allow. A successor does not trust an edited policy's addresses, so nobody
     /// promises any more that all of them stay.
     is_edited: bool,
+    /// When its policies last lost addresses.
+    narrowed_at: Option<Instant>,
 }
 
 impl Known {
@@ -54,10 +56,13 @@ impl Known {
     }
 }
 
+/// How long the writes of one reconcile take, when nothing is wrong.
+const RECONCILED: Duration = Duration::from_secs(10);
+
 /// How many versions of objects the operator wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WrittenCounts {
-    /// Policies that only lost addresses.
+    /// Policies of a resource that just lost addresses.
     pub narrowed: usize,
     /// Policies otherwise.
     pub policies: usize,
@@ -238,7 +243,10 @@ impl Watcher {
             return;
         }
         let is_edited = known.is_edited;
+        // Fewer addresses may need fewer policies: what is left moves, and the emptied ones go.
         let is_narrowed = gained.is_empty() && !lost.is_empty();
+        known.narrowed_at = if is_narrowed { Some(Instant::now()) } else { known.narrowed_at };
+        let is_narrowed = gained.is_empty() && known.narrowed_at.is_some_and(|at| at.elapsed() < RECONCILED);
         inner.written.narrowed += usize::from(is_narrowed);
         inner.written.policies += usize::from(!is_narrowed);
         // A resource that is gone has no claim: the cluster collects what it leaves.
