@@ -81,7 +81,7 @@ impl Feeds {
         let new = |key: &FeedKey| Entry::new(origin(&shared.settings.url(key)), unbound, now, Some(wall));
         for (list, restored) in read {
             let entry = table.entries.entry(list.key.clone()).or_insert_with_key(new);
-            if entry.fetched_at.is_some_and(|known| known >= restored.fetched_at) {
+            if entry.is_newer_than(&restored, wall) {
                 continue;
             }
             entry.restore(restored, &shared.arrival(list.state.transaction_id));

@@ -1,6 +1,7 @@
 //! Takes over a list or a begun fetch of an earlier process. Pure.
 
 use super::{CachedList, Entry, ResponseMetadata, moment, usable_condition};
+use connectivity_allowlist::older::{self, Recency};
 use connectivity_allowlist::schedule::{CompletedRequest, FetchOutcome};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -18,6 +19,17 @@ pub(in crate::feed) struct Restored {
 }
 
 impl Entry {
+    /// Whether what is known is newer than a saved list: by the versions of the lists, where they are times, and otherwise by when they
+    /// were fetched. Clocks of two processes differ, and a clock may be set back between two fetches.
+    pub(in crate::feed) fn is_newer_than(&self, saved: &Restored, now: Timestamp) -> bool {
+        let fetched_later = self.fetched_at.is_some_and(|known| known >= saved.fetched_at);
+        let Some(known) = self.accepted.as_ref().filter(|_| !saved.from_elsewhere) else { return fetched_later };
+        let is_older = |one: &CachedList, other: &CachedList| {
+            older::judge(&other.allowlist, &one.allowlist, None, now) != Recency::Follow
+        };
+        is_older(&saved.accepted, known) || (fetched_later && !is_older(known, &saved.accepted))
+    }
+
     /// Takes over a saved list.
     pub(in crate::feed) fn restore(&mut self, restored: Restored, arrival: &ResponseMetadata) {
         let passed = Duration::try_from(arrival.at.duration_since(restored.fetched_at)).unwrap_or(Duration::ZERO);

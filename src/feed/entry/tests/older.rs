@@ -45,6 +45,37 @@ fn an_older_list_takes_nothing_back_while_edges_take_turns() {
     }
 }
 
+fn saved(entry: &Entry) -> Restored {
+    Restored {
+        accepted: entry.accepted.clone().expect("a list"),
+        previous: None,
+        fetched_at: entry.fetched_at.expect("a fetch"),
+        confirmations: 1,
+        stale_answers: 0,
+        older_since: entry.older_since,
+        from_elsewhere: false,
+    }
+}
+
+/// Found by simulation: the newer list could not be saved, the clock was set back before it came, and the process led once more.
+#[test]
+fn a_saved_list_is_compared_by_its_version_and_not_by_a_clock() {
+    let start = Instant::now();
+    let of = |published_at: i64, fetched_at: u32| {
+        let mut entry = entry(start);
+        entry.take(published(published_at, &FULL), &at_hour(start, fetched_at));
+        entry
+    };
+    let (older, newer) = (of(24, 48), of(30, 31));
+    let now = at_hour(start, 49).at;
+    assert!(newer.is_newer_than(&saved(&older), now), "fetched earlier by its clock");
+    assert!(!older.is_newer_than(&saved(&newer), now));
+    let again = of(24, 49);
+    assert!(again.is_newer_than(&saved(&older), now) && !older.is_newer_than(&saved(&again), now), "the same version");
+    let elsewhere = Restored { from_elsewhere: true, ..saved(&older) };
+    assert!(!newer.is_newer_than(&elsewhere, now), "another address orders nothing");
+}
+
 #[test]
 fn an_older_list_that_persists_is_followed_after_a_restart_too() {
     let start = Instant::now();
@@ -54,17 +85,9 @@ fn an_older_list_that_persists_is_followed_after_a_restart_too() {
         assert!(!entry.take(published(0, &FULL[..3]), &at_hour(start, hour)));
     }
     assert_eq!((names_in_use(&entry), entry.older_since), (4, Some(at_hour(start, 30).at)));
-    let restored = Restored {
-        accepted: entry.accepted.clone().expect("a list"),
-        previous: None,
-        fetched_at: entry.fetched_at.expect("a fetch"),
-        confirmations: 1,
-        stale_answers: 0,
-        older_since: entry.older_since,
-        from_elsewhere: false,
-    };
+    let saved = saved(&entry);
     let mut entry = super::entry(start);
-    entry.restore(restored, &at_hour(start, 91));
+    entry.restore(saved, &at_hour(start, 91));
     assert!(!entry.take(published(0, &FULL[..3]), &at_hour(start, 113)));
     assert!(entry.condition.message.contains("older list"), "{}", entry.condition.message);
     assert!(entry.take(published(0, &FULL[..3]), &at_hour(start, 114)), "84 hours after hour 30");
