@@ -311,9 +311,16 @@ impl Watcher {
         let in_all = |name: &&String| versions.iter().all(|version| version.content.names.contains(*name));
         let names: BTreeSet<&String> = last.content.names.iter().filter(in_all).collect();
         let now = Instant::now();
+        let is_withdrawn = |name: &String| {
+            !names.contains(name) && versions.iter().any(|version| version.content.names.contains(name))
+        };
         let addresses: Vec<IpNet> = self.dns.answered(|answered| {
-            let recent =
-                answered.iter().filter(|((name, _), (at, _))| names.contains(name) && now.duration_since(*at) < KEPT);
+            // What a withdrawn name has too may go with it: that another name was answered with it need not have been written yet.
+            let gone: BTreeSet<_> =
+                answered.keys().filter(|(name, _)| is_withdrawn(name)).map(|(_, address)| *address).collect();
+            let recent = answered.iter().filter(|((name, address), (at, _))| {
+                names.contains(name) && !gone.contains(address) && now.duration_since(*at) < KEPT
+            });
             recent.map(|((_, address), _)| IpNet::from(*address)).collect()
         });
         networks.chain(addresses).collect()
