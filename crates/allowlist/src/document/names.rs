@@ -3,6 +3,7 @@
 use super::{Reading, addresses};
 use crate::net::{DomainName, NamePattern};
 use ipnet::IpNet;
+use std::borrow::Cow;
 
 /// The vendor's placeholders for the customer's id, those in brackets first; compared without case. The API's overview has
 /// `CUSTOMER_ID`, the static lists `<CUSTOMER_ID>`, the documentation of connectors `[customerid]`.
@@ -79,18 +80,19 @@ fn host_and_port(text: &str) -> Result<(&str, Option<u16>), String> {
 }
 
 /// Puts the customer's id in place of the placeholders and of `template`, a customer of another list.
-fn substitute(text: &str, reading: &Reading<'_>, template: Option<&str>) -> Result<String, String> {
-    let mut substituted = text.to_owned();
-    for placeholder in PLACEHOLDERS.into_iter().chain(template) {
-        // Every name becomes lower case, so nothing is lost here.
-        let (lower, placeholder) = (substituted.to_ascii_lowercase(), placeholder.to_ascii_lowercase());
-        if !lower.contains(&placeholder) {
+fn substitute<'a>(text: &'a str, reading: &Reading<'_>, template: Option<&str>) -> Result<Cow<'a, str>, String> {
+    // Every name becomes lower case, so nothing is lost here.
+    let (mut lower, mut is_substituted) = (text.to_ascii_lowercase(), false);
+    let template = template.map(|template| Cow::Owned(template.to_ascii_lowercase()));
+    for placeholder in PLACEHOLDERS.into_iter().map(Cow::Borrowed).chain(template) {
+        if !lower.contains(&*placeholder) {
             continue;
         }
         let Some(customer) = reading.customer else {
             return Err(format!("`{text}` holds a placeholder for the customer's id, which is not known here"));
         };
-        substituted = lower.replace(&placeholder, &customer.to_ascii_lowercase());
+        lower = lower.replace(&*placeholder, &customer.to_ascii_lowercase());
+        is_substituted = true;
     }
-    Ok(substituted)
+    Ok(if is_substituted { Cow::Owned(lower) } else { Cow::Borrowed(text) })
 }
