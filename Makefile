@@ -59,7 +59,7 @@ endif
 
 simulate: ## Replay faults by seeds, faster than time: those that once broke a law, then fresh ones for SIMULATE_MINUTES (5; LONG=1: 60, optimised)
 	$(call heading,The operator in a simulated world: built if changed)
-	@cargo build --locked --package simulate $(if $(LONG),--profile bench)
+	@cargo build --locked --workspace --bin simulate $(if $(LONG),--profile bench)
 	$(call heading,Seeds: each is printed$(,) and shrunk if it breaks a law)
 	@"$(abspath $(BENCH_TARGET))/$(if $(LONG),release,debug)/simulate" --minutes $(or $(SIMULATE_MINUTES),$(if $(LONG),60,5))
 
