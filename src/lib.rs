@@ -26,7 +26,7 @@ pub mod feed;
 mod fnv;
 pub mod guard;
 mod interner;
-mod lock;
+pub mod lock;
 pub mod manifests;
 pub mod memory;
 pub mod names;

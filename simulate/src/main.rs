@@ -53,6 +53,13 @@ struct Arguments {
     customers: usize,
 }
 
+impl Arguments {
+    fn size(&self) -> Size {
+        let Self { replicas, resources, names, customers, .. } = *self;
+        Size { replicas, resources, names, customers }
+    }
+}
+
 /// Numbers of faults.
 #[derive(Clone, Debug)]
 struct Numbers(Vec<usize>);
@@ -76,12 +83,7 @@ fn main() -> ExitCode {
 
 /// One world, in a process whose random numbers follow from the seed.
 fn simulate(arguments: &Arguments, seed: u64) -> ExitCode {
-    let size = Size {
-        replicas: arguments.replicas,
-        resources: arguments.resources,
-        names: arguments.names,
-        customers: arguments.customers,
-    };
+    let size = arguments.size();
     fastrand::seed(seed);
     let definition: Value = serde_saphyr::from_str(DEFINITION).expect("the definition");
     let plan = FaultPlan::pick(&mut fastrand::Rng::with_seed(seed), size, arguments.hours);

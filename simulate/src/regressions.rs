@@ -1,14 +1,14 @@
 //! Runs that once broke a law, and must not again.
 
 use crate::seeded::Run;
+use simulate::world::Size;
 
 /// A run that broke a law.
 struct Regression {
     seed: u64,
     hours: u32,
     only: &'static [usize],
-    /// Replicas, resources, names, customers.
-    size: [usize; 4],
+    size: Size,
     /// What went wrong.
     what: &'static str,
 }
@@ -17,7 +17,7 @@ const ALL: [Regression; 1] = [Regression {
     seed: 1,
     hours: 1,
     only: &[],
-    size: [3, 50, 5, 4],
+    size: Size { replicas: 3, resources: 50, names: 5, customers: 4 },
     what: "resources that exist before the operator starts are reconciled",
 }];
 

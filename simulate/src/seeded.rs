@@ -2,7 +2,7 @@
 
 use crate::Arguments;
 use serde::{Deserialize, Serialize};
-use simulate::world::{FaultPlan, Violation};
+use simulate::world::{FaultPlan, Size, Violation};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -69,21 +69,21 @@ pub struct Run {
     pub hours: u32,
     pub only: Option<Vec<usize>>,
     pub until: Option<u64>,
-    /// Replicas, resources, names, customers.
-    pub size: [usize; 4],
+    pub size: Size,
 }
 
 impl Run {
     pub fn of(seed: u64, arguments: &Arguments) -> Self {
-        let Arguments { replicas, resources, names, customers, .. } = *arguments;
         let (only, until) = (arguments.only.as_ref().map(|only| only.0.clone()), arguments.until);
-        Self { seed, hours: arguments.hours, only, until, size: [replicas, resources, names, customers] }
+        Self { seed, hours: arguments.hours, only, until, size: arguments.size() }
     }
 
     fn arguments(&self) -> Vec<String> {
-        let flags = ["--replicas", "--resources", "--names", "--customers"].into_iter().zip(self.size);
+        let Size { replicas, resources, names, customers } = self.size;
+        let flags =
+            [("--replicas", replicas), ("--resources", resources), ("--names", names), ("--customers", customers)];
         let mut arguments = vec![format!("--seed={}", self.seed), format!("--hours={}", self.hours)];
-        arguments.extend(flags.map(|(flag, count)| format!("{flag}={count}")));
+        arguments.extend(flags.iter().map(|(flag, count)| format!("{flag}={count}")));
         if let Some(only) = &self.only {
             let numbers: Vec<String> = only.iter().map(ToString::to_string).collect();
             arguments.push(format!("--only={}", numbers.join(",")));

@@ -34,10 +34,11 @@ pub use rights::Rights;
 pub use service::{AnswerBody, ApiConnection};
 pub use store::{Key, Store, StoreChange, Stored, WorldClock};
 
+use citrix_allowlist::lock::lock;
 use kube::Client;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch as signal;
 
 /// A server. Clones are the same server.
@@ -128,7 +129,7 @@ impl ApiServer {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Wakes the watches if anything changed.

@@ -256,11 +256,7 @@ impl Store {
     }
 
     fn log_change(&mut self, key: Key, before: Option<Arc<Stored>>, after: Option<Arc<Stored>>) {
-        let ties = |object: &Option<Arc<Stored>>| {
-            let tie = |field: &str| object.as_ref().map(|object| object.value["metadata"][field].clone());
-            ["ownerReferences", "finalizers", "deletionTimestamp"].map(tie)
-        };
-        self.may_have_garbage |= after.is_none() || ties(&before) != ties(&after);
+        self.may_have_garbage |= after.is_none() || ties(before.as_ref()) != ties(after.as_ref());
         self.log.push_back(StoreChange { revision: self.revision, by: Arc::clone(&self.author), key, before, after });
     }
 
@@ -283,6 +279,13 @@ impl Store {
         self.kinds.set_installed(number, installed);
         true
     }
+}
+
+/// What the garbage collector looks at.
+fn ties(object: Option<&Arc<Stored>>) -> Option<[&Value; 3]> {
+    object.map(|object| {
+        ["ownerReferences", "finalizers", "deletionTimestamp"].map(|field| &object.value["metadata"][field])
+    })
 }
 
 fn is_in(key: &Key, kind: usize, namespace: Option<&str>) -> bool {

@@ -5,9 +5,10 @@ use super::history::History;
 use super::laws::Law;
 use crate::api::{ApiFailure, Call, Fate, Key, Store};
 use citrix_allowlist::cluster::lease;
+use citrix_allowlist::lock::lock;
 use fastrand::Rng;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
@@ -121,7 +122,7 @@ impl Calls {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// A process begins.

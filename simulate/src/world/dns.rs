@@ -1,11 +1,12 @@
 //! DNS without sockets: several servers, each with a cache of its own, that rotate, lie and die.
 
+use citrix_allowlist::lock::lock;
 use citrix_allowlist::names::{Answer, Failure, Family, Lookup, LookupOutcome};
 use connectivity_allowlist::net::DomainName;
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -69,7 +70,7 @@ pub struct Dns(Arc<Mutex<State>>);
 
 impl Dns {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Sets a name's addresses, how many of them an answer has, and for how long it may be kept.

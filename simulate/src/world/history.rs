@@ -1,11 +1,12 @@
 //! What happened, line by line in virtual time: equal seeds give equal histories, byte for byte.
 
 use super::laws::{Law, Violation};
+use citrix_allowlist::lock::lock;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -35,7 +36,7 @@ impl History {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 
     /// How long it has lasted.

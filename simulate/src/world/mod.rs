@@ -261,7 +261,7 @@ impl SimulatedWorld {
 
     fn check(&self) -> Result<(), Violation> {
         self.watcher.look();
-        let (most, _) = self.vendor.requests();
+        let most = self.vendor.most_requests();
         if most > vendor::RATE {
             self.history.violated(Law::FiveAMinute, &format!("the vendor got {most} requests in a minute"));
         }
@@ -276,7 +276,7 @@ impl SimulatedWorld {
     }
 }
 
-/// The controllers of the cluster: a step a second while they have work.
+/// The controllers of the cluster: a step each 100 ms while they have work.
 async fn control(api: ApiServer) {
     let mut ticks = api.ticks();
     while ticks.changed().await.is_ok() {

@@ -4,13 +4,6 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// What one policy allows, without the cluster's DNS.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Allowed {
-    /// The networks.
-    pub networks: BTreeSet<IpNet>,
-}
-
 /// The resource that owns a policy.
 pub fn owner(policy: &Value) -> Option<String> {
     let owners = policy["metadata"]["ownerReferences"].as_array()?;
@@ -18,9 +11,9 @@ pub fn owner(policy: &Value) -> Option<String> {
     owner["name"].as_str().map(str::to_owned)
 }
 
-/// What a policy allows, and what it may never have.
-pub fn read(policy: &Value, resource: Option<&Value>) -> (Allowed, Option<String>) {
-    let (mut allowed, mut wrong) = (Allowed::default(), None);
+/// The networks that a policy allows, without the cluster's DNS, and what it may never have.
+pub fn read(policy: &Value, resource: Option<&Value>) -> (BTreeSet<IpNet>, Option<String>) {
+    let (mut allowed, mut wrong) = (BTreeSet::new(), None);
     let mut found = |what: String| {
         wrong.get_or_insert(what);
     };
@@ -49,7 +42,7 @@ pub fn read(policy: &Value, resource: Option<&Value>) -> (Allowed, Option<String
             let text = peer["ipBlock"]["cidr"].as_str().unwrap_or_default();
             match text.parse::<IpNet>() {
                 Ok(network) if network.prefix_len() < 8 => found(format!("{network} is nearly everything")),
-                Ok(network) => drop(allowed.networks.insert(network)),
+                Ok(network) => drop(allowed.insert(network)),
                 Err(_) => found(format!("{peer} is no network")),
             }
         }

@@ -166,7 +166,7 @@ impl SimulatedWorld {
             if let Some(more) = more.filter(|_| strictly) {
                 history.violated(Law::Exact, &format!("{}/{}: {more} is still allowed", name.0, name.1));
             }
-            if let Some((policy, _)) = known.policies.iter().find(|(_, allowed)| allowed.networks.is_empty()) {
+            if let Some((policy, _)) = known.policies.iter().find(|(_, allowed)| allowed.is_empty()) {
                 history.violated(Law::Exact, &format!("{}/{}: {policy} allows nothing", name.0, name.1));
             }
         });

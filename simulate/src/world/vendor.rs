@@ -1,11 +1,12 @@
 //! The vendor without sockets: lists that change, and the ways in which it fails.
 
+use citrix_allowlist::lock::lock;
 use connectivity_allowlist::{Fetch, FetchError, FetchRequest, Fetched, Validators};
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -111,7 +112,7 @@ impl Vendor {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn now(&self) -> Timestamp {
@@ -138,11 +139,10 @@ impl Vendor {
         state.shrunk.clear();
     }
 
-    /// The most requests in any minute, and all of them.
+    /// The most requests in any minute.
     #[must_use]
-    pub fn requests(&self) -> (usize, usize) {
-        let state = self.lock();
-        (state.most, state.requests)
+    pub fn most_requests(&self) -> usize {
+        self.lock().most
     }
 
     /// Counts a request. Returns whether it is one too many.

@@ -5,16 +5,17 @@ use super::calls::replica_of;
 use super::dns::Dns;
 use super::history::History;
 use super::laws::Law;
-use super::policy::{self, Allowed};
+use super::policy;
 use super::tenants::{POLICIES, RESOURCES};
 use super::vendor::{Vendor, Version};
 use crate::api::{ApiServer, StoreChange};
+use citrix_allowlist::lock::lock;
 use connectivity_allowlist::net::{canonical_set, cidr};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -33,8 +34,8 @@ pub struct Known {
     pub object: Option<Value>,
     /// Every customer that it ever had.
     customers: BTreeSet<String>,
-    /// What each of its policies allows.
-    pub policies: BTreeMap<String, Allowed>,
+    /// The networks that each of its policies allows.
+    pub policies: BTreeMap<String, BTreeSet<IpNet>>,
     /// Since when it has had a policy without a break.
     isolates_since: Option<Instant>,
     /// Whether somebody else changed what its policies allow. A successor does not trust an edited policy's addresses, so nobody
@@ -48,7 +49,7 @@ impl Known {
     /// The networks that its policies allow together.
     #[must_use]
     pub fn allowed(&self) -> Vec<IpNet> {
-        canonical_set(self.policies.values().flat_map(|allowed| &allowed.networks).copied())
+        canonical_set(self.policies.values().flatten().copied())
     }
 
     fn customer(&self) -> Option<&str> {
@@ -100,7 +101,7 @@ impl Watcher {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 
     /// Looks at every change as it comes.
@@ -244,8 +245,9 @@ impl Watcher {
         }
         let is_edited = known.is_edited;
         // Fewer addresses may need fewer policies: what is left moves, and the emptied ones go.
-        let is_narrowed = gained.is_empty() && !lost.is_empty();
-        known.narrowed_at = if is_narrowed { Some(Instant::now()) } else { known.narrowed_at };
+        if gained.is_empty() && !lost.is_empty() {
+            known.narrowed_at = Some(Instant::now());
+        }
         let is_narrowed = gained.is_empty() && known.narrowed_at.is_some_and(|at| at.elapsed() < RECONCILED);
         inner.written.narrowed += usize::from(is_narrowed);
         inner.written.policies += usize::from(!is_narrowed);
@@ -255,8 +257,7 @@ impl Watcher {
                 broken.push((Law::LastPolicy, "its last policy is gone, and the user did not say so".to_owned()));
             }
             let customers = known.customers.clone();
-            let lost = before.iter().any(|network| !cidr::covers(&after, network));
-            let kept = if lost && !is_edited { self.kept(&customer) } else { Vec::new() };
+            let kept = if !lost.is_empty() && !is_edited { self.kept(&customer) } else { Vec::new() };
             let lost = kept.iter().find(|network| cidr::covers(&before, network) && !cidr::covers(&after, network));
             broken
                 .extend(lost.map(|network| (Law::NeverNarrower, format!("{network} is lost, and nobody withdrew it"))));

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 /// The intervals of an election.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// How long others must wait after the last renewal: the duration in the Lease. Whole seconds.
     pub duration: Duration,
@@ -40,7 +40,7 @@ impl Timing {
 }
 
 /// The content of a Lease: everything in which a renewal differs from the one before.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// The holder; empty if it was released.
     pub holder: String,
@@ -68,7 +68,7 @@ pub enum ElectionStep {
 }
 
 /// What is known of the Lease.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Seen {
     Nothing,
     Absent,
@@ -76,7 +76,7 @@ enum Seen {
 }
 
 /// The state of one candidate.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub struct Election {
     identity: String,
     timing: Timing,
