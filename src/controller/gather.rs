@@ -5,9 +5,9 @@ use crate::cluster::apply::WriteError;
 use crate::cluster::pods::ListError;
 use crate::names::RecoveredAddresses;
 use crate::objects::key::ObjectKey;
-use crate::objects::observed::Observed;
+use crate::objects::observed::{Observed, RecoveredObject};
 use crate::objects::owner::OwnerRef;
-use crate::pipeline::{self, AffectedPods, Carry, Gathered, Inputs, Recovered, Request};
+use crate::pipeline::{self, AffectedPods, Behind, Carry, Gathered, Inputs, Request};
 use crate::plan::Selection;
 use crate::{crd::Mode, facts::ClusterFacts, guard::Guard};
 use connectivity_allowlist::Allowlist;
@@ -52,13 +52,37 @@ pub(super) async fn gather(
     let stage = debug_span!("select").entered();
     let select = |list: &Arc<Allowlist>| context.shared.memo.selection(&request.choices, list, guard);
     let accepted = pipeline::accept(carry, request.generation, &view, &newest, |list| select(list).endpoints.len());
-    if accepted.held_back.is_some() {
+    let selection = select(&accepted.list);
+    // The last policy of a direction would go.
+    let lacks = |key: &ObjectKey| key.direction().is_some_and(|direction| !selection.has(direction));
+    let is_suspicious = existing.keys().any(lacks) && pipeline::is_unconfirmed(carry, Some(&view), &accepted.list);
+    if accepted.held_back.is_some() || is_suspicious {
         context.feeds.confirm(&request.resource);
     }
-    let selection = select(&accepted.list);
+    let newer = match context.feeds.asks_vendor() {
+        true => pipeline::newer_list(carry, request, existing, &accepted.list, &view, context.clock.now()),
+        // An older document in the directory is its administrator's word.
+        false => None,
+    };
+    if newer.is_some() && carry.behind.is_none() {
+        context.feeds.hurry(&request.resource);
+    }
     drop(stage);
 
-    let recovered = recovered(request, owner, context, carry, &selection, facts).await?;
+    let objects = objects(owner, context, carry, &selection, newer.is_some()).await?;
+    let suspects = |it: &[RecoveredObject]| pipeline::shrinks_applied(carry, request, &view, it, &selection);
+    // While the list is behind, all that is applied stays in any case.
+    let shrunk = objects.as_deref().filter(|_| newer.is_none()).and_then(suspects);
+    if let Some(shrunk) = shrunk {
+        context.feeds.confirm(&request.resource);
+        return Ok(Gathered::NoList(shrunk.held_back(view)));
+    }
+    let recovered = objects.map(|it| pipeline::recover(&it, request.selected, &selection, facts, newer.is_some()));
+    let behind = newer.map(|newer| Behind::new(newer, carry, &selection, recovered.as_ref()));
+    let selection = match &behind {
+        Some(behind) => Arc::new(behind.followed(&selection, existing)),
+        None => selection,
+    };
     let answers = {
         let _stage = debug_span!("names").entered();
         let known = recovered.as_ref().or(carry.recovered.as_ref()).map(|recovered| &recovered.addresses);
@@ -66,21 +90,20 @@ pub(super) async fn gather(
         context.names.watch_applied(&request.resource, &selection.names, request.retention, &is_applied)
     };
     let pods = pods(request, owner, context).instrument(debug_span!("pods")).await;
-    let inputs = Inputs { view: Some(view), newest, accepted, selection, recovered, answers, pods };
+    let inputs = Inputs { view: Some(view), newest, accepted, behind, selection, recovered, answers, pods };
     Ok(Gathered::Everything(Box::new(inputs)))
 }
 
-/// The state recovered from the resource's objects: read once after this process began to lead, and again after the last
-/// policy of a direction was kept.
-async fn recovered(
-    request: &Request,
+/// The resource's objects: read once after this process began to lead, and again after the list was behind or the last policy
+/// of a direction was kept.
+async fn objects(
     owner: &OwnerRef,
     context: &Context,
     carry: &Carry,
     selection: &Selection,
-    facts: &ClusterFacts,
-) -> Result<Option<Recovered>, WriteError> {
-    let memories = if pipeline::must_recover_again(carry, selection) {
+    is_behind: bool,
+) -> Result<Option<Vec<RecoveredObject>>, WriteError> {
+    let objects = if pipeline::must_recover_again(carry, selection, is_behind) {
         None
     } else if carry.recovered.is_none() {
         // Taken once only. Where a reconcile ended before its decision, the objects are read again.
@@ -88,11 +111,10 @@ async fn recovered(
     } else {
         return Ok(None);
     };
-    let memories = match memories {
-        Some(memories) => memories,
+    Ok(Some(match objects {
+        Some(objects) => objects,
         None => context.writer.memories(owner).await?,
-    };
-    Ok(Some(pipeline::recover(&memories, request.selected, selection, facts)))
+    }))
 }
 
 /// Lists the affected pods, where the decision needs them.

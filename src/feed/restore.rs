@@ -71,6 +71,8 @@ impl Feeds {
         for (name, host) in saved.requests.hosts {
             let known = table.hosts.entry(name).or_insert_with(|| shared.host());
             known.limiter.restore(&host.sent, now, noted_by);
+            // A process that could not note its requests may have sent one just now.
+            known.limiter.presume_one(now);
             let left = host.not_before.map(|until| until.duration_since(noted_by));
             if let Some(pause) = left.and_then(|left| Duration::try_from(left).ok()) {
                 // No pause is longer than an hour; a longer one comes from a clock that was set.

@@ -1,6 +1,7 @@
 //! Drives the table: sends due requests within the rate, and takes the answers in.
 
 mod failures;
+mod unnoted;
 
 use super::entry::{Answer, CachedList, Entry, ResponseMetadata, UNASKED_304};
 use super::observer::CompletedFetch;
@@ -23,9 +24,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+pub(super) use unnoted::Unnoted;
+
 /// How often the wall clock is read, in case the machine slept or the clock was set.
 const READ_THE_CLOCK: Duration = Duration::from_secs(30);
-/// How long the store may take. If it takes longer, requests are still counted here.
+/// How long the store may take.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often, and how far apart, reading the saved state is tried before the process goes on without it.
 const RESTORE_TRIES: u32 = 9;
@@ -98,6 +101,7 @@ impl Feeds {
         }
         for host in table.hosts.values_mut() {
             host.limiter.abandon(now);
+            host.unnoted.start_over();
         }
     }
 
@@ -171,7 +175,9 @@ impl Feeds {
         let shared = &*self.0;
         // Noted before it is sent. A process that dies in between must not exceed the rate when it is back. If the answer kills
         // it, the next one must not request it at once.
-        self.save_requests().await;
+        if !self.save_requests().await && self.waits_for_note(&started) {
+            return;
+        }
         let begun = shared.clock.instant();
         let result = shared.client.fetch(started.request.clone()).await;
         let took = shared.clock.instant().saturating_duration_since(begun);
@@ -183,6 +189,21 @@ impl Feeds {
         if !is_saved {
             self.save_requests().await;
         }
+    }
+
+    /// A request could not be noted. Returns whether it waits; then it counts as not begun.
+    fn waits_for_note(&self, started: &Started) -> bool {
+        let now = self.0.clock.instant();
+        let mut guard = self.0.lock();
+        let table = &mut *guard;
+        let Some(host) = table.hosts.get_mut(&started.host) else { return false };
+        let Err(wait) = host.unnoted.send(now) else { return false };
+        host.limiter.cancel(started.ticket);
+        host.pause_until(now + wait);
+        if let Some(entry) = table.entries.get_mut(&started.key) {
+            (entry.in_flight, entry.begun) = (false, None);
+        }
+        true
     }
 
     /// Takes an answer into the table and wakes its resources; returns what to save.
@@ -316,7 +337,8 @@ impl Feeds {
         self.stored(self.0.store.save(list), &consequence).await
     }
 
-    async fn save_requests(&self) {
+    /// Returns whether what was sent is saved.
+    async fn save_requests(&self) -> bool {
         let shared = &*self.0;
         let saving = async {
             let _one_at_a_time = shared.saving.lock().await;
@@ -324,7 +346,12 @@ impl Feeds {
             let requests = shared.lock().requests(now, wall);
             shared.store.save_requests(requests).await
         };
-        self.stored(saving, "what was sent is not saved: after a restart the rate may be exceeded").await;
+        let consequence = "what was sent is not saved: requests wait for that, for a minute each at most";
+        let is_saved = self.stored(saving, consequence).await;
+        if is_saved {
+            shared.lock().hosts.values_mut().for_each(|host| host.unnoted.start_over());
+        }
+        is_saved
     }
 
     /// Drops entries that no resource has needed for long enough; returns whether there were any.

@@ -4,6 +4,7 @@ use super::entry::{Entry, Rendered, ResponseMetadata};
 use super::observer::FeedObserver;
 use super::request::{FeedKey, FeedRequest};
 use super::room::{Room, without_room};
+use super::run::Unnoted;
 use super::settings::{FeedSettings, TEMPLATE_CUSTOMER};
 use super::store::ListStore;
 use super::view::{FeedSnapshot, FeedView, empty_view, unusable};
@@ -82,6 +83,8 @@ pub(super) struct Host {
     pub(super) unpresumed: Option<RateLimiter>,
     pub(super) order: FairOrder,
     pub(super) paused_until: Option<Instant>,
+    /// Requests that could not be noted.
+    pub(super) unnoted: Unnoted,
 }
 
 impl Host {
@@ -190,13 +193,28 @@ impl Feeds {
 
     /// Requests one more fetch, as soon as the shortest interval allows, to confirm a suspicious list.
     pub fn confirm(&self, resource: &ResourceRef) {
+        self.request_soon(resource, |entry| entry.confirmations < 2);
+    }
+
+    /// Whether lists come from the vendor, not from a directory.
+    #[must_use]
+    pub fn asks_vendor(&self) -> bool {
+        self.0.settings.feed_dir.is_none()
+    }
+
+    /// Requests one more fetch, as soon as the shortest interval allows, since a newer list is known to exist.
+    pub fn hurry(&self, resource: &ResourceRef) {
+        self.request_soon(resource, |_| true);
+    }
+
+    fn request_soon(&self, resource: &ResourceRef, is_due: impl FnOnce(&Entry) -> bool) {
         let shared = &*self.0;
         let (now, wall) = (shared.clock.instant(), shared.clock.now());
         let mut guard = shared.lock();
         let table = &mut *guard;
         let Some(subscription) = table.subscriptions.get(resource) else { return };
         if let Some(entry) = table.entries.get_mut(&subscription.key)
-            && entry.confirmations < 2
+            && is_due(entry)
         {
             let since = entry.last.and_then(|last| Duration::try_from(wall.duration_since(last.at)).ok());
             entry.request_by(now + entry.bounds.min().saturating_sub(since.unwrap_or_default()));
@@ -273,7 +291,7 @@ impl Shared {
         let limit = usize::try_from(self.settings.requests_per_minute.get()).unwrap_or(usize::MAX);
         let window = MINUTE.saturating_add(self.settings.request_margin);
         let limiter = RateLimiter::new(limit, window);
-        Host { limiter, unpresumed: None, order: FairOrder::default(), paused_until: None }
+        Host { limiter, unpresumed: None, order: FairOrder::default(), paused_until: None, unnoted: Unnoted::default() }
     }
 
     /// Reads a document for an entry, or for one customer of an entry for all customers. Lists share equal entries: most of a

@@ -1,5 +1,6 @@
 //! What one reconcile hands to the next. Pure.
 
+use super::behind::Behind;
 use super::recover::Recovered;
 use crate::plan::keep::SelectionDigest;
 use connectivity_allowlist::Allowlist;
@@ -14,6 +15,10 @@ use std::time::Instant;
 pub struct Carry {
     /// The accepted list, and for which generation of the spec.
     pub accepted: Option<(i64, Arc<Allowlist>)>,
+    /// How the accepted list is behind; `None` if it is not.
+    pub behind: Option<Behind>,
+    /// The last list that gave the resource something.
+    pub followed: Option<Arc<Allowlist>>,
     /// The state recovered from the resource's objects; `None` before they were read.
     pub recovered: Option<Recovered>,
     /// Since when the first policy has waited for names.

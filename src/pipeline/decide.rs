@@ -1,6 +1,7 @@
 //! From everything that may influence it to a [`Decision`]. Pure.
 
-use super::accept::Accepted;
+use super::accept::{Accepted, is_unconfirmed};
+use super::behind::Behind;
 use super::carry::Carry;
 use super::decision::{Basis, Decision, DesiredObjects};
 use super::hold;
@@ -22,6 +23,7 @@ use crate::plan::{self, EmptyReason, Inherited, Plan, Selection};
 use crate::status::{FeedFindings, Kept, NameFindings, Outcome};
 use connectivity_allowlist::Allowlist;
 use connectivity_allowlist::net::Direction;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,7 +73,9 @@ pub struct Inputs {
     pub newest: Arc<Allowlist>,
     /// The accepted list.
     pub accepted: Accepted,
-    /// What the resource selects of it.
+    /// How the accepted list is behind; `None` if it is not.
+    pub behind: Option<Behind>,
+    /// What the resource follows of it.
     pub selection: Arc<Selection>,
     /// The state recovered from the resource's objects, where they were read just now.
     pub recovered: Option<Recovered>,
@@ -98,12 +102,16 @@ pub fn decide(world: &World<'_>, carry: Carry, memo: &Memo) -> Decision {
 fn with_list(world: &World<'_>, inputs: &Inputs, mut next: Carry, memo: &Memo) -> Decision {
     let Inputs { view, newest, accepted, selection, pods, .. } = inputs;
     next.accepted = Some((world.request.generation, Arc::clone(&accepted.list)));
+    next.behind.clone_from(&inputs.behind);
     let addresses = resolve(world, inputs, &mut next);
     let plan = plan(world, inputs, &addresses, &next, memo);
 
     let mut decision = Decision::leave(Outcome::Applied, next);
     if let Some(view) = view {
         decision = with_feed(view, decision);
+    }
+    if let (Some(behind), Some(feed)) = (&inputs.behind, &mut decision.feed) {
+        feed.message = format!("{}; {}", feed.message, behind.sentence());
     }
     decision.problems.extend(accepted.held_back.map(|shrunk| shrunk.problem(newest)));
     decision.problems.extend(pods.problem());
@@ -129,7 +137,8 @@ fn with_list(world: &World<'_>, inputs: &Inputs, mut next: Carry, memo: &Memo) -
     decision.summary = Some(figures.summary(&basis.plan));
     if !waits_whole {
         decision.next.has_passed_wait = true;
-        choose_objects(world, pods, selection, &basis, &mut decision);
+        let is_unconfirmed = is_unconfirmed(&decision.next, view.as_ref(), &accepted.list);
+        choose_objects(world, pods, (selection, is_unconfirmed), &basis, &mut decision);
     }
     decision.basis = Some(basis);
     decision
@@ -146,7 +155,9 @@ fn resolve(world: &World<'_>, inputs: &Inputs, next: &mut Carry) -> Arc<Addresse
     let addresses = recovered.addresses.join(&inputs.answers, retention, is_accepted, world.now);
     // A name that is left out is not queried, so it delays nothing.
     let is_left_out = |state: &NameState| matches!(state, NameState::LeftOut(_));
-    let answers = inputs.answers.by_name.values().all(|name| name.state.is_settled() || is_left_out(&name.state));
+    let is_settled = inputs.answers.by_name.values().all(|name| name.state.is_settled() || is_left_out(&name.state));
+    // An older list says nothing of what the newer one has.
+    let answers = is_settled && inputs.behind.is_none();
     let passed = recovered.unexplained.as_mut().map(|(_, missing)| missing.look(answers, world.now));
     if passed.is_some_and(|passed| passed >= retention) {
         recovered.unexplained = None;
@@ -203,7 +214,7 @@ fn hold_back_first_policies(world: &World<'_>, layout: Layout, basis: &Basis, de
 fn choose_objects(
     world: &World<'_>,
     pods: &AffectedPods,
-    selection: &Selection,
+    (selection, is_unconfirmed): (&Selection, bool),
     basis: &Basis,
     decision: &mut Decision,
 ) {
@@ -218,10 +229,14 @@ fn choose_objects(
     if audit.is_some() {
         objects.retain(|(key, _)| !key.is_policy());
     } else {
-        decision.keep = kept(&basis.plan, request, world.existing, &mut decision.next.first_selected);
+        let first_selected = &mut decision.next.first_selected;
+        decision.keep = kept(&basis.plan, request, is_unconfirmed, world.existing, first_selected);
     }
     decision.next.names_while_kept = (!decision.keep.is_empty()).then(|| Arc::clone(&selection.names));
     let plan = &basis.plan;
+    if plan.outbound.is_some() || plan.inbound.is_some() {
+        decision.next.followed = Some(Arc::clone(&basis.list));
+    }
     if let Some(would_apply) = &audit {
         decision.outcome = Outcome::Audit(Box::new(would_apply.clone()));
     } else if !decision.keep.is_empty() {
@@ -245,12 +260,17 @@ fn nothing_allowed(plan: &Plan) -> Outcome {
 fn kept(
     plan: &Plan,
     request: &Request,
+    is_unconfirmed: bool,
     existing: &BTreeMap<ObjectKey, Observed>,
     first_selected: &mut BTreeMap<Direction, SelectionDigest>,
 ) -> Vec<Kept> {
     let mut all = Vec::new();
     for direction in Direction::ALL {
-        let Some(absence) = plan.absence(direction) else { continue };
+        let absence = match plan.absence(direction) {
+            Some(EmptyReason::NoMatch) if is_unconfirmed => EmptyReason::Unconfirmed,
+            Some(absence) => absence,
+            None => continue,
+        };
         let now = request.selected.direction(direction);
         let first = first_selected.entry(direction).or_insert(now);
         let policies = || existing.iter().filter(|(key, _)| key.direction() == Some(direction));
@@ -277,8 +297,7 @@ fn name_findings(plan: &Plan, addresses: &Addresses) -> NameFindings {
 
 /// Adds the findings about the list.
 fn with_feed(view: &FeedView, decision: Decision) -> Decision {
-    let text =
-        |time: &Option<jiff::Timestamp>| time.map(|time| time.round(jiff::Unit::Second).unwrap_or(time).to_string());
+    let text = |time: &Option<Timestamp>| time.map(|time| time.round(jiff::Unit::Second).unwrap_or(time).to_string());
     let list = view.allowlist.as_deref();
     let feed = FeedFindings {
         current: view.current,

@@ -8,6 +8,7 @@
 //! Names are known only after `select`, so the chain has a gap: there the caller queries DNS for them.
 
 mod accept;
+mod behind;
 mod carry;
 mod decide;
 mod decision;
@@ -18,7 +19,8 @@ mod prepared;
 mod recover;
 mod request;
 
-pub use accept::{Accepted, Shrunk, accept, loses_most};
+pub use accept::{Accepted, Shrunk, accept, is_unconfirmed, loses_most, shrinks_applied};
+pub use behind::{Behind, newer_list};
 pub use carry::Carry;
 pub use decide::{Gathered, Inputs, World, decide};
 pub use decision::{Basis, Decision, DesiredObjects};

@@ -6,6 +6,8 @@ use crate::objects::owner::Ownership;
 use crate::plan::keep::Selected;
 use crate::resource_ref::ResourceRef;
 use crate::status::Outcome;
+use connectivity_allowlist::older::publication;
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
@@ -66,6 +68,10 @@ pub struct Request {
     pub retention: Duration,
     /// A refresh annotation that status does not report as handled.
     pub refresh: Option<String>,
+    /// Whether status speaks of this generation.
+    pub is_reported: bool,
+    /// When the list was published that status names for this generation.
+    pub reported_list: Option<Timestamp>,
 }
 
 impl Request {
@@ -155,10 +161,13 @@ pub fn validate(resource: &CitrixAllowlist, protected: &[String], own_pod: &OwnP
     }
     let handled = resource.status.as_ref().and_then(|status| status.last_handled_refresh.as_ref());
     let refresh = resource.annotations().get(REFRESH_ANNOTATION).filter(|token| Some(*token) != handled).cloned();
+    let generation = resource.metadata.generation.unwrap_or_default();
+    let reported = resource.status.as_ref().filter(|status| status.observed_generation == Some(generation));
+    let reported_list = reported.and_then(|status| publication(status.feed.as_ref()?.version.as_deref()?));
     Ok(Request {
         resource: ResourceRef::new(namespace, resource.name_any()),
         uid: resource.uid().unwrap_or_default().into(),
-        generation: resource.metadata.generation.unwrap_or_default(),
+        generation,
         mode: spec.mode,
         direction: spec.direction,
         feed: FeedRequest::from_spec(spec),
@@ -167,5 +176,7 @@ pub fn validate(resource: &CitrixAllowlist, protected: &[String], own_pod: &OwnP
         selected: Selected::by(spec),
         retention: spec.address_retention.duration(),
         refresh,
+        is_reported: reported.is_some(),
+        reported_list,
     })
 }

@@ -103,6 +103,9 @@ pub enum EmptyReason {
     /// The list has entries for the spec, but none can be opened: without ports, or refused by the guard. The vendor's failure,
     /// or the administrator's word. Applied policies stay, since without them everything would be open.
     Unusable,
+    /// The spec matches nothing of a list that this resource has never followed, and no second fetch has confirmed the list: it may
+    /// be the vendor's failure. Applied policies stay until then.
+    Unconfirmed,
     /// There are endpoints, but none has a usable address: DNS's failure; applied policies stay.
     Unresolved,
 }
@@ -113,7 +116,7 @@ impl EmptyReason {
     pub const fn is_failure(self) -> bool {
         match self {
             Self::NoMatch => false,
-            Self::EmptyList | Self::Unusable | Self::Unresolved => true,
+            Self::EmptyList | Self::Unusable | Self::Unconfirmed | Self::Unresolved => true,
         }
     }
 
@@ -122,7 +125,7 @@ impl EmptyReason {
     pub const fn kind(self) -> ProblemKind {
         match self {
             Self::Unresolved => ProblemKind::Unresolved,
-            Self::NoMatch | Self::EmptyList | Self::Unusable => ProblemKind::NoMatch,
+            Self::NoMatch | Self::EmptyList | Self::Unusable | Self::Unconfirmed => ProblemKind::NoMatch,
         }
     }
 
@@ -133,6 +136,9 @@ impl EmptyReason {
             Self::NoMatch => "the spec matches nothing of the list that could be allowed",
             Self::EmptyList => "the list is empty",
             Self::Unusable => "nothing that the list has for the spec can be opened",
+            Self::Unconfirmed => {
+                "a list that is new here has nothing for the spec, and waits for the next fetch to confirm that"
+            }
             Self::Unresolved => "none of its names has an address that may be opened",
         }
     }
@@ -234,6 +240,11 @@ pub fn decide(inputs: &PlanInputs) -> Plan {
     for direction in Directions::from(spec.direction).each().iter().copied() {
         let needs = needs.remove(&direction).unwrap_or_default();
         let recovered = inherited.requirements(direction, needs.name_ports.as_ref(), families, guard);
+        // The selection may explain some of them meanwhile.
+        let explained: Vec<IpNet> =
+            needs.required.iter().filter(|_| !recovered.is_empty()).map(|(it, _)| *it).collect();
+        let explained = canonical_set(explained);
+        plan.inherited += recovered.iter().filter(|(network, _)| !cidr::covers(&explained, network)).count();
         let rules = needs.required.into_iter().chain(recovered.iter().map(|(network, ports)| (*network, ports)));
         let rules = rules::assemble(rules);
         let dns = match (direction, spec.dns_egress) {
@@ -244,7 +255,6 @@ pub fn decide(inputs: &PlanInputs) -> Plan {
         let others = needs.by_vendor.into_iter().chain(recovered.iter().map(|(network, _)| *network));
         let users = cidr::subtract(needs.by_user, &canonical_set(others));
         let decided = DirectionPlan::new(rules, dns, users);
-        plan.inherited += recovered.len();
         if decided.is_none() {
             let absence = absence(selection, direction);
             plan.problems.push(absent(direction, absence));
@@ -264,7 +274,7 @@ pub fn decide(inputs: &PlanInputs) -> Plan {
 }
 
 fn absence(selection: &Selection, direction: Direction) -> EmptyReason {
-    if selection.endpoints.iter().any(|endpoint| endpoint.direction == direction) {
+    if selection.has(direction) {
         EmptyReason::Unresolved
     } else if selection.list_is_empty {
         EmptyReason::EmptyList

@@ -107,6 +107,7 @@ pub fn preview(
         view: None,
         newest: Arc::clone(allowlist),
         accepted,
+        behind: None,
         selection,
         recovered: None,
         answers: addresses,

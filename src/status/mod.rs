@@ -111,6 +111,7 @@ pub fn status(previous: Option<&CitrixAllowlistStatus>, findings: Findings, now:
     if findings.outcome == Outcome::Suspended {
         return suspended(before, findings.generation, now);
     }
+    let has_no_list = matches!(findings.outcome, Outcome::WaitingForFeed);
     let mut conditions =
         Conditions { previous: &before.conditions, generation: findings.generation, now, made: vec![] };
     let (reason, message) = readiness(&findings);
@@ -131,7 +132,14 @@ pub fn status(previous: Option<&CitrixAllowlistStatus>, findings: Findings, now:
     CitrixAllowlistStatus {
         observed_generation: Some(findings.generation),
         conditions: made,
-        feed: findings.feed.map(|feed| feed.status).or(before.feed),
+        feed: match findings.feed.map(|feed| feed.status) {
+            // What is applied is of the list before, and a successor has to know which that was.
+            Some(now) if has_no_list && before.observed_generation == Some(findings.generation) => {
+                let before = before.feed.unwrap_or_default();
+                Some(FeedStatus { version: before.version, valid_until: before.valid_until, ..now })
+            }
+            now => now.or(before.feed),
+        },
         summary: findings.summary.or(before.summary),
         policies: findings.policies,
         would_apply: match findings.outcome {

@@ -171,3 +171,22 @@ fn an_endless_message_does_not_prevent_the_status_write() {
     assert!(status.conditions.iter().all(|condition| condition.message.len() <= 32_768));
     assert!(status.conditions[0].message.ends_with('…'));
 }
+
+/// A successor that finds an older list has to know which one was applied.
+#[test]
+fn without_a_list_status_names_the_one_before() {
+    let feed = |version: Option<&str>| FeedFindings {
+        status: FeedStatus { version: version.map(str::to_owned), ..FeedStatus::default() },
+        ..feed()
+    };
+    let with = |before: Option<&CitrixAllowlistStatus>, outcome, generation, version| {
+        let findings = Findings { feed: Some(feed(version)), generation, ..findings(outcome) };
+        status(before, findings, Timestamp::UNIX_EPOCH)
+    };
+    let version = |status: &CitrixAllowlistStatus| status.feed.clone().and_then(|feed| feed.version);
+    let applied = with(None, Outcome::Applied, 1, Some("v1"));
+    let waiting = with(Some(&applied), Outcome::WaitingForFeed, 1, None);
+    assert_eq!(version(&waiting).as_deref(), Some("v1"));
+    assert_eq!(version(&with(Some(&waiting), Outcome::WaitingForFeed, 2, None)), None, "the spec is another");
+    assert_eq!(version(&with(Some(&waiting), Outcome::Applied, 1, None)), None, "a list without a version is in use");
+}

@@ -3,6 +3,7 @@
 
 use super::recorder::{Opening, Recorder};
 use ipnet::Ipv4Net;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use test_support::dns::DnsServer;
@@ -26,15 +27,18 @@ pub struct World {
     pub standin: Standin,
     pub dns: DnsServer,
     step: u8,
+    /// When the first list was published.
+    published: Timestamp,
 }
 
 impl World {
     /// The first step's list and names.
     pub async fn start() -> Self {
-        let config = StandinConfig { global: document(0), ..StandinConfig::unlimited() };
+        let published = Timestamp::now() - SignedDuration::from_hours(24);
+        let config = StandinConfig { global: document(0, published), ..StandinConfig::unlimited() };
         let standin = Standin::start(config).await.expect("the stand-in");
         let dns = DnsServer::start().await.expect("a DNS server");
-        let world = Self { standin, dns, step: 0 };
+        let world = Self { standin, dns, step: 0, published };
         world.answer(0);
         world
     }
@@ -55,7 +59,7 @@ impl World {
         self.step += 1;
         recorder.publish(self.openings());
         self.answer(self.step);
-        self.standin.publish(StandinCloud::Global, document(self.step));
+        self.standin.publish(StandinCloud::Global, document(self.step, self.published));
     }
 
     /// Which step it is.
@@ -96,9 +100,10 @@ fn passing(step: u8) -> Ipv4Addr {
     Ipv4Addr::new(52, 160, step, 21)
 }
 
-fn document(step: u8) -> Document {
+/// A list a minute: the steps are published long before anybody can hear of them.
+fn document(step: u8, published: Timestamp) -> Document {
     let mut document = Document::default();
-    document.meta.version = format!("2026-06-01T{:02}:{:02}:00Z", step / 60, step % 60);
+    document.meta.version = (published + SignedDuration::from_mins(i64::from(step))).to_string();
     document.meta.valid_until = Some("2099-01-01T00:00:00Z".to_owned());
     document.services = vec![Service {
         name: "DaaS".to_owned(),

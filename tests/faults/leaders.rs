@@ -12,8 +12,9 @@ use serde_json::json;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use test_support::dns::Behaviour;
-use test_support::fault_proxy::FaultProxy;
+use test_support::fault_proxy::{ApiFault, FaultProxy, Verb, Which};
 use test_support::operator::{Operator, OperatorConfig};
+use test_support::standin::Fault;
 use test_support::stepped_clock::SteppedClock;
 
 /// Several replicas, the first of which leads, each by a way of its own so that its requests can be told apart.
@@ -94,6 +95,32 @@ pub async fn leader_dies(row: &Row) -> Closed {
     trial.advance().await;
     let took = handed_over(&trial, &from, Duration::from_secs(25)).await;
     println!("taken over after {took:?}");
+    trial.close(row).await
+}
+
+pub async fn list_not_saved(row: &Row) -> Closed {
+    let mut trial = replicas(2).await;
+    trial.fault();
+    let lists = Which::of(&[Verb::Patch], &["configmaps"]).named("citrix-allowlist-feed-global");
+    let denied = ApiFault::status(403, "Forbidden", "denied by a policy of the cluster");
+    trial.ways.iter().for_each(|way| way.inject(lists.clone(), denied.clone()));
+    let from = holder(&trial).await.expect("a holder");
+    trial.advance().await;
+    trial.right(Duration::from_secs(20)).await;
+    // The vendor is away as well: the successor knows the older list alone.
+    trial.world.standin.fail(Fault::status(503));
+    trial.operators.remove(0).process().signal("KILL").expect("sent");
+    handed_over(&trial, &from, Duration::from_secs(25)).await;
+    let says_so = eventually(Duration::from_secs(20), async || {
+        let message = trial.condition_now("FeedCurrent").await?.message;
+        message.contains("which could not be saved").then_some(())
+    });
+    assert!(says_so.await.is_some(), "{:?}\n{}", trial.condition_now("FeedCurrent").await, trial.logs());
+    seconds(3).await;
+    assert!(trial.recorder.is_newest(), "what was applied stays: {}", trial.recorder.difference());
+    trial.ways.iter().for_each(FaultProxy::heal);
+    trial.world.standin.clear_faults();
+    trial.ask().await;
     trial.close(row).await
 }
 

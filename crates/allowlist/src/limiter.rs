@@ -75,6 +75,19 @@ impl RateLimiter {
         }
     }
 
+    /// Counts the request no more: it was never sent.
+    pub fn cancel(&mut self, ticket: RequestTicket) {
+        self.slots.retain(|slot| slot.ticket != ticket.0);
+    }
+
+    /// Counts one request at `now` that may have been sent by somebody unknown, unless the limit is one.
+    pub fn presume_one(&mut self, now: Instant) {
+        if self.limit > 1 {
+            let ticket = self.send();
+            self.complete(ticket, now);
+        }
+    }
+
     /// Counts every request in flight as completed: they were given up.
     pub fn abandon(&mut self, now: Instant) {
         for slot in &mut self.slots {

@@ -35,7 +35,7 @@ pub enum Recency {
 #[must_use]
 pub fn judge(in_use: &Allowlist, new: &Allowlist, since: Option<Timestamp>, now: Timestamp) -> Recency {
     let (Some(known), Some(answered)) = (published(in_use), published(new)) else { return Recency::Follow };
-    if answered >= known || known.duration_since(now) > AHEAD {
+    if !orders(answered, known, now) {
         return Recency::Follow;
     }
     // A clock that was set back must not make the wait longer.
@@ -44,9 +44,29 @@ pub fn judge(in_use: &Allowlist, new: &Allowlist, since: Option<Timestamp>, now:
     if now >= until { Recency::Follow } else { Recency::Keep { since, until } }
 }
 
+/// Whether a list, last answered at `answered`, is older than one published at `newer` that was in use before and is no longer
+/// known. The newer one counts as withdrawn where an answer is still the older one a whole validity after that time.
+#[must_use]
+pub fn is_behind(list: &Allowlist, newer: Timestamp, answered: Option<Timestamp>, now: Timestamp) -> bool {
+    let Some(known) = published(list).filter(|known| orders(*known, newer, now)) else { return false };
+    let withdrawn = newer.saturating_add(persistence(list, known)).unwrap_or(Timestamp::MAX);
+    answered.is_none_or(|answered| answered < withdrawn)
+}
+
+/// The time of a version; `None` if it is no time.
+#[must_use]
+pub fn publication(version: &str) -> Option<Timestamp> {
+    document::timestamp(version)
+}
+
 /// When a list was published; `None` if its version is no time.
 fn published(list: &Allowlist) -> Option<Timestamp> {
-    list.version.as_deref().and_then(document::timestamp)
+    list.version.as_deref().and_then(publication)
+}
+
+/// Whether one publication is older than another.
+fn orders(one: Timestamp, other: Timestamp, now: Timestamp) -> bool {
+    one < other && other.duration_since(now) <= AHEAD
 }
 
 /// How long an older list has to persist: a whole validity of its own.

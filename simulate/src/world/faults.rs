@@ -159,7 +159,6 @@ impl SimulatedWorld {
                 let saved = |stored: &crate::api::Stored| {
                     stored.value["metadata"]["labels"][citrix_allowlist::cluster::saved_lists::SAVED_LABEL] == "list"
                 };
-                self.watcher.lists_are_lost();
                 self.api.delete_all(("", "configmaps"), super::HOME, saved);
             }
             WorldFault::Tenant(tenant) => self.act(tenant),

@@ -50,7 +50,7 @@ impl SimulatedWorld {
         let (written, queries) = (self.watcher.written(), self.dns.queries());
         tokio::time::sleep(QUIET).await;
         let now = self.watcher.written();
-        let (policies, narrowed) = (now.policies - written.policies, now.narrowed - written.narrowed);
+        let (policies, narrowed) = (now.policies.saturating_sub(written.policies), now.narrowed - written.narrowed);
         // Addresses expire in a quiet time too, and their ConfigMap follows.
         let maps = if narrowed == 0 { now.maps - written.maps } else { 0 };
         let statuses = if narrowed == 0 { now.statuses - written.statuses } else { 0 };

@@ -43,6 +43,20 @@ pub struct Known {
     is_edited: bool,
     /// When its policies last lost addresses.
     narrowed_at: Option<Instant>,
+    /// When its policies were written that lost none, lately.
+    written_at: Vec<Instant>,
+    /// The newest list that its status has named.
+    newest: Option<Newest>,
+}
+
+/// The newest list that a status has named.
+#[derive(Debug)]
+struct Newest {
+    customer: String,
+    generation: i64,
+    published: Timestamp,
+    /// Its networks that policies allowed then.
+    networks: Vec<IpNet>,
 }
 
 impl Known {
@@ -79,8 +93,6 @@ struct Inner {
     resources: BTreeMap<Name, Known>,
     /// What the operator wrote outside its own namespace.
     written: WrittenCounts,
-    /// Whether saved lists were deleted: then nobody knows which was the newest.
-    lists_are_lost: bool,
     /// What was ever allowed for a customer, with the counts of versions and answers it was computed from.
     ever: BTreeMap<String, ((usize, usize), Vec<IpNet>)>,
 }
@@ -117,11 +129,6 @@ impl Watcher {
         self.lock().written
     }
 
-    /// Somebody deletes the saved lists.
-    pub fn lists_are_lost(&self) {
-        self.lock().lists_are_lost = true;
-    }
-
     /// Everything is as the operator wants it again.
     pub fn undone(&self) {
         self.lock().resources.values_mut().for_each(|known| known.is_edited = false);
@@ -152,11 +159,7 @@ impl Watcher {
                 Some(1) => inner.written.maps += usize::from(ours && change.key.namespace != HOME),
                 Some(2) => {
                     inner.written.statuses += usize::from(ours);
-                    let is_lost = inner.lists_are_lost;
-                    if let Some(what) = resource(&mut inner, change).filter(|_| !is_lost) {
-                        let what = format!("{}/{}: {what}", change.key.namespace, change.key.name);
-                        self.history.violated(Law::NeverOlder, &what);
-                    }
+                    self.resource(&mut inner, change);
                 }
                 Some(3) => {
                     self.lease(change);
@@ -244,13 +247,18 @@ impl Watcher {
             return;
         }
         let is_edited = known.is_edited;
-        // Fewer addresses may need fewer policies: what is left moves, and the emptied ones go.
+        inner.written.policies += 1;
+        known.written_at.retain(|at| at.elapsed() < RECONCILED);
+        known.written_at.push(Instant::now());
         if gained.is_empty() && !lost.is_empty() {
             known.narrowed_at = Some(Instant::now());
         }
-        let is_narrowed = gained.is_empty() && known.narrowed_at.is_some_and(|at| at.elapsed() < RECONCILED);
-        inner.written.narrowed += usize::from(is_narrowed);
-        inner.written.policies += usize::from(!is_narrowed);
+        // Fewer addresses may need fewer policies: what is left moves, before and after, and the emptied ones go.
+        if gained.is_empty() && known.narrowed_at.is_some_and(|at| at.elapsed() < RECONCILED) {
+            let moved = std::mem::take(&mut known.written_at).len();
+            inner.written.policies -= moved;
+            inner.written.narrowed += moved;
+        }
         // A resource that is gone has no claim: the cluster collects what it leaves.
         if let Some(customer) = known.customer().map(str::to_owned).filter(|_| !since.is_some_and(is_taken_back)) {
             if known.policies.is_empty() {
@@ -261,6 +269,15 @@ impl Watcher {
             let lost = kept.iter().find(|network| cidr::covers(&before, network) && !cidr::covers(&after, network));
             broken
                 .extend(lost.map(|network| (Law::NeverNarrower, format!("{network} is lost, and nobody withdrew it"))));
+            let generation = known.object.as_ref().and_then(|object| object["metadata"]["generation"].as_i64());
+            let newest = known
+                .newest
+                .as_ref()
+                .filter(|newest| !is_edited && newest.customer == customer && Some(newest.generation) == generation);
+            let taken = newest.and_then(|newest| self.taken_back(newest, &before, &after));
+            broken.extend(taken.map(|network| {
+                (Law::NeverOlder, format!("{network} is lost, and no list after the newest that status named lacks it"))
+            }));
             // What somebody else opened may be in a policy until it is written again.
             if !is_edited {
                 let ever = canonical_set(customers.iter().flat_map(|customer| self.ever(inner, customer)));
@@ -275,6 +292,35 @@ impl Watcher {
             self.history
                 .violated(law, &format!("{}/{} in {name} at revision {}: {what}", owner.0, owner.1, change.revision));
         }
+    }
+
+    fn resource(&self, inner: &mut Inner, change: &StoreChange) {
+        let known = inner.resources.entry((change.key.namespace.clone(), change.key.name.clone())).or_default();
+        let live = change.after.as_ref().filter(|stored| !stored.is_deleting());
+        known.object = live.map(|stored| stored.value.clone());
+        known.customers.extend(known.customer().map(str::to_owned));
+        let Some((customer, generation, published)) = known.object.as_ref().and_then(used) else { return };
+        let is_same = |newest: &Newest| newest.customer == customer && newest.generation == generation;
+        if known.newest.as_ref().is_some_and(|newest| is_same(newest) && newest.published >= published) {
+            return;
+        }
+        let versions = self.vendor.versions(customer);
+        let named = versions.iter().find(|version| version.published == published);
+        let mut networks = named.map(|version| networks(version)).unwrap_or_default();
+        let allowed = known.allowed();
+        networks.retain(|network| cidr::covers(&allowed, network));
+        let customer = customer.to_owned();
+        known.newest = Some(Newest { customer, generation, published, networks });
+    }
+
+    /// A network of the newest list that is lost, although no later list lacks it.
+    fn taken_back(&self, newest: &Newest, before: &[IpNet], after: &[IpNet]) -> Option<IpNet> {
+        let lost = |network: &&IpNet| cidr::covers(before, network) && !cidr::covers(after, network);
+        let versions = self.vendor.versions(&newest.customer);
+        let later: Vec<_> =
+            versions.iter().filter(|it| it.published > newest.published).map(|it| networks(it)).collect();
+        let is_listed = |network: &&IpNet| later.iter().all(|networks| cidr::covers(networks, network));
+        newest.networks.iter().filter(lost).find(is_listed).copied()
     }
 
     /// Everything that was ever listed for a customer, or answered for its names.
@@ -303,10 +349,7 @@ impl Watcher {
         let versions = self.vendor.versions(customer);
         let Some(last) = versions.last() else { return Vec::new() };
         // However they are spelled: one of 256 addresses, or two of 128.
-        let parsed = |version: &Arc<Version>| {
-            canonical_set(version.content.networks.iter().filter_map(|text| text.parse().ok()))
-        };
-        let all: Vec<Vec<IpNet>> = versions.iter().map(parsed).collect();
+        let all: Vec<Vec<IpNet>> = versions.iter().map(|version| networks(version)).collect();
         let listed = last.content.networks.iter().filter_map(|text| text.parse().ok());
         let networks = listed.filter(|network| all.iter().all(|networks| cidr::covers(networks, network)));
         let in_all = |name: &&String| versions.iter().all(|version| version.content.names.contains(*name));
@@ -328,19 +371,14 @@ impl Watcher {
     }
 }
 
-/// The customer of a resource, and the list that its status says is in use for it.
-fn used(object: &Value) -> Option<(&str, Timestamp)> {
-    let is_current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
-    is_current.then_some(())?;
-    Some((object["spec"]["customerId"].as_str()?, object["status"]["feed"]["version"].as_str()?.parse().ok()?))
+/// The list that a resource's status says is in use for its spec: customer, generation, and when it was published.
+fn used(object: &Value) -> Option<(&str, i64, Timestamp)> {
+    let generation = object["metadata"]["generation"].as_i64()?;
+    (object["status"]["observedGeneration"].as_i64() == Some(generation)).then_some(())?;
+    let published = object["status"]["feed"]["version"].as_str()?.parse().ok()?;
+    Some((object["spec"]["customerId"].as_str()?, generation, published))
 }
 
-fn resource(inner: &mut Inner, change: &StoreChange) -> Option<String> {
-    let known = inner.resources.entry((change.key.namespace.clone(), change.key.name.clone())).or_default();
-    let live = change.after.as_ref().filter(|stored| !stored.is_deleting());
-    known.object = live.map(|stored| stored.value.clone());
-    known.customers.extend(known.customer().map(str::to_owned));
-    let (before, after) = (used(&change.before.as_ref()?.value)?, used(&change.after.as_ref()?.value)?);
-    let is_older = before.0 == after.0 && after.1 < before.1;
-    is_older.then(|| format!("the list of {} follows that of {}", after.1, before.1))
+fn networks(version: &Version) -> Vec<IpNet> {
+    canonical_set(version.content.networks.iter().filter_map(|text| text.parse().ok()))
 }

@@ -43,6 +43,21 @@ pub struct Selection {
     pub list_is_empty: bool,
 }
 
+impl Selection {
+    /// Whether it has anything for a direction.
+    #[must_use]
+    pub fn has(&self, direction: Direction) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.direction == direction)
+    }
+
+    /// How many names and networks it has.
+    #[must_use]
+    pub fn targets(&self) -> usize {
+        let targets: BTreeSet<&Target> = self.endpoints.iter().map(|endpoint| &endpoint.target).collect();
+        targets.len()
+    }
+}
+
 /// One thing to open: a target on its ports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SelectedEndpoint {

@@ -180,3 +180,16 @@ fn a_first_policy_that_would_cut_everything_is_not_written() {
     scene.answer(A, &[]);
     assert_eq!(scene.apply(), "NothingUsable");
 }
+
+/// The vendor's answer for a new customer may be for another region, or cut off.
+#[test]
+fn a_list_that_is_new_here_opens_nothing_before_it_is_confirmed() {
+    let mut scene = Scene::applied();
+    scene.edit("customerId", json!("other"));
+    scene.begin_with(&[inbound("Another", &["20.2.0.0/24"])]);
+    let kept = "LastPolicyKept | daas-egress 13.64.0.1/32 13.64.0.2/32 20.0.0.0/24";
+    assert_eq!(scene.apply(), kept);
+    assert_eq!(scene.apply(), kept, "nor at the second look");
+    scene.confirm();
+    assert_eq!(scene.apply(), "NoMatch");
+}

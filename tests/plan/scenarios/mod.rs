@@ -1,13 +1,14 @@
 //! Scenarios: this world in, this decision out.
 
 mod basics;
+mod behind;
 mod keeps;
 mod lists;
 mod random;
 mod restarts;
 mod waits;
 
-use citrix_allowlist::crd::{CitrixAllowlist, SELECTION_ANNOTATION};
+use citrix_allowlist::crd::{CitrixAllowlist, ProblemKind, SELECTION_ANNOTATION};
 use citrix_allowlist::engines::{Engines, Limits, network_policy};
 use citrix_allowlist::export;
 use citrix_allowlist::facts::ClusterFacts;
@@ -36,6 +37,8 @@ use std::time::{Duration, Instant};
 const WAIT: Duration = Duration::from_secs(300);
 /// `addressRetention` here.
 const RETENTION: Duration = Duration::from_secs(3600);
+/// The time of day, where it matters.
+const NOW: &str = "2026-06-02T00:00:00Z";
 /// A name of the usual list, outbound on 443.
 const A: &str = "a.example.com";
 /// Another one.
@@ -53,6 +56,8 @@ struct Scene {
     /// The list that was followed before, and how many fetches have returned the present one.
     previous: Option<Arc<Allowlist>>,
     confirmations: u32,
+    /// When the list was last answered.
+    answered: Option<Timestamp>,
     answers: BTreeMap<String, (Vec<&'static str>, NameState)>,
     facts: Arc<ClusterFacts>,
     own_pod: OwnPod,
@@ -84,9 +89,17 @@ fn inbound(name: &str, networks: &[&str]) -> Value {
 }
 
 fn list(services: &[Value]) -> Arc<Allowlist> {
-    let text = json!({ "meta": { "version": "v1" }, "services": services }).to_string();
+    list_of("v1", services)
+}
+
+fn list_of(version: &str, services: &[Value]) -> Arc<Allowlist> {
+    let text = json!({ "meta": { "version": version }, "services": services }).to_string();
     let document = document::parse(text.as_bytes(), &Reading::for_customer("acme")).expect("a list");
-    Arc::new(document.received_at("2026-06-01T00:00:00Z".parse().expect("a time")))
+    Arc::new(document.received_at(time("2026-06-01T00:00:00Z")))
+}
+
+fn time(text: &str) -> Timestamp {
+    text.parse().expect("a time")
 }
 
 fn failing() -> NameState {
@@ -105,6 +118,7 @@ impl Scene {
             lacks_list: false,
             previous: None,
             confirmations: 1,
+            answered: None,
             answers: BTreeMap::new(),
             facts: Arc::default(),
             own_pod: OwnPod::None,
@@ -233,7 +247,7 @@ impl Scene {
             current: !self.lacks_list,
             problems: Vec::new(),
             cloud: Cloud::Global,
-            fetched_at: None,
+            fetched_at: self.answered,
             next_fetch: None,
             transaction_id: None,
             handled_refresh: None,
@@ -251,6 +265,39 @@ impl Scene {
         Arc::new(Addresses { by_name: selection.names.iter().map(known).collect() })
     }
 
+    /// What the controller gathers where there is a list.
+    fn gather(
+        &mut self,
+        request: &Request,
+        carry: &Carry,
+        existing: &BTreeMap<ObjectKey, Observed>,
+        guard: &Arc<Guard>,
+        newest: Arc<Allowlist>,
+    ) -> Gathered {
+        let view = self.view();
+        let select = |list: &Arc<Allowlist>| self.memo.selection(&request.choices, list, guard);
+        let accepted = accept(carry, request.generation, &view, &newest, |list| select(list).endpoints.len());
+        let selection = select(&accepted.list);
+        let newer = newer_list(carry, request, existing, &accepted.list, &view, time(NOW));
+        let objects = match must_recover_again(carry, &selection, newer.is_some()) {
+            true => Some(self.tell()),
+            false => self.memories.take(),
+        };
+        let suspects = |it: &[RecoveredObject]| shrinks_applied(carry, request, &view, it, &selection);
+        let shrunk = objects.as_deref().filter(|_| newer.is_none()).and_then(suspects);
+        if let Some(shrunk) = shrunk {
+            self.memories = objects;
+            return Gathered::NoList(shrunk.held_back(view));
+        }
+        let recovered = objects.map(|it| recover(&it, request.selected, &selection, &self.facts, newer.is_some()));
+        let behind = newer.map(|newer| Behind::new(newer, carry, &selection, recovered.as_ref()));
+        let followed = behind.as_ref().map(|behind| Arc::new(behind.followed(&selection, existing)));
+        let selection = followed.unwrap_or(selection);
+        let (answers, pods) = (self.known(&selection), self.pods.clone());
+        let view = Some(view);
+        Gathered::Everything(Box::new(Inputs { view, newest, accepted, behind, selection, recovered, answers, pods }))
+    }
+
     /// The steps of a reconcile up to its decision, as the controller takes them.
     fn decide(&mut self) -> Decision {
         let resource: CitrixAllowlist = serde_json::from_value(self.resource.clone()).expect("a resource");
@@ -265,21 +312,7 @@ impl Scene {
         let gathered = match self.view().allowlist {
             _ if self.lacks_memory && !is_known => Gathered::WaitsForMemory("memory is short".to_owned()),
             None => Gathered::NoList(self.view()),
-            Some(newest) => {
-                let view = self.view();
-                let select = |list: &Arc<Allowlist>| self.memo.selection(&request.choices, list, &guard);
-                let count = |list: &Arc<Allowlist>| select(list).endpoints.len();
-                let accepted = accept(&carry, request.generation, &view, &newest, count);
-                let selection = select(&accepted.list);
-                let memories = match must_recover_again(&carry, &selection) {
-                    true => Some(self.tell()),
-                    false => self.memories.take(),
-                };
-                let recovered = memories.map(|memory| recover(&memory, request.selected, &selection, &self.facts));
-                let (answers, pods) = (self.known(&selection), self.pods.clone());
-                let view = Some(view);
-                Gathered::Everything(Box::new(Inputs { view, newest, accepted, selection, recovered, answers, pods }))
-            }
+            Some(newest) => self.gather(&request, &carry, &existing, &guard, newest),
         };
         let world = World {
             request: &request,

@@ -67,6 +67,8 @@ pub struct Which {
     pub verbs: Vec<Verb>,
     /// These resources, `networkpolicies` or `citrixallowlists/status`; any where empty.
     pub resources: Vec<String>,
+    /// Objects whose names begin so.
+    pub named: String,
 }
 
 impl Which {
@@ -79,12 +81,20 @@ impl Which {
     /// Requests with these verbs to these resources.
     #[must_use]
     pub fn of(verbs: &[Verb], resources: &[&str]) -> Self {
-        Self { verbs: verbs.to_vec(), resources: resources.iter().map(|resource| (*resource).to_owned()).collect() }
+        let resources = resources.iter().map(|resource| (*resource).to_owned()).collect();
+        Self { verbs: verbs.to_vec(), resources, named: String::new() }
+    }
+
+    /// Of these, requests for objects whose names begin so.
+    #[must_use]
+    pub fn named(self, prefix: &str) -> Self {
+        Self { named: prefix.to_owned(), ..self }
     }
 
     fn takes(&self, asked: &Asked) -> bool {
         (self.verbs.is_empty() || self.verbs.contains(&asked.verb))
             && (self.resources.is_empty() || self.resources.contains(&asked.resource))
+            && asked.name.as_deref().unwrap_or_default().starts_with(&self.named)
     }
 }
 
