@@ -24,8 +24,8 @@ if [[ ${#names[@]} == 0 ]]; then
 fi
 missed=0
 # Without a bug no law is broken: otherwise nothing is shown.
-(cd "$copy" && CARGO_TARGET_DIR="$target" cargo build --locked --quiet --package simulate)
-if ! "$target/debug/simulate" --minutes "$minutes" --hours 24 --first >"$target/none.log" 2>&1; then
+(cd "$copy" && CARGO_TARGET_DIR="$target" cargo build --locked --quiet --profile bench --package simulate)
+if ! "$target/release/simulate" --minutes "$minutes" --hours 24 --first >"$target/none.log" 2>&1; then
     echo "mutants: a law is broken without any bug: $target/none.log" >&2
     exit 1
 fi
@@ -38,13 +38,13 @@ for name in "${names[@]}"; do
         missed=1
         continue
     fi
-    if ! (cd "$copy" && CARGO_TARGET_DIR="$target" cargo build --locked --quiet --package simulate) >>"$log" 2>&1; then
+    if ! (cd "$copy" && CARGO_TARGET_DIR="$target" cargo build --locked --quiet --profile bench --package simulate) >>"$log" 2>&1; then
         printf '| %s | does not build: %s | |\n' "$name" "$log"
         missed=1
         continue
     fi
     began=$SECONDS
-    if "$target/debug/simulate" --minutes "$minutes" --hours 24 --first >>"$log" 2>&1; then
+    if "$target/release/simulate" --minutes "$minutes" --hours 24 --first >>"$log" 2>&1; then
         printf '| %s | NOT FOUND | %s s |\n' "$name" "$((SECONDS - began))"
         missed=1
     else

@@ -33,15 +33,16 @@ pub struct RunOutcome {
     pub hours: f64,
     /// The digest of the history.
     pub digest: u64,
-    /// How many faults had begun when it ended.
-    pub begun: usize,
+    /// The faults that had begun when it ended.
+    pub begun: Vec<usize>,
 }
 
 impl RunOutcome {
     pub fn of(result: Result<(), Violation>, hours: f64, digest: u64, plan: &FaultPlan) -> Self {
         let violation = result.err();
         let at = violation.as_ref().map(|violation| violation.at);
-        let begun = plan.steps.iter().filter(|step| at.is_none_or(|at| step.at <= at)).count();
+        let has_begun = |number: &usize| at.is_none_or(|at| plan.steps[*number].at <= at);
+        let begun = (0..plan.steps.len()).filter(has_begun).collect();
         Self {
             law: violation.as_ref().map(|violation| violation.law.name().to_owned()),
             what: violation.as_ref().map(ToString::to_string),

@@ -2,10 +2,11 @@
 
 use super::calls::{CallFault, CallRule};
 use super::dns::DnsFault;
-use super::tenants::Tenant;
+use super::tenants::{POLICIES, Tenant};
 use super::vendor::{ListContent, VendorFault};
-use super::{SERVERS, SimulatedWorld, Size, customer_of, name_of};
-use crate::api::{Call, WatchFault};
+use super::{SERVERS, SimulatedWorld, Size, customer_of, name_of, namespace_of};
+use crate::api::{Call, Stored, WatchFault};
+use citrix_allowlist::crd::{ADDITIONAL_ANNOTATION, ALLOWLIST_LABEL, FIELD_MANAGER, SELECTION_ANNOTATION};
 use fastrand::Rng;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub enum WorldFault {
     Forget,
     /// Somebody in the cluster does something.
     Tenant(Tenant),
+    /// An upgrade from 0.1.0: all replicas end, and begin again with the objects that it left when this is over.
+    Upgrade,
 }
 
 /// How a list changes.
@@ -156,12 +159,28 @@ impl SimulatedWorld {
             WorldFault::Clock(replica, seconds) => self.set_clock(*replica, *seconds),
             WorldFault::Memory => super::memory::short(true),
             WorldFault::Forget => {
-                let saved = |stored: &crate::api::Stored| {
+                let saved = |stored: &Stored| {
                     stored.value["metadata"]["labels"][citrix_allowlist::cluster::saved_lists::SAVED_LABEL] == "list"
                 };
                 self.api.delete_all(("", "configmaps"), super::HOME, saved);
             }
             WorldFault::Tenant(tenant) => self.act(tenant),
+            WorldFault::Upgrade => {
+                (0..self.replicas.len()).for_each(|replica| self.kill(replica));
+                self.leave_older_objects();
+            }
+        }
+    }
+
+    /// Version 0.1.0 did not note on its policies what the spec selected, and what is of it alone.
+    fn leave_older_objects(&self) {
+        for namespace in 0..super::NAMESPACES {
+            let ours = |stored: &Stored| stored.value["metadata"]["labels"][ALLOWLIST_LABEL].is_string();
+            self.api.edit(POLICIES, &namespace_of(namespace), FIELD_MANAGER, ours, |policy| {
+                if let Some(annotations) = policy["metadata"]["annotations"].as_object_mut() {
+                    annotations.retain(|name, _| ![SELECTION_ANNOTATION, ADDITIONAL_ANNOTATION].contains(&&**name));
+                }
+            });
         }
     }
 
@@ -170,6 +189,12 @@ impl SimulatedWorld {
             WorldFault::Crash(replica) | WorldFault::CrashInWrite(replica, ..) | WorldFault::Stop(replica) => {
                 self.kill(*replica);
                 self.start_replica(*replica);
+            }
+            WorldFault::Upgrade => {
+                for replica in 0..self.replicas.len() {
+                    self.kill(replica);
+                    self.start_replica(replica);
+                }
             }
             WorldFault::Calls(_) => self.calls.remove(number),
             WorldFault::Watches(..) => {

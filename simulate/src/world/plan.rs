@@ -43,7 +43,7 @@ pub enum Moment {
 /// A seed's faults.
 #[derive(Clone, Debug, Default)]
 pub struct FaultPlan {
-    /// In the order in which they come; they may overlap.
+    /// They may overlap.
     pub steps: Vec<Step>,
     /// When everything has to be right.
     pub settled: Vec<Duration>,
@@ -69,6 +69,16 @@ impl FaultPlan {
             }
             plan.settled.push(over + SETTLED);
             plan.end = over + SETTLED + QUIET;
+        }
+        // Kinds of faults that were added later have numbers after all others, so that what a number means stays.
+        let ends: Vec<Duration> = plan.settled.iter().skip(1).map(|at| *at - SETTLED).collect();
+        for over in ends {
+            if random.bool() {
+                continue;
+            }
+            let lasts = Duration::from_millis(random.u64(100..60_000));
+            let at = over.saturating_sub(Duration::from_millis(random.u64(60_000..600_000)));
+            plan.steps.push(Step { at, lasts, fault: WorldFault::Upgrade });
         }
         plan
     }
