@@ -92,7 +92,7 @@ fn check_memory(map: &ConfigMap) {
     let scene = &*SCENE;
     let folded = fold(map).memory.expect("it is ours");
     let told = [Arc::new(scene.rules.clone()), folded].map(|memory| RecoveredObject { memory, written_at: None });
-    let mut recovered = recover(&told, Selected::by(&scene.spec), &scene.selection, &scene.facts, false);
+    let mut recovered = recover(&told, Selected::by(&scene.spec), &scene.selection, &scene.facts);
     let inherited = recovered.unexplained.map(|(inherited, _)| inherited).unwrap_or_default();
     let allowed = |address: IpAddr| scene.guard.check_address(address, Origin::Vendor).is_ok();
     let known = Arc::new(waiting());

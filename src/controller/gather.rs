@@ -7,7 +7,7 @@ use crate::names::RecoveredAddresses;
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::{Observed, RecoveredObject};
 use crate::objects::owner::OwnerRef;
-use crate::pipeline::{self, AffectedPods, Behind, Carry, Gathered, Inputs, Request};
+use crate::pipeline::{self, AffectedPods, Carry, Gathered, Inputs, NotYet, Request};
 use crate::plan::Selection;
 use crate::{crd::Mode, facts::ClusterFacts, guard::Guard};
 use connectivity_allowlist::Allowlist;
@@ -34,12 +34,7 @@ pub(super) async fn gather(
         return Ok(Gathered::WaitsForMemory(wait));
     }
     let stage = debug_span!("feed").entered();
-    // Policies of 0.1.0 carry no selection.
-    let is_applied = existing.iter().any(|(key, observed)| {
-        let selected = key.direction().map(|direction| request.selected.direction(direction));
-        key.is_policy() && observed.selection.is_none_or(|selection| Some(selection) == selected)
-    });
-    let view = context.feeds.watch_applied(&request.resource, request.feed.clone(), is_applied);
+    let view = context.feeds.watch_applied(&request.resource, request.feed.clone(), request.is_applied(existing));
     if let Some(transaction) = &view.transaction_id {
         span.record("transaction", tracing::field::display(transaction));
     }
@@ -54,35 +49,28 @@ pub(super) async fn gather(
     let accepted = pipeline::accept(carry, request.generation, &view, &newest, |list| select(list).endpoints.len());
     let selection = select(&accepted.list);
     // The last policy of a direction would go.
-    let lacks = |key: &ObjectKey| key.direction().is_some_and(|direction| !selection.has(direction));
-    let is_suspicious = existing.keys().any(lacks) && pipeline::is_unconfirmed(carry, Some(&view), &accepted.list);
-    if accepted.held_back.is_some() || is_suspicious {
-        context.feeds.confirm(&request.resource);
-    }
-    let newer = match context.feeds.asks_vendor() {
-        true => pipeline::newer_list(carry, request, existing, &accepted.list, &view, context.clock.now()),
-        // An older document in the directory is its administrator's word.
-        false => None,
+    let lacks = |key: &ObjectKey| {
+        let lacked = key.direction().filter(|direction| !selection.has(*direction));
+        lacked.is_some_and(|direction| pipeline::is_unconfirmed(carry, &view, &accepted.list, direction))
     };
-    if newer.is_some() && carry.behind.is_none() {
-        context.feeds.hurry(&request.resource);
+    if accepted.held_back.is_some() || existing.keys().any(lacks) {
+        context.feeds.confirm(&request.resource);
     }
     drop(stage);
 
-    let objects = objects(owner, context, carry, &selection, newer.is_some()).await?;
-    let suspects = |it: &[RecoveredObject]| pipeline::shrinks_applied(carry, request, &view, it, &selection);
-    // While the list is behind, all that is applied stays in any case.
-    let shrunk = objects.as_deref().filter(|_| newer.is_none()).and_then(suspects);
-    if let Some(shrunk) = shrunk {
-        context.feeds.confirm(&request.resource);
-        return Ok(Gathered::NoList(shrunk.held_back(view)));
+    let objects = objects(owner, context, carry, &selection).await?;
+    // An older document in the directory is its administrator's word.
+    if let Some(objects) = objects.as_deref().filter(|_| context.feeds.asks_vendor())
+        && let Some(not_yet) =
+            NotYet::judge((carry, request, &view), (&accepted.list, &selection), existing, objects, context.clock.now())
+    {
+        match not_yet {
+            NotYet::Behind(_) => context.feeds.hurry(&request.resource),
+            NotYet::Shrunk(_) => context.feeds.confirm(&request.resource),
+        }
+        return Ok(Gathered::NoList(not_yet.view(view)));
     }
-    let recovered = objects.map(|it| pipeline::recover(&it, request.selected, &selection, facts, newer.is_some()));
-    let behind = newer.map(|newer| Behind::new(newer, carry, &selection, recovered.as_ref()));
-    let selection = match &behind {
-        Some(behind) => Arc::new(behind.followed(&selection, existing)),
-        None => selection,
-    };
+    let recovered = objects.map(|objects| pipeline::recover(&objects, request.selected, &selection, facts));
     let answers = {
         let _stage = debug_span!("names").entered();
         let known = recovered.as_ref().or(carry.recovered.as_ref()).map(|recovered| &recovered.addresses);
@@ -90,20 +78,18 @@ pub(super) async fn gather(
         context.names.watch_applied(&request.resource, &selection.names, request.retention, &is_applied)
     };
     let pods = pods(request, owner, context).instrument(debug_span!("pods")).await;
-    let inputs = Inputs { view: Some(view), newest, accepted, behind, selection, recovered, answers, pods };
+    let inputs = Inputs { view: Some(view), newest, accepted, selection, recovered, answers, pods };
     Ok(Gathered::Everything(Box::new(inputs)))
 }
 
-/// The resource's objects: read once after this process began to lead, and again after the list was behind or the last policy
-/// of a direction was kept.
+/// The resource's objects: read once after this process began to lead, and again after the last policy of a direction was kept.
 async fn objects(
     owner: &OwnerRef,
     context: &Context,
     carry: &Carry,
     selection: &Selection,
-    is_behind: bool,
 ) -> Result<Option<Vec<RecoveredObject>>, WriteError> {
-    let objects = if pipeline::must_recover_again(carry, selection, is_behind) {
+    let objects = if pipeline::must_recover_again(carry, selection) {
         None
     } else if carry.recovered.is_none() {
         // Taken once only. Where a reconcile ended before its decision, the objects are read again.

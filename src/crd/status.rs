@@ -53,7 +53,7 @@ pub struct CitrixAllowlistStatus {
 pub struct FeedStatus {
     /// Which Citrix Cloud it is from: Global or Japan.
     pub cloud: String,
-    /// When the vendor published it. While no list is in use, when the one before was.
+    /// When the vendor published it. While no list may be followed, the one before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Until when the vendor vouches for it.

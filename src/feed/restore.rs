@@ -70,9 +70,10 @@ impl Feeds {
         let noted_by = saved.requests_clock.unwrap_or(wall);
         for (name, host) in saved.requests.hosts {
             let known = table.hosts.entry(name).or_insert_with(|| shared.host());
-            known.limiter.restore(&host.sent, now, noted_by);
-            // A process that could not note its requests may have sent one just now.
-            known.limiter.presume_one(now);
+            // They may be read twice when this process begins to lead.
+            let new: Vec<_> = host.sent.iter().copied().filter(|at| !known.noted.contains(at)).collect();
+            known.limiter.restore(&new, now, noted_by);
+            known.noted = host.sent;
             let left = host.not_before.map(|until| until.duration_since(noted_by));
             if let Some(pause) = left.and_then(|left| Duration::try_from(left).ok()) {
                 // No pause is longer than an hour; a longer one comes from a clock that was set.

@@ -70,6 +70,7 @@ impl Feeds {
                 tokio::time::sleep(RESTORE_PAUSE.min(Duration::from_secs(1 << attempt.min(8)) / 2)).await;
             }
             if self.restore().await {
+                self.presume_unnoted();
                 break;
             }
         }
@@ -189,21 +190,6 @@ impl Feeds {
         if !is_saved {
             self.save_requests().await;
         }
-    }
-
-    /// A request could not be noted. Returns whether it waits; then it counts as not begun.
-    fn waits_for_note(&self, started: &Started) -> bool {
-        let now = self.0.clock.instant();
-        let mut guard = self.0.lock();
-        let table = &mut *guard;
-        let Some(host) = table.hosts.get_mut(&started.host) else { return false };
-        let Err(wait) = host.unnoted.send(now) else { return false };
-        host.limiter.cancel(started.ticket);
-        host.pause_until(now + wait);
-        if let Some(entry) = table.entries.get_mut(&started.key) {
-            (entry.in_flight, entry.begun) = (false, None);
-        }
-        true
     }
 
     /// Takes an answer into the table and wakes its resources; returns what to save.
@@ -334,24 +320,7 @@ impl Feeds {
     /// Returns whether it is saved.
     async fn save(&self, list: SavedList) -> bool {
         let consequence = format!("the list of {} is not saved: a restart fetches it again", list.key);
-        self.stored(self.0.store.save(list), &consequence).await
-    }
-
-    /// Returns whether what was sent is saved.
-    async fn save_requests(&self) -> bool {
-        let shared = &*self.0;
-        let saving = async {
-            let _one_at_a_time = shared.saving.lock().await;
-            let (now, wall) = (shared.clock.instant(), shared.clock.now());
-            let requests = shared.lock().requests(now, wall);
-            shared.store.save_requests(requests).await
-        };
-        let consequence = "what was sent is not saved: requests wait for that, for a minute each at most";
-        let is_saved = self.stored(saving, consequence).await;
-        if is_saved {
-            shared.lock().hosts.values_mut().for_each(|host| host.unnoted.start_over());
-        }
-        is_saved
+        self.stored(self.0.store.save(list), Some(&consequence)).await
     }
 
     /// Drops entries that no resource has needed for long enough; returns whether there were any.
@@ -378,17 +347,19 @@ impl Feeds {
 
     async fn forget_saved(&self) {
         let keys: BTreeSet<FeedKey> = self.0.lock().entries.keys().cloned().collect();
-        self.stored(self.0.store.retain(keys), "saved lists that nothing needs any more stay for now").await;
+        self.stored(self.0.store.retain(keys), Some("saved lists that nothing needs any more stay for now")).await;
     }
 
     /// Waits until the store has done its `work`; returns whether it has, and warns of the consequence if not.
-    async fn stored(&self, work: impl Future<Output = Result<(), StoreError>>, consequence: &str) -> bool {
+    async fn stored(&self, work: impl Future<Output = Result<(), StoreError>>, consequence: Option<&str>) -> bool {
         let error = match tokio::time::timeout(STORE_TIMEOUT, work).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };
-        self.0.observer.store_warning(&format!("{consequence} ({error})"));
+        if let Some(consequence) = consequence {
+            self.0.observer.store_warning(&format!("{consequence} ({error})"));
+        }
         false
     }
 }

@@ -83,6 +83,8 @@ pub(super) struct Host {
     pub(super) unpresumed: Option<RateLimiter>,
     pub(super) order: FairOrder,
     pub(super) paused_until: Option<Instant>,
+    /// The requests that a former process noted, as last read.
+    pub(super) noted: Vec<Timestamp>,
     /// Requests that could not be noted.
     pub(super) unnoted: Unnoted,
 }
@@ -291,7 +293,14 @@ impl Shared {
         let limit = usize::try_from(self.settings.requests_per_minute.get()).unwrap_or(usize::MAX);
         let window = MINUTE.saturating_add(self.settings.request_margin);
         let limiter = RateLimiter::new(limit, window);
-        Host { limiter, unpresumed: None, order: FairOrder::default(), paused_until: None, unnoted: Unnoted::default() }
+        Host {
+            limiter,
+            unpresumed: None,
+            order: FairOrder::default(),
+            paused_until: None,
+            noted: Vec::new(),
+            unnoted: Unnoted::default(),
+        }
     }
 
     /// Reads a document for an entry, or for one customer of an entry for all customers. Lists share equal entries: most of a

@@ -4,10 +4,14 @@ use super::carry::Carry;
 use super::request::Request;
 use crate::crd::{Problem, ProblemKind};
 use crate::feed::FeedView;
-use crate::objects::observed::{RecoveredObject, RecoveredState};
+use crate::objects::key::ObjectKey;
+use crate::objects::observed::{Observed, RecoveredObject, RecoveredState};
 use crate::plan::Selection;
 use crate::reason::Reason;
-use connectivity_allowlist::Allowlist;
+use connectivity_allowlist::net::Direction;
+use connectivity_allowlist::{Allowlist, older};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// By how much a list would shrink a resource's rules.
@@ -58,55 +62,70 @@ pub fn accept(
     Accepted { list: Arc::clone(newest), held_back: None }
 }
 
-/// By how much the first list that this process knows would shrink what the resource's objects show, if it is suspicious: less
-/// than half would remain, the spec is unchanged, and no second fetch has confirmed the list. This happens where saved lists are
-/// lost.
-#[must_use]
-pub fn shrinks_applied(
-    carry: &Carry,
-    request: &Request,
-    view: &FeedView,
-    objects: &[RecoveredObject],
-    selection: &Selection,
-) -> Option<Shrunk> {
-    let is_first = carry.accepted.is_none() && view.previous.is_none() && view.confirmations < 2;
-    if !is_first || !request.is_reported {
-        return None;
-    }
-    let attributed = objects.iter().map(|object| match &*object.memory {
-        RecoveredState::Attribution { names, networks } => names.len() + networks.len(),
-        RecoveredState::Rules { .. } => 0,
-    });
-    let (before, after) = (attributed.sum(), selection.targets());
-    loses_most(before, after).then_some(Shrunk { before, after })
+/// Why the first list that this process knows of a resource is not followed yet. What is applied stays as it is meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotYet {
+    /// A newer list was followed, which was published then, and is not known any more: it could not be saved.
+    Behind(Timestamp),
+    /// It has less than half of what the resource's ConfigMap shows, since saved lists are lost, and no second fetch has confirmed
+    /// it.
+    Shrunk(Shrunk),
 }
 
-/// Whether a list that has nothing for a spec shows nothing yet: the resource has never followed it, and no second fetch has
-/// confirmed it.
+impl NotYet {
+    /// Whether the accepted list has to wait, by the resource's objects. An edited spec follows it at once.
+    #[must_use]
+    pub fn judge(
+        (carry, request, view): (&Carry, &Request, &FeedView),
+        (list, selection): (&Allowlist, &Selection),
+        existing: &BTreeMap<ObjectKey, Observed>,
+        objects: &[RecoveredObject],
+        now: Timestamp,
+    ) -> Option<Self> {
+        if carry.accepted.is_some() || !request.is_applied(existing) {
+            return None;
+        }
+        if let Some(newer) = request.reported_list.filter(|it| older::is_behind(list, *it, view.fetched_at, now)) {
+            return Some(Self::Behind(newer));
+        }
+        let attributed = objects.iter().map(|object| match &*object.memory {
+            RecoveredState::Attribution { names, networks } => names.len() + networks.len(),
+            RecoveredState::Rules { .. } => 0,
+        });
+        let (before, after) = (attributed.sum(), selection.targets());
+        let is_suspicious = view.confirmations < 2 && loses_most(before, after);
+        is_suspicious.then_some(Self::Shrunk(Shrunk { before, after }))
+    }
+
+    /// The state of the list meanwhile.
+    #[must_use]
+    pub fn view(self, view: FeedView) -> FeedView {
+        let (reason, message) = match self {
+            Self::Behind(newer) => (
+                Reason::FeedUnavailable,
+                format!(
+                    "the list {newer} was in use before and could not be saved: what is applied stays until it comes again"
+                ),
+            ),
+            Self::Shrunk(Shrunk { before, after }) => (
+                Reason::FeedShrank,
+                format!(
+                    "the newest list would leave {after} of {before} names and networks: what is applied stays until the next fetch confirms it"
+                ),
+            ),
+        };
+        FeedView { allowlist: None, current: false, reason, message, ..view }
+    }
+}
+
+/// Whether a list that has nothing for a direction shows nothing yet: the resource has never followed it there, and no second
+/// fetch has confirmed it.
 #[must_use]
-pub fn is_unconfirmed(carry: &Carry, view: Option<&FeedView>, list: &Arc<Allowlist>) -> bool {
-    let has_followed = carry.followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, list));
-    view.is_some_and(|view| view.confirmations < 2) && !has_followed
+pub fn is_unconfirmed(carry: &Carry, view: &FeedView, list: &Arc<Allowlist>, direction: Direction) -> bool {
+    view.confirmations < 2 && !carry.followed.get(&direction).is_some_and(|followed| Arc::ptr_eq(followed, list))
 }
 
 impl Shrunk {
-    /// The state of a first list that is held back: none is in use.
-    #[must_use]
-    pub fn held_back(self, view: FeedView) -> FeedView {
-        let problem = view.allowlist.as_deref().map(|newest| self.problem(newest));
-        let problems = view.problems.iter().cloned().chain(problem).collect();
-        let message =
-            "the newest list would take most of what is applied away: it is held back until the next fetch confirms it";
-        FeedView {
-            allowlist: None,
-            problems,
-            current: false,
-            reason: Reason::FeedShrank,
-            message: message.to_owned(),
-            ..view
-        }
-    }
-
     /// The problem in status while the list is held back.
     #[must_use]
     pub fn problem(self, newest: &Allowlist) -> Problem {

@@ -1,6 +1,5 @@
 //! What one reconcile hands to the next. Pure.
 
-use super::behind::Behind;
 use super::recover::Recovered;
 use crate::plan::keep::SelectionDigest;
 use connectivity_allowlist::Allowlist;
@@ -15,10 +14,8 @@ use std::time::Instant;
 pub struct Carry {
     /// The accepted list, and for which generation of the spec.
     pub accepted: Option<(i64, Arc<Allowlist>)>,
-    /// How the accepted list is behind; `None` if it is not.
-    pub behind: Option<Behind>,
-    /// The last list that gave the resource something.
-    pub followed: Option<Arc<Allowlist>>,
+    /// The last list that gave the resource something, by direction.
+    pub followed: BTreeMap<Direction, Arc<Allowlist>>,
     /// The state recovered from the resource's objects; `None` before they were read.
     pub recovered: Option<Recovered>,
     /// Since when the first policy has waited for names.

@@ -1,7 +1,6 @@
 //! From everything that may influence it to a [`Decision`]. Pure.
 
 use super::accept::{Accepted, is_unconfirmed};
-use super::behind::Behind;
 use super::carry::Carry;
 use super::decision::{Basis, Decision, DesiredObjects};
 use super::hold;
@@ -18,12 +17,11 @@ use crate::memory;
 use crate::names::{Addresses, NameState};
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
-use crate::plan::keep::{self, SelectionDigest};
+use crate::plan::keep;
 use crate::plan::{self, EmptyReason, Inherited, Plan, Selection};
 use crate::status::{FeedFindings, Kept, NameFindings, Outcome};
 use connectivity_allowlist::Allowlist;
 use connectivity_allowlist::net::Direction;
-use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,7 +56,7 @@ pub struct World<'a> {
 pub enum Gathered {
     /// Nothing, since the process is close to its memory limit; with the message.
     WaitsForMemory(String),
-    /// There is no list yet.
+    /// There is no list that may be followed yet.
     NoList(FeedView),
     /// All inputs.
     Everything(Box<Inputs>),
@@ -73,9 +71,7 @@ pub struct Inputs {
     pub newest: Arc<Allowlist>,
     /// The accepted list.
     pub accepted: Accepted,
-    /// How the accepted list is behind; `None` if it is not.
-    pub behind: Option<Behind>,
-    /// What the resource follows of it.
+    /// What the resource selects of it.
     pub selection: Arc<Selection>,
     /// The state recovered from the resource's objects, where they were read just now.
     pub recovered: Option<Recovered>,
@@ -100,18 +96,14 @@ pub fn decide(world: &World<'_>, carry: Carry, memo: &Memo) -> Decision {
 }
 
 fn with_list(world: &World<'_>, inputs: &Inputs, mut next: Carry, memo: &Memo) -> Decision {
-    let Inputs { view, newest, accepted, selection, pods, .. } = inputs;
+    let Inputs { view, newest, accepted, pods, .. } = inputs;
     next.accepted = Some((world.request.generation, Arc::clone(&accepted.list)));
-    next.behind.clone_from(&inputs.behind);
     let addresses = resolve(world, inputs, &mut next);
     let plan = plan(world, inputs, &addresses, &next, memo);
 
     let mut decision = Decision::leave(Outcome::Applied, next);
     if let Some(view) = view {
         decision = with_feed(view, decision);
-    }
-    if let (Some(behind), Some(feed)) = (&inputs.behind, &mut decision.feed) {
-        feed.message = format!("{}; {}", feed.message, behind.sentence());
     }
     decision.problems.extend(accepted.held_back.map(|shrunk| shrunk.problem(newest)));
     decision.problems.extend(pods.problem());
@@ -137,8 +129,7 @@ fn with_list(world: &World<'_>, inputs: &Inputs, mut next: Carry, memo: &Memo) -
     decision.summary = Some(figures.summary(&basis.plan));
     if !waits_whole {
         decision.next.has_passed_wait = true;
-        let is_unconfirmed = is_unconfirmed(&decision.next, view.as_ref(), &accepted.list);
-        choose_objects(world, pods, (selection, is_unconfirmed), &basis, &mut decision);
+        choose_objects(world, inputs, &basis, &mut decision);
     }
     decision.basis = Some(basis);
     decision
@@ -155,9 +146,7 @@ fn resolve(world: &World<'_>, inputs: &Inputs, next: &mut Carry) -> Arc<Addresse
     let addresses = recovered.addresses.join(&inputs.answers, retention, is_accepted, world.now);
     // A name that is left out is not queried, so it delays nothing.
     let is_left_out = |state: &NameState| matches!(state, NameState::LeftOut(_));
-    let is_settled = inputs.answers.by_name.values().all(|name| name.state.is_settled() || is_left_out(&name.state));
-    // An older list says nothing of what the newer one has.
-    let answers = is_settled && inputs.behind.is_none();
+    let answers = inputs.answers.by_name.values().all(|name| name.state.is_settled() || is_left_out(&name.state));
     let passed = recovered.unexplained.as_mut().map(|(_, missing)| missing.look(answers, world.now));
     if passed.is_some_and(|passed| passed >= retention) {
         recovered.unexplained = None;
@@ -211,14 +200,9 @@ fn hold_back_first_policies(world: &World<'_>, layout: Layout, basis: &Basis, de
 }
 
 /// Chooses the objects to apply, and the policies that stay although nothing remains to allow.
-fn choose_objects(
-    world: &World<'_>,
-    pods: &AffectedPods,
-    (selection, is_unconfirmed): (&Selection, bool),
-    basis: &Basis,
-    decision: &mut Decision,
-) {
+fn choose_objects(world: &World<'_>, inputs: &Inputs, basis: &Basis, decision: &mut Decision) {
     let Some(prepared) = &basis.prepared else { return };
+    let Inputs { selection, pods, .. } = inputs;
     let request = world.request;
     let mut objects = prepared.desired(&request.resource.namespace, &request.ownership());
     let waiting = decision.wait.as_ref().map_or(&[][..], |wait| &wait.directions);
@@ -229,14 +213,12 @@ fn choose_objects(
     if audit.is_some() {
         objects.retain(|(key, _)| !key.is_policy());
     } else {
-        let first_selected = &mut decision.next.first_selected;
-        decision.keep = kept(&basis.plan, request, is_unconfirmed, world.existing, first_selected);
+        decision.keep = kept(&basis.plan, request, world.existing, inputs, &mut decision.next);
     }
+    let given = Direction::ALL.into_iter().filter(|direction| selection.has(*direction));
+    decision.next.followed.extend(given.map(|direction| (direction, Arc::clone(&basis.list))));
     decision.next.names_while_kept = (!decision.keep.is_empty()).then(|| Arc::clone(&selection.names));
     let plan = &basis.plan;
-    if plan.outbound.is_some() || plan.inbound.is_some() {
-        decision.next.followed = Some(Arc::clone(&basis.list));
-    }
     if let Some(would_apply) = &audit {
         decision.outcome = Outcome::Audit(Box::new(would_apply.clone()));
     } else if !decision.keep.is_empty() {
@@ -260,19 +242,21 @@ fn nothing_allowed(plan: &Plan) -> Outcome {
 fn kept(
     plan: &Plan,
     request: &Request,
-    is_unconfirmed: bool,
     existing: &BTreeMap<ObjectKey, Observed>,
-    first_selected: &mut BTreeMap<Direction, SelectionDigest>,
+    inputs: &Inputs,
+    next: &mut Carry,
 ) -> Vec<Kept> {
     let mut all = Vec::new();
     for direction in Direction::ALL {
+        let view = inputs.view.as_ref();
+        let is_unconfirmed = view.is_some_and(|it| is_unconfirmed(next, it, &inputs.accepted.list, direction));
         let absence = match plan.absence(direction) {
             Some(EmptyReason::NoMatch) if is_unconfirmed => EmptyReason::Unconfirmed,
             Some(absence) => absence,
             None => continue,
         };
         let now = request.selected.direction(direction);
-        let first = first_selected.entry(direction).or_insert(now);
+        let first = next.first_selected.entry(direction).or_insert(now);
         let policies = || existing.iter().filter(|(key, _)| key.direction() == Some(direction));
         let applied = policies().map(|(_, observed)| Some(observed.selection.unwrap_or(*first)));
         let names: Vec<String> = policies().map(|(key, _)| key.name.to_string()).collect();
@@ -297,7 +281,8 @@ fn name_findings(plan: &Plan, addresses: &Addresses) -> NameFindings {
 
 /// Adds the findings about the list.
 fn with_feed(view: &FeedView, decision: Decision) -> Decision {
-    let text = |time: &Option<Timestamp>| time.map(|time| time.round(jiff::Unit::Second).unwrap_or(time).to_string());
+    let text =
+        |time: &Option<jiff::Timestamp>| time.map(|time| time.round(jiff::Unit::Second).unwrap_or(time).to_string());
     let list = view.allowlist.as_deref();
     let feed = FeedFindings {
         current: view.current,

@@ -8,7 +8,6 @@
 //! Names are known only after `select`, so the chain has a gap: there the caller queries DNS for them.
 
 mod accept;
-mod behind;
 mod carry;
 mod decide;
 mod decision;
@@ -19,8 +18,7 @@ mod prepared;
 mod recover;
 mod request;
 
-pub use accept::{Accepted, Shrunk, accept, is_unconfirmed, loses_most, shrinks_applied};
-pub use behind::{Behind, newer_list};
+pub use accept::{Accepted, NotYet, Shrunk, accept, is_unconfirmed, loses_most};
 pub use carry::Carry;
 pub use decide::{Gathered, Inputs, World, decide};
 pub use decision::{Basis, Decision, DesiredObjects};

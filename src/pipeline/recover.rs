@@ -31,25 +31,22 @@ impl Recovered {
     }
 }
 
-/// Whether objects have to be read again: the list is no longer `behind`, so only what it does not explain stays; or the last
-/// policy of a direction was kept, and the list has a name that was not queried meanwhile.
+/// Whether objects have to be read again: the last policy of a direction was kept, and the list has a name that was not
+/// queried meanwhile.
 #[must_use]
-pub fn must_recover_again(carry: &Carry, selection: &Selection, is_behind: bool) -> bool {
-    (carry.behind.is_some() && !is_behind)
-        || carry.names_while_kept.as_ref().is_some_and(|asked| !selection.names.is_subset(asked))
+pub fn must_recover_again(carry: &Carry, selection: &Selection) -> bool {
+    carry.names_while_kept.as_ref().is_some_and(|asked| !selection.names.is_subset(asked))
 }
 
 /// Recovers state from objects. An address counts as answered now if the ConfigMap attributes it to a selected name and a
 /// policy of ours allows it. Other networks that policies allow stay for one retention if nothing explains them, except those
-/// that only the spec named before it was edited. While the list is behind, it explains nothing: the newer one may have allowed
-/// any network on more ports.
+/// that only the spec named before it was edited.
 #[must_use]
 pub fn recover(
     objects: &[RecoveredObject],
     selected: Selected,
     selection: &Selection,
     facts: &ClusterFacts,
-    is_behind: bool,
 ) -> Recovered {
     let mut rules = Vec::new();
     let mut attributed: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
@@ -61,7 +58,7 @@ pub fn recover(
                 // The spec was edited since: the user may remove what only the spec named, even if the ConfigMap is lost that
                 // would show which of it the spec still names.
                 let is_as_it_was = |direction| *written_for == Some(selected.direction(direction));
-                if is_behind || !of_policy.iter().all(|(direction, ..)| is_as_it_was(*direction)) {
+                if !of_policy.iter().all(|(direction, ..)| is_as_it_was(*direction)) {
                     by_users.extend(users.iter().copied());
                 }
             }
@@ -102,9 +99,8 @@ pub fn recover(
     };
     let is_map_stale = is_map_older(objects) || Direction::ALL.into_iter().any(is_kept);
     let then = of_names.chain(listed_then).filter(|_| !is_map_stale);
-    let explained = then.chain(listed).chain(wanted).filter(|_| !is_behind).chain(by_users);
+    let explained = then.chain(by_users).chain(listed).chain(wanted);
     let unexplained = Inherited::unexplained(&rules, explained, nat64);
-    let unexplained = if is_behind { unexplained.on_all_ports() } else { unexplained };
     let unexplained = (!unexplained.is_empty()).then(|| (unexplained, AnsweredTime::default()));
     Recovered { addresses, unexplained }
 }

@@ -2,6 +2,8 @@
 
 use crate::crd::{CitrixAllowlist, CitrixAllowlistSpec, DirectionChoice, Mode, REFRESH_ANNOTATION, Refresh};
 use crate::feed::FeedRequest;
+use crate::objects::key::ObjectKey;
+use crate::objects::observed::Observed;
 use crate::objects::owner::Ownership;
 use crate::plan::keep::Selected;
 use crate::resource_ref::ResourceRef;
@@ -68,13 +70,20 @@ pub struct Request {
     pub retention: Duration,
     /// A refresh annotation that status does not report as handled.
     pub refresh: Option<String>,
-    /// Whether status speaks of this generation.
-    pub is_reported: bool,
-    /// When the list was published that status names for this generation.
+    /// When the list was published that status names.
     pub reported_list: Option<Timestamp>,
 }
 
 impl Request {
+    /// Whether policies are applied for what it selects now. Those of 0.1.0 do not say for what they were.
+    #[must_use]
+    pub fn is_applied(&self, existing: &BTreeMap<ObjectKey, Observed>) -> bool {
+        existing.iter().any(|(key, observed)| {
+            let selected = key.direction().map(|direction| self.selected.direction(direction));
+            key.is_policy() && observed.selection.is_none_or(|selection| Some(selection) == selected)
+        })
+    }
+
     /// What its objects carry of it.
     #[must_use]
     pub fn ownership(&self) -> Ownership {
@@ -161,13 +170,11 @@ pub fn validate(resource: &CitrixAllowlist, protected: &[String], own_pod: &OwnP
     }
     let handled = resource.status.as_ref().and_then(|status| status.last_handled_refresh.as_ref());
     let refresh = resource.annotations().get(REFRESH_ANNOTATION).filter(|token| Some(*token) != handled).cloned();
-    let generation = resource.metadata.generation.unwrap_or_default();
-    let reported = resource.status.as_ref().filter(|status| status.observed_generation == Some(generation));
-    let reported_list = reported.and_then(|status| publication(status.feed.as_ref()?.version.as_deref()?));
+    let reported = resource.status.as_ref().and_then(|status| status.feed.as_ref()?.version.as_deref());
     Ok(Request {
         resource: ResourceRef::new(namespace, resource.name_any()),
         uid: resource.uid().unwrap_or_default().into(),
-        generation,
+        generation: resource.metadata.generation.unwrap_or_default(),
         mode: spec.mode,
         direction: spec.direction,
         feed: FeedRequest::from_spec(spec),
@@ -176,7 +183,6 @@ pub fn validate(resource: &CitrixAllowlist, protected: &[String], own_pod: &OwnP
         selected: Selected::by(spec),
         retention: spec.address_retention.duration(),
         refresh,
-        is_reported: reported.is_some(),
-        reported_list,
+        reported_list: reported.and_then(publication),
     })
 }

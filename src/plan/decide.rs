@@ -103,8 +103,8 @@ pub enum EmptyReason {
     /// The list has entries for the spec, but none can be opened: without ports, or refused by the guard. The vendor's failure,
     /// or the administrator's word. Applied policies stay, since without them everything would be open.
     Unusable,
-    /// The spec matches nothing of a list that this resource has never followed, and no second fetch has confirmed the list: it may
-    /// be the vendor's failure. Applied policies stay until then.
+    /// The spec matches nothing of a list that the resource has never followed, and no second fetch has confirmed the list: it may be
+    /// the vendor's failure. Applied policies stay until then.
     Unconfirmed,
     /// There are endpoints, but none has a usable address: DNS's failure; applied policies stay.
     Unresolved,
@@ -240,11 +240,6 @@ pub fn decide(inputs: &PlanInputs) -> Plan {
     for direction in Directions::from(spec.direction).each().iter().copied() {
         let needs = needs.remove(&direction).unwrap_or_default();
         let recovered = inherited.requirements(direction, needs.name_ports.as_ref(), families, guard);
-        // The selection may explain some of them meanwhile.
-        let explained: Vec<IpNet> =
-            needs.required.iter().filter(|_| !recovered.is_empty()).map(|(it, _)| *it).collect();
-        let explained = canonical_set(explained);
-        plan.inherited += recovered.iter().filter(|(network, _)| !cidr::covers(&explained, network)).count();
         let rules = needs.required.into_iter().chain(recovered.iter().map(|(network, ports)| (*network, ports)));
         let rules = rules::assemble(rules);
         let dns = match (direction, spec.dns_egress) {
@@ -255,6 +250,7 @@ pub fn decide(inputs: &PlanInputs) -> Plan {
         let others = needs.by_vendor.into_iter().chain(recovered.iter().map(|(network, _)| *network));
         let users = cidr::subtract(needs.by_user, &canonical_set(others));
         let decided = DirectionPlan::new(rules, dns, users);
+        plan.inherited += recovered.len();
         if decided.is_none() {
             let absence = absence(selection, direction);
             plan.problems.push(absent(direction, absence));

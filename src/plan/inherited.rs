@@ -11,11 +11,10 @@ use std::collections::BTreeMap;
 pub type RememberedRule = (Direction, PortSet, Vec<IpNet>);
 
 /// Networks that applied policies allow and no name explains. Each is kept on the ports that the selection still has in its
-/// direction, unless it keeps its own, and only while the guard allows it.
+/// direction, and only while the guard allows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inherited {
     by_ports: BTreeMap<(Direction, PortSet), Vec<IpNet>>,
-    on_all_ports: bool,
 }
 
 impl Inherited {
@@ -38,13 +37,7 @@ impl Inherited {
         for networks in by_ports.values_mut() {
             *networks = canonical_set(networks.iter().copied());
         }
-        Self { by_ports, on_all_ports: false }
-    }
-
-    /// The same networks, each on all the ports that it has in policies.
-    #[must_use]
-    pub fn on_all_ports(self) -> Self {
-        Self { on_all_ports: true, ..self }
+        Self { by_ports }
     }
 
     /// The forms of a network in policies: itself, and behind the prefix of NAT64.
@@ -70,13 +63,10 @@ impl Inherited {
         families: Families,
         guard: &Guard,
     ) -> Vec<(IpNet, PortSet)> {
+        let Some(asked) = asked else { return Vec::new() };
         let mut requirements = Vec::new();
         for ((_, ports), networks) in self.by_ports.iter().filter(|((of, _), _)| *of == direction) {
-            let kept = match asked {
-                _ if self.on_all_ports => Some(ports.clone()),
-                asked => asked.and_then(|asked| ports.intersection(asked)),
-            };
-            let Some(ports) = kept else { continue };
+            let Some(ports) = ports.intersection(asked) else { continue };
             for network in networks {
                 // The embedded address is judged, not the translator's prefix, which is often private.
                 let judged = match (network, families.nat64) {

@@ -107,7 +107,6 @@ pub fn preview(
         view: None,
         newest: Arc::clone(allowlist),
         accepted,
-        behind: None,
         selection,
         recovered: None,
         answers: addresses,

@@ -134,7 +134,7 @@ pub fn status(previous: Option<&CitrixAllowlistStatus>, findings: Findings, now:
         conditions: made,
         feed: match findings.feed.map(|feed| feed.status) {
             // What is applied is of the list before, and a successor has to know which that was.
-            Some(now) if has_no_list && before.observed_generation == Some(findings.generation) => {
+            Some(now) if has_no_list => {
                 let before = before.feed.unwrap_or_default();
                 Some(FeedStatus { version: before.version, valid_until: before.valid_until, ..now })
             }

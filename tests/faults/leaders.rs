@@ -113,7 +113,7 @@ pub async fn list_not_saved(row: &Row) -> Closed {
     handed_over(&trial, &from, Duration::from_secs(25)).await;
     let says_so = eventually(Duration::from_secs(20), async || {
         let message = trial.condition_now("FeedCurrent").await?.message;
-        message.contains("which could not be saved").then_some(())
+        message.contains("could not be saved").then_some(())
     });
     assert!(says_so.await.is_some(), "{:?}\n{}", trial.condition_now("FeedCurrent").await, trial.logs());
     seconds(3).await;

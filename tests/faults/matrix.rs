@@ -224,7 +224,7 @@ faults! {
     }
     leaders::list_not_saved within 60 s {
         "The leader of two replicas cannot save a new list, and is killed; the vendor is away",
-        "The successor knows only the older list, and takes away nothing of what was applied; `FeedCurrent` reports it",
+        "The successor knows only the older list, and leaves what is applied as it is; `FeedCurrent` and `Ready` report it",
         "With the next answer of the vendor, here to a `refresh`"
     }
     leaders::clock_jumps within 40 s {

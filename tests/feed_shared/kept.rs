@@ -146,11 +146,7 @@ async fn a_store_that_fails_delays_and_is_reported_and_harms_nothing() {
     pass(30).await;
     assert_eq!(client.count(), 2, "once it is known, what is corrupt is asked for again");
     assert!(process.view(&me).allowlist.is_some());
-    let mut warnings = heard.warnings.lock().expect("unpoisoned").clone();
-    let repeated = warnings.iter().filter(|warning| warning.contains("what was sent is not saved")).count();
-    assert_eq!(repeated, 6, "noting is tried every ten seconds");
-    let mut seen = BTreeSet::new();
-    warnings.retain(|warning| !warning.contains("is not saved") || seen.insert(warning.clone()));
+    let warnings = heard.warnings.lock().expect("unpoisoned").clone();
     let expected = [
         "cannot be read, requests wait",
         "cannot be read, requests wait",

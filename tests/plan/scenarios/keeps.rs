@@ -184,12 +184,15 @@ fn a_first_policy_that_would_cut_everything_is_not_written() {
 /// The vendor's answer for a new customer may be for another region, or cut off.
 #[test]
 fn a_list_that_is_new_here_opens_nothing_before_it_is_confirmed() {
-    let mut scene = Scene::applied();
+    let mut scene = Scene::new();
+    scene.edit("direction", json!("all"));
+    scene.begin_with(&[service("DaaS", &[], &[NETWORK]), inbound("Callback", &["20.3.0.0/24"])]);
+    scene.apply();
     scene.edit("customerId", json!("other"));
-    scene.begin_with(&[inbound("Another", &["20.2.0.0/24"])]);
-    let kept = "LastPolicyKept | daas-egress 13.64.0.1/32 13.64.0.2/32 20.0.0.0/24";
+    scene.begin_with(&[service("DaaS", &[], &["20.4.0.0/24"])]);
+    let kept = "LastPolicyKept | daas-egress 20.4.0.0/24 | daas-ingress 20.3.0.0/24";
     assert_eq!(scene.apply(), kept);
     assert_eq!(scene.apply(), kept, "nor at the second look");
     scene.confirm();
-    assert_eq!(scene.apply(), "NoMatch");
+    assert_eq!(scene.apply(), "Applied | daas-egress 20.4.0.0/24");
 }

@@ -8,7 +8,7 @@ mod random;
 mod restarts;
 mod waits;
 
-use citrix_allowlist::crd::{CitrixAllowlist, ProblemKind, SELECTION_ANNOTATION};
+use citrix_allowlist::crd::{CitrixAllowlist, SELECTION_ANNOTATION};
 use citrix_allowlist::engines::{Engines, Limits, network_policy};
 use citrix_allowlist::export;
 use citrix_allowlist::facts::ClusterFacts;
@@ -278,24 +278,20 @@ impl Scene {
         let select = |list: &Arc<Allowlist>| self.memo.selection(&request.choices, list, guard);
         let accepted = accept(carry, request.generation, &view, &newest, |list| select(list).endpoints.len());
         let selection = select(&accepted.list);
-        let newer = newer_list(carry, request, existing, &accepted.list, &view, time(NOW));
-        let objects = match must_recover_again(carry, &selection, newer.is_some()) {
+        let objects = match must_recover_again(carry, &selection) {
             true => Some(self.tell()),
             false => self.memories.take(),
         };
-        let suspects = |it: &[RecoveredObject]| shrinks_applied(carry, request, &view, it, &selection);
-        let shrunk = objects.as_deref().filter(|_| newer.is_none()).and_then(suspects);
-        if let Some(shrunk) = shrunk {
+        let (state, list) = ((carry, request, &view), (&*accepted.list, &*selection));
+        let not_yet = objects.as_deref().and_then(|it| NotYet::judge(state, list, existing, it, time(NOW)));
+        if let Some(not_yet) = not_yet {
             self.memories = objects;
-            return Gathered::NoList(shrunk.held_back(view));
+            return Gathered::NoList(not_yet.view(view));
         }
-        let recovered = objects.map(|it| recover(&it, request.selected, &selection, &self.facts, newer.is_some()));
-        let behind = newer.map(|newer| Behind::new(newer, carry, &selection, recovered.as_ref()));
-        let followed = behind.as_ref().map(|behind| Arc::new(behind.followed(&selection, existing)));
-        let selection = followed.unwrap_or(selection);
+        let recovered = objects.map(|objects| recover(&objects, request.selected, &selection, &self.facts));
         let (answers, pods) = (self.known(&selection), self.pods.clone());
         let view = Some(view);
-        Gathered::Everything(Box::new(Inputs { view, newest, accepted, behind, selection, recovered, answers, pods }))
+        Gathered::Everything(Box::new(Inputs { view, newest, accepted, selection, recovered, answers, pods }))
     }
 
     /// The steps of a reconcile up to its decision, as the controller takes them.

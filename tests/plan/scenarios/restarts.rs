@@ -146,30 +146,3 @@ fn the_memory_is_taken_over_once() {
     scene.edit("services", json!({ "exclude": ["DaaS"] }));
     assert_eq!(scene.apply(), "NoMatch");
 }
-
-/// Nothing else knows what the vendor listed before: an answer without most of it would take that away.
-#[test]
-fn without_saved_lists_a_shrunken_list_waits_for_confirmation() {
-    let mut scene = Scene::applied();
-    scene.resource["status"] = json!({ "observedGeneration": 1 });
-    scene.begin_with(&[service("DaaS", &[A], &[])]);
-    scene.restart();
-    assert_eq!(scene.apply(), format!("WaitingForFeed | {ALL}"));
-    let decision = scene.decide();
-    assert_eq!(decision.problems[0].kind, ProblemKind::FeedShrank);
-    assert_eq!(decision.feed.expect("findings").reason, Reason::FeedShrank);
-    scene.confirm();
-    scene.answer(A, &["13.64.0.1"]);
-    assert_eq!(scene.apply(), "Applied | daas-egress 13.64.0.1/32");
-}
-
-#[test]
-fn without_saved_lists_an_edited_spec_follows_the_list_at_once() {
-    let mut scene = Scene::applied();
-    scene.resource["status"] = json!({ "observedGeneration": 1 });
-    scene.begin_with(&[service("DaaS", &[A], &[])]);
-    scene.edit("dnsEgress", json!("Auto"));
-    scene.restart();
-    scene.answer(A, &["13.64.0.1"]);
-    assert_eq!(scene.apply(), "Applied | daas-egress 13.64.0.1/32");
-}
