@@ -2,8 +2,6 @@
 
 mod kept;
 mod notes;
-#[cfg(test)]
-mod tests;
 
 use crate::crd::status::MOST_PROBLEMS;
 use crate::crd::{CitrixAllowlistStatus, FeedStatus, Problem, ProblemKind, Summary, WouldApply};

@@ -12,5 +12,6 @@ mod profiles;
 mod requirements;
 mod scenarios;
 mod select;
+mod status;
 mod stillness;
 mod unsaid;
