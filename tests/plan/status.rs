@@ -1,11 +1,8 @@
 //! What a reconcile found becomes a status and events.
 
-use citrix_allowlist::crd::{
-    CitrixAllowlistStatus, FeedStatus, Problem, ProblemKind, Summary, WouldApply,
-};
+use citrix_allowlist::crd::{CitrixAllowlistStatus, FeedStatus, Problem, ProblemKind, Summary};
 use citrix_allowlist::reason::Reason;
 use citrix_allowlist::status::*;
-use connectivity_allowlist::net::Direction;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
