@@ -54,7 +54,8 @@ pub enum ListChange {
     RemoveName,
     /// One more network.
     AddNetwork,
-    /// The same networks, spelled as two halves or as one.
+    /// The same networks, spelled as two halves or as one; and the lower neighbour of another network comes or goes, with which it
+    /// is joined, and so moves to another policy.
     Respell,
     /// Back to what it was at first.
     Withdraw,
@@ -238,6 +239,10 @@ impl SimulatedWorld {
             ListChange::Respell => {
                 let whole = format!("20.{}.0.0/24", 100 + customer);
                 let halves = [0, 128].map(|last| format!("20.{}.0.{last}/25", 100 + customer));
+                let neighbour = format!("20.{}.0.0/25", 150 + customer);
+                if !content.networks.remove(&neighbour) {
+                    content.networks.insert(neighbour);
+                }
                 match content.networks.remove(&whole) {
                     true => content.networks.extend(halves),
                     false => {

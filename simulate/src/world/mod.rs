@@ -150,7 +150,7 @@ impl SimulatedWorld {
                 let addresses = (0..4).map(|_| self.address()).collect();
                 self.dns.set(&name, addresses, 2, Duration::from_secs(300));
             }
-            let networks = [format!("20.{}.0.0/24", 100 + customer)].into();
+            let networks = [format!("20.{}.0.0/24", 100 + customer), format!("20.{}.0.128/25", 150 + customer)].into();
             self.vendor.publish(&customer_of(customer), ListContent { names: names.collect(), networks });
         }
         self.create_missing();

@@ -350,8 +350,8 @@ impl Watcher {
         let Some(last) = versions.last() else { return Vec::new() };
         // However they are spelled: one of 256 addresses, or two of 128.
         let all: Vec<Vec<IpNet>> = versions.iter().map(|version| networks(version)).collect();
-        let listed = last.content.networks.iter().filter_map(|text| text.parse().ok());
-        let networks = listed.filter(|network| all.iter().all(|networks| cidr::covers(networks, network)));
+        let is_in_all = |network: &IpNet| all.iter().all(|networks| cidr::covers(networks, network));
+        let networks = all.iter().flatten().copied().filter(is_in_all);
         let in_all = |name: &&String| versions.iter().all(|version| version.content.names.contains(*name));
         let names: BTreeSet<&String> = last.content.names.iter().filter(in_all).collect();
         let now = Instant::now();
