@@ -203,8 +203,9 @@ impl SimulatedWorld {
             }
             WorldFault::Vendor(fault) => {
                 self.vendor.fault(VendorFault::None);
-                // Where nothing else is known, such a list is in use until it expires: people ask for another.
-                if *fault == VendorFault::Elsewhere {
+                // Where nothing else is known, such a list is in use until it expires, and a refused customer is asked for again in an
+                // hour: people ask before.
+                if matches!(fault, VendorFault::Elsewhere | VendorFault::Gone) {
                     self.refresh(number);
                 }
             }
