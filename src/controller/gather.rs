@@ -50,8 +50,9 @@ pub(super) async fn gather(
     let selection = select(&accepted.list);
     // The last policy of a direction would go.
     let lacks = |key: &ObjectKey| {
-        let lacked = key.direction().filter(|direction| !selection.has(*direction));
-        lacked.is_some_and(|direction| pipeline::is_unconfirmed(carry, &view, &accepted.list, direction))
+        // Of a list that was followed, nothing has to be looked at.
+        let new = |direction: &_| pipeline::is_unconfirmed(carry, &view, &accepted.list, *direction);
+        key.direction().filter(new).is_some_and(|direction| !selection.has(direction))
     };
     if accepted.held_back.is_some() || existing.keys().any(lacks) {
         context.feeds.confirm(&request.resource);

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// By how much a list would shrink a resource's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shrunk {
-    /// Endpoints of the accepted list.
+    /// Endpoints of the accepted list, or the names and networks that the resource's ConfigMap shows.
     pub before: usize,
     /// Endpoints of the newer list that is held back.
     pub after: usize,

@@ -248,13 +248,11 @@ fn kept(
 ) -> Vec<Kept> {
     let mut all = Vec::new();
     for direction in Direction::ALL {
-        let view = inputs.view.as_ref();
-        let is_unconfirmed = view.is_some_and(|it| is_unconfirmed(next, it, &inputs.accepted.list, direction));
-        let absence = match plan.absence(direction) {
-            Some(EmptyReason::NoMatch) if is_unconfirmed => EmptyReason::Unconfirmed,
-            Some(absence) => absence,
-            None => continue,
-        };
+        let Some(mut absence) = plan.absence(direction) else { continue };
+        let is_new = |view: &FeedView| is_unconfirmed(next, view, &inputs.accepted.list, direction);
+        if absence == EmptyReason::NoMatch && inputs.view.as_ref().is_some_and(is_new) {
+            absence = EmptyReason::Unconfirmed;
+        }
         let now = request.selected.direction(direction);
         let first = next.first_selected.entry(direction).or_insert(now);
         let policies = || existing.iter().filter(|(key, _)| key.direction() == Some(direction));

@@ -64,7 +64,7 @@ fn published(list: &Allowlist) -> Option<Timestamp> {
     list.version.as_deref().and_then(publication)
 }
 
-/// Whether one publication is older than another.
+/// Whether one publication is older than another, which is not too far ahead of the clock to count.
 fn orders(one: Timestamp, other: Timestamp, now: Timestamp) -> bool {
     one < other && other.duration_since(now) <= AHEAD
 }
