@@ -14,8 +14,9 @@ const USUAL_VALIDITY: SignedDuration = SignedDuration::from_hours(84);
 const SHORTEST_VALIDITY: SignedDuration = SignedDuration::from_hours(1);
 /// The longest: a week. A vendor who withdraws a list means it earlier.
 const LONGEST_VALIDITY: SignedDuration = SignedDuration::from_hours(168);
-/// How far ahead of the clock a version may be and still order lists. A version years ahead would stop every later list.
-const AHEAD: SignedDuration = SignedDuration::from_hours(24);
+/// How far ahead of the clock a version may be and still order lists: two days. A version years ahead would stop every later list. A
+/// clock that takes one zone's local time for another's is up to 26 hours behind.
+const AHEAD: SignedDuration = SignedDuration::from_hours(48);
 
 /// The decision on an answer, by its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -195,7 +195,8 @@ impl Watcher {
         let kind = newest.and_then(|stored| stored.value["kind"].as_str()).unwrap_or_default();
         let by = if change.by.is_empty() { "the cluster" } else { &change.by };
         let place = (&change.key.namespace, &change.key.name);
-        self.history.note(&format!("{} {by} {verb} {kind} {}/{}{more}", change.revision, place.0, place.1));
+        let status = newest.map(|stored| reported(&stored.value)).unwrap_or_default();
+        self.history.note(&format!("{} {by} {verb} {kind} {}/{}{more}{status}", change.revision, place.0, place.1));
     }
 
     fn policy(&self, inner: &mut Inner, change: &StoreChange, ours: bool) {
@@ -377,6 +378,14 @@ fn used(object: &Value) -> Option<(&str, i64, Timestamp)> {
     (object["status"]["observedGeneration"].as_i64() == Some(generation)).then_some(())?;
     let published = object["status"]["feed"]["version"].as_str()?.parse().ok()?;
     Some((object["spec"]["customerId"].as_str()?, generation, published))
+}
+
+/// What a resource's status reports, for the timeline; empty for other objects.
+fn reported(object: &Value) -> String {
+    let conditions = object["status"]["conditions"].as_array();
+    let ready = conditions.and_then(|conditions| conditions.iter().find(|condition| condition["type"] == "Ready"));
+    let Some(reason) = ready.and_then(|ready| ready["reason"].as_str()) else { return String::new() };
+    format!(": {reason}, list {}", object["status"]["feed"]["version"].as_str().unwrap_or("none"))
 }
 
 fn networks(version: &Version) -> Vec<IpNet> {
