@@ -119,6 +119,8 @@ pub struct Store {
     pub(super) may_have_garbage: bool,
     /// Who makes the changes from now on.
     pub(super) author: Arc<str>,
+    /// The most objects of one page, whatever its limit: a server may give fewer than a client asks for.
+    pub(super) largest_page: usize,
 }
 
 impl fmt::Debug for Store {
@@ -131,9 +133,23 @@ impl Store {
     /// An empty cluster. `seed` decides the uids and generated names.
     #[must_use]
     pub fn new(kinds: Kinds, clock: WorldClock, seed: u64) -> Self {
-        let random = fastrand::Rng::with_seed(seed);
-        let (objects, log, author) = (BTreeMap::new(), VecDeque::new(), Arc::from(""));
-        Self { kinds, objects, log, revision: FIRST, compacted: 0, clock, random, may_have_garbage: false, author }
+        Self {
+            kinds,
+            objects: BTreeMap::new(),
+            log: VecDeque::new(),
+            revision: FIRST,
+            compacted: 0,
+            clock,
+            random: fastrand::Rng::with_seed(seed),
+            may_have_garbage: false,
+            author: Arc::from(""),
+            largest_page: usize::MAX,
+        }
+    }
+
+    /// Gives at most this many objects in a page, whatever its limit.
+    pub const fn set_largest_page(&mut self, objects: usize) {
+        self.largest_page = objects;
     }
 
     /// The kinds that are served.

@@ -44,6 +44,8 @@ use watcher::Watcher;
 const HOME: &str = "citrix";
 /// What the wall clock says when a world begins.
 const EPOCH: &str = "2026-06-01T00:00:00Z";
+/// The most objects of one page of a list, so that lists of some dozens have several, and something happens in between.
+const LARGEST_PAGE: usize = 20;
 /// The namespaces of tenants.
 const NAMESPACES: usize = 5;
 /// The most peers of one policy: so few that each resource has several, between which addresses move.
@@ -111,6 +113,7 @@ impl SimulatedWorld {
         let epoch: Timestamp = EPOCH.parse().expect("a time");
         let clock = Clock::simulated(epoch);
         let api = ApiServer::new(Kinds::new(definitions), Arc::new(move || clock.now()), seed);
+        api.with(|store| store.set_largest_page(LARGEST_PAGE));
         let (vendor, dns, history) = (Vendor::new(epoch), Dns::default(), History::new());
         let watcher = Watcher::new(api.clone(), vendor.clone(), dns.clone(), history.clone());
         let mut random = Rng::with_seed(seed);
