@@ -87,7 +87,7 @@ impl Workload {
             serde_json::from_value(json!({ "customerId": "acme", "geo": "us" })).expect("a spec");
         let document = document(peers);
         let list = parse(&document);
-        let selection = plan::select(&spec, &list, &guard);
+        let selection = plan::select(&spec, &list, &guard, &Arc::default());
         let by_name = selection.names.iter().enumerate().map(|(index, name)| {
             let mut addresses: Vec<IpAddr> =
                 (0..ADDRESSES).map(|number| address(index * ADDRESSES + number).into()).collect();
@@ -136,7 +136,7 @@ impl Workload {
 
     /// What the spec wants of the list.
     pub fn select(&self) -> Selection {
-        plan::select(&self.spec, &self.list, &self.guard)
+        plan::select(&self.spec, &self.list, &self.guard, &Arc::default())
     }
 
     /// What that means.

@@ -24,6 +24,7 @@ pub mod export;
 pub mod facts;
 pub mod feed;
 mod fnv;
+pub mod forward;
 pub mod guard;
 mod interner;
 pub mod lock;

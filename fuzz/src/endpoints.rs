@@ -57,7 +57,7 @@ static SCENE: LazyLock<Scene> = LazyLock::new(|| {
         users: Vec::new(),
         selection: None,
     };
-    let selection = plan::select(&spec, &list, &guard);
+    let selection = plan::select(&spec, &list, &guard, &Arc::default());
     Scene { spec, guard, facts, selection, rules, applied: canonical_set(applied) }
 });
 
@@ -151,6 +151,7 @@ fn check_writing(text: &str) {
         required: true,
         notes: None,
         stands_in_for: None,
+        learned: false,
     };
     let of_names = names.iter().map(|(name, addresses)| EndpointRecord {
         endpoint: endpoint(Target::Name(name.clone())),

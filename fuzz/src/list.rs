@@ -134,7 +134,7 @@ fn check_writing(list: &Allowlist) {
 /// What policies allow is what the list names, or what its names were answered with, and nothing that may not be opened.
 fn check_opening(list: &Allowlist) {
     let scene = &*SCENE;
-    let selection = plan::select(&scene.spec, list, &scene.guard);
+    let selection = plan::select(&scene.spec, list, &scene.guard, &Arc::default());
     let addresses = answered(&selection);
     let plan = plan::decide(&plan::PlanInputs {
         spec: &scene.spec,

@@ -72,7 +72,7 @@ fn check_refusal(error: &anyhow::Error, document: &ManifestDocument) {
 fn check_item(item: &Item) {
     let Item::Ours(read) = item else { return };
     check_again(&read.resource);
-    let selection = plan::select(&read.resource.spec, &LIST, &GUARD);
+    let selection = plan::select(&read.resource.spec, &LIST, &GUARD, &std::sync::Arc::default());
     for endpoint in &selection.endpoints {
         if let Target::Network(network) = &endpoint.target {
             assert!(GUARD.check_network(*network, endpoint.origin).is_ok(), "{network} of {:?}", endpoint.origin);

@@ -32,6 +32,12 @@ struct Known {
 }
 
 impl ResourceStore {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        lock(&self.known).len()
+    }
+
     /// The resource of that namespace and name.
     #[must_use]
     pub fn get(&self, resource: &ResourceRef) -> Option<Arc<CitrixAllowlist>> {

@@ -7,13 +7,14 @@ use super::session::Session;
 use super::{Context, Error};
 use crate::cluster::apply::WriteError;
 use crate::crd::{FIELD_MANAGER, Problem, ProblemKind};
+use crate::names::Enforcement;
 use crate::objects::changes::{Change, Changes, ForeignEdit, Interference};
 use crate::objects::key::ObjectKey;
 use crate::objects::moves::Moving;
 use crate::objects::observed::Observed;
 use crate::objects::owner::OwnerRef;
 use crate::pipeline::{Basis, Decision};
-use crate::status::Outcome;
+use crate::status::{Kept, Outcome};
 use connectivity_allowlist::net::{Direction, cidr};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,6 +83,10 @@ pub(super) async fn apply(owner: &OwnerRef, decision: &Decision, context: &Conte
         Ok(ineffective) => ineffective,
         Err(error) => return Applied::failed(error),
     };
+    let is_contested = !put_off.is_empty() || !ineffective.is_empty();
+    if context.settings.forwards {
+        context.names.enforce(&owner.resource, enforcement(decision, basis, is_contested, context));
+    }
     context.names.allowed(&basis.addresses);
     let allowed = allowed_networks(decision, basis, session.reported.allowed.as_deref());
     let allowed = context.shared.allowed.intern(allowed);
@@ -105,6 +110,23 @@ pub(super) async fn apply(owner: &OwnerRef, decision: &Decision, context: &Conte
         applied.outcome = Some(Outcome::Conflict(message));
     }
     applied
+}
+
+/// What is in force once a decision is written.
+fn enforcement(decision: &Decision, basis: &Basis, is_contested: bool, context: &Context) -> Enforcement {
+    let keeps = |kept: &Kept| kept.direction == Direction::Outbound;
+    let policies = decision.objects.iter().flat_map(|desired| &desired.objects).filter(|(key, _)| key.is_policy());
+    if is_contested {
+        Enforcement::Contested
+    } else if decision.keep.iter().any(keeps) {
+        Enforcement::AsBefore
+    } else if policies.count() == 0 {
+        Enforcement::None
+    } else {
+        let in_use = context.shared.memo.in_use(&basis.plan);
+        let answers = Arc::clone(&basis.addresses);
+        Enforcement::Applied { decided: basis.answers_read, answers, in_use }
+    }
 }
 
 /// Finds the foreign edits that leave no field manager behind: a deletion, a removed field, or an edit by a second operator

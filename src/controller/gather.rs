@@ -44,8 +44,14 @@ pub(super) async fn gather(
     let Some(newest) = view.allowlist.clone() else { return Ok(Gathered::NoList(view)) };
     drop(stage);
 
+    // The names that a selection needs are among what is recovered.
+    let mut objects = objects(owner, context, carry, None).await?;
+    if let Some(objects) = &objects {
+        context.names.restore_learned(&request.resource, &pipeline::learned(objects));
+    }
     let stage = debug_span!("select").entered();
-    let select = |list: &Arc<Allowlist>| context.shared.memo.selection(&request.choices, list, guard);
+    let learned = context.names.learned(&request.resource);
+    let select = |list: &Arc<Allowlist>| context.shared.memo.selection(&request.choices, list, guard, &learned);
     let accepted = pipeline::accept(carry, request.generation, &view, &newest, |list| select(list).endpoints.len());
     let selection = select(&accepted.list);
     // The last policy of a direction would go.
@@ -59,7 +65,9 @@ pub(super) async fn gather(
     }
     drop(stage);
 
-    let objects = objects(owner, context, carry, &selection).await?;
+    if objects.is_none() {
+        objects = self::objects(owner, context, carry, Some(&selection)).await?;
+    }
     // An older document in the directory is its administrator's word.
     if let Some(objects) = objects.as_deref().filter(|_| context.feeds.asks_vendor())
         && let Some(not_yet) =
@@ -72,27 +80,31 @@ pub(super) async fn gather(
         return Ok(Gathered::NoList(not_yet.view(view)));
     }
     let recovered = objects.map(|objects| pipeline::recover(&objects, request.selected, &selection, facts));
-    let answers = {
+    if context.settings.forwards {
+        context.names.observe(&request.resource, &selection.observed, &selection.zones);
+    }
+    let (answers, answers_read) = {
         let _stage = debug_span!("names").entered();
         let known = recovered.as_ref().or(carry.recovered.as_ref()).map(|recovered| &recovered.addresses);
         let is_applied = |name: &DomainName| known.is_some_and(|known: &RecoveredAddresses| known.knows(name));
         context.names.watch_applied(&request.resource, &selection.names, request.retention, &is_applied)
     };
     let pods = pods(request, owner, context).instrument(debug_span!("pods")).await;
-    let inputs = Inputs { view: Some(view), newest, accepted, selection, recovered, answers, pods };
+    let inputs = Inputs { view: Some(view), newest, accepted, selection, recovered, answers, answers_read, pods };
     Ok(Gathered::Everything(Box::new(inputs)))
 }
 
-/// The resource's objects: read once after this process began to lead, and again after the last policy of a direction was kept.
+/// The resource's objects: read once after this process began to lead, and again where the `selection` needs them after the last
+/// policy of a direction was kept.
 async fn objects(
     owner: &OwnerRef,
     context: &Context,
     carry: &Carry,
-    selection: &Selection,
+    selection: Option<&Selection>,
 ) -> Result<Option<Vec<RecoveredObject>>, WriteError> {
-    let objects = if pipeline::must_recover_again(carry, selection) {
+    let objects = if selection.is_some_and(|selection| pipeline::must_recover_again(carry, selection)) {
         None
-    } else if carry.recovered.is_none() {
+    } else if carry.recovered.is_none() && selection.is_none() {
         // Taken once only. Where a reconcile ended before its decision, the objects are read again.
         context.owned.take_memory(&owner.resource, &owner.uid)
     } else {

@@ -67,6 +67,8 @@ pub struct Settings {
     pub concurrency: usize,
     /// Whether the process is close to its memory limit.
     pub pressure: Pressure,
+    /// Whether the cluster's DNS may forward names to the operator.
+    pub forwards: bool,
 }
 
 /// Everything a reconcile works with.
@@ -155,9 +157,11 @@ impl run_loop::Work for Context {
         let (count, new) = lock(&self.shared.unmet).overdue(self.clock.instant());
         self.metrics.overdue(count);
         for (resource, wait, is_queued) in &new {
-            let message = match is_queued {
-                true => "overdue: waits for its place in the queue, others come first",
-                false => "overdue: a wake was lost, which is a defect; the resource is requested again",
+            let message = if *is_queued {
+                "overdue: waits for its place in the queue, others come first"
+            } else {
+                self.metrics.wake_lost();
+                "overdue: a wake was lost, which is a defect; the resource is requested again"
             };
             tracing::warn!(%resource, waits_seconds = wait.as_secs(), "{message}");
         }
@@ -187,5 +191,6 @@ impl run_loop::Work for Context {
         self.metrics.forget_resources();
         // The next leader writes what this process has to recover when it leads again.
         self.owned.start_over();
+        self.names.forget_enforced();
     }
 }

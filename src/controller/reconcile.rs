@@ -10,6 +10,8 @@ use super::session::Session;
 use crate::cluster::apply::WriteError;
 use crate::crd::CitrixAllowlist;
 use crate::lock::lock;
+use crate::names::Enforcement;
+use crate::objects::key::ObjectKey;
 use crate::objects::owner::OwnerRef;
 use crate::pipeline::{self, Carry, Decision, World};
 use crate::resource_ref::ResourceRef;
@@ -38,6 +40,15 @@ pub(super) async fn reconcile(
         }
         Err(error) => (Decision::leave(Outcome::Applied, Carry::default()), Applied::failed(error)),
     };
+    // Otherwise `apply` has said what is in force.
+    if context.settings.forwards && (decision.objects.is_none() || applied.failure.is_some()) {
+        let is_isolating = context.owned.of(&owner.resource, &owner.uid).keys().any(ObjectKey::is_policy);
+        let enforcement = if is_isolating { Enforcement::AsBefore } else { Enforcement::None };
+        // A first failure is usually over at once.
+        if applied.failure.is_none() || session.failures > 0 {
+            context.names.enforce(&owner.resource, enforcement);
+        }
+    }
     report::report(resource, &owner, decision, applied, context, session).await
 }
 
@@ -50,7 +61,10 @@ async fn decide(
     let own_pod = context.settings.own_pod.borrow().clone();
     let request = match pipeline::validate(resource, &context.settings.protected_namespaces, &own_pod) {
         Ok(request) => request,
-        Err(refusal) => return Ok(Decision::refuse(refusal, std::mem::take(&mut session.carry))),
+        Err(refusal) => {
+            context.names.observe_nothing(&owner.resource);
+            return Ok(Decision::refuse(refusal, std::mem::take(&mut session.carry)));
+        }
     };
     // Before any wait: otherwise the garbage collector deletes a previous owner's policies, and opens its pods.
     let adopted = context.writer.adopt_previous(owner).await?;

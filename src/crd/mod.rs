@@ -9,7 +9,8 @@ pub mod status;
 pub use period::Period;
 pub use spec::{
     AdditionalDirection, AdditionalEndpoint, CitrixAllowlist, CitrixAllowlistSpec, CloudChoice, DirectionChoice,
-    DnsEgress, ExpandWildcards, GeoChoice, InboundPort, IpFamilies, Mode, PortProfile, Refresh, Services, Wildcard,
+    DnsEgress, ExpandWildcards, GeoChoice, InboundPort, IpFamilies, Mode, Observe, PortProfile, Refresh, Services,
+    Wildcard,
 };
 pub use status::{CitrixAllowlistStatus, FeedStatus, Problem, ProblemKind, Summary, WouldApply};
 

@@ -91,6 +91,12 @@ pub struct CitrixAllowlistSpec {
     #[serde(default)]
     pub expand_wildcards: ExpandWildcards,
 
+    /// What becomes of names that pods ask for under wildcards of the list, where the cluster's DNS forwards their zones to the
+    /// operator: `Allow`, `Suggest` (status names them, nothing is opened), or `Off`. An entry of `wildcards` may say otherwise.
+    /// It does nothing where nothing is forwarded.
+    #[serde(default)]
+    pub observe_wildcards: Observe,
+
     /// Endpoints of your own that the same pods need: an identity provider, a proxy, domain controllers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -221,17 +227,37 @@ pub struct Services {
     "self.names.all(name, name.startsWith(self.pattern.substring(0, self.pattern.indexOf('*'))) \
      && name.endsWith(self.pattern.substring(self.pattern.lastIndexOf('*') + 1)) \
      && size(name) >= size(self.pattern) && size(name.split('.')) >= size(self.pattern.split('.')))"
-).message("each of wildcards.names must match wildcards.pattern, where `*` stands for one or more characters"))]
+).message("each of wildcards.names must match wildcards.pattern, where `*` stands for one or more characters"), validation = Rule::new(
+    "size(self.names) > 0 || has(self.observe) || has(self.within)"
+).message("an entry of wildcards needs at least one name in names, or observe, or within"))]
 pub struct Wildcard {
     /// The wildcard as the list has it: `*.citrixworkspacesapi.jp`. Each `*` stands for one or more characters.
     #[schemars(length(min = 3, max = 253), regex(pattern = r"^[a-z0-9_.-]*[*][a-z0-9_.*-]*$"))]
     pub pattern: String,
     /// Exact names that selected pods use under the wildcard; each must match the pattern.
-    #[schemars(
-        length(min = 1, max = 64),
-        inner(length(min = 3, max = 253), regex(pattern = r"^[a-z0-9_][a-z0-9_.-]*$"))
-    )]
+    #[serde(default)]
+    #[schemars(length(max = 64), inner(length(min = 3, max = 253), regex(pattern = r"^[a-z0-9_][a-z0-9_.-]*$")))]
     pub names: Vec<String>,
+    /// What becomes of names that pods ask for under it, instead of what `observeWildcards` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observe: Option<Observe>,
+    /// Which of these names are learned: globs, `*` standing for any characters and `?` for one; every name where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9_.*?-]+$")))]
+    pub within: Vec<String>,
+}
+
+/// What becomes of names that pods ask for under a wildcard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum Observe {
+    /// They are allowed
+    #[default]
+    Allow,
+    /// Status suggests them, and nothing is opened
+    Suggest,
+    /// They are not learned
+    Off,
 }
 
 /// Whether names known from the list stand in for its wildcards.

@@ -33,6 +33,7 @@ use report::DiffReport;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The exit code where something would change, as `kubectl diff` has it.
 const DIFFERS: u8 = 1;
@@ -154,7 +155,8 @@ impl<W: std::io::Write> Work<'_, W> {
             addresses: config_maps.iter().flat_map(export::remembered).collect(),
             ask_again: self.arguments.resolve || self.sources.answers.are_saved(),
         };
-        let existing = Existing { objects: live.observed(), carry: carry(current) };
+        let learned = Arc::new(config_maps.iter().flat_map(export::remembered_learned).collect());
+        let existing = Existing { objects: live.observed(), carry: carry(current), learned };
         let simulation =
             compute::compute(resource, &read.place, &mut self.sources, &self.assumptions, &known, &existing)?;
         let endpoints = export::endpoints(&config_maps);

@@ -37,6 +37,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     stands_in_for: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    learned: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     notes: Option<&'a str>,
 }
 
@@ -161,6 +163,7 @@ fn endpoint(record: &EndpointRecord) -> Line<'_> {
         required: endpoint.required,
         in_use: (!record.in_use).then_some(false),
         stands_in_for: endpoint.stands_in_for.as_ref().map(NamePattern::as_str),
+        learned: endpoint.learned.then_some(true),
         notes: endpoint.notes.as_deref(),
         ..Line::default()
     }

@@ -38,7 +38,7 @@ fn fold_map(map: &ConfigMap, reads_memory: bool) -> Observed {
     let ours = reads_memory && edited_by.is_none() && managed::owns(&map.metadata, &["data", ENDPOINTS_KEY]);
     let memory = ours.then(|| {
         let (names, networks) = (read::remembered(map), read::remembered_networks(map));
-        Arc::new(RecoveredState::Attribution { names, networks })
+        Arc::new(RecoveredState::Attribution { names, networks, learned: read::remembered_learned(map) })
     });
     Observed { memory, ..observed::fold(&CONFIG_MAP, &map.metadata, digest, edited_by) }
 }

@@ -121,6 +121,13 @@ pub fn remembered(config_map: &ConfigMap) -> BTreeMap<DomainName, Vec<IpAddr>> {
     addresses.into_iter().map(|(name, addresses)| (name, addresses.into_iter().collect())).collect()
 }
 
+/// The names that, by a ConfigMap, were learned. Whether a wildcard still has them, the selection decides.
+#[must_use]
+pub fn remembered_learned(config_map: &ConfigMap) -> BTreeSet<DomainName> {
+    let learned = attributions(config_map).filter(|endpoint| read::<bool>(endpoint.learned) == Some(true));
+    learned.filter_map(|endpoint| DomainName::parse(&read::<Cow<str>>(endpoint.name)?).ok()).collect()
+}
+
 /// The networks that, by a ConfigMap, the list or the spec gave: they belong to no name, and are removed with their entry.
 #[must_use]
 pub fn remembered_networks(config_map: &ConfigMap) -> BTreeSet<IpNet> {
@@ -151,6 +158,8 @@ struct Attribution<'a> {
     addresses: Option<&'a RawValue>,
     #[serde(borrow, default)]
     cidr: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    learned: Option<&'a RawValue>,
 }
 
 fn attributions(config_map: &ConfigMap) -> impl Iterator<Item = Attribution<'_>> {

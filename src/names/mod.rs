@@ -7,6 +7,7 @@
 mod addresses;
 pub mod answer;
 
+pub mod learned;
 pub mod light;
 pub mod lookup;
 mod memory;
@@ -18,12 +19,15 @@ mod snapshot;
 pub mod spelling;
 pub mod stretch;
 mod table;
+pub mod zones;
 
 pub use addresses::{Addresses, NameAddresses, NameState, Reached, RefusedAddress};
 pub use answer::{Answer, Failure, Family, LookupOutcome};
+pub use learned::ObservedPattern;
 pub use lookup::{HickoryLookup, Lookup};
 pub use memory::{AnsweredTime, RecoveredAddresses};
 pub use snapshot::{AddressSnapshot, NameSnapshot, NamesSnapshot, ServerSnapshot};
+pub use table::{Enforcement, HeardAnswer, InUse, Standing};
 
 use crate::bound::Bound;
 use crate::clock::Clock;
@@ -35,7 +39,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use places::Question;
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use table::Table;
@@ -63,6 +67,8 @@ pub struct NamesSettings {
     pub timeout: Duration,
     /// How many queries a second one server gets (`--dns-questions-per-second`).
     pub questions_per_second: u32,
+    /// How long a learned name outlives its last question (`--learned-retention`).
+    pub learned_retention: Duration,
     /// The guard until [`Names::set_guard`] is called.
     pub guard: Guard,
 }
@@ -70,7 +76,7 @@ pub struct NamesSettings {
 impl NamesSettings {
     /// The defaults, with `guard`: TTLs between 5 s (CoreDNS' own floor) and 1 h; stale after a week; 1,000 addresses a name;
     /// 2 s a query, which leaves UDP several tries at losses of a third; 1,000 queries a second, twice what one such list
-    /// needs at the floor of 5 s.
+    /// needs at the floor of 5 s; learned names are forgotten a week after their last question.
     #[must_use]
     pub const fn new(guard: Guard) -> Self {
         Self {
@@ -82,6 +88,7 @@ impl NamesSettings {
             addresses: Bound { resource: 10_000, namespace: 20_000, process: 80_000 },
             timeout: QUERY_TIMEOUT,
             questions_per_second: 1000,
+            learned_retention: Duration::from_secs(168 * 3600),
             guard,
         }
     }
@@ -106,6 +113,17 @@ pub trait NamesObserver: Send + Sync {
 
 impl NamesObserver for () {}
 
+/// What the table has to do with a name that a pod asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// It is in no zone that is served.
+    NotServed,
+    /// No resource wants it.
+    Unwanted,
+    /// Some resource wants it, or learns names like it.
+    Wanted,
+}
+
 /// The shared table of names. Cheap to clone: clones are the same table.
 #[derive(Clone)]
 pub struct Names(Arc<Inner>);
@@ -119,6 +137,8 @@ struct Inner {
     observer: Arc<dyn NamesObserver>,
     /// Something may be due earlier than `run` knows.
     earlier: Notify,
+    /// Counts up when policies may allow more than before.
+    enforced: watch::Sender<u64>,
 }
 
 impl Names {
@@ -138,6 +158,7 @@ impl Names {
             resolver,
             observer,
             earlier: Notify::new(),
+            enforced: watch::Sender::default(),
         }))
     }
 
@@ -163,19 +184,19 @@ impl Names {
         wanted: &Arc<BTreeSet<DomainName>>,
         retention: Duration,
     ) -> Arc<Addresses> {
-        self.watch_applied(resource, wanted, retention, &|_| false)
+        self.watch_applied(resource, wanted, retention, &|_| false).0
     }
 
-    /// The same, except that names `applied` by an earlier process come first. Names without room are not queried
-    /// ([`NameState::LeftOut`]); the resource is woken to try again when others have left.
+    /// The same, except that names `applied` by an earlier process come first, and with the time at which it was so. Names without room
+    /// are not queried ([`NameState::LeftOut`]); the resource is woken to try again when others have left.
     pub fn watch_applied(
         &self,
         resource: &ResourceRef,
         wanted: &Arc<BTreeSet<DomainName>>,
         retention: Duration,
         applied: &dyn Fn(&DomainName) -> bool,
-    ) -> Arc<Addresses> {
-        self.change(|table, now| table.watch(resource, wanted, retention, applied, now))
+    ) -> (Arc<Addresses>, Instant) {
+        self.change(|table, now| (table.watch(resource, wanted, retention, applied, now), now))
     }
 
     /// Forgets a resource, and each name that no other resource wants.
@@ -187,7 +208,17 @@ impl Names {
     pub fn set_servers(&self, servers: Vec<SocketAddr>) {
         let servers = self.change(|table, now| {
             table.set_servers(servers, now);
-            table.servers.clone()
+            table.all_servers()
+        });
+        self.0.resolver.retain(&servers);
+    }
+
+    /// Names of the served zones are asked at `upstreams` from now on: `zones`, or the zones in use where that is empty.
+    pub fn forward_to(&self, upstreams: Vec<SocketAddr>, zones: &[DomainName]) {
+        let servers = self.change(|table, now| {
+            table.zones.set_fixed(zones);
+            table.forward_to(upstreams, now);
+            table.all_servers()
         });
         self.0.resolver.retain(&servers);
     }
@@ -206,6 +237,107 @@ impl Names {
         }
     }
 
+    /// The names that a resource has learned.
+    #[must_use]
+    pub fn learned(&self, resource: &ResourceRef) -> Arc<BTreeSet<DomainName>> {
+        self.table().learned.names(resource)
+    }
+
+    /// Names that an earlier process had learned for a resource.
+    pub fn restore_learned(&self, resource: &ResourceRef, names: &BTreeSet<DomainName>) {
+        self.change(|table, now| table.learned.restore(resource, names, now));
+    }
+
+    /// A resource learns names under these patterns, and uses these zones, instead of its earlier ones.
+    pub fn observe(
+        &self,
+        resource: &ResourceRef,
+        patterns: &Arc<[ObservedPattern]>,
+        zones: &Arc<BTreeSet<DomainName>>,
+    ) {
+        let mut table = self.table();
+        table.learned.observe(resource, patterns);
+        table.zones.set(resource, zones, self.0.clock.instant());
+    }
+
+    /// Nothing is decided for a resource: it uses no zone besides those that it used before.
+    pub fn observe_nothing(&self, resource: &ResourceRef) {
+        self.table().zones.set_none(resource);
+    }
+
+    /// What a reconcile says about the policies of a resource.
+    pub fn enforce(&self, resource: &ResourceRef, enforcement: Enforcement) {
+        self.table().enforce(resource, enforcement, self.0.clock.instant());
+        self.0.enforced.send_modify(|count| *count += 1);
+    }
+
+    /// What every resource's policies allow is no longer known.
+    pub fn forget_enforced(&self) {
+        self.table().forget_enforced();
+    }
+
+    /// Changes when policies may allow more than before.
+    #[must_use]
+    pub fn enforcements(&self) -> watch::Receiver<u64> {
+        self.0.enforced.subscribe()
+    }
+
+    /// Whether a name is in a served zone, and whether some resource wants it or learns names like it. While the zones of some of the
+    /// `resources` are not known yet, or there are none, every name may be in one.
+    #[must_use]
+    pub fn interest(&self, name: &DomainName, resources: Option<usize>) -> Interest {
+        let table = self.table();
+        let zones = &table.zones;
+        let are_known =
+            zones.are_fixed() || resources.is_some_and(|resources| resources > 0 && zones.resources() >= resources);
+        if are_known && !zones.serve(name) {
+            Interest::NotServed
+        } else if table.names.contains_key(name) || table.learned.is_observed(name) {
+            Interest::Wanted
+        } else {
+            Interest::Unwanted
+        }
+    }
+
+    /// The served zones, sorted; none lies in another.
+    #[must_use]
+    pub fn zones(&self) -> BTreeSet<DomainName> {
+        self.table().zones.served()
+    }
+
+    /// A pod asked for a name and these are its addresses. Resources that learn the name, or have to apply an address, are woken at
+    /// once. Returns how many resources learn it now.
+    pub fn hear(&self, name: &DomainName, answers: &[HeardAnswer]) -> usize {
+        let now = self.0.clock.instant();
+        let (mut woken, mut refused) = (BTreeSet::new(), Vec::new());
+        let learning = {
+            let mut table = self.table();
+            let learning = table.learned.ask(name, now);
+            for answer in answers {
+                let (judged, applying) = table.hear(name, answer, now);
+                refused.extend(judged);
+                woken.extend(applying);
+            }
+            learning
+        };
+        self.0.earlier.notify_one();
+        let learned = learning.len();
+        woken.extend(learning);
+        for resource in &woken {
+            self.0.waker.wake(resource);
+        }
+        for address in &refused {
+            self.0.observer.refused(name, address);
+        }
+        learned
+    }
+
+    /// Where each of these addresses of a name stands.
+    #[must_use]
+    pub fn standings(&self, name: &DomainName, addresses: &[IpAddr]) -> Vec<Standing> {
+        self.table().standings(name, addresses)
+    }
+
     /// What is known at this moment, for metrics and for people.
     #[must_use]
     pub fn snapshot(&self) -> NamesSnapshot {
@@ -218,7 +350,8 @@ impl Names {
             table.health.iter().map(|(server, health)| health.snapshot(*server, table.waiting(*server), now)).collect();
         let (names_left_out, addresses_left_out) = table.left_out();
         let stretch = table.greatest_stretch();
-        NamesSnapshot { names, servers, names_left_out, addresses_left_out, stretch }
+        let learned = table.learned.count();
+        NamesSnapshot { names, servers, names_left_out, addresses_left_out, learned, stretch }
     }
 
     /// Every cached name, sorted.

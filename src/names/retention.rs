@@ -321,6 +321,12 @@ impl CachedName {
         NameAddresses { addresses, state: self.state.clone(), refused, evicted: self.evicted, reached }
     }
 
+    /// One cached address, refused or not.
+    #[must_use]
+    pub fn get(&self, address: IpAddr) -> Option<&CachedAddress> {
+        self.cached.get(&address)
+    }
+
     /// Each cached address, refused ones included.
     pub fn cached(&self) -> impl ExactSizeIterator<Item = (IpAddr, &CachedAddress)> {
         self.cached.iter().map(|(address, cached)| (*address, cached))

@@ -18,6 +18,8 @@ pub struct NamesSnapshot {
     pub names_left_out: [usize; 3],
     /// Names without room for new addresses, by the bound that left them out.
     pub addresses_left_out: [usize; 3],
+    /// How many names are learned.
+    pub learned: usize,
     /// By what factor names are queried less often than their TTLs, at most; 1 if none is, 0 in an empty snapshot.
     pub stretch: f64,
 }

@@ -1,9 +1,15 @@
 //! The shared table: an entry per name. Pure: `now` is an argument, and everything outside is reported to it.
 
+mod enforced;
+mod heard;
 mod late;
 mod room;
 mod rounds;
 
+use enforced::Enforced;
+pub use enforced::{Enforcement, InUse, Standing};
+use heard::Heard;
+pub use heard::HeardAnswer;
 use late::Stretch;
 use room::{Admitted, Shortage, Space};
 use rounds::Asking;
@@ -11,10 +17,12 @@ use rounds::Asking;
 use super::NamesSettings;
 use super::addresses::{Addresses, NameAddresses, NameState};
 use super::answer::Family;
+use super::learned::Learned;
 use super::places::Places;
 use super::retention::{Bounds, CachedAddress, CachedName};
 use super::schedule::{Agenda, Group};
 use super::snapshot::{AddressSnapshot, NameSnapshot, ServerHealth};
+use super::zones::Zones;
 use crate::counts::uncount;
 use crate::guard::Guard;
 use crate::resource_ref::ResourceRef;
@@ -49,7 +57,14 @@ pub(super) struct Entry {
 pub(super) struct Table {
     bounds: Bounds,
     guard: Guard,
-    pub(super) servers: Arc<[SocketAddr]>,
+    /// The servers that pods are given.
+    servers: Arc<[SocketAddr]>,
+    /// The servers that are asked for names of the served zones, instead of those; none while nothing is forwarded.
+    upstreams: Arc<[SocketAddr]>,
+    pub(super) zones: Zones,
+    pub(super) learned: Learned,
+    enforced: Enforced,
+    heard: Heard,
     timeout: Duration,
     questions_per_second: u32,
     places: BTreeMap<SocketAddr, Places>,
@@ -81,6 +96,11 @@ impl Table {
             bounds,
             guard: settings.guard.clone(),
             servers: Arc::default(),
+            upstreams: Arc::default(),
+            zones: Zones::default(),
+            learned: Learned::new(settings.learned_retention),
+            enforced: Enforced::default(),
+            heard: Heard::default(),
             timeout: settings.timeout,
             questions_per_second: settings.questions_per_second,
             places: BTreeMap::new(),
@@ -155,6 +175,7 @@ impl Table {
             id
         };
         self.note_shortage(resource, &left_out);
+        self.enforced.left_out(resource, left_out.iter().map(|(name, _)| name));
         let known = self.seen_by(id);
         self.with_left_out(&known, left_out)
     }
@@ -182,6 +203,8 @@ impl Table {
             self.change_lines(id);
         }
         self.group_of_subscriber.insert(resource.clone(), id);
+        self.recall(id, wanted, now);
+        self.enforced.touch();
         id
     }
 
@@ -239,6 +262,7 @@ impl Table {
         }
         self.questions.remove(name);
         self.sweeps.remove(name);
+        self.enforced.forget_name(name);
     }
 
     pub(super) fn unwatch(&mut self, resource: &ResourceRef, now: Instant) {
@@ -246,6 +270,9 @@ impl Table {
         if let Some(id) = self.group_of_subscriber.remove(resource) {
             self.leave(resource, id, now);
         }
+        self.zones.remove(resource, now);
+        self.learned.forget_resource(resource);
+        self.enforced.forget_resource(resource);
     }
 
     fn seen_by(&mut self, id: GroupId) -> Arc<Addresses> {
@@ -258,18 +285,46 @@ impl Table {
         seen.clone()
     }
 
-    pub(super) fn set_servers(&mut self, mut servers: Vec<SocketAddr>, now: Instant) {
-        servers.sort_unstable();
-        servers.dedup();
-        let added = servers.iter().any(|server| !self.servers.contains(server));
-        let none_before = self.servers.is_empty();
+    /// Every server that is asked for something.
+    pub(super) fn all_servers(&self) -> Vec<SocketAddr> {
+        let mut all: Vec<SocketAddr> = self.servers.iter().chain(&*self.upstreams).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// The servers that are asked for a name. What pods are given for a served zone comes from the upstream, so the upstream is asked:
+    /// the cluster's servers would ask the forwarder.
+    fn servers_of(&self, name: &DomainName) -> Arc<[SocketAddr]> {
+        let is_forwarded = !self.upstreams.is_empty() && self.zones.serve(name);
+        Arc::clone(if is_forwarded { &self.upstreams } else { &self.servers })
+    }
+
+    pub(super) fn set_servers(&mut self, servers: Vec<SocketAddr>, now: Instant) {
+        self.replace_servers(servers, self.upstreams.to_vec(), now);
+    }
+
+    /// Names of served zones are asked at `upstreams` from now on.
+    pub(super) fn forward_to(&mut self, upstreams: Vec<SocketAddr>, now: Instant) {
+        self.replace_servers(self.servers.to_vec(), upstreams, now);
+    }
+
+    fn replace_servers(&mut self, mut servers: Vec<SocketAddr>, mut upstreams: Vec<SocketAddr>, now: Instant) {
+        for list in [&mut servers, &mut upstreams] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        let before = self.all_servers();
+        (self.servers, self.upstreams) = (servers.into(), upstreams.into());
+        let servers = self.all_servers();
+        let added = servers.iter().any(|server| !before.contains(server));
+        let none_before = before.is_empty();
         self.health.retain(|server, _| servers.contains(server));
         self.places.retain(|server, _| servers.contains(server));
         for server in &servers {
             self.health.entry(*server).or_default();
             self.places.entry(*server).or_insert_with(|| Places::new(*server, self.questions_per_second));
         }
-        self.servers = servers.into();
         self.give_up_those_gone(now);
         if !added {
             return;
@@ -309,6 +364,7 @@ impl Table {
         }
         let was_waiting = entry.view.state == NameState::Waiting && view.state != NameState::Waiting;
         entry.view = Arc::new(view);
+        self.enforced.touch();
         for id in &entry.groups {
             let Some(group) = self.groups.get_mut(id) else { continue };
             group.seen = None;
@@ -327,6 +383,7 @@ impl Table {
             }
         }
         let mut woken: Vec<ResourceRef> = self.try_again(now).into_iter().collect();
+        woken.extend(self.learned.forget_due(now));
         while let Some(id) = self.wakes.pop_due(now) {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.woken = Some(now);
@@ -340,7 +397,8 @@ impl Table {
     pub(super) fn next_moment(&self, asking: bool) -> Option<Instant> {
         let questions = if asking { self.questions.first() } else { None };
         let places = self.places.values().filter(|_| asking).filter_map(Places::next_moment).min();
-        [questions, places, self.shortage.next, self.sweeps.first(), self.wakes.first()].into_iter().flatten().min()
+        let rest = [self.shortage.next, self.sweeps.first(), self.wakes.first(), self.learned.next_moment()];
+        [questions, places].into_iter().chain(rest).flatten().min()
     }
 
     pub(super) fn allowed(&mut self, addresses: &Addresses, now: Instant) -> Vec<(DomainName, Duration)> {

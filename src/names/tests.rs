@@ -381,5 +381,6 @@ async fn the_run_ends_with_its_leader() {
 }
 
 mod families;
+mod forwarded;
 mod tenants;
 mod wakes;

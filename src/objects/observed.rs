@@ -68,6 +68,8 @@ pub enum RecoveredState {
         names: BTreeMap<DomainName, Vec<IpAddr>>,
         /// Networks that the list or the spec gave.
         networks: BTreeSet<IpNet>,
+        /// Which of the names were learned from what pods ask for.
+        learned: BTreeSet<DomainName>,
     },
 }
 

@@ -1,5 +1,6 @@
 //! The flags of `run`, and their environment variables.
 
+use super::forwarding::ForwardArguments;
 use super::values::{base_url, dns_server, listening, network, period, prefix, static_list_url, suffix, tcp_ports};
 use crate::bound::Bound;
 use crate::cluster::facts::FactsSettings;
@@ -26,6 +27,8 @@ pub struct RunArguments {
     pub(crate) feed: FeedArguments,
     #[command(flatten)]
     pub(crate) names: NameArguments,
+    #[command(flatten)]
+    pub(crate) forward: ForwardArguments,
     #[command(flatten)]
     pub(crate) guard: GuardArguments,
     #[command(flatten)]

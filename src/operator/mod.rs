@@ -4,6 +4,7 @@ mod arguments;
 pub mod debug_state;
 mod edges;
 mod feed_reports;
+mod forwarding;
 mod own_pod;
 mod parts;
 mod values;
@@ -13,6 +14,7 @@ use crate::cluster::lease::election::Timing;
 use crate::cluster::lease::{self, Leadership, LeaseSettings};
 use crate::controller::{self, LoopInputs};
 use crate::engines::Engines;
+use crate::forward::{Forwarder, Listener};
 use crate::server::{Content, Health, Server};
 use crate::telemetry::{Traces, logging};
 pub use arguments::RunArguments;
@@ -60,13 +62,19 @@ pub async fn serve(
         Some(address) => Some(Server::bind("--probe-listen", address).await?),
         None => None,
     };
+    let forwarding = match arguments.forward.forward_listen {
+        Some(address) => Some(Listener::bind(address).await?),
+        None => None,
+    };
     let edges = Edges::real(&arguments, to).await?;
     let replica = Replica::new(arguments, engines, edges);
+    let forwarding = forwarding.map(|listener| AbortOnDropHandle::new(tokio::spawn(listener.run(replica.forwarder()))));
     let serving = CancellationToken::new();
     let probes = probe_server.map(|probes| tokio::spawn(probes.run_probes(replica.health(), serving.clone())));
     let server = tokio::spawn(server.run(replica.content(), serving.clone()));
     let result = replica.run(stop).await;
     serving.cancel();
+    drop(forwarding);
     let _ = server.await;
     if let Some(probes) = probes {
         let _ = probes.await;
@@ -112,6 +120,12 @@ impl Replica {
     #[must_use]
     pub fn content(&self) -> Content {
         self.parts.content(self.arguments.process.authorize_debug_state)
+    }
+
+    /// What answers names that the cluster's DNS forwards.
+    #[must_use]
+    pub fn forwarder(&self) -> Forwarder {
+        self.parts.forwarder(&self.arguments)
     }
 
     /// Reconciles until `stop` is cancelled, and then lets go of the Lease.

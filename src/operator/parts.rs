@@ -21,6 +21,7 @@ use crate::controller::{Context, OwnPod, ReconcileState, Settings};
 use crate::engines::Engines;
 use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
+use crate::forward::Forwarder;
 use crate::guard::Guard;
 use crate::memory::{Pressure, cgroup};
 use crate::names::Names;
@@ -68,8 +69,11 @@ impl Parts {
         pressure.note((edges.memory)());
         feeds.put_off_under(pressure.clone());
         let guard = Guard::new(arguments.guard.settings(), &ClusterFacts::default());
-        let (settings, observer) = (arguments.names.settings(guard), Arc::<Metrics>::clone(&metrics));
+        let mut settings = arguments.names.settings(guard);
+        settings.learned_retention = arguments.forward.learned_retention;
+        let observer = Arc::<Metrics>::clone(&metrics);
         let names = Names::new(&settings, clock, waker.clone(), Arc::clone(&edges.dns), observer);
+        arguments.forward.apply_to(&names);
 
         let owned = Arc::new(OwnedObjects::default());
         let writer = Writer::new(client.clone(), leadership.clone(), Arc::clone(&owned), metrics.clone());
@@ -86,6 +90,7 @@ impl Parts {
             guard: arguments.guard.settings(),
             concurrency: arguments.cluster.concurrency.into(),
             pressure,
+            forwards: arguments.forward.is_on(),
         };
         let context = Context {
             resources: Arc::default(),
@@ -144,6 +149,15 @@ impl Parts {
             state: Arc::new(state),
             authorizer: authorizes_debug_state.then(|| Arc::new(reviews()) as Arc<dyn Authorizer>),
         }
+    }
+
+    /// What answers names that the cluster's DNS forwards.
+    pub fn forwarder(&self, arguments: &RunArguments) -> Forwarder {
+        let (names, leadership) = (self.context.names.clone(), self.leadership.clone());
+        let observer = Arc::<Metrics>::clone(&self.context.metrics);
+        let (resources, listed) = (Arc::clone(&self.context.resources), self.context.resources.listed());
+        let leads = Box::new(move || (leadership.is_leading() && *listed.borrow()).then(|| resources.count()));
+        arguments.forward.forwarder(names, leads, self.edges.clock, observer)
     }
 
     /// Starts to watch the resources.

@@ -12,6 +12,18 @@ pub(crate) fn period(text: &str) -> Result<Duration, String> {
     Period::try_from(text.to_owned()).map(Period::duration)
 }
 
+/// A time of up to a second, to the millisecond: longer, and no answer would come in time.
+pub(crate) fn settle(text: &str) -> Result<Duration, String> {
+    let milliseconds = text
+        .strip_suffix("ms")
+        .map(str::parse::<u64>)
+        .or_else(|| Some(text.strip_suffix('s')?.parse::<u64>().map(|seconds| seconds.saturating_mul(1000))));
+    match milliseconds {
+        Some(Ok(milliseconds)) if milliseconds <= 1000 => Ok(Duration::from_millis(milliseconds)),
+        _ => Err(format!("`{text}` is no time to settle: 0ms to 1000ms is allowed, such as 250ms")),
+    }
+}
+
 pub(crate) fn base_url(text: &str) -> Result<String, String> {
     match text.parse::<reqwest::Url>() {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => Ok(text.to_owned()),

@@ -77,6 +77,8 @@ pub struct Inputs {
     pub recovered: Option<Recovered>,
     /// DNS' answers for the selected names.
     pub answers: Arc<Addresses>,
+    /// When these were read.
+    pub answers_read: Instant,
     /// The affected pods.
     pub pods: AffectedPods,
 }
@@ -110,7 +112,8 @@ fn with_list(world: &World<'_>, inputs: &Inputs, mut next: Carry, memo: &Memo) -
     decision.problems.extend(plan.problems.iter().cloned());
     decision.has_unasked_names = addresses.by_name.values().any(|name| name.state == NameState::Waiting);
     decision.names = Some(name_findings(&plan, &addresses));
-    let mut basis = Basis { list: Arc::clone(&accepted.list), addresses, plan, prepared: None };
+    let answers_read = inputs.answers_read;
+    let mut basis = Basis { list: Arc::clone(&accepted.list), addresses, answers_read, plan, prepared: None };
     let layout = Layout::of(world.existing.keys());
     hold_back_first_policies(world, layout, &basis, &mut decision);
     let waits_whole = decision.wait.is_some() && layout == Layout::default();

@@ -15,7 +15,7 @@ use crate::status::{FeedFindings, Kept, NameFindings, Outcome};
 use connectivity_allowlist::Allowlist;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the operator would do for one resource, and why.
 #[derive(Clone, Debug)]
@@ -64,6 +64,8 @@ pub struct Basis {
     pub list: Arc<Allowlist>,
     /// The addresses of names.
     pub addresses: Arc<Addresses>,
+    /// When the answers among them were read.
+    pub answers_read: Instant,
     /// What policies should allow.
     pub plan: Arc<Plan>,
     /// The contents of the objects; `None` where they wait.

@@ -8,11 +8,12 @@ use crate::engines::{Engines, Layout, Limits};
 use crate::facts::ClusterFacts;
 use crate::guard::Guard;
 use crate::lock::lock;
-use crate::names::Addresses;
+use crate::names::{Addresses, InUse};
 use crate::plan::{self, Inherited, Plan, Selection};
 use connectivity_allowlist::Allowlist;
+use connectivity_allowlist::net::DomainName;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 /// How many results of a stage are cached: enough for a few kinds of resource that change at the same moment, and few, since
@@ -61,7 +62,7 @@ impl<K, V> Recent<K, V> {
 }
 
 /// The inputs of a selection.
-type SelectionKey = (Choices, Arc<Allowlist>, Arc<Guard>);
+type SelectionKey = (Choices, Arc<Allowlist>, Arc<Guard>, Arc<BTreeSet<DomainName>>);
 /// The inputs of a plan; the selection implies spec, list and guard.
 type PlanKey = (Arc<Selection>, Arc<Addresses>, Arc<ClusterFacts>);
 /// The inputs of contents.
@@ -73,17 +74,29 @@ pub struct Memo {
     selections: Recent<SelectionKey, Selection>,
     plans: Recent<PlanKey, Plan>,
     contents: Recent<ContentKey, Prepared>,
+    in_use: Recent<Arc<Plan>, InUse>,
 }
 
 impl Memo {
-    /// What a resource selects of a list.
-    pub fn selection(&self, choices: &Choices, list: &Arc<Allowlist>, guard: &Arc<Guard>) -> Arc<Selection> {
+    /// What a resource selects of a list, with the names that it has learned.
+    pub fn selection(
+        &self,
+        choices: &Choices,
+        list: &Arc<Allowlist>,
+        guard: &Arc<Guard>,
+        learned: &Arc<BTreeSet<DomainName>>,
+    ) -> Arc<Selection> {
         self.selections.get_or_make(
-            |known| Arc::ptr_eq(&known.1, list) && Arc::ptr_eq(&known.2, guard) && known.0 == *choices,
+            |known| {
+                Arc::ptr_eq(&known.1, list)
+                    && Arc::ptr_eq(&known.2, guard)
+                    && known.3 == *learned
+                    && known.0 == *choices
+            },
             // A replaced guard is never used again.
             |known| Arc::ptr_eq(&known.2, guard),
-            || (choices.clone(), Arc::clone(list), Arc::clone(guard)),
-            || plan::select(choices.spec(), list, guard),
+            || (choices.clone(), Arc::clone(list), Arc::clone(guard), Arc::clone(learned)),
+            || plan::select(choices.spec(), list, guard, learned),
         )
     }
 
@@ -111,6 +124,16 @@ impl Memo {
                 let declared_ports = None;
                 plan::decide(&plan::PlanInputs { spec, selection, addresses, facts, guard, inherited, declared_ports })
             },
+        )
+    }
+
+    /// The addresses that a plan allows for each name.
+    pub fn in_use(&self, plan: &Arc<Plan>) -> Arc<InUse> {
+        self.in_use.get_or_make(
+            |of| Arc::ptr_eq(of, plan),
+            |of| Arc::strong_count(of) > 1,
+            || Arc::clone(plan),
+            || plan.in_use(),
         )
     }
 
@@ -150,14 +173,14 @@ mod tests {
         let memo = Memo::default();
         let facts = Arc::new(ClusterFacts::default());
         let guard = Arc::new(Guard::new(GuardSettings::default(), &facts));
-        let list = Arc::new(Allowlist::default());
+        let (list, none) = (Arc::new(Allowlist::default()), Arc::default());
         let one = spec(json!({ "customerId": "acme", "podSelector": { "matchLabels": { "app": "a" } } }));
         let other = spec(json!({ "customerId": "acme", "podSelector": { "matchLabels": { "app": "b" } } }));
-        let selection = memo.selection(&one, &list, &guard);
-        assert!(Arc::ptr_eq(&selection, &memo.selection(&other, &list, &guard)), "pods are no part of it");
+        let selection = memo.selection(&one, &list, &guard, &none);
+        assert!(Arc::ptr_eq(&selection, &memo.selection(&other, &list, &guard, &none)), "pods are no part of it");
         let inbound = spec(json!({ "customerId": "acme", "direction": "inbound" }));
-        assert!(!Arc::ptr_eq(&selection, &memo.selection(&inbound, &list, &guard)));
-        assert!(!Arc::ptr_eq(&selection, &memo.selection(&one, &Arc::new(Allowlist::default()), &guard)));
+        assert!(!Arc::ptr_eq(&selection, &memo.selection(&inbound, &list, &guard, &none)));
+        assert!(!Arc::ptr_eq(&selection, &memo.selection(&one, &Arc::new(Allowlist::default()), &guard, &none)));
 
         let (known, equal) = (Arc::new(Addresses::default()), Arc::new(Addresses::default()));
         let plan = memo.plan(&one, &selection, &known, &facts, &guard);

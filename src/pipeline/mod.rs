@@ -26,5 +26,5 @@ pub use hold::{Wait, waits_for_memory};
 pub use memo::Memo;
 pub use pods::{AffectedPods, MOST_PODS};
 pub use prepared::Prepared;
-pub use recover::{Recovered, must_recover_again, recover};
+pub use recover::{Recovered, learned, must_recover_again, recover};
 pub use request::{Choices, OWN_POD_RETRY, OwnPod, Refusal, Request, validate};

@@ -6,8 +6,8 @@ use crate::names::{self, AnsweredTime};
 use crate::objects::observed::{RecoveredObject, RecoveredState};
 use crate::plan::keep::Selected;
 use crate::plan::{self, Inherited, Selection, Target};
-use connectivity_allowlist::net::Direction;
 use connectivity_allowlist::net::cidr::{canonical_set, covers};
+use connectivity_allowlist::net::{Direction, DomainName};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -38,6 +38,16 @@ pub fn must_recover_again(carry: &Carry, selection: &Selection) -> bool {
     carry.names_while_kept.as_ref().is_some_and(|asked| !selection.names.is_subset(asked))
 }
 
+/// The names that a resource's objects say it had learned.
+#[must_use]
+pub fn learned(objects: &[RecoveredObject]) -> BTreeSet<DomainName> {
+    let of_object = |object: &RecoveredObject| match &*object.memory {
+        RecoveredState::Attribution { learned, .. } => learned.clone(),
+        RecoveredState::Rules { .. } => BTreeSet::new(),
+    };
+    objects.iter().flat_map(of_object).collect()
+}
+
 /// Recovers state from objects. An address counts as answered now if the ConfigMap attributes it to a selected name and a
 /// policy of ours allows it. Other networks that policies allow stay for one retention if nothing explains them, except those
 /// that only the spec named before it was edited.
@@ -62,7 +72,7 @@ pub fn recover(
                     by_users.extend(users.iter().copied());
                 }
             }
-            RecoveredState::Attribution { names, networks } => {
+            RecoveredState::Attribution { names, networks, .. } => {
                 attributed.extend(names.clone());
                 listed_then.extend(networks.iter().copied());
             }

@@ -9,7 +9,8 @@ use super::{bounds, dns};
 use crate::crd::{CitrixAllowlistSpec, DnsEgress, Problem, ProblemKind};
 use crate::facts::ClusterFacts;
 use crate::guard::{Guard, Origin};
-use crate::names::Addresses;
+
+use crate::names::{Addresses, InUse};
 use connectivity_allowlist::Directions;
 use connectivity_allowlist::net::{Direction, DomainName, PortSet, Protocol, canonical_set, cidr};
 use ipnet::IpNet;
@@ -83,6 +84,20 @@ impl Plan {
     #[must_use]
     pub fn absence(&self, direction: Direction) -> Option<EmptyReason> {
         self.absences.iter().find(|(absent, _)| *absent == direction).map(|(_, absence)| *absence)
+    }
+
+    /// The addresses that are allowed for each name: as peers for what pods open, and else for what is opened to them.
+    #[must_use]
+    pub fn in_use(&self) -> InUse {
+        let mut in_use = InUse::new();
+        for record in &self.records {
+            let Some(name) = record.endpoint.target.name() else { continue };
+            match record.endpoint.direction {
+                Direction::Outbound => drop(in_use.insert(name.clone(), Arc::clone(&record.addresses))),
+                Direction::Inbound => drop(in_use.entry(name.clone()).or_insert_with(|| Arc::clone(&record.addresses))),
+            }
+        }
+        in_use
     }
 
     /// The exact names of one direction, sorted and distinct.

@@ -6,7 +6,8 @@
 
 use super::decide::EmptyReason;
 use crate::crd::{
-    AdditionalDirection, AdditionalEndpoint, CitrixAllowlistSpec, CloudChoice, GeoChoice, InboundPort, Wildcard,
+    AdditionalDirection, AdditionalEndpoint, CitrixAllowlistSpec, CloudChoice, GeoChoice, InboundPort, Observe,
+    Wildcard,
 };
 use crate::fnv::fnv1a;
 use connectivity_allowlist::net::Direction;
@@ -57,10 +58,12 @@ struct SelectingFields<'a> {
     additional: Vec<&'a AdditionalEndpoint>,
     inbound_ports: Vec<&'a InboundPort>,
     pods: &'a LabelSelector,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observe_wildcards: Option<Observe>,
 }
 
 impl SelectionDigest {
-    /// The digest of a spec's selection for a direction: `customerId`, `cloud`, `geo`, `services`, `wildcards`, `podSelector`,
+    /// The digest of a spec's selection for a direction: `customerId`, `cloud`, `geo`, `services`, `wildcards`, `observeWildcards`, `podSelector`,
     /// the `additional` entries of the direction, and for inbound `inboundPorts`. The order of lists does not matter.
     #[must_use]
     pub fn of(spec: &CitrixAllowlistSpec, direction: Direction) -> Self {
@@ -71,7 +74,9 @@ impl SelectionDigest {
             texts
         };
         let mut wildcards: Vec<Wildcard> = spec.wildcards.clone();
-        wildcards.iter_mut().for_each(|wildcard| wildcard.names = sorted(&wildcard.names));
+        for wildcard in &mut wildcards {
+            (wildcard.names, wildcard.within) = (sorted(&wildcard.names), sorted(&wildcard.within));
+        }
         wildcards.sort_unstable_by(|a, b| a.pattern.cmp(&b.pattern));
         let is_of_direction = |entry: &&AdditionalEndpoint| match entry.direction {
             AdditionalDirection::Outbound => direction == Direction::Outbound,
@@ -93,6 +98,7 @@ impl SelectionDigest {
             additional,
             inbound_ports,
             pods: &spec.pod_selector,
+            observe_wildcards: Some(spec.observe_wildcards).filter(|observe| *observe != Observe::default()),
         };
         // Text and numbers always become JSON, with fields in the order of their declaration.
         Self(fnv1a(serde_json::to_vec(&fields).unwrap_or_default()))

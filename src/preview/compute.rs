@@ -11,7 +11,7 @@ use crate::plan;
 use anyhow::Context as _;
 use connectivity_allowlist::Allowlist;
 use connectivity_allowlist::net::DomainName;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ pub(crate) struct Existing {
     pub objects: BTreeMap<ObjectKey, Observed>,
     /// What the previous reconcile would hand on.
     pub carry: Carry,
+    /// The names that it has learned.
+    pub learned: Arc<BTreeSet<DomainName>>,
 }
 
 /// Simulates a reconcile of a resource.
@@ -46,7 +48,7 @@ pub(crate) fn compute(
     let place = || format!("{place}: {}", full_name(resource));
     let request = super::request(resource, assumptions).with_context(place)?;
     let allowlist = Arc::new(sources.lists.allowlist(&resource.spec).with_context(place)?);
-    let selection = Arc::new(plan::select(request.choices.spec(), &allowlist, &assumptions.guard));
+    let selection = Arc::new(plan::select(request.choices.spec(), &allowlist, &assumptions.guard, &existing.learned));
     let answered = sources.answers.addresses(&selection.names, known, &assumptions.guard).with_context(place)?;
     let unanswered = answered.addresses.by_name.iter().filter(|(_, known)| !known.state.is_definitive());
     let unanswered = unanswered.map(|(name, _)| name.clone()).collect();

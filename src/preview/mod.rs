@@ -110,6 +110,7 @@ pub fn preview(
         selection,
         recovered: None,
         answers: addresses,
+        answers_read: Instant::now(),
         pods: AffectedPods::default(),
     };
     let world = World {

@@ -8,6 +8,7 @@ use super::resources::Resources;
 use crate::bound::Level;
 use crate::crd::CitrixAllowlistStatus;
 use crate::feed::FeedSnapshot;
+use crate::forward::Forwarded;
 use crate::lock::lock;
 use crate::memory::Pressure;
 use crate::names::{NameState, NamesSnapshot};
@@ -42,6 +43,7 @@ pub struct Metrics {
     reconciles: Family<Labels<1>, Counter>,
     reconcile_duration: Histogram,
     overdue: Gauge,
+    lost_wakes: Counter,
     pub(super) writes: Family<Labels<3>, Counter>,
     pub(super) feed_fetches: Family<Labels<2>, Counter>,
     pub(super) feed_fetch_duration: Histogram,
@@ -65,6 +67,11 @@ pub struct Metrics {
     addresses_left_out: Family<Labels<1>, Gauge>,
     dns_stretch: Seconds,
     dns_waiting: Family<Labels<1>, Gauge>,
+    pub(super) forwarded: Family<Labels<1>, Counter>,
+    pub(super) forward_held: Histogram,
+    pub(super) forward_upstream: Histogram,
+    pub(super) learned: Gauge,
+    pub(super) learned_total: Counter,
     pub(super) predicted_miss: Histogram,
     /// The labels of the last lists, so that they can be forgotten.
     feeds: Mutex<BTreeSet<Labels<2>>>,
@@ -163,6 +170,7 @@ impl Default for Metrics {
             reconcile_duration: register(all, &reference::RECONCILE_DURATION, reconcile_buckets()),
             writes: register(all, &reference::WRITES, Family::default()),
             overdue: register(all, &reference::OVERDUE, Gauge::default()),
+            lost_wakes: register(all, &reference::LOST_WAKES, Counter::default()),
             feed_fetches: register(all, &reference::FEED_FETCHES, Family::default()),
             feed_fetch_duration: register(all, &reference::FEED_FETCH_DURATION, reconcile_buckets()),
             feed_fetched: register(all, &reference::FEED_FETCHED, Family::default()),
@@ -185,6 +193,11 @@ impl Default for Metrics {
             addresses_left_out: register(all, &reference::ADDRESSES_LEFT_OUT, Family::default()),
             dns_stretch: register(all, &reference::DNS_STRETCH, Seconds::default()),
             dns_waiting: register(all, &reference::DNS_WAITING, Family::default()),
+            forwarded: register(all, &reference::FORWARDED, Family::default()),
+            forward_held: register(all, &reference::FORWARD_HELD, dns_buckets()),
+            forward_upstream: register(all, &reference::FORWARD_UPSTREAM, dns_buckets()),
+            learned: register(all, &reference::LEARNED, Gauge::default()),
+            learned_total: register(all, &reference::LEARNED_TOTAL, Counter::default()),
             predicted_miss: register(all, &reference::PREDICTED_MISS, miss_buckets()),
             feeds: Mutex::default(),
             servers: Mutex::default(),
@@ -193,6 +206,9 @@ impl Default for Metrics {
         // A rate or an alert needs the zero before the first count.
         for outcome in Counted::ALL {
             drop(metrics.reconciles.get_or_create(&label(&reference::RECONCILES, [outcome.as_str().into()])));
+        }
+        for how in Forwarded::ALL {
+            drop(metrics.forwarded.get_or_create(&label(&reference::FORWARDED, [how.label().into()])));
         }
         for state in NameState::LABELS {
             drop(metrics.names.get_or_create(&label(&reference::NAMES, [state.into()])));
@@ -225,6 +241,11 @@ impl Metrics {
     /// This many resources changed long ago and have not been reconciled since.
     pub fn overdue(&self, resources: usize) {
         self.overdue.set(count(resources));
+    }
+
+    /// The watchdog found a change that nothing would have reconciled.
+    pub fn wake_lost(&self) {
+        self.lost_wakes.inc();
     }
 
     /// A reconcile ended.
@@ -297,6 +318,7 @@ impl Metrics {
 
     /// These are the current names and servers; any other server is forgotten.
     pub fn names_are(&self, names: &NamesSnapshot) {
+        self.learned.set(count(names.learned));
         let allowed = names.names.iter().flat_map(|name| &name.addresses).filter(|address| address.refused.is_none());
         self.addresses.set(count(allowed.count()));
         for state in NameState::LABELS {

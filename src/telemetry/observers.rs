@@ -4,6 +4,7 @@ use super::metrics::{Metrics, label};
 use super::reference;
 use crate::cluster::apply::WriteObserver;
 use crate::feed::{CompletedFetch, FeedKey, FeedObserver};
+use crate::forward::{ForwardObserver, Forwarded};
 use crate::lock::lock;
 use crate::names::{Family, NamesObserver, RefusedAddress};
 use crate::reason::Reason;
@@ -45,6 +46,25 @@ impl FeedObserver for Metrics {
 
     fn store_warning(&self, message: &str) {
         tracing::warn!("{message}");
+    }
+}
+
+impl ForwardObserver for Metrics {
+    fn forwarded(&self, name: Option<&DomainName>, how: Forwarded, held: Duration) {
+        self.forwarded.get_or_create(&label(&reference::FORWARDED, [how.label().into()])).inc();
+        self.forward_held.observe(held.as_secs_f64());
+        if let (Some(name), Forwarded::Early | Forwarded::Barred) = (name, how) {
+            tracing::debug!(%name, result = how.label(), "an answer went out with addresses that are not in force");
+        }
+    }
+
+    fn upstream_took(&self, time: Duration) {
+        self.forward_upstream.observe(time.as_secs_f64());
+    }
+
+    fn learned(&self, name: &DomainName, resources: usize) {
+        self.learned_total.inc();
+        tracing::info!(%name, resources, "a name under a wildcard is learned, since a pod asked for it");
     }
 }
 

@@ -64,6 +64,7 @@ metrics! {
     RECONCILES = Counter "reconciles_total" ["outcome"] "Reconciles by outcome: changed, unchanged, waiting (for a list or for names), held (by the spec, the mode or a conflict) or failed";
     RECONCILE_DURATION = Histogram "reconcile_duration_seconds" [] "How long a reconcile took";
     OVERDUE = Gauge "overdue_resources" [] "CitrixAllowlists that changed more than two minutes ago and have not been reconciled since; 0 on a standby";
+    LOST_WAKES = Counter "lost_wakes_total" [] "Changes of CitrixAllowlists that were reconciled only since the watchdog found them after two minutes: each is a defect of the operator";
     WRITES = Counter "writes_total" ["kind", "verb", "result"] "Writes to the API server by kind of object, verb and result";
     FEED_FETCHES = Counter "feed_fetches_total" ["cloud", "result"] "Requests for a list by result";
     FEED_FETCH_DURATION = Histogram "feed_fetch_duration_seconds" [] "How long a request for a list took";
@@ -87,5 +88,10 @@ metrics! {
     ADDRESSES_LEFT_OUT = Gauge "names_with_addresses_left_out" ["bound"] "Names of which new addresses are left out, by the bound that has no room for them: of the resource, the namespace or the process";
     DNS_STRETCH = Gauge "dns_stretch" [] "By what factor names are asked less often than their TTLs say since --dns-questions-per-second is reached, at most; 1 where none is";
     DNS_WAITING = Gauge "dns_waiting_questions" ["server"] "Questions that wait for a place among those that a DNS server is asked at once";
+    FORWARDED = Counter "forwarded_questions_total" ["result"] "Questions that the cluster's DNS forwarded, by how they were answered: passed, cut (with the addresses in force), waited, early (not in force in time), barred (never in force), standby (by a replica that does not lead), failed or refused";
+    FORWARD_HELD = Histogram "forward_held_seconds" [] "How long an answer was held beyond what the upstream took";
+    FORWARD_UPSTREAM = Histogram "forward_upstream_seconds" [] "How long the upstream of the forwarder took to answer";
+    LEARNED = Gauge "learned_names" [] "Names that pods asked for under wildcards, and that are learned; 0 on a standby";
+    LEARNED_TOTAL = Counter "names_learned_total" [] "Names that were learned since the start";
     PREDICTED_MISS = Histogram "predicted_miss_seconds" [] "How long an address had been answered before policies allowed it";
 }

@@ -138,6 +138,7 @@ impl Doubles {
             guard: GuardSettings::default(),
             concurrency: 8,
             pressure: Pressure::default(),
+            forwards: false,
         };
         let resources = Arc::new(ResourceStore::default());
         let context = Context {

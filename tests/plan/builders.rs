@@ -127,7 +127,13 @@ impl Case {
     }
 
     pub fn select(&self) -> Selection {
-        plan::select(&self.spec, &self.list, &self.guard())
+        self.select_with(&[])
+    }
+
+    /// What it selects once these names are learned.
+    pub fn select_with(&self, learned: &[&str]) -> Selection {
+        let learned = learned.iter().map(|text| DomainName::parse(text).expect("a name")).collect();
+        plan::select(&self.spec, &self.list, &self.guard(), &Arc::new(learned))
     }
 
     pub fn plan(&self) -> Plan {

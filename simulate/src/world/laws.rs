@@ -30,6 +30,8 @@ pub enum Law {
     Forgets,
     /// No process ends by itself.
     Lives,
+    /// Every change is reconciled without the watchdog.
+    Wakes,
 }
 
 impl Law {
@@ -49,6 +51,7 @@ impl Law {
             Self::Quiet => "quiet",
             Self::Forgets => "forgets",
             Self::Lives => "lives",
+            Self::Wakes => "wakes",
         }
     }
 }

@@ -46,6 +46,8 @@ const HOME: &str = "citrix";
 const EPOCH: &str = "2026-06-01T00:00:00Z";
 /// The most objects of one page of a list, so that lists of some dozens have several, and something happens in between.
 const LARGEST_PAGE: usize = 20;
+/// The metric that counts changes which only the watchdog found.
+const LOST_WAKES: &str = "citrix_allowlist_lost_wakes_total";
 /// The namespaces of tenants.
 const NAMESPACES: usize = 5;
 /// The most peers of one policy: so few that each resource has several, between which addresses move.
@@ -201,6 +203,7 @@ impl SimulatedWorld {
     fn kill(&mut self, number: usize) {
         if let Some(process) = self.replicas[number].take() {
             self.calls.killed(&process.account);
+            self.woke(&process);
             match process.task.now_or_never() {
                 Some(Ok(Err(error))) => self.history.violated(Law::Lives, &format!("{}: {error}", process.account)),
                 Some(Err(error)) if error.is_panic() => {
@@ -208,6 +211,15 @@ impl SimulatedWorld {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Whether a process reconciled every change without its watchdog.
+    fn woke(&self, process: &Process) {
+        let metrics = (process.metrics)();
+        let lost = metrics.lines().find_map(|line| line.strip_prefix(LOST_WAKES)).unwrap_or_default();
+        if lost.trim() != "0" {
+            self.history.violated(Law::Wakes, &format!("{}: the watchdog found{lost} lost wakes", process.account));
         }
     }
 

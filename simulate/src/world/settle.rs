@@ -75,6 +75,7 @@ impl SimulatedWorld {
     pub(super) async fn end(&mut self) {
         tokio::time::sleep(EXPIRED).await;
         self.exact(true);
+        self.replicas.iter().flatten().for_each(|process| self.woke(process));
         let metrics = |process: &super::Process| (process.metrics)();
         let known: String = self.replicas.iter().flatten().map(metrics).collect();
         if let Some(name) = KNOWN_BY_METRICS.iter().find(|name| !known.contains(**name)) {

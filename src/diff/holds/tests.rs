@@ -41,7 +41,7 @@ fn work_of(resource: &CitrixAllowlist, list: &Value) -> Simulation {
     };
     let request = preview::request(resource, &assumptions).expect("a request");
     let allowlist = Arc::new(allowlist);
-    let selection = Arc::new(plan::select(request.choices.spec(), &allowlist, &assumptions.guard));
+    let selection = Arc::new(plan::select(request.choices.spec(), &allowlist, &assumptions.guard, &Arc::default()));
     let answer = |name: &DomainName| {
         let is_absent = name.as_str().starts_with('x');
         let addresses = if is_absent { vec![] } else { vec![IpAddr::from([13, 64, 0, 1])] };

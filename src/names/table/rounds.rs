@@ -67,6 +67,7 @@ impl Table {
     fn begin_round(&mut self, name: DomainName, now: Instant) {
         let number = self.number();
         let namespace = self.line_of(&name);
+        let servers = self.servers_of(&name);
         let Some(entry) = self.names.get_mut(&name) else { return };
         if let Some(asking) = &entry.asking {
             if may_end(asking, &entry.cached, &self.health, now) {
@@ -84,17 +85,18 @@ impl Table {
         entry.repeat = false;
         entry.cached.begin(&families);
         let mut outstanding = Vec::new();
-        for (server, places) in &mut self.places {
+        for server in servers.iter().copied() {
+            let Some(places) = self.places.get_mut(&server) else { continue };
             for family in families.iter().copied() {
-                let queried = (*server, family);
+                let queried = (server, family);
                 outstanding.push(queried);
                 let (name, namespace, silent) = (name.clone(), Arc::clone(&namespace), entry.silent.contains(&queried));
-                places.join(&Question { server: *server, name, family, number, namespace, silent });
+                places.join(&Question { server, name, family, number, namespace, silent });
             }
         }
         count(&mut self.rounds, &namespace);
         entry.asking = Some(Asking { number, namespace, outstanding });
-        if self.servers.is_empty() {
+        if servers.is_empty() {
             self.finish(&name, now);
         } else {
             // To see whether answers that are still outstanding by then are worth waiting for.
@@ -138,11 +140,12 @@ impl Table {
 
     /// Rounds no longer wait for removed servers.
     pub(super) fn give_up_those_gone(&mut self, now: Instant) {
+        let servers = self.all_servers();
         let mut over = Vec::new();
         for (name, entry) in &mut self.names {
-            entry.silent.retain(|(server, _)| self.servers.contains(server));
+            entry.silent.retain(|(server, _)| servers.contains(server));
             let Some(asking) = &mut entry.asking else { continue };
-            asking.outstanding.retain(|(server, _)| self.servers.contains(server));
+            asking.outstanding.retain(|(server, _)| servers.contains(server));
             if asking.outstanding.is_empty() {
                 over.push(name.clone());
             }

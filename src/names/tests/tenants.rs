@@ -198,7 +198,7 @@ async fn new_names_are_left_out_and_earlier_ones_stay() {
     assert_eq!(left_out(&rig.names.watch(&quiet(0), &many("e", 0, 3), HOUR), Level::Process), 2);
     // After a restart, applied names come before new ones, and use the reserved part.
     let applied = |name: &DomainName| name.as_str() < "f-0-3";
-    let seen = rig.names.watch_applied(&ResourceRef::new("third", "old"), &many("f", 0, 6), HOUR, &applied);
+    let seen = rig.names.watch_applied(&ResourceRef::new("third", "old"), &many("f", 0, 6), HOUR, &applied).0;
     assert_eq!(left_out(&seen, Level::Process), 3);
     assert!(seen.by_name[&name("f-0-5.example.com")].state.is_definitive(), "a first policy does not wait for it");
     rig.pass(ms(500)).await;

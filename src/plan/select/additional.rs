@@ -56,6 +56,7 @@ pub(super) fn add(spec: &CitrixAllowlistSpec, guard: &Guard, selection: &mut Sel
                 required: true,
                 notes: None,
                 stands_in_for: None,
+                learned: false,
             });
         };
         for text in &entry.fqdns {

@@ -11,6 +11,7 @@ pub use additional::profile_ports;
 
 use crate::crd::{CitrixAllowlistSpec, Problem, ProblemKind};
 use crate::guard::{Guard, Origin};
+use crate::names::{ObservedPattern, zones};
 use connectivity_allowlist::net::{Direction, DomainName, NamePattern, PortSet};
 use connectivity_allowlist::{Allowlist, Entry, EntryGeo};
 use filter::Filter;
@@ -18,7 +19,7 @@ use inbound_ports::InboundPorts;
 use ipnet::IpNet;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use wildcards::Wildcards;
+use wildcards::{StandIns, Wildcards};
 
 /// What a spec wants of a list: endpoints to open, names to resolve for them, and what cannot be honoured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,10 @@ pub struct Selection {
     pub wildcard_uses: Vec<WildcardUse>,
     /// What cannot be honoured, sorted and distinct.
     pub problems: Vec<Problem>,
+    /// The wildcards under which names are learned, sorted.
+    pub observed: Arc<[ObservedPattern]>,
+    /// The zones of the list's names and wildcards, sorted.
+    pub zones: Arc<BTreeSet<DomainName>>,
     /// Distinct wildcards without a name in the spec.
     pub wildcards: usize,
     /// Whether one of these is of an entry that the vendor calls required.
@@ -79,6 +84,8 @@ pub struct SelectedEndpoint {
     pub notes: Option<Arc<str>>,
     /// The wildcard that this name expands.
     pub stands_in_for: Option<NamePattern>,
+    /// Whether the name was learned from what pods ask for.
+    pub learned: bool,
 }
 
 /// What an endpoint opens.
@@ -122,11 +129,19 @@ pub struct WildcardUse {
     pub honoured: bool,
     /// Names that expand it, sorted: from the spec, and with `expandWildcards` from the list.
     pub expansions: Vec<DomainName>,
+    /// How many learned names stand in for it besides.
+    pub learned: usize,
 }
 
-/// Selects what `spec` wants of `allowlist`; networks that `guard` refuses are left out and reported.
+/// Selects what `spec` wants of `allowlist`; networks that `guard` refuses are left out and reported. `learned` names stand in for
+/// the wildcards that they match.
 #[must_use]
-pub fn select(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, guard: &Guard) -> Selection {
+pub fn select(
+    spec: &CitrixAllowlistSpec,
+    allowlist: &Allowlist,
+    guard: &Guard,
+    learned: &Arc<BTreeSet<DomainName>>,
+) -> Selection {
     let filter = Filter::new(spec);
     let mut problems = filter.unmatched(allowlist);
     problems.extend(unsaid::problems(spec, allowlist, &filter));
@@ -134,7 +149,7 @@ pub fn select(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, guard: &Guard) 
     let mut collected = Collected {
         guard,
         ports: InboundPorts::new(&spec.inbound_ports),
-        wildcards: Wildcards::new(spec, allowlist, &filter),
+        wildcards: Wildcards::new(spec, allowlist, &filter, learned),
         selection: Selection { problems, list_is_empty: allowlist.entries.is_empty(), ..Selection::default() },
     };
     for entry in allowlist.entries.iter().filter(|entry| filter.matches(entry)) {
@@ -168,7 +183,7 @@ impl Collected<'_> {
             Direction::Outbound => listed.clone(),
             Direction::Inbound => self.ports.map(listed),
         };
-        let endpoint = |target: Target, stands_in_for: Option<&NamePattern>| SelectedEndpoint {
+        let endpoint = |target: Target, stands_in_for: Option<&NamePattern>, learned: bool| SelectedEndpoint {
             direction: entry.direction,
             service: entry.service.clone(),
             geo: entry.geo.clone(),
@@ -178,12 +193,13 @@ impl Collected<'_> {
             required: entry.required.unwrap_or(false),
             notes: entry.notes.clone(),
             stands_in_for: stands_in_for.cloned(),
+            learned,
         };
-        selection.endpoints.extend(entry.names.iter().map(|name| endpoint(Target::Name(name.clone()), None)));
+        selection.endpoints.extend(entry.names.iter().map(|name| endpoint(Target::Name(name.clone()), None, false)));
         for network in &entry.networks {
             let network = network.trunc();
             match self.guard.check_network(network, Origin::Vendor) {
-                Ok(()) => selection.endpoints.push(endpoint(Target::Network(network), None)),
+                Ok(()) => selection.endpoints.push(endpoint(Target::Network(network), None, false)),
                 Err(refusal) => {
                     selection.unusable.insert(entry.direction);
                     let message = format!("the listed network is not opened: {refusal}");
@@ -197,10 +213,12 @@ impl Collected<'_> {
         }
         let listed: HashSet<&DomainName> = entry.names.iter().collect();
         for pattern in &entry.patterns {
-            let (expansions, honoured) = self.wildcards.expansions(pattern);
-            // A name that the same entry lists anyway expands nothing.
-            for name in expansions.iter().filter(|name| !listed.contains(name)) {
-                selection.endpoints.push(endpoint(Target::Name(name.clone()), Some(pattern)));
+            let StandIns { names, learned, honoured } = self.wildcards.stand_ins(pattern);
+            for (names, is_learned) in [(&names, false), (&learned, true)] {
+                // A name that the same entry lists anyway expands nothing.
+                for name in names.iter().filter(|name| !listed.contains(name)) {
+                    selection.endpoints.push(endpoint(Target::Name(name.clone()), Some(pattern), is_learned));
+                }
             }
             selection.wildcard_uses.push(WildcardUse {
                 direction: entry.direction,
@@ -211,7 +229,8 @@ impl Collected<'_> {
                 required: entry.required.unwrap_or(false),
                 notes: entry.notes.clone(),
                 honoured,
-                expansions,
+                expansions: names,
+                learned: learned.len(),
             });
         }
     }
@@ -231,6 +250,11 @@ impl Collected<'_> {
         selection.required_wildcard_unhonoured = unhonoured().any(|wildcard| wildcard.required);
         let names = selection.endpoints.iter().filter_map(|endpoint| endpoint.target.name().cloned());
         selection.names = Arc::new(names.collect());
+        let is_listed = |endpoint: &&SelectedEndpoint| endpoint.origin == Origin::Vendor && !endpoint.learned;
+        let listed = selection.endpoints.iter().filter(is_listed).filter_map(|endpoint| endpoint.target.name());
+        let patterns = selection.wildcard_uses.iter().map(|wildcard| &wildcard.pattern);
+        selection.zones = Arc::new(zones::zones_of(listed, patterns));
+        selection.observed = wildcards.observed();
         selection
     }
 }

@@ -2,11 +2,13 @@
 
 use super::WildcardUse;
 use super::filter::Filter;
-use crate::crd::{CitrixAllowlistSpec, ExpandWildcards, Problem, ProblemKind};
+use crate::crd::{CitrixAllowlistSpec, ExpandWildcards, Observe, Problem, ProblemKind};
+use crate::names::ObservedPattern;
 use crate::plan::few;
 use connectivity_allowlist::Allowlist;
 use connectivity_allowlist::net::{DomainName, NamePattern};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How often names of the list may stand in for its wildcards, in all. Among the vendor's lists of November 2026 the largest
 /// needs some hundreds; what a hostile list needs, grows with the square of its length.
@@ -16,7 +18,19 @@ const MOST_EXPANSIONS: usize = 100_000;
 #[derive(Default)]
 struct Named {
     names: BTreeSet<DomainName>,
+    observe: Option<Observe>,
+    within: Vec<String>,
     seen: bool,
+}
+
+/// The names that stand in for a wildcard.
+pub(super) struct StandIns {
+    /// From the spec and the list, sorted.
+    pub names: Vec<DomainName>,
+    /// Learned ones besides, sorted.
+    pub learned: Vec<DomainName>,
+    /// Whether the spec names some.
+    pub honoured: bool,
 }
 
 /// The spec's `wildcards`, and the names that the list knows.
@@ -32,11 +46,21 @@ pub(super) struct Wildcards {
     left: usize,
     /// The wildcards that are not expanded, since nothing is left.
     unexpanded: BTreeSet<NamePattern>,
+    /// What becomes of names that pods ask for, unless the spec says otherwise for a wildcard.
+    observe: Observe,
+    /// The wildcards under which names are learned.
+    observed: BTreeSet<ObservedPattern>,
+    learned: Arc<BTreeSet<DomainName>>,
     problems: Vec<Problem>,
 }
 
 impl Wildcards {
-    pub(super) fn new(spec: &CitrixAllowlistSpec, allowlist: &Allowlist, filter: &Filter) -> Self {
+    pub(super) fn new(
+        spec: &CitrixAllowlistSpec,
+        allowlist: &Allowlist,
+        filter: &Filter,
+        learned: &Arc<BTreeSet<DomainName>>,
+    ) -> Self {
         let mut named: BTreeMap<NamePattern, Named> = BTreeMap::new();
         let mut problems = Vec::new();
         for wildcard in &spec.wildcards {
@@ -47,7 +71,9 @@ impl Wildcards {
                     continue;
                 }
             };
-            let names = &mut named.entry(pattern.clone()).or_default().names;
+            let entry = named.entry(pattern.clone()).or_default();
+            (entry.observe, entry.within) = (wildcard.observe, wildcard.within.clone());
+            let names = &mut entry.names;
             for text in &wildcard.names {
                 match DomainName::parse(text) {
                     Ok(name) if pattern.matches(&name) => {
@@ -70,7 +96,8 @@ impl Wildcards {
         };
         let listed = allowlist.entries.iter().flat_map(|entry| entry.patterns.iter().cloned()).collect();
         let (expanded, unexpanded) = (BTreeMap::new(), BTreeSet::new());
-        Self { named, known, listed, expanded, left: MOST_EXPANSIONS, unexpanded, problems }
+        let (observe, observed, learned) = (spec.observe_wildcards, BTreeSet::new(), Arc::clone(learned));
+        Self { named, known, listed, expanded, left: MOST_EXPANSIONS, unexpanded, observe, observed, learned, problems }
     }
 
     /// Notes that an entry within the filters has `pattern`.
@@ -80,16 +107,40 @@ impl Wildcards {
         }
     }
 
-    /// The names that expand `pattern`, sorted, and whether the spec names it.
-    pub(super) fn expansions(&mut self, pattern: &NamePattern) -> (Vec<DomainName>, bool) {
+    /// The names that stand in for `pattern`.
+    pub(super) fn stand_ins(&mut self, pattern: &NamePattern) -> StandIns {
         self.seen(pattern);
         let mut names = self.expanded(pattern).unwrap_or_else(|| {
             self.unexpanded.insert(pattern.clone());
             BTreeSet::new()
         });
+        let learned = self.learned(pattern);
         let named = self.named.get(pattern).map(|named| &named.names).filter(|names| !names.is_empty());
         names.extend(named.into_iter().flatten().cloned());
-        (names.into_iter().collect(), named.is_some())
+        let learned = learned.into_iter().filter(|name| !names.contains(name)).collect();
+        StandIns { names: names.into_iter().collect(), learned, honoured: named.is_some() }
+    }
+
+    /// The learned names that the spec allows under `pattern`.
+    fn learned(&mut self, pattern: &NamePattern) -> Vec<DomainName> {
+        let named = self.named.get(pattern);
+        let observe = named.and_then(|named| named.observe).unwrap_or(self.observe);
+        if observe == Observe::Off {
+            return Vec::new();
+        }
+        let within = named.map(|named| named.within.clone()).unwrap_or_default();
+        let observed = ObservedPattern { pattern: pattern.clone(), within, opens: observe == Observe::Allow };
+        let names = match observed.opens {
+            true => self.learned.iter().filter(|name| observed.matches(name)).cloned().collect(),
+            false => Vec::new(),
+        };
+        self.observed.insert(observed);
+        names
+    }
+
+    /// The wildcards under which names are learned, sorted.
+    pub(super) fn observed(&self) -> Arc<[ObservedPattern]> {
+        self.observed.iter().cloned().collect()
     }
 
     /// The names of the list that match `pattern`; `None` if that takes more than is left.
@@ -119,17 +170,23 @@ impl Wildcards {
             );
             problems.push(Problem::new(ProblemKind::Limit, "wildcards", None, message));
         }
-        let mut gaps: BTreeMap<(&NamePattern, &str), (bool, &[DomainName])> = BTreeMap::new();
+        let mut gaps: BTreeMap<(&NamePattern, &str), (bool, &WildcardUse)> = BTreeMap::new();
         for wildcard in uses.iter().filter(|wildcard| !wildcard.honoured) {
-            let gap = gaps.entry((&wildcard.pattern, &*wildcard.service)).or_insert((false, &wildcard.expansions));
+            let gap = gaps.entry((&wildcard.pattern, &*wildcard.service)).or_insert((false, wildcard));
             gap.0 |= wildcard.required;
         }
-        for ((pattern, service), (required, expansions)) in gaps {
+        for ((pattern, service), (required, WildcardUse { expansions, learned, .. })) in gaps {
             let required = if required { "required; " } else { "" };
-            let gap = if expansions.is_empty() {
-                "nothing under it is allowed".to_owned()
-            } else {
-                format!("only names known from the list are allowed: {}", few(expansions.iter()))
+            let gap = match (expansions.is_empty(), learned) {
+                (true, 0) => "nothing under it is allowed".to_owned(),
+                (false, 0) => format!("only names known from the list are allowed: {}", few(expansions.iter())),
+                (true, learned) => format!("only what pods ask for is allowed: {learned} learned"),
+                (false, learned) => {
+                    format!(
+                        "only names known from the list and {learned} learned are allowed: {}",
+                        few(expansions.iter())
+                    )
+                }
             };
             let message = format!("{required}{gap}; name what pods use under wildcards");
             problems.push(Problem::new(ProblemKind::Wildcard, pattern.as_str(), Some(service), message));

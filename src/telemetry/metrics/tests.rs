@@ -88,7 +88,14 @@ fn names(servers: &[u8]) -> NamesSnapshot {
         waiting: 4,
     };
     let servers = servers.iter().map(server).collect();
-    NamesSnapshot { names: vec![name], servers, names_left_out: [0, 3, 0], addresses_left_out: [0, 0, 1], stretch: 2.5 }
+    NamesSnapshot {
+        names: vec![name],
+        servers,
+        names_left_out: [0, 3, 0],
+        addresses_left_out: [0, 0, 1],
+        learned: 4,
+        stretch: 2.5,
+    }
 }
 
 /// Metrics in which everything has happened once.

@@ -71,6 +71,8 @@ struct Scene {
     says_selection: bool,
     /// What objects tell a process that has just begun; `None` once it has been asked.
     memories: Option<Vec<RecoveredObject>>,
+    /// The names that it has learned.
+    learned: Arc<BTreeSet<DomainName>>,
     /// When each object was last written, in writes of a whole decision, a second each.
     written: BTreeMap<ObjectKey, i64>,
     seconds: i64,
@@ -130,6 +132,7 @@ impl Scene {
             objects: BTreeMap::new(),
             says_selection: true,
             memories: Some(Vec::new()),
+            learned: Arc::default(),
             written: BTreeMap::new(),
             seconds: 0,
         };
@@ -219,7 +222,7 @@ impl Scene {
             let data = serde_json::from_str(body).ok();
             let map = ConfigMap { data, ..ConfigMap::default() };
             let (names, networks) = (export::remembered(&map), export::remembered_networks(&map));
-            observed::RecoveredState::Attribution { names, networks }
+            observed::RecoveredState::Attribution { names, networks, learned: export::remembered_learned(&map) }
         }
     }
 
@@ -275,13 +278,16 @@ impl Scene {
         newest: Arc<Allowlist>,
     ) -> Gathered {
         let view = self.view();
-        let select = |list: &Arc<Allowlist>| self.memo.selection(&request.choices, list, guard);
+        let mut objects = self.memories.take();
+        if let Some(objects) = &objects {
+            Arc::make_mut(&mut self.learned).extend(learned(objects));
+        }
+        let select = |list: &Arc<Allowlist>| self.memo.selection(&request.choices, list, guard, &self.learned);
         let accepted = accept(carry, request.generation, &view, &newest, |list| select(list).endpoints.len());
         let selection = select(&accepted.list);
-        let objects = match must_recover_again(carry, &selection) {
-            true => Some(self.tell()),
-            false => self.memories.take(),
-        };
+        if must_recover_again(carry, &selection) {
+            objects = Some(self.tell());
+        }
         let (state, list) = ((carry, request, &view), (&*accepted.list, &*selection));
         let not_yet = objects.as_deref().and_then(|it| NotYet::judge(state, list, existing, it, time(NOW)));
         if let Some(not_yet) = not_yet {
@@ -291,7 +297,16 @@ impl Scene {
         let recovered = objects.map(|objects| recover(&objects, request.selected, &selection, &self.facts));
         let (answers, pods) = (self.known(&selection), self.pods.clone());
         let view = Some(view);
-        Gathered::Everything(Box::new(Inputs { view, newest, accepted, selection, recovered, answers, pods }))
+        Gathered::Everything(Box::new(Inputs {
+            view,
+            newest,
+            accepted,
+            selection,
+            recovered,
+            answers,
+            answers_read: self.now,
+            pods,
+        }))
     }
 
     /// The steps of a reconcile up to its decision, as the controller takes them.

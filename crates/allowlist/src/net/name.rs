@@ -112,6 +112,12 @@ impl fmt::Display for DomainName {
     }
 }
 
+impl std::borrow::Borrow<str> for DomainName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl std::str::FromStr for DomainName {
     type Err = NameError;
 
@@ -146,6 +152,24 @@ impl NamePattern {
     #[must_use]
     pub fn matches(&self, name: &DomainName) -> bool {
         self.matcher()(name)
+    }
+
+    /// Whether the pattern matches `name` label by label: each `*` stands for one or more characters of one label, as in
+    /// certificates. `*.example.com` so matches `a.example.com`, and not `a.b.example.com`.
+    #[must_use]
+    pub fn matches_labels(&self, name: &DomainName) -> bool {
+        let (labels, given) = (self.0.split('.'), name.as_str().split('.'));
+        let is_label =
+            |(label, given): (&str, &str)| wildmatch::WildMatch::new(&label.replace('*', "?*")).matches(given);
+        labels.clone().count() == given.clone().count() && labels.zip(given).all(is_label)
+    }
+
+    /// The zone that has every name which the pattern matches: what follows its last label with a `*`. None where that is a single
+    /// label: nobody's zone is `com`.
+    #[must_use]
+    pub fn zone(&self) -> Option<DomainName> {
+        let (_, after) = self.0.rsplit_once('*')?;
+        DomainName::parse(after.split_once('.')?.1).ok()
     }
 
     /// What [`NamePattern::matches`] says, for many names.
@@ -205,5 +229,27 @@ mod tests {
         assert!(!double.matches(&name("g.nssvc.jp")));
         assert_eq!(NamePattern::parse("example.com"), Err(NameError::NotAPattern("example.com".into())));
         assert!(NamePattern::parse("*..example.com").is_err());
+    }
+    #[test]
+    fn label_by_label_a_star_is_within_one_label() {
+        let matches =
+            |pattern: &str, text: &str| NamePattern::parse(pattern).expect("a pattern").matches_labels(&name(text));
+        assert!(matches("*.example.com", "a.example.com") && !matches("*.example.com", "a.b.example.com"));
+        assert!(!matches("*.example.com", "example.com") && !matches("*.example.com", "a.example.org"));
+        assert!(matches("*.*.nssvc.jp", "aws-jp-e.g.nssvc.jp") && !matches("*.*.nssvc.jp", "g.nssvc.jp"));
+        assert!(
+            matches("citrix*.example.com", "citrix1.example.com")
+                && !matches("citrix*.example.com", "citrix.example.com")
+        );
+    }
+
+    #[test]
+    fn a_zone_is_what_follows_the_last_star() {
+        let zone = |pattern: &str| NamePattern::parse(pattern).expect("a pattern").zone().map(|zone| zone.to_string());
+        assert_eq!(zone("*.blob.core.windows.net").as_deref(), Some("blob.core.windows.net"));
+        assert_eq!(zone("*.*.nssvc.jp").as_deref(), Some("nssvc.jp"));
+        assert_eq!(zone("a.*.b.example.com").as_deref(), Some("b.example.com"));
+        assert_eq!(zone("citrix*.example.com").as_deref(), Some("example.com"));
+        assert_eq!(zone("*.com"), None);
     }
 }

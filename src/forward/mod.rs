@@ -1,0 +1,243 @@
+//! The forwarder: the cluster's DNS forwards the zones of the lists in use to it. It asks an upstream, learns names that pods ask for
+//! under wildcards, and gives out addresses only once policies allow them.
+//!
+//! Resolution never breaks because of it: what cannot be applied in time goes out as it came, and is counted.
+//!
+//! It is no `hickory-server`: that one answers the questions of a connection one after another, so that a held answer would hold all
+//! behind it; it has no bound on open questions; and it writes each reply itself, while most have to pass as they came.
+
+mod listen;
+mod question;
+mod reply;
+mod upstream;
+
+pub use listen::Listener;
+pub use question::ForwardedQuestion;
+pub use upstream::{QuestionTransport, UPSTREAM_TIMEOUT, Upstream};
+
+use crate::clock::Clock;
+use crate::names::{Interest, Names, Standing};
+use connectivity_allowlist::net::DomainName;
+use hickory_proto::op::{Message, ResponseCode};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a question may be held in all, its upstream included: CoreDNS turns to its next upstream after two seconds.
+pub const LONGEST_HOLD: Duration = Duration::from_millis(1500);
+
+/// How a question was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Forwarded {
+    /// As the upstream answered: no resource wants the name, it has no addresses, or all of them are in force.
+    Passed,
+    /// By a replica that does not lead, as the upstream answered.
+    Standby,
+    /// With those addresses that are in force; the others are being applied.
+    Cut,
+    /// After a wait, with addresses that are in force by now.
+    Waited,
+    /// As the upstream answered, since its addresses were not in force in time.
+    Early,
+    /// As the upstream answered, since policies will not allow its addresses.
+    Barred,
+    /// The upstream did not answer.
+    Failed,
+    /// It is in no zone that is served, or no question.
+    Refused,
+}
+
+impl Forwarded {
+    /// Each.
+    pub const ALL: [Self; 8] =
+        [Self::Passed, Self::Standby, Self::Cut, Self::Waited, Self::Early, Self::Barred, Self::Failed, Self::Refused];
+
+    /// The metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Standby => "standby",
+            Self::Cut => "cut",
+            Self::Waited => "waited",
+            Self::Early => "early",
+            Self::Barred => "barred",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Counts events. Every method may stay as it is.
+pub trait ForwardObserver: Send + Sync {
+    /// A question was answered, after `held` beyond what the upstream took.
+    fn forwarded(&self, _name: Option<&DomainName>, _how: Forwarded, _held: Duration) {}
+
+    /// The upstream took so long.
+    fn upstream_took(&self, _time: Duration) {}
+
+    /// Resources learned a name.
+    fn learned(&self, _name: &DomainName, _resources: usize) {}
+}
+
+impl ForwardObserver for () {}
+
+/// Answers questions.
+#[derive(Clone)]
+pub struct Forwarder(Arc<Inner>);
+
+struct Inner {
+    names: Names,
+    upstream: Upstream,
+    /// How long the data plane takes to follow a confirmed policy.
+    settle: Duration,
+    leads: Leads,
+    clock: Clock,
+    observer: Arc<dyn ForwardObserver>,
+}
+
+/// How many resources there are, where this replica leads.
+pub type Leads = Box<dyn Fn() -> Option<usize> + Send + Sync>;
+
+/// How an answer ended its wait.
+enum Release {
+    /// Every address is in force, at once or after a wait.
+    All(Forwarded),
+    /// Only these are.
+    Some(BTreeSet<IpAddr>),
+    /// None is, and no more time is left.
+    Early,
+    /// None ever will be.
+    Barred,
+}
+
+impl Forwarder {
+    /// One that asks `upstream`, and waits for `settle` after policies are confirmed.
+    pub fn new(
+        names: Names,
+        upstream: Upstream,
+        settle: Duration,
+        leads: Leads,
+        clock: Clock,
+        observer: Arc<dyn ForwardObserver>,
+    ) -> Self {
+        Self(Arc::new(Inner { names, upstream, settle, leads, clock, observer }))
+    }
+
+    /// The answer to a message; nothing if it deserves none.
+    pub async fn answer(&self, message: &[u8], transport: QuestionTransport) -> Option<Vec<u8>> {
+        let began = self.0.clock.instant();
+        let question = match ForwardedQuestion::read(message) {
+            Ok(question) => question,
+            Err(reply) => {
+                self.0.observer.forwarded(None, Forwarded::Refused, Duration::ZERO);
+                return reply;
+            }
+        };
+        let resources = (self.0.leads)();
+        let interest = |name| self.0.names.interest(name, resources);
+        let interest = question.name.as_ref().map_or(Interest::NotServed, interest);
+        let (reply, how, held) = match (&question.name, interest) {
+            (None, _) | (_, Interest::NotServed) => {
+                (question.refuse(ResponseCode::Refused), Forwarded::Refused, Duration::ZERO)
+            }
+            (Some(name), interest) => match self.0.upstream.ask(&question, transport).await {
+                None => (question.refuse(ResponseCode::ServFail), Forwarded::Failed, Duration::ZERO),
+                Some((server, reply)) => {
+                    let answered = self.0.clock.instant();
+                    self.0.observer.upstream_took(answered.saturating_duration_since(began));
+                    let (reply, how) = match interest {
+                        _ if resources.is_none() => (question.answer_with(reply), Forwarded::Standby),
+                        Interest::Wanted => self.give(&question, name, server, reply, began).await,
+                        _ => (question.answer_with(reply), Forwarded::Passed),
+                    };
+                    (reply, how, self.0.clock.instant().saturating_duration_since(answered))
+                }
+            },
+        };
+        self.0.observer.forwarded(question.name.as_ref(), how, held);
+        Some(reply)
+    }
+
+    /// The upstream's reply about a wanted name, once what it holds is in force.
+    async fn give(
+        &self,
+        question: &ForwardedQuestion,
+        name: &DomainName,
+        server: SocketAddr,
+        bytes: Vec<u8>,
+        began: Instant,
+    ) -> (Vec<u8>, Forwarded) {
+        let Ok(reply) = Message::from_vec(&bytes) else { return (question.answer_with(bytes), Forwarded::Passed) };
+        if reply.metadata.truncation {
+            // What is left of it may be used all the same: it is asked for again over TCP.
+            return (question.truncated(), Forwarded::Passed);
+        }
+        let addresses = reply::addresses(&reply);
+        if addresses.is_empty() {
+            return (question.answer_with(bytes), Forwarded::Passed);
+        }
+        let heard = reply::heard(question, name, &reply, server);
+        if !heard.is_empty() {
+            let learned = self.0.names.hear(name, &heard);
+            if learned > 0 {
+                self.0.observer.learned(name, learned);
+            }
+        }
+        let release = self.hold(name, &addresses, reply::is_signed(question, &reply), began).await;
+        match release {
+            Release::All(how) => (question.answer_with(bytes), how),
+            Release::Early => (question.answer_with(bytes), Forwarded::Early),
+            Release::Barred => (question.answer_with(bytes), Forwarded::Barred),
+            Release::Some(given) => match reply::cut(reply, &given).to_vec() {
+                Ok(cut) => (question.answer_with(cut), Forwarded::Cut),
+                Err(error) => {
+                    tracing::warn!(%name, %error, "an answer cannot be cut, and goes out as it came");
+                    (question.answer_with(bytes), Forwarded::Early)
+                }
+            },
+        }
+    }
+
+    /// Waits until an address is in force; until all are where the answer is signed, since nothing can be taken from it.
+    async fn hold(&self, name: &DomainName, addresses: &BTreeSet<IpAddr>, is_signed: bool, began: Instant) -> Release {
+        let all: Vec<IpAddr> = addresses.iter().copied().collect();
+        let deadline = began + LONGEST_HOLD;
+        let mut enforcements = self.0.names.enforcements();
+        let mut how = Forwarded::Passed;
+        loop {
+            enforcements.borrow_and_update();
+            let now = self.0.clock.instant();
+            let standings = self.0.names.standings(name, &all);
+            let settled = |since: &Option<Instant>| since.is_none_or(|since| since + self.0.settle <= now);
+            let is_ready = |standing: &Standing| matches!(standing, Standing::InForce(since) if settled(since));
+            let pairs = || all.iter().zip(&standings);
+            let ready: BTreeSet<IpAddr> =
+                pairs().filter(|(_, standing)| is_ready(standing)).map(|(address, _)| *address).collect();
+            if ready.len() == all.len() {
+                return Release::All(how);
+            }
+            if !ready.is_empty() && !is_signed {
+                return Release::Some(ready);
+            }
+            let soon = standings.iter().filter(|standing| !is_ready(standing)).filter_map(|standing| match standing {
+                Standing::InForce(since) => since.map(|since| since + self.0.settle),
+                Standing::Pending | Standing::Never => None,
+            });
+            let (soon, is_pending) = (soon.min(), standings.contains(&Standing::Pending));
+            if !is_pending && (soon.is_none() || (is_signed && standings.contains(&Standing::Never))) {
+                return Release::Barred;
+            }
+            if now >= deadline {
+                return Release::Early;
+            }
+            how = Forwarded::Waited;
+            let wake = soon.map_or(deadline, |soon| soon.min(deadline));
+            tokio::select! {
+                changed = enforcements.changed() => if changed.is_err() { return Release::Early },
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A pod's question as the cluster's DNS forwards it, and the replies that need no upstream. Pure.
+
+use connectivity_allowlist::net::DomainName;
+use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
+use hickory_proto::rr::{Name, RecordType};
+
+/// Bytes of a header (RFC 1035, section 4.1.1).
+const HEADER: usize = 12;
+/// The bit of a header's third byte that marks a reply.
+const REPLY: u8 = 0x80;
+/// The bit of a header's third byte that marks a truncated reply.
+const TRUNCATED: u8 = 0x02;
+/// The bits of a header's third byte that a reply repeats: the opcode, and whether recursion is desired.
+const REPEATED: u8 = 0x79;
+
+/// A question.
+#[derive(Clone, Debug)]
+pub struct ForwardedQuestion {
+    /// The name; none if it is no name that a list can have.
+    pub name: Option<DomainName>,
+    /// The name, as it was spelled.
+    pub spelled: Name,
+    /// The type of the records.
+    pub kind: RecordType,
+    /// Whether signatures are asked for (DO).
+    pub wants_signatures: bool,
+    /// The whole message.
+    pub message: Message,
+    /// The header and the question, as they came.
+    head: Vec<u8>,
+}
+
+impl ForwardedQuestion {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// The reply to a message that is not understood; nothing where it cannot even be replied to, or is itself a reply.
+    pub fn read(bytes: &[u8]) -> Result<Self, Option<Vec<u8>>> {
+        let header = bytes.get(..HEADER).filter(|header| header[2] & REPLY == 0).ok_or(None)?;
+        let refuse = |code: ResponseCode| Some(reply_to(header, &bytes[HEADER..HEADER], code, 0));
+        let message = Message::from_vec(bytes).map_err(|_| refuse(ResponseCode::FormErr))?;
+        let metadata = &message.metadata;
+        if metadata.message_type != MessageType::Query || metadata.op_code != OpCode::Query {
+            return Err(refuse(ResponseCode::NotImp));
+        }
+        let [query] = &*message.queries else { return Err(refuse(ResponseCode::FormErr)) };
+        let question = question_of(&bytes[HEADER..]).ok_or_else(|| refuse(ResponseCode::FormErr))?;
+        Ok(Self {
+            name: DomainName::parse(&query.name().to_ascii()).ok(),
+            spelled: query.name().clone(),
+            kind: query.query_type(),
+            wants_signatures: message.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok),
+            head: bytes[..HEADER + question].to_vec(),
+            message,
+        })
+    }
+
+    /// A reply without records.
+    #[must_use]
+    pub fn refuse(&self, code: ResponseCode) -> Vec<u8> {
+        reply_to(&self.head[..HEADER], &self.head[HEADER..], code, 0)
+    }
+
+    /// A reply that says to ask again over TCP.
+    #[must_use]
+    pub fn truncated(&self) -> Vec<u8> {
+        reply_to(&self.head[..HEADER], &self.head[HEADER..], ResponseCode::NoError, TRUNCATED)
+    }
+
+    /// An upstream's reply as one to this question: with its id and its spelling of the name, and otherwise as it came.
+    #[must_use]
+    pub fn answer_with(&self, mut reply: Vec<u8>) -> Vec<u8> {
+        if let Some(id) = reply.get_mut(..2) {
+            id.copy_from_slice(&self.head[..2]);
+        }
+        // Both are the same name, in the same number of bytes.
+        let has_question = reply.get(4..6) == Some(&[0, 1]);
+        if let Some(question) = reply.get_mut(HEADER..self.head.len()).filter(|_| has_question) {
+            question.copy_from_slice(&self.head[HEADER..]);
+        }
+        reply
+    }
+}
+
+/// How many bytes the first question takes: its name, which is not compressed, its type and its class.
+fn question_of(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match usize::from(*bytes.get(at)?) {
+            0 => break,
+            label @ 1..=63 => at += label + 1,
+            _ => return None,
+        }
+    }
+    let end = at + 5;
+    (end <= bytes.len()).then_some(end)
+}
+
+/// A reply with a header and at most a question.
+fn reply_to(header: &[u8], question: &[u8], code: ResponseCode, flags: u8) -> Vec<u8> {
+    let questions = u8::from(!question.is_empty());
+    let mut reply = vec![header[0], header[1], (header[2] & REPEATED) | REPLY | flags, code.low(), 0, questions];
+    reply.extend([0; 6]);
+    reply.extend(question);
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_proto::op::{Edns, Query};
+
+    fn message(name: &str) -> Message {
+        let mut message = Message::query();
+        message.add_query(Query::query(Name::from_ascii(name).expect("a name"), RecordType::A));
+        message.metadata.recursion_desired = true;
+        message
+    }
+
+    #[test]
+    fn a_question_is_read_with_its_spelling() {
+        let mut message = message("Agent.Example.COM.");
+        message.set_edns(Edns::new()).edns.as_mut().expect("just set").set_dnssec_ok(true);
+        let question = ForwardedQuestion::read(&message.to_vec().expect("bytes")).expect("a question");
+        assert_eq!(question.name.as_ref().map(DomainName::as_str), Some("agent.example.com"));
+        assert!(question.spelled.eq_case(&Name::from_ascii("Agent.Example.COM.").expect("a name")));
+        assert!(question.wants_signatures && question.kind == RecordType::A);
+    }
+
+    #[test]
+    fn a_reply_gets_the_id_and_the_spelling_of_its_question() {
+        let question =
+            ForwardedQuestion::read(&message("Agent.Example.com.").to_vec().expect("bytes")).expect("a question");
+        let mut upstream = message("aGENT.eXAMPLE.cOM.");
+        (upstream.metadata.message_type, upstream.metadata.id) = (MessageType::Response, 7);
+        let reply = question.answer_with(upstream.to_vec().expect("bytes"));
+        let reply = Message::from_vec(&reply).expect("a reply");
+        assert_eq!(reply.metadata.id, question.message.metadata.id);
+        assert!(reply.queries[0].name().eq_case(&question.spelled));
+    }
+
+    #[test]
+    fn what_is_no_question_is_answered_so_or_not_at_all() {
+        assert_eq!(ForwardedQuestion::read(&[0; 5]).expect_err("too short"), None);
+        let mut reply = message("a.example.com.");
+        reply.metadata.message_type = MessageType::Response;
+        assert_eq!(
+            ForwardedQuestion::read(&reply.to_vec().expect("bytes")).expect_err("a reply"),
+            None,
+            "it would be reflected"
+        );
+        let code = |bytes: &[u8]| {
+            let reply = ForwardedQuestion::read(bytes).expect_err("no question").expect("a reply");
+            Message::from_vec(&reply).expect("a reply").metadata.response_code
+        };
+        let mut update = message("a.example.com.");
+        update.metadata.op_code = OpCode::Update;
+        assert_eq!(code(&update.to_vec().expect("bytes")), ResponseCode::NotImp);
+        let mut two = message("a.example.com.");
+        two.add_query(two.queries[0].clone());
+        assert_eq!(code(&two.to_vec().expect("bytes")), ResponseCode::FormErr);
+        let mut cut = message("a.example.com.").to_vec().expect("bytes");
+        cut.truncate(20);
+        assert_eq!(code(&cut), ResponseCode::FormErr);
+    }
+
+    #[test]
+    fn refusals_repeat_the_question() {
+        let question =
+            ForwardedQuestion::read(&message("A.example.com.").to_vec().expect("bytes")).expect("a question");
+        let refused = Message::from_vec(&question.refuse(ResponseCode::Refused)).expect("a reply");
+        assert_eq!(refused.metadata.response_code, ResponseCode::Refused);
+        assert!(refused.queries[0].name().eq_case(&question.spelled) && refused.metadata.recursion_desired);
+        let truncated = Message::from_vec(&question.truncated()).expect("a reply");
+        assert!(truncated.metadata.truncation && truncated.answers.is_empty());
+    }
+}

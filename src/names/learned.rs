@@ -1,0 +1,275 @@
+//! Names that pods were seen to ask for under wildcards: which resources learn them, and when they are forgotten. Pure: `now` is an
+//! argument.
+//!
+//! Observation teaches names, never addresses. A learned name is then an ordinary name of the table: it is queried, judged by the
+//! guard and retained as every other.
+
+use super::zones::above;
+use crate::resource_ref::ResourceRef;
+use connectivity_allowlist::net::{DomainName, NamePattern};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How many names each pattern of a resource may learn. Antrea, which observes answers too, has 1,024 for a pattern; 256 of them are
+/// a quarter of one policy's peers.
+pub const MOST_LEARNED: usize = 256;
+
+/// How far apart names that nobody asks for are looked for.
+const FORGET_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A wildcard of a resource under which names are learned.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObservedPattern {
+    /// The wildcard. Each star stands for exactly one label here.
+    pub pattern: NamePattern,
+    /// Globs, one of which a name has to match; every name where there are none.
+    pub within: Vec<String>,
+    /// Whether learned names are allowed; otherwise they are only suggested.
+    pub opens: bool,
+}
+
+impl ObservedPattern {
+    /// Whether a name is learned under it.
+    #[must_use]
+    pub fn matches(&self, name: &DomainName) -> bool {
+        let is_within = |glob: &String| wildmatch::WildMatch::new(glob).matches(name.as_str());
+        self.pattern.matches_labels(name) && (self.within.is_empty() || self.within.iter().any(is_within))
+    }
+}
+
+/// What one resource has learned.
+#[derive(Debug, Default)]
+struct OfResource {
+    patterns: Arc<[ObservedPattern]>,
+    names: Arc<BTreeSet<DomainName>>,
+}
+
+/// When a name was last asked for.
+#[derive(Debug)]
+struct Asked {
+    at: Instant,
+    /// The revision of the patterns for which every resource has learned it.
+    revision: u64,
+}
+
+/// The names that each resource has learned.
+#[derive(Debug)]
+pub struct Learned {
+    resources: BTreeMap<ResourceRef, OfResource>,
+    /// The resources with a pattern, by the pattern's zone: a name is compared only with patterns of the zones it is in.
+    patterns: BTreeMap<DomainName, BTreeMap<NamePattern, BTreeSet<ResourceRef>>>,
+    asked: HashMap<DomainName, Asked>,
+    retention: Duration,
+    revision: u64,
+    /// When to look next for names to forget.
+    next: Option<Instant>,
+}
+
+impl Learned {
+    /// Nothing learned yet; a name that nobody asks for is forgotten after `retention`.
+    #[must_use]
+    pub fn new(retention: Duration) -> Self {
+        Self {
+            resources: BTreeMap::new(),
+            patterns: BTreeMap::new(),
+            asked: HashMap::new(),
+            retention,
+            revision: 0,
+            next: None,
+        }
+    }
+
+    /// The names of a resource. Whether its spec still allows each, the selection decides.
+    #[must_use]
+    pub fn names(&self, resource: &ResourceRef) -> Arc<BTreeSet<DomainName>> {
+        self.resources.get(resource).map(|of| Arc::clone(&of.names)).unwrap_or_default()
+    }
+
+    /// How many names are learned in all.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// How long ago a learned name was last asked for.
+    #[must_use]
+    pub fn asked(&self, name: &DomainName, now: Instant) -> Option<Duration> {
+        self.asked.get(name).map(|asked| now.saturating_duration_since(asked.at))
+    }
+
+    /// Learns names under these patterns for a resource, instead of its earlier ones. What it has learned stays until nobody has
+    /// asked for it for a whole retention: a list that loses a wildcard for a while loses no name.
+    pub fn observe(&mut self, resource: &ResourceRef, patterns: &Arc<[ObservedPattern]>) {
+        let of = self.resources.entry(resource.clone()).or_default();
+        if of.patterns == *patterns {
+            return;
+        }
+        let before = std::mem::replace(&mut of.patterns, Arc::clone(patterns));
+        self.unindex(resource, &before);
+        for observed in patterns.iter() {
+            let Some(zone) = observed.pattern.zone() else { continue };
+            let of_zone = self.patterns.entry(zone).or_default();
+            of_zone.entry(observed.pattern.clone()).or_default().insert(resource.clone());
+        }
+        self.revision += 1;
+    }
+
+    fn unindex(&mut self, resource: &ResourceRef, patterns: &[ObservedPattern]) {
+        for observed in patterns {
+            let Some(zone) = observed.pattern.zone() else { continue };
+            let Some(of_zone) = self.patterns.get_mut(&zone) else { continue };
+            if let Some(resources) = of_zone.get_mut(&observed.pattern) {
+                resources.remove(resource);
+                if resources.is_empty() {
+                    of_zone.remove(&observed.pattern);
+                }
+            }
+            if of_zone.is_empty() {
+                self.patterns.remove(&zone);
+            }
+        }
+    }
+
+    /// A resource is gone.
+    pub fn forget_resource(&mut self, resource: &ResourceRef) {
+        if let Some(of) = self.resources.remove(resource) {
+            self.unindex(resource, &of.patterns);
+            self.forget_unlearned();
+        }
+    }
+
+    /// Names that an earlier process had learned for a resource, by its ConfigMap. They count as asked for now: how long ago that
+    /// was, is not known.
+    pub fn restore(&mut self, resource: &ResourceRef, names: &BTreeSet<DomainName>, now: Instant) {
+        if names.is_empty() {
+            return;
+        }
+        let of = self.resources.entry(resource.clone()).or_default();
+        Arc::make_mut(&mut of.names).extend(names.iter().cloned());
+        for name in names {
+            self.asked.entry(name.clone()).or_insert(Asked { at: now, revision: 0 });
+        }
+        self.next.get_or_insert(now + FORGET_INTERVAL);
+    }
+
+    /// Whether some resource learns names like this one.
+    #[must_use]
+    pub fn is_observed(&self, name: &DomainName) -> bool {
+        let of_zones = above(name).filter_map(|zone| self.patterns.get(zone));
+        of_zones.flatten().any(|(pattern, resources)| {
+            pattern.matches_labels(name)
+                && resources.iter().any(|resource| self.observed(resource, pattern, name).is_some())
+        })
+    }
+
+    /// How a resource observes a name under one of its patterns.
+    fn observed(&self, resource: &ResourceRef, pattern: &NamePattern, name: &DomainName) -> Option<&ObservedPattern> {
+        let patterns = &self.resources.get(resource)?.patterns;
+        patterns.iter().find(|observed| observed.pattern == *pattern && observed.matches(name))
+    }
+
+    /// The resources that learn a name, each with how it observes it.
+    fn observers(&self, name: &DomainName) -> Vec<(ResourceRef, ObservedPattern)> {
+        let mut all = Vec::new();
+        for (pattern, resources) in above(name).filter_map(|zone| self.patterns.get(zone)).flatten() {
+            if pattern.matches_labels(name) {
+                let observed =
+                    |resource| Some((ResourceRef::clone(resource), self.observed(resource, pattern, name)?.clone()));
+                all.extend(resources.iter().filter_map(observed));
+            }
+        }
+        all
+    }
+
+    /// The resources that have learned a name and allow it.
+    #[must_use]
+    pub fn opening(&self, name: &DomainName) -> Vec<ResourceRef> {
+        if !self.asked.contains_key(name) {
+            return Vec::new();
+        }
+        let has = |resource: &ResourceRef| self.resources.get(resource).is_some_and(|of| of.names.contains(name));
+        let observers = self.observers(name).into_iter().filter(|(_, observed)| observed.opens);
+        observers.map(|(resource, _)| resource).filter(has).collect()
+    }
+
+    /// A pod asked for a name that has addresses. Returns the resources that learn it now.
+    pub fn ask(&mut self, name: &DomainName, now: Instant) -> Vec<ResourceRef> {
+        if let Some(asked) = self.asked.get_mut(name) {
+            asked.at = now;
+            if asked.revision == self.revision {
+                return Vec::new();
+            }
+        }
+        let observers = self.observers(name);
+        if observers.is_empty() {
+            return Vec::new();
+        }
+        self.asked.insert(name.clone(), Asked { at: now, revision: self.revision });
+        self.next.get_or_insert(now + FORGET_INTERVAL);
+        let (mut learning, mut makes_room) = (Vec::new(), false);
+        for (resource, observed) in observers {
+            let Some(of) = self.resources.get_mut(&resource).filter(|of| !of.names.contains(name)) else { continue };
+            let mut names = BTreeSet::clone(&of.names);
+            let alike: Vec<&DomainName> = of.names.iter().filter(|known| observed.matches(known)).collect();
+            if alike.len() >= MOST_LEARNED {
+                // The one that nobody has asked for the longest makes room.
+                let oldest = alike.into_iter().min_by_key(|known| self.asked.get(*known).map(|asked| asked.at));
+                makes_room |= oldest.is_some_and(|oldest| names.remove(oldest));
+            }
+            names.insert(name.clone());
+            of.names = Arc::new(names);
+            learning.push(resource);
+        }
+        if makes_room {
+            self.forget_unlearned();
+        }
+        learning
+    }
+
+    /// The patterns of a resource that have learned as many names as they may.
+    #[must_use]
+    pub fn full(&self, resource: &ResourceRef) -> Vec<NamePattern> {
+        let Some(of) = self.resources.get(resource) else { return Vec::new() };
+        let is_full = |observed: &&ObservedPattern| {
+            of.names.len() >= MOST_LEARNED
+                && of.names.iter().filter(|name| observed.matches(name)).count() >= MOST_LEARNED
+        };
+        of.patterns.iter().filter(is_full).map(|observed| observed.pattern.clone()).collect()
+    }
+
+    /// When [`Self::forget_due`] has something to do.
+    #[must_use]
+    pub const fn next_moment(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Forgets names that nobody has asked for, for a whole retention. Returns the resources that lose one.
+    pub fn forget_due(&mut self, now: Instant) -> Vec<ResourceRef> {
+        if self.next.is_none_or(|next| next > now) {
+            return Vec::new();
+        }
+        let retention = self.retention;
+        let is_old = |asked: &Asked| now.saturating_duration_since(asked.at) >= retention;
+        let old: BTreeSet<DomainName> =
+            self.asked.iter().filter(|(_, asked)| is_old(asked)).map(|(name, _)| name.clone()).collect();
+        let mut losing = Vec::new();
+        for (resource, of) in self.resources.iter_mut().filter(|(_, of)| !of.names.is_disjoint(&old)) {
+            Arc::make_mut(&mut of.names).retain(|name| !old.contains(name));
+            losing.push(resource.clone());
+        }
+        self.forget_unlearned();
+        self.next = (!self.asked.is_empty()).then_some(now + FORGET_INTERVAL);
+        losing
+    }
+
+    /// Names that no resource has any more leave no trace.
+    fn forget_unlearned(&mut self) {
+        let resources = &self.resources;
+        let learned: BTreeSet<&DomainName> = resources.values().flat_map(|of| of.names.iter()).collect();
+        self.asked.retain(|name, _| learned.contains(name));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+use super::*;
+
+fn name(text: &str) -> DomainName {
+    DomainName::parse(text).expect("a name")
+}
+
+fn resource(text: &str) -> ResourceRef {
+    ResourceRef::new("citrix", text)
+}
+
+fn observed(pattern: &str, within: &[&str], opens: bool) -> ObservedPattern {
+    let pattern = NamePattern::parse(pattern).expect("a pattern");
+    ObservedPattern { pattern, within: within.iter().map(|glob| (*glob).to_owned()).collect(), opens }
+}
+
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+#[test]
+fn every_resource_that_observes_a_pattern_learns_its_names() {
+    let (now, mut learned) = (Instant::now(), Learned::new(WEEK));
+    learned.observe(&resource("wide"), &[observed("*.blob.example.net", &[], true)].into());
+    learned.observe(&resource("narrow"), &[observed("*.blob.example.net", &["citrix*"], true)].into());
+    learned.observe(&resource("other"), &[observed("*.example.org", &[], true)].into());
+    assert_eq!(learned.ask(&name("a.blob.example.net"), now), [resource("wide")]);
+    assert_eq!(learned.ask(&name("citrix1.blob.example.net"), now), [resource("narrow"), resource("wide")]);
+    assert_eq!(learned.ask(&name("citrix1.blob.example.net"), now), [], "it is known");
+    assert_eq!(learned.ask(&name("a.b.blob.example.net"), now), [], "a star is one label");
+    assert_eq!(learned.names(&resource("narrow")).len(), 1);
+    assert_eq!(learned.opening(&name("a.blob.example.net")), [resource("wide")]);
+}
+
+#[test]
+fn suggested_names_open_nothing() {
+    let (now, mut learned) = (Instant::now(), Learned::new(WEEK));
+    learned.observe(&resource("asks"), &[observed("*.example.net", &[], false)].into());
+    assert_eq!(learned.ask(&name("a.example.net"), now), [resource("asks")]);
+    assert_eq!(learned.names(&resource("asks")).len(), 1);
+    assert_eq!(learned.opening(&name("a.example.net")), []);
+}
+
+#[test]
+fn a_resource_that_observes_later_learns_at_the_next_question() {
+    let (now, mut learned) = (Instant::now(), Learned::new(WEEK));
+    learned.observe(&resource("one"), &[observed("*.example.net", &[], true)].into());
+    learned.ask(&name("a.example.net"), now);
+    learned.observe(&resource("two"), &[observed("*.example.net", &[], true)].into());
+    assert_eq!(learned.ask(&name("a.example.net"), now), [resource("two")]);
+}
+
+#[test]
+fn a_full_pattern_forgets_the_name_that_nobody_asks_for() {
+    let (now, mut learned) = (Instant::now(), Learned::new(WEEK));
+    learned.observe(&resource("one"), &[observed("*.example.net", &[], true)].into());
+    for number in 0..MOST_LEARNED {
+        learned.ask(&name(&format!("n{number}.example.net")), now + Duration::from_secs(number as u64));
+    }
+    let later = now + Duration::from_secs(1000);
+    assert_eq!(learned.full(&resource("one")).len(), 1);
+    learned.ask(&name("n0.example.net"), later);
+    learned.ask(&name("more.example.net"), later);
+    let names = learned.names(&resource("one"));
+    assert_eq!(names.len(), MOST_LEARNED);
+    assert!(
+        names.contains("n0.example.net") && names.contains("more.example.net") && !names.contains("n1.example.net")
+    );
+    assert_eq!(learned.count(), MOST_LEARNED);
+}
+
+#[test]
+fn names_that_nobody_asks_for_are_forgotten_after_the_retention() {
+    let (now, mut learned) = (Instant::now(), Learned::new(WEEK));
+    learned.observe(&resource("one"), &[observed("*.example.net", &[], true)].into());
+    learned.ask(&name("old.example.net"), now);
+    learned.restore(&resource("one"), &[name("restored.example.net")].into(), now + Duration::from_secs(60));
+    learned.ask(&name("asked.example.net"), now + WEEK / 2);
+    assert_eq!(learned.forget_due(now + WEEK), [resource("one")]);
+    assert_eq!(learned.names(&resource("one")).len(), 2);
+    assert_eq!(learned.forget_due(now + WEEK + Duration::from_secs(60)), [resource("one")]);
+    assert_eq!(*learned.names(&resource("one")), [name("asked.example.net")].into());
+    assert_eq!(learned.forget_due(now + WEEK + Duration::from_secs(61)), [], "it is not yet time to look");
+}
+
+#[test]
+fn a_list_that_loses_a_wildcard_for_a_while_loses_no_name() {
+    let (now, mut learned) = (Instant::now(), Learned::new(WEEK));
+    let patterns: Arc<[ObservedPattern]> = [observed("*.example.net", &[], true)].into();
+    learned.observe(&resource("one"), &patterns);
+    learned.ask(&name("a.example.net"), now);
+    learned.observe(&resource("one"), &Arc::default());
+    assert!(!learned.is_observed(&name("b.example.net")));
+    learned.observe(&resource("one"), &patterns);
+    assert_eq!(learned.names(&resource("one")).len(), 1);
+    learned.forget_resource(&resource("one"));
+    assert_eq!(learned.count(), 0);
+}

@@ -1,0 +1,131 @@
+//! What the forwarder asks of the table: which servers are asked, what was heard, and what is in force.
+
+use super::*;
+
+const NAME: &str = "a.example.com";
+
+fn in_use(lasts: &[u8]) -> Arc<InUse> {
+    Arc::new([(name(NAME), lasts.iter().map(|last| ip(*last)).collect())].into())
+}
+
+fn heard(lasts: &[u8]) -> Vec<HeardAnswer> {
+    let addresses = lasts.iter().map(|last| ip(*last)).collect();
+    let answer = Answer::Addresses { addresses, ttl: Duration::from_secs(30) };
+    vec![HeardAnswer { server: server(9), family: Family::V4, answer }]
+}
+
+impl Rig {
+    /// A reconcile: reads the answers, and has policies allow them.
+    fn reconcile(&self, number: usize) {
+        let nothing = |_: &DomainName| false;
+        let (addresses, decided) = self.names.watch_applied(&daas(number), &wanted(&[NAME]), HOUR, &nothing);
+        let allowed = addresses.by_name[&name(NAME)].addresses.as_slice().into();
+        let in_use = Arc::new([(name(NAME), allowed)].into());
+        self.names.enforce(&daas(number), Enforcement::Applied { decided, answers: addresses, in_use });
+    }
+
+    fn standing(&self, last: u8) -> Standing {
+        self.names.standings(&name(NAME), &[ip(last)])[0]
+    }
+}
+
+/// A resource whose name has an address, and policies that allow it.
+async fn enforced() -> Rig {
+    let mut rig = Rig::new(&[1], Scripted::new(|_, _, family, _| plain(family, &[1])));
+    rig.watch(0, &wanted(&[NAME]));
+    rig.pass(ms(500)).await;
+    rig.reconcile(0);
+    rig
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_is_in_force_once_every_resource_allows_it() {
+    let mut rig = enforced().await;
+    assert!(matches!(rig.standing(1), Standing::InForce(Some(_))));
+    rig.watch(1, &wanted(&[NAME]));
+    assert_eq!(rig.standing(1), Standing::Pending, "nothing is known of the second resource");
+    rig.names.enforce(&daas(1), Enforcement::None);
+    assert!(matches!(rig.standing(1), Standing::InForce(Some(_))), "it isolates no pod");
+    rig.names.hear(&name(NAME), &heard(&[2]));
+    assert_eq!(rig.standing(2), Standing::Pending);
+    assert_eq!(rig.pass(ms(1)).await.len(), 2, "both are woken at once");
+    rig.reconcile(0);
+    assert!(matches!(rig.standing(2), Standing::InForce(Some(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_removed_and_heard_again_is_not_in_force_at_once() {
+    let mut rig = enforced().await;
+    rig.servers.script(|_, _, family, _| plain(family, &[3]));
+    rig.pass(Duration::from_secs(2 * 3600)).await;
+    // The sweep has removed it; the write that follows may be on its way.
+    rig.names.hear(&name(NAME), &heard(&[1]));
+    assert_eq!(rig.standing(1), Standing::Pending, "although the policies still allow it");
+    rig.reconcile(0);
+    assert!(matches!(rig.standing(1), Standing::InForce(Some(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_will_not_be_allowed_is_not_waited_for() {
+    let mut rig = enforced().await;
+    let lie = Answer::Addresses { addresses: ["127.0.0.1".parse().expect("an address")].into(), ttl: ms(1) };
+    rig.names.hear(&name(NAME), &[HeardAnswer { server: server(9), family: Family::V4, answer: lie }]);
+    assert_eq!(rig.names.standings(&name(NAME), &["127.0.0.1".parse().expect("an address")]), [Standing::Never]);
+    rig.names.hear(&name(NAME), &heard(&[2]));
+    rig.names.enforce(&daas(0), Enforcement::AsBefore);
+    assert_eq!(
+        (rig.standing(2), rig.standing(1) == Standing::Never),
+        (Standing::Never, false),
+        "nothing is written now"
+    );
+    rig.names.enforce(&daas(0), Enforcement::Contested);
+    assert_eq!(rig.standing(1), Standing::Never, "somebody else writes the policies");
+    // Decided with it, and not allowed: its family is not in use.
+    let (answers, decided) = rig.names.watch_applied(&daas(0), &wanted(&[NAME]), HOUR, &|_| false);
+    rig.names.enforce(&daas(0), Enforcement::Applied { decided, answers, in_use: in_use(&[1]) });
+    assert_eq!(rig.standing(2), Standing::InForce(None));
+    rig.pass(ms(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_learned_name_has_its_addresses_in_the_first_reconcile() {
+    let mut rig = enforced().await;
+    let pattern = connectivity_allowlist::net::NamePattern::parse("*.example.com").expect("a pattern");
+    let observed: Arc<[ObservedPattern]> = [ObservedPattern { pattern, within: vec![], opens: true }].into();
+    rig.names.observe(&daas(0), &observed, &Arc::default());
+    assert_eq!(rig.names.hear(&name("b.example.com"), &heard(&[5])), 1);
+    assert_eq!(rig.pass(ms(1)).await, [daas(0)]);
+    assert_eq!(rig.names.standings(&name("b.example.com"), &[ip(5)]), [Standing::Pending]);
+    let learned = rig.names.learned(&daas(0));
+    assert_eq!(*learned, [name("b.example.com")].into());
+    let both = rig.watch(0, &wanted(&[NAME, "b.example.com"]));
+    assert_eq!(both.by_name[&name("b.example.com")].addresses, [ip(5)], "before any server is asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_of_served_zones_are_asked_at_the_upstream_alone() {
+    let mut rig = Rig::new(&[1, 2], Scripted::new(|_, _, family, _| plain(family, &[1])));
+    rig.names.forward_to(vec![server(9)], &[]);
+    let zones = Arc::new(zones::zones_of([name("forwarded.example.com")].iter(), std::iter::empty()));
+    rig.names.observe(&daas(0), &Arc::default(), &zones);
+    rig.watch(0, &wanted(&["forwarded.example.com", "other.example.com"]));
+    rig.pass(ms(500)).await;
+    assert_eq!(rig.servers.questions(), BTreeMap::from([(server(1), 2), (server(2), 2), (server(9), 2)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn zones_are_known_once_every_resource_has_said_its_own() {
+    let rig = Rig::new(&[1], Scripted::new(|_, _, family, _| plain(family, &[1])));
+    let other = name("other.example.org");
+    assert_eq!(rig.names.interest(&other, None), Interest::Unwanted, "a standby knows none");
+    assert_eq!(rig.names.interest(&other, Some(0)), Interest::Unwanted, "nobody uses any");
+    let zones = Arc::new(zones::zones_of([name("example.com"), name("a.example.com")].iter(), std::iter::empty()));
+    assert_eq!(*zones, [name("example.com")].into(), "a name in another's zone is no zone");
+    rig.names.observe(&daas(0), &Arc::default(), &zones);
+    assert_eq!(rig.names.interest(&other, Some(2)), Interest::Unwanted);
+    rig.names.observe_nothing(&daas(1));
+    assert_eq!(rig.names.interest(&other, Some(2)), Interest::NotServed);
+    assert_eq!(rig.names.interest(&name("b.example.com"), Some(2)), Interest::Unwanted);
+    rig.names.unwatch(&daas(0));
+    assert_eq!(rig.names.interest(&name("b.example.com"), Some(1)), Interest::Unwanted, "somebody may forward it yet");
+}

@@ -1,0 +1,110 @@
+//! The zones for which the names of the lists in use are asked through the forwarder. Pure.
+
+use crate::counts::uncount;
+use crate::resource_ref::ResourceRef;
+use connectivity_allowlist::net::{DomainName, NamePattern};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a zone is served that no list in use has any more: somebody has to take its block out of the cluster's DNS.
+const LEFT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The zones that the forwarder serves.
+#[derive(Debug, Default)]
+pub struct Zones {
+    /// Those of the flag, instead of those in use.
+    fixed: Option<BTreeSet<DomainName>>,
+    /// How many resources use each.
+    counts: BTreeMap<DomainName, usize>,
+    by_resource: HashMap<ResourceRef, Arc<BTreeSet<DomainName>>>,
+    /// Since when nobody uses a zone that was used before. The cluster's DNS may forward it for a while yet.
+    left: BTreeMap<DomainName, Instant>,
+}
+
+impl Zones {
+    /// Serves `fixed`, or the zones in use where that is empty.
+    pub fn set_fixed(&mut self, fixed: &[DomainName]) {
+        self.fixed = (!fixed.is_empty()).then(|| fixed.iter().cloned().collect());
+    }
+
+    /// The zones that a resource uses, instead of its earlier ones.
+    pub fn set(&mut self, resource: &ResourceRef, zones: &Arc<BTreeSet<DomainName>>, now: Instant) {
+        if self.by_resource.get(resource).is_some_and(|known| Arc::ptr_eq(known, zones) || known == zones) {
+            return;
+        }
+        self.remove(resource, now);
+        for zone in zones.iter() {
+            self.left.remove(zone);
+            *self.counts.entry(zone.clone()).or_default() += 1;
+        }
+        self.by_resource.insert(resource.clone(), Arc::clone(zones));
+    }
+
+    /// A resource is gone.
+    pub fn remove(&mut self, resource: &ResourceRef, now: Instant) {
+        self.left.retain(|_, since| now.saturating_duration_since(*since) < LEFT);
+        for zone in self.by_resource.remove(resource).iter().flat_map(|zones| zones.iter()) {
+            if uncount(&mut self.counts, zone) {
+                self.left.insert(zone.clone(), now);
+            }
+        }
+    }
+
+    /// A resource uses none for now; those that it used before count on.
+    pub fn set_none(&mut self, resource: &ResourceRef) {
+        self.by_resource.entry(resource.clone()).or_default();
+    }
+
+    /// Of how many resources the zones are known.
+    #[must_use]
+    pub fn resources(&self) -> usize {
+        self.by_resource.len()
+    }
+
+    /// Whether the zones come from the flag.
+    #[must_use]
+    pub const fn are_fixed(&self) -> bool {
+        self.fixed.is_some()
+    }
+
+    /// Whether a name is in a zone that is served.
+    #[must_use]
+    pub fn serve(&self, name: &DomainName) -> bool {
+        match &self.fixed {
+            Some(fixed) => above(name).any(|zone| fixed.contains(zone)),
+            None => above(name).any(|zone| self.counts.contains_key(zone) || self.left.contains_key(zone)),
+        }
+    }
+
+    /// The served zones, sorted; none lies in another.
+    #[must_use]
+    pub fn served(&self) -> BTreeSet<DomainName> {
+        let all: BTreeSet<DomainName> = match &self.fixed {
+            Some(fixed) => fixed.clone(),
+            None => self.counts.keys().cloned().collect(),
+        };
+        outermost(all)
+    }
+}
+
+/// The zones of names and wildcards: a wildcard's is what follows its stars, an exact name is its own unless it lies in another.
+#[must_use]
+pub fn zones_of<'a>(
+    names: impl Iterator<Item = &'a DomainName>,
+    patterns: impl Iterator<Item = &'a NamePattern>,
+) -> BTreeSet<DomainName> {
+    outermost(patterns.filter_map(NamePattern::zone).chain(names.cloned()).collect())
+}
+
+fn outermost(mut zones: BTreeSet<DomainName>) -> BTreeSet<DomainName> {
+    let all = zones.clone();
+    zones.retain(|zone| !above(zone).skip(1).any(|other| all.contains(other)));
+    zones
+}
+
+/// A name, and each name above it.
+pub(super) fn above(name: &DomainName) -> impl Iterator<Item = &str> {
+    let text = name.as_str();
+    std::iter::once(text).chain(text.match_indices('.').map(|(dot, _)| &text[dot + 1..]))
+}

@@ -1,0 +1,52 @@
+//! The flags of the forwarder, and its composition.
+
+use super::values::{dns_server, listening, period, settle, suffix};
+use crate::clock::Clock;
+use crate::forward::{ForwardObserver, Forwarder, Leads, Upstream};
+use crate::names::Names;
+use clap::Args;
+use connectivity_allowlist::net::DomainName;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Names that the cluster's DNS forwards")]
+pub(crate) struct ForwardArguments {
+    /// Address, UDP and TCP, where the cluster's DNS asks for names of the lists' zones: they are learned under wildcards, and given
+    /// out once policies allow their addresses
+    #[arg(long, env = "CITRIX_ALLOWLIST_FORWARD_LISTEN", value_name = "ADDR", value_parser = listening, requires = "forward_upstream")]
+    pub forward_listen: Option<SocketAddr>,
+    /// Zones that are served, instead of those of the names and wildcards of the lists in use
+    #[arg(long, env = "CITRIX_ALLOWLIST_FORWARD_ZONE", value_name = "ZONE", value_parser = suffix, value_delimiter = ',')]
+    pub forward_zone: Vec<DomainName>,
+    /// DNS servers that are asked for these zones; none that forwards them to the operator
+    #[arg(long, env = "CITRIX_ALLOWLIST_FORWARD_UPSTREAM", value_name = "IP[:PORT]", value_parser = dns_server, value_delimiter = ',')]
+    pub forward_upstream: Vec<SocketAddr>,
+    /// How long the network plugin takes to follow a policy: an answer with new addresses waits for so long
+    #[arg(long, env = "CITRIX_ALLOWLIST_FORWARD_SETTLE", value_parser = settle, default_value = "250ms")]
+    pub forward_settle: Duration,
+    /// How long a learned name outlives its last question
+    #[arg(long, env = "CITRIX_ALLOWLIST_LEARNED_RETENTION", value_parser = period, default_value = "168h")]
+    pub learned_retention: Duration,
+}
+
+impl ForwardArguments {
+    /// Whether the forwarder runs.
+    pub const fn is_on(&self) -> bool {
+        self.forward_listen.is_some()
+    }
+
+    /// Has `names` asked as the forwarder asks.
+    pub fn apply_to(&self, names: &Names) {
+        if self.is_on() {
+            names.forward_to(self.forward_upstream.clone(), &self.forward_zone);
+        }
+    }
+
+    /// The forwarder.
+    pub fn forwarder(&self, names: Names, leads: Leads, clock: Clock, observer: Arc<dyn ForwardObserver>) -> Forwarder {
+        let upstream = Upstream::new(self.forward_upstream.clone());
+        Forwarder::new(names, upstream, self.forward_settle, leads, clock, observer)
+    }
+}

@@ -1,0 +1,83 @@
+//! Questions as CoreDNS sends them.
+
+use hickory_proto::op::{Edns, Message, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, RecordType};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UdpSocket};
+
+/// CoreDNS turns to its next upstream after so long (plugin `forward`).
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Asks one server.
+#[derive(Clone, Copy)]
+pub struct Client(SocketAddr);
+
+impl Client {
+    pub fn of(server: SocketAddr) -> Self {
+        Self(server)
+    }
+
+    /// A question.
+    pub fn question(name: &str, kind: RecordType) -> Message {
+        let mut question = Message::query();
+        question.metadata.recursion_desired = true;
+        question.add_query(Query::query(Name::from_ascii(name).expect("a name"), kind));
+        let mut edns = Edns::new();
+        edns.set_max_payload(1232);
+        question.set_edns(edns);
+        question
+    }
+
+    /// The reply to a question over UDP; nothing where none comes in time.
+    pub async fn send(self, question: &Message) -> Option<Message> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a socket");
+        socket.send_to(&question.to_vec().expect("bytes"), self.0).await.expect("sent");
+        let mut buffer = [0; 4096];
+        let received = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await;
+        let reply = Message::from_vec(&buffer[..received.ok()?.ok()?]).expect("a reply");
+        assert_eq!(reply.metadata.id, question.metadata.id);
+        Some(reply)
+    }
+
+    pub async fn ask(self, name: &str, kind: RecordType) -> Message {
+        self.send(&Self::question(name, kind)).await.expect("a reply in two seconds")
+    }
+
+    /// The IPv4 addresses of a name; it has some.
+    pub async fn resolve(self, name: &str) -> Vec<IpAddr> {
+        let reply = self.ask(name, RecordType::A).await;
+        assert_eq!(reply.metadata.response_code, ResponseCode::NoError, "{name}");
+        let addresses = addresses(&reply);
+        assert!(!addresses.is_empty(), "{name}: {reply}");
+        addresses
+    }
+
+    /// Questions over one connection, all sent before the first reply is read; the replies in the order in which they come.
+    pub async fn pipeline(self, questions: &[Message]) -> Vec<Message> {
+        let mut connection = TcpStream::connect(self.0).await.expect("a connection");
+        for question in questions {
+            let bytes = question.to_vec().expect("bytes");
+            connection.write_u16(bytes.len() as u16).await.expect("sent");
+            connection.write_all(&bytes).await.expect("sent");
+        }
+        let mut replies = Vec::new();
+        for _ in questions {
+            let mut bytes = vec![0; connection.read_u16().await.expect("a reply").into()];
+            connection.read_exact(&mut bytes).await.expect("a reply");
+            replies.push(Message::from_vec(&bytes).expect("a reply"));
+        }
+        replies
+    }
+}
+
+/// The addresses of a reply.
+pub fn addresses(reply: &Message) -> Vec<IpAddr> {
+    let address = |data: &RData| match data {
+        RData::A(address) => Some(IpAddr::V4(address.0)),
+        RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+        _ => None,
+    };
+    reply.answers.iter().filter_map(|record| address(&record.data)).collect()
+}
