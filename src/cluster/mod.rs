@@ -7,6 +7,7 @@ pub mod events;
 pub mod facts;
 #[cfg(test)]
 mod fake_api;
+pub mod freshness;
 pub mod lease;
 mod object;
 pub mod owned;

@@ -1,5 +1,6 @@
 //! The objects that the operator owns in the cluster: watched, and reduced to what decisions need.
 
+use super::freshness::ListedVersions;
 use crate::interner::Interner;
 use crate::lock::lock;
 use crate::objects::key::ObjectKey;
@@ -117,6 +118,21 @@ impl OwnedObjects {
     #[must_use]
     pub fn get(&self, key: &ObjectKey) -> Option<Observed> {
         lock(&self.inner).objects.get(key).cloned()
+    }
+
+    /// Whether every listed object of a kind is known in that version or a later one, and every known one is listed or newer.
+    #[must_use]
+    pub fn has_all(&self, kind: &Kind, namespace: Option<&str>, listed: &ListedVersions) -> bool {
+        let inner = lock(&self.inner);
+        let is_known = |(key, version): (&ObjectKey, &String)| {
+            inner.objects.get(key).is_some_and(|known| !is_older(&known.resource_version, version))
+        };
+        let in_scope =
+            |key: &ObjectKey| *key.kind == *kind && namespace.is_none_or(|namespace| &*key.namespace == namespace);
+        let mut known = inner.objects.iter().filter(|(key, _)| in_scope(key));
+        listed.objects.iter().all(is_known)
+            && known
+                .all(|(key, known)| listed.objects.contains_key(key) || is_older(&listed.at, &known.resource_version))
     }
 
     /// The objects that a resource controls, as they are known, in the order of their keys.

@@ -19,6 +19,7 @@ mod worker;
 
 use crate::clock::Clock;
 use crate::cluster::apply::Writer;
+use crate::cluster::freshness::Freshness;
 use crate::cluster::owned::OwnedObjects;
 use crate::cluster::pods::PodLister;
 use crate::cluster::report::StatusWriter;
@@ -83,6 +84,8 @@ pub struct Context {
     pub owned: Arc<OwnedObjects>,
     /// Lists the selected pods, where a report needs them.
     pub pods: PodLister,
+    /// Compares what is known of these with the cluster.
+    pub freshness: Freshness,
     /// Writes objects.
     pub writer: Writer,
     /// Writes status and events.
@@ -139,6 +142,10 @@ impl run_loop::Work for Context {
 
     fn leads(&self, leads: bool) {
         self.metrics.leading(leads);
+    }
+
+    async fn is_current(&self) -> bool {
+        self.freshness.is_current().await
     }
 
     async fn restore(&self) {

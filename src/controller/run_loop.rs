@@ -43,6 +43,8 @@ pub trait Work: Send + Sync + 'static {
     fn lists(&self) -> Vec<watch::Receiver<bool>>;
     /// Whether this process leads, in each round of the loop.
     fn leads(&self, leads: bool);
+    /// Whether the lists show what the cluster has now: a standby's may be behind.
+    fn is_current(&self) -> impl Future<Output = bool> + Send;
     /// Restores what the previous leader saved in the cluster.
     fn restore(&self) -> impl Future<Output = ()> + Send;
     /// A resource changed, and waits for its reconcile.
@@ -77,7 +79,8 @@ pub async fn run(
 ) -> Result<(), QueueEnded> {
     let LoopInputs { changes, mut woken, mut facts, mut leading, facts_complete, health } = inputs;
     let mut complete = all_of(work.lists().into_iter().chain([facts_complete]).collect()).fuse();
-    let mut is_complete = false;
+    // Whether everything is listed, and whether that is of the time in which this process leads.
+    let (mut is_complete, mut is_current) = (false, false);
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     let mut changes = Box::pin(changes);
     work.learn(facts.borrow_and_update().clone());
@@ -96,7 +99,16 @@ pub async fn run(
             // Nothing is decided before everything has been listed again.
             is_complete = false;
         }
+        is_current &= leads && !is_interrupted;
         is_interrupted = false;
+        if leads && is_complete && leader.session.is_none() && !is_current {
+            is_current = true;
+            if !leader.work.is_current().await {
+                // What is listed from now on is of this time, however long that takes.
+                leader.work.start_over();
+                is_complete = false;
+            }
+        }
         if leads && is_complete && leader.session.is_none() {
             tracing::info!("leading: reconciling");
             tokio::select! {

@@ -32,7 +32,7 @@ pub const LONGEST_HOLD: Duration = Duration::from_millis(1500);
 pub enum Forwarded {
     /// As the upstream answered: no resource wants the name, it has no addresses, or all of them are in force.
     Passed,
-    /// By a replica that does not lead, as the upstream answered.
+    /// By a replica that does not lead, or does not know yet what resources want, as the upstream answered.
     Standby,
     /// With those addresses that are in force; the others are being applied.
     Cut,
@@ -148,7 +148,7 @@ impl Forwarder {
                     let answered = self.0.clock.instant();
                     self.0.observer.upstream_took(answered.saturating_duration_since(began));
                     let (reply, how) = match interest {
-                        _ if resources.is_none() => (question.answer_with(reply), Forwarded::Standby),
+                        Interest::Unknown => (question.answer_with(reply), Forwarded::Standby),
                         Interest::Wanted => self.give(&question, name, server, reply, began).await,
                         _ => (question.answer_with(reply), Forwarded::Passed),
                     };

@@ -118,6 +118,8 @@ impl NamesObserver for () {}
 pub enum Interest {
     /// It is in no zone that is served.
     NotServed,
+    /// It is not known yet what resources want, or whether there are any.
+    Unknown,
     /// No resource wants it.
     Unwanted,
     /// Some resource wants it, or learns names like it.
@@ -283,19 +285,20 @@ impl Names {
     }
 
     /// Whether a name is in a served zone, and whether some resource wants it or learns names like it. While the zones of some of the
-    /// `resources` are not known yet, or there are none, every name may be in one.
+    /// `resources` are not known yet, or there are none, every name may be in one; without `resources` this replica does not lead.
     #[must_use]
     pub fn interest(&self, name: &DomainName, resources: Option<usize>) -> Interest {
         let table = self.table();
         let zones = &table.zones;
-        let are_known =
-            zones.are_fixed() || resources.is_some_and(|resources| resources > 0 && zones.resources() >= resources);
-        if are_known && !zones.serve(name) {
-            Interest::NotServed
-        } else if table.names.contains_key(name) || table.learned.is_observed(name) {
+        let are_known = resources.is_some_and(|resources| resources > 0 && zones.resources() >= resources);
+        if resources.is_some() && (table.names.contains_key(name) || table.learned.is_observed(name)) {
             Interest::Wanted
-        } else {
+        } else if (zones.are_fixed() || are_known) && !zones.serve(name) {
+            Interest::NotServed
+        } else if are_known {
             Interest::Unwanted
+        } else {
+            Interest::Unknown
         }
     }
 

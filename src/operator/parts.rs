@@ -9,6 +9,7 @@ use crate::cluster::access::Reviews;
 use crate::cluster::apply::Writer;
 use crate::cluster::client::Connected;
 use crate::cluster::facts::Facts;
+use crate::cluster::freshness::Freshness;
 use crate::cluster::lease::Leadership;
 use crate::cluster::owned::OwnedObjects;
 use crate::cluster::pods::PodLister;
@@ -92,10 +93,12 @@ impl Parts {
             pressure,
             forwards: arguments.forward.is_on(),
         };
+        let scope = Scope::of(arguments.cluster.watch_namespace.clone());
         let context = Context {
             resources: Arc::default(),
             feeds,
             names,
+            freshness: Freshness::new(client.clone(), scope.clone(), settings.engines.kinds(), Arc::clone(&owned)),
             owned,
             pods: PodLister(client.clone()),
             writer,
@@ -113,7 +116,7 @@ impl Parts {
             leadership,
             woken,
             edges,
-            scope: Scope::of(arguments.cluster.watch_namespace.clone()),
+            scope,
             waker,
             warnings: Some(warnings),
             own_pod: pod.map(|_| own_pod_sender),

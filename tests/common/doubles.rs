@@ -4,11 +4,13 @@
 use axum::http::{Method, Request, Response};
 use citrix_allowlist::clock::Clock;
 use citrix_allowlist::cluster::apply::Writer;
+use citrix_allowlist::cluster::freshness::Freshness;
 use citrix_allowlist::cluster::lease::Leadership;
 use citrix_allowlist::cluster::owned::OwnedObjects;
 use citrix_allowlist::cluster::pods::PodLister;
 use citrix_allowlist::cluster::report::StatusWriter;
 use citrix_allowlist::cluster::resources::{ResourceChange, ResourceStore};
+use citrix_allowlist::cluster::scope::Scope;
 use citrix_allowlist::controller::{self, Context, LoopInputs, OwnPod, ReconcileState, Settings};
 use citrix_allowlist::crd::CitrixAllowlist;
 use citrix_allowlist::engines::{Engines, Limits};
@@ -146,6 +148,7 @@ impl Doubles {
             feeds: feeds.clone(),
             names: names.clone(),
             owned: Arc::clone(&owned),
+            freshness: Freshness::new(client.clone(), Scope::of(vec![]), vec![], Arc::clone(&owned)),
             pods: PodLister(client.clone()),
             writer: Writer::new(client.clone(), leadership.clone(), owned, Arc::clone(&metrics) as _),
             reporter: StatusWriter::new(client, leadership.clone(), None, Arc::clone(&metrics) as _),

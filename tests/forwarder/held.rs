@@ -81,7 +81,7 @@ async fn what_cannot_be_applied_in_time_goes_out_all_the_same() {
     let proxy = FaultProxy::start(forwarding.stage.cluster.kubeconfig_path()).await.expect("a proxy");
     let config = OperatorConfig { kubeconfig: proxy.kubeconfig().to_owned(), ..forwarding.config.clone() };
     forwarding.operator = Operator::start(&config).await.expect("an operator");
-    forwarding.client().resolve(EXACT).await;
+    forwarding.knows().await;
     // The API server takes no policy: nothing can be applied.
     proxy.inject(Which::of(&[], &["networkpolicies"]), ApiFault::Hang);
     let began = Instant::now();

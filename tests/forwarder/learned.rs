@@ -34,6 +34,7 @@ async fn a_restart_forgets_no_name_and_no_address() {
     let began = Instant::now();
     forwarding.kill().await;
     forwarding.operator = Operator::start(&forwarding.config).await.expect("an operator");
+    forwarding.knows().await;
     forwarding.client().resolve(&unseen(9)).await;
     assert_eq!(forwarding.answered("early").await, 0.0);
     for now in policies.since(began) {

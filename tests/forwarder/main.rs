@@ -87,6 +87,15 @@ impl Forwarding {
         addresses.iter().all(|address| policies.iter().any(|policy| common::holds(policy, *address)))
     }
 
+    /// Waits until an operator that has just begun knows what the resource wants.
+    async fn knows(&self) {
+        let answered = async || {
+            self.client().resolve(EXACT).await;
+            (self.answered("passed").await > 0.0).then_some(())
+        };
+        common::eventually(Duration::from_secs(30), answered).await.expect("it reconciles");
+    }
+
     /// Kills the operator.
     async fn kill(&mut self) {
         let process = self.operator.process();

@@ -113,6 +113,12 @@ impl SimulatedWorld {
         }
     }
 
+    /// A flood is over.
+    fn drain(&self, namespace: usize) {
+        let flood = |stored: &Stored| stored.metadata("name").starts_with("flood");
+        self.api.delete_all(RESOURCES, &namespace_of(namespace), flood);
+    }
+
     pub(super) fn undo(&mut self, tenant: &Tenant) {
         match *tenant {
             Tenant::Take(namespace) => {
@@ -121,11 +127,10 @@ impl SimulatedWorld {
             }
             Tenant::Uninstall => {
                 self.api.with(|store| store.install(RESOURCES.0, RESOURCES.1, true));
+                // A flood that was over meanwhile could not be deleted.
+                (0..NAMESPACES).for_each(|namespace| self.drain(namespace));
             }
-            Tenant::Flood(namespace) => {
-                let flood = |stored: &Stored| stored.metadata("name").starts_with("flood");
-                self.api.delete_all(RESOURCES, &namespace_of(namespace), flood);
-            }
+            Tenant::Flood(namespace) => self.drain(namespace),
             Tenant::DeletePolicies(_)
             | Tenant::Open(_)
             | Tenant::Cut(_)

@@ -24,6 +24,8 @@ struct Recorder {
     /// The facts each time that all resources were requested.
     known: Mutex<Vec<Arc<ClusterFacts>>>,
     panics: AtomicBool,
+    /// Whether the lists are not what the cluster has, until somebody looks.
+    is_behind: AtomicBool,
 }
 
 impl Recorder {
@@ -48,6 +50,10 @@ impl Work for Recorder {
     }
 
     fn leads(&self, _leads: bool) {}
+
+    async fn is_current(&self) -> bool {
+        !self.is_behind.swap(false, Ordering::SeqCst)
+    }
 
     async fn restore(&self) {
         self.sessions.fetch_add(1, Ordering::SeqCst);
@@ -117,6 +123,7 @@ impl World {
             facts: Mutex::default(),
             known: Mutex::default(),
             panics: AtomicBool::new(false),
+            is_behind: AtomicBool::new(false),
         });
         let (changes, mut changed) = unbounded_channel();
         let (wake, woken) = unbounded_channel();
@@ -282,6 +289,22 @@ async fn regained_leadership_begins_a_new_session() {
     let recorder = Arc::clone(&world.recorder);
     assert_eq!(world.settle().await, []);
     assert_eq!(recorder.sessions(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_behind_is_listed_again_before_a_session() {
+    let world = World::new();
+    let recorder = Arc::clone(&world.recorder);
+    recorder.is_behind.store(true, Ordering::SeqCst);
+    world.facts_complete.send_replace(true);
+    world.list();
+    world.leading.send_replace(true);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((recorder.sessions(), *recorder.owned.borrow()), (0, false), "nothing is decided on what is behind");
+    world.list();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(recorder.sessions(), 1, "what was listed meanwhile needs no second look");
+    assert!(world.settle().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -117,12 +117,12 @@ async fn names_of_served_zones_are_asked_at_the_upstream_alone() {
 async fn zones_are_known_once_every_resource_has_said_its_own() {
     let rig = Rig::new(&[1], Scripted::new(|_, _, family, _| plain(family, &[1])));
     let other = name("other.example.org");
-    assert_eq!(rig.names.interest(&other, None), Interest::Unwanted, "a standby knows none");
-    assert_eq!(rig.names.interest(&other, Some(0)), Interest::Unwanted, "nobody uses any");
+    assert_eq!(rig.names.interest(&other, None), Interest::Unknown, "a standby knows none");
+    assert_eq!(rig.names.interest(&other, Some(0)), Interest::Unknown, "nobody uses any");
     let zones = Arc::new(zones::zones_of([name("example.com"), name("a.example.com")].iter(), std::iter::empty()));
     assert_eq!(*zones, [name("example.com")].into(), "a name in another's zone is no zone");
     rig.names.observe(&daas(0), &Arc::default(), &zones);
-    assert_eq!(rig.names.interest(&other, Some(2)), Interest::Unwanted);
+    assert_eq!(rig.names.interest(&other, Some(2)), Interest::Unknown);
     rig.names.observe_nothing(&daas(1));
     assert_eq!(rig.names.interest(&other, Some(2)), Interest::NotServed);
     assert_eq!(rig.names.interest(&name("b.example.com"), Some(2)), Interest::Unwanted);
