@@ -8,6 +8,7 @@ pub mod facts;
 #[cfg(test)]
 mod fake_api;
 pub mod freshness;
+pub mod leader_endpoints;
 pub mod lease;
 mod object;
 pub mod owned;

@@ -79,6 +79,9 @@ pub(super) async fn apply(owner: &OwnerRef, decision: &Decision, context: &Conte
         changes.writes.retain(is_policy);
     }
     let moving = Moving { desired: objects, put_off: &put_off };
+    if context.settings.forwards && activates && changes.writes.iter().any(is_policy) {
+        context.names.enforce(&owner.resource, Enforcement::Begins);
+    }
     let ineffective = match write(owner, context, conflicts, activates, &moving, &mut changes).await {
         Ok(ineffective) => ineffective,
         Err(error) => return Applied::failed(error),

@@ -46,13 +46,13 @@ pub(super) async fn gather(
 
     // The names that a selection needs are among what is recovered.
     let mut objects = objects(owner, context, carry, None).await?;
-    if let Some(objects) = &objects {
+    if let Some(objects) = objects.as_ref().filter(|_| context.settings.forwards) {
         context.names.restore_learned(&request.resource, &pipeline::learned(objects));
     }
     let stage = debug_span!("select").entered();
     let learned = context.names.learned(&request.resource);
     let select = |list: &Arc<Allowlist>| context.shared.memo.selection(&request.choices, list, guard, &learned);
-    let accepted = pipeline::accept(carry, request.generation, &view, &newest, |list| select(list).endpoints.len());
+    let accepted = pipeline::accept(carry, request.generation, &view, &newest, |list| select(list).listed());
     let selection = select(&accepted.list);
     // The last policy of a direction would go.
     let lacks = |key: &ObjectKey| {

@@ -40,6 +40,9 @@ pub(super) async fn reconcile(
         }
         Err(error) => (Decision::leave(Outcome::Applied, Carry::default()), Applied::failed(error)),
     };
+    if decision.basis.is_none() {
+        context.names.observe_nothing(&owner.resource);
+    }
     // Otherwise `apply` has said what is in force.
     if context.settings.forwards && (decision.objects.is_none() || applied.failure.is_some()) {
         let is_isolating = context.owned.of(&owner.resource, &owner.uid).keys().any(ObjectKey::is_policy);
@@ -61,10 +64,7 @@ async fn decide(
     let own_pod = context.settings.own_pod.borrow().clone();
     let request = match pipeline::validate(resource, &context.settings.protected_namespaces, &own_pod) {
         Ok(request) => request,
-        Err(refusal) => {
-            context.names.observe_nothing(&owner.resource);
-            return Ok(Decision::refuse(refusal, std::mem::take(&mut session.carry)));
-        }
+        Err(refusal) => return Ok(Decision::refuse(refusal, std::mem::take(&mut session.carry))),
     };
     // Before any wait: otherwise the garbage collector deletes a previous owner's policies, and opens its pods.
     let adopted = context.writer.adopt_previous(owner).await?;

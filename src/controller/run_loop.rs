@@ -64,6 +64,9 @@ pub trait Work: Send + Sync + 'static {
 /// How often the loop shows that it runs.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
+/// How long a new leader compares what it knows with the cluster; past it, listing again is the faster way.
+const COMPARED_WITHIN: Duration = Duration::from_secs(20);
+
 /// Reconciles while this process leads, until `stop`; then finishes the writes in flight.
 ///
 /// It loses no wake. A session begins only when the lists are complete, and requests every resource: so it meets each change
@@ -103,11 +106,20 @@ pub async fn run(
         is_interrupted = false;
         if leads && is_complete && leader.session.is_none() && !is_current {
             is_current = true;
-            if !leader.work.is_current().await {
+            let is_known = tokio::select! {
+                compared = tokio::time::timeout(COMPARED_WITHIN, leader.work.is_current()) => compared.unwrap_or(false),
+                () = stop.cancelled() => break,
+            };
+            if !is_known {
                 // What is listed from now on is of this time, however long that takes.
                 leader.work.start_over();
                 is_complete = false;
             }
+            health.beat();
+        }
+        if leading.has_changed().unwrap_or(false) {
+            // Another process may lead by now.
+            continue;
         }
         if leads && is_complete && leader.session.is_none() {
             tracing::info!("leading: reconciling");

@@ -8,6 +8,7 @@ use super::session::Session;
 use super::{Context, backoff, reconcile};
 use crate::crd::CitrixAllowlist;
 use crate::lock::lock;
+use crate::names::Enforcement;
 use crate::resource_ref::ResourceRef;
 use crate::telemetry::Counted;
 use futures::FutureExt as _;
@@ -34,7 +35,14 @@ pub(super) async fn work(key: ResourceRef, context: Arc<Context>, dirty: DirtyFl
     let requeue_after = match resource.metadata.deletion_timestamp {
         // Boxed, since thousands may wait for a permit at once: only a running reconcile takes its whole memory.
         None => Box::pin(with_permit(&resource, &context, &mut session, &key)).await,
-        Some(_) => None,
+        Some(_) => {
+            // The garbage collector takes its policies.
+            if context.settings.forwards {
+                context.names.observe_nothing(&key);
+                context.names.enforce(&key, Enforcement::None);
+            }
+            None
+        }
     };
     lock(&context.shared.unmet).reconciled(&key, began);
     if context.resources.get(&key).is_none() {

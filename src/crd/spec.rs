@@ -92,7 +92,7 @@ pub struct CitrixAllowlistSpec {
     pub expand_wildcards: ExpandWildcards,
 
     /// What becomes of names that pods ask for under wildcards of the list, where the cluster's DNS forwards their zones to the
-    /// operator: `Allow`, `Suggest` (status names them, nothing is opened), or `Off`. An entry of `wildcards` may say otherwise.
+    /// operator: `Allow`, `Suggest` (they are learned, and not allowed), or `Off`. An entry of `wildcards` may say otherwise.
     /// It does nothing where nothing is forwarded.
     #[serde(default)]
     pub observe_wildcards: Observe,
@@ -254,7 +254,7 @@ pub enum Observe {
     /// They are allowed
     #[default]
     Allow,
-    /// Status suggests them, and nothing is opened
+    /// They are learned, and not allowed
     Suggest,
     /// They are not learned
     Off,

@@ -75,7 +75,10 @@ async fn receive(socket: Arc<UdpSocket>, forwarder: Forwarder, slots: Arc<Semaph
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            forwarder.dropped();
+            continue;
+        };
         let (message, forwarder, socket) = (buffer[..length].to_vec(), forwarder.clone(), Arc::clone(&socket));
         answering.spawn(async move {
             let _slot = slot;
@@ -123,6 +126,9 @@ async fn serve(stream: TcpStream, forwarder: Forwarder, slots: Arc<Semaphore>, _
         let (mut answering, open) = (JoinSet::new(), Arc::new(Semaphore::new(MOST_QUESTIONS_OF_CONNECTION)));
         while let Ok(Ok(length)) = timeout(IDLE, reader.read_u16()).await {
             while answering.try_join_next().is_some() {}
+            if usize::from(length) > DATAGRAM {
+                return;
+            }
             let mut message = vec![0; length.into()];
             if !matches!(timeout(IDLE, reader.read_exact(&mut message)).await, Ok(Ok(_))) {
                 return;
@@ -141,5 +147,10 @@ async fn serve(stream: TcpStream, forwarder: Forwarder, slots: Arc<Semaphore>, _
         drop(replies);
         answering.join_all().await;
     };
-    tokio::join!(reading, writing);
+    let (mut reading, mut writing) = (std::pin::pin!(reading), std::pin::pin!(writing));
+    tokio::select! {
+        // Nobody reads the answers any more.
+        () = &mut writing => {}
+        () = &mut reading => writing.await,
+    }
 }

@@ -16,7 +16,7 @@ pub use question::ForwardedQuestion;
 pub use upstream::{QuestionTransport, UPSTREAM_TIMEOUT, Upstream};
 
 use crate::clock::Clock;
-use crate::names::{Interest, Names, Standing};
+use crate::names::{AddressState, Interest, Names};
 use connectivity_allowlist::net::DomainName;
 use hickory_proto::op::{Message, ResponseCode};
 use std::collections::BTreeSet;
@@ -46,12 +46,23 @@ pub enum Forwarded {
     Failed,
     /// It is in no zone that is served, or no question.
     Refused,
+    /// Too many questions are open: it got no answer.
+    Dropped,
 }
 
 impl Forwarded {
     /// Each.
-    pub const ALL: [Self; 8] =
-        [Self::Passed, Self::Standby, Self::Cut, Self::Waited, Self::Early, Self::Barred, Self::Failed, Self::Refused];
+    pub const ALL: [Self; 9] = [
+        Self::Passed,
+        Self::Standby,
+        Self::Cut,
+        Self::Waited,
+        Self::Early,
+        Self::Barred,
+        Self::Failed,
+        Self::Refused,
+        Self::Dropped,
+    ];
 
     /// The metric label.
     #[must_use]
@@ -65,6 +76,7 @@ impl Forwarded {
             Self::Barred => "barred",
             Self::Failed => "failed",
             Self::Refused => "refused",
+            Self::Dropped => "dropped",
         }
     }
 }
@@ -125,6 +137,11 @@ impl Forwarder {
         Self(Arc::new(Inner { names, upstream, settle, leads, clock, observer }))
     }
 
+    /// A question for which there is no room was left out.
+    pub fn dropped(&self) {
+        self.0.observer.forwarded(None, Forwarded::Dropped, Duration::ZERO);
+    }
+
     /// The answer to a message; nothing if it deserves none.
     pub async fn answer(&self, message: &[u8], transport: QuestionTransport) -> Option<Vec<u8>> {
         let began = self.0.clock.instant();
@@ -143,7 +160,11 @@ impl Forwarder {
                 (question.refuse(ResponseCode::Refused), Forwarded::Refused, Duration::ZERO)
             }
             (Some(name), interest) => match self.0.upstream.ask(&question, transport).await {
-                None => (question.refuse(ResponseCode::ServFail), Forwarded::Failed, Duration::ZERO),
+                // Of a server that is silent, CoreDNS turns to the next; a failure it would pass on.
+                None => {
+                    self.0.observer.forwarded(Some(name), Forwarded::Failed, Duration::ZERO);
+                    return None;
+                }
                 Some((server, reply)) => {
                     let answered = self.0.clock.instant();
                     self.0.observer.upstream_took(answered.saturating_duration_since(began));
@@ -172,9 +193,20 @@ impl Forwarder {
         let Ok(reply) = Message::from_vec(&bytes) else { return (question.answer_with(bytes), Forwarded::Passed) };
         if reply.metadata.truncation {
             // What is left of it may be used all the same: it is asked for again over TCP.
-            return (question.truncated(), Forwarded::Passed);
+            let emptied = reply::emptied(reply).to_vec();
+            return (question.answer_with(emptied.unwrap_or(bytes)), Forwarded::Passed);
         }
         let addresses = reply::addresses(&reply);
+        let is_signed = reply::is_signed(question, &reply);
+        let (reply, bytes) = match reply::has_additional_addresses(&reply) && !is_signed {
+            true => {
+                // Nobody knows whether these are in force: clients ask for them.
+                let reply = reply::cut(reply, &addresses);
+                let bytes = reply.to_vec().unwrap_or(bytes);
+                (reply, bytes)
+            }
+            false => (reply, bytes),
+        };
         if addresses.is_empty() {
             return (question.answer_with(bytes), Forwarded::Passed);
         }
@@ -185,7 +217,7 @@ impl Forwarder {
                 self.0.observer.learned(name, learned);
             }
         }
-        let release = self.hold(name, &addresses, reply::is_signed(question, &reply), began).await;
+        let release = self.hold(name, &addresses, is_signed, began).await;
         match release {
             Release::All(how) => (question.answer_with(bytes), how),
             Release::Early => (question.answer_with(bytes), Forwarded::Early),
@@ -209,24 +241,24 @@ impl Forwarder {
         loop {
             enforcements.borrow_and_update();
             let now = self.0.clock.instant();
-            let standings = self.0.names.standings(name, &all);
+            let address_states = self.0.names.address_states(name, &all);
             let settled = |since: &Option<Instant>| since.is_none_or(|since| since + self.0.settle <= now);
-            let is_ready = |standing: &Standing| matches!(standing, Standing::InForce(since) if settled(since));
-            let pairs = || all.iter().zip(&standings);
+            let is_ready = |state: &AddressState| matches!(state, AddressState::InForce(since) if settled(since));
+            let pairs = || all.iter().zip(&address_states);
             let ready: BTreeSet<IpAddr> =
-                pairs().filter(|(_, standing)| is_ready(standing)).map(|(address, _)| *address).collect();
+                pairs().filter(|(_, state)| is_ready(state)).map(|(address, _)| *address).collect();
             if ready.len() == all.len() {
                 return Release::All(how);
             }
             if !ready.is_empty() && !is_signed {
                 return Release::Some(ready);
             }
-            let soon = standings.iter().filter(|standing| !is_ready(standing)).filter_map(|standing| match standing {
-                Standing::InForce(since) => since.map(|since| since + self.0.settle),
-                Standing::Pending | Standing::Never => None,
+            let soon = address_states.iter().filter(|state| !is_ready(state)).filter_map(|state| match state {
+                AddressState::InForce(since) => since.map(|since| since + self.0.settle),
+                AddressState::Pending | AddressState::Never => None,
             });
-            let (soon, is_pending) = (soon.min(), standings.contains(&Standing::Pending));
-            if !is_pending && (soon.is_none() || (is_signed && standings.contains(&Standing::Never))) {
+            let (soon, is_pending) = (soon.min(), address_states.contains(&AddressState::Pending));
+            if !is_pending && (soon.is_none() || (is_signed && address_states.contains(&AddressState::Never))) {
                 return Release::Barred;
             }
             if now >= deadline {

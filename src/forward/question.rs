@@ -8,8 +8,8 @@ use hickory_proto::rr::{Name, RecordType};
 const HEADER: usize = 12;
 /// The bit of a header's third byte that marks a reply.
 const REPLY: u8 = 0x80;
-/// The bit of a header's third byte that marks a truncated reply.
-const TRUNCATED: u8 = 0x02;
+/// The bit of a header's fourth byte that offers recursion: resolvers turn away from a reply without it.
+const RECURSION: u8 = 0x80;
 /// The bits of a header's third byte that a reply repeats: the opcode, and whether recursion is desired.
 const REPEATED: u8 = 0x79;
 
@@ -37,7 +37,7 @@ impl ForwardedQuestion {
     /// The reply to a message that is not understood; nothing where it cannot even be replied to, or is itself a reply.
     pub fn read(bytes: &[u8]) -> Result<Self, Option<Vec<u8>>> {
         let header = bytes.get(..HEADER).filter(|header| header[2] & REPLY == 0).ok_or(None)?;
-        let refuse = |code: ResponseCode| Some(reply_to(header, &bytes[HEADER..HEADER], code, 0));
+        let refuse = |code: ResponseCode| Some(reply_to(header, &bytes[HEADER..HEADER], code));
         let message = Message::from_vec(bytes).map_err(|_| refuse(ResponseCode::FormErr))?;
         let metadata = &message.metadata;
         if metadata.message_type != MessageType::Query || metadata.op_code != OpCode::Query {
@@ -58,13 +58,7 @@ impl ForwardedQuestion {
     /// A reply without records.
     #[must_use]
     pub fn refuse(&self, code: ResponseCode) -> Vec<u8> {
-        reply_to(&self.head[..HEADER], &self.head[HEADER..], code, 0)
-    }
-
-    /// A reply that says to ask again over TCP.
-    #[must_use]
-    pub fn truncated(&self) -> Vec<u8> {
-        reply_to(&self.head[..HEADER], &self.head[HEADER..], ResponseCode::NoError, TRUNCATED)
+        reply_to(&self.head[..HEADER], &self.head[HEADER..], code)
     }
 
     /// An upstream's reply as one to this question: with its id and its spelling of the name, and otherwise as it came.
@@ -97,9 +91,9 @@ fn question_of(bytes: &[u8]) -> Option<usize> {
 }
 
 /// A reply with a header and at most a question.
-fn reply_to(header: &[u8], question: &[u8], code: ResponseCode, flags: u8) -> Vec<u8> {
+fn reply_to(header: &[u8], question: &[u8], code: ResponseCode) -> Vec<u8> {
     let questions = u8::from(!question.is_empty());
-    let mut reply = vec![header[0], header[1], (header[2] & REPEATED) | REPLY | flags, code.low(), 0, questions];
+    let mut reply = vec![header[0], header[1], (header[2] & REPEATED) | REPLY, RECURSION | code.low(), 0, questions];
     reply.extend([0; 6]);
     reply.extend(question);
     reply
@@ -171,7 +165,6 @@ mod tests {
         let refused = Message::from_vec(&question.refuse(ResponseCode::Refused)).expect("a reply");
         assert_eq!(refused.metadata.response_code, ResponseCode::Refused);
         assert!(refused.queries[0].name().eq_case(&question.spelled) && refused.metadata.recursion_desired);
-        let truncated = Message::from_vec(&question.truncated()).expect("a reply");
-        assert!(truncated.metadata.truncation && truncated.answers.is_empty());
+        assert!(refused.metadata.recursion_available);
     }
 }

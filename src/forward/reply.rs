@@ -2,7 +2,7 @@
 
 use super::question::ForwardedQuestion;
 use crate::names::HeardAnswer;
-use crate::names::answer::{Answer, Family, absolute, read};
+use crate::names::answer::{Answer, Family, absolute, follow, read};
 use connectivity_allowlist::net::DomainName;
 use hickory_proto::op::Message;
 use hickory_proto::rr::rdata::svcb::{SVCB, SvcParamValue};
@@ -35,10 +35,11 @@ pub fn heard(question: &ForwardedQuestion, name: &DomainName, reply: &Message, s
     families.iter().filter_map(answer).collect()
 }
 
-/// The hints for a name itself. An alias says nothing of its target here: clients ask for the target's addresses.
+/// The hints for a name, at the end of its chain of CNAMEs.
 fn hints(name: &DomainName, reply: &Message, server: SocketAddr) -> Vec<HeardAnswer> {
     let Ok(absolute) = absolute(name) else { return Vec::new() };
-    let records: Vec<&Record> = reply.answers.iter().filter(|record| record.name == absolute).collect();
+    let Ok((chain, _)) = follow(reply, &absolute) else { return Vec::new() };
+    let records: Vec<&Record> = reply.answers.iter().filter(|record| chain.contains(&&record.name)).collect();
     let ttl = Duration::from_secs(u64::from(records.iter().map(|record| record.ttl).min().unwrap_or_default()));
     let all: BTreeSet<IpAddr> =
         records.iter().copied().filter(|record| svcb(record).is_some()).flat_map(of_record).collect();
@@ -70,6 +71,21 @@ pub fn cut(mut reply: Message, given: &BTreeSet<IpAddr>) -> Message {
     }
     reply.metadata.authentic_data = false;
     reply
+}
+
+/// A truncated reply without what is left of its records: some clients use them all the same.
+#[must_use]
+pub fn emptied(mut reply: Message) -> Message {
+    for section in [&mut reply.answers, &mut reply.authorities, &mut reply.additionals] {
+        section.clear();
+    }
+    reply
+}
+
+/// Whether a reply has addresses beside its answers, as those of services do.
+#[must_use]
+pub fn has_additional_addresses(reply: &Message) -> bool {
+    reply.additionals.iter().any(|record| matches!(record.data, RData::A(_) | RData::AAAA(_)))
 }
 
 fn of_record(record: &Record) -> Vec<IpAddr> {

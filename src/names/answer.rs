@@ -201,7 +201,10 @@ fn least(ttl: Option<u32>, other: u32) -> u32 {
 }
 
 /// The names from `name` along its CNAMEs, in any order of records, and the least TTL of these.
-fn follow<'a>(message: &'a Message, name: &'a Name) -> Result<(Vec<&'a Name>, Option<u32>), Failure> {
+///
+/// # Errors
+/// A loop, or a chain too long.
+pub fn follow<'a>(message: &'a Message, name: &'a Name) -> Result<(Vec<&'a Name>, Option<u32>), Failure> {
     let mut chain = vec![name];
     let mut ttl = None;
     let mut owner = name;

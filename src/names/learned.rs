@@ -64,6 +64,33 @@ pub struct Learned {
     revision: u64,
     /// When to look next for names to forget.
     next: Option<Instant>,
+    /// When a pod last asked for anything.
+    heard: Option<Instant>,
+    allowance: Allowance,
+}
+
+/// How many new names may be learned: each costs a write for every resource that learns it, and whoever asks chooses the names.
+#[derive(Debug)]
+struct Allowance {
+    left: f64,
+    at: Option<Instant>,
+}
+
+impl Allowance {
+    /// As many as two wildcards may learn, at once.
+    const BURST: f64 = 2.0 * MOST_LEARNED as f64;
+    /// As many in a second.
+    const PER_SECOND: f64 = 50.0;
+
+    /// Takes one, if one is left.
+    fn take(&mut self, now: Instant) -> bool {
+        let passed = self.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
+        self.at = Some(now);
+        self.left = (self.left + passed * Self::PER_SECOND).min(Self::BURST);
+        let has_one = self.left >= 1.0;
+        self.left -= f64::from(u8::from(has_one));
+        has_one
+    }
 }
 
 impl Learned {
@@ -77,6 +104,8 @@ impl Learned {
             retention,
             revision: 0,
             next: None,
+            heard: None,
+            allowance: Allowance { left: Allowance::BURST, at: None },
         }
     }
 
@@ -148,7 +177,7 @@ impl Learned {
         let of = self.resources.entry(resource.clone()).or_default();
         Arc::make_mut(&mut of.names).extend(names.iter().cloned());
         for name in names {
-            self.asked.entry(name.clone()).or_insert(Asked { at: now, revision: 0 });
+            self.asked.insert(name.clone(), Asked { at: now, revision: 0 });
         }
         self.next.get_or_insert(now + FORGET_INTERVAL);
     }
@@ -193,6 +222,14 @@ impl Learned {
         observers.map(|(resource, _)| resource).filter(has).collect()
     }
 
+    /// A pod asked for a name, whatever the answer.
+    pub fn asked_for(&mut self, name: &DomainName, now: Instant) {
+        self.heard = Some(now);
+        if let Some(asked) = self.asked.get_mut(name) {
+            asked.at = now;
+        }
+    }
+
     /// A pod asked for a name that has addresses. Returns the resources that learn it now.
     pub fn ask(&mut self, name: &DomainName, now: Instant) -> Vec<ResourceRef> {
         if let Some(asked) = self.asked.get_mut(name) {
@@ -202,7 +239,7 @@ impl Learned {
             }
         }
         let observers = self.observers(name);
-        if observers.is_empty() {
+        if observers.is_empty() || !self.allowance.take(now) {
             return Vec::new();
         }
         self.asked.insert(name.clone(), Asked { at: now, revision: self.revision });
@@ -215,7 +252,12 @@ impl Learned {
             if alike.len() >= MOST_LEARNED {
                 // The one that nobody has asked for the longest makes room.
                 let oldest = alike.into_iter().min_by_key(|known| self.asked.get(*known).map(|asked| asked.at));
-                makes_room |= oldest.is_some_and(|oldest| names.remove(oldest));
+                if let Some(oldest) = oldest {
+                    names.remove(oldest);
+                    makes_room = true;
+                    // Another resource may still have it, and this one learns it again once somebody asks.
+                    self.asked.entry(oldest.clone()).and_modify(|asked| asked.revision = 0);
+                }
             }
             names.insert(name.clone());
             of.names = Arc::new(names);
@@ -225,17 +267,6 @@ impl Learned {
             self.forget_unlearned();
         }
         learning
-    }
-
-    /// The patterns of a resource that have learned as many names as they may.
-    #[must_use]
-    pub fn full(&self, resource: &ResourceRef) -> Vec<NamePattern> {
-        let Some(of) = self.resources.get(resource) else { return Vec::new() };
-        let is_full = |observed: &&ObservedPattern| {
-            of.names.len() >= MOST_LEARNED
-                && of.names.iter().filter(|name| observed.matches(name)).count() >= MOST_LEARNED
-        };
-        of.patterns.iter().filter(is_full).map(|observed| observed.pattern.clone()).collect()
     }
 
     /// When [`Self::forget_due`] has something to do.
@@ -249,8 +280,9 @@ impl Learned {
         if self.next.is_none_or(|next| next > now) {
             return Vec::new();
         }
-        let retention = self.retention;
-        let is_old = |asked: &Asked| now.saturating_duration_since(asked.at) >= retention;
+        // While nobody asks for anything, the cluster's DNS asks elsewhere: that is no word on any name.
+        let (retention, heard) = (self.retention, self.heard);
+        let is_old = |asked: &Asked| heard.is_some_and(|heard| heard.saturating_duration_since(asked.at) >= retention);
         let old: BTreeSet<DomainName> =
             self.asked.iter().filter(|(_, asked)| is_old(asked)).map(|(name, _)| name.clone()).collect();
         let mut losing = Vec::new();

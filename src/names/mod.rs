@@ -27,7 +27,7 @@ pub use learned::ObservedPattern;
 pub use lookup::{HickoryLookup, Lookup};
 pub use memory::{AnsweredTime, RecoveredAddresses};
 pub use snapshot::{AddressSnapshot, NameSnapshot, NamesSnapshot, ServerSnapshot};
-pub use table::{Enforcement, HeardAnswer, InUse, Standing};
+pub use table::{AddressState, Enforcement, HeardAnswer, InUse};
 
 use crate::bound::Bound;
 use crate::clock::Clock;
@@ -258,7 +258,7 @@ impl Names {
         zones: &Arc<BTreeSet<DomainName>>,
     ) {
         let mut table = self.table();
-        table.learned.observe(resource, patterns);
+        table.observe(resource, patterns);
         table.zones.set(resource, zones, self.0.clock.instant());
     }
 
@@ -288,10 +288,15 @@ impl Names {
     /// `resources` are not known yet, or there are none, every name may be in one; without `resources` this replica does not lead.
     #[must_use]
     pub fn interest(&self, name: &DomainName, resources: Option<usize>) -> Interest {
-        let table = self.table();
+        let now = self.0.clock.instant();
+        let mut table = self.table();
+        table.learned.asked_for(name, now);
         let zones = &table.zones;
-        let are_known = resources.is_some_and(|resources| resources > 0 && zones.resources() >= resources);
-        if resources.is_some() && (table.names.contains_key(name) || table.learned.is_observed(name)) {
+        // Every resource has to have spoken since this replica leads: the policies of the others are not known.
+        let are_known = resources
+            .is_some_and(|resources| resources > 0 && zones.resources() >= resources && table.has_heard_of(resources));
+        let is_wanted = || table.names.contains_key(name) || table.learned.is_observed(name) || table.is_left_out(name);
+        if are_known && is_wanted() {
             Interest::Wanted
         } else if (zones.are_fixed() || are_known) && !zones.serve(name) {
             Interest::NotServed
@@ -311,11 +316,11 @@ impl Names {
     /// A pod asked for a name and these are its addresses. Resources that learn the name, or have to apply an address, are woken at
     /// once. Returns how many resources learn it now.
     pub fn hear(&self, name: &DomainName, answers: &[HeardAnswer]) -> usize {
-        let now = self.0.clock.instant();
         let (mut woken, mut refused) = (BTreeSet::new(), Vec::new());
         let learning = {
             let mut table = self.table();
-            let learning = table.learned.ask(name, now);
+            let now = self.0.clock.instant();
+            let learning = table.learn(name, now);
             for answer in answers {
                 let (judged, applying) = table.hear(name, answer, now);
                 refused.extend(judged);
@@ -337,8 +342,8 @@ impl Names {
 
     /// Where each of these addresses of a name stands.
     #[must_use]
-    pub fn standings(&self, name: &DomainName, addresses: &[IpAddr]) -> Vec<Standing> {
-        self.table().standings(name, addresses)
+    pub fn address_states(&self, name: &DomainName, addresses: &[IpAddr]) -> Vec<AddressState> {
+        self.table().address_states(name, addresses)
     }
 
     /// What is known at this moment, for metrics and for people.

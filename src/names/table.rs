@@ -7,7 +7,7 @@ mod room;
 mod rounds;
 
 use enforced::Enforced;
-pub use enforced::{Enforcement, InUse, Standing};
+pub use enforced::{AddressState, Enforcement, InUse};
 use heard::Heard;
 pub use heard::HeardAnswer;
 use late::Stretch;

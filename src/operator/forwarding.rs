@@ -2,11 +2,13 @@
 
 use super::values::{dns_server, listening, period, settle, suffix};
 use crate::clock::Clock;
+use crate::cluster::leader_endpoints::LeaderEndpoints;
 use crate::forward::{ForwardObserver, Forwarder, Leads, Upstream};
 use crate::names::Names;
+use anyhow::Context as _;
 use clap::Args;
 use connectivity_allowlist::net::DomainName;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +25,9 @@ pub(crate) struct ForwardArguments {
     /// DNS servers that are asked for these zones; none that forwards them to the operator
     #[arg(long, env = "CITRIX_ALLOWLIST_FORWARD_UPSTREAM", value_name = "IP[:PORT]", value_parser = dns_server, value_delimiter = ',')]
     pub forward_upstream: Vec<SocketAddr>,
+    /// Service without a selector, in the operator's namespace, that is pointed at the replica that leads
+    #[arg(long, env = "CITRIX_ALLOWLIST_FORWARD_SERVICE", value_name = "NAME", requires = "forward_listen")]
+    pub forward_service: Option<String>,
     /// How long the network plugin takes to follow a policy: an answer with new addresses waits for so long
     #[arg(long, env = "CITRIX_ALLOWLIST_FORWARD_SETTLE", value_parser = settle, default_value = "250ms")]
     pub forward_settle: Duration,
@@ -42,6 +47,24 @@ impl ForwardArguments {
         if self.is_on() {
             names.forward_to(self.forward_upstream.clone(), &self.forward_zone);
         }
+    }
+
+    /// Where the Service leads while this process does.
+    ///
+    /// # Errors
+    /// The pod's address is not known.
+    pub fn endpoints(&self, namespace: &str) -> anyhow::Result<Option<LeaderEndpoints>> {
+        let (Some(service), Some(listen)) = (&self.forward_service, self.forward_listen) else { return Ok(None) };
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let address = variable("POD_IP").and_then(|text| text.parse::<IpAddr>().ok());
+        let address =
+            address.context("--forward-service: POD_IP has to have the pod's address, by the downward API")?;
+        Ok(Some(LeaderEndpoints {
+            namespace: namespace.to_owned(),
+            service: service.clone(),
+            address: SocketAddr::new(address, listen.port()),
+            pod: variable("POD_NAME").zip(variable("POD_UID")),
+        }))
     }
 
     /// The forwarder.

@@ -68,13 +68,14 @@ pub async fn serve(
     };
     let edges = Edges::real(&arguments, to).await?;
     let replica = Replica::new(arguments, engines, edges);
+    let endpoints = replica.point_service_here()?;
     let forwarding = forwarding.map(|listener| AbortOnDropHandle::new(tokio::spawn(listener.run(replica.forwarder()))));
     let serving = CancellationToken::new();
     let probes = probe_server.map(|probes| tokio::spawn(probes.run_probes(replica.health(), serving.clone())));
     let server = tokio::spawn(server.run(replica.content(), serving.clone()));
     let result = replica.run(stop).await;
     serving.cancel();
-    drop(forwarding);
+    drop((forwarding, endpoints));
     let _ = server.await;
     if let Some(probes) = probes {
         let _ = probes.await;
@@ -126,6 +127,13 @@ impl Replica {
     #[must_use]
     pub fn forwarder(&self) -> Forwarder {
         self.parts.forwarder(&self.arguments)
+    }
+
+    /// Points the Service of the forwarder here while this replica leads, where there is one.
+    fn point_service_here(&self) -> anyhow::Result<Option<AbortOnDropHandle<()>>> {
+        let (client, namespace, leading) = self.parts.leader();
+        let endpoints = self.arguments.forward.endpoints(namespace)?;
+        Ok(endpoints.map(|endpoints| AbortOnDropHandle::new(tokio::spawn(endpoints.keep(client, leading)))))
     }
 
     /// Reconciles until `stop` is cancelled, and then lets go of the Lease.

@@ -31,6 +31,7 @@ use crate::resource_ref::{ResourceRef, Waker};
 use crate::server::{Authorizer, Content, Health};
 use crate::telemetry::Metrics;
 use futures::Stream;
+use kube::Client;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -152,6 +153,12 @@ impl Parts {
             state: Arc::new(state),
             authorizer: authorizes_debug_state.then(|| Arc::new(reviews()) as Arc<dyn Authorizer>),
         }
+    }
+
+    /// The API server, the operator's namespace, and whether this replica leads.
+    pub fn leader(&self) -> (Client, &str, watch::Receiver<bool>) {
+        let Connected { client, namespace, .. } = &self.edges.connected;
+        (client.clone(), namespace, self.leadership.receiver())
     }
 
     /// What answers names that the cluster's DNS forwards.

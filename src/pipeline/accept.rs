@@ -89,7 +89,9 @@ impl NotYet {
             return Some(Self::Behind(newer));
         }
         let attributed = objects.iter().map(|object| match &*object.memory {
-            RecoveredState::Attribution { names, networks, .. } => names.len() + networks.len(),
+            RecoveredState::Attribution { names, networks, learned } => {
+                names.keys().filter(|name| !learned.contains(*name)).count() + networks.len()
+            }
             RecoveredState::Rules { .. } => 0,
         });
         let (before, after) = (attributed.sum(), selection.targets());

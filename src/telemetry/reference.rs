@@ -88,7 +88,7 @@ metrics! {
     ADDRESSES_LEFT_OUT = Gauge "names_with_addresses_left_out" ["bound"] "Names of which new addresses are left out, by the bound that has no room for them: of the resource, the namespace or the process";
     DNS_STRETCH = Gauge "dns_stretch" [] "By what factor names are asked less often than their TTLs say since --dns-questions-per-second is reached, at most; 1 where none is";
     DNS_WAITING = Gauge "dns_waiting_questions" ["server"] "Questions that wait for a place among those that a DNS server is asked at once";
-    FORWARDED = Counter "forwarded_questions_total" ["result"] "Questions that the cluster's DNS forwarded, by how they were answered: passed, cut (with the addresses in force), waited, early (not in force in time), barred (never in force), standby (by a replica that does not lead, or does not know yet what resources want), failed or refused";
+    FORWARDED = Counter "forwarded_questions_total" ["result"] "Questions that the cluster's DNS forwarded, by how they were answered: passed, cut (with the addresses in force), waited, early (not in force in time), barred (never in force), standby (by a replica that does not lead, or does not know yet what resources want), failed, refused or dropped";
     FORWARD_HELD = Histogram "forward_held_seconds" [] "How long an answer was held beyond what the upstream took";
     FORWARD_UPSTREAM = Histogram "forward_upstream_seconds" [] "How long the upstream of the forwarder took to answer";
     LEARNED = Gauge "learned_names" [] "Names that pods asked for under wildcards, and that are learned; 0 on a standby";

@@ -26,6 +26,11 @@ fn lease(namespace: &str, name: &str) -> Value {
         "spec": {"holderIdentity": "somebody"}})
 }
 
+fn endpoints(namespace: &str, name: &str) -> Value {
+    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.0.0.1"]}], "metadata": {"name": name, "namespace": namespace}})
+}
+
 fn ours() -> Value {
     json!({"app.kubernetes.io/managed-by": OURS, "citrix-allowlist.io/allowlist": "daas"})
 }
@@ -158,6 +163,8 @@ async fn the_operators_token_can_write_only_the_operators_objects() {
         (config_map("citrix", "citrix-allowlist-feed-forged", &json!({})), saved),
         (lease("tenant", OURS), leases),
         (lease("citrix", "other"), leases),
+        (endpoints("kube-system", "kube-dns-forged"), "no EndpointSlice but"),
+        (endpoints("citrix", "other-dns-leader"), "no EndpointSlice but"),
     ] {
         let refusal = stage.refused(&["create", "-f", "-"], Some(object.clone())).await;
         assert!(refusal.as_ref().is_some_and(|text| text.contains(reason)), "{object}: {refusal:?}");
@@ -171,6 +178,7 @@ async fn all_that_the_operator_writes_passes() {
     for object in [
         config_map("tenant", "new-cidrs", &ours()),
         config_map("tenant", "new-cidrs-12", &ours()),
+        endpoints("citrix", &format!("{ACCOUNT}-dns-leader")),
         config_map("tenant", "daas-cidrs", &ours()),
         policy("tenant", "new-egress-2", &ours()),
         policy("tenant", "daas-egress", &ours()),

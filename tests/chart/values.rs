@@ -58,6 +58,10 @@ fn needs(path: &str) -> Vec<(&'static str, Value)> {
         _ if path.starts_with("metrics.podMonitor.") => vec![("metrics.podMonitor.enabled", json!(true))],
         _ if path.starts_with("metrics.prometheusRule.") => vec![("metrics.prometheusRule.enabled", json!(true))],
         _ if path.starts_with("metrics.dashboard.") => vec![("metrics.dashboard.enabled", json!(true))],
+        "forwarder.enabled" => vec![("forwarder.upstreams", json!(["192.0.2.53"]))],
+        _ if path.starts_with("forwarder.") => {
+            vec![("forwarder.enabled", json!(true)), ("forwarder.upstreams", json!(["192.0.2.53"]))]
+        }
         _ if path.starts_with("networkPolicy.") => vec![("networkPolicy.egress", json!(true))],
         _ if path.starts_with("tenantPolicy.") => vec![("tenantPolicy.enabled", json!(true))],
         _ => Vec::new(),
@@ -71,6 +75,14 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
     let peer = json!([{"ipBlock": {"cidr": "203.0.113.7/32"}}]);
     let relabeling = json!([{"action": "labeldrop", "regex": "endpoint"}]);
     vec![
+        ("forwarder.enabled", json!(true), "+- --forward-listen=0.0.0.0:5353"),
+        ("forwarder.upstreams", json!(["192.0.2.54:5300"]), "+- --forward-upstream=192.0.2.54:5300"),
+        ("forwarder.zones", json!(["blob.core.windows.net"]), "+- --forward-zone=blob.core.windows.net"),
+        ("forwarder.clusterIP", json!("10.96.0.77"), "+clusterIP: 10.96.0.77"),
+        ("forwarder.port", json!(5300), "+- --forward-listen=0.0.0.0:5300"),
+        ("forwarder.settle", json!("100ms"), "+- --forward-settle=100ms"),
+        ("forwarder.learnedRetention", json!("24h"), "+- --learned-retention=24h"),
+        ("forwarder.from", peer.clone(), "+cidr: 203.0.113.7/32"),
         ("nameOverride", json!("other"), "+app.kubernetes.io/name: other"),
         ("fullnameOverride", json!("other"), "+name: other"),
         ("commonLabels", json!({"team": "edge"}), "+team: edge"),

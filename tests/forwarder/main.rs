@@ -7,6 +7,7 @@ mod client;
 mod cluster_dns;
 mod held;
 mod learned;
+mod service;
 
 use client::Client;
 use common::Stage;
@@ -57,18 +58,24 @@ struct Forwarding {
 impl Forwarding {
     /// With one resource, whose first policy is there. Every name under the wildcard has addresses, with a TTL of five seconds.
     async fn start() -> Self {
-        let validity = Validity::Rolling(Duration::from_secs(3600));
-        let stage = Stage::with(StandinConfig { validity, global: list(), ..StandinConfig::unlimited() }).await;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().expect("a port")));
-        let config = stage
-            .operator_config()
-            .flag("forward-listen", address)
-            .flag("forward-upstream", stage.dns.addr())
-            .flag("dns-min-ttl", "1s");
+        let (stage, address) = (Self::stage().await, free_address());
+        let config = Self::config(&stage, address);
         let operator = Operator::start(&config).await.expect("an operator");
         stage.apply("daas", SPEC).await;
         stage.ready("daas").await;
         Self { stage, operator, config, address }
+    }
+
+    /// A vendor with the list, and DNS that knows its names.
+    async fn stage() -> Stage {
+        let validity = Validity::Rolling(Duration::from_secs(3600));
+        Stage::with(StandinConfig { validity, global: list(), ..StandinConfig::unlimited() }).await
+    }
+
+    /// An operator that is asked at `address`.
+    fn config(stage: &Stage, address: SocketAddr) -> OperatorConfig {
+        let config = stage.operator_config().flag("forward-listen", address);
+        config.flag("forward-upstream", stage.dns.addr()).flag("dns-min-ttl", "1s")
     }
 
     fn client(&self) -> Client {
@@ -102,6 +109,10 @@ impl Forwarding {
         process.signal("KILL").expect("it runs");
         process.wait(Duration::from_secs(10)).await.expect("it ends");
     }
+}
+
+fn free_address() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().expect("a port")))
 }
 
 fn rotating(pool: usize, width: usize) -> Behaviour {

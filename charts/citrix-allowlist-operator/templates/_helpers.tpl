@@ -152,6 +152,20 @@ imagePullSecrets:
 {{- if include "citrix-allowlist.caVolume" . }}
 {{- $args = append $args (printf "--extra-ca-file=/etc/citrix-allowlist/ca/%s" $v.extraCa.key) }}
 {{- end }}
+{{- with $v.forwarder }}
+{{- if .enabled }}
+{{- if not .upstreams }}
+{{- fail "forwarder.upstreams is needed where forwarder.enabled: the DNS servers that the operator asks" }}
+{{- end }}
+{{- $args = concat $args (list (printf "--forward-listen=%s:%v" $v.listenAddress (int .port)) (printf "--forward-service=%s-dns" (include "citrix-allowlist.fullname" $)) (printf "--forward-settle=%s" .settle) (printf "--learned-retention=%s" .learnedRetention)) }}
+{{- range .upstreams }}
+{{- $args = append $args (printf "--forward-upstream=%s" .) }}
+{{- end }}
+{{- range .zones }}
+{{- $args = append $args (printf "--forward-zone=%s" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if not $v.leaderElection }}
 {{- $args = append $args "--no-leader-election" }}
 {{- end }}
@@ -178,6 +192,16 @@ secret:
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
+{{- if .Values.forwarder.enabled }}
+- name: POD_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
+- name: POD_UID
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.uid
+{{- end }}
 - name: RUST_LOG
   value: {{ .Values.log.level | quote }}
 {{- with .Values.tracing.otlpEndpoint }}

@@ -64,7 +64,7 @@ impl Store {
         let kind = self.kinds.get(number);
         let select = Selection::read(kind, call.parameter("labelSelector"), call.parameter("fieldSelector"))?;
         let limit = call.parameter("limit").parse::<usize>().ok().filter(|limit| *limit > 0);
-        let limit = limit.map_or(usize::MAX, |limit| limit.min(self.largest_page));
+        let limit = limit.map_or(usize::MAX, |limit| limit.min((self.largest_page)(&kind.plural)));
         let token = call.parameter("continue");
         let wanted: u64 = call.parameter("resourceVersion").parse().unwrap_or_default();
         if wanted > self.revision() {

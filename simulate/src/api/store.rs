@@ -119,8 +119,8 @@ pub struct Store {
     pub(super) may_have_garbage: bool,
     /// Who makes the changes from now on.
     pub(super) author: Arc<str>,
-    /// The most objects of one page, whatever its limit: a server may give fewer than a client asks for.
-    pub(super) largest_page: usize,
+    /// The most objects of one page by their resource, whatever its limit: a server may give fewer than a client asks for.
+    pub(super) largest_page: fn(&str) -> usize,
 }
 
 impl fmt::Debug for Store {
@@ -143,12 +143,12 @@ impl Store {
             random: fastrand::Rng::with_seed(seed),
             may_have_garbage: false,
             author: Arc::from(""),
-            largest_page: usize::MAX,
+            largest_page: |_| usize::MAX,
         }
     }
 
-    /// Gives at most this many objects in a page, whatever its limit.
-    pub const fn set_largest_page(&mut self, objects: usize) {
+    /// Gives at most this many objects of a resource (`networkpolicies`) in a page, whatever its limit.
+    pub fn set_largest_page(&mut self, objects: fn(&str) -> usize) {
         self.largest_page = objects;
     }
 

@@ -44,8 +44,12 @@ use watcher::Watcher;
 const HOME: &str = "citrix";
 /// What the wall clock says when a world begins.
 const EPOCH: &str = "2026-06-01T00:00:00Z";
-/// The most objects of one page of a list, so that lists of some dozens have several, and something happens in between.
-const LARGEST_PAGE: usize = 20;
+/// The most objects of one page of a list, so that lists of some dozens have several, and something happens in between. That of the
+/// users' resources ends last.
+fn largest_page(resource: &str) -> usize {
+    if resource == tenants::RESOURCES.1 { 2 } else { 20 }
+}
+
 /// The metric that counts changes which only the watchdog found.
 const LOST_WAKES: &str = "citrix_allowlist_lost_wakes_total";
 /// The namespaces of tenants.
@@ -115,7 +119,7 @@ impl SimulatedWorld {
         let epoch: Timestamp = EPOCH.parse().expect("a time");
         let clock = Clock::simulated(epoch);
         let api = ApiServer::new(Kinds::new(definitions), Arc::new(move || clock.now()), seed);
-        api.with(|store| store.set_largest_page(LARGEST_PAGE));
+        api.with(|store| store.set_largest_page(largest_page));
         let (vendor, dns, history) = (Vendor::new(epoch), Dns::default(), History::new());
         let watcher = Watcher::new(api.clone(), vendor.clone(), dns.clone(), history.clone());
         let mut random = Rng::with_seed(seed);

@@ -1,7 +1,8 @@
 //! Which addresses are in force: allowed by the policies of every resource that wants the name, as the API server has confirmed. Pure.
 
 use super::Table;
-use crate::names::addresses::Addresses;
+use crate::names::addresses::{Addresses, NameAddresses};
+use crate::names::learned::ObservedPattern;
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -23,6 +24,8 @@ pub enum Enforcement {
     None,
     /// Its policies are as they were, and nothing is on its way.
     AsBefore,
+    /// Its first policies are being written.
+    Begins,
     /// Somebody else changes its policies: what is in force is not known.
     Contested,
     /// Its policies allow this, decided with the answers known at that time.
@@ -38,7 +41,7 @@ pub enum Enforcement {
 
 /// Where an address of a name stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum AddressState {
     /// Every policy that has to allow it does; the last one since then, none if no policy has to.
     InForce(Option<Instant>),
     /// It will be in force soon.
@@ -47,7 +50,7 @@ pub enum Standing {
     Never,
 }
 
-impl Standing {
+impl AddressState {
     /// Both.
     fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -68,8 +71,25 @@ struct Policies {
     /// The answers of the last write, and what it allows.
     answers: Arc<Addresses>,
     in_use: Arc<InUse>,
-    /// When the answers of each write were read, and when it was confirmed; the oldest first.
-    writes: VecDeque<(Instant, Instant)>,
+    /// The last writes, the oldest first.
+    writes: VecDeque<Write>,
+}
+
+/// A write that was confirmed.
+#[derive(Debug)]
+struct Write {
+    /// When its answers were read.
+    decided: Instant,
+    confirmed: Instant,
+    answers: Arc<Addresses>,
+}
+
+impl Write {
+    /// Whether it was decided with an address that is known without a break since `seen`.
+    fn has(&self, name: &DomainName, address: IpAddr, seen: Option<Instant>) -> bool {
+        let knows = |known: &Arc<NameAddresses>| known.addresses.binary_search(&address).is_ok();
+        seen.is_some_and(|seen| self.decided >= seen) && self.answers.by_name.get(name).is_some_and(knows)
+    }
 }
 
 /// The policies of all resources.
@@ -80,11 +100,11 @@ pub(super) struct Enforced {
     left_out: HashMap<ResourceRef, BTreeSet<DomainName>>,
     /// Counts up with every change: what was found before then may be wrong.
     revision: u64,
-    found: HashMap<DomainName, (u64, BTreeMap<IpAddr, Standing>)>,
+    found: HashMap<DomainName, (u64, BTreeMap<IpAddr, AddressState>)>,
 }
 
 impl Enforced {
-    /// Something changed on which standings depend.
+    /// Something changed on which address_states depend.
     pub(super) const fn touch(&mut self) {
         self.revision += 1;
     }
@@ -118,20 +138,17 @@ impl Enforced {
 
 impl Policies {
     /// Where an address stands that is known without a break since `seen`.
-    fn standing(&self, name: &DomainName, address: IpAddr, seen: Option<Instant>) -> Standing {
+    fn address_state(&self, name: &DomainName, address: IpAddr, seen: Option<Instant>) -> AddressState {
         if !self.isolate {
-            return Standing::InForce(None);
+            return AddressState::InForce(None);
         }
-        let has = |addresses: &[IpAddr]| addresses.binary_search(&address).is_ok();
-        let is_decided = self.answers.by_name.get(name).is_some_and(|known| has(&known.addresses))
-            && self.writes.back().is_some_and(|(decided, _)| seen.is_some_and(|seen| *decided >= seen));
-        if !is_decided {
-            return if self.rest { Standing::Never } else { Standing::Pending };
+        if !self.writes.back().is_some_and(|last| last.has(name, address, seen)) {
+            return if self.rest { AddressState::Never } else { AddressState::Pending };
         }
-        let confirmed = self.writes.iter().find(|(decided, _)| seen.is_some_and(|seen| *decided >= seen));
+        let first = self.writes.iter().find(|write| write.has(name, address, seen));
         // Decided with it and not allowed: its family is not in use, and no pod reaches it in any case.
-        let is_used = self.in_use.get(name).is_some_and(|addresses| has(addresses));
-        Standing::InForce(confirmed.filter(|_| is_used).map(|(_, confirmed)| *confirmed))
+        let is_used = self.in_use.get(name).is_some_and(|addresses| addresses.binary_search(&address).is_ok());
+        AddressState::InForce(first.filter(|_| is_used).map(|write| write.confirmed))
     }
 }
 
@@ -141,17 +158,48 @@ impl Table {
         self.enforced.clear();
     }
 
+    /// Whether something is known of the policies of so many resources.
+    pub(in crate::names) fn has_heard_of(&self, resources: usize) -> bool {
+        self.enforced.resources.len() >= resources
+    }
+
+    /// Whether a resource has no room for this name.
+    pub(in crate::names) fn is_left_out(&self, name: &DomainName) -> bool {
+        self.enforced.left_out.values().any(|names| names.contains(name))
+    }
+
+    /// A resource learns names under these patterns, instead of its earlier ones.
+    pub(in crate::names) fn observe(&mut self, resource: &ResourceRef, patterns: &Arc<[ObservedPattern]>) {
+        self.learned.observe(resource, patterns);
+        self.enforced.touch();
+    }
+
+    /// A pod asked for a name that has addresses. Returns the resources that learn it now.
+    pub(in crate::names) fn learn(&mut self, name: &DomainName, now: Instant) -> Vec<ResourceRef> {
+        let learning = self.learned.ask(name, now);
+        if !learning.is_empty() {
+            self.enforced.touch();
+        }
+        learning
+    }
+
     /// What a reconcile says about the policies of a resource.
     pub(in crate::names) fn enforce(&mut self, resource: &ResourceRef, enforcement: Enforcement, now: Instant) {
         let policies = self.enforced.resources.entry(resource.clone()).or_default();
         match enforcement {
             Enforcement::None => *policies = Policies::default(),
             Enforcement::AsBefore => (policies.isolate, policies.rest) = (true, true),
+            Enforcement::Begins => *policies = Policies { isolate: true, ..Policies::default() },
             Enforcement::Contested => *policies = Policies { isolate: true, rest: true, ..Policies::default() },
             Enforcement::Applied { decided, answers, in_use } => {
                 (policies.isolate, policies.rest) = (true, false);
-                (policies.answers, policies.in_use) = (answers, in_use);
-                policies.writes.push_back((decided, now));
+                let is_same = policies.answers == answers && policies.in_use == in_use;
+                (policies.answers, policies.in_use) = (Arc::clone(&answers), in_use);
+                match policies.writes.back_mut().filter(|_| is_same) {
+                    // Nothing new is allowed, so what is known since then is in force since then.
+                    Some(last) => last.decided = decided,
+                    None => policies.writes.push_back(Write { decided, confirmed: now, answers }),
+                }
                 if policies.writes.len() > REMEMBERED_WRITES {
                     policies.writes.pop_front();
                 }
@@ -161,36 +209,36 @@ impl Table {
     }
 
     /// Where each of these addresses of a name stands.
-    pub(in crate::names) fn standings(&mut self, name: &DomainName, addresses: &[IpAddr]) -> Vec<Standing> {
+    pub(in crate::names) fn address_states(&mut self, name: &DomainName, addresses: &[IpAddr]) -> Vec<AddressState> {
         let revision = self.enforced.revision;
         let mut found = match self.enforced.found.remove(name) {
             Some((of, found)) if of == revision => found,
             _ => BTreeMap::new(),
         };
-        let standing = |address: &IpAddr| *found.entry(*address).or_insert_with(|| self.standing(name, *address));
-        let standings = addresses.iter().map(standing).collect();
+        let state = |address: &IpAddr| *found.entry(*address).or_insert_with(|| self.address_state(name, *address));
+        let address_states = addresses.iter().map(state).collect();
         if self.names.contains_key(name) {
             self.enforced.found.insert(name.clone(), (revision, found));
         }
-        standings
+        address_states
     }
 
-    fn standing(&self, name: &DomainName, address: IpAddr) -> Standing {
+    fn address_state(&self, name: &DomainName, address: IpAddr) -> AddressState {
         let entry = self.names.get(name);
         let cached = entry.and_then(|entry| entry.cached.get(address));
         if cached.is_some_and(|cached| cached.refused.is_some()) {
-            return Standing::Never;
+            return AddressState::Never;
         }
         let groups = entry.into_iter().flat_map(|entry| &entry.groups).filter_map(|id| self.groups.get(id));
         let subscribers = groups.flat_map(|group| &group.subscribers);
         let seen = cached.map(|cached| cached.first_seen);
-        let mut standing = Standing::InForce(None);
+        let mut state = AddressState::InForce(None);
         for resource in subscribers {
-            standing = standing.and(match self.enforced.resources.get(resource) {
+            state = state.and(match self.enforced.resources.get(resource) {
                 // It is known, and no room is left for the address.
-                Some(policies) if policies.isolate && entry.is_some() && cached.is_none() => Standing::Never,
-                Some(policies) => policies.standing(name, address, seen),
-                None => Standing::Pending,
+                Some(policies) if policies.isolate && entry.is_some() && cached.is_none() => AddressState::Never,
+                Some(policies) => policies.address_state(name, address, seen),
+                None => AddressState::Pending,
             });
         }
         let is_subscriber = |resource: &ResourceRef| {
@@ -198,14 +246,19 @@ impl Table {
             group.is_some_and(|group| group.names.contains(name))
         };
         for resource in self.learned.opening(name).iter().filter(|resource| !is_subscriber(resource)) {
-            let isolates = self.enforced.resources.get(resource).is_none_or(|policies| policies.isolate);
-            let has_no_room = self.enforced.left_out.get(resource).is_some_and(|names| names.contains(name));
-            standing = standing.and(match (isolates, has_no_room) {
-                (false, _) => Standing::InForce(None),
-                (true, true) => Standing::Never,
-                (true, false) => Standing::Pending,
+            state = state.and(match self.enforced.resources.get(resource) {
+                Some(policies) if !policies.isolate => AddressState::InForce(None),
+                Some(policies) if policies.rest => AddressState::Never,
+                _ => AddressState::Pending,
             });
         }
-        standing
+        // Who has no room for the name does not allow it.
+        let isolates =
+            |resource: &ResourceRef| self.enforced.resources.get(resource).is_none_or(|policies| policies.isolate);
+        let without = self.enforced.left_out.iter().filter(|(_, names)| names.contains(name));
+        if without.map(|(resource, _)| resource).any(isolates) {
+            state = state.and(AddressState::Never);
+        }
+        state
     }
 }

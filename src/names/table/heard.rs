@@ -8,6 +8,7 @@ use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long an answer is remembered for a name that the table does not have yet: longer than any answer is held.
@@ -49,14 +50,14 @@ impl Table {
         }
         let bounds = Bounds { room: self.room_for_addresses(name), ..self.bounds };
         let Some(entry) = self.names.get_mut(name) else { return Default::default() };
-        let before = entry.cached.cached().len();
+        let before = Arc::clone(&entry.view);
         let judge = |address| self.guard.refuses(address);
         let HeardAnswer { server, family, answer } = heard;
         let refused = entry.cached.answered_late(*family, *server, answer, &judge, &bounds, now);
-        if entry.cached.cached().len() == before {
-            return (Vec::new(), Vec::new());
-        }
         self.changed(name, now);
+        if self.names.get(name).is_some_and(|entry| Arc::ptr_eq(&entry.view, &before)) {
+            return (refused, Vec::new());
+        }
         // A pod waits for it: not even for other changes is it put off.
         let groups = self.names.get(name).into_iter().flat_map(|entry| entry.groups.iter().copied());
         let groups: Vec<_> = groups.collect();

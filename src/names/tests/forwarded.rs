@@ -24,8 +24,8 @@ impl Rig {
         self.names.enforce(&daas(number), Enforcement::Applied { decided, answers: addresses, in_use });
     }
 
-    fn standing(&self, last: u8) -> Standing {
-        self.names.standings(&name(NAME), &[ip(last)])[0]
+    fn address_state(&self, last: u8) -> AddressState {
+        self.names.address_states(&name(NAME), &[ip(last)])[0]
     }
 }
 
@@ -41,16 +41,16 @@ async fn enforced() -> Rig {
 #[tokio::test(start_paused = true)]
 async fn an_address_is_in_force_once_every_resource_allows_it() {
     let mut rig = enforced().await;
-    assert!(matches!(rig.standing(1), Standing::InForce(Some(_))));
+    assert!(matches!(rig.address_state(1), AddressState::InForce(Some(_))));
     rig.watch(1, &wanted(&[NAME]));
-    assert_eq!(rig.standing(1), Standing::Pending, "nothing is known of the second resource");
+    assert_eq!(rig.address_state(1), AddressState::Pending, "nothing is known of the second resource");
     rig.names.enforce(&daas(1), Enforcement::None);
-    assert!(matches!(rig.standing(1), Standing::InForce(Some(_))), "it isolates no pod");
+    assert!(matches!(rig.address_state(1), AddressState::InForce(Some(_))), "it isolates no pod");
     rig.names.hear(&name(NAME), &heard(&[2]));
-    assert_eq!(rig.standing(2), Standing::Pending);
+    assert_eq!(rig.address_state(2), AddressState::Pending);
     assert_eq!(rig.pass(ms(1)).await.len(), 2, "both are woken at once");
     rig.reconcile(0);
-    assert!(matches!(rig.standing(2), Standing::InForce(Some(_))));
+    assert!(matches!(rig.address_state(2), AddressState::InForce(Some(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,9 +60,9 @@ async fn what_was_removed_and_heard_again_is_not_in_force_at_once() {
     rig.pass(Duration::from_secs(2 * 3600)).await;
     // The sweep has removed it; the write that follows may be on its way.
     rig.names.hear(&name(NAME), &heard(&[1]));
-    assert_eq!(rig.standing(1), Standing::Pending, "although the policies still allow it");
+    assert_eq!(rig.address_state(1), AddressState::Pending, "although the policies still allow it");
     rig.reconcile(0);
-    assert!(matches!(rig.standing(1), Standing::InForce(Some(_))));
+    assert!(matches!(rig.address_state(1), AddressState::InForce(Some(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,20 +70,23 @@ async fn what_will_not_be_allowed_is_not_waited_for() {
     let mut rig = enforced().await;
     let lie = Answer::Addresses { addresses: ["127.0.0.1".parse().expect("an address")].into(), ttl: ms(1) };
     rig.names.hear(&name(NAME), &[HeardAnswer { server: server(9), family: Family::V4, answer: lie }]);
-    assert_eq!(rig.names.standings(&name(NAME), &["127.0.0.1".parse().expect("an address")]), [Standing::Never]);
+    assert_eq!(
+        rig.names.address_states(&name(NAME), &["127.0.0.1".parse().expect("an address")]),
+        [AddressState::Never]
+    );
     rig.names.hear(&name(NAME), &heard(&[2]));
     rig.names.enforce(&daas(0), Enforcement::AsBefore);
     assert_eq!(
-        (rig.standing(2), rig.standing(1) == Standing::Never),
-        (Standing::Never, false),
+        (rig.address_state(2), rig.address_state(1) == AddressState::Never),
+        (AddressState::Never, false),
         "nothing is written now"
     );
     rig.names.enforce(&daas(0), Enforcement::Contested);
-    assert_eq!(rig.standing(1), Standing::Never, "somebody else writes the policies");
+    assert_eq!(rig.address_state(1), AddressState::Never, "somebody else writes the policies");
     // Decided with it, and not allowed: its family is not in use.
     let (answers, decided) = rig.names.watch_applied(&daas(0), &wanted(&[NAME]), HOUR, &|_| false);
     rig.names.enforce(&daas(0), Enforcement::Applied { decided, answers, in_use: in_use(&[1]) });
-    assert_eq!(rig.standing(2), Standing::InForce(None));
+    assert_eq!(rig.address_state(2), AddressState::InForce(None));
     rig.pass(ms(1)).await;
 }
 
@@ -95,7 +98,7 @@ async fn a_learned_name_has_its_addresses_in_the_first_reconcile() {
     rig.names.observe(&daas(0), &observed, &Arc::default());
     assert_eq!(rig.names.hear(&name("b.example.com"), &heard(&[5])), 1);
     assert_eq!(rig.pass(ms(1)).await, [daas(0)]);
-    assert_eq!(rig.names.standings(&name("b.example.com"), &[ip(5)]), [Standing::Pending]);
+    assert_eq!(rig.names.address_states(&name("b.example.com"), &[ip(5)]), [AddressState::Pending]);
     let learned = rig.names.learned(&daas(0));
     assert_eq!(*learned, [name("b.example.com")].into());
     let both = rig.watch(0, &wanted(&[NAME, "b.example.com"]));
@@ -124,6 +127,9 @@ async fn zones_are_known_once_every_resource_has_said_its_own() {
     rig.names.observe(&daas(0), &Arc::default(), &zones);
     assert_eq!(rig.names.interest(&other, Some(2)), Interest::Unknown);
     rig.names.observe_nothing(&daas(1));
+    rig.names.enforce(&daas(0), Enforcement::None);
+    assert_eq!(rig.names.interest(&other, Some(2)), Interest::Unknown, "what the second one enforces is not known");
+    rig.names.enforce(&daas(1), Enforcement::AsBefore);
     assert_eq!(rig.names.interest(&other, Some(2)), Interest::NotServed);
     assert_eq!(rig.names.interest(&name("b.example.com"), Some(2)), Interest::Unwanted);
     rig.names.unwatch(&daas(0));

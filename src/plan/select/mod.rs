@@ -55,11 +55,17 @@ impl Selection {
         self.endpoints.iter().any(|endpoint| endpoint.direction == direction)
     }
 
-    /// How many names and networks it has.
+    /// How many endpoints the list and the spec give. Learned names say nothing of whether a list shrank.
+    #[must_use]
+    pub fn listed(&self) -> usize {
+        self.endpoints.iter().filter(|endpoint| !endpoint.learned).count()
+    }
+
+    /// How many names and networks the list and the spec give.
     #[must_use]
     pub fn targets(&self) -> usize {
-        let targets: BTreeSet<&Target> = self.endpoints.iter().map(|endpoint| &endpoint.target).collect();
-        targets.len()
+        let listed = self.endpoints.iter().filter(|endpoint| !endpoint.learned);
+        listed.map(|endpoint| &endpoint.target).collect::<BTreeSet<_>>().len()
     }
 }
 

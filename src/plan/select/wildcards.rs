@@ -4,6 +4,7 @@ use super::WildcardUse;
 use super::filter::Filter;
 use crate::crd::{CitrixAllowlistSpec, ExpandWildcards, Observe, Problem, ProblemKind};
 use crate::names::ObservedPattern;
+use crate::names::learned::MOST_LEARNED;
 use crate::plan::few;
 use connectivity_allowlist::Allowlist;
 use connectivity_allowlist::net::{DomainName, NamePattern};
@@ -134,6 +135,12 @@ impl Wildcards {
             true => self.learned.iter().filter(|name| observed.matches(name)).cloned().collect(),
             false => Vec::new(),
         };
+        if names.len() >= MOST_LEARNED {
+            let message = format!(
+                "{MOST_LEARNED} names are learned under it, as many as may be: the next one takes the place of the one that nobody has asked for the longest; narrow it by within"
+            );
+            self.problems.push(Problem::new(ProblemKind::Limit, pattern.as_str(), None, message));
+        }
         self.observed.insert(observed);
         names
     }

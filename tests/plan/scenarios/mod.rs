@@ -283,7 +283,7 @@ impl Scene {
             Arc::make_mut(&mut self.learned).extend(learned(objects));
         }
         let select = |list: &Arc<Allowlist>| self.memo.selection(&request.choices, list, guard, &self.learned);
-        let accepted = accept(carry, request.generation, &view, &newest, |list| select(list).endpoints.len());
+        let accepted = accept(carry, request.generation, &view, &newest, |list| select(list).listed());
         let selection = select(&accepted.list);
         if must_recover_again(carry, &selection) {
             objects = Some(self.tell());
