@@ -69,7 +69,7 @@ pub struct Learned {
     allowance: Allowance,
 }
 
-/// How many new names may be learned: each costs a write for every resource that learns it, and whoever asks chooses the names.
+/// How many new names may be learned: each costs a write for every resource that learns it, and pods choose the names.
 #[derive(Debug)]
 struct Allowance {
     left: f64,

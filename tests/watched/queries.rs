@@ -4,11 +4,18 @@ use super::files::{alerts, dashboard, dashboard_queries, selectors};
 use super::prometheus::{JOB, NAMESPACE, Prometheus};
 use crate::common::Stage;
 use citrix_allowlist::crd::REFRESH_ANNOTATION;
+use hickory_proto::op::{Message, Query};
+use hickory_proto::rr::{Name, RecordType};
 use serde_json::json;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use test_support::dns::Behaviour;
+use test_support::fixture;
+use test_support::free_port::free_port;
 use test_support::operator::Operator;
 use test_support::standin::{Fault, Injection, StandinCloud, Validity};
+use tokio::net::UdpSocket;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Alerts that cannot fire within a test of seconds, or not together with the others: there is one leader, no wake is lost, nothing is
 /// half an hour late, the limit of requests is out of reach, DNS answers most questions, and memory and room are plenty. All their series have to be there.
@@ -56,13 +63,29 @@ fn expected() -> Vec<Expected> {
     panels.chain(alerts).collect()
 }
 
+/// Asks the forwarder for a name of the list, as the cluster's DNS does.
+async fn ask(forwarder: SocketAddr) {
+    let name = fixture::exact_names_of(StandinCloud::Global, "testcustomer", "us", "outbound").remove(0);
+    let mut question = Message::query();
+    question.add_query(Query::query(Name::from_ascii(name).expect("a name"), RecordType::A));
+    let (socket, bytes) = (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a socket"), question.to_vec());
+    let bytes = bytes.expect("bytes");
+    loop {
+        let _ = socket.send_to(&bytes, forwarder).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_has_an_answer() {
     let stage = Stage::set().await;
     stage.standin.set_validity(Validity::AsPublished);
     stage.standin.inject(Injection::always(Fault::status(429)).of("limited"));
+    let forwarder = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().expect("a port")));
     let config = stage.operator_config().flag("dns-min-ttl", "1s").flag("first-policy-wait", "1s");
+    let config = config.flag("forward-listen", forwarder).flag("forward-upstream", stage.dns.addr());
     let operator = Operator::start(&config).await.expect("an operator");
+    let _asking = AbortOnDropHandle::new(tokio::spawn(ask(forwarder)));
     // Before anything happens: rates count from the first scrape.
     let prometheus = Prometheus::start(operator.url().trim_start_matches("http://")).await;
     let led = Instant::now();
