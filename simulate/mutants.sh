@@ -5,6 +5,8 @@
 #   simulate/mutants.sh            all of them
 #   simulate/mutants.sh NAME...    the named ones
 set -euo pipefail
+# Most of the program is the same in each.
+export CARGO_INCREMENTAL=1
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 minutes="${MUTANT_MINUTES:-5}"
