@@ -6,7 +6,7 @@
 
 mod addresses;
 pub mod answer;
-
+mod forwarding;
 pub mod learned;
 pub mod light;
 pub mod lookup;
@@ -23,6 +23,7 @@ pub mod zones;
 
 pub use addresses::{Addresses, NameAddresses, NameState, Reached, RefusedAddress};
 pub use answer::{Answer, Failure, Family, LookupOutcome};
+pub use forwarding::Interest;
 pub use learned::ObservedPattern;
 pub use lookup::{HickoryLookup, Lookup};
 pub use memory::{AnsweredTime, RecoveredAddresses};
@@ -39,7 +40,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use places::Question;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use table::Table;
@@ -112,19 +113,6 @@ pub trait NamesObserver: Send + Sync {
 }
 
 impl NamesObserver for () {}
-
-/// What the table has to do with a name that a pod asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interest {
-    /// It is in no zone that is served.
-    NotServed,
-    /// It is not known yet what resources want, or whether there are any.
-    Unknown,
-    /// No resource wants it.
-    Unwanted,
-    /// Some resource wants it, or learns names like it.
-    Wanted,
-}
 
 /// The shared table of names. Cheap to clone: clones are the same table.
 #[derive(Clone)]
@@ -215,16 +203,6 @@ impl Names {
         self.0.resolver.retain(&servers);
     }
 
-    /// Names of the served zones are asked at `upstreams` from now on: `zones`, or the zones in use where that is empty.
-    pub fn forward_to(&self, upstreams: Vec<SocketAddr>, zones: &[DomainName]) {
-        let servers = self.change(|table, now| {
-            table.zones.set_fixed(zones);
-            table.forward_to(upstreams, now);
-            table.all_servers()
-        });
-        self.0.resolver.retain(&servers);
-    }
-
     /// Sets the guard. Every cached address is judged again, and affected resources are woken.
     pub fn set_guard(&self, guard: Guard) {
         self.change(|table, now| table.set_guard(guard, now));
@@ -237,113 +215,6 @@ impl Names {
         for (name, wait) in waits {
             self.0.observer.predicted_miss(&name, wait);
         }
-    }
-
-    /// The names that a resource has learned.
-    #[must_use]
-    pub fn learned(&self, resource: &ResourceRef) -> Arc<BTreeSet<DomainName>> {
-        self.table().learned.names(resource)
-    }
-
-    /// Names that an earlier process had learned for a resource.
-    pub fn restore_learned(&self, resource: &ResourceRef, names: &BTreeSet<DomainName>) {
-        self.change(|table, now| table.learned.restore(resource, names, now));
-    }
-
-    /// A resource learns names under these patterns, and uses these zones, instead of its earlier ones.
-    pub fn observe(
-        &self,
-        resource: &ResourceRef,
-        patterns: &Arc<[ObservedPattern]>,
-        zones: &Arc<BTreeSet<DomainName>>,
-    ) {
-        let mut table = self.table();
-        table.observe(resource, patterns);
-        table.zones.set(resource, zones, self.0.clock.instant());
-    }
-
-    /// Nothing is decided for a resource: it uses no zone besides those that it used before.
-    pub fn observe_nothing(&self, resource: &ResourceRef) {
-        self.table().zones.set_none(resource);
-    }
-
-    /// What a reconcile says about the policies of a resource.
-    pub fn enforce(&self, resource: &ResourceRef, enforcement: Enforcement) {
-        self.table().enforce(resource, enforcement, self.0.clock.instant());
-        self.0.enforced.send_modify(|count| *count += 1);
-    }
-
-    /// What every resource's policies allow is no longer known.
-    pub fn forget_enforced(&self) {
-        self.table().forget_enforced();
-    }
-
-    /// Changes when policies may allow more than before.
-    #[must_use]
-    pub fn enforcements(&self) -> watch::Receiver<u64> {
-        self.0.enforced.subscribe()
-    }
-
-    /// Whether a name is in a served zone, and whether some resource wants it or learns names like it. While the zones of some of the
-    /// `resources` are not known yet, or there are none, every name may be in one; without `resources` this replica does not lead.
-    #[must_use]
-    pub fn interest(&self, name: &DomainName, resources: Option<usize>) -> Interest {
-        let now = self.0.clock.instant();
-        let mut table = self.table();
-        table.learned.asked_for(name, now);
-        let zones = &table.zones;
-        // Every resource has to have spoken since this replica leads: the policies of the others are not known.
-        let are_known = resources
-            .is_some_and(|resources| resources > 0 && zones.resources() >= resources && table.has_heard_of(resources));
-        let is_wanted = || table.names.contains_key(name) || table.learned.is_observed(name) || table.is_left_out(name);
-        if are_known && is_wanted() {
-            Interest::Wanted
-        } else if (zones.are_fixed() || are_known) && !zones.serve(name) {
-            Interest::NotServed
-        } else if are_known {
-            Interest::Unwanted
-        } else {
-            Interest::Unknown
-        }
-    }
-
-    /// The served zones, sorted; none lies in another.
-    #[must_use]
-    pub fn zones(&self) -> BTreeSet<DomainName> {
-        self.table().zones.served()
-    }
-
-    /// A pod asked for a name and these are its addresses. Resources that learn the name, or have to apply an address, are woken at
-    /// once. Returns how many resources learn it now.
-    pub fn hear(&self, name: &DomainName, answers: &[HeardAnswer]) -> usize {
-        let (mut woken, mut refused) = (BTreeSet::new(), Vec::new());
-        let learning = {
-            let mut table = self.table();
-            let now = self.0.clock.instant();
-            let learning = table.learn(name, now);
-            for answer in answers {
-                let (judged, applying) = table.hear(name, answer, now);
-                refused.extend(judged);
-                woken.extend(applying);
-            }
-            learning
-        };
-        self.0.earlier.notify_one();
-        let learned = learning.len();
-        woken.extend(learning);
-        for resource in &woken {
-            self.0.waker.wake(resource);
-        }
-        for address in &refused {
-            self.0.observer.refused(name, address);
-        }
-        learned
-    }
-
-    /// Where each of these addresses of a name stands.
-    #[must_use]
-    pub fn address_states(&self, name: &DomainName, addresses: &[IpAddr]) -> Vec<AddressState> {
-        self.table().address_states(name, addresses)
     }
 
     /// What is known at this moment, for metrics and for people.
