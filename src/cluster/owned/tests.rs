@@ -120,3 +120,25 @@ fn an_annotation_is_read_only_where_the_operator_wrote_it() {
     assert_eq!(read(json!({ "f:annotations": { path(SELECTION_ANNOTATION): {} } })), (0, true));
     assert_eq!(read(json!({})), (0, false), "another manager wrote it");
 }
+
+#[test]
+fn what_is_older_than_a_list_or_gone_from_it_is_not_current() {
+    let key = || ObjectKey::new(&NETWORK_POLICY, "den", "kitsune-egress");
+    let known = |version: &str| {
+        let owned = OwnedObjects::default();
+        owned.observe(key(), fold(&of_kitsune(version, "20.1.2.3/32")));
+        owned
+    };
+    let listed = |at: &str, version: Option<&str>| ListedVersions {
+        at: at.to_owned(),
+        objects: version.map(|version| (key(), version.to_owned())).into_iter().collect(),
+    };
+    let has_all = |owned: &OwnedObjects, listed: &ListedVersions| owned.has_all(&NETWORK_POLICY, None, listed);
+    assert!(has_all(&known("7"), &listed("9", Some("7"))));
+    assert!(has_all(&known("8"), &listed("7", Some("7"))), "a write came after the list");
+    assert!(!has_all(&known("6"), &listed("9", Some("7"))), "the watch is behind");
+    assert!(!has_all(&OwnedObjects::default(), &listed("9", Some("7"))), "it was not seen");
+    assert!(!has_all(&known("7"), &listed("9", None)), "its deletion was not seen");
+    assert!(has_all(&known("8"), &listed("7", None)), "it was created after the list");
+    assert!(known("6").has_all(&NETWORK_POLICY, Some("other"), &listed("9", None)), "another namespace's list");
+}
