@@ -3,7 +3,7 @@
 //! No wake should ever be lost. If one is, the watchdog reports it, and the resource is requested again.
 
 use crate::resource_ref::ResourceRef;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// How long a resource may wait for its reconcile before it is overdue: twice the longest time of one.
@@ -13,6 +13,8 @@ pub(super) const OVERDUE_AFTER: Duration = Duration::from_secs(120);
 #[derive(Debug, Default)]
 pub(super) struct Unmet {
     changes: HashMap<ResourceRef, Change>,
+    /// The resources of which a reconcile waits for its permit: it meets changes that come meanwhile.
+    waiting: HashSet<ResourceRef>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,15 +32,22 @@ struct Change {
 impl Unmet {
     /// A resource changed, or has to be reconciled for another reason.
     pub fn changed(&mut self, resource: &ResourceRef, now: Instant) {
-        let new = Change { first: now, last: now, is_queued: false, reported: None };
+        let is_queued = self.waiting.contains(resource);
+        let new = Change { first: now, last: now, is_queued, reported: None };
         self.changes.entry(resource.clone()).or_insert(new).last = now;
     }
 
     /// A reconcile of the resource waits for its permit.
     pub fn queued(&mut self, resource: &ResourceRef) {
+        self.waiting.insert(resource.clone());
         if let Some(change) = self.changes.get_mut(resource) {
             change.is_queued = true;
         }
+    }
+
+    /// The reconcile has its permit, and begins to read.
+    pub fn begins(&mut self, resource: &ResourceRef) {
+        self.waiting.remove(resource);
     }
 
     /// A reconcile that began to read at `began` has ended, well or not. Later changes are not met.
@@ -55,6 +64,7 @@ impl Unmet {
     /// A resource is deleted.
     pub fn forget(&mut self, resource: &ResourceRef) {
         self.changes.remove(resource);
+        self.waiting.remove(resource);
     }
 
     /// How many wait longer than [`OVERDUE_AFTER`], and those not reported for as long: each with its wait, and whether it is
@@ -86,6 +96,20 @@ mod tests {
 
     fn resource(name: &str) -> ResourceRef {
         ResourceRef::new("web", name)
+    }
+
+    #[test]
+    fn what_comes_while_a_reconcile_is_queued_is_not_lost() {
+        let (mut unmet, start) = (Unmet::default(), Instant::now());
+        unmet.queued(&resource("waits"));
+        unmet.changed(&resource("waits"), start);
+        let late = (resource("waits"), OVERDUE_AFTER, true);
+        assert_eq!(unmet.overdue(start + OVERDUE_AFTER), (1, vec![late]));
+        unmet.begins(&resource("waits"));
+        unmet.reconciled(&resource("waits"), start + OVERDUE_AFTER);
+        unmet.changed(&resource("waits"), start + OVERDUE_AFTER + SECOND);
+        let lost = (resource("waits"), OVERDUE_AFTER, false);
+        assert_eq!(unmet.overdue(start + 2 * OVERDUE_AFTER + SECOND), (1, vec![lost]));
     }
 
     #[test]

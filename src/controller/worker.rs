@@ -30,6 +30,7 @@ pub(super) async fn work(key: ResourceRef, context: Arc<Context>, dirty: DirtyFl
     // and each would run again for them.
     tokio::task::yield_now().await;
     dirty.mark_processing();
+    lock(&context.shared.unmet).begins(&key);
     let began = context.clock.instant();
     let resource = context.resources.get(&key)?;
     let requeue_after = match resource.metadata.deletion_timestamp {
