@@ -40,7 +40,7 @@ pub(super) async fn reconcile(
         }
         Err(error) => (Decision::leave(Outcome::Applied, Carry::default()), Applied::failed(error)),
     };
-    if decision.basis.is_none() {
+    if context.settings.forwards && decision.basis.is_none() {
         context.names.observe_nothing(&owner.resource);
     }
     // Otherwise `apply` has said what is in force.

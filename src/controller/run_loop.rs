@@ -116,10 +116,10 @@ pub async fn run(
                 is_complete = false;
             }
             health.beat();
-        }
-        if leading.has_changed().unwrap_or(false) {
-            // Another process may lead by now.
-            continue;
+            if leading.has_changed().unwrap_or(false) {
+                // Another process may lead by now.
+                continue;
+            }
         }
         if leads && is_complete && leader.session.is_none() {
             tracing::info!("leading: reconciling");

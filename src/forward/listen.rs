@@ -44,14 +44,6 @@ impl Listener {
         Ok(Self { datagrams: Arc::new(datagrams), connections })
     }
 
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// The system does not say.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.connections.local_addr()
-    }
-
     /// Answers questions, for as long as it is polled.
     pub async fn run(self, forwarder: Forwarder) {
         let slots = Arc::new(Semaphore::new(MOST_QUESTIONS));

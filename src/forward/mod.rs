@@ -13,7 +13,7 @@ mod upstream;
 
 pub use listen::Listener;
 pub use question::ForwardedQuestion;
-pub use upstream::{QuestionTransport, UPSTREAM_TIMEOUT, Upstream};
+pub use upstream::{QuestionTransport, Upstream};
 
 use crate::clock::Clock;
 use crate::names::{AddressState, Interest, Names};

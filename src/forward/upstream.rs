@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long all servers together may take: CoreDNS turns to its next upstream after two seconds.
-pub const UPSTREAM_TIMEOUT: Duration = Duration::from_millis(1900);
+const UPSTREAM_TIMEOUT: Duration = Duration::from_millis(1900);
 /// How long one server may take while others are left.
 const ONE_SERVER_TIMEOUT: Duration = Duration::from_millis(600);
 

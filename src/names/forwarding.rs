@@ -101,12 +101,6 @@ impl Names {
         }
     }
 
-    /// The served zones, sorted; none lies in another.
-    #[must_use]
-    pub fn zones(&self) -> BTreeSet<DomainName> {
-        self.table().zones.served()
-    }
-
     /// A pod asked for a name and these are its addresses. Resources that learn the name, or have to apply an address, are woken at
     /// once. Returns how many resources learn it now.
     pub fn hear(&self, name: &DomainName, answers: &[HeardAnswer]) -> usize {

@@ -121,12 +121,6 @@ impl Learned {
         self.asked.len()
     }
 
-    /// How long ago a learned name was last asked for.
-    #[must_use]
-    pub fn asked(&self, name: &DomainName, now: Instant) -> Option<Duration> {
-        self.asked.get(name).map(|asked| now.saturating_duration_since(asked.at))
-    }
-
     /// Learns names under these patterns for a resource, instead of its earlier ones. What it has learned stays until nobody has
     /// asked for it for a whole retention: a list that loses a wildcard for a while loses no name.
     pub fn observe(&mut self, resource: &ResourceRef, patterns: &Arc<[ObservedPattern]>) {

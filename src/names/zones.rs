@@ -76,16 +76,6 @@ impl Zones {
             None => above(name).any(|zone| self.counts.contains_key(zone) || self.left.contains_key(zone)),
         }
     }
-
-    /// The served zones, sorted; none lies in another.
-    #[must_use]
-    pub fn served(&self) -> BTreeSet<DomainName> {
-        let all: BTreeSet<DomainName> = match &self.fixed {
-            Some(fixed) => fixed.clone(),
-            None => self.counts.keys().cloned().collect(),
-        };
-        outermost(all)
-    }
 }
 
 /// The zones of names and wildcards: a wildcard's is what follows its stars, an exact name is its own unless it lies in another.

@@ -48,14 +48,11 @@ impl Table {
             self.heard.0.push_back((now, name.clone(), heard.clone()));
             return Default::default();
         }
-        let bounds = Bounds { room: self.room_for_addresses(name), ..self.bounds };
-        let Some(entry) = self.names.get_mut(name) else { return Default::default() };
-        let before = Arc::clone(&entry.view);
-        let judge = |address| self.guard.refuses(address);
-        let HeardAnswer { server, family, answer } = heard;
-        let refused = entry.cached.answered_late(*family, *server, answer, &judge, &bounds, now);
-        self.changed(name, now);
-        if self.names.get(name).is_some_and(|entry| Arc::ptr_eq(&entry.view, &before)) {
+        let view = |table: &Self| table.names.get(name).map(|entry| Arc::clone(&entry.view));
+        let before = view(self);
+        let refused = self.take_in(name, heard, now);
+        let is_same = |after: &Arc<_>| before.as_ref().is_some_and(|before| Arc::ptr_eq(before, after));
+        if view(self).as_ref().is_some_and(is_same) {
             return (refused, Vec::new());
         }
         // A pod waits for it: not even for other changes is it put off.
@@ -72,21 +69,28 @@ impl Table {
         (refused, woken)
     }
 
+    /// Adds the addresses of an answer to a name that the table has; returns those that the guard refuses.
+    fn take_in(&mut self, name: &DomainName, heard: &HeardAnswer, now: Instant) -> Vec<RefusedAddress> {
+        let bounds = Bounds { room: self.room_for_addresses(name), ..self.bounds };
+        let Some(entry) = self.names.get_mut(name) else { return Vec::new() };
+        let judge = |address| self.guard.refuses(address);
+        let HeardAnswer { server, family, answer } = heard;
+        let refused = entry.cached.answered_late(*family, *server, answer, &judge, &bounds, now);
+        self.changed(name, now);
+        refused
+    }
+
     /// What was heard of a group's names before the table had them. Its first subscriber reads them at once, and need not be woken.
     pub(super) fn recall(&mut self, id: GroupId, wanted: &BTreeSet<DomainName>, now: Instant) {
         let heard = std::mem::take(&mut self.heard.0);
         let (mine, others) = heard.into_iter().partition(|(_, name, _)| wanted.contains(name));
         self.heard.0 = others;
         let is_woken = self.wakes.get(&id).is_some();
-        for (at, name, HeardAnswer { server, family, answer }) in mine {
+        for (at, name, heard) in mine {
             if now.saturating_duration_since(at) >= REMEMBERED {
                 continue;
             }
-            let bounds = Bounds { room: self.room_for_addresses(&name), ..self.bounds };
-            let Some(entry) = self.names.get_mut(&name) else { continue };
-            let judge = |address| self.guard.refuses(address);
-            entry.cached.answered_late(family, server, &answer, &judge, &bounds, now);
-            self.changed(&name, now);
+            self.take_in(&name, &heard, now);
         }
         if !is_woken {
             self.wakes.remove(&id);

@@ -49,8 +49,8 @@ pub(super) struct Wildcards {
     unexpanded: BTreeSet<NamePattern>,
     /// What becomes of names that pods ask for, unless the spec says otherwise for a wildcard.
     observe: Observe,
-    /// The wildcards under which names are learned.
-    observed: BTreeSet<ObservedPattern>,
+    /// The wildcards under which names are learned, and what has been.
+    observed: BTreeMap<ObservedPattern, Vec<DomainName>>,
     learned: Arc<BTreeSet<DomainName>>,
     problems: Vec<Problem>,
 }
@@ -97,7 +97,7 @@ impl Wildcards {
         };
         let listed = allowlist.entries.iter().flat_map(|entry| entry.patterns.iter().cloned()).collect();
         let (expanded, unexpanded) = (BTreeMap::new(), BTreeSet::new());
-        let (observe, observed, learned) = (spec.observe_wildcards, BTreeSet::new(), Arc::clone(learned));
+        let (observe, observed, learned) = (spec.observe_wildcards, BTreeMap::new(), Arc::clone(learned));
         Self { named, known, listed, expanded, left: MOST_EXPANSIONS, unexpanded, observe, observed, learned, problems }
     }
 
@@ -131,7 +131,11 @@ impl Wildcards {
         }
         let within = named.map(|named| named.within.clone()).unwrap_or_default();
         let observed = ObservedPattern { pattern: pattern.clone(), within, opens: observe == Observe::Allow };
-        let names = match observed.opens {
+        // Many entries of a list have the same wildcard.
+        if let Some(known) = self.observed.get(&observed) {
+            return known.clone();
+        }
+        let names: Vec<DomainName> = match observed.opens {
             true => self.learned.iter().filter(|name| observed.matches(name)).cloned().collect(),
             false => Vec::new(),
         };
@@ -141,13 +145,13 @@ impl Wildcards {
             );
             self.problems.push(Problem::new(ProblemKind::Limit, pattern.as_str(), None, message));
         }
-        self.observed.insert(observed);
+        self.observed.insert(observed, names.clone());
         names
     }
 
     /// The wildcards under which names are learned, sorted.
     pub(super) fn observed(&self) -> Arc<[ObservedPattern]> {
-        self.observed.iter().cloned().collect()
+        self.observed.keys().cloned().collect()
     }
 
     /// The names of the list that match `pattern`; `None` if that takes more than is left.
