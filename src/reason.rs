@@ -55,8 +55,11 @@ explained! {
             "Some names have no usable address; everything else is allowed.",
             "See the problems of kind Unresolved: each says why.";
         WildcardsUnenforceable:
-            "The list holds wildcards that nothing in the spec stands in for; names under them are not allowed.",
-            "Name under spec.wildcards the names that your pods use.";
+            "The list holds wildcards that nothing covers; names under them are not allowed.",
+            "Name under spec.wildcards the names that your pods use, or have the cluster's DNS forward the wildcards' zones to the operator.";
+        NamesLearned:
+            "Pods asked the cluster's DNS for the first names under a wildcard; with observe: Allow they are allowed.",
+            "Compare them with what your pods need: within, Suggest, or names under spec.wildcards narrow it.";
         NoMatch:
             "The spec matches nothing of the list, and a policy that allows nothing would cut everything.",
             "Compare spec.services, geo and direction with the list; `render --summary` shows what matches.";

@@ -2,6 +2,7 @@
 
 mod completions;
 mod crd;
+mod learn;
 mod probe;
 mod refresh;
 mod render;
@@ -35,6 +36,8 @@ enum Action {
     Diff(Box<diff::DiffArguments>),
     /// Show where a resource stands, and why a connection is or is not allowed
     Explain(Box<explain::ExplainArguments>),
+    /// Print the names that pods asked for under wildcards, or a block with them for the spec
+    Learn(learn::LearnArguments),
     /// Ask for a fetch of the list now
     Refresh(refresh::RefreshArguments),
     /// Print the CustomResourceDefinition as YAML, or apply it to the cluster
@@ -95,6 +98,7 @@ fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Action::Render(arguments) => render::run(&arguments, was_given(matches, "output"))?,
         Action::Diff(arguments) => return diff::run(&arguments),
         Action::Explain(arguments) => return explain::run(&arguments),
+        Action::Learn(arguments) => learn::run(&arguments)?,
         Action::Refresh(arguments) => refresh::run(&arguments)?,
         Action::Crd(arguments) => crd::run(&arguments)?,
         Action::Completions(arguments) => completions::run(&arguments, command())?,

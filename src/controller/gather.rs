@@ -8,7 +8,7 @@ use crate::objects::key::ObjectKey;
 use crate::objects::observed::{Observed, RecoveredObject};
 use crate::objects::owner::OwnerRef;
 use crate::pipeline::{self, AffectedPods, Carry, Gathered, Inputs, NotYet, Request};
-use crate::plan::Selection;
+use crate::plan::{KnownZones, Selection};
 use crate::{crd::Mode, facts::ClusterFacts, guard::Guard};
 use connectivity_allowlist::Allowlist;
 use connectivity_allowlist::net::DomainName;
@@ -47,7 +47,9 @@ pub(super) async fn gather(
     // The names that a selection needs are among what is recovered.
     let mut objects = objects(owner, context, carry, None).await?;
     if let Some(objects) = objects.as_ref().filter(|_| context.settings.forwards) {
-        context.names.restore_learned(&request.resource, &pipeline::learned(objects));
+        let mut learned = pipeline::learned(objects);
+        learned.extend(request.reported_suggestions.iter().cloned());
+        context.names.restore_learned(&request.resource, &learned);
     }
     let stage = debug_span!("select").entered();
     let learned = context.names.learned(&request.resource);
@@ -80,8 +82,11 @@ pub(super) async fn gather(
         return Ok(Gathered::NoList(not_yet.view(view)));
     }
     let recovered = objects.map(|objects| pipeline::recover(&objects, request.selected, &selection, facts));
+    let mut zones = KnownZones::default();
     if context.settings.forwards {
         context.names.observe(&request.resource, &selection.observed, &selection.zones);
+        zones.states = Some(context.names.zone_states(&selection.zones));
+        zones.reported.clone_from(&request.reported_observed);
     }
     let (answers, answers_read) = {
         let _stage = debug_span!("names").entered();
@@ -90,7 +95,8 @@ pub(super) async fn gather(
         context.names.watch_applied(&request.resource, &selection.names, request.retention, &is_applied)
     };
     let pods = pods(request, owner, context).instrument(debug_span!("pods")).await;
-    let inputs = Inputs { view: Some(view), newest, accepted, selection, recovered, answers, answers_read, pods };
+    let inputs =
+        Inputs { view: Some(view), newest, accepted, selection, recovered, answers, answers_read, zones, pods };
     Ok(Gathered::Everything(Box::new(inputs)))
 }
 

@@ -130,6 +130,7 @@ fn findings<'a>(
         outcome: outcome.unwrap_or(decision.outcome),
         feed: decision.feed,
         names: decision.names,
+        coverage: decision.coverage,
         summary,
         policies,
         problems: decision.problems.into_iter().chain(problems).collect(),

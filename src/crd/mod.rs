@@ -12,7 +12,10 @@ pub use spec::{
     DnsEgress, ExpandWildcards, GeoChoice, InboundPort, IpFamilies, Mode, Observe, PortProfile, Refresh, Services,
     Wildcard,
 };
-pub use status::{CitrixAllowlistStatus, FeedStatus, Problem, ProblemKind, Summary, WouldApply};
+pub use status::{
+    CitrixAllowlistStatus, CoveredBy, FeedStatus, ForwarderStatus, Problem, ProblemKind, Summary, WildcardStatus,
+    WouldApply,
+};
 
 /// The field manager of everything the operator applies, and the value of `app.kubernetes.io/managed-by`.
 pub const FIELD_MANAGER: &str = "citrix-allowlist-operator";

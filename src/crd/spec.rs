@@ -34,7 +34,7 @@ use std::time::Duration;
         description = "Whether the policies in the cluster say what the newest list and the newest answers say"
     ),
     printcolumn(name = "Names", type_ = "string", json_path = ".status.summary.resolved", description = "Names with addresses, of all names"),
-    printcolumn(name = "Wildcards", type_ = "integer", json_path = ".status.summary.wildcards", description = "Wildcards that nothing in the spec stands in for"),
+    printcolumn(name = "Wildcards", type_ = "integer", json_path = ".status.summary.wildcards", description = "Wildcards that nothing covers"),
     printcolumn(name = "Policies", type_ = "integer", json_path = ".status.summary.policies", description = "NetworkPolicies applied"),
     // Strings, not dates: kubectl prints a date in the future as <invalid>.
     printcolumn(name = "Valid-Until", type_ = "string", json_path = ".status.feed.validUntil", description = "Until when the vendor vouches for the list"),

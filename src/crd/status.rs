@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 pub const MOST_PROBLEMS: usize = 50;
 /// The longest message of a problem in status, in characters.
 pub const LONGEST_MESSAGE: usize = 256;
+/// The most wildcards that status lists; uncovered ones come first where there are more.
+pub const MOST_WILDCARDS: usize = 50;
+/// The most suggested names that status lists for one wildcard: the rest are counted.
+pub const MOST_SUGGESTED: usize = 50;
+/// The most zones of each list that status names; all are counted.
+pub const MOST_ZONES: usize = 20;
 
 /// What the operator found and did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,6 +36,12 @@ pub struct CitrixAllowlistStatus {
     /// Counts over the list and what became of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
+    /// The wildcards of the list, and by what each is covered; at most 50, uncovered ones first where there are more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub wildcards: Vec<WildcardStatus>,
+    /// The zones that the cluster's DNS has to forward to the operator. Absent where the operator answers no questions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarder: Option<ForwarderStatus>,
     /// Names of the NetworkPolicies applied.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<String>,
@@ -83,8 +95,10 @@ pub struct Summary {
     pub names_resolved: i64,
     /// The two as one text: `198/200`.
     pub resolved: String,
-    /// Wildcards that nothing in the spec stands in for.
+    /// Wildcards that nothing covers: neither names of the spec nor the forwarder.
     pub wildcards: i64,
+    /// Covered wildcards and all of them: `5/6`.
+    pub wildcards_covered: String,
     /// Distinct addresses from names.
     pub addresses: i64,
     /// Distinct CIDRs in the policies.
@@ -100,6 +114,76 @@ pub struct Summary {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
 const fn is_none(count: &i64) -> bool {
     *count == 0
+}
+
+/// A wildcard of the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct WildcardStatus {
+    /// The wildcard.
+    #[schemars(length(max = 256))]
+    pub pattern: String,
+    /// By what it is covered.
+    pub covered_by: CoveredBy,
+    /// How many names stand in for it: from the spec, from the list, and those that pods asked for.
+    pub names: i64,
+    /// How many of these names pods asked for.
+    #[serde(skip_serializing_if = "is_none")]
+    pub learned: i64,
+    /// Since when it is covered so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Names that pods asked for and that `observe: Suggest` does not allow, at most 50, sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub suggested: Vec<String>,
+    /// How many such names there are.
+    #[serde(skip_serializing_if = "is_none")]
+    pub suggested_total: i64,
+}
+
+/// By what a wildcard is covered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum CoveredBy {
+    /// By names of the spec.
+    Names,
+    /// By the names that pods ask for: the cluster's DNS forwards its zone to the operator.
+    Observed,
+    /// By nothing: names under it are allowed only where the list has them.
+    // A later version may know more; to this one, they cover nothing.
+    #[default]
+    #[serde(other)]
+    Nobody,
+}
+
+impl CoveredBy {
+    /// It, as status spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Names => "Names",
+            Self::Observed => "Observed",
+            Self::Nobody => "Nobody",
+        }
+    }
+}
+
+/// The zones of the list's names and wildcards, as the cluster's DNS forwards them to the operator.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct ForwarderStatus {
+    /// How many zones there are.
+    pub zones: i64,
+    /// How many of them the cluster's DNS forwards to the operator.
+    pub forwarded: i64,
+    /// Those that it does not forward, at most 20, sorted: `citrix-allowlist forwarder config` prints the missing block.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// Those for which the forwarder's own upstream leads back to it, so that it does not answer; at most 20, sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub looping: Vec<String>,
 }
 
 /// What Enforce would change.
@@ -168,7 +252,7 @@ explained! {
     ProblemKind, "" {
         Wildcard:
             "The list allows every name under a wildcard, which DNS cannot enumerate and a NetworkPolicy cannot say.",
-            "Name under spec.wildcards the names that your pods use.";
+            "Name under spec.wildcards the names that your pods use, or have the cluster's DNS forward its zone to the operator.";
         NoPorts:
             "The list gives no ports for an entry; it opens nothing, since no ports in a NetworkPolicy mean every port.",
             "Where your pods need it, name it with its ports under spec.additional.";

@@ -9,7 +9,7 @@ use crate::export::CONFIG_MAP;
 use crate::objects::desired::{Body, Desired};
 use crate::objects::key::{ObjectKey, Role};
 use crate::objects::kind::Kind;
-use crate::plan::Plan;
+use crate::plan::{Coverage, Plan};
 use connectivity_allowlist::net::Direction;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -181,14 +181,16 @@ pub struct Counts {
 impl Counts {
     /// The counts for status.
     #[must_use]
-    pub fn summary(&self, plan: &Plan) -> Summary {
+    pub fn summary(&self, plan: &Plan, coverage: &Coverage) -> Summary {
+        let (all, uncovered) = (coverage.wildcards.len(), coverage.uncovered());
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         Summary {
             services: count(plan.services),
             names: count(plan.names),
             names_resolved: count(plan.names_resolved),
             resolved: format!("{}/{}", plan.names_resolved, plan.names),
-            wildcards: count(plan.wildcards),
+            wildcards: count(uncovered),
+            wildcards_covered: format!("{}/{all}", all - uncovered),
             addresses: count(plan.addresses),
             cidrs: count(self.cidrs),
             policies: count(self.policies),

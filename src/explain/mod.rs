@@ -9,6 +9,7 @@ mod operator;
 mod query;
 mod tree;
 mod verdict;
+mod wildcards;
 
 use crate::cluster::client::{CALL_TIMEOUT, Connected, deadline};
 use crate::cluster::pod::Pod;
@@ -238,7 +239,7 @@ fn present<W: Write>(
 
 /// The answers to the queries, `--to` before `--from`.
 fn answers(arguments: &ExplainArguments, subject: &Explained, endpoints: &[ExportedEndpoint]) -> Vec<QueryResult> {
-    let problems = subject.resource.status.as_ref().map(|status| status.problems.clone()).unwrap_or_default();
+    let status = subject.resource.status.clone().unwrap_or_default();
     let own: BTreeSet<String> = subject.own.iter().map(ResourceExt::name_any).collect();
     let name = subject.resource.name_any();
     let scene = Scene {
@@ -246,7 +247,8 @@ fn answers(arguments: &ExplainArguments, subject: &Explained, endpoints: &[Expor
         policies: &subject.policies,
         own: &own,
         endpoints,
-        problems: &problems,
+        problems: &status.problems,
+        wildcards: &status.wildcards,
         pod: subject.pod.as_ref().map(|(pod, selected)| (pod.as_str(), *selected)),
     };
     let to = arguments.to.iter().map(|query| (Direction::Outbound, query));

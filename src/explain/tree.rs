@@ -4,6 +4,7 @@ use super::durations::when;
 use super::format::{ANSWERED, of_address, of_name, of_operator, queue, together};
 use super::memory::{OperatorMemory, OperatorReport};
 use super::verdict::{Judged, Nearest, QueryResult};
+use super::wildcards;
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, Mode, Problem, ProblemKind};
 use crate::explain_texts;
 use crate::manifests::items::full_name;
@@ -40,6 +41,7 @@ pub fn state(
     }
     children.push(list(&status, memory.and_then(|memory| memory.list.as_ref()), now));
     children.push(names(&status, memory));
+    children.extend(wildcards::tree(&status, now));
     children.push(of_policies(resource, policies, &status));
     let conditions: Vec<Tree> = status.conditions.iter().filter(|condition| is_bad(condition)).map(condition).collect();
     if !conditions.is_empty() {
@@ -134,7 +136,7 @@ fn list(status: &CitrixAllowlistStatus, known: Option<&ListState>, now: Timestam
 fn names(status: &CitrixAllowlistStatus, memory: Option<&OperatorMemory>) -> Tree {
     let Some(summary) = &status.summary else { return Tree::leaf("names: not counted yet") };
     let text = format!(
-        "names: {} with addresses ({} addresses) of {} services; {} wildcards that nothing in the spec stands in for",
+        "names: {} with addresses ({} addresses) of {} services; {} wildcards that nothing covers",
         summary.resolved, summary.addresses, summary.services, summary.wildcards
     );
     let known: Vec<&KnownName> = memory.iter().flat_map(|memory| &memory.names).collect();

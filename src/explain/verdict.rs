@@ -2,7 +2,8 @@
 
 use super::memory::SeenAddress;
 use super::query::{ConnectionQuery, Peer};
-use crate::crd::{Problem, ProblemKind};
+use super::wildcards::why_not;
+use crate::crd::{Problem, ProblemKind, WildcardStatus};
 use crate::direction::PolicyDirection as _;
 use crate::engines::network_policy::evaluate::{Connection, MatchedBy, evaluate};
 use crate::engines::network_policy::remembered;
@@ -29,6 +30,8 @@ pub struct Scene<'a> {
     pub endpoints: &'a [ExportedEndpoint],
     /// The resource's problems.
     pub problems: &'a [Problem],
+    /// The wildcards that its status knows of.
+    pub wildcards: &'a [WildcardStatus],
     /// The queried pod, and whether the resource selects it.
     pub pod: Option<(&'a str, bool)>,
 }
@@ -76,7 +79,7 @@ pub enum Nearest {
     Refused,
     /// The name is allowed, but has no usable address.
     NoAddress,
-    /// Only a wildcard covers the name, and the spec has no names for it.
+    /// Only a wildcard covers the name, and neither the spec names it nor did a pod ask for it.
     Wildcard,
     /// The list has the name without ports.
     NoPorts,
@@ -249,7 +252,7 @@ impl<'a> Question<'a> {
     }
 
     fn nearest_name(&self, name: &'a DomainName, addresses: &[IpAddr]) -> (Nearest, String) {
-        let Scene { resource, endpoints, .. } = self.scene;
+        let Scene { resource, endpoints, wildcards, .. } = self.scene;
         let listed: Vec<&ExportedEndpoint> = self.listed(name).collect();
         if !listed.is_empty() {
             return self.nearest_listed(name, addresses, &listed);
@@ -263,10 +266,7 @@ impl<'a> Question<'a> {
             _ => None,
         });
         if let Some((service, pattern)) = covering.min_by_key(|(_, pattern)| Reverse(pattern.as_str().len())) {
-            let message = format!(
-                "only the wildcard {pattern} of {service} covers {name}, and DNS cannot enumerate it; name {name} under spec.wildcards for the pattern {pattern}"
-            );
-            return (Nearest::Wildcard, message);
+            return (Nearest::Wildcard, why_not(name, pattern, service, wildcards));
         }
         // The direction itself lists the name nowhere.
         if let Some(other) = endpoints.iter().find(|endpoint| is_named(endpoint, endpoint.direction, name)) {

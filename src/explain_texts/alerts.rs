@@ -48,6 +48,12 @@ explained! {
         RulesLate:
             "One in ten new addresses was allowed more than 15 seconds after DNS first gave it.",
             "Mend what is slow: the API server, DNS, or the operator's own CPU limit.";
+        NotForwarded:
+            "For a quarter of an hour, the cluster's DNS has not asked the operator's forwarder for zones of the lists, or the forwarder's own upstream leads back to it.",
+            "Add the missing block that `citrix-allowlist forwarder config` prints; give --forward-upstream a resolver that does not forward these zones.";
+        ForwardedEarly:
+            "For a quarter of an hour, the forwarder has given out addresses that policies did not allow in time.",
+            "Mend what is slow: the API server, or the operator's own CPU limit; `learn` and the log say which names.";
         MemoryShort:
             "For five minutes, the operator has been close to its memory limit: first policies of new resources and large lists wait.",
             "Raise the container's memory limit, or delete what fills it; what is applied is kept current meanwhile.";

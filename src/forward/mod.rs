@@ -7,11 +7,13 @@
 //! behind it; it has no bound on open questions; and it writes each reply itself, while most have to pass as they came.
 
 mod listen;
+mod probe;
 mod question;
 mod reply;
 mod upstream;
 
 pub use listen::Listener;
+pub use probe::Prober;
 pub use question::ForwardedQuestion;
 pub use upstream::{QuestionTransport, Upstream};
 
@@ -44,6 +46,10 @@ pub enum Forwarded {
     Barred,
     /// The upstream did not answer.
     Failed,
+    /// The upstream leads back here: it got no answer, so that the cluster's DNS asks its next server.
+    Looping,
+    /// The operator's own question, by which it finds out whether a zone is forwarded here.
+    Probe,
     /// It is in no zone that is served, or no question.
     Refused,
     /// Too many questions are open: it got no answer.
@@ -52,7 +58,7 @@ pub enum Forwarded {
 
 impl Forwarded {
     /// Each.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Passed,
         Self::Standby,
         Self::Cut,
@@ -60,6 +66,8 @@ impl Forwarded {
         Self::Early,
         Self::Barred,
         Self::Failed,
+        Self::Looping,
+        Self::Probe,
         Self::Refused,
         Self::Dropped,
     ];
@@ -75,6 +83,8 @@ impl Forwarded {
             Self::Early => "early",
             Self::Barred => "barred",
             Self::Failed => "failed",
+            Self::Looping => "looping",
+            Self::Probe => "probe",
             Self::Refused => "refused",
             Self::Dropped => "dropped",
         }
@@ -97,16 +107,24 @@ impl ForwardObserver for () {}
 
 /// Answers questions.
 #[derive(Clone)]
-pub struct Forwarder(Arc<Inner>);
+pub struct Forwarder(Arc<ForwarderParts>);
 
-struct Inner {
-    names: Names,
-    upstream: Upstream,
+/// What a forwarder is made of.
+pub struct ForwarderParts {
+    /// What is known of names.
+    pub names: Names,
+    /// The servers that it asks.
+    pub upstream: Upstream,
     /// How long the data plane takes to follow a confirmed policy.
-    settle: Duration,
-    leads: Leads,
-    clock: Clock,
-    observer: Arc<dyn ForwardObserver>,
+    pub settle: Duration,
+    /// Whether this replica leads.
+    pub leads: Leads,
+    /// The time.
+    pub clock: Clock,
+    /// Who counts events.
+    pub observer: Arc<dyn ForwardObserver>,
+    /// What it answers to a probe: the same in every replica of one installation, and in no other.
+    pub identity: Arc<str>,
 }
 
 /// How many resources there are, where this replica leads.
@@ -125,16 +143,10 @@ enum Release {
 }
 
 impl Forwarder {
-    /// One that asks `upstream`, and waits for `settle` after policies are confirmed.
-    pub fn new(
-        names: Names,
-        upstream: Upstream,
-        settle: Duration,
-        leads: Leads,
-        clock: Clock,
-        observer: Arc<dyn ForwardObserver>,
-    ) -> Self {
-        Self(Arc::new(Inner { names, upstream, settle, leads, clock, observer }))
+    /// One of these parts.
+    #[must_use]
+    pub fn new(parts: ForwarderParts) -> Self {
+        Self(Arc::new(parts))
     }
 
     /// A question for which there is no room was left out.
@@ -153,11 +165,24 @@ impl Forwarder {
             }
         };
         let resources = (self.0.leads)();
+        if let Some(zone) = question.probed_zone() {
+            let is_served = self.0.names.may_serve(&zone, resources);
+            let how = if is_served { Forwarded::Probe } else { Forwarded::Refused };
+            self.0.observer.forwarded(None, how, Duration::ZERO);
+            return Some(match is_served {
+                true => question.answer_with_text(&self.0.identity),
+                false => question.refuse(ResponseCode::Refused),
+            });
+        }
         let interest = |name| self.0.names.interest(name, resources);
         let interest = question.name.as_ref().map_or(Interest::NotServed, interest);
         let (reply, how, held) = match (&question.name, interest) {
             (None, _) | (_, Interest::NotServed) => {
                 (question.refuse(ResponseCode::Refused), Forwarded::Refused, Duration::ZERO)
+            }
+            (Some(name), Interest::Looping) => {
+                self.0.observer.forwarded(Some(name), Forwarded::Looping, Duration::ZERO);
+                return None;
             }
             (Some(name), interest) => match self.0.upstream.ask(&question, transport).await {
                 // Of a server that is silent, CoreDNS turns to the next; a failure it would pass on.

@@ -1,8 +1,10 @@
 //! A pod's question as the cluster's DNS forwards it, and the replies that need no upstream. Pure.
 
+use super::probe::PROBE_LABEL;
 use connectivity_allowlist::net::DomainName;
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::rdata::TXT;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 /// Bytes of a header (RFC 1035, section 4.1.1).
 const HEADER: usize = 12;
@@ -53,6 +55,26 @@ impl ForwardedQuestion {
             head: bytes[..HEADER + question].to_vec(),
             message,
         })
+    }
+
+    /// The zone that it probes, where it is a probe: a question that only the forwarder can answer.
+    #[must_use]
+    pub fn probed_zone(&self) -> Option<DomainName> {
+        let first = self.spelled.iter().next().filter(|_| self.kind == RecordType::TXT)?;
+        let begins = first.get(..PROBE_LABEL.len())?.eq_ignore_ascii_case(PROBE_LABEL.as_bytes());
+        begins.then(|| DomainName::parse(&self.spelled.base_name().to_ascii()).ok()).flatten()
+    }
+
+    /// A reply with one text, which no cache may keep.
+    #[must_use]
+    pub fn answer_with_text(&self, text: &str) -> Vec<u8> {
+        let mut reply = Message::response(self.message.metadata.id, OpCode::Query);
+        reply.metadata.recursion_desired = self.message.metadata.recursion_desired;
+        reply.metadata.recursion_available = true;
+        reply.queries.clone_from(&self.message.queries);
+        let data = RData::TXT(TXT::new(vec![text.to_owned()]));
+        reply.answers.push(Record::from_rdata(self.spelled.clone(), 0, data));
+        reply.to_vec().map_or_else(|_| self.refuse(ResponseCode::ServFail), |bytes| self.answer_with(bytes))
     }
 
     /// A reply without records.

@@ -1,10 +1,10 @@
 //! What the forwarder asks of the table, and what reconciles tell it for that.
 
 use super::table::{AddressState, Enforcement, HeardAnswer};
-use super::{Names, ObservedPattern};
+use super::{Names, ObservedPattern, ProbeOutcome, ZoneState};
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -14,6 +14,8 @@ use tokio::sync::watch;
 pub enum Interest {
     /// It is in no zone that is served.
     NotServed,
+    /// The upstream leads back here.
+    Looping,
     /// It is not known yet what resources want, or whether there are any.
     Unknown,
     /// No resource wants it.
@@ -90,7 +92,9 @@ impl Names {
         let are_known = resources
             .is_some_and(|resources| resources > 0 && zones.resources() >= resources && table.has_heard_of(resources));
         let is_wanted = || table.names.contains_key(name) || table.learned.is_observed(name) || table.is_left_out(name);
-        if are_known && is_wanted() {
+        if zones.is_looping(name) {
+            Interest::Looping
+        } else if are_known && is_wanted() {
             Interest::Wanted
         } else if (zones.are_fixed() || are_known) && !zones.serve(name) {
             Interest::NotServed
@@ -99,6 +103,41 @@ impl Names {
         } else {
             Interest::Unknown
         }
+    }
+
+    /// Whether a name is in a zone that is served, or may be.
+    #[must_use]
+    pub fn may_serve(&self, name: &DomainName, resources: Option<usize>) -> bool {
+        let table = self.table();
+        let are_known = resources.is_some_and(|resources| resources > 0 && table.zones.resources() >= resources);
+        table.zones.serve(name) || !(table.zones.are_fixed() || are_known)
+    }
+
+    /// The servers that pods are given.
+    #[must_use]
+    pub fn servers(&self) -> Arc<[SocketAddr]> {
+        Arc::clone(&self.table().servers)
+    }
+
+    /// The zones in use that are to be probed now.
+    #[must_use]
+    pub fn zones_due(&self) -> Vec<DomainName> {
+        self.table().zones.due(self.0.clock.instant())
+    }
+
+    /// A probe of a zone ended. The resources that use the zone are woken where that is news.
+    pub fn zone_probed(&self, zone: &DomainName, outcome: ProbeOutcome) {
+        let mut table = self.table();
+        if table.zones.probes.note(zone, outcome, self.0.clock.instant()) {
+            table.zones.users(zone).for_each(|resource| self.0.waker.wake(resource));
+        }
+    }
+
+    /// Whether the cluster's DNS forwards each of these zones here.
+    #[must_use]
+    pub fn zone_states(&self, zones: &BTreeSet<DomainName>) -> BTreeMap<DomainName, ZoneState> {
+        let probes = &self.table().zones.probes;
+        zones.iter().map(|zone| (zone.clone(), probes.state(zone.as_str()))).collect()
     }
 
     /// A pod asked for a name and these are its addresses. Resources that learn the name, or have to apply an address, are woken at

@@ -12,6 +12,7 @@ pub mod light;
 pub mod lookup;
 mod memory;
 pub mod places;
+pub mod probes;
 pub mod retention;
 pub mod schedule;
 pub mod servers;
@@ -27,6 +28,7 @@ pub use forwarding::Interest;
 pub use learned::ObservedPattern;
 pub use lookup::{HickoryLookup, Lookup};
 pub use memory::{AnsweredTime, RecoveredAddresses};
+pub use probes::{ProbeOutcome, ZoneState};
 pub use snapshot::{AddressSnapshot, NameSnapshot, NamesSnapshot, ServerSnapshot};
 pub use table::{AddressState, Enforcement, HeardAnswer, InUse};
 
@@ -229,8 +231,8 @@ impl Names {
             table.health.iter().map(|(server, health)| health.snapshot(*server, table.waiting(*server), now)).collect();
         let (names_left_out, addresses_left_out) = table.left_out();
         let stretch = table.greatest_stretch();
-        let learned = table.learned.count();
-        NamesSnapshot { names, servers, names_left_out, addresses_left_out, learned, stretch }
+        let (learned, zones) = (table.learned.count(), table.zones.probes.counts());
+        NamesSnapshot { names, servers, names_left_out, addresses_left_out, learned, zones, stretch }
     }
 
     /// Every cached name, sorted.

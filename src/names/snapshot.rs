@@ -2,7 +2,9 @@
 
 use super::addresses::NameState;
 use super::answer::LookupOutcome;
+use super::probes::ZoneState;
 use connectivity_allowlist::net::DomainName;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +22,8 @@ pub struct NamesSnapshot {
     pub addresses_left_out: [usize; 3],
     /// How many names are learned.
     pub learned: usize,
+    /// How many zones are in each state that is known.
+    pub zones: BTreeMap<ZoneState, usize>,
     /// By what factor names are queried less often than their TTLs, at most; 1 if none is, 0 in an empty snapshot.
     pub stretch: f64,
 }

@@ -58,7 +58,7 @@ pub(super) struct Table {
     bounds: Bounds,
     guard: Guard,
     /// The servers that pods are given.
-    servers: Arc<[SocketAddr]>,
+    pub(super) servers: Arc<[SocketAddr]>,
     /// The servers that are asked for names of the served zones, instead of those; none while nothing is forwarded.
     upstreams: Arc<[SocketAddr]>,
     pub(super) zones: Zones,

@@ -1,5 +1,6 @@
 //! The zones for which the names of the lists in use are asked through the forwarder. Pure.
 
+use super::probes::{ZoneProbes, ZoneState};
 use crate::counts::uncount;
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::{DomainName, NamePattern};
@@ -20,6 +21,8 @@ pub struct Zones {
     by_resource: HashMap<ResourceRef, Arc<BTreeSet<DomainName>>>,
     /// Since when nobody uses a zone that was used before. The cluster's DNS may forward it for a while yet.
     left: BTreeMap<DomainName, Instant>,
+    /// Whether the cluster's DNS forwards those in use.
+    pub(super) probes: ZoneProbes,
 }
 
 impl Zones {
@@ -68,6 +71,22 @@ impl Zones {
         self.fixed.is_some()
     }
 
+    /// The zones in use that are to be probed now.
+    pub fn due(&mut self, now: Instant) -> Vec<DomainName> {
+        self.probes.due(self.counts.keys(), now)
+    }
+
+    /// The resources that use a zone.
+    pub fn users<'a>(&'a self, zone: &'a DomainName) -> impl Iterator<Item = &'a ResourceRef> {
+        self.by_resource.iter().filter(|(_, zones)| zones.contains(zone)).map(|(resource, _)| resource)
+    }
+
+    /// Whether the upstream leads back here for a name.
+    #[must_use]
+    pub fn is_looping(&self, name: &DomainName) -> bool {
+        above(name).any(|zone| self.probes.state(zone) == ZoneState::Looping)
+    }
+
     /// Whether a name is in a zone that is served.
     #[must_use]
     pub fn serve(&self, name: &DomainName) -> bool {
@@ -94,7 +113,7 @@ fn outermost(mut zones: BTreeSet<DomainName>) -> BTreeSet<DomainName> {
 }
 
 /// A name, and each name above it.
-pub(super) fn above(name: &DomainName) -> impl Iterator<Item = &str> {
+pub fn above(name: &DomainName) -> impl Iterator<Item = &str> {
     let text = name.as_str();
     std::iter::once(text).chain(text.match_indices('.').map(|(dot, _)| &text[dot + 1..]))
 }

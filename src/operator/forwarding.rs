@@ -3,7 +3,7 @@
 use super::values::{dns_server, listening, period, settle, suffix};
 use crate::clock::Clock;
 use crate::cluster::leader_endpoints::LeaderEndpoints;
-use crate::forward::{ForwardObserver, Forwarder, Leads, Upstream};
+use crate::forward::{ForwardObserver, Forwarder, ForwarderParts, Leads, Prober, Upstream};
 use crate::names::Names;
 use anyhow::Context as _;
 use clap::Args;
@@ -67,9 +67,34 @@ impl ForwardArguments {
         }))
     }
 
-    /// The forwarder.
-    pub fn forwarder(&self, names: Names, leads: Leads, clock: Clock, observer: Arc<dyn ForwardObserver>) -> Forwarder {
-        let upstream = Upstream::new(self.forward_upstream.clone());
-        Forwarder::new(names, upstream, self.forward_settle, leads, clock, observer)
+    /// The forwarder of the operator in this namespace.
+    pub fn forwarder(
+        &self,
+        names: Names,
+        leads: Leads,
+        clock: Clock,
+        observer: Arc<dyn ForwardObserver>,
+        namespace: &str,
+    ) -> Forwarder {
+        let (upstream, identity) = (Upstream::new(self.forward_upstream.clone()), identity(namespace));
+        Forwarder::new(ForwarderParts {
+            names,
+            upstream,
+            settle: self.forward_settle,
+            leads,
+            clock,
+            observer,
+            identity,
+        })
     }
+
+    /// What finds out whether the forwarder is asked.
+    pub fn prober(&self, names: Names, namespace: &str) -> Option<Prober> {
+        self.is_on().then(|| Prober::new(names, self.forward_upstream.clone(), identity(namespace)))
+    }
+}
+
+/// What the forwarder of the operator in this namespace answers to a probe.
+fn identity(namespace: &str) -> Arc<str> {
+    format!("citrix-allowlist {namespace}").into()
 }

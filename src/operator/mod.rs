@@ -157,7 +157,7 @@ async fn control(arguments: &RunArguments, mut parts: Parts, stop: CancellationT
     parts.spawn_background(arguments, &mut background);
     // These never end by themselves: if one does, the process has to restart.
     let mut vital = JoinSet::new();
-    parts.spawn_vital(&mut vital);
+    parts.spawn_vital(arguments, &mut vital);
     let inputs = LoopInputs {
         changes,
         woken: parts.woken,

@@ -133,6 +133,7 @@ impl Parts {
                 // A standby's tables are not kept current: they would report old lists.
                 lists.clear();
                 known.names.clear();
+                (known.learned, known.zones) = Default::default();
             }
             context.metrics.feeds_are(&lists, context.feeds.left_out(), context.clock.now());
             context.metrics.names_are(&known);
@@ -167,7 +168,8 @@ impl Parts {
         let observer = Arc::<Metrics>::clone(&self.context.metrics);
         let (resources, listed) = (Arc::clone(&self.context.resources), self.context.resources.listed());
         let leads = Box::new(move || (leadership.is_leading() && *listed.borrow()).then(|| resources.count()));
-        arguments.forward.forwarder(names, leads, self.edges.clock, observer)
+        let namespace = &self.edges.connected.namespace;
+        arguments.forward.forwarder(names, leads, self.edges.clock, observer, namespace)
     }
 
     /// Starts to watch the resources.
@@ -196,7 +198,11 @@ impl Parts {
     }
 
     /// Starts the tasks that never end by themselves.
-    pub fn spawn_vital(&self, tasks: &mut JoinSet<()>) {
+    pub fn spawn_vital(&self, arguments: &RunArguments, tasks: &mut JoinSet<()>) {
+        let names = self.context.names.clone();
+        if let Some(prober) = arguments.forward.prober(names, &self.edges.connected.namespace) {
+            tasks.spawn(prober.run(self.leadership.receiver()));
+        }
         let (client, scope) = (self.edges.connected.client.clone(), self.scope.clone());
         let owned = Arc::clone(&self.context.owned);
         tasks.spawn(keep_owned(client, scope, self.context.settings.engines.kinds(), owned, self.waker.clone()));

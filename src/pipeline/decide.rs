@@ -18,7 +18,7 @@ use crate::names::{Addresses, NameState};
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
 use crate::plan::keep;
-use crate::plan::{self, EmptyReason, Inherited, Plan, Selection};
+use crate::plan::{self, Coverage, EmptyReason, Inherited, KnownZones, Plan, Selection};
 use crate::status::{FeedFindings, Kept, NameFindings, Outcome};
 use connectivity_allowlist::Allowlist;
 use connectivity_allowlist::net::Direction;
@@ -79,6 +79,8 @@ pub struct Inputs {
     pub answers: Arc<Addresses>,
     /// When these were read.
     pub answers_read: Instant,
+    /// Whether the cluster's DNS forwards the zones of the list.
+    pub zones: KnownZones,
     /// The affected pods.
     pub pods: AffectedPods,
 }
@@ -109,9 +111,11 @@ fn with_list(world: &World<'_>, inputs: &Inputs, mut next: Carry, memo: &Memo) -
     }
     decision.problems.extend(accepted.held_back.map(|shrunk| shrunk.problem(newest)));
     decision.problems.extend(pods.problem());
-    decision.problems.extend(plan.problems.iter().cloned());
+    let coverage = memo.coverage(&inputs.selection, &inputs.zones);
+    // In order: those of wildcards are of the first kind.
+    decision.problems.extend(coverage.problems.iter().chain(&plan.problems).cloned());
     decision.has_unasked_names = addresses.by_name.values().any(|name| name.state == NameState::Waiting);
-    decision.names = Some(name_findings(&plan, &addresses));
+    decision.names = Some(name_findings(&plan, &addresses, &coverage));
     let answers_read = inputs.answers_read;
     let mut basis = Basis { list: Arc::clone(&accepted.list), addresses, answers_read, plan, prepared: None };
     let layout = Layout::of(world.existing.keys());
@@ -129,7 +133,8 @@ fn with_list(world: &World<'_>, inputs: &Inputs, mut next: Carry, memo: &Memo) -
         basis.prepared = Some(prepared);
     }
     let figures = basis.prepared.as_ref().map_or_else(Counts::default, |prepared| prepared.figures());
-    decision.summary = Some(figures.summary(&basis.plan));
+    decision.summary = Some(figures.summary(&basis.plan, &coverage));
+    decision.coverage = Some(coverage);
     if !waits_whole {
         decision.next.has_passed_wait = true;
         choose_objects(world, inputs, &basis, &mut decision);
@@ -268,15 +273,15 @@ fn kept(
     all
 }
 
-fn name_findings(plan: &Plan, addresses: &Addresses) -> NameFindings {
+fn name_findings(plan: &Plan, addresses: &Addresses, coverage: &Coverage) -> NameFindings {
     let names = || addresses.by_name.values();
     let waiting = names().filter(|name| name.addresses.is_empty() && !name.state.is_definitive()).count();
     NameFindings {
         waiting,
         silent: !addresses.by_name.is_empty() && names().all(|name| name.state.is_failing()),
         unresolved: plan.names.saturating_sub(plan.names_resolved).saturating_sub(waiting),
-        wildcards: plan.wildcards,
-        required_wildcard: plan.required_wildcard_unhonoured,
+        wildcards: coverage.uncovered(),
+        required_wildcard: coverage.is_required_uncovered,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::objects::changes::{self, Changes};
 use crate::objects::desired::Desired;
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
-use crate::plan::Plan;
+use crate::plan::{Coverage, Plan};
 use crate::status::{FeedFindings, Kept, NameFindings, Outcome};
 use connectivity_allowlist::Allowlist;
 use std::collections::BTreeMap;
@@ -32,6 +32,8 @@ pub struct Decision {
     pub wait: Option<Wait>,
     /// Findings about the list; `None` where it was not read.
     pub feed: Option<FeedFindings>,
+    /// By what wildcards are covered; `None` without a list.
+    pub coverage: Option<Arc<Coverage>>,
     /// Findings about the names; `None` without a list.
     pub names: Option<NameFindings>,
     /// Whether a selected name has neither an answer nor a failure so far.
@@ -83,6 +85,7 @@ impl Decision {
             keep: Vec::new(),
             wait: None,
             feed: None,
+            coverage: None,
             names: None,
             has_unasked_names: false,
             summary: None,

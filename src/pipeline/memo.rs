@@ -9,7 +9,7 @@ use crate::facts::ClusterFacts;
 use crate::guard::Guard;
 use crate::lock::lock;
 use crate::names::{Addresses, InUse};
-use crate::plan::{self, Inherited, Plan, Selection};
+use crate::plan::{self, Coverage, Inherited, KnownZones, Plan, Selection};
 use connectivity_allowlist::Allowlist;
 use connectivity_allowlist::net::DomainName;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -72,6 +72,7 @@ type ContentKey = (Arc<Plan>, LabelSelector, Vec<Layout>);
 #[derive(Debug, Default)]
 pub struct Memo {
     selections: Recent<SelectionKey, Selection>,
+    coverages: Recent<(Arc<Selection>, KnownZones), Coverage>,
     plans: Recent<PlanKey, Plan>,
     contents: Recent<ContentKey, Prepared>,
     in_use: Recent<Arc<Plan>, InUse>,
@@ -97,6 +98,16 @@ impl Memo {
             |known| Arc::ptr_eq(&known.2, guard),
             || (choices.clone(), Arc::clone(list), Arc::clone(guard), Arc::clone(learned)),
             || plan::select(choices.spec(), list, guard, learned),
+        )
+    }
+
+    /// By what the wildcards of a selection are covered.
+    pub fn coverage(&self, selection: &Arc<Selection>, known: &KnownZones) -> Arc<Coverage> {
+        self.coverages.get_or_make(
+            |(of, zones)| Arc::ptr_eq(of, selection) && zones == known,
+            |(of, _)| Arc::strong_count(of) > 1,
+            || (Arc::clone(selection), known.clone()),
+            || Coverage::of(selection, known),
         )
     }
 

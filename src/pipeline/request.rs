@@ -1,6 +1,6 @@
 //! A validated resource: no later stage reads the raw spec. Pure.
 
-use crate::crd::{CitrixAllowlist, CitrixAllowlistSpec, DirectionChoice, Mode, REFRESH_ANNOTATION, Refresh};
+use crate::crd::{CitrixAllowlist, CitrixAllowlistSpec, CoveredBy, DirectionChoice, Mode, REFRESH_ANNOTATION, Refresh};
 use crate::feed::FeedRequest;
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
@@ -8,12 +8,13 @@ use crate::objects::owner::Ownership;
 use crate::plan::keep::Selected;
 use crate::resource_ref::ResourceRef;
 use crate::status::Outcome;
+use connectivity_allowlist::net::DomainName;
 use connectivity_allowlist::older::publication;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,10 @@ pub struct Request {
     pub refresh: Option<String>,
     /// When the list was published that status names.
     pub reported_list: Option<Timestamp>,
+    /// The wildcards that status says are covered by the names that pods ask for.
+    pub reported_observed: BTreeSet<String>,
+    /// The names that status suggests, and that an earlier process had learned.
+    pub reported_suggestions: BTreeSet<DomainName>,
 }
 
 impl Request {
@@ -171,6 +176,9 @@ pub fn validate(resource: &CitrixAllowlist, protected: &[String], own_pod: &OwnP
     let handled = resource.status.as_ref().and_then(|status| status.last_handled_refresh.as_ref());
     let refresh = resource.annotations().get(REFRESH_ANNOTATION).filter(|token| Some(*token) != handled).cloned();
     let reported = resource.status.as_ref().and_then(|status| status.feed.as_ref()?.version.as_deref());
+    let wildcards = || resource.status.iter().flat_map(|status| &status.wildcards);
+    let observed = wildcards().filter(|wildcard| wildcard.covered_by == CoveredBy::Observed);
+    let suggestions = wildcards().flat_map(|wildcard| &wildcard.suggested);
     Ok(Request {
         resource: ResourceRef::new(namespace, resource.name_any()),
         uid: resource.uid().unwrap_or_default().into(),
@@ -184,5 +192,7 @@ pub fn validate(resource: &CitrixAllowlist, protected: &[String], own_pod: &OwnP
         retention: spec.address_retention.duration(),
         refresh,
         reported_list: reported.and_then(publication),
+        reported_observed: observed.map(|wildcard| wildcard.pattern.clone()).collect(),
+        reported_suggestions: suggestions.filter_map(|name| DomainName::parse(name).ok()).collect(),
     })
 }

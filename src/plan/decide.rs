@@ -64,10 +64,6 @@ pub struct Plan {
     pub addresses: usize,
     /// Networks that applied policies allowed before a restart, that nothing explains, and that stay for now.
     pub inherited: usize,
-    /// Distinct wildcards without a name in the spec.
-    pub wildcards: usize,
-    /// Whether one of these is of an entry that the vendor calls required.
-    pub required_wildcard_unhonoured: bool,
 }
 
 impl Plan {
@@ -233,8 +229,6 @@ pub fn decide(inputs: &PlanInputs) -> Plan {
         wildcard_uses: selection.wildcard_uses.clone(),
         services: selection.services,
         names: selection.names.len(),
-        wildcards: selection.wildcards,
-        required_wildcard_unhonoured: selection.required_wildcard_unhonoured,
         ..Plan::default()
     };
     plan.problems.extend(bounds::problems(&selection.names, addresses));

@@ -4,6 +4,7 @@
 //! has answered.
 
 mod bounds;
+mod coverage;
 mod decide;
 mod dns;
 mod families;
@@ -13,6 +14,7 @@ mod problems;
 mod rules;
 mod select;
 
+pub use coverage::{Coverage, CoveredWildcard, KnownZones};
 pub use decide::{EmptyReason, EndpointRecord, Plan, PlanInputs, decide};
 pub use dns::{DnsPeer, DnsRule};
 pub use families::{Families, Nat64};

@@ -18,7 +18,7 @@ use crate::objects::desired::Desired;
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
 use crate::pipeline::{self, Accepted, AffectedPods, Carry, Decision, Gathered, Inputs, Memo, OwnPod, Request, World};
-use crate::plan::{Plan, Selection};
+use crate::plan::{Coverage, KnownZones, Plan, Selection};
 use crate::status::{Kept, Outcome};
 use connectivity_allowlist::Allowlist;
 use std::collections::BTreeMap;
@@ -49,6 +49,8 @@ pub struct Preview {
     pub objects: Vec<(ObjectKey, Desired)>,
     /// How much the policies allow.
     pub figures: Counts,
+    /// By what wildcards are covered; what the cluster's DNS forwards is not known here.
+    pub coverage: Arc<Coverage>,
     /// Everything that could not be honoured, in the order of status.
     pub problems: Vec<Problem>,
     /// Directions whose policies stay although nothing remains to allow.
@@ -111,6 +113,7 @@ pub fn preview(
         recovered: None,
         answers: addresses,
         answers_read: Instant::now(),
+        zones: KnownZones::default(),
         pods: AffectedPods::default(),
     };
     let world = World {
@@ -135,7 +138,7 @@ pub fn preview(
 
 impl Preview {
     fn of(request: &Request, decision: Decision) -> Self {
-        let Decision { basis, mut problems, keep, .. } = decision;
+        let Decision { basis, coverage, mut problems, keep, .. } = decision;
         // Kept policies have notes of their own.
         problems.truncate(problems.len().saturating_sub(keep.len()));
         let (plan, prepared) = basis.map(|basis| (basis.plan, basis.prepared)).unwrap_or_default();
@@ -146,7 +149,7 @@ impl Preview {
             // Like the resource, they get the namespace of the command that applies them.
             objects.iter_mut().for_each(|(_, desired)| desired.metadata.namespace = None);
         }
-        Self { plan, objects, figures: prepared.figures(), problems, keep }
+        Self { plan, objects, figures: prepared.figures(), coverage: coverage.unwrap_or_default(), problems, keep }
     }
 
     /// The objects that are applied: in Audit mode no policies.
@@ -164,6 +167,6 @@ impl Preview {
     /// The counts for status.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        self.figures.summary(&self.plan)
+        self.figures.summary(&self.plan, &self.coverage)
     }
 }

@@ -2,9 +2,11 @@
 
 mod kept;
 mod notes;
+mod wildcards;
 
 use crate::crd::status::MOST_PROBLEMS;
 use crate::crd::{CitrixAllowlistStatus, FeedStatus, Problem, ProblemKind, Summary, WouldApply};
+use crate::plan::Coverage;
 use crate::reason::Reason;
 use connectivity_allowlist::net::Direction;
 use connectivity_allowlist::visible::visible;
@@ -13,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub use kept::Kept;
 pub use notes::{Note, notes};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How a reconcile ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +78,7 @@ pub struct NameFindings {
     pub silent: bool,
     /// Names that are definitively absent, or fail.
     pub unresolved: usize,
-    /// Wildcards without a name in the spec.
+    /// Wildcards that nothing covers.
     pub wildcards: usize,
     /// Whether any of these wildcards is required by the vendor.
     pub required_wildcard: bool,
@@ -92,6 +95,8 @@ pub struct Findings {
     pub feed: Option<FeedFindings>,
     /// The names; `None` without a list.
     pub names: Option<NameFindings>,
+    /// By what wildcards are covered; `None` without a list: then what was known before stays.
+    pub coverage: Option<Arc<Coverage>>,
     /// Counts; `None` without a list: then the previous counts stay.
     pub summary: Option<Summary>,
     /// Policies in the cluster, as far as known.
@@ -139,6 +144,11 @@ pub fn status(previous: Option<&CitrixAllowlistStatus>, findings: Findings, now:
             now => now.or(before.feed),
         },
         summary: findings.summary.or(before.summary),
+        wildcards: match &findings.coverage {
+            Some(coverage) => wildcards::wildcards(coverage, &before.wildcards, now),
+            None => before.wildcards,
+        },
+        forwarder: findings.coverage.as_ref().map_or(before.forwarder, |coverage| wildcards::forwarder(coverage)),
         policies: findings.policies,
         would_apply: match findings.outcome {
             Outcome::Audit(would_apply) => Some(*would_apply),

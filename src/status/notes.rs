@@ -1,6 +1,6 @@
 //! The changes of status that become events. Pure.
 
-use crate::crd::CitrixAllowlistStatus;
+use crate::crd::{CitrixAllowlistStatus, WildcardStatus};
 use crate::explain_texts::reason_of;
 use crate::reason::Reason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -19,7 +19,8 @@ pub struct Note {
 /// The conditions whose changes are reported; the others repeat them.
 const REPORTED_CONDITIONS: [&str; 3] = ["Ready", "FeedCurrent", "NamesResolved"];
 
-/// The events of a change of status: one for each condition whose status or reason changed.
+/// The events of a change of status: one for each condition whose status or reason changed, and one for each wildcard under which the
+/// first names are learned.
 #[must_use]
 pub fn notes(
     previous: Option<&CitrixAllowlistStatus>,
@@ -42,5 +43,26 @@ pub fn notes(
         };
         Some(Note { warning: status != "True", reason, message })
     };
-    REPORTED_CONDITIONS.into_iter().filter_map(note).collect()
+    let mut notes: Vec<Note> = REPORTED_CONDITIONS.into_iter().filter_map(note).collect();
+    notes.extend(next.wildcards.iter().filter_map(|wildcard| first_learned(previous?, wildcard)));
+    notes
+}
+
+/// The event of the first names that are learned under a wildcard.
+fn first_learned(previous: &CitrixAllowlistStatus, wildcard: &WildcardStatus) -> Option<Note> {
+    let WildcardStatus { pattern, learned, suggested_total, .. } = wildcard;
+    let before = previous.wildcards.iter().find(|before| before.pattern == *pattern);
+    let is_first = |count: i64, of: fn(&WildcardStatus) -> i64| count > 0 && before.map_or(0, of) == 0;
+    let message = if is_first(*learned, |before| before.learned) {
+        format!(
+            "{pattern}: the first names that pods asked for are allowed ({learned}); `citrix-allowlist learn` prints them"
+        )
+    } else if is_first(*suggested_total, |before| before.suggested_total) {
+        format!(
+            "{pattern}: pods asked for the first names ({suggested_total}), which are only suggested; `citrix-allowlist learn` prints them"
+        )
+    } else {
+        return None;
+    };
+    Some(Note { warning: false, reason: Reason::NamesLearned, message })
 }

@@ -11,7 +11,7 @@ use crate::feed::FeedSnapshot;
 use crate::forward::Forwarded;
 use crate::lock::lock;
 use crate::memory::Pressure;
-use crate::names::{NameState, NamesSnapshot};
+use crate::names::{NameState, NamesSnapshot, ZoneState};
 use crate::resource_ref::ResourceRef;
 use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
@@ -70,6 +70,7 @@ pub struct Metrics {
     pub(super) forwarded: Family<Labels<1>, Counter>,
     pub(super) forward_held: Histogram,
     pub(super) forward_upstream: Histogram,
+    forward_zones: Family<Labels<1>, Gauge>,
     pub(super) learned: Gauge,
     pub(super) learned_total: Counter,
     pub(super) predicted_miss: Histogram,
@@ -196,6 +197,7 @@ impl Default for Metrics {
             forwarded: register(all, &reference::FORWARDED, Family::default()),
             forward_held: register(all, &reference::FORWARD_HELD, dns_buckets()),
             forward_upstream: register(all, &reference::FORWARD_UPSTREAM, dns_buckets()),
+            forward_zones: register(all, &reference::FORWARD_ZONES, Family::default()),
             learned: register(all, &reference::LEARNED, Gauge::default()),
             learned_total: register(all, &reference::LEARNED_TOTAL, Counter::default()),
             predicted_miss: register(all, &reference::PREDICTED_MISS, miss_buckets()),
@@ -319,6 +321,12 @@ impl Metrics {
     /// These are the current names and servers; any other server is forgotten.
     pub fn names_are(&self, names: &NamesSnapshot) {
         self.learned.set(count(names.learned));
+        for state in ZoneState::KNOWN {
+            let zones = names.zones.get(&state).copied().unwrap_or_default();
+            self.forward_zones
+                .get_or_create(&label(&reference::FORWARD_ZONES, [state.label().into()]))
+                .set(count(zones));
+        }
         let allowed = names.names.iter().flat_map(|name| &name.addresses).filter(|address| address.refused.is_none());
         self.addresses.set(count(allowed.count()));
         for state in NameState::LABELS {

@@ -52,6 +52,8 @@ impl FeedObserver for Metrics {
 impl ForwardObserver for Metrics {
     fn forwarded(&self, name: Option<&DomainName>, how: Forwarded, held: Duration) {
         self.forwarded.get_or_create(&label(&reference::FORWARDED, [how.label().into()])).inc();
+        // An alert on the first early answer needs the zero before it.
+        drop(self.forwarded.get_or_create(&label(&reference::FORWARDED, [Forwarded::Early.label().into()])));
         self.forward_held.observe(held.as_secs_f64());
         if let (Some(name), Forwarded::Early | Forwarded::Barred) = (name, how) {
             tracing::debug!(%name, result = how.label(), "an answer went out with addresses that are not in force");

@@ -60,7 +60,7 @@ metrics! {
     RESOURCES = Gauge "resources" ["ready"] "CitrixAllowlists by the status of their Ready condition";
     CONDITIONS = Gauge "conditions" ["type", "status", "reason"] "CitrixAllowlists by what each of their conditions says";
     PROBLEMS = Gauge "problems" ["kind"] "Problems that the CitrixAllowlists list in their status, by kind";
-    WILDCARDS = Gauge "wildcards" [] "Wildcards that nothing in a spec stands in for, over all CitrixAllowlists";
+    WILDCARDS = Gauge "wildcards" [] "Wildcards that nothing covers, neither names of a spec nor the forwarder, over all CitrixAllowlists";
     RECONCILES = Counter "reconciles_total" ["outcome"] "Reconciles by outcome: changed, unchanged, waiting (for a list or for names), held (by the spec, the mode or a conflict) or failed";
     RECONCILE_DURATION = Histogram "reconcile_duration_seconds" [] "How long a reconcile took";
     OVERDUE = Gauge "overdue_resources" [] "CitrixAllowlists that changed more than two minutes ago and have not been reconciled since; 0 on a standby";
@@ -88,9 +88,10 @@ metrics! {
     ADDRESSES_LEFT_OUT = Gauge "names_with_addresses_left_out" ["bound"] "Names of which new addresses are left out, by the bound that has no room for them: of the resource, the namespace or the process";
     DNS_STRETCH = Gauge "dns_stretch" [] "By what factor names are asked less often than their TTLs say since --dns-questions-per-second is reached, at most; 1 where none is";
     DNS_WAITING = Gauge "dns_waiting_questions" ["server"] "Questions that wait for a place among those that a DNS server is asked at once";
-    FORWARDED = Counter "forwarded_questions_total" ["result"] "Questions that the cluster's DNS forwarded, by how they were answered: passed, cut (with the addresses in force), waited, early (not in force in time), barred (never in force), standby (by a replica that does not lead, or does not know yet what resources want), failed, refused or dropped";
+    FORWARDED = Counter "forwarded_questions_total" ["result"] "Questions that the cluster's DNS forwarded, by how they were answered: passed, cut (with the addresses in force), waited, early (not in force in time), barred (never in force), standby (by a replica that does not lead, or does not know yet what resources want), failed, looping (the upstream leads back here), probe (the operator's own), refused or dropped";
     FORWARD_HELD = Histogram "forward_held_seconds" [] "How long an answer was held beyond what the upstream took";
     FORWARD_UPSTREAM = Histogram "forward_upstream_seconds" [] "How long the upstream of the forwarder took to answer";
+    FORWARD_ZONES = Gauge "forward_zones" ["state"] "Zones of the names and wildcards of the lists in use, by whether the cluster's DNS forwards them to the operator: forwarded, missing, or looping (the forwarder's own upstream leads back to it); 0 on a standby and where nothing is forwarded";
     LEARNED = Gauge "learned_names" [] "Names that pods asked for under wildcards, and that are learned; 0 on a standby";
     LEARNED_TOTAL = Counter "names_learned_total" [] "Names that were learned since the start";
     PREDICTED_MISS = Histogram "predicted_miss_seconds" [] "How long an address had been answered before policies allowed it";

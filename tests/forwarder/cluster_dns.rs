@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use test_support::coredns::CoreDns;
 
 /// The block that the documentation gives, with the cluster's own resolver as the second upstream.
-fn corefile(forwarding: &Forwarding) -> String {
+pub fn corefile(forwarding: &Forwarding) -> String {
     format!(
         "example.com:{{port}} blob.example.net:{{port}} {{
             bind {{address}}

@@ -5,6 +5,7 @@ mod common;
 
 mod client;
 mod cluster_dns;
+mod covered;
 mod held;
 mod learned;
 mod service;

@@ -12,7 +12,7 @@ use citrix_allowlist::objects::key::ObjectKey;
 use citrix_allowlist::objects::owner::Ownership;
 use citrix_allowlist::pipeline::Prepared;
 use citrix_allowlist::plan::keep::Selected;
-use citrix_allowlist::plan::{self, Inherited, Plan, Selection};
+use citrix_allowlist::plan::{self, Coverage, Inherited, KnownZones, Plan, Selection};
 use citrix_allowlist::resource_ref::ResourceRef;
 use connectivity_allowlist::net::{Direction, DomainName, NamePattern, PortRange, PortSet, Protocol};
 use connectivity_allowlist::{Allowlist, Entry, EntryGeo};
@@ -146,6 +146,12 @@ impl Case {
             inherited: &self.inherited,
             declared_ports: None,
         })
+    }
+
+    /// What could not be honoured, where nothing is forwarded.
+    pub fn problems(&self) -> Vec<Problem> {
+        let coverage = Coverage::of(&self.select(), &KnownZones::default());
+        [coverage.problems, self.plan().problems].concat()
     }
 
     pub fn objects(&self) -> Objects {

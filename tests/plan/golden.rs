@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// The objects as YAML documents, after a comment for each problem.
 fn yaml(objects: &Objects, case: &Case) -> String {
     let mut text = String::new();
-    for problem in case.plan().problems.iter().chain(&objects.problems) {
+    for problem in case.problems().iter().chain(&objects.problems) {
         let service = problem.service.as_deref().map(|service| format!(" ({service})")).unwrap_or_default();
         writeln!(text, "# {:?} {}{service}: {}", problem.kind, problem.subject, problem.message).expect("a String");
     }

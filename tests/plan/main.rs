@@ -2,6 +2,7 @@
 
 mod builders;
 mod config_map;
+mod coverage;
 mod decide;
 mod documentation;
 mod dry_run;

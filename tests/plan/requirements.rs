@@ -147,8 +147,7 @@ fn failing_render(check: &str) -> Option<String> {
             "bars" => rendered.allows(Direction::Inbound, target).map(|allowed| !allowed),
             "reports" => Ok(rendered
                 .case
-                .plan()
-                .problems
+                .problems()
                 .iter()
                 .any(|problem| problem.kind == ProblemKind::Wildcard && problem.subject == target)),
             other => Err(format!("`{other}` is no verb")),

@@ -2,7 +2,7 @@
 
 use crate::builders::{Case, name, shown};
 use citrix_allowlist::crd::ProblemKind;
-use citrix_allowlist::plan::{Selection, Target};
+use citrix_allowlist::plan::{Coverage, KnownZones, Selection, Target};
 use connectivity_allowlist::net::Direction;
 use serde_json::{Value, json};
 
@@ -88,7 +88,16 @@ fn service_globs_ignore_case_and_unmatched_globs_are_reported() {
     );
     let required = select(json!({ "direction": "all", "services": { "requiredOnly": true } }));
     assert!(required.endpoints.iter().all(|endpoint| &*endpoint.service == "DaaS"));
-    assert_eq!((required.wildcards, required.problems.len()), (0, 0), "what the filter leaves out is no problem");
+    assert_eq!(
+        (covered(&required).uncovered(), required.problems.len()),
+        (0, 0),
+        "what the filter leaves out is no problem"
+    );
+}
+
+/// By what its wildcards are covered where nothing is forwarded.
+fn covered(selection: &Selection) -> Coverage {
+    Coverage::of(selection, &KnownZones::default())
 }
 
 #[test]
@@ -99,9 +108,10 @@ fn known_names_narrow_a_wildcard_and_only_the_spec_covers_it() {
         ["outbound Gateway Service: agenthub-us.citrixworkspacesapi.net on TCP 443"],
         "on the wildcard's ports, and only names of the region asked for"
     );
-    assert_eq!((selection.wildcards, selection.required_wildcard_unhonoured), (1, false));
+    let coverage = covered(&selection);
+    assert_eq!((coverage.uncovered(), coverage.is_required_uncovered), (1, false));
     assert_eq!(
-        shown(&selection.problems),
+        shown(&coverage.problems),
         [
             "Wildcard *.citrixworkspacesapi.net: only names known from the list are allowed: agenthub-us.citrixworkspacesapi.net; name what pods use under wildcards"
         ]
@@ -111,7 +121,7 @@ fn known_names_narrow_a_wildcard_and_only_the_spec_covers_it() {
     ]});
     let selection = select(fields);
     assert_eq!(endpoints(&selection), ["outbound Gateway Service: trust.citrixworkspacesapi.net on TCP 443"]);
-    assert_eq!((selection.wildcards, selection.problems.len()), (0, 0));
+    assert_eq!((covered(&selection).uncovered(), selection.problems.len()), (0, 0));
     assert_eq!(
         selection.endpoints[0].stands_in_for.as_ref().map(|pattern| pattern.as_str()),
         Some("*.citrixworkspacesapi.net")
@@ -125,9 +135,10 @@ fn a_required_wildcard_says_so() {
         "endpoints": [{ "fqdns": ["*.digicert.com"] }]
     }]});
     let selection = Case::new(json!({}), &document, &[]).select();
-    assert!(selection.required_wildcard_unhonoured);
+    let coverage = covered(&selection);
+    assert!(coverage.is_required_uncovered);
     assert_eq!(
-        shown(&selection.problems),
+        shown(&coverage.problems),
         ["Wildcard *.digicert.com: required; nothing under it is allowed; name what pods use under wildcards"]
     );
 }

@@ -25,6 +25,7 @@ fn findings(outcome: Outcome) -> Findings {
         outcome,
         feed: Some(feed()),
         names: Some(NameFindings::default()),
+        coverage: None,
         summary: Some(Summary { resolved: "2/2".into(), names: 2, ..Summary::default() }),
         policies: vec!["a-egress".into()],
         problems: vec![],

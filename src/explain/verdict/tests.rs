@@ -52,7 +52,15 @@ fn ask(policies: &[NetworkPolicy], pod: Option<(&str, bool)>, text: &str) -> Que
     ];
     let own = BTreeSet::from(["daas-us-egress".to_owned()]);
     let endpoints = endpoints();
-    let scene = Scene { resource: "daas-us", policies, own: &own, endpoints: &endpoints, problems: &problems, pod };
+    let scene = Scene {
+        resource: "daas-us",
+        policies,
+        own: &own,
+        endpoints: &endpoints,
+        problems: &problems,
+        wildcards: &[],
+        pod,
+    };
     let query: ConnectionQuery = text.parse().expect("a query");
     answer(&scene, Direction::Outbound, &query.by_default(None))
 }

@@ -36,10 +36,6 @@ pub struct Selection {
     pub observed: Arc<[ObservedPattern]>,
     /// The zones of the list's names and wildcards, sorted.
     pub zones: Arc<BTreeSet<DomainName>>,
-    /// Distinct wildcards without a name in the spec.
-    pub wildcards: usize,
-    /// Whether one of these is of an entry that the vendor calls required.
-    pub required_wildcard_unhonoured: bool,
     /// Services of the list with at least one endpoint in use.
     pub services: usize,
     /// Directions with entries of the list that are left out for lack of ports, or by the guard.
@@ -137,6 +133,8 @@ pub struct WildcardUse {
     pub expansions: Vec<DomainName>,
     /// How many learned names stand in for it besides.
     pub learned: usize,
+    /// Learned names that are only suggested, sorted.
+    pub suggested: Vec<DomainName>,
 }
 
 /// Selects what `spec` wants of `allowlist`; networks that `guard` refuses are left out and reported. `learned` names stand in for
@@ -219,7 +217,7 @@ impl Collected<'_> {
         }
         let listed: HashSet<&DomainName> = entry.names.iter().collect();
         for pattern in &entry.patterns {
-            let StandIns { names, learned, honoured } = self.wildcards.stand_ins(pattern);
+            let StandIns { names, learned, suggested, honoured } = self.wildcards.stand_ins(pattern);
             for (names, is_learned) in [(&names, false), (&learned, true)] {
                 // A name that the same entry lists anyway expands nothing.
                 for name in names.iter().filter(|name| !listed.contains(name)) {
@@ -237,6 +235,7 @@ impl Collected<'_> {
                 honoured,
                 expansions: names,
                 learned: learned.len(),
+                suggested,
             });
         }
     }
@@ -248,12 +247,9 @@ impl Collected<'_> {
         selection.wildcard_uses.sort_unstable();
         selection.wildcard_uses.dedup();
         selection.problems.extend(ports.unmatched());
-        selection.problems.extend(wildcards.problems(&selection.wildcard_uses));
+        selection.problems.extend(wildcards.problems());
         selection.problems.sort_unstable();
         selection.problems.dedup();
-        let unhonoured = || selection.wildcard_uses.iter().filter(|wildcard| !wildcard.honoured);
-        selection.wildcards = unhonoured().map(|wildcard| &wildcard.pattern).collect::<BTreeSet<_>>().len();
-        selection.required_wildcard_unhonoured = unhonoured().any(|wildcard| wildcard.required);
         let names = selection.endpoints.iter().filter_map(|endpoint| endpoint.target.name().cloned());
         selection.names = Arc::new(names.collect());
         let is_listed = |endpoint: &&SelectedEndpoint| endpoint.origin == Origin::Vendor && !endpoint.learned;

@@ -1,11 +1,9 @@
 //! Expands wildcards into names: DNS cannot enumerate them, and NetworkPolicy cannot express them.
 
-use super::WildcardUse;
 use super::filter::Filter;
 use crate::crd::{CitrixAllowlistSpec, ExpandWildcards, Observe, Problem, ProblemKind};
 use crate::names::ObservedPattern;
 use crate::names::learned::MOST_LEARNED;
-use crate::plan::few;
 use connectivity_allowlist::Allowlist;
 use connectivity_allowlist::net::{DomainName, NamePattern};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +28,8 @@ pub(super) struct StandIns {
     pub names: Vec<DomainName>,
     /// Learned ones besides, sorted.
     pub learned: Vec<DomainName>,
+    /// Learned ones that are only suggested, sorted.
+    pub suggested: Vec<DomainName>,
     /// Whether the spec names some.
     pub honoured: bool,
 }
@@ -115,38 +115,38 @@ impl Wildcards {
             self.unexpanded.insert(pattern.clone());
             BTreeSet::new()
         });
-        let learned = self.learned(pattern);
+        let (learned, opens) = self.learned(pattern);
         let named = self.named.get(pattern).map(|named| &named.names).filter(|names| !names.is_empty());
         names.extend(named.into_iter().flatten().cloned());
         let learned = learned.into_iter().filter(|name| !names.contains(name)).collect();
-        StandIns { names: names.into_iter().collect(), learned, honoured: named.is_some() }
+        let (learned, suggested) = if opens { (learned, Vec::new()) } else { (Vec::new(), learned) };
+        StandIns { names: names.into_iter().collect(), learned, suggested, honoured: named.is_some() }
     }
 
-    /// The learned names that the spec allows under `pattern`.
-    fn learned(&mut self, pattern: &NamePattern) -> Vec<DomainName> {
+    /// The names that are learned under `pattern`, and whether the spec allows them.
+    fn learned(&mut self, pattern: &NamePattern) -> (Vec<DomainName>, bool) {
         let named = self.named.get(pattern);
         let observe = named.and_then(|named| named.observe).unwrap_or(self.observe);
         if observe == Observe::Off {
-            return Vec::new();
+            return (Vec::new(), false);
         }
         let within = named.map(|named| named.within.clone()).unwrap_or_default();
         let observed = ObservedPattern { pattern: pattern.clone(), within, opens: observe == Observe::Allow };
         // Many entries of a list have the same wildcard.
         if let Some(known) = self.observed.get(&observed) {
-            return known.clone();
+            return (known.clone(), observed.opens);
         }
-        let names: Vec<DomainName> = match observed.opens {
-            true => self.learned.iter().filter(|name| observed.matches(name)).cloned().collect(),
-            false => Vec::new(),
-        };
+        let matching = self.learned.iter().filter(|name| observed.matches(name));
+        let names: Vec<DomainName> = matching.cloned().collect();
         if names.len() >= MOST_LEARNED {
             let message = format!(
                 "{MOST_LEARNED} names are learned under it, as many as may be: the next one takes the place of the one that nobody has asked for the longest; narrow it by within"
             );
             self.problems.push(Problem::new(ProblemKind::Limit, pattern.as_str(), None, message));
         }
+        let opens = observed.opens;
         self.observed.insert(observed, names.clone());
-        names
+        (names, opens)
     }
 
     /// The wildcards under which names are learned, sorted.
@@ -170,8 +170,8 @@ impl Wildcards {
         Some(known)
     }
 
-    /// A problem for each wildcard of each service that the spec does not name, and for each that it names without a match.
-    pub(super) fn problems(&mut self, uses: &[WildcardUse]) -> Vec<Problem> {
+    /// A problem for each wildcard that the spec names without a match, and for each bound that is reached.
+    pub(super) fn problems(&mut self) -> Vec<Problem> {
         let mut problems = std::mem::take(&mut self.problems);
         if let Some(first) = self.unexpanded.first() {
             let message = format!(
@@ -180,27 +180,6 @@ impl Wildcards {
                 self.unexpanded.len()
             );
             problems.push(Problem::new(ProblemKind::Limit, "wildcards", None, message));
-        }
-        let mut gaps: BTreeMap<(&NamePattern, &str), (bool, &WildcardUse)> = BTreeMap::new();
-        for wildcard in uses.iter().filter(|wildcard| !wildcard.honoured) {
-            let gap = gaps.entry((&wildcard.pattern, &*wildcard.service)).or_insert((false, wildcard));
-            gap.0 |= wildcard.required;
-        }
-        for ((pattern, service), (required, WildcardUse { expansions, learned, .. })) in gaps {
-            let required = if required { "required; " } else { "" };
-            let gap = match (expansions.is_empty(), learned) {
-                (true, 0) => "nothing under it is allowed".to_owned(),
-                (false, 0) => format!("only names known from the list are allowed: {}", few(expansions.iter())),
-                (true, learned) => format!("only what pods ask for is allowed: {learned} learned"),
-                (false, learned) => {
-                    format!(
-                        "only names known from the list and {learned} learned are allowed: {}",
-                        few(expansions.iter())
-                    )
-                }
-            };
-            let message = format!("{required}{gap}; name what pods use under wildcards");
-            problems.push(Problem::new(ProblemKind::Wildcard, pattern.as_str(), Some(service), message));
         }
         for (pattern, _) in self.named.iter().filter(|(_, named)| !named.seen) {
             let message = if self.listed.contains(pattern) {

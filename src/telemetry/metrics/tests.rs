@@ -4,6 +4,7 @@ use crate::crd::{Problem, ProblemKind, Summary};
 use crate::feed::{CompletedFetch, FeedKey, FeedObserver as _};
 use crate::names::{
     AddressSnapshot, Family as IpFamily, NameSnapshot, NameState, NamesObserver as _, RefusedAddress, ServerSnapshot,
+    ZoneState,
 };
 use crate::reason::Reason;
 use connectivity_allowlist::{Cloud, ListForm};
@@ -94,6 +95,7 @@ fn names(servers: &[u8]) -> NamesSnapshot {
         names_left_out: [0, 3, 0],
         addresses_left_out: [0, 0, 1],
         learned: 4,
+        zones: [(ZoneState::Forwarded, 5), (ZoneState::Missing, 1)].into(),
         stretch: 2.5,
     }
 }

@@ -20,7 +20,7 @@ use citrix_allowlist::objects::desired::Desired;
 use citrix_allowlist::objects::key::ObjectKey;
 use citrix_allowlist::objects::observed::{self, Observed, RecoveredObject};
 use citrix_allowlist::pipeline::*;
-use citrix_allowlist::plan::Selection;
+use citrix_allowlist::plan::{KnownZones, Selection};
 use citrix_allowlist::reason::Reason;
 use connectivity_allowlist::document::{self, Reading};
 use connectivity_allowlist::net::{DomainName, cidr};
@@ -62,6 +62,7 @@ struct Scene {
     facts: Arc<ClusterFacts>,
     own_pod: OwnPod,
     pods: AffectedPods,
+    zones: KnownZones,
     lacks_memory: bool,
     now: Instant,
     carry: Carry,
@@ -125,6 +126,7 @@ impl Scene {
             facts: Arc::default(),
             own_pod: OwnPod::None,
             pods: AffectedPods::default(),
+            zones: KnownZones::default(),
             lacks_memory: false,
             now: Instant::now(),
             carry: Carry::default(),
@@ -305,6 +307,7 @@ impl Scene {
             recovered,
             answers,
             answers_read: self.now,
+            zones: self.zones.clone(),
             pods,
         }))
     }

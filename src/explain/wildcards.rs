@@ -1,0 +1,116 @@
+//! The wildcards of a resource, and by what each is covered, for people. Pure.
+
+use super::durations::when;
+use crate::crd::{CitrixAllowlistStatus, CoveredBy, ForwarderStatus, WildcardStatus};
+use crate::text::Tree;
+use connectivity_allowlist::net::{DomainName, NamePattern};
+use jiff::Timestamp;
+
+/// The wildcards and the zones that status knows of; nothing where there are none.
+pub(super) fn tree(status: &CitrixAllowlistStatus, now: Timestamp) -> Option<Tree> {
+    if status.wildcards.is_empty() && status.forwarder.is_none() {
+        return None;
+    }
+    let covered = status.summary.as_ref().map(|summary| summary.wildcards_covered.as_str()).unwrap_or_default();
+    let lines = status.wildcards.iter().map(|wildcard| Tree::leaf(line(wildcard, now)));
+    let children: Vec<Tree> = lines.chain(status.forwarder.iter().map(zones)).collect();
+    Some(Tree::node(format!("wildcards: {covered} covered"), children))
+}
+
+fn line(wildcard: &WildcardStatus, now: Timestamp) -> String {
+    let WildcardStatus { pattern, covered_by, names, learned, since, suggested_total, .. } = wildcard;
+    let by = match covered_by {
+        CoveredBy::Names => "covered by names of the spec",
+        CoveredBy::Observed => "covered by the names that pods ask for",
+        CoveredBy::Nobody => "covered by nothing",
+    };
+    let since = since.as_ref().map(|since| format!(" since {}", when(since, now))).unwrap_or_default();
+    let of = |count: &i64, what: &str| if *count > 0 { format!(", {count} {what}") } else { String::new() };
+    let (learned, suggested) = (of(learned, "learned"), of(suggested_total, "suggested"));
+    format!("{pattern}: {by}{since}; names: {names}{learned}{suggested}")
+}
+
+fn zones(forwarder: &ForwarderStatus) -> Tree {
+    let ForwarderStatus { zones, forwarded, missing, looping } = forwarder;
+    let list =
+        |what: &str, zones: &[String]| (!zones.is_empty()).then(|| Tree::leaf(format!("{what}: {}", zones.join(", "))));
+    let children = [
+        list("not forwarded (`citrix-allowlist forwarder config` prints the block)", missing),
+        list("the forwarder's own upstream leads back to it", looping),
+    ];
+    let text = format!("zones that the cluster's DNS forwards to the operator: {forwarded} of {zones}");
+    Tree::node(text, children.into_iter().flatten().collect())
+}
+
+/// Why a name is not allowed that only a wildcard covers, and what to do.
+pub(super) fn why_not(name: &DomainName, pattern: &NamePattern, service: &str, wildcards: &[WildcardStatus]) -> String {
+    let known = wildcards.iter().find(|wildcard| wildcard.pattern == pattern.as_str());
+    let is_suggested = known.is_some_and(|known| known.suggested.iter().any(|suggested| suggested == name.as_str()));
+    let is_observed = known.is_some_and(|known| known.covered_by == CoveredBy::Observed);
+    let why = if is_suggested {
+        "pods asked for it, and observe: Suggest does not allow it"
+    } else if is_observed && pattern.matches_labels(name) {
+        "no pod has asked the cluster's DNS for it yet, or spec.wildcards leaves it out by within: it is allowed once one asks"
+    } else if is_observed {
+        "it is not learned, since each star stands for one label there"
+    } else {
+        "DNS cannot enumerate it"
+    };
+    format!(
+        "only the wildcard {pattern} of {service} covers {name}, and {why}; name {name} under spec.wildcards for the pattern {pattern}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATTERN: &str = "*.blob.example.com";
+
+    fn wildcard(covered_by: CoveredBy, suggested: &[&str]) -> WildcardStatus {
+        WildcardStatus {
+            pattern: PATTERN.to_owned(),
+            covered_by,
+            names: 3,
+            learned: 1,
+            since: Some("2026-06-01T00:00:00Z".to_owned()),
+            suggested: suggested.iter().map(ToString::to_string).collect(),
+            suggested_total: i64::try_from(suggested.len()).expect("few"),
+        }
+    }
+
+    #[test]
+    fn the_answer_says_why_a_name_under_a_wildcard_is_not_allowed() {
+        let why = |name: &str, known: &[WildcardStatus]| {
+            let pattern = NamePattern::parse(PATTERN).expect("a pattern");
+            let text = why_not(&DomainName::parse(name).expect("a name"), &pattern, "DaaS", known);
+            let end = format!("; name {name} under spec.wildcards for the pattern {PATTERN}");
+            let start = format!("only the wildcard {PATTERN} of DaaS covers {name}, and ");
+            text.strip_prefix(&start).and_then(|text| text.strip_suffix(&end)).expect("both ends").to_owned()
+        };
+        assert_eq!(why("a.blob.example.com", &[]), "DNS cannot enumerate it");
+        assert_eq!(why("a.blob.example.com", &[wildcard(CoveredBy::Nobody, &[])]), "DNS cannot enumerate it");
+        let observed = [wildcard(CoveredBy::Observed, &[])];
+        assert!(why("a.blob.example.com", &observed).starts_with("no pod has asked the cluster's DNS for it yet"));
+        assert!(why("a.b.blob.example.com", &observed).starts_with("it is not learned"));
+        let suggested = [wildcard(CoveredBy::Nobody, &["a.blob.example.com"])];
+        assert!(why("a.blob.example.com", &suggested).starts_with("pods asked for it, and observe: Suggest"));
+    }
+
+    #[test]
+    fn the_tree_lists_wildcards_and_missing_zones() {
+        let now = "2026-06-01T01:00:00Z".parse().expect("a time");
+        let observed = line(&wildcard(CoveredBy::Observed, &[]), now);
+        assert!(observed.starts_with("*.blob.example.com: covered by the names that pods ask for since"), "{observed}");
+        assert!(observed.ends_with("; names: 3, 1 learned"), "{observed}");
+        let nobody = line(&wildcard(CoveredBy::Nobody, &["a.blob.example.com"]), now);
+        assert!(nobody.contains(": covered by nothing since") && nobody.ends_with(", 1 suggested"), "{nobody}");
+        let (missing, looping) = (vec!["a.example.com".to_owned(), "b.example.com".to_owned()], vec![]);
+        let forwarder = ForwarderStatus { zones: 3, forwarded: 1, missing, looping };
+        let shown = zones(&forwarder).drawn();
+        assert!(shown.contains("to the operator: 1 of 3") && shown.contains("b.example.com"), "{shown}");
+        assert!(!shown.contains("leads back"), "{shown}");
+        let status = CitrixAllowlistStatus { forwarder: Some(forwarder), ..CitrixAllowlistStatus::default() };
+        assert!(tree(&status, now).is_some() && tree(&CitrixAllowlistStatus::default(), now).is_none());
+    }
+}

@@ -1,0 +1,52 @@
+//! The wildcards and zones in status. Pure.
+
+use crate::crd::status::{MOST_SUGGESTED, MOST_WILDCARDS, MOST_ZONES};
+use crate::crd::{CoveredBy, ForwarderStatus, WildcardStatus};
+use crate::names::ZoneState;
+use crate::plan::{Coverage, CoveredWildcard};
+use connectivity_allowlist::net::DomainName;
+use jiff::Timestamp;
+
+/// The wildcards that fit into status, sorted by pattern; uncovered ones stay where there are too many. `since` moves only where
+/// `coveredBy` does.
+pub(super) fn wildcards(coverage: &Coverage, before: &[WildcardStatus], now: Timestamp) -> Vec<WildcardStatus> {
+    let now = now.round(jiff::Unit::Second).unwrap_or(now).to_string();
+    let mut shown: Vec<&CoveredWildcard> = coverage.wildcards.iter().collect();
+    shown.sort_by_key(|wildcard| wildcard.by != CoveredBy::Nobody);
+    shown.truncate(MOST_WILDCARDS);
+    shown.sort_by(|a, b| a.pattern.cmp(&b.pattern));
+    let of = |wildcard: &CoveredWildcard| {
+        let pattern = wildcard.pattern.as_str();
+        let same = before.iter().find(|known| known.pattern == pattern && known.covered_by == wildcard.by);
+        WildcardStatus {
+            pattern: pattern.to_owned(),
+            covered_by: wildcard.by,
+            names: count(wildcard.names),
+            learned: count(wildcard.learned),
+            since: same.and_then(|same| same.since.clone()).or_else(|| Some(now.clone())),
+            suggested: texts(wildcard.suggested.iter(), MOST_SUGGESTED),
+            suggested_total: count(wildcard.suggested.len()),
+        }
+    };
+    shown.into_iter().map(of).collect()
+}
+
+/// The zones in status; `None` where the operator answers no questions.
+pub(super) fn forwarder(coverage: &Coverage) -> Option<ForwarderStatus> {
+    let zones = coverage.zones.as_ref()?;
+    let of = |state: ZoneState| zones.iter().filter(move |(_, known)| **known == state).map(|(zone, _)| zone);
+    Some(ForwarderStatus {
+        zones: count(zones.len()),
+        forwarded: count(of(ZoneState::Forwarded).count()),
+        missing: texts(of(ZoneState::Missing), MOST_ZONES),
+        looping: texts(of(ZoneState::Looping), MOST_ZONES),
+    })
+}
+
+fn texts<'a>(names: impl Iterator<Item = &'a DomainName>, most: usize) -> Vec<String> {
+    names.take(most).map(ToString::to_string).collect()
+}
+
+fn count(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
