@@ -35,6 +35,7 @@ pub mod objects;
 pub mod operator;
 pub mod pipeline;
 pub mod plan;
+pub mod platforms;
 mod preview;
 pub mod reason;
 pub mod resource_ref;

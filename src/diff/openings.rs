@@ -173,6 +173,7 @@ mod tests {
             target,
             ports: Some(ports("443")),
             addresses: addresses.iter().map(|address| address.parse().expect("an address")).collect(),
+            learned: false,
         };
         let name = ExportedTarget::Name(DomainName::parse("a.example.com").expect("a name"));
         let network = ExportedTarget::Network("20.42.0.0/24".parse().expect("a network"));

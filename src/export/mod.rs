@@ -17,7 +17,9 @@ use connectivity_allowlist::net::{Direction, canonical_set, cidr};
 pub use document::SCHEMA;
 use k8s_openapi::api::core::v1::ConfigMap;
 pub use observe::fold;
-pub use read::{ExportedEndpoint, ExportedTarget, endpoints, remembered, remembered_learned, remembered_networks};
+pub use read::{
+    ExportedEndpoint, ExportedTarget, endpoints, omitted, remembered, remembered_learned, remembered_networks,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

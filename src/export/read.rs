@@ -25,6 +25,8 @@ pub struct ExportedEndpoint {
     pub ports: Option<PortSet>,
     /// The addresses of its name that are in use.
     pub addresses: Vec<IpAddr>,
+    /// Whether its name was learned from what pods ask for.
+    pub learned: bool,
 }
 
 /// The name, network or wildcard of an endpoint.
@@ -75,6 +77,8 @@ struct Line {
     addresses: Vec<IpAddr>,
     #[serde(default)]
     honoured: bool,
+    #[serde(default)]
+    learned: bool,
 }
 
 /// The endpoints of ConfigMaps. What cannot be read is skipped: it is used only to explain.
@@ -102,7 +106,20 @@ fn endpoint(line: Line) -> Option<ExportedEndpoint> {
         target,
         ports: PortSet::new(ranges),
         addresses: line.addresses,
+        learned: line.learned,
     })
+}
+
+/// How many endpoints a ConfigMap leaves out for its size.
+#[must_use]
+pub fn omitted(config_map: &ConfigMap) -> usize {
+    #[derive(Deserialize)]
+    struct Document {
+        #[serde(default)]
+        omitted: usize,
+    }
+    let text = config_map.data.as_ref().and_then(|data| data.get(ENDPOINTS_KEY));
+    text.and_then(|text| serde_json::from_str::<Document>(text).ok()).map_or(0, |document| document.omitted)
 }
 
 /// The addresses that a ConfigMap attributes to names.

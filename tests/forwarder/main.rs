@@ -8,6 +8,7 @@ mod cluster_dns;
 mod covered;
 mod held;
 mod learned;
+mod platforms;
 mod service;
 
 use client::Client;

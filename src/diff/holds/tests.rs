@@ -63,6 +63,7 @@ fn endpoints(names: &[&str]) -> Vec<ExportedEndpoint> {
         target: ExportedTarget::Name(DomainName::parse(name).expect("a name")),
         ports: None,
         addresses: vec![],
+        learned: false,
     };
     names.iter().map(endpoint).collect()
 }

@@ -27,6 +27,7 @@ fn endpoint(direction: Direction, target: ExportedTarget, addresses: &[&str]) ->
         target,
         ports: PortSet::new([(Protocol::Tcp, range)]),
         addresses: addresses.iter().map(|address| address.parse().expect("an address")).collect(),
+        learned: false,
     }
 }
 
