@@ -227,6 +227,11 @@ fn the_other_commands_do_what_their_transcript_says() {
 }
 
 #[test]
+fn forwarder_config_does_what_its_transcript_says() {
+    offline(&root().join("tests/cli/forwarder.md"));
+}
+
+#[test]
 fn output_for_programs_is_documented_and_equal_in_json_and_yaml() {
     let inputs = ["--feed", "list.json", "--hosts", "hosts"];
     let explain =

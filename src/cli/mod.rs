@@ -2,6 +2,7 @@
 
 mod completions;
 mod crd;
+mod forwarder;
 mod learn;
 mod probe;
 mod refresh;
@@ -40,6 +41,8 @@ enum Action {
     Learn(learn::LearnArguments),
     /// Ask for a fetch of the list now
     Refresh(refresh::RefreshArguments),
+    /// Print what the DNS of a platform needs to forward the zones in use to the operator
+    Forwarder(forwarder::ForwarderArguments),
     /// Print the CustomResourceDefinition as YAML, or apply it to the cluster
     Crd(crd::CrdArguments),
     /// Print the completions of a shell
@@ -100,6 +103,7 @@ fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Action::Explain(arguments) => return explain::run(&arguments),
         Action::Learn(arguments) => learn::run(&arguments)?,
         Action::Refresh(arguments) => refresh::run(&arguments)?,
+        Action::Forwarder(arguments) => forwarder::run(&arguments)?,
         Action::Crd(arguments) => crd::run(&arguments)?,
         Action::Completions(arguments) => completions::run(&arguments, command())?,
         Action::Version(arguments) => version::run(&arguments)?,
@@ -157,17 +161,20 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// All commands, each flag with its environment variable.
 #[must_use]
 pub fn command() -> Command {
-    Arguments::command().mut_subcommands(|command| {
-        let is_controller = command.get_name() == "run";
-        command.mut_args(|argument| match argument.get_long() {
-            Some(long) if argument.get_env().is_none() && !matches!(long, "help" | "version") => {
-                let variable = format!("{ENVIRONMENT_PREFIX}{}", long.replace('-', "_").to_uppercase());
-                // A few dozen short texts, leaked once in a process.
-                argument.env(&*variable.leak()).hide_env(true)
-            }
-            // The operator's manifests set variables; people type flags.
-            _ => argument.hide_env(!is_controller),
-        })
+    Arguments::command().mut_subcommands(with_variables)
+}
+
+fn with_variables(command: Command) -> Command {
+    let is_controller = command.get_name() == "run";
+    let command = command.mut_subcommands(with_variables);
+    command.mut_args(|argument| match argument.get_long() {
+        Some(long) if argument.get_env().is_none() && !matches!(long, "help" | "version") => {
+            let variable = format!("{ENVIRONMENT_PREFIX}{}", long.replace('-', "_").to_uppercase());
+            // A few dozen short texts, leaked once in a process.
+            argument.env(&*variable.leak()).hide_env(true)
+        }
+        // The operator's manifests set variables; people type flags.
+        _ => argument.hide_env(!is_controller),
     })
 }
 
@@ -185,7 +192,8 @@ mod tests {
     fn command_definitions_are_valid_and_flags_have_variables() {
         let command = command();
         command.clone().debug_assert();
-        for subcommand in command.get_subcommands() {
+        let nested = command.get_subcommands().flat_map(Command::get_subcommands);
+        for subcommand in command.get_subcommands().chain(nested) {
             for argument in subcommand.get_arguments().filter(|argument| argument.get_long().is_some()) {
                 let long = argument.get_long().unwrap_or_default();
                 if matches!(long, "help" | "version") {

@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-pub(crate) use values::{base_url, dns_server, period, tcp_ports};
+pub(crate) use values::{base_url, dns_server, period, suffix, tcp_ports};
 
 /// How long the main loop may stall before a restart helps: six of its heartbeats.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(60);

@@ -2,6 +2,7 @@
 
 mod checks;
 mod definition;
+mod forwarder;
 mod judge;
 mod memory;
 #[path = "../schemas/mod.rs"]

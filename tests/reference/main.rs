@@ -44,8 +44,8 @@ fn generated_files_are_current() {
 fn every_shown_command_and_flag_is_in_the_reference() {
     let command = cli::command();
     let text = commands(&command);
-    for subcommand in shown(&command) {
-        assert!(text.contains(&format!("\n## citrix-allowlist {}\n", subcommand.get_name())), "{text}");
+    for (name, subcommand) in leaves("citrix-allowlist", &command) {
+        assert!(text.contains(&format!("\n## {name}\n")), "{text}");
         for argument in subcommand.get_arguments() {
             let Some(long) = argument.get_long().filter(|long| *long != "help") else { continue };
             assert!(text.contains(&format!("`--{long}")), "--{long}");
@@ -69,24 +69,32 @@ fn commands(command: &Command) -> String {
         "Each flag can be given by an environment variable too, as listed. Errors go to standard error, and the exit code is then 2.\n"
     );
     let _ = writeln!(text, "| command | |\n| --- | --- |");
-    for subcommand in shown(command) {
-        let heading = format!("{name} {}", subcommand.get_name());
+    let leaves = leaves(name, command);
+    for (heading, subcommand) in &leaves {
         let _ = writeln!(text, "| [`{heading}`](#{}) | {} |", heading.replace(' ', "-"), about(subcommand));
     }
-    for subcommand in shown(command) {
-        section(&mut text, name, subcommand);
+    for (heading, subcommand) in &leaves {
+        section(&mut text, heading, subcommand);
     }
     text
+}
+
+/// The commands that do something, each with its whole name: those without commands below them.
+fn leaves<'a>(name: &str, command: &'a Command) -> Vec<(String, &'a Command)> {
+    let below = shown(command).flat_map(|below| {
+        let name = format!("{name} {}", below.get_name());
+        if below.has_subcommands() { leaves(&name, below) } else { vec![(name, below)] }
+    });
+    below.collect()
 }
 
 fn shown(command: &Command) -> impl Iterator<Item = &Command> {
     command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set())
 }
 
-fn section(text: &mut String, parent: &str, command: &Command) {
-    let name = format!("{parent} {}", command.get_name());
+fn section(text: &mut String, name: &str, command: &Command) {
     let _ = writeln!(text, "\n## {name}\n\n{}.\n", about(command));
-    let usage = command.clone().bin_name(&name).render_usage().to_string();
+    let usage = command.clone().bin_name(name).render_usage().to_string();
     let _ = writeln!(text, "```\n{}\n```", usage.trim_start_matches("Usage: "));
     let arguments: Vec<&Arg> = command.get_arguments().filter(|argument| !argument.is_hide_set()).collect();
     let mut headings: Vec<Option<&str>> = Vec::new();
