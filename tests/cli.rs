@@ -227,8 +227,9 @@ fn the_other_commands_do_what_their_transcript_says() {
 }
 
 #[test]
-fn forwarder_config_does_what_its_transcript_says() {
+fn forwarder_config_does_what_its_transcripts_say() {
     offline(&root().join("tests/cli/forwarder.md"));
+    offline(&root().join("docs/guides/forwarder-platforms.md"));
 }
 
 #[test]

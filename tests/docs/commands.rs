@@ -70,6 +70,7 @@ const BLOCKS: &[(&str, &str, Class)] = &[
     ("docs/quickstart.md", "helm install", Played),
     ("docs/quickstart.md", "kubectl", Played),
     ("docs/security.md", "kubectl", Played),
+    ("docs/guides/forwarder-platforms.md", "$ ", TRANSCRIPTS),
     ("docs/guides/", "kubectl", Played),
     ("docs/guides/", "helm", Played),
     ("docs/guides/", "jq", Played),
