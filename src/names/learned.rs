@@ -216,6 +216,14 @@ impl Learned {
         observers.map(|(resource, _)| resource).filter(has).collect()
     }
 
+    /// The resources that would learn a name and allow it, and have not: no more names may be learned for now.
+    #[must_use]
+    pub fn lacking(&self, name: &DomainName) -> Vec<ResourceRef> {
+        let has = |resource: &ResourceRef| self.resources.get(resource).is_some_and(|of| of.names.contains(name));
+        let observers = self.observers(name).into_iter().filter(|(_, observed)| observed.opens);
+        observers.map(|(resource, _)| resource).filter(|resource| !has(resource)).collect()
+    }
+
     /// A pod asked for a name, whatever the answer.
     pub fn asked_for(&mut self, name: &DomainName, now: Instant) {
         self.heard = Some(now);
@@ -233,7 +241,11 @@ impl Learned {
             }
         }
         let observers = self.observers(name);
-        if observers.is_empty() || !self.allowance.take(now) {
+        let lacks = |(resource, _): &(ResourceRef, ObservedPattern)| {
+            self.resources.get(resource).is_some_and(|of| !of.names.contains(name))
+        };
+        // Only what is new to somebody costs a write.
+        if observers.is_empty() || (observers.iter().any(lacks) && !self.allowance.take(now)) {
             return Vec::new();
         }
         self.asked.insert(name.clone(), Asked { at: now, revision: self.revision });

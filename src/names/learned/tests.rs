@@ -48,6 +48,20 @@ fn a_resource_that_observes_later_learns_at_the_next_question() {
 }
 
 #[test]
+fn only_names_that_are_new_to_somebody_are_counted() {
+    let (now, mut learned) = (Instant::now(), Learned::new(WEEK));
+    let names: BTreeSet<DomainName> = (0..600).map(|number| name(&format!("n{number}.example.net"))).collect();
+    learned.restore(&resource("one"), &names, now);
+    learned.observe(&resource("one"), &[observed("*.example.net", &[], true)].into());
+    for known in &names {
+        assert_eq!(learned.ask(known, now), [], "an earlier process learned it");
+    }
+    assert_eq!(learned.ask(&name("new.example.net"), now), [resource("one")]);
+    assert_eq!(learned.lacking(&name("new.example.net")), []);
+    assert_eq!(learned.lacking(&name("other.example.net")), [resource("one")], "nobody has asked for it");
+}
+
+#[test]
 fn a_full_pattern_forgets_the_name_that_nobody_asks_for() {
     let (now, mut learned) = (Instant::now(), Learned::new(WEEK));
     learned.observe(&resource("one"), &[observed("*.example.net", &[], true)].into());

@@ -252,9 +252,13 @@ impl Table {
                 _ => AddressState::Pending,
             });
         }
-        // Who has no room for the name does not allow it.
         let isolates =
             |resource: &ResourceRef| self.enforced.resources.get(resource).is_none_or(|policies| policies.isolate);
+        // Who would learn the name and did not, since too many were learned just now, does not allow it.
+        if self.learned.lacking(name).iter().any(|resource| !is_subscriber(resource) && isolates(resource)) {
+            state = state.and(AddressState::Never);
+        }
+        // Who has no room for the name does not allow it.
         let without = self.enforced.left_out.iter().filter(|(_, names)| names.contains(name));
         if without.map(|(resource, _)| resource).any(isolates) {
             state = state.and(AddressState::Never);

@@ -106,6 +106,29 @@ async fn a_learned_name_has_its_addresses_in_the_first_reconcile() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_name_beyond_what_may_be_learned_now_is_not_in_force() {
+    let mut rig = enforced().await;
+    let pattern = connectivity_allowlist::net::NamePattern::parse("*.example.com").expect("a pattern");
+    let observed: Arc<[ObservedPattern]> = [ObservedPattern { pattern, within: vec![], opens: true }].into();
+    rig.names.observe(&daas(0), &observed, &Arc::default());
+    let mut number = 0;
+    let beyond = loop {
+        let next = name(&format!("n{number}.example.com"));
+        if rig.names.hear(&next, &heard(&[5])) == 0 {
+            break next;
+        }
+        number += 1;
+    };
+    assert_eq!(number, 512, "so many at once");
+    let state = || rig.names.address_states(&beyond, &[ip(5)]);
+    assert_eq!(state(), [AddressState::Never], "who wants it does not allow it");
+    rig.names.enforce(&daas(0), Enforcement::None);
+    assert_eq!(state(), [AddressState::InForce(None)], "and isolates no pod");
+    rig.pass(Duration::from_secs(1)).await;
+    assert_eq!(rig.names.hear(&beyond, &heard(&[5])), 1, "it is learned at a later question");
+}
+
+#[tokio::test(start_paused = true)]
 async fn names_of_served_zones_are_asked_at_the_upstream_alone() {
     let mut rig = Rig::new(&[1, 2], Scripted::new(|_, _, family, _| plain(family, &[1])));
     rig.names.forward_to(vec![server(9)], &[]);
