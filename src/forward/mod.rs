@@ -203,6 +203,9 @@ impl Forwarder {
             },
         };
         self.0.observer.forwarded(question.name.as_ref(), how, held);
+        // Before the reply is sent: every answer that a client has is in the log, even of a process that was killed.
+        let id = question.message.metadata.id;
+        tracing::trace!(name = %question.spelled, kind = %question.kind, id, result = how.label(), ?held, "answered");
         Some(reply)
     }
 
