@@ -2,7 +2,7 @@
 
 use super::durations::{seconds, when};
 use super::memory::{OperatorReport, SeenAddress};
-use crate::operator::debug_state::{KnownName, ListState};
+use crate::operator::debug_state::{KnownLearned, KnownName, ListState};
 use crate::status::plural;
 use crate::text::Tree;
 use jiff::Timestamp;
@@ -77,9 +77,21 @@ pub fn of_operator(operator: &OperatorReport) -> Tree {
     })
 }
 
+/// When and for whom a name was learned.
+#[must_use]
+pub fn of_learned(learned: &KnownLearned) -> String {
+    let KnownLearned { since_seconds, asked_seconds, pods } = learned;
+    let by = if pods.is_empty() { String::new() } else { format!(" by {}", pods.join(", ")) };
+    format!(
+        "learned {} ago, since a pod asked for it; last asked for {} ago{by}",
+        seconds(*since_seconds),
+        seconds(*asked_seconds)
+    )
+}
+
 /// When DNS returned an address, and how long it stays.
 #[must_use]
-pub fn of_address(seen: &SeenAddress, peer: &str, now: Timestamp) -> [Tree; 2] {
+pub fn of_address(seen: &SeenAddress, peer: &str, now: Timestamp) -> Vec<Tree> {
     let name = if seen.name == peer { String::new() } else { format!("{}: ", seen.name) };
     let resolved = format!("resolved {} by {}", when(&seen.resolved_at, now), seen.server);
     let until = if seen.missing {
@@ -91,7 +103,9 @@ pub fn of_address(seen: &SeenAddress, peer: &str, now: Timestamp) -> [Tree; 2] {
         Some(next) => format!("asked again in {}", seconds(next.duration_since(now).as_secs().try_into().unwrap_or(0))),
         None => "being asked".to_owned(),
     };
-    [Tree::leaf(format!("{name}{resolved}, TTL {}", seconds(seen.ttl_seconds))), Tree::leaf(format!("{until}; {next}"))]
+    let in_force = seen.in_force_since.as_ref().map(|since| format!("in force since {}", when(since, now)));
+    let lines = [format!("{name}{resolved}, TTL {}", seconds(seen.ttl_seconds)), format!("{until}; {next}")];
+    lines.into_iter().chain(in_force).map(Tree::leaf).collect()
 }
 
 #[cfg(test)]
@@ -153,13 +167,30 @@ mod tests {
             valid_until: "2026-06-01T00:30:00Z".to_owned(),
             next_question: next.map(str::to_owned),
             missing,
+            in_force_since: Some("2026-05-31T23:00:00Z".to_owned()),
         };
-        let [first, second] = of_address(&seen(false, Some("2026-06-01T00:00:20Z")), "a.example.com", now);
-        assert_eq!(first.text, "resolved 2026-05-31T23:59:30Z (30 s ago) by 10.96.0.10:53, TTL 60 s");
-        assert_eq!(second.text, "valid until 2026-06-01T00:30:00Z at least; asked again in 20 s");
-        let [first, second] = of_address(&seen(true, None), "13.64.0.1", now);
-        assert!(first.text.starts_with("a.example.com: resolved "), "{first:?}");
+        let texts = |seen: &SeenAddress, peer: &str| -> Vec<String> {
+            of_address(seen, peer, now).into_iter().map(|tree| tree.text).collect()
+        };
+        let lines = texts(&seen(false, Some("2026-06-01T00:00:20Z")), "a.example.com");
+        assert_eq!(lines[0], "resolved 2026-05-31T23:59:30Z (30 s ago) by 10.96.0.10:53, TTL 60 s");
+        assert_eq!(lines[1], "valid until 2026-06-01T00:30:00Z at least; asked again in 20 s");
+        assert_eq!(lines[2], "in force since 2026-05-31T23:00:00Z (60 min ago)");
+        let lines = texts(&seen(true, None), "13.64.0.1");
+        assert!(lines[0].starts_with("a.example.com: resolved "), "{lines:?}");
         let until = "given no more since: valid until 2026-06-01T00:30:00Z unless DNS gives it again; being asked";
-        assert_eq!(second.text, until);
+        assert_eq!(lines[1], until);
+    }
+
+    #[test]
+    fn a_learned_name_has_its_pods() {
+        let learned = |pods: &[&str]| KnownLearned {
+            since_seconds: 7200,
+            asked_seconds: 4,
+            pods: pods.iter().map(ToString::to_string).collect(),
+        };
+        let text = "learned 2 h ago, since a pod asked for it; last asked for 4 s ago";
+        assert_eq!(of_learned(&learned(&[])), text);
+        assert_eq!(of_learned(&learned(&["web/a", "web/b"])), format!("{text} by web/a, web/b"));
     }
 }

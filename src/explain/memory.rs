@@ -65,6 +65,9 @@ pub struct SeenAddress {
     pub next_question: Option<String>,
     /// Whether the newest answer lacks it.
     pub missing: bool,
+    /// Since when it is in force for every resource that wants the name; absent where it is not, or nothing is forwarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_force_since: Option<String>,
 }
 
 impl OperatorMemory {
@@ -151,6 +154,7 @@ fn seen_address(known: &KnownName, address: IpAddr, now: Timestamp) -> Option<Se
         valid_until: after(now, signed(retention_left.max(ttl_left))),
         next_question: known.next_question_seconds.map(|wait| after(now, signed(wait))),
         missing: cached.missing_seconds.is_some(),
+        in_force_since: cached.in_force_seconds.map(|since| after(now, -signed(since))),
     })
 }
 
@@ -181,7 +185,9 @@ mod tests {
                 ttl_seconds: 30,
                 missing_seconds: missing,
                 refused: refused.map(str::to_owned),
+                in_force_seconds: None,
             }],
+            learned: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The state of a resource, and answers, as trees for people. Pure.
 
 use super::durations::when;
-use super::format::{ANSWERED, of_address, of_name, of_operator, queue, together};
+use super::format::{ANSWERED, of_address, of_learned, of_name, of_operator, queue, together};
 use super::memory::{OperatorMemory, OperatorReport};
 use super::verdict::{Judged, Nearest, QueryResult};
 use super::wildcards;
@@ -275,6 +275,7 @@ pub fn answer(answer: &QueryResult, basis: &TreeContext<'_>, style: Style) -> Tr
     if let Some(name) = name.filter(|name| name.state != ANSWERED || !answer.allowed) {
         children.push(Tree::leaf(format!("DNS: {}", of_name(name))));
     }
+    children.extend(name.and_then(|name| name.learned.as_ref()).map(of_learned).map(Tree::leaf));
     if let Some(validity) = basis.validity().filter(|_| answer.reason == Nearest::Allowed) {
         children.push(Tree::leaf(validity));
     }

@@ -3,7 +3,7 @@
 use super::Forwarder;
 use super::upstream::QuestionTransport;
 use anyhow::Context as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -74,7 +74,7 @@ async fn receive(socket: Arc<UdpSocket>, forwarder: Forwarder, slots: Arc<Semaph
         let (message, forwarder, socket) = (buffer[..length].to_vec(), forwarder.clone(), Arc::clone(&socket));
         answering.spawn(async move {
             let _slot = slot;
-            if let Some(reply) = forwarder.answer(&message, QuestionTransport::Udp).await {
+            if let Some(reply) = forwarder.answer(&message, from.ip().to_canonical(), QuestionTransport::Udp).await {
                 let _ = socket.send_to(&reply, from).await;
             }
         });
@@ -86,10 +86,15 @@ async fn accept(listener: TcpListener, forwarder: Forwarder, slots: Arc<Semaphor
     loop {
         while serving.try_join_next().is_some() {}
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 // Beyond the bound it is closed at once: who is not served asks over UDP, or elsewhere.
                 if let Ok(place) = Arc::clone(&connections).try_acquire_owned() {
-                    serving.spawn(serve(stream, forwarder.clone(), Arc::clone(&slots), place));
+                    serving.spawn(serve(
+                        (stream, from.ip().to_canonical()),
+                        forwarder.clone(),
+                        Arc::clone(&slots),
+                        place,
+                    ));
                 }
             }
             Err(error) => {
@@ -101,7 +106,12 @@ async fn accept(listener: TcpListener, forwarder: Forwarder, slots: Arc<Semaphor
 }
 
 /// Answers the questions of one connection, each as soon as its answer is there (RFC 7766, section 7).
-async fn serve(stream: TcpStream, forwarder: Forwarder, slots: Arc<Semaphore>, _place: OwnedSemaphorePermit) {
+async fn serve(
+    (stream, from): (TcpStream, IpAddr),
+    forwarder: Forwarder,
+    slots: Arc<Semaphore>,
+    _place: OwnedSemaphorePermit,
+) {
     let _ = stream.set_nodelay(true);
     let (mut reader, mut writer) = stream.into_split();
     let (replies, mut answered) = mpsc::channel::<Vec<u8>>(MOST_QUESTIONS_OF_CONNECTION);
@@ -130,7 +140,7 @@ async fn serve(stream: TcpStream, forwarder: Forwarder, slots: Arc<Semaphore>, _
             let (forwarder, replies) = (forwarder.clone(), replies.clone());
             answering.spawn(async move {
                 let _held = (place, slot);
-                if let Some(reply) = forwarder.answer(&message, QuestionTransport::Tcp).await {
+                if let Some(reply) = forwarder.answer(&message, from, QuestionTransport::Tcp).await {
                     let _ = replies.send(reply).await;
                 }
             });

@@ -18,8 +18,9 @@ pub use question::ForwardedQuestion;
 pub use upstream::{QuestionTransport, Upstream};
 
 use crate::clock::Clock;
-use crate::names::{AddressState, Interest, Names};
+use crate::names::{AddressState, AskedBy, Interest, Names};
 use connectivity_allowlist::net::DomainName;
+use futures::future::BoxFuture;
 use hickory_proto::op::{Message, ResponseCode};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -119,6 +120,8 @@ pub struct ForwarderParts {
     pub settle: Duration,
     /// Whether this replica leads.
     pub leads: Leads,
+    /// Finds out who asked.
+    pub askers: FindAsker,
     /// The time.
     pub clock: Clock,
     /// Who counts events.
@@ -129,6 +132,9 @@ pub struct ForwarderParts {
 
 /// How many resources there are, where this replica leads.
 pub type Leads = Box<dyn Fn() -> Option<usize> + Send + Sync>;
+
+/// Who asked, by the address of the cluster's DNS server and by what that says of its client; `None` where it is not known.
+pub type FindAsker = Box<dyn Fn(IpAddr, IpAddr) -> BoxFuture<'static, Option<AskedBy>> + Send + Sync>;
 
 /// How an answer ended its wait.
 enum Release {
@@ -154,8 +160,8 @@ impl Forwarder {
         self.0.observer.forwarded(None, Forwarded::Dropped, Duration::ZERO);
     }
 
-    /// The answer to a message; nothing if it deserves none.
-    pub async fn answer(&self, message: &[u8], transport: QuestionTransport) -> Option<Vec<u8>> {
+    /// The answer to a message `from` a server; nothing if it deserves none.
+    pub async fn answer(&self, message: &[u8], from: IpAddr, transport: QuestionTransport) -> Option<Vec<u8>> {
         let began = self.0.clock.instant();
         let question = match ForwardedQuestion::read(message) {
             Ok(question) => question,
@@ -195,7 +201,7 @@ impl Forwarder {
                     self.0.observer.upstream_took(answered.saturating_duration_since(began));
                     let (reply, how) = match interest {
                         Interest::Unknown => (question.answer_with(reply), Forwarded::Standby),
-                        Interest::Wanted => self.give(&question, name, server, reply, began).await,
+                        Interest::Wanted => self.give((&question, from), name, (server, reply), began).await,
                         _ => (question.answer_with(reply), Forwarded::Passed),
                     };
                     (reply, how, self.0.clock.instant().saturating_duration_since(answered))
@@ -212,10 +218,9 @@ impl Forwarder {
     /// The upstream's reply about a wanted name, once what it holds is in force.
     async fn give(
         &self,
-        question: &ForwardedQuestion,
+        (question, from): (&ForwardedQuestion, IpAddr),
         name: &DomainName,
-        server: SocketAddr,
-        bytes: Vec<u8>,
+        (server, bytes): (SocketAddr, Vec<u8>),
         began: Instant,
     ) -> (Vec<u8>, Forwarded) {
         let Ok(reply) = Message::from_vec(&bytes) else { return (question.answer_with(bytes), Forwarded::Passed) };
@@ -238,14 +243,18 @@ impl Forwarder {
         if addresses.is_empty() {
             return (question.answer_with(bytes), Forwarded::Passed);
         }
+        let asked_by = match question.client.filter(|_| self.0.names.is_new(name)) {
+            Some(client) => (self.0.askers)(from, client).await,
+            None => None,
+        };
         let heard = reply::heard(question, name, &reply, server);
         if !heard.is_empty() {
-            let learned = self.0.names.hear(name, &heard);
+            let learned = self.0.names.hear(name, &heard, asked_by.as_ref());
             if learned > 0 {
                 self.0.observer.learned(name, learned);
             }
         }
-        let release = self.hold(name, &addresses, is_signed, began).await;
+        let release = self.hold(name, &addresses, asked_by.as_ref(), is_signed, began).await;
         match release {
             Release::All(how) => (question.answer_with(bytes), how),
             Release::Early => (question.answer_with(bytes), Forwarded::Early),
@@ -261,7 +270,14 @@ impl Forwarder {
     }
 
     /// Waits until an address is in force; until all are where the answer is signed, since nothing can be taken from it.
-    async fn hold(&self, name: &DomainName, addresses: &BTreeSet<IpAddr>, is_signed: bool, began: Instant) -> Release {
+    async fn hold(
+        &self,
+        name: &DomainName,
+        addresses: &BTreeSet<IpAddr>,
+        asked_by: Option<&AskedBy>,
+        is_signed: bool,
+        began: Instant,
+    ) -> Release {
         let all: Vec<IpAddr> = addresses.iter().copied().collect();
         let deadline = began + LONGEST_HOLD;
         let mut enforcements = self.0.names.enforcements();
@@ -269,7 +285,7 @@ impl Forwarder {
         loop {
             enforcements.borrow_and_update();
             let now = self.0.clock.instant();
-            let address_states = self.0.names.address_states(name, &all);
+            let address_states = self.0.names.address_states(name, &all, asked_by);
             let settled = |since: &Option<Instant>| since.is_none_or(|since| since + self.0.settle <= now);
             let is_ready = |state: &AddressState| matches!(state, AddressState::InForce(since) if settled(since));
             let pairs = || all.iter().zip(&address_states);

@@ -4,7 +4,9 @@ use super::probe::PROBE_LABEL;
 use connectivity_allowlist::net::DomainName;
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::TXT;
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+use std::net::IpAddr;
 
 /// Bytes of a header (RFC 1035, section 4.1.1).
 const HEADER: usize = 12;
@@ -14,6 +16,9 @@ const REPLY: u8 = 0x80;
 const RECURSION: u8 = 0x80;
 /// The bits of a header's third byte that a reply repeats: the opcode, and whether recursion is desired.
 const REPEATED: u8 = 0x79;
+
+/// The EDNS option with the client's address, as CoreDNS writes it: `rewrite edns0 local set 0xffee {client_ip}`.
+const CLIENT: EdnsCode = EdnsCode::Unknown(0xffee);
 
 /// A question.
 #[derive(Clone, Debug)]
@@ -26,6 +31,8 @@ pub struct ForwardedQuestion {
     pub kind: RecordType,
     /// Whether signatures are asked for (DO).
     pub wants_signatures: bool,
+    /// Who asked the cluster's DNS, where that says so.
+    pub client: Option<IpAddr>,
     /// The whole message.
     pub message: Message,
     /// The header and the question, as they came.
@@ -40,7 +47,7 @@ impl ForwardedQuestion {
     pub fn read(bytes: &[u8]) -> Result<Self, Option<Vec<u8>>> {
         let header = bytes.get(..HEADER).filter(|header| header[2] & REPLY == 0).ok_or(None)?;
         let refuse = |code: ResponseCode| Some(reply_to(header, &bytes[HEADER..HEADER], code));
-        let message = Message::from_vec(bytes).map_err(|_| refuse(ResponseCode::FormErr))?;
+        let mut message = Message::from_vec(bytes).map_err(|_| refuse(ResponseCode::FormErr))?;
         let metadata = &message.metadata;
         if metadata.message_type != MessageType::Query || metadata.op_code != OpCode::Query {
             return Err(refuse(ResponseCode::NotImp));
@@ -52,6 +59,7 @@ impl ForwardedQuestion {
             spelled: query.name().clone(),
             kind: query.query_type(),
             wants_signatures: message.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok),
+            client: take_client(&mut message),
             head: bytes[..HEADER + question].to_vec(),
             message,
         })
@@ -98,6 +106,21 @@ impl ForwardedQuestion {
     }
 }
 
+/// Takes out who asked: the upstream has no need to know the addresses of pods.
+fn take_client(message: &mut Message) -> Option<IpAddr> {
+    let options = message.edns.as_mut()?.options_mut();
+    let client = match options.get(CLIENT) {
+        Some(EdnsOption::Unknown(_, bytes)) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(&**bytes).ok().map(IpAddr::from),
+            16 => <[u8; 16]>::try_from(&**bytes).ok().map(IpAddr::from),
+            _ => None,
+        },
+        _ => None,
+    };
+    options.remove(CLIENT);
+    client.map(|client| client.to_canonical())
+}
+
 /// How many bytes the first question takes: its name, which is not compressed, its type and its class.
 fn question_of(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
@@ -141,6 +164,22 @@ mod tests {
         assert_eq!(question.name.as_ref().map(DomainName::as_str), Some("agent.example.com"));
         assert!(question.spelled.eq_case(&Name::from_ascii("Agent.Example.COM.").expect("a name")));
         assert!(question.wants_signatures && question.kind == RecordType::A);
+    }
+
+    #[test]
+    fn the_client_is_read_and_goes_no_further() {
+        let with = |bytes: &[u8]| {
+            let mut message = message("a.example.com.");
+            let edns = message.set_edns(Edns::new()).edns.as_mut().expect("just set");
+            edns.options_mut().insert(EdnsOption::Unknown(0xffee, bytes.to_vec()));
+            ForwardedQuestion::read(&message.to_vec().expect("bytes")).expect("a question")
+        };
+        assert_eq!(with(&[10, 244, 0, 7]).client, Some(IpAddr::from([10, 244, 0, 7])));
+        let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 244, 0, 7];
+        assert_eq!(with(&mapped).client, Some(IpAddr::from([10, 244, 0, 7])), "an old CoreDNS on a dual-stack socket");
+        let short = with(&[10, 244]);
+        assert_eq!(short.client, None);
+        assert!(short.message.edns.expect("it stays").options().get(CLIENT).is_none());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the forwarder asks of the table, and what reconciles tell it for that.
 
 use super::table::{AddressState, Enforcement, HeardAnswer};
-use super::{Names, ObservedPattern, ProbeOutcome, ZoneState};
+use super::{AskedBy, Names, ObservedPattern, ProbeOutcome, ZoneState};
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet};
@@ -141,13 +141,13 @@ impl Names {
     }
 
     /// A pod asked for a name and these are its addresses. Resources that learn the name, or have to apply an address, are woken at
-    /// once. Returns how many resources learn it now.
-    pub fn hear(&self, name: &DomainName, answers: &[HeardAnswer]) -> usize {
+    /// once. Returns how many resources learn it now: of those that select the pod, where it is known.
+    pub fn hear(&self, name: &DomainName, answers: &[HeardAnswer], asked_by: Option<&AskedBy>) -> usize {
         let (mut woken, mut refused) = (BTreeSet::new(), Vec::new());
         let learning = {
             let mut table = self.table();
             let now = self.0.clock.instant();
-            let learning = table.learn(name, now);
+            let learning = table.learn(name, asked_by, now);
             for answer in answers {
                 let (judged, applying) = table.hear(name, answer, now);
                 refused.extend(judged);
@@ -167,9 +167,20 @@ impl Names {
         learned
     }
 
-    /// Where each of these addresses of a name stands.
+    /// Where each of these addresses of a name stands, for the pod that asked, where it is known.
     #[must_use]
-    pub fn address_states(&self, name: &DomainName, addresses: &[IpAddr]) -> Vec<AddressState> {
-        self.table().address_states(name, addresses)
+    pub fn address_states(
+        &self,
+        name: &DomainName,
+        addresses: &[IpAddr],
+        asked_by: Option<&AskedBy>,
+    ) -> Vec<AddressState> {
+        self.table().address_states(name, addresses, asked_by)
+    }
+
+    /// Whether some resource observes a name and has not learned it: then it matters who asks.
+    #[must_use]
+    pub fn is_new(&self, name: &DomainName) -> bool {
+        self.table().learned.is_new(name)
     }
 }

@@ -45,12 +45,58 @@ struct OfResource {
     names: Arc<BTreeSet<DomainName>>,
 }
 
-/// When a name was last asked for.
+/// The pods that asked for a name, and the resources that select them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AskedBy {
+    /// Each as `namespace/name`.
+    pub pods: Vec<String>,
+    /// The resources; none where no resource selects any of the pods.
+    pub resources: BTreeSet<ResourceRef>,
+}
+
+impl AskedBy {
+    /// Whether a name counts for a resource; for each where it is not known who asked.
+    fn counts_for(asked_by: Option<&Self>, resource: &ResourceRef) -> bool {
+        asked_by.is_none_or(|by| by.resources.contains(resource))
+    }
+}
+
+/// How many pods are remembered for a name, for people to see.
+const MOST_PODS: usize = 3;
+
+/// When a name was last asked for, and by whom.
 #[derive(Debug)]
 struct Asked {
+    since: Instant,
     at: Instant,
+    /// The last few pods, where they are known, the newest last.
+    pods: Vec<String>,
     /// The revision of the patterns for which every resource has learned it.
     revision: u64,
+}
+
+impl Asked {
+    /// Remembers who asked.
+    fn note(&mut self, asked_by: Option<&AskedBy>) {
+        for pod in asked_by.iter().flat_map(|by| &by.pods) {
+            self.pods.retain(|known| known != pod);
+            if self.pods.len() == MOST_PODS {
+                self.pods.remove(0);
+            }
+            self.pods.push(pod.clone());
+        }
+    }
+}
+
+/// A learned name at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LearnedSnapshot {
+    /// How long ago it was learned, or read back after a restart.
+    pub since: Duration,
+    /// How long ago a pod last asked for it.
+    pub asked: Duration,
+    /// The last pods that asked, where the cluster's DNS says so: `namespace/name`.
+    pub pods: Vec<String>,
 }
 
 /// The names that each resource has learned.
@@ -171,7 +217,7 @@ impl Learned {
         let of = self.resources.entry(resource.clone()).or_default();
         Arc::make_mut(&mut of.names).extend(names.iter().cloned());
         for name in names {
-            self.asked.insert(name.clone(), Asked { at: now, revision: 0 });
+            self.asked.insert(name.clone(), Asked { since: now, at: now, pods: Vec::new(), revision: 0 });
         }
         self.next.get_or_insert(now + FORGET_INTERVAL);
     }
@@ -218,10 +264,29 @@ impl Learned {
 
     /// The resources that would learn a name and allow it, and have not: no more names may be learned for now.
     #[must_use]
-    pub fn lacking(&self, name: &DomainName) -> Vec<ResourceRef> {
+    pub fn lacking(&self, name: &DomainName, asked_by: Option<&AskedBy>) -> Vec<ResourceRef> {
         let has = |resource: &ResourceRef| self.resources.get(resource).is_some_and(|of| of.names.contains(name));
         let observers = self.observers(name).into_iter().filter(|(_, observed)| observed.opens);
-        observers.map(|(resource, _)| resource).filter(|resource| !has(resource)).collect()
+        let lacks = |resource: &ResourceRef| !has(resource) && AskedBy::counts_for(asked_by, resource);
+        observers.map(|(resource, _)| resource).filter(lacks).collect()
+    }
+
+    /// Whether some resource observes a name and has not learned it.
+    #[must_use]
+    pub fn is_new(&self, name: &DomainName) -> bool {
+        let has = |resource: &ResourceRef| self.resources.get(resource).is_some_and(|of| of.names.contains(name));
+        self.observers(name).iter().any(|(resource, _)| !has(resource))
+    }
+
+    /// What is known of a learned name.
+    #[must_use]
+    pub fn known(&self, name: &DomainName, now: Instant) -> Option<LearnedSnapshot> {
+        let asked = self.asked.get(name)?;
+        Some(LearnedSnapshot {
+            since: now.saturating_duration_since(asked.since),
+            asked: now.saturating_duration_since(asked.at),
+            pods: asked.pods.clone(),
+        })
     }
 
     /// A pod asked for a name, whatever the answer.
@@ -232,15 +297,18 @@ impl Learned {
         }
     }
 
-    /// A pod asked for a name that has addresses. Returns the resources that learn it now.
-    pub fn ask(&mut self, name: &DomainName, now: Instant) -> Vec<ResourceRef> {
+    /// A pod asked for a name that has addresses. Returns the resources that learn it now: of those that select the pod, where it is
+    /// known.
+    pub fn ask(&mut self, name: &DomainName, asked_by: Option<&AskedBy>, now: Instant) -> Vec<ResourceRef> {
         if let Some(asked) = self.asked.get_mut(name) {
             asked.at = now;
+            asked.note(asked_by);
             if asked.revision == self.revision {
                 return Vec::new();
             }
         }
-        let observers = self.observers(name);
+        let mut observers = self.observers(name);
+        observers.retain(|(resource, _)| AskedBy::counts_for(asked_by, resource));
         let lacks = |(resource, _): &(ResourceRef, ObservedPattern)| {
             self.resources.get(resource).is_some_and(|of| !of.names.contains(name))
         };
@@ -248,7 +316,12 @@ impl Learned {
         if observers.is_empty() || (observers.iter().any(lacks) && !self.allowance.take(now)) {
             return Vec::new();
         }
-        self.asked.insert(name.clone(), Asked { at: now, revision: self.revision });
+        let new = || Asked { since: now, at: now, pods: Vec::new(), revision: 0 };
+        let asked = self.asked.entry(name.clone()).or_insert_with(new);
+        asked.note(asked_by);
+        if asked_by.is_none() {
+            asked.revision = self.revision;
+        }
         self.next.get_or_insert(now + FORGET_INTERVAL);
         let (mut learning, mut makes_room) = (Vec::new(), false);
         for (resource, observed) in observers {

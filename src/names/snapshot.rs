@@ -2,6 +2,7 @@
 
 use super::addresses::NameState;
 use super::answer::LookupOutcome;
+use super::learned::LearnedSnapshot;
 use super::probes::ZoneState;
 use connectivity_allowlist::net::DomainName;
 use std::collections::BTreeMap;
@@ -43,6 +44,8 @@ pub struct NameSnapshot {
     pub next_question: Option<Duration>,
     /// Its addresses, refused ones included.
     pub addresses: Vec<AddressSnapshot>,
+    /// When and for whom it was learned, where it was.
+    pub learned: Option<LearnedSnapshot>,
 }
 
 /// One address of a name at one moment.
@@ -62,6 +65,8 @@ pub struct AddressSnapshot {
     pub missing: Option<Duration>,
     /// Why it is refused, if it is.
     pub refused: Option<Arc<str>>,
+    /// For how long it has been in force; none where it is not, or nothing is forwarded.
+    pub in_force: Option<Duration>,
 }
 
 /// One server at one moment.

@@ -133,6 +133,10 @@ impl Table {
             ttl: seen.ttl,
             missing: entry.cached.missing(address, seen),
             refused: seen.refused.clone(),
+            in_force: match self.address_state(name, address) {
+                AddressState::InForce(since) => since.map(|since| now.saturating_duration_since(since)),
+                AddressState::Pending | AddressState::Never => None,
+            },
         };
         NameSnapshot {
             name: name.clone(),
@@ -141,6 +145,7 @@ impl Table {
             evicted: entry.view.evicted,
             next_question: self.next_question(name, now),
             addresses: entry.cached.cached().map(address).collect(),
+            learned: self.learned.known(name, now),
         }
     }
 

@@ -94,6 +94,22 @@ pub struct KnownName {
     /// Its addresses, refused ones included.
     #[serde(default)]
     pub addresses: Vec<KnownAddress>,
+    /// When and for whom it was learned; absent where no pod taught it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<KnownLearned>,
+}
+
+/// How a name was learned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownLearned {
+    /// How many seconds ago it was learned, or read back after a restart.
+    pub since_seconds: u64,
+    /// How many seconds ago a pod last asked for it.
+    pub asked_seconds: u64,
+    /// The last pods that asked, as `namespace/name`, where the cluster's DNS says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<String>,
 }
 
 /// One address of a name.
@@ -116,6 +132,9 @@ pub struct KnownAddress {
     /// Why it is refused, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// For how many seconds it has been in force; absent where it is not, or nothing is forwarded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_force_seconds: Option<u64>,
 }
 
 /// The tables as the JSON of a [`DebugState`], a piece for each list and each name. A name is read when its piece is taken.
@@ -157,6 +176,7 @@ impl DebugState {
         for name in &mut self.names {
             [&mut name.name, &mut name.state].into_iter().chain(&mut name.error).for_each(show);
             name.addresses.iter_mut().flat_map(|known| &mut known.refused).for_each(show);
+            name.learned.iter_mut().flat_map(|learned| &mut learned.pods).for_each(show);
         }
         self
     }
@@ -218,8 +238,14 @@ fn name(name: &NameSnapshot) -> KnownName {
                 ttl_seconds: cached.ttl.as_secs(),
                 missing_seconds: cached.missing.map(|missing| missing.as_secs()),
                 refused: cached.refused.as_deref().map(str::to_owned),
+                in_force_seconds: cached.in_force.map(|time| time.as_secs()),
             })
             .collect(),
+        learned: name.learned.as_ref().map(|learned| KnownLearned {
+            since_seconds: learned.since.as_secs(),
+            asked_seconds: learned.asked.as_secs(),
+            pods: learned.pods.clone(),
+        }),
     }
 }
 
@@ -236,6 +262,7 @@ mod tests {
             evicted: 0,
             next_question: None,
             addresses: vec![],
+            learned: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::values::{dns_server, listening, period, settle, suffix};
 use crate::clock::Clock;
+use crate::cluster::askers::Askers;
 use crate::cluster::leader_endpoints::LeaderEndpoints;
 use crate::forward::{ForwardObserver, Forwarder, ForwarderParts, Leads, Prober, Upstream};
 use crate::names::Names;
@@ -72,19 +73,24 @@ impl ForwardArguments {
         &self,
         names: Names,
         leads: Leads,
+        askers: Askers,
         clock: Clock,
         observer: Arc<dyn ForwardObserver>,
         namespace: &str,
     ) -> Forwarder {
-        let (upstream, identity) = (Upstream::new(self.forward_upstream.clone()), identity(namespace));
+        let askers = Arc::new(askers);
         Forwarder::new(ForwarderParts {
             names,
-            upstream,
+            upstream: Upstream::new(self.forward_upstream.clone()),
             settle: self.forward_settle,
             leads,
+            askers: Box::new(move |server, client| {
+                let askers = Arc::clone(&askers);
+                Box::pin(async move { askers.of(server, client).await })
+            }),
             clock,
             observer,
-            identity,
+            identity: identity(namespace),
         })
     }
 

@@ -7,6 +7,7 @@ use super::feed_reports::{FeedReports, publish};
 use super::{LIVENESS_TIMEOUT, own_pod};
 use crate::cluster::access::Reviews;
 use crate::cluster::apply::Writer;
+use crate::cluster::askers::Askers;
 use crate::cluster::client::Connected;
 use crate::cluster::facts::Facts;
 use crate::cluster::freshness::Freshness;
@@ -168,8 +169,10 @@ impl Parts {
         let observer = Arc::<Metrics>::clone(&self.context.metrics);
         let (resources, listed) = (Arc::clone(&self.context.resources), self.context.resources.listed());
         let leads = Box::new(move || (leadership.is_leading() && *listed.borrow()).then(|| resources.count()));
-        let namespace = &self.edges.connected.namespace;
-        arguments.forward.forwarder(names, leads, self.edges.clock, observer, namespace)
+        let Connected { client, namespace, .. } = &self.edges.connected;
+        let (facts, resources) = (self.facts.receiver(), Arc::clone(&self.context.resources));
+        let askers = Askers::new(client.clone(), self.scope.clone(), resources, facts, names.clone(), self.edges.clock);
+        arguments.forward.forwarder(names, leads, askers, self.edges.clock, observer, namespace)
     }
 
     /// Starts to watch the resources.

@@ -12,11 +12,20 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks one server.
 #[derive(Clone, Copy)]
-pub struct Client(SocketAddr);
+pub struct Client {
+    server: SocketAddr,
+    /// The address that it asks from.
+    own: Ipv4Addr,
+}
 
 impl Client {
     pub fn of(server: SocketAddr) -> Self {
-        Self(server)
+        Self { server, own: Ipv4Addr::LOCALHOST }
+    }
+
+    /// The same, from another address.
+    pub fn from(self, own: Ipv4Addr) -> Self {
+        Self { own, ..self }
     }
 
     /// A question.
@@ -32,8 +41,8 @@ impl Client {
 
     /// The reply to a question over UDP; nothing where none comes in time.
     pub async fn send(self, question: &Message) -> Option<Message> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a socket");
-        socket.send_to(&question.to_vec().expect("bytes"), self.0).await.expect("sent");
+        let socket = UdpSocket::bind((self.own, 0)).await.expect("a socket");
+        socket.send_to(&question.to_vec().expect("bytes"), self.server).await.expect("sent");
         let mut buffer = [0; 4096];
         let received = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await;
         let reply = Message::from_vec(&buffer[..received.ok()?.ok()?]).expect("a reply");
@@ -56,7 +65,7 @@ impl Client {
 
     /// Questions over one connection, all sent before the first reply is read; the replies in the order in which they come.
     pub async fn pipeline(self, questions: &[Message]) -> Vec<Message> {
-        let mut connection = TcpStream::connect(self.0).await.expect("a connection");
+        let mut connection = TcpStream::connect(self.server).await.expect("a connection");
         for question in questions {
             let bytes = question.to_vec().expect("bytes");
             connection.write_u16(bytes.len() as u16).await.expect("sent");

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod askers;
 mod client;
 mod cluster_dns;
 mod covered;

@@ -2,7 +2,7 @@
 
 use super::Table;
 use crate::names::addresses::{Addresses, NameAddresses};
-use crate::names::learned::ObservedPattern;
+use crate::names::learned::{AskedBy, ObservedPattern};
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -175,8 +175,13 @@ impl Table {
     }
 
     /// A pod asked for a name that has addresses. Returns the resources that learn it now.
-    pub(in crate::names) fn learn(&mut self, name: &DomainName, now: Instant) -> Vec<ResourceRef> {
-        let learning = self.learned.ask(name, now);
+    pub(in crate::names) fn learn(
+        &mut self,
+        name: &DomainName,
+        asked_by: Option<&AskedBy>,
+        now: Instant,
+    ) -> Vec<ResourceRef> {
+        let learning = self.learned.ask(name, asked_by, now);
         if !learning.is_empty() {
             self.enforced.touch();
         }
@@ -208,22 +213,42 @@ impl Table {
         self.enforced.touch();
     }
 
-    /// Where each of these addresses of a name stands.
-    pub(in crate::names) fn address_states(&mut self, name: &DomainName, addresses: &[IpAddr]) -> Vec<AddressState> {
+    /// Where each of these addresses of a name stands, for who asked.
+    pub(in crate::names) fn address_states(
+        &mut self,
+        name: &DomainName,
+        addresses: &[IpAddr],
+        asked_by: Option<&AskedBy>,
+    ) -> Vec<AddressState> {
+        let is_lacking = self.is_lacking(name, asked_by);
         let revision = self.enforced.revision;
         let mut found = match self.enforced.found.remove(name) {
             Some((of, found)) if of == revision => found,
             _ => BTreeMap::new(),
         };
         let state = |address: &IpAddr| *found.entry(*address).or_insert_with(|| self.address_state(name, *address));
-        let address_states = addresses.iter().map(state).collect();
+        let with_lacking = |state: AddressState| if is_lacking { state.and(AddressState::Never) } else { state };
+        let address_states = addresses.iter().map(state).map(with_lacking).collect();
         if self.names.contains_key(name) {
             self.enforced.found.insert(name.clone(), (revision, found));
         }
         address_states
     }
 
-    fn address_state(&self, name: &DomainName, address: IpAddr) -> AddressState {
+    /// Whether a resource that would learn the name did not, since too many were learned just now: it does not allow it.
+    fn is_lacking(&self, name: &DomainName, asked_by: Option<&AskedBy>) -> bool {
+        let isolates =
+            |resource: &ResourceRef| self.enforced.resources.get(resource).is_none_or(|policies| policies.isolate);
+        let lacking = self.learned.lacking(name, asked_by);
+        lacking.iter().any(|resource| !self.is_subscriber(resource, name) && isolates(resource))
+    }
+
+    fn is_subscriber(&self, resource: &ResourceRef, name: &DomainName) -> bool {
+        let group = self.group_of_subscriber.get(resource).and_then(|id| self.groups.get(id));
+        group.is_some_and(|group| group.names.contains(name))
+    }
+
+    pub(super) fn address_state(&self, name: &DomainName, address: IpAddr) -> AddressState {
         let entry = self.names.get(name);
         let cached = entry.and_then(|entry| entry.cached.get(address));
         if cached.is_some_and(|cached| cached.refused.is_some()) {
@@ -241,11 +266,7 @@ impl Table {
                 None => AddressState::Pending,
             });
         }
-        let is_subscriber = |resource: &ResourceRef| {
-            let group = self.group_of_subscriber.get(resource).and_then(|id| self.groups.get(id));
-            group.is_some_and(|group| group.names.contains(name))
-        };
-        for resource in self.learned.opening(name).iter().filter(|resource| !is_subscriber(resource)) {
+        for resource in self.learned.opening(name).iter().filter(|resource| !self.is_subscriber(resource, name)) {
             state = state.and(match self.enforced.resources.get(resource) {
                 Some(policies) if !policies.isolate => AddressState::InForce(None),
                 Some(policies) if policies.rest => AddressState::Never,
@@ -254,10 +275,6 @@ impl Table {
         }
         let isolates =
             |resource: &ResourceRef| self.enforced.resources.get(resource).is_none_or(|policies| policies.isolate);
-        // Who would learn the name and did not, since too many were learned just now, does not allow it.
-        if self.learned.lacking(name).iter().any(|resource| !is_subscriber(resource) && isolates(resource)) {
-            state = state.and(AddressState::Never);
-        }
         // Who has no room for the name does not allow it.
         let without = self.enforced.left_out.iter().filter(|(_, names)| names.contains(name));
         if without.map(|(resource, _)| resource).any(isolates) {

@@ -25,7 +25,7 @@ impl Rig {
     }
 
     fn address_state(&self, last: u8) -> AddressState {
-        self.names.address_states(&name(NAME), &[ip(last)])[0]
+        self.names.address_states(&name(NAME), &[ip(last)], None)[0]
     }
 }
 
@@ -46,7 +46,7 @@ async fn an_address_is_in_force_once_every_resource_allows_it() {
     assert_eq!(rig.address_state(1), AddressState::Pending, "nothing is known of the second resource");
     rig.names.enforce(&daas(1), Enforcement::None);
     assert!(matches!(rig.address_state(1), AddressState::InForce(Some(_))), "it isolates no pod");
-    rig.names.hear(&name(NAME), &heard(&[2]));
+    rig.names.hear(&name(NAME), &heard(&[2]), None);
     assert_eq!(rig.address_state(2), AddressState::Pending);
     assert_eq!(rig.pass(ms(1)).await.len(), 2, "both are woken at once");
     rig.reconcile(0);
@@ -59,7 +59,7 @@ async fn what_was_removed_and_heard_again_is_not_in_force_at_once() {
     rig.servers.script(|_, _, family, _| plain(family, &[3]));
     rig.pass(Duration::from_secs(2 * 3600)).await;
     // The sweep has removed it; the write that follows may be on its way.
-    rig.names.hear(&name(NAME), &heard(&[1]));
+    rig.names.hear(&name(NAME), &heard(&[1]), None);
     assert_eq!(rig.address_state(1), AddressState::Pending, "although the policies still allow it");
     rig.reconcile(0);
     assert!(matches!(rig.address_state(1), AddressState::InForce(Some(_))));
@@ -69,12 +69,12 @@ async fn what_was_removed_and_heard_again_is_not_in_force_at_once() {
 async fn what_will_not_be_allowed_is_not_waited_for() {
     let mut rig = enforced().await;
     let lie = Answer::Addresses { addresses: ["127.0.0.1".parse().expect("an address")].into(), ttl: ms(1) };
-    rig.names.hear(&name(NAME), &[HeardAnswer { server: server(9), family: Family::V4, answer: lie }]);
+    rig.names.hear(&name(NAME), &[HeardAnswer { server: server(9), family: Family::V4, answer: lie }], None);
     assert_eq!(
-        rig.names.address_states(&name(NAME), &["127.0.0.1".parse().expect("an address")]),
+        rig.names.address_states(&name(NAME), &["127.0.0.1".parse().expect("an address")], None),
         [AddressState::Never]
     );
-    rig.names.hear(&name(NAME), &heard(&[2]));
+    rig.names.hear(&name(NAME), &heard(&[2]), None);
     rig.names.enforce(&daas(0), Enforcement::AsBefore);
     assert_eq!(
         (rig.address_state(2), rig.address_state(1) == AddressState::Never),
@@ -96,9 +96,9 @@ async fn a_learned_name_has_its_addresses_in_the_first_reconcile() {
     let pattern = connectivity_allowlist::net::NamePattern::parse("*.example.com").expect("a pattern");
     let observed: Arc<[ObservedPattern]> = [ObservedPattern { pattern, within: vec![], opens: true }].into();
     rig.names.observe(&daas(0), &observed, &Arc::default());
-    assert_eq!(rig.names.hear(&name("b.example.com"), &heard(&[5])), 1);
+    assert_eq!(rig.names.hear(&name("b.example.com"), &heard(&[5]), None), 1);
     assert_eq!(rig.pass(ms(1)).await, [daas(0)]);
-    assert_eq!(rig.names.address_states(&name("b.example.com"), &[ip(5)]), [AddressState::Pending]);
+    assert_eq!(rig.names.address_states(&name("b.example.com"), &[ip(5)], None), [AddressState::Pending]);
     let learned = rig.names.learned(&daas(0));
     assert_eq!(*learned, [name("b.example.com")].into());
     let both = rig.watch(0, &wanted(&[NAME, "b.example.com"]));
@@ -114,18 +114,18 @@ async fn a_name_beyond_what_may_be_learned_now_is_not_in_force() {
     let mut number = 0;
     let beyond = loop {
         let next = name(&format!("n{number}.example.com"));
-        if rig.names.hear(&next, &heard(&[5])) == 0 {
+        if rig.names.hear(&next, &heard(&[5]), None) == 0 {
             break next;
         }
         number += 1;
     };
     assert_eq!(number, 512, "so many at once");
-    let state = || rig.names.address_states(&beyond, &[ip(5)]);
+    let state = || rig.names.address_states(&beyond, &[ip(5)], None);
     assert_eq!(state(), [AddressState::Never], "who wants it does not allow it");
     rig.names.enforce(&daas(0), Enforcement::None);
     assert_eq!(state(), [AddressState::InForce(None)], "and isolates no pod");
     rig.pass(Duration::from_secs(1)).await;
-    assert_eq!(rig.names.hear(&beyond, &heard(&[5])), 1, "it is learned at a later question");
+    assert_eq!(rig.names.hear(&beyond, &heard(&[5]), None), 1, "it is learned at a later question");
 }
 
 #[tokio::test(start_paused = true)]

@@ -70,6 +70,7 @@ fn names(servers: &[u8]) -> NamesSnapshot {
         ttl: Duration::ZERO,
         missing: None,
         refused: refused.map(Into::into),
+        in_force: None,
     };
     let name = NameSnapshot {
         name: "accounts.citrixcloud.jp".parse().expect("a name"),
@@ -78,6 +79,7 @@ fn names(servers: &[u8]) -> NamesSnapshot {
         evicted: 0,
         next_question: None,
         addresses: vec![address(None), address(None), address(Some("loopback"))],
+        learned: None,
     };
     let server = |last: &u8| ServerSnapshot {
         server: server(*last),

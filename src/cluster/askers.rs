@@ -1,0 +1,121 @@
+//! Which resources select the pod that asked a question, where the cluster's DNS says who asked.
+
+use super::pod::Pod;
+use super::resources::ResourceStore;
+use super::scope::Scope;
+use crate::clock::Clock;
+use crate::facts::ClusterFacts;
+use crate::lock::lock;
+use crate::names::{AskedBy, Names};
+use crate::resource_ref::ResourceRef;
+use futures::future::try_join_all;
+use kube::api::ListParams;
+use kube::core::{Selector, SelectorExt as _};
+use kube::{Client, ResourceExt as _};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// How long the API server may take: a pod waits for its answer.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// How long it is remembered which pods have an address: a pod that starts asks for many names.
+const REMEMBERED: Duration = Duration::from_secs(10);
+/// For how many addresses that is remembered.
+const MOST_REMEMBERED: usize = 1024;
+
+/// The pods with an address, and when that was found.
+type Found = (Instant, Arc<[Pod]>);
+
+/// Finds out who asked.
+pub struct Askers {
+    client: Client,
+    scope: Scope,
+    resources: Arc<ResourceStore>,
+    facts: watch::Receiver<Arc<ClusterFacts>>,
+    names: Names,
+    clock: Clock,
+    known: Mutex<HashMap<IpAddr, Found>>,
+}
+
+impl Askers {
+    /// Looks among the pods of `scope`, for `resources`. Endpoints of the cluster's DNS by `facts`, and the servers that `names` asks,
+    /// are believed.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        scope: Scope,
+        resources: Arc<ResourceStore>,
+        facts: watch::Receiver<Arc<ClusterFacts>>,
+        names: Names,
+        clock: Clock,
+    ) -> Self {
+        Self { client, scope, resources, facts, names, clock, known: Mutex::default() }
+    }
+
+    /// The pods at `client`, as `server` says, and the resources that select one of them; `None` where that is not known, or the server
+    /// is not the cluster's DNS.
+    pub async fn of(&self, server: IpAddr, client: IpAddr) -> Option<AskedBy> {
+        if !self.is_believed(server) {
+            return None;
+        }
+        let pods = match self.remembered(client) {
+            Some(pods) => pods,
+            None => {
+                let pods = timeout(PATIENCE, self.at(client)).await.ok()?.ok()?;
+                self.remember(client, &pods);
+                pods
+            }
+        };
+        if pods.is_empty() {
+            // A node, or a pod that is not listed yet.
+            return None;
+        }
+        let selects = |resource: &ResourceRef| {
+            let own = || pods.iter().filter(|pod| pod.namespace().as_deref() == Some(&*resource.namespace));
+            // Most resources are in other namespaces.
+            let selector = own().next().and_then(|_| self.resources.get(resource))?.spec.pod_selector.clone();
+            let selector = Selector::try_from(selector).ok()?;
+            own().any(|pod| selector.matches(pod.labels())).then_some(())
+        };
+        let resources = self.resources.all().into_iter().filter(|resource| selects(resource).is_some()).collect();
+        let name = |pod: &Pod| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
+        Some(AskedBy { pods: pods.iter().map(name).collect(), resources })
+    }
+
+    fn is_believed(&self, server: IpAddr) -> bool {
+        let facts = self.facts.borrow();
+        let services = facts.dns.iter().filter_map(|dns| dns.service.as_ref());
+        services.flat_map(|service| &service.endpoints).any(|endpoint| endpoint.ip() == server)
+            || self.names.servers().iter().any(|known| known.ip() == server)
+    }
+
+    /// The pods with this address that have a network of their own.
+    async fn at(&self, client: IpAddr) -> kube::Result<Arc<[Pod]>> {
+        let parameters = ListParams::default().fields(&format!("status.podIP={client}")).match_any();
+        let apis = self.scope.apis::<Pod>(&self.client);
+        let lists = try_join_all(apis.iter().map(|(_, api)| api.list(&parameters))).await?;
+        let is_there = |pod: &Pod| !pod.spec.host_network && !matches!(&*pod.status.phase, "Succeeded" | "Failed");
+        Ok(lists.into_iter().flat_map(|list| list.items).filter(is_there).collect())
+    }
+
+    fn remembered(&self, client: IpAddr) -> Option<Arc<[Pod]>> {
+        let (known, now) = (lock(&self.known), self.clock.instant());
+        known
+            .get(&client)
+            .filter(|(at, _)| now.saturating_duration_since(*at) < REMEMBERED)
+            .map(|(_, pods)| Arc::clone(pods))
+    }
+
+    fn remember(&self, client: IpAddr, pods: &Arc<[Pod]>) {
+        let (mut known, now) = (lock(&self.known), self.clock.instant());
+        if known.len() >= MOST_REMEMBERED {
+            known.retain(|_, (at, _)| now.saturating_duration_since(*at) < REMEMBERED);
+        }
+        if !pods.is_empty() && known.len() < MOST_REMEMBERED {
+            known.insert(client, (now, Arc::clone(pods)));
+        }
+    }
+}
