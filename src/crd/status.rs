@@ -14,8 +14,8 @@ pub const LONGEST_MESSAGE: usize = 256;
 pub const MOST_WILDCARDS: usize = 50;
 /// The most suggested names that status lists for one wildcard: the rest are counted.
 pub const MOST_SUGGESTED: usize = 50;
-/// The most zones of each list that status names; all are counted.
-pub const MOST_ZONES: usize = 20;
+/// The most zones of each list that status names.
+pub const MOST_ZONES: usize = 50;
 
 /// What the operator found and did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -174,14 +174,16 @@ impl CoveredBy {
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline)]
 pub struct ForwarderStatus {
+    /// The zones, at most 50, sorted.
+    pub zones: Vec<String>,
     /// How many zones there are.
-    pub zones: i64,
+    pub zones_total: i64,
     /// How many of them the cluster's DNS forwards to the operator.
     pub forwarded: i64,
-    /// Those that it does not forward, at most 20, sorted: `citrix-allowlist forwarder config` prints the missing block.
+    /// Those that it does not forward, at most 50, sorted: `citrix-allowlist forwarder config` prints the missing block.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
-    /// Those for which the forwarder's own upstream leads back to it, so that it does not answer; at most 20, sorted.
+    /// Those for which the forwarder's own upstream leads back to it, so that it does not answer; at most 50, sorted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub looping: Vec<String>,
 }

@@ -36,7 +36,8 @@ pub(super) fn forwarder(coverage: &Coverage) -> Option<ForwarderStatus> {
     let zones = coverage.zones.as_ref()?;
     let of = |state: ZoneState| zones.iter().filter(move |(_, known)| **known == state).map(|(zone, _)| zone);
     Some(ForwarderStatus {
-        zones: count(zones.len()),
+        zones: texts(zones.keys(), MOST_ZONES),
+        zones_total: count(zones.len()),
         forwarded: count(of(ZoneState::Forwarded).count()),
         missing: texts(of(ZoneState::Missing), MOST_ZONES),
         looping: texts(of(ZoneState::Looping), MOST_ZONES),

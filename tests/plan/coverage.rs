@@ -121,7 +121,9 @@ fn status_says_since_when_each_wildcard_is_covered() {
         [wildcard(BLOB, blob, 1, "2026-06-01T00:00:00Z"), wildcard(BUS, bus, 0, "2026-06-01T00:00:00Z")]
     );
     let missing = vec!["bus.example.com".to_owned()];
-    assert_eq!(first.forwarder, Some(ForwarderStatus { zones: 2, forwarded: 1, missing, looping: vec![] }));
+    let zones = vec!["blob.example.com".to_owned(), "bus.example.com".to_owned()];
+    let forwarder = ForwarderStatus { zones, zones_total: 2, forwarded: 1, missing, looping: vec![] };
+    assert_eq!(first.forwarder, Some(forwarder));
     let later = reported(Some(&first), covered(Looping, Missing), "2026-06-01T01:00:00Z");
     assert_eq!(
         later.wildcards,

@@ -47,7 +47,7 @@ pub(super) struct Admitted {
 
 impl Table {
     /// The `wanted` names that have room: those the resource has already, then those `applied` by an earlier process, then the
-    /// others in their order.
+    /// others in their order: those of the list and the spec, and then those that pods asked for.
     pub(super) fn admit(
         &self,
         resource: &ResourceRef,
@@ -77,8 +77,11 @@ impl Table {
         }
         let mut names: BTreeSet<DomainName> = wanted.iter().filter(|name| has(name)).cloned().collect();
         let mut left_out = Vec::new();
+        let learned = self.learned.names(resource);
         for first in [true, false] {
-            for name in wanted.iter().filter(|name| !has(name) && applied(name) == first) {
+            let mut waiting: Vec<_> = wanted.iter().filter(|name| !has(name) && applied(name) == first).collect();
+            waiting.sort_by_key(|name| learned.contains(*name));
+            for name in waiting {
                 let (new_here, new) = (in_space(name) == 0, !self.names.contains_key(name));
                 // A name that the namespace, or any other, has already costs no more there.
                 let here = Taken {

@@ -158,3 +158,20 @@ async fn zones_are_known_once_every_resource_has_said_its_own() {
     rig.names.unwatch(&daas(0));
     assert_eq!(rig.names.interest(&name("b.example.com"), Some(1)), Interest::Unwanted, "somebody may forward it yet");
 }
+
+/// Pods choose what is learned: it takes no room from what the list names.
+#[tokio::test(start_paused = true)]
+async fn names_of_the_list_have_room_before_learned_ones() {
+    let mut settings = NamesSettings::new(guard());
+    settings.names.resource = 2;
+    let rig = Rig::with(&settings, &[1], Scripted::new(|_, _, family, _| plain(family, &[1])));
+    let learned = [name("a.example.com"), name("b.example.com")].into();
+    rig.names.restore_learned(&daas(0), &learned);
+    let known = rig.watch(0, &wanted(&["a.example.com", "b.example.com", "c.example.com", "d.example.com"]));
+    let has_room = |text: &str| !matches!(known.by_name[&name(text)].state, NameState::LeftOut(_));
+    let having: Vec<&str> = ["a.example.com", "b.example.com", "c.example.com", "d.example.com"]
+        .into_iter()
+        .filter(|text| has_room(text))
+        .collect();
+    assert_eq!(having, ["c.example.com", "d.example.com"]);
+}
