@@ -1,7 +1,7 @@
 //! The forwarder's sockets: UDP and TCP on one address.
 
 use super::Forwarder;
-use super::upstream::QuestionTransport;
+use super::exchange::QuestionTransport;
 use anyhow::Context as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -74,7 +74,9 @@ async fn receive(socket: Arc<UdpSocket>, forwarder: Forwarder, slots: Arc<Semaph
         let (message, forwarder, socket) = (buffer[..length].to_vec(), forwarder.clone(), Arc::clone(&socket));
         answering.spawn(async move {
             let _slot = slot;
-            if let Some(reply) = forwarder.answer(&message, from.ip().to_canonical(), QuestionTransport::Udp).await {
+            if let Some(reply) =
+                forwarder.answer(&message, from.ip().to_canonical(), QuestionTransport::Udp).await.reply
+            {
                 let _ = socket.send_to(&reply, from).await;
             }
         });
@@ -140,7 +142,7 @@ async fn serve(
             let (forwarder, replies) = (forwarder.clone(), replies.clone());
             answering.spawn(async move {
                 let _held = (place, slot);
-                if let Some(reply) = forwarder.answer(&message, from, QuestionTransport::Tcp).await {
+                if let Some(reply) = forwarder.answer(&message, from, QuestionTransport::Tcp).await.reply {
                     let _ = replies.send(reply).await;
                 }
             });

@@ -6,16 +6,18 @@
 //! It is no `hickory-server`: that one answers the questions of a connection one after another, so that a held answer would hold all
 //! behind it; it has no bound on open questions; and it writes each reply itself, while most have to pass as they came.
 
+mod exchange;
 mod listen;
 mod probe;
 mod question;
 mod reply;
 mod upstream;
 
+pub use exchange::{Exchange, ExchangeError, QuestionTransport, SocketExchange};
 pub use listen::Listener;
 pub use probe::Prober;
 pub use question::ForwardedQuestion;
-pub use upstream::{QuestionTransport, Upstream};
+pub use upstream::Upstream;
 
 use crate::clock::Clock;
 use crate::names::{AddressState, AskedBy, Interest, Names};
@@ -136,6 +138,15 @@ pub type Leads = Box<dyn Fn() -> Option<usize> + Send + Sync>;
 /// Who asked, by the address of the cluster's DNS server and by what that says of its client; `None` where it is not known.
 pub type FindAsker = Box<dyn Fn(IpAddr, IpAddr) -> BoxFuture<'static, Option<AskedBy>> + Send + Sync>;
 
+/// An answer, and how it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardedAnswer {
+    /// The reply; nothing if the message deserves none.
+    pub reply: Option<Vec<u8>>,
+    /// How it was made.
+    pub how: Forwarded,
+}
+
 /// How an answer ended its wait.
 enum Release {
     /// Every address is in force, at once or after a wait.
@@ -160,59 +171,63 @@ impl Forwarder {
         self.0.observer.forwarded(None, Forwarded::Dropped, Duration::ZERO);
     }
 
-    /// The answer to a message `from` a server; nothing if it deserves none.
-    pub async fn answer(&self, message: &[u8], from: IpAddr, transport: QuestionTransport) -> Option<Vec<u8>> {
+    /// The answer to a message `from` a server.
+    pub async fn answer(&self, message: &[u8], from: IpAddr, transport: QuestionTransport) -> ForwardedAnswer {
         let began = self.0.clock.instant();
         let question = match ForwardedQuestion::read(message) {
             Ok(question) => question,
-            Err(reply) => {
-                self.0.observer.forwarded(None, Forwarded::Refused, Duration::ZERO);
-                return reply;
-            }
+            Err(reply) => return self.answered(None, reply, Forwarded::Refused, Duration::ZERO),
         };
         let resources = (self.0.leads)();
         if let Some(zone) = question.probed_zone() {
-            let is_served = self.0.names.may_serve(&zone, resources);
-            let how = if is_served { Forwarded::Probe } else { Forwarded::Refused };
-            self.0.observer.forwarded(None, how, Duration::ZERO);
-            return Some(match is_served {
-                true => question.answer_with_text(&self.0.identity),
-                false => question.refuse(ResponseCode::Refused),
-            });
+            let (reply, how) = match self.0.names.may_serve(&zone, resources) {
+                true => (question.answer_with_text(&self.0.identity), Forwarded::Probe),
+                false => (question.refuse(ResponseCode::Refused), Forwarded::Refused),
+            };
+            return self.answered(None, Some(reply), how, Duration::ZERO);
         }
         let interest = |name| self.0.names.interest(name, resources);
         let interest = question.name.as_ref().map_or(Interest::NotServed, interest);
-        let (reply, how, held) = match (&question.name, interest) {
+        let (name, interest) = match (&question.name, interest) {
             (None, _) | (_, Interest::NotServed) => {
-                (question.refuse(ResponseCode::Refused), Forwarded::Refused, Duration::ZERO)
+                let refused = question.refuse(ResponseCode::Refused);
+                return self.answered(Some(&question), Some(refused), Forwarded::Refused, Duration::ZERO);
             }
-            (Some(name), Interest::Looping) => {
-                self.0.observer.forwarded(Some(name), Forwarded::Looping, Duration::ZERO);
-                return None;
+            (_, Interest::Looping) => {
+                return self.answered(Some(&question), None, Forwarded::Looping, Duration::ZERO);
             }
-            (Some(name), interest) => match self.0.upstream.ask(&question, transport).await {
-                // Of a server that is silent, CoreDNS turns to the next; a failure it would pass on.
-                None => {
-                    self.0.observer.forwarded(Some(name), Forwarded::Failed, Duration::ZERO);
-                    return None;
-                }
-                Some((server, reply)) => {
-                    let answered = self.0.clock.instant();
-                    self.0.observer.upstream_took(answered.saturating_duration_since(began));
-                    let (reply, how) = match interest {
-                        Interest::Unknown => (question.answer_with(reply), Forwarded::Standby),
-                        Interest::Wanted => self.give((&question, from), name, (server, reply), began).await,
-                        _ => (question.answer_with(reply), Forwarded::Passed),
-                    };
-                    (reply, how, self.0.clock.instant().saturating_duration_since(answered))
-                }
-            },
+            (Some(name), interest) => (name, interest),
         };
-        self.0.observer.forwarded(question.name.as_ref(), how, held);
-        // Before the reply is sent: every answer that a client has is in the log, even of a process that was killed.
-        let id = question.message.metadata.id;
-        tracing::trace!(name = %question.spelled, kind = %question.kind, id, result = how.label(), ?held, "answered");
-        Some(reply)
+        let Some((server, reply)) = self.0.upstream.ask(&question, transport).await else {
+            // Of a server that is silent, CoreDNS turns to the next; a failure it would pass on.
+            return self.answered(Some(&question), None, Forwarded::Failed, Duration::ZERO);
+        };
+        let asked = self.0.clock.instant();
+        self.0.observer.upstream_took(asked.saturating_duration_since(began));
+        let (reply, how) = match interest {
+            Interest::Unknown => (question.answer_with(reply), Forwarded::Standby),
+            Interest::Wanted => self.give((&question, from), name, (server, reply), began).await,
+            _ => (question.answer_with(reply), Forwarded::Passed),
+        };
+        let held = self.0.clock.instant().saturating_duration_since(asked);
+        self.answered(Some(&question), Some(reply), how, held)
+    }
+
+    /// Counts an answer.
+    fn answered(
+        &self,
+        question: Option<&ForwardedQuestion>,
+        reply: Option<Vec<u8>>,
+        how: Forwarded,
+        held: Duration,
+    ) -> ForwardedAnswer {
+        self.0.observer.forwarded(question.and_then(|question| question.name.as_ref()), how, held);
+        if let Some(question) = question {
+            // Before the reply is sent: every answer that a client has is in the log, even of a process that was killed.
+            let id = question.message.metadata.id;
+            tracing::trace!(name = %question.spelled, kind = %question.kind, id, result = how.label(), ?held, "answered");
+        }
+        ForwardedAnswer { reply, how }
     }
 
     /// The upstream's reply about a wanted name, once what it holds is in force.

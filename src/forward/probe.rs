@@ -1,21 +1,19 @@
 //! Asks the cluster's DNS, and the upstream, questions that only the forwarder can answer: so it is known whether the zones in use are
 //! forwarded here, and whether the upstream leads back.
 
+use super::exchange::{Exchange, QuestionTransport};
 use crate::lock::lock;
 use crate::names::Names;
 use crate::names::probes::ProbeOutcome;
 use connectivity_allowlist::net::DomainName;
-use futures::future::join_all;
-use futures::{StreamExt as _, future::BoxFuture};
-use hickory_proto::op::{DnsRequest, DnsRequestOptions, Message, Query, ResponseCode};
+use futures::future::{BoxFuture, join_all};
+use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::udp::UdpClientStream;
-use hickory_resolver::net::xfer::DnsRequestSender as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// The first label of a probe's name begins so; what follows is random, so that no cache answers it.
 pub const PROBE_LABEL: &str = "_citrix-allowlist-";
@@ -29,6 +27,7 @@ pub struct Prober {
     names: Names,
     upstreams: Vec<SocketAddr>,
     identity: Arc<str>,
+    exchange: Arc<dyn Exchange>,
     /// The zones that loop, for one log line each.
     looping: Mutex<Vec<DomainName>>,
 }
@@ -47,8 +46,8 @@ enum Reply {
 impl Prober {
     /// One for the zones of `names`, which the forwarder answers with `identity` and asks `upstreams` for.
     #[must_use]
-    pub fn new(names: Names, upstreams: Vec<SocketAddr>, identity: Arc<str>) -> Self {
-        Self { names, upstreams, identity, looping: Mutex::default() }
+    pub fn new(names: Names, upstreams: Vec<SocketAddr>, identity: Arc<str>, exchange: Arc<dyn Exchange>) -> Self {
+        Self { names, upstreams, identity, exchange, looping: Mutex::default() }
     }
 
     /// Probes while `leading` is true, for as long as it is polled. Ends when the sender of `leading` is gone.
@@ -98,11 +97,9 @@ impl Prober {
 
     async fn ask(&self, server: SocketAddr, zone: &DomainName) -> Reply {
         let Some(message) = probe(zone) else { return Reply::Nothing };
-        let asking = UdpClientStream::builder(server, TokioRuntimeProvider::default());
-        let mut asking = asking.with_timeout(Some(TIMEOUT)).build();
-        let request = DnsRequest::new(message, DnsRequestOptions::default());
-        match asking.send_message(request).next().await {
-            Some(Ok(reply)) => judge(&reply, &self.identity),
+        let asking = self.exchange.exchange(server, message, QuestionTransport::Udp);
+        match timeout(TIMEOUT, asking).await {
+            Ok(Ok(reply)) => judge(&reply, &self.identity),
             _ => Reply::Nothing,
         }
     }

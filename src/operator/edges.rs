@@ -4,6 +4,7 @@ use super::arguments::RunArguments;
 use crate::clock::Clock;
 use crate::cluster::client::{ConnectOptions, Connected, connect};
 use crate::feed::settings::client_settings;
+use crate::forward::{Exchange, SocketExchange};
 use crate::memory::{MemoryUsage, cgroup};
 use crate::names::servers::{RESOLV_CONF, nameservers};
 use crate::names::{HickoryLookup, Lookup, QUERY_TIMEOUT};
@@ -25,6 +26,8 @@ pub struct Edges {
     pub vendor: Arc<dyn Fetch>,
     /// DNS.
     pub dns: Arc<dyn Lookup>,
+    /// DNS, for the forwarder.
+    pub exchange: Arc<dyn Exchange>,
     /// The servers that the machine's own resolv.conf names, where pods are given the same.
     pub resolv_conf: Vec<IpAddr>,
     /// The wall clock and the monotonic one.
@@ -60,6 +63,7 @@ impl Edges {
             pod,
             vendor: Arc::new(HttpClient::new(&client_settings(extra_ca))?),
             dns: Arc::new(HickoryLookup::new(QUERY_TIMEOUT).context("DNS cannot be set up")?),
+            exchange: Arc::new(SocketExchange),
             resolv_conf,
             clock: Clock::System,
             memory: cgroup::read,

@@ -4,7 +4,7 @@ use super::values::{dns_server, listening, period, settle, suffix};
 use crate::clock::Clock;
 use crate::cluster::askers::Askers;
 use crate::cluster::leader_endpoints::LeaderEndpoints;
-use crate::forward::{ForwardObserver, Forwarder, ForwarderParts, Leads, Prober, Upstream};
+use crate::forward::{Exchange, ForwardObserver, Forwarder, ForwarderParts, Leads, Prober, Upstream};
 use crate::names::Names;
 use anyhow::Context as _;
 use clap::Args;
@@ -74,14 +74,14 @@ impl ForwardArguments {
         names: Names,
         leads: Leads,
         askers: Askers,
-        clock: Clock,
+        (clock, exchange): (Clock, Arc<dyn Exchange>),
         observer: Arc<dyn ForwardObserver>,
         namespace: &str,
     ) -> Forwarder {
         let askers = Arc::new(askers);
         Forwarder::new(ForwarderParts {
             names,
-            upstream: Upstream::new(self.forward_upstream.clone()),
+            upstream: Upstream::new(self.forward_upstream.clone(), exchange),
             settle: self.forward_settle,
             leads,
             askers: Box::new(move |server, client| {
@@ -95,8 +95,8 @@ impl ForwardArguments {
     }
 
     /// What finds out whether the forwarder is asked.
-    pub fn prober(&self, names: Names, namespace: &str) -> Option<Prober> {
-        self.is_on().then(|| Prober::new(names, self.forward_upstream.clone(), identity(namespace)))
+    pub fn prober(&self, names: Names, exchange: Arc<dyn Exchange>, namespace: &str) -> Option<Prober> {
+        self.is_on().then(|| Prober::new(names, self.forward_upstream.clone(), identity(namespace), exchange))
     }
 }
 

@@ -171,8 +171,9 @@ impl Parts {
         let leads = Box::new(move || (leadership.is_leading() && *listed.borrow()).then(|| resources.count()));
         let Connected { client, namespace, .. } = &self.edges.connected;
         let (facts, resources) = (self.facts.receiver(), Arc::clone(&self.context.resources));
+        let exchange = Arc::clone(&self.edges.exchange);
         let askers = Askers::new(client.clone(), self.scope.clone(), resources, facts, names.clone(), self.edges.clock);
-        arguments.forward.forwarder(names, leads, askers, self.edges.clock, observer, namespace)
+        arguments.forward.forwarder(names, leads, askers, (self.edges.clock, exchange), observer, namespace)
     }
 
     /// Starts to watch the resources.
@@ -202,8 +203,8 @@ impl Parts {
 
     /// Starts the tasks that never end by themselves.
     pub fn spawn_vital(&self, arguments: &RunArguments, tasks: &mut JoinSet<()>) {
-        let names = self.context.names.clone();
-        if let Some(prober) = arguments.forward.prober(names, &self.edges.connected.namespace) {
+        let (names, exchange) = (self.context.names.clone(), Arc::clone(&self.edges.exchange));
+        if let Some(prober) = arguments.forward.prober(names, exchange, &self.edges.connected.namespace) {
             tasks.spawn(prober.run(self.leadership.receiver()));
         }
         let (client, scope) = (self.edges.connected.client.clone(), self.scope.clone());
