@@ -4,13 +4,19 @@
 mod common;
 
 mod askers;
+mod asking;
 mod client;
 mod cluster_dns;
+mod connecting;
 mod covered;
 mod held;
+mod judge;
 mod learned;
 mod platforms;
+mod plugin;
+mod property;
 mod service;
+mod watcher;
 
 use client::Client;
 use common::Stage;
