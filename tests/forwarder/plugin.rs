@@ -20,8 +20,8 @@ use test_support::left_out;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-/// How long the plugin takes to follow a policy, at most.
-pub const LONGEST_DELAY: Duration = Duration::from_millis(200);
+/// How long the plugin waits until it follows a policy, at most: 200 ms with the time that nft itself takes.
+const LONGEST_DELAY: Duration = Duration::from_millis(180);
 /// The port that is connected to.
 const PORT: u16 = 443;
 
@@ -37,14 +37,18 @@ const RULES: &str = "table inet plugin {
     }
 }";
 
-/// A connection to be made inside the namespace.
-type Wanted = (Ipv4Addr, oneshot::Sender<bool>);
+/// What is to be done inside the namespace.
+enum Wanted {
+    Connect(Ipv4Addr, oneshot::Sender<bool>),
+    /// Commands of nft.
+    Change(String, oneshot::Sender<anyhow::Result<()>>),
+}
 
 /// What lets connections pass.
 #[derive(Clone)]
 enum Filter {
-    /// A network namespace, by its name, and the thread in it that connects.
-    Namespace(String, mpsc::Sender<Wanted>),
+    /// A network namespace, by its name, and the threads in it that connect and that change the filter.
+    Namespace(String, [mpsc::Sender<Wanted>; 2]),
     /// The networks that are allowed.
     Set(Arc<Mutex<BTreeSet<IpNet>>>),
 }
@@ -55,35 +59,45 @@ fn ip(arguments: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn nft(namespace: &str, commands: &str) -> anyhow::Result<()> {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", namespace, "nft", "-f", "-"]).stdin(Stdio::piped());
-    let mut child = command.spawn()?;
+fn nft(commands: &str) -> anyhow::Result<()> {
+    let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn()?;
     child.stdin.take().expect("a pipe").write_all(commands.as_bytes())?;
     let status = child.wait()?;
     anyhow::ensure!(status.success(), "nft: {status}: {commands}");
     Ok(())
 }
 
-/// Listens in the namespace, and connects there for as long as somebody wants it to.
-fn connect_in(namespace: &str, wanted: &mpsc::Receiver<Wanted>, ready: &mpsc::Sender<anyhow::Result<()>>) {
-    let enter = || {
-        let file = std::fs::File::open(format!("/run/netns/{namespace}"))?;
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
-        Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))?)
-    };
-    let entered = enter().map(|listener| {
-        std::thread::spawn(move || {
-            for connection in listener.incoming() {
-                drop(connection);
+/// A thread in the namespace; what `begin` says once it is there.
+fn thread_in(namespace: &str, begin: fn() -> anyhow::Result<()>) -> anyhow::Result<mpsc::Sender<Wanted>> {
+    let (sender, wanted) = mpsc::channel();
+    let (begun, has_begun) = mpsc::channel();
+    let path = format!("/run/netns/{namespace}");
+    std::thread::spawn(move || {
+        let enter = || {
+            let file = std::fs::File::open(path)?;
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+            begin()
+        };
+        let _ = begun.send(enter());
+        for wanted in wanted {
+            match wanted {
+                Wanted::Connect(address, reply) => {
+                    let connected = TcpStream::connect_timeout(&(address, PORT).into(), Duration::from_secs(1));
+                    let _ = reply.send(connected.is_ok());
+                }
+                Wanted::Change(commands, reply) => drop(reply.send(nft(&commands))),
             }
-        })
+        }
     });
-    let _ = ready.send(entered.map(drop));
-    for (address, reply) in wanted {
-        let connected = TcpStream::connect_timeout(&(address, PORT).into(), Duration::from_secs(1));
-        let _ = reply.send(connected.is_ok());
-    }
+    has_begun.recv()??;
+    Ok(sender)
+}
+
+/// Listens at every address.
+fn listen() -> anyhow::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))?;
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    Ok(())
 }
 
 impl Filter {
@@ -91,23 +105,24 @@ impl Filter {
     fn namespace() -> anyhow::Result<Self> {
         let name = format!("citrix-allowlist-{}", std::process::id());
         ip(&format!("netns add {name}"))?;
-        let (sender, wanted) = mpsc::channel();
-        let filter = Self::Namespace(name.clone(), sender);
-        for arguments in NAMESPACE {
-            ip(&format!("-n {name} {arguments}"))?;
+        let threads = NAMESPACE
+            .iter()
+            .try_for_each(|arguments| ip(&format!("-n {name} {arguments}")))
+            .and_then(|()| Ok([thread_in(&name, listen)?, thread_in(&name, || nft(RULES))?]));
+        match threads {
+            Ok(threads) => Ok(Self::Namespace(name, threads)),
+            Err(error) => {
+                ip(&format!("netns delete {name}"))?;
+                Err(error)
+            }
         }
-        nft(&name, RULES)?;
-        let (ready, entered) = mpsc::channel();
-        std::thread::spawn(move || connect_in(&name, &wanted, &ready));
-        entered.recv()??;
-        Ok(filter)
     }
 
     /// Allows `after` and nothing else; `before` is what it allows until now.
-    fn change(&self, before: &BTreeSet<IpNet>, after: &BTreeSet<IpNet>) {
+    async fn change(&self, before: &BTreeSet<IpNet>, after: &BTreeSet<IpNet>) {
         match self {
             Self::Set(set) => set.lock().unwrap_or_else(PoisonError::into_inner).clone_from(after),
-            Self::Namespace(name, _) => {
+            Self::Namespace(_, [_, changing]) => {
                 let elements = |networks: Vec<&IpNet>| networks.iter().map(|network| format!("{network},")).collect();
                 let removed: String = elements(before.difference(after).collect());
                 let added: String = elements(after.difference(before).collect());
@@ -116,7 +131,9 @@ impl Filter {
                     false => format!("{verb} element inet plugin allowed {{ {elements} }}\n"),
                 };
                 let commands = command("delete", &removed) + &command("add", &added);
-                nft(name, &commands).expect("the filter is changed");
+                let (reply, changed) = oneshot::channel();
+                changing.send(Wanted::Change(commands, reply)).expect("the thread lasts");
+                changed.await.expect("the thread lasts").expect("the filter is changed");
             }
         }
     }
@@ -127,19 +144,28 @@ impl Filter {
                 let set = set.lock().unwrap_or_else(PoisonError::into_inner);
                 set.iter().any(|network| network.contains(&IpAddr::V4(address)))
             }
-            Self::Namespace(_, connecting) => {
+            Self::Namespace(_, [connecting, _]) => {
                 let (reply, connected) = oneshot::channel();
-                connecting.send((address, reply)).expect("the thread lasts");
+                connecting.send(Wanted::Connect(address, reply)).expect("the thread lasts");
                 connected.await.expect("the thread lasts")
             }
         }
     }
 }
 
+/// How the filter followed.
+#[derive(Debug, Default)]
+struct Delays {
+    longest: Duration,
+    /// Since when it allows each network, or allowed it last.
+    allowed: BTreeMap<IpNet, Instant>,
+}
+
 /// A plugin that follows the policies of a namespace.
 pub struct Plugin {
     filter: Filter,
-    longest: Arc<Mutex<Duration>>,
+    states: Arc<Mutex<VecDeque<Due>>>,
+    delays: Arc<Mutex<Delays>>,
     followed: watch::Receiver<usize>,
     tasks: [JoinHandle<()>; 2],
 }
@@ -163,18 +189,28 @@ impl Plugin {
             left_out(test, &format!("no nftables in a network namespace, so a set of addresses stands in: {error}"));
             Filter::Set(Arc::default())
         });
-        let (states, longest) = (Arc::<Mutex<VecDeque<Due>>>::default(), Arc::<Mutex<Duration>>::default());
+        let (states, delays) = (Arc::<Mutex<VecDeque<Due>>>::default(), Arc::<Mutex<Delays>>::default());
         let (changed, changes) = watch::channel(());
         let (follows, followed) = watch::channel(0);
         let policies = Api::namespaced(client, namespace);
         let watching = tokio::spawn(watch_policies(policies, Arc::clone(&states), changed));
-        let following = tokio::spawn(follow(filter.clone(), states, changes, follows, Arc::clone(&longest)));
-        Self { filter, longest, followed, tasks: [watching, following] }
+        let following =
+            tokio::spawn(follow(filter.clone(), Arc::clone(&states), changes, follows, Arc::clone(&delays)));
+        Self { filter, states, delays, followed, tasks: [watching, following] }
     }
 
     /// Waits until the filter allows something.
     pub async fn follows(&mut self) {
         self.followed.wait_for(|networks| *networks > 0).await.expect("it follows");
+    }
+
+    /// Waits until the filter has followed what the policies are now.
+    pub async fn follows_all(&self) {
+        tokio::time::sleep(2 * LONGEST_DELAY).await;
+        while !self.states.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            tokio::time::sleep(LONGEST_DELAY).await;
+        }
+        tokio::time::sleep(2 * LONGEST_DELAY).await;
     }
 
     /// Connects; false where the filter refuses it.
@@ -185,7 +221,13 @@ impl Plugin {
 
     /// How long the filter took to follow a policy at most, on this machine.
     pub fn longest(&self) -> Duration {
-        *self.longest.lock().unwrap_or_else(PoisonError::into_inner)
+        self.delays.lock().unwrap_or_else(PoisonError::into_inner).longest
+    }
+
+    /// When the filter last began to allow an address.
+    pub fn allowed_since(&self, address: IpAddr) -> Option<Instant> {
+        let delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
+        delays.allowed.iter().filter(|(network, _)| network.contains(&address)).map(|(_, at)| *at).max()
     }
 }
 
@@ -216,7 +258,7 @@ async fn follow(
     states: Arc<Mutex<VecDeque<Due>>>,
     mut changes: watch::Receiver<()>,
     follows: watch::Sender<usize>,
-    longest: Arc<Mutex<Duration>>,
+    delays: Arc<Mutex<Delays>>,
 ) {
     let mut before = BTreeSet::new();
     loop {
@@ -240,14 +282,11 @@ async fn follow(
         }
         let (Some(since), Some(after)) = (since, newest) else { continue };
         if after != before {
-            let (filter, earlier) = (filter.clone(), before);
-            let changing = tokio::task::spawn_blocking(move || {
-                filter.change(&earlier, &after);
-                after
-            });
-            before = changing.await.expect("the filter is changed");
-            let mut longest = longest.lock().unwrap_or_else(PoisonError::into_inner);
-            *longest = longest.max(since.elapsed());
+            filter.change(&before, &after).await;
+            let (now, mut delays) = (Instant::now(), delays.lock().unwrap_or_else(PoisonError::into_inner));
+            delays.longest = delays.longest.max(now - since);
+            delays.allowed.extend(after.difference(&before).map(|network| (*network, now)));
+            before = after;
         }
         follows.send_replace(before.len());
     }

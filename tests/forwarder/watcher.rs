@@ -66,6 +66,24 @@ pub struct History {
     pub seen: Vec<Seen>,
 }
 
+impl History {
+    /// When the API server had, at the latest, what allows an address since then.
+    pub fn allowed_since(&self, address: IpAddr) -> Option<Instant> {
+        let (mut policies, mut is_allowed, mut since) = (Policies::default(), false, None);
+        for change in &self.changes {
+            policies.change(change);
+            let was_allowed = is_allowed;
+            is_allowed = policies.0.values().any(|(_, networks)| networks.hold(address));
+            if is_allowed && !was_allowed {
+                since = Some(change);
+            }
+        }
+        let PolicyChange { at, version, .. } = since?;
+        let seen = self.seen.iter().find(|seen| seen.version >= *version);
+        Some(seen.map_or(*at, |seen| seen.answered.min(*at)))
+    }
+}
+
 /// A running watcher of one namespace.
 pub struct PolicyWatcher {
     history: Arc<Mutex<History>>,
