@@ -54,8 +54,8 @@ pub struct Verdict {
     pub judged: usize,
     /// Of how many the watcher cannot say it, since the machine let it sleep.
     pub unclear: usize,
-    /// How many answers lost an address within their TTL.
-    pub left_early: usize,
+    /// The names of answers that lost an address within their TTL.
+    pub left_early: Vec<String>,
     /// Those with an address that was not in force.
     pub broken: Vec<String>,
     /// How many came after CoreDNS had turned to its next upstream.
@@ -166,7 +166,7 @@ pub fn judge<'a>(
     for case in cases {
         verdict.judged += 1;
         let Some((number, missing)) = case.missing else {
-            verdict.left_early += usize::from(case.left_early);
+            verdict.left_early.extend(case.left_early.then(|| case.answer.name.clone()));
             continue;
         };
         // It came while the watcher slept: before or after the answer, nobody knows.

@@ -91,7 +91,7 @@ pub struct PolicyWatcher {
 }
 
 impl PolicyWatcher {
-    /// Starts to watch, and returns once the policies that there are have been listed.
+    /// Starts to watch, and returns once it has seen what there is.
     pub async fn start(client: Client, namespace: &str) -> Self {
         let history: Arc<Mutex<History>> = Arc::default();
         let policies: Api<NetworkPolicy> = Api::namespaced(client, namespace);
@@ -100,6 +100,9 @@ impl PolicyWatcher {
         tasks.spawn(follow(policies.clone(), Arc::clone(&history), listed));
         tasks.spawn(ask(policies, Arc::clone(&history)));
         all.wait_for(|listed| *listed).await.expect("a watch");
+        while lock(&history).seen.is_empty() {
+            tokio::time::sleep(ASK_INTERVAL).await;
+        }
         Self { history, tasks }
     }
 
@@ -142,10 +145,10 @@ async fn follow(policies: Api<NetworkPolicy>, history: Arc<Mutex<History>>, list
             Event::Delete(policy) => (policy, false),
         };
         let version = policy.resource_version().and_then(|version| version.parse().ok()).expect("a version");
-        let owners = policy.owner_references().iter();
-        let owner = owners.filter(|owner| owner.kind == CitrixAllowlist::kind(&())).map(|owner| owner.name.clone());
+        let mut owners = policy.owner_references().iter();
+        let owner = owners.find(|owner| owner.kind == CitrixAllowlist::kind(&()));
         let networks = is_there.then(|| Networks::of(&policy));
-        let resource = owner.last().expect("a resource owns it");
+        let resource = owner.expect("a resource owns it").name.clone();
         let change = PolicyChange { at: Instant::now(), version, policy: policy.name_any(), resource, networks };
         lock(&history).changes.push(change);
     }
