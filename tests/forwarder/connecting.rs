@@ -4,6 +4,7 @@
 use crate::client::Client;
 use crate::cluster_dns::corefile;
 use crate::plugin::Plugin;
+use crate::property::ONE_AT_A_TIME;
 use crate::watcher::PolicyWatcher;
 use crate::{EXACT, Forwarding, unseen};
 use std::collections::BTreeSet;
@@ -65,6 +66,7 @@ async fn connect(client: Client, plugin: Arc<Plugin>, name: String, found: Arc<M
 #[tokio::test(flavor = "multi_thread")]
 async fn no_first_connection_is_refused_behind_coredns() {
     let test = "no_first_connection_is_refused_behind_coredns";
+    let _alone = ONE_AT_A_TIME.lock().await;
     let forwarding = Forwarding::start().await;
     let pool = fixture::pool(EXACT, ROTATING);
     forwarding.stage.dns.set(EXACT, Behaviour::rotating(&pool, 4, 2));

@@ -12,14 +12,14 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use test_support::dns::{Behaviour, RecordType};
+use test_support::dns::{Behaviour, Pace, RecordType, Reply};
 use test_support::fixture;
 use test_support::operator::{Operator, OperatorConfig};
 use test_support::standin::{Document, Endpoint, Service, StandinCloud, StandinConfig, Validity};
 use tokio::sync::Mutex;
 
 /// Each loads the machine: one at a time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+pub static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// The resources, each with the services that it wants.
 const RESOURCES: [(&str, &str); 2] = [
@@ -91,13 +91,14 @@ async fn stage() -> Stage {
     for service in ["Shared", "Own"] {
         for number in 0..ROTATING {
             let name = rotating_name(service, number);
-            // A pool that is no multiple of what an answer holds: answers overlap.
-            let pool = fixture::pool(&name, 25);
             let behaviour = match number {
-                0 | 1 => Behaviour::rotating(&pool, 4, 1),
-                2 => Behaviour::rotating_every(Duration::from_secs(3), &pool, 4, 2),
-                // Each address is away for longer than its retention.
-                _ => Behaviour::rotating_every(Duration::from_secs(14), &pool, 4, 1),
+                // Every answer has others; a pool that is no multiple of what an answer holds, so that answers overlap.
+                0 | 1 => Behaviour::rotating(&fixture::pool(&name, 25), 4, 1),
+                // Every other second, one address comes and one goes; it comes again after more than its retention.
+                _ => {
+                    let (pool, pace) = (fixture::pool(&name, 45), Pace::Every(Duration::from_secs(2)));
+                    Reply::Rotation { pool, width: 4, advance: 1, ttl: 1, pace }.into()
+                }
             };
             stage.dns.set(&name, behaviour);
         }
