@@ -123,7 +123,7 @@ impl Pods {
         let questions: Vec<Vec<u8>> = names.iter().map(|name| record.ask(name, kind)).collect();
         let (server, count) = (self.servers[server], questions.len());
         self.connections.spawn(async move {
-            // Whoever answers may be killed at any time.
+            // The server may be killed at any time.
             let Ok(mut connection) = TcpStream::connect(server).await else { return };
             for question in questions {
                 let length = u16::try_from(question.len()).expect("a question").to_be_bytes();
