@@ -96,6 +96,8 @@ impl Write {
 #[derive(Debug, Default)]
 pub(super) struct Enforced {
     resources: HashMap<ResourceRef, Policies>,
+    /// When a resource learned each name that its policies have not been decided with since.
+    learned: HashMap<ResourceRef, BTreeMap<DomainName, Instant>>,
     /// Names that have no room in the table, by the resource that is left without.
     left_out: HashMap<ResourceRef, BTreeSet<DomainName>>,
     /// Counts up with every change: what was found before then may be wrong.
@@ -125,6 +127,7 @@ impl Enforced {
 
     pub(super) fn forget_resource(&mut self, resource: &ResourceRef) {
         self.resources.remove(resource);
+        self.learned.remove(resource);
         self.left_out.remove(resource);
         self.touch();
     }
@@ -182,6 +185,9 @@ impl Table {
         now: Instant,
     ) -> Vec<ResourceRef> {
         let learning = self.learned.ask(name, asked_by, now);
+        for resource in &learning {
+            self.enforced.learned.entry(resource.clone()).or_default().insert(name.clone(), now);
+        }
         if !learning.is_empty() {
             self.enforced.touch();
         }
@@ -192,11 +198,17 @@ impl Table {
     pub(in crate::names) fn enforce(&mut self, resource: &ResourceRef, enforcement: Enforcement, now: Instant) {
         let policies = self.enforced.resources.entry(resource.clone()).or_default();
         match enforcement {
-            Enforcement::None => *policies = Policies::default(),
+            Enforcement::None => {
+                *policies = Policies::default();
+                self.enforced.learned.remove(resource);
+            }
             Enforcement::AsBefore => (policies.isolate, policies.rest) = (true, true),
             Enforcement::Begins => *policies = Policies { isolate: true, ..Policies::default() },
             Enforcement::Contested => *policies = Policies { isolate: true, rest: true, ..Policies::default() },
             Enforcement::Applied { decided, answers, in_use } => {
+                if let Some(learned) = self.enforced.learned.get_mut(resource) {
+                    learned.retain(|_, at| *at >= decided);
+                }
                 (policies.isolate, policies.rest) = (true, false);
                 let is_same = policies.answers == answers && policies.in_use == in_use;
                 (policies.answers, policies.in_use) = (Arc::clone(&answers), in_use);
@@ -243,6 +255,11 @@ impl Table {
         lacking.iter().any(|resource| !self.is_subscriber(resource, name) && isolates(resource))
     }
 
+    /// Whether a resource learned a name since its policies were decided.
+    fn is_learned_since(&self, resource: &ResourceRef, name: &DomainName) -> bool {
+        self.enforced.learned.get(resource).is_some_and(|learned| learned.contains_key(name))
+    }
+
     fn is_subscriber(&self, resource: &ResourceRef, name: &DomainName) -> bool {
         let group = self.group_of_subscriber.get(resource).and_then(|id| self.groups.get(id));
         group.is_some_and(|group| group.names.contains(name))
@@ -260,6 +277,8 @@ impl Table {
         let mut state = AddressState::InForce(None);
         for resource in subscribers {
             state = state.and(match self.enforced.resources.get(resource) {
+                // A write that was decided before it was learned again takes it away.
+                Some(policies) if policies.isolate && self.is_learned_since(resource, name) => AddressState::Pending,
                 // It is known, and no room is left for the address.
                 Some(policies) if policies.isolate && entry.is_some() && cached.is_none() => AddressState::Never,
                 Some(policies) => policies.address_state(name, address, seen),

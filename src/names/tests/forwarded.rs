@@ -175,3 +175,19 @@ async fn names_of_the_list_have_room_before_learned_ones() {
         .collect();
     assert_eq!(having, ["c.example.com", "d.example.com"]);
 }
+
+/// The write of a reconcile that had read the learned names before took away what was given out after it.
+#[tokio::test(start_paused = true)]
+async fn what_is_learned_again_waits_for_the_next_write() {
+    let mut rig = enforced().await;
+    let pattern = connectivity_allowlist::net::NamePattern::parse("*.example.com").expect("a pattern");
+    let observed: Arc<[ObservedPattern]> = [ObservedPattern { pattern, within: vec![], opens: true }].into();
+    rig.names.observe(&daas(0), &observed, &Arc::default());
+    assert!(matches!(rig.address_state(1), AddressState::InForce(Some(_))));
+    rig.pass(ms(1)).await;
+    assert_eq!(rig.names.hear(&name(NAME), &heard(&[1]), None), 1, "it was forgotten, and is learned");
+    assert_eq!(rig.address_state(1), AddressState::Pending, "a write without it may be on its way");
+    rig.pass(ms(1)).await;
+    rig.reconcile(0);
+    assert!(matches!(rig.address_state(1), AddressState::InForce(Some(_))));
+}
