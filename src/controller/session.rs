@@ -1,5 +1,6 @@
 //! What the controller keeps of a resource between its reconciles. All of it can be recovered from the cluster.
 
+use super::backoff::Backoff;
 use super::contention::Conflicts;
 use super::report::Reported;
 use crate::pipeline::Carry;
@@ -15,6 +16,8 @@ pub struct Session {
     pub generation_since: Option<(i64, Instant)>,
     /// Failures in a row.
     pub failures: u32,
+    /// When it is tried again after them.
+    pub backoff: Backoff,
     /// What the last decision hands to the next.
     pub carry: Carry,
     /// The last write of its objects, and who keeps changing them.

@@ -1,11 +1,12 @@
 //! A worker: one reconcile of a resource with a deadline, and when the next is due.
 
+use super::backoff::Backoff;
 use super::failure::{Error, ErrorClass, RECONCILE_DEADLINE};
 use super::permits::Priority;
 use super::queue::{DirtyFlag, Requeue};
 use super::run_loop::Work as _;
 use super::session::Session;
-use super::{Context, backoff, reconcile};
+use super::{Context, reconcile};
 use crate::crd::CitrixAllowlist;
 use crate::lock::lock;
 use crate::names::Enforcement;
@@ -82,12 +83,12 @@ async fn with_permit(
     context.metrics.reconciled(outcome, context.clock.instant().saturating_duration_since(started));
     match result {
         Ok((_, requeue_after)) => {
-            session.failures = 0;
+            (session.failures, session.backoff) = (0, Backoff::default());
             requeue_after
         }
         Err(error) => {
             session.failures = session.failures.saturating_add(1);
-            let delay = backoff::delay(session.failures, fastrand::f64());
+            let delay = session.backoff.failed(context.clock.instant(), fastrand::f64());
             if error.class() == ErrorClass::Conflict {
                 // The change wakes the resource by itself; this is for a change that no watch shows.
                 return Some(delay.min(Duration::from_secs(5)));
