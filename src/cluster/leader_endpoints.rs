@@ -2,6 +2,7 @@
 //! and a replica that stands by does not know what is in force.
 
 use super::client::deadline;
+use super::lease::Leadership;
 use crate::crd::{FIELD_MANAGER, MANAGED_BY_LABEL};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
@@ -9,7 +10,6 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// The time limit of a write.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
@@ -70,30 +70,64 @@ impl LeaderEndpoints {
         object
     }
 
-    /// Keeps it written while this process leads. Ends when the sender of `leading` is gone.
-    pub async fn keep(self, client: Client, mut leading: watch::Receiver<bool>) {
+    /// Keeps it written while this process leads, for as long as it is polled. No write is in flight when another may lead: a process
+    /// that slept through its Lease wakes with a write that is due, and would lead the Service away from its successor.
+    pub async fn keep(self, client: Client, leadership: Leadership) {
+        let mut leading = leadership.receiver();
         let slices: Api<EndpointSlice> = Api::namespaced(client, &self.namespace);
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(self.object());
+        let (name, patch) = (self.object_name(), Patch::Apply(self.object()));
         loop {
-            if !*leading.borrow_and_update() {
-                if leading.changed().await.is_err() {
-                    return;
-                }
-                continue;
-            }
-            let name = self.object_name();
-            let pause = match deadline(CALL_LIMIT, slices.patch(&name, &parameters, &patch)).await {
-                Ok(_) => REPEAT,
-                Err(error) => {
-                    tracing::warn!(service = self.service, %error, "the Service of the forwarder is not pointed at this leader");
-                    RETRY
-                }
+            let is_leading = *leading.borrow_and_update();
+            let pause = match leadership.limit(CALL_LIMIT) {
+                Some(limit) => match deadline(limit, slices.patch(&name, &parameters, &patch)).await {
+                    Ok(_) => REPEAT,
+                    Err(error) => {
+                        tracing::warn!(service = self.service, %error, "the Service of the forwarder is not pointed at this leader");
+                        RETRY
+                    }
+                },
+                // Its end, or a later renewal, is told in a moment.
+                None if is_leading => RETRY,
+                None => Duration::MAX,
             };
             tokio::select! {
                 changed = leading.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::fake_api;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_slept_through_its_lease_writes_nothing() {
+        let written = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&written);
+        let client = fake_api::client(move |_, _, sent| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            (200, sent)
+        });
+        let endpoints = LeaderEndpoints {
+            namespace: "citrix".to_owned(),
+            service: "dns".to_owned(),
+            address: "10.128.0.2:5353".parse().expect("an address"),
+            pod: None,
+        };
+        let leadership = Leadership::until(REPEAT / 2);
+        let kept = tokio::spawn(endpoints.keep(client, leadership.clone()));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(written.load(Ordering::SeqCst), 1, "while it leads");
+        // The task that renews the Lease sleeps as well: nobody has said yet that it is lost.
+        tokio::time::sleep(2 * REPEAT).await;
+        assert!(*leadership.receiver().borrow() && !leadership.is_leading());
+        assert_eq!(written.load(Ordering::SeqCst), 1, "the Service is another's by now");
+        kept.abort();
     }
 }

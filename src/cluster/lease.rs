@@ -87,6 +87,14 @@ impl Leadership {
         Self::new(MayWrite::Always)
     }
 
+    /// Leadership that nobody renews and that ends after `lasting`, and of whose end nobody tells.
+    #[cfg(test)]
+    pub(crate) fn until(lasting: Duration) -> Self {
+        let leadership = Self::new(MayWrite::Never);
+        leadership.publish(Some(monotonic() + lasting));
+        leadership
+    }
+
     /// How long writes may still be sent: until the fence, a third of the lease before a successor may start. Zero for a standby.
     #[must_use]
     pub fn time_left(&self) -> Duration {

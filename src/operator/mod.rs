@@ -131,9 +131,9 @@ impl Replica {
 
     /// Points the Service of the forwarder here while this replica leads, where there is one.
     fn point_service_here(&self) -> anyhow::Result<Option<AbortOnDropHandle<()>>> {
-        let (client, namespace, leading) = self.parts.leader();
+        let (client, namespace, leadership) = self.parts.leader();
         let endpoints = self.arguments.forward.endpoints(namespace)?;
-        Ok(endpoints.map(|endpoints| AbortOnDropHandle::new(tokio::spawn(endpoints.keep(client, leading)))))
+        Ok(endpoints.map(|endpoints| AbortOnDropHandle::new(tokio::spawn(endpoints.keep(client, leadership)))))
     }
 
     /// Reconciles until `stop` is cancelled, and then lets go of the Lease.

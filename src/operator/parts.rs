@@ -158,9 +158,9 @@ impl Parts {
     }
 
     /// The API server, the operator's namespace, and whether this replica leads.
-    pub fn leader(&self) -> (Client, &str, watch::Receiver<bool>) {
+    pub fn leader(&self) -> (Client, &str, Leadership) {
         let Connected { client, namespace, .. } = &self.edges.connected;
-        (client.clone(), namespace, self.leadership.receiver())
+        (client.clone(), namespace, self.leadership.clone())
     }
 
     /// What answers names that the cluster's DNS forwards.
