@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod client;
 pub mod group;
 pub mod listed;
 pub mod recorder;

@@ -29,6 +29,8 @@ struct Truth {
     floor: Option<BTreeSet<Opening>>,
     /// What any list or answer opened: no version may have anything beyond it.
     ceiling: BTreeSet<Opening>,
+    /// What pods' questions may open beside that: each stays, from the first version that has it.
+    learned: BTreeSet<Opening>,
     /// Whether policies may be away: before the first, and where a test itself removes them.
     may_be_absent: bool,
 }
@@ -37,6 +39,8 @@ struct Truth {
 #[derive(Debug, Default)]
 struct Seen {
     policies: BTreeMap<String, NetworkPolicy>,
+    /// What of that which may be learned some version had.
+    learned: BTreeSet<Opening>,
     /// Whether the first are not all there yet.
     incomplete: bool,
     /// Whether a test removed some and has not said since that they are back. Meanwhile the operator may act on what it
@@ -124,6 +128,11 @@ impl Recorder {
         truth.newest = newest;
     }
 
+    /// A pod is about to ask for a name that opens these. They are open once they are learned, and stay.
+    pub fn may_learn(&self, openings: impl IntoIterator<Item = Opening>) {
+        lock(&self.truth).learned.extend(openings);
+    }
+
     /// From here on policies are there, until a test says otherwise.
     pub fn may_be_absent(&self, may: bool) {
         let (mut truth, mut seen) = (lock(&self.truth), lock(&self.seen));
@@ -132,12 +141,26 @@ impl Recorder {
         seen.removed &= may;
     }
 
-    /// Whether the policies, as last seen, open exactly the newest. What an answer rotated away from may stay.
+    /// Whether the policies, as last seen, open exactly the newest, and nothing beside it but what is learned.
     pub fn is_newest(&self) -> bool {
         let (truth, seen) = (lock(&self.truth), lock(&self.seen));
         let policies: Vec<NetworkPolicy> = seen.policies.values().cloned().collect();
         let open: BTreeSet<Opening> = policies.iter().flat_map(openings).collect();
-        open == truth.newest
+        let may_be_open = |opening: &Opening| truth.newest.contains(opening) || truth.learned.contains(opening);
+        open.is_superset(&truth.newest) && open.iter().all(may_be_open)
+    }
+
+    /// Whether the policies, as last seen, open all that may be learned.
+    pub fn has_learned_all(&self) -> bool {
+        let (truth, seen) = (lock(&self.truth), lock(&self.seen));
+        let open: BTreeSet<Opening> = seen.policies.values().flat_map(openings).collect();
+        open.is_superset(&truth.learned)
+    }
+
+    /// Whether these addresses may be open by the newest list and answers, or by what is learned.
+    pub fn may_open(&self, address: Ipv4Addr) -> bool {
+        let truth = lock(&self.truth);
+        truth.newest.iter().chain(&truth.learned).any(|(known, _)| *known == address)
     }
 
     /// What differs from the newest, for a failure's message.
@@ -216,7 +239,9 @@ impl Seen {
             );
         }
         for opening in all.iter().flat_map(openings) {
-            if !truth.ceiling.contains(&opening) {
+            if truth.learned.contains(&opening) {
+                self.learned.insert(opening);
+            } else if !truth.ceiling.contains(&opening) {
                 self.violations.push(format!("{when}, policies are wider than the list: {opening:?}"));
             }
         }
@@ -240,7 +265,8 @@ impl Seen {
     /// What no policy holds of what no version may lack.
     fn lacking(&self, truth: &Truth) -> Vec<Opening> {
         let all: Vec<NetworkPolicy> = self.policies.values().cloned().collect();
-        truth.floor.iter().flatten().filter(|opening| !allows(&all, **opening)).copied().collect()
+        let floor = truth.floor.iter().flatten().chain(&self.learned);
+        floor.filter(|opening| !allows(&all, **opening)).copied().collect()
     }
 }
 

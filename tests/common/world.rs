@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
-use test_support::dns::DnsServer;
+use test_support::dns::{Behaviour, DnsServer};
 use test_support::standin::{Document, Endpoint, Service, Standin, StandinCloud, StandinConfig};
 
 /// The port of everything in the list.
@@ -22,11 +22,18 @@ const STRETCH_LENGTH: u32 = 128;
 /// With so many peers at most in a policy, the steps spread over one to four policies.
 pub const MOST_PEERS: usize = 30;
 
+/// The name that every step has.
+pub const STEADY: &str = "steady.example.com";
+/// A wildcard of the list, in the worlds that have one.
+pub const PATTERN: &str = "*.blob.example.net";
+
 /// The vendor and DNS.
 pub struct World {
     pub standin: Standin,
     pub dns: DnsServer,
     step: u8,
+    /// Whether the list has [`PATTERN`].
+    has_wildcard: bool,
     /// When the first list was published.
     published: Timestamp,
 }
@@ -35,12 +42,26 @@ impl World {
     /// The first step's list and names.
     pub async fn start() -> Self {
         let published = Timestamp::now() - SignedDuration::from_hours(24);
-        let config = StandinConfig { global: document(0, published), ..StandinConfig::unlimited() };
+        let config = StandinConfig { global: document(0, published, false), ..StandinConfig::unlimited() };
         let standin = Standin::start(config).await.expect("the stand-in");
         let dns = DnsServer::start().await.expect("a DNS server");
-        let world = Self { standin, dns, step: 0, published };
+        let world = Self { standin, dns, step: 0, has_wildcard: false, published };
         world.answer(0);
         world
+    }
+
+    /// From here on the list has a wildcard, and names under it have the addresses of [`unseen_addresses`].
+    pub fn add_wildcard(&mut self) {
+        self.has_wildcard = true;
+        self.published += SignedDuration::from_secs(1);
+        self.publish();
+        self.dns.default_behaviour(|name, _| {
+            let number = name.strip_suffix(".blob.example.net").and_then(|account| account.strip_prefix("account"));
+            match number.and_then(|number| number.parse().ok()) {
+                Some(number) => Behaviour::addresses(&unseen_addresses(number).map(IpAddr::V4), 1),
+                None => Behaviour::nxdomain(),
+            }
+        });
     }
 
     /// What the newest step opens.
@@ -59,7 +80,11 @@ impl World {
         self.step += 1;
         recorder.publish(self.openings());
         self.answer(self.step);
-        self.standin.publish(StandinCloud::Global, document(self.step, self.published));
+        self.publish();
+    }
+
+    fn publish(&self) {
+        self.standin.publish(StandinCloud::Global, document(self.step, self.published, self.has_wildcard));
     }
 
     /// Which step it is.
@@ -69,9 +94,25 @@ impl World {
 
     fn answer(&self, step: u8) {
         let steady: Vec<IpAddr> = steady(step).map(IpAddr::V4).collect();
-        self.dns.set_addresses("steady.example.com", &steady, 1);
+        self.dns.set_addresses(STEADY, &steady, 1);
         self.dns.set_addresses(&name(step), &[IpAddr::V4(passing(step))], 1);
     }
+}
+
+/// A name under the wildcard.
+pub fn unseen(number: u16) -> String {
+    format!("account{number}.blob.example.net")
+}
+
+/// The addresses of [`unseen`]: two apart, so that none is merged with its neighbour.
+pub fn unseen_addresses(number: u16) -> [Ipv4Addr; 2] {
+    let [high, low] = number.to_be_bytes();
+    [Ipv4Addr::new(20, 96 + high, low, 31), Ipv4Addr::new(20, 96 + high, low, 33)]
+}
+
+/// What the addresses of [`unseen`] open.
+pub fn unseen_openings(number: u16) -> [Opening; 2] {
+    unseen_addresses(number).map(|address| (address, PORT))
 }
 
 fn name(step: u8) -> String {
@@ -101,7 +142,8 @@ fn passing(step: u8) -> Ipv4Addr {
 }
 
 /// A list a minute: the steps are published long before anybody can hear of them.
-fn document(step: u8, published: Timestamp) -> Document {
+fn document(step: u8, published: Timestamp, has_wildcard: bool) -> Document {
+    let wildcard = has_wildcard.then(|| PATTERN.to_owned());
     let mut document = Document::default();
     document.meta.version = (published + SignedDuration::from_mins(i64::from(step))).to_string();
     document.meta.valid_until = Some("2099-01-01T00:00:00Z".to_owned());
@@ -111,7 +153,7 @@ fn document(step: u8, published: Timestamp) -> Document {
         endpoints: vec![
             Endpoint {
                 geo: Some("us".to_owned()),
-                fqdns: vec!["steady.example.com".to_owned(), name(step)],
+                fqdns: [STEADY.to_owned(), name(step)].into_iter().chain(wildcard).collect(),
                 ..Endpoint::default()
             },
             Endpoint { geo: Some("us".to_owned()), ips: vec![NETWORK.1.to_owned()], ..Endpoint::default() },

@@ -24,7 +24,15 @@ async fn replicas(count: usize) -> Trial {
 
 /// As [`replicas`], each started with what `adjust` makes of its configuration.
 async fn replicas_as(count: usize, adjust: impl Fn(usize, OperatorConfig) -> OperatorConfig) -> Trial {
-    let mut trial = Trial::bare().await;
+    replicas_on(Trial::bare().await, count, adjust).await
+}
+
+/// As [`replicas_as`], in a trial that has none yet.
+pub async fn replicas_on(
+    mut trial: Trial,
+    count: usize,
+    adjust: impl Fn(usize, OperatorConfig) -> OperatorConfig,
+) -> Trial {
     for index in 0..count {
         let way = FaultProxy::start(trial.rights.kubeconfig()).await.expect("a proxy");
         let config = adjust(index, trial.replica_by(&format!("replica-{index}"), &way));
@@ -52,13 +60,13 @@ async fn leads(operator: &Operator) -> bool {
     operator.metric("citrix_allowlist_leader").await.ok().flatten() == Some(1.0)
 }
 
-async fn holder(trial: &Trial) -> Option<String> {
+pub async fn holder(trial: &Trial) -> Option<String> {
     let leases = Api::<Lease>::namespaced(trial.client.clone(), trial.namespace.name());
     leases.get_opt("citrix-allowlist-operator").await.ok()??.spec?.holder_identity
 }
 
 /// Waits until another replica holds the Lease.
-async fn handed_over(trial: &Trial, from: &str, within: Duration) -> Duration {
+pub async fn handed_over(trial: &Trial, from: &str, within: Duration) -> Duration {
     let started = Instant::now();
     let taken =
         eventually(within, async || holder(trial).await.filter(|holder| !holder.is_empty() && holder != from)).await;

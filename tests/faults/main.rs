@@ -3,10 +3,13 @@
 mod answers;
 #[path = "../common/mod.rs"]
 mod common;
+mod forwarder;
 mod leaders;
 mod matrix;
 mod objects;
 mod outages;
+mod pods;
+mod relay;
 mod rights;
 mod soak;
 mod trial;

@@ -1,6 +1,6 @@
 //! The faults, each a test and a row of docs/reliability.md: one list makes both.
 
-use super::{answers, leaders, objects, outages, rights, vendor};
+use super::{answers, forwarder, leaders, objects, outages, rights, vendor};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -242,6 +242,51 @@ faults! {
         "Networks that both allow stay, in every version; after three rounds each leaves the policy as it is; `Ready=False`, `Conflict`, naming a second operator as the likely cause",
         "After the pause, once one of them has stopped"
     }
+    forwarder::forwarding_leader_leaves within 40 s {
+        "Pods ask through the forwarder; the leader of two replicas gets SIGTERM",
+        "Every question is answered: the cluster's DNS asks its second server until the Service leads to the standby",
+        "The Service follows the Lease; answers are held again once the new leader has reconciled every resource"
+    }
+    forwarder::forwarding_leader_dies within 40 s {
+        "Pods ask through the forwarder; the leader of two replicas is killed",
+        "Every question is answered, by the second server until the Lease has expired; what was learned stays allowed",
+        "As when the leader leaves"
+    }
+    forwarder::forwarding_leader_sleeps within 40 s {
+        "Pods ask through the forwarder; the leader of two replicas is paused for longer than its Lease, and continued",
+        "As when it is killed",
+        "As when the leader leaves; the paused one wakes and does not take the Service"
+    }
+    forwarder::forwarding_leader_cut_off within 40 s {
+        "Pods ask through the forwarder; the leader of two replicas is cut off from the API server",
+        "It answers what it cannot apply after 1.5 s as it came (`early`), and all of it at once when it no longer leads (`standby`)",
+        "As when the leader leaves; the first one does not take the Service back"
+    }
+    forwarder::forwarding_without_api_server within 60 s {
+        "Pods ask through the forwarder; the API server is killed and comes back, then stops answering",
+        "Addresses in force are answered at once, and what cannot be applied after 1.5 s as it came (`early`)",
+        "The next try after the back-off applies what was learned meanwhile; answers are held again"
+    }
+    forwarder::upstream_dead within 40 s {
+        "The forwarder's upstream answers nothing",
+        "The operator does not answer either (`failed`), and the cluster's DNS asks its second server; addresses are kept",
+        "With its next answer"
+    }
+    forwarder::upstream_slow within 40 s {
+        "The forwarder's upstream takes 1.4 s for an answer, then 2.5 s",
+        "Answers that leave no time for a policy go out as they came (`early`); later than 1.9 s, the second server answers (`failed`)",
+        "With its next answer"
+    }
+    forwarder::upstream_lying within 40 s {
+        "The forwarder's upstream answers private, metadata and the cluster's own addresses, alone and beside the right ones",
+        "None of them is opened. Beside addresses in force they are withheld (`cut`), alone they go out as they came (`barred`); what was allowed stays",
+        "With its next answer"
+    }
+    forwarder::upstream_truncating within 40 s {
+        "The forwarder's upstream truncates every answer over UDP, with half of its records or none",
+        "Pods get the truncation without records, and ask over TCP; that answer is held as ever",
+        "Nothing to recover from"
+    }
     outages::memory_short within 40 s {
         "The operator comes close to its memory limit",
         "Applied policies are kept current; new resources get no policy yet, and large lists are not read: `WaitingForMemory`",
@@ -274,6 +319,10 @@ Every test ends with the same checks:
 - No hot loop: while the fault lasts, each replica sends at most 15 requests a second on average to the API server, after 60 at
   once.
 - After that, nothing more is written.
+- Where pods ask through the forwarder, they ask the real CoreDNS all along, with the block of the
+  [guide](guides/wildcards.md#turn-it-on): for a name of the list, for learned names and for new ones. Each question gets an answer
+  with addresses within four seconds; some two are usual, after which CoreDNS asks its second server. What was learned stays allowed.
+  At the end a new name is allowed again when its answer arrives.
 
 `UPDATE_DOCS=1 cargo test --test faults documentation` writes this file.
 

@@ -10,10 +10,11 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use test_support::control_plane::{Kubernetes, TestNamespace};
 use test_support::fault_proxy::FaultProxy;
@@ -69,7 +70,7 @@ pub struct Trial {
     pub proxy: FaultProxy,
     /// The ways of replicas that go each by one of their own.
     pub ways: Vec<FaultProxy>,
-    pub recorder: Recorder,
+    pub recorder: Arc<Recorder>,
     pub operators: Vec<Operator>,
     /// When the fault began.
     pub began: Instant,
@@ -115,12 +116,17 @@ impl Trial {
 
     /// On the given control plane, without an operator and a resource yet.
     pub async fn on(cluster: Cluster) -> Self {
+        Self::with_values(cluster, &json!({})).await
+    }
+
+    /// As [`Self::on`], with the rights that the chart gives with these values.
+    pub async fn with_values(cluster: Cluster, values: &Value) -> Self {
         let client = cluster.client().await.expect("a client");
         let namespace = cluster.fresh_namespace("fault").await.expect("a namespace");
         let world = World::start().await;
-        let rights = ChartRights::grant(&cluster, namespace.name(), &json!({})).await.expect("the chart's rights");
+        let rights = ChartRights::grant(&cluster, namespace.name(), values).await.expect("the chart's rights");
         let proxy = FaultProxy::start(rights.kubeconfig()).await.expect("a proxy");
-        let recorder = Recorder::start(client.clone(), namespace.name());
+        let recorder = Arc::new(Recorder::start(client.clone(), namespace.name()));
         recorder.publish(world.openings());
         let config = OperatorConfig::new(BINARY, proxy.kubeconfig())
             .flag("global-url", world.standin.base_url_global())
@@ -169,6 +175,11 @@ impl Trial {
         self.create().await;
         self.right(Duration::from_secs(30)).await;
         self.recorder.may_be_absent(false);
+    }
+
+    /// Has replicas that start from here on run with what `adjust` makes of their configuration.
+    pub fn configure(&mut self, adjust: impl FnOnce(OperatorConfig) -> OperatorConfig) {
+        self.config = adjust(self.config.clone());
     }
 
     /// What the only replica is started with.
@@ -288,7 +299,8 @@ impl Trial {
             .map(Ipv4Addr::from)
             .collect();
         let newest = self.world.openings();
-        Some(held.len() == newest.len() && newest.iter().all(|(address, _)| held.contains(address)))
+        let has_all = newest.iter().all(|(address, _)| held.contains(address));
+        Some(has_all && held.iter().all(|address| self.recorder.may_open(*address)))
     }
 
     /// The checks that every trial ends with: the right objects in time, without a restart, a hot loop or a version that

@@ -5,7 +5,6 @@ mod common;
 
 mod askers;
 mod asking;
-mod client;
 mod cluster_dns;
 mod connecting;
 mod covered;
@@ -18,8 +17,8 @@ mod property;
 mod service;
 mod watcher;
 
-use client::Client;
 use common::Stage;
+use common::client::{self, Client};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use test_support::dns::Behaviour;

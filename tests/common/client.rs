@@ -1,7 +1,9 @@
 //! Questions as CoreDNS sends them.
 
+use citrix_allowlist::forward::QuestionTransport;
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -9,6 +11,9 @@ use tokio::net::{TcpStream, UdpSocket};
 
 /// CoreDNS turns to its next upstream after so long (plugin `forward`).
 pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A pod's resolver repeats a question after so long (resolv.conf(5), `timeout`).
+const POD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks one server.
 #[derive(Clone, Copy)]
@@ -41,13 +46,31 @@ impl Client {
 
     /// The reply to a question over UDP; nothing where none comes in time.
     pub async fn send(self, question: &Message) -> Option<Message> {
+        self.send_within(question, PATIENCE).await
+    }
+
+    async fn send_within(self, question: &Message, patience: Duration) -> Option<Message> {
         let socket = UdpSocket::bind((self.own, 0)).await.expect("a socket");
         socket.send_to(&question.to_vec().expect("bytes"), self.server).await.expect("sent");
         let mut buffer = [0; 4096];
-        let received = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await;
+        let received = tokio::time::timeout(patience, socket.recv(&mut buffer)).await;
         let reply = Message::from_vec(&buffer[..received.ok()?.ok()?]).expect("a reply");
         assert_eq!(reply.metadata.id, question.metadata.id);
         Some(reply)
+    }
+
+    /// As a pod's resolver asks: over UDP, and over TCP again where the reply is truncated.
+    pub async fn ask_as_a_pod(self, name: &str, kind: RecordType) -> Option<(QuestionTransport, Message)> {
+        let question = Self::question(name, kind);
+        let reply = self.send_within(&question, POD_PATIENCE).await?;
+        if !reply.metadata.truncation {
+            return Some((QuestionTransport::Udp, reply));
+        }
+        tokio::time::timeout(POD_PATIENCE, exchange(self.server, &question.to_vec().expect("bytes")))
+            .await
+            .ok()?
+            .ok()
+            .map(|reply| (QuestionTransport::Tcp, Message::from_vec(&reply).expect("a reply")))
     }
 
     pub async fn ask(self, name: &str, kind: RecordType) -> Message {
@@ -79,6 +102,16 @@ impl Client {
         }
         replies
     }
+}
+
+/// One message over a connection of its own, and the reply.
+pub async fn exchange(server: SocketAddr, message: &[u8]) -> io::Result<Vec<u8>> {
+    let mut connection = TcpStream::connect(server).await?;
+    connection.write_u16(message.len() as u16).await?;
+    connection.write_all(message).await?;
+    let mut reply = vec![0; connection.read_u16().await?.into()];
+    connection.read_exact(&mut reply).await?;
+    Ok(reply)
 }
 
 /// The addresses of a reply.
