@@ -107,12 +107,12 @@ demo: ## Show the operator at work on its own control plane (KEEP=1 leaves it ru
 	@cargo build --locked --workspace --bins
 	@"$${CARGO_TARGET_DIR:-target}/debug/demo"
 
-bench: ## Measure, and write docs/benchmarks.md (QUICK=1 in minutes; CANDIDATE=file.yaml compares another operator, into bench-results)
+bench: ## Measure, and write docs/benchmarks.md (QUICK=1 in minutes; ONLY=forwarder one part; CANDIDATE=file.yaml compares another operator, into bench-results)
 	$(call heading,Programs of the benchmark: built if missing)
 	@tests/build-tools.sh demo
 	$(call heading,The operator and the measuring programs: optimised$(,) built if changed)
 	@cargo build --locked --profile bench --workspace --bins
-ifeq ($(CANDIDATE),)
+ifeq ($(CANDIDATE)$(ONLY),)
 	$(call heading,Each stage by itself: at 200$(,) 2$(,)000 and 20$(,)000 peers)
 	@cargo bench --locked --workspace --bench stations -- $(if $(QUICK),--max-time 0.5) | tee $(BENCH_TARGET)/stations.txt
 	$(call heading,Instructions of a quiet reconcile: guarded at 5 % above benches/instructions.json)
@@ -123,9 +123,9 @@ ifeq ($(QUICK),)
 	@if command -v musl-gcc >/dev/null; then tests/build-release.sh "$(BENCH_TARGET)"; \
 		else echo "no musl-gcc (Debian: musl-tools): the build for speed is measured instead" >&2; fi >"$(BENCH_TARGET)/shipped"
 	$(call heading,The operator as a whole)
-	@BENCH_SHIPPED="$$(cat "$(BENCH_TARGET)/shipped")" BENCH_OPERATOR="$(BENCH_TARGET)/release/citrix-allowlist" \
+	@$(if $(ONLY),BENCH_ONLY="$(ONLY)") BENCH_SHIPPED="$$(cat "$(BENCH_TARGET)/shipped")" BENCH_OPERATOR="$(BENCH_TARGET)/release/citrix-allowlist" \
 		"$(BENCH_TARGET)/release/bench"
 else
 	$(call heading,The operator as a whole)
-	@BENCH_OPERATOR="$(BENCH_TARGET)/release/citrix-allowlist" "$(BENCH_TARGET)/release/bench"
+	@$(if $(ONLY),BENCH_ONLY="$(ONLY)") BENCH_OPERATOR="$(BENCH_TARGET)/release/citrix-allowlist" "$(BENCH_TARGET)/release/bench"
 endif

@@ -1,6 +1,6 @@
 //! Figures, and how they are written down.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Write as _;
@@ -93,7 +93,7 @@ impl Measured {
 }
 
 /// One line of the report.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Figure {
     /// What was measured.
     pub what: String,
@@ -108,7 +108,7 @@ pub struct Figure {
 }
 
 /// One point of a plot.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Point {
     /// How many.
     pub x: f64,
@@ -117,7 +117,7 @@ pub struct Point {
 }
 
 /// A line of a plot.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Series {
     /// What it costs, with its unit.
     pub name: String,
@@ -151,7 +151,7 @@ impl Series {
 }
 
 /// Every figure of a run, and what the run was.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Report {
     /// Where, when and of what, by name.
     pub circumstances: BTreeMap<String, String>,
@@ -165,7 +165,7 @@ pub struct Report {
 }
 
 /// What another operator came to in the same run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Beside {
     /// What the report calls it.
     pub name: String,
@@ -191,6 +191,22 @@ impl Report {
             reached,
             values: values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
         });
+    }
+
+    /// This report of some `parts`, put into an `earlier` one: its figures and plots take the place of those of the same name, and new
+    /// ones come last. The circumstances stay those of the earlier run; one line says those of these parts.
+    #[must_use]
+    pub fn within(self, mut earlier: Self, parts: &str) -> Self {
+        if self.figures.is_empty() {
+            return earlier;
+        }
+        let of = |name: &str| self.circumstances.get(name).map_or("unknown", String::as_str);
+        let said = ["extent", "date", "commit", "operator"].map(of).join(", ");
+        let said = format!("{said}; load when it began: {}", of("load when it began"));
+        earlier.circumstances.insert(format!("later, by themselves: {parts}"), said);
+        put(&mut earlier.figures, self.figures, |figure| &figure.what);
+        put(&mut earlier.series, self.series, |series| &series.name);
+        earlier
     }
 
     /// What its files are called, without an ending.
@@ -238,6 +254,16 @@ impl Report {
     }
 }
 
+/// Puts `newer` in the place of those of the same name, or last.
+fn put<T>(all: &mut Vec<T>, newer: Vec<T>, name: impl Fn(&T) -> &String) {
+    for item in newer {
+        match all.iter_mut().find(|known| name(known) == name(&item)) {
+            Some(known) => *known = item,
+            None => all.push(item),
+        }
+    }
+}
+
 /// A number with three digits that say something.
 fn short(value: f64) -> String {
     let digits = if value >= 100.0 {
@@ -257,7 +283,8 @@ everything: API server, etcd, CoreDNS, the operator and the measuring client. Co
 single times are not. A figure in the form `a (b to c)` is the median of several runs, with the lowest and the highest.
 
 The list has 197 names with 492 addresses, at a TTL of 30 s, and a real CoreDNS answers. Other operators were measured with the
-same list. *Visible* is the time at which a watch of an independent client showed it. *Floor* is the time of a minimal client that
+same list. The forwarder's figures have a list of 100 names and 40 wildcards, and a CoreDNS with a zone file as the upstream.
+*Visible* is the time at which a watch of an independent client showed it. *Floor* is the time of a minimal client that
 writes the same objects without computing them.
 
 ";
@@ -342,6 +369,22 @@ mod tests {
         assert!(text.contains(table), "{text}");
         let json = serde_json::to_value(&report).expect("JSON");
         assert_eq!(json["beside"]["figures"][0]["measured"], "250 ms");
+    }
+
+    #[test]
+    fn parts_measured_later_replace_their_figures_alone() {
+        let circumstances = |date: &str| BTreeMap::from([("date".to_owned(), date.to_owned())]);
+        let mut earlier = Report { circumstances: circumstances("monday"), ..Report::default() };
+        earlier.note("first", "46 ms".to_owned(), "60 ms", Some(true), &[]);
+        earlier.note("restart", "0.3 s".to_owned(), "3 s", Some(true), &[]);
+        let mut later = Report { circumstances: circumstances("tuesday"), ..Report::default() };
+        later.note("first", "50 ms".to_owned(), "60 ms", Some(true), &[]);
+        later.note("forwarder", "2 ms".to_owned(), "3 ms", Some(true), &[]);
+        let both = later.within(earlier, "single,forwarder");
+        let figures: Vec<_> = both.figures.iter().map(|figure| (&*figure.what, &*figure.measured)).collect();
+        assert_eq!(figures, [("first", "50 ms"), ("restart", "0.3 s"), ("forwarder", "2 ms")]);
+        assert_eq!(both.circumstances["date"], "monday");
+        assert!(both.circumstances["later, by themselves: single,forwarder"].contains("tuesday"));
     }
 
     #[test]

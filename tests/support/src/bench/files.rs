@@ -2,6 +2,7 @@
 
 use super::figures::Report;
 use super::plot;
+use anyhow::Context as _;
 use std::path::{Path, PathBuf};
 
 /// Where reports go that put another operator beside this one: a folder of the workspace that git ignores.
@@ -14,6 +15,19 @@ const BESIDE: &str = "bench-results";
 pub fn folder(report: &Report, out: Option<PathBuf>, root: &Path) -> PathBuf {
     let usual = if report.beside.is_some() { BESIDE } else { "docs" };
     out.unwrap_or_else(|| root.join(usual))
+}
+
+/// The report whose numbers are in a folder, to put one of some parts into; nothing where there is none.
+///
+/// # Errors
+/// Where its numbers cannot be read.
+pub fn earlier(report: &Report, folder: &Path) -> anyhow::Result<Option<Report>> {
+    let file = folder.join(format!("{}.json", report.stem()));
+    if !file.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    Ok(Some(serde_json::from_str(&text).with_context(|| file.display().to_string())?))
 }
 
 /// Writes a report, its numbers and, where it has any, its plot. Returns the file of the report.
@@ -63,6 +77,15 @@ mod tests {
         for beside in [None, Some("other")] {
             assert_eq!(folder(&report(beside), Some("/out".into()), root), Path::new("/out"));
         }
+    }
+
+    #[test]
+    fn the_page_is_what_its_numbers_give() {
+        let docs = workspace_root().join("docs");
+        let read = earlier(&report(None), &docs).expect("numbers").expect("they are committed");
+        let page = std::fs::read_to_string(docs.join("benchmarks.md")).expect("the page");
+        assert_eq!(read.markdown(), page, "so that a part can be measured again by itself");
+        assert!(earlier(&report(Some("other")), &docs).expect("no file").is_none());
     }
 
     #[test]

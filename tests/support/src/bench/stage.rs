@@ -101,6 +101,12 @@ impl Seen {
         (times.len(), times.into_iter().max())
     }
 
+    /// How many objects of a kind in a namespace were seen.
+    pub fn count(&self, kind: &'static str, namespace: &str) -> usize {
+        let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.keys().filter(|(of, within, _)| *of == kind && within == namespace).count()
+    }
+
     /// How often objects of a kind in a namespace were seen new or changed.
     pub fn changes(&self, kind: &'static str, namespace: &str) -> usize {
         let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,9 +3,9 @@
 //! Environment: `BENCH_SHIPPED` names the operator's binary as a release has it, `BENCH_OPERATOR` another; `QUICK=1`
 //! measures less; `CANDIDATE` is a file that describes another operator, which is measured too, as far as both can be
 //! asked the same, and both are written to `bench-results/benchmarks-<name>.md`; `BENCH_OUT` names the folder to write
-//! to; `BENCH_ONLY` names the parts to measure (single, crowd, large, growth, program), with commas between; `BENCH_CROWD`
-//! is how many resources a crowd has, measured once, rather than the extent's own crowds; `BENCH_NOTE` is a remark for
-//! the report.
+//! to; `BENCH_ONLY` names the parts to measure (single, crowd, large, growth, program, forwarder), with commas between, and
+//! puts them into the report that is there (a part that does not exist writes its page again); `BENCH_CROWD` is how many
+//! resources a crowd has, measured once, rather than the extent's own crowds; `BENCH_NOTE` is a remark for the report.
 
 use anyhow::Context as _;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use test_support::bench::candidate::Candidate;
 use test_support::bench::figures::{Beside, Report};
-use test_support::bench::{files, scenarios, stage::Stage, stations};
+use test_support::bench::{files, scenarios, scenarios::ForwarderExtent, stage::Stage, stations};
 use test_support::control_plane::{Component, Kubernetes};
 use test_support::tools::workspace_root;
 
@@ -27,6 +27,7 @@ struct Extent {
     quiet: Duration,
     growth: &'static [usize],
     names_of_large: usize,
+    forwarder: ForwarderExtent,
 }
 
 const QUICK: Extent = Extent {
@@ -36,6 +37,7 @@ const QUICK: Extent = Extent {
     quiet: Duration::from_secs(30),
     growth: &[50, 200],
     names_of_large: 20,
+    forwarder: ForwarderExtent { pairs: 4, slice: Duration::from_secs(2), unseen: 100, many: 1000 },
 };
 
 const FULL: Extent = Extent {
@@ -45,6 +47,7 @@ const FULL: Extent = Extent {
     quiet: Duration::from_secs(60),
     growth: &[100, 300, 1000, 3000, 10_000],
     names_of_large: 20,
+    forwarder: ForwarderExtent { pairs: 10, slice: Duration::from_secs(5), unseen: 300, many: 10_000 },
 };
 
 fn variable(name: &str) -> Option<String> {
@@ -123,19 +126,29 @@ async fn main() -> anyhow::Result<()> {
         stations::instructions(&target.join("instructions.json"), &mut report)?;
         stations::growth(&mut report);
     }
+    if alone("forwarder") {
+        part(started, "the forwarder");
+        scenarios::forwarder(&own, &mut report, extent.forwarder).await?;
+    }
     let minutes = started.elapsed().as_secs_f64() / 60.0;
     report.circumstances.insert("took".to_owned(), format!("{minutes:.0} minutes beside the micro-benchmarks"));
     report.beside = peer.map(|peer| Beside { name: peer.name, figures: of_peer.figures });
-    write(&report)
+    write(report, only.as_deref())
 }
 
 fn part(started: Instant, what: &str) {
     eprintln!("[{:>4} s] {what}", started.elapsed().as_secs());
 }
 
-fn write(report: &Report) -> anyhow::Result<()> {
-    let folder = files::folder(report, variable("BENCH_OUT").map(PathBuf::from), &workspace_root());
-    eprintln!("written to {}", files::write(report, &folder)?.display());
+/// Writes a report; one of some parts `only` is put into the report that is there.
+fn write(report: Report, only: Option<&str>) -> anyhow::Result<()> {
+    let folder = files::folder(&report, variable("BENCH_OUT").map(PathBuf::from), &workspace_root());
+    let earlier = if only.is_some() { files::earlier(&report, &folder)? } else { None };
+    let report = match (only, earlier) {
+        (Some(parts), Some(earlier)) => report.within(earlier, parts),
+        _ => report,
+    };
+    eprintln!("written to {}", files::write(&report, &folder)?.display());
     println!("{}", report.markdown());
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod crowd;
+mod forwarder;
 mod growth;
 mod large;
 mod program;
@@ -9,6 +10,7 @@ mod single;
 
 pub use answer::answer;
 pub use crowd::crowd;
+pub use forwarder::{ForwarderExtent, forwarder};
 pub use growth::growth;
 pub use large::large;
 pub use program::program;
