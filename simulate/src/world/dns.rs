@@ -1,5 +1,7 @@
 //! DNS without sockets: several servers, each with a cache of its own, that rotate, lie and die.
 
+use super::SERVERS;
+use super::pods::UPSTREAMS;
 use citrix_allowlist::lock::lock;
 use citrix_allowlist::names::{Answer, Failure, Family, Lookup, LookupOutcome};
 use connectivity_allowlist::net::DomainName;
@@ -105,10 +107,20 @@ impl Dns {
         self.lock().queries
     }
 
-    fn answer(&self, server: SocketAddr, name: &DomainName, family: Family) -> Option<LookupOutcome> {
+    /// A server's answer; `None` where it is silent. Only the operator's own queries are counted.
+    pub fn reply(
+        &self,
+        server: SocketAddr,
+        name: &DomainName,
+        family: Family,
+        is_counted: bool,
+    ) -> Option<LookupOutcome> {
+        // The forwarder's upstreams are the same servers.
+        let upstream = UPSTREAMS.iter().position(|upstream| *upstream == server.to_string());
+        let server = upstream.map_or(server, |index| SERVERS[index]);
         let mut state = self.lock();
         let state = &mut *state;
-        state.queries += 1;
+        state.queries += usize::from(is_counted);
         let absent = |nxdomain| Ok(Answer::Absent { nxdomain, ttl: Some(ABSENT) });
         match state.faults.get(&server).copied().unwrap_or_default() {
             DnsFault::Silent => return None,
@@ -155,7 +167,7 @@ impl Lookup for Dns {
         let (dns, name) = (self.clone(), name.clone());
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(2)).await;
-            match dns.answer(server, &name, family) {
+            match dns.reply(server, &name, family, true) {
                 Some(outcome) => outcome,
                 None => std::future::pending().await,
             }

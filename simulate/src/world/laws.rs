@@ -32,6 +32,8 @@ pub enum Law {
     Lives,
     /// Every change is reconciled without the watchdog.
     Wakes,
+    /// Each address that the forwarder gives out is allowed by every resource that wants its name, or the answer is counted.
+    InForce,
 }
 
 impl Law {
@@ -52,6 +54,7 @@ impl Law {
             Self::Forgets => "forgets",
             Self::Lives => "lives",
             Self::Wakes => "wakes",
+            Self::InForce => "in force",
         }
     }
 }

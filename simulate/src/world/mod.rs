@@ -7,6 +7,7 @@ mod history;
 mod laws;
 mod memory;
 mod plan;
+mod pods;
 mod policy;
 mod settle;
 mod tenants;
@@ -28,6 +29,7 @@ pub use history::History;
 use jiff::Timestamp;
 pub use laws::{Law, Violation};
 pub use plan::{FaultPlan, Moment, Step};
+use pods::Pods;
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -107,6 +109,8 @@ pub struct SimulatedWorld {
     random: Rng,
     history: History,
     watcher: Watcher,
+    /// Those that ask through the forwarder, where the operator forwards.
+    pods: Option<Pods>,
 }
 
 impl SimulatedWorld {
@@ -126,6 +130,9 @@ impl SimulatedWorld {
         let calls = Calls::new(random.fork(), history.clone());
         let fates = calls.clone();
         api.set(|hooks| hooks.fates = Some(Box::new(move |call, store| fates.fate(call, store))));
+        // In every second seed: so what a known seed means stays.
+        let pods =
+            seed.is_multiple_of(2).then(|| Pods::new(seed, size, history.clone(), watcher.clone(), calls.clone()));
         let mut world = Self {
             api,
             vendor,
@@ -140,6 +147,7 @@ impl SimulatedWorld {
             random,
             history,
             watcher,
+            pods,
         };
         world.build();
         world
@@ -162,6 +170,16 @@ impl SimulatedWorld {
             let networks = [format!("20.{}.0.0/24", 100 + customer), format!("20.{}.0.128/25", 150 + customer)].into();
             self.vendor.publish(&customer_of(customer), ListContent { names: names.collect(), networks });
         }
+        if self.pods.is_some() {
+            self.vendor.add_wildcards();
+            for name in (0..self.size.customers)
+                .flat_map(|customer| (0..pods::HIDDEN).map(move |it| pods::hidden_of(customer, it)))
+            {
+                let addresses = (0..3).map(|_| self.address()).collect();
+                let ttl = Duration::from_secs([5, 60, 600][self.random.usize(..3)]);
+                self.dns.set(&name, addresses, 2, ttl);
+            }
+        }
         self.create_missing();
         self.watcher.look();
     }
@@ -176,7 +194,10 @@ impl SimulatedWorld {
         let account = calls::account(number, self.incarnations);
         let servers = SERVERS.map(|server| format!("--dns-server={server}"));
         let few = format!("--max-peers-per-policy={PEERS}");
-        let flags = Flags::parse_from(["operator".to_owned(), few].into_iter().chain(servers));
+        let forwards = self.pods.iter().flat_map(|_| {
+            ["--forward-listen=10.96.1.1:53".to_owned(), format!("--forward-upstream={}", pods::UPSTREAMS.join(","))]
+        });
+        let flags = Flags::parse_from(["operator".to_owned(), few].into_iter().chain(servers).chain(forwards));
         let edges = Edges {
             connected: Connected {
                 client: self.api.client(&account, HOME),
@@ -188,6 +209,7 @@ impl SimulatedWorld {
             candidate: account.clone(),
             vendor: Arc::new(self.vendor.clone()),
             dns: Arc::new(self.dns.clone()),
+            exchange: Arc::new(self.dns.clone()),
             resolv_conf: Vec::new(),
             clock: Clock::Simulated {
                 epoch: EPOCH.parse().expect("a time"),
@@ -198,6 +220,9 @@ impl SimulatedWorld {
         };
         let replica = Replica::new(flags.run, Engines::default(), edges);
         let metrics = replica.content().metrics;
+        if let Some(pods) = &self.pods {
+            pods.began(&account, replica.forwarder());
+        }
         let stop = CancellationToken::new();
         let task = tokio::spawn(replica.run(stop.clone()));
         self.calls.began(account.clone(), task.abort_handle());
@@ -207,6 +232,7 @@ impl SimulatedWorld {
     fn kill(&mut self, number: usize) {
         if let Some(process) = self.replicas[number].take() {
             self.calls.killed(&process.account);
+            self.pods.iter().for_each(|pods| pods.killed(&process.account));
             self.woke(&process);
             match process.task.now_or_never() {
                 Some(Ok(Err(error))) => self.history.violated(Law::Lives, &format!("{}: {error}", process.account)),
@@ -252,6 +278,7 @@ impl SimulatedWorld {
         }
         let watching = tokio::spawn(self.watcher.clone().watch());
         let controlling = tokio::spawn(control(self.api.clone()));
+        let asking = self.pods.clone().map(|pods| tokio::spawn(pods.ask()));
         for (at, moment) in plan.moments(only, until.unwrap_or(Duration::MAX)) {
             tokio::time::sleep_until(self.start + at).await;
             self.check()?;
@@ -265,7 +292,10 @@ impl SimulatedWorld {
                     self.history.note(&format!("#{number} is over"));
                     self.over(number, &plan.steps[number].fault);
                 }
-                Moment::Completed => self.create_missing(),
+                Moment::Completed => {
+                    self.pods.iter().for_each(|pods| pods.set_asking(false));
+                    self.create_missing();
+                }
                 Moment::Settled => self.settled().await,
             }
         }
@@ -275,6 +305,7 @@ impl SimulatedWorld {
         }
         watching.abort();
         controlling.abort();
+        asking.iter().for_each(JoinHandle::abort);
         self.check()
     }
 

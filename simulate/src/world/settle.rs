@@ -3,6 +3,7 @@
 use super::SimulatedWorld;
 use super::laws::Law;
 use super::plan::{EXPIRED, QUIET};
+use super::pods::{Pods, is_hidden};
 use super::tenants::{POLICIES, RESOURCES};
 use super::watcher::Name;
 use crate::api::Stored;
@@ -34,7 +35,8 @@ const SHORTEST: u64 = 5;
 impl SimulatedWorld {
     /// Everything has to be right now, and to stay so.
     pub(super) async fn settled(&mut self) {
-        self.history.note("settled");
+        self.history
+            .note(&format!("settled; answers to pods:{}", self.pods.as_ref().map_or_else(String::new, Pods::counts)));
         self.compact();
         for (name, wrong) in self.unready() {
             self.history.violated(Law::Settles, &format!("{}/{}: {wrong}", name.0, name.1));
@@ -69,10 +71,12 @@ impl SimulatedWorld {
         if queries > most {
             self.history.violated(Law::Quiet, &format!("{queries} queries in {QUIET:?}: TTLs allow {most}"));
         }
+        self.pods.iter().for_each(|pods| pods.set_asking(true));
     }
 
     /// The end of a world: everything that is no longer answered has expired, and nothing is left of what is deleted.
     pub(super) async fn end(&mut self) {
+        self.pods.iter().for_each(|pods| pods.set_asking(false));
         tokio::time::sleep(EXPIRED).await;
         self.exact(true);
         self.replicas.iter().flatten().for_each(|process| self.woke(process));
@@ -148,9 +152,12 @@ impl SimulatedWorld {
             };
             let networks = version.content.networks.iter().filter_map(|text| text.parse::<IpNet>().ok());
             let (fresh, recent) = self.dns.answered(|answered| {
-                let of_names = answered.iter().filter(|((name, _), _)| version.content.names.contains(name));
                 let since = |most: Duration| {
-                    let recent = of_names.clone().filter(|(_, (at, until))| {
+                    // What pods ask for may be learned, and need not be.
+                    let of_names = answered.iter().filter(|((name, _), _)| {
+                        version.content.names.contains(name) || (most == GONE && is_hidden(name, customer))
+                    });
+                    let recent = of_names.filter(|(_, (at, until))| {
                         now.duration_since(*at) < most || (most == GONE && now < *until + GONE)
                     });
                     recent.map(|((_, address), _)| IpNet::from(*address)).collect::<BTreeSet<_>>()

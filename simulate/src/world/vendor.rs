@@ -1,5 +1,6 @@
 //! The vendor without sockets: lists that change, and the ways in which it fails.
 
+use super::pods::wildcard_of;
 use citrix_allowlist::lock::lock;
 use connectivity_allowlist::{Fetch, FetchError, FetchRequest, Fetched, Validators};
 use futures::future::BoxFuture;
@@ -94,6 +95,8 @@ struct State {
     requests: usize,
     /// Whom [`VendorFault::Shrunk`] has met.
     shrunk: BTreeSet<String>,
+    /// Whether each list has a wildcard too.
+    has_wildcards: bool,
 }
 
 /// The vendor. Clones are the same vendor.
@@ -130,6 +133,11 @@ impl Vendor {
     #[must_use]
     pub fn versions(&self, customer: &str) -> Vec<Arc<Version>> {
         self.lock().versions.get(customer).cloned().unwrap_or_default()
+    }
+
+    /// Each list has a wildcard from now on.
+    pub fn add_wildcards(&self) {
+        self.lock().has_wildcards = true;
     }
 
     /// Changes how it answers.
@@ -206,7 +214,8 @@ impl Vendor {
         if request.validators.etag.as_deref() == Some(&tag) {
             return Ok(Fetched::NotModified);
         }
-        Ok(document(json(&version, geo).to_string().into_bytes(), Some(tag)))
+        let wildcard = state.has_wildcards.then(|| wildcard_of(&customer));
+        Ok(document(json(&version, wildcard, geo).to_string().into_bytes(), Some(tag)))
     }
 }
 
@@ -235,13 +244,14 @@ fn document(body: Vec<u8>, etag: Option<String>) -> Fetched {
     }
 }
 
-fn json(version: &Version, geo: &str) -> Value {
+fn json(version: &Version, wildcard: Option<String>, geo: &str) -> Value {
     let valid = version.published.saturating_add(VALID).unwrap_or(Timestamp::MAX);
     let ListContent { names, networks } = &version.content;
+    let fqdns: Vec<&String> = names.iter().chain(&wildcard).collect();
     let services = match names.is_empty() && networks.is_empty() {
         true => json!([]),
         false => json!([{ "name": "DaaS", "direction": "outbound", "tcpPorts": "443", "required": true,
-            "endpoints": [{ "geo": geo, "fqdns": names, "ips": networks }] }]),
+            "endpoints": [{ "geo": geo, "fqdns": fqdns, "ips": networks }] }]),
     };
     json!({ "meta": { "version": version.published.to_string(), "validUntil": valid.to_string() }, "services": services })
 }

@@ -5,16 +5,18 @@ use super::calls::replica_of;
 use super::dns::Dns;
 use super::history::History;
 use super::laws::Law;
+use super::pods::is_hidden;
 use super::policy;
 use super::tenants::{POLICIES, RESOURCES};
 use super::vendor::{Vendor, Version};
-use crate::api::{ApiServer, StoreChange};
+use crate::api::{ApiServer, StoreChange, Stored};
 use citrix_allowlist::lock::lock;
 use connectivity_allowlist::net::{canonical_set, cidr};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -41,8 +43,10 @@ pub struct Known {
     /// Whether somebody else changed what its policies allow. A successor does not trust an edited policy's addresses, so nobody
     /// promises any more that all of them stay.
     is_edited: bool,
-    /// When its policies last lost addresses.
+    /// When its policies last lost addresses, and gained none.
     narrowed_at: Option<Instant>,
+    /// When its policies last lost addresses.
+    lost_at: Option<Instant>,
     /// When its policies were written that lost none, lately.
     written_at: Vec<Instant>,
     /// The newest list that its status has named.
@@ -139,6 +143,46 @@ impl Watcher {
         self.lock().resources.iter().for_each(|(name, known)| look(name, known));
     }
 
+    /// The account of the process that holds the Lease.
+    pub fn holder(&self) -> Option<String> {
+        self.api.read(|store| {
+            let leases = store.kinds().find("coordination.k8s.io", "leases")?;
+            let (_, lease) = store.objects(leases, Some(HOME)).next()?;
+            Some(lease.value["spec"]["holderIdentity"].as_str()?.rsplit_once('_')?.0.to_owned())
+        })
+    }
+
+    /// The resources that want a name, by their ConfigMaps, and the addresses among these that their policies do not allow.
+    pub fn not_in_force(&self, name: &str, addresses: &[IpAddr]) -> Vec<(Name, IpAddr)> {
+        self.look();
+        let inner = self.lock();
+        let wants = format!("\"name\":\"{name}\"");
+        let wanting: BTreeSet<Name> = self.api.read(|store| {
+            let Some(maps) = store.kinds().find("", "configmaps") else { return BTreeSet::new() };
+            let text = |stored: &Stored| stored.value["data"]["endpoints.json"].as_str().map(str::to_owned);
+            let having =
+                store.objects(maps, None).filter(|(_, stored)| text(stored).is_some_and(|it| it.contains(&wants)));
+            having.filter_map(|(key, stored)| Some((key.namespace.clone(), policy::owner(&stored.value)?))).collect()
+        });
+        let is_at_rest = |known: &Known| {
+            let generation = known.object.as_ref().map(|object| &object["metadata"]["generation"]);
+            let observed = known.object.as_ref().map(|object| &object["status"]["observedGeneration"]);
+            // Nobody else changed its policies, and none of its own changes is on its way.
+            generation.is_some()
+                && generation == observed
+                && !known.is_edited
+                && !known.policies.is_empty()
+                && known.lost_at.is_none_or(|at| at.elapsed() > TAKEN_BACK)
+        };
+        let judged = inner.resources.iter().filter(|(name, known)| wanting.contains(*name) && is_at_rest(known));
+        let lacking = judged.flat_map(|(name, known)| {
+            let allowed = known.allowed();
+            let lacks = move |address: &&IpAddr| !cidr::covers(&allowed, &IpNet::from(**address));
+            addresses.iter().filter(lacks).map(move |address| (name.clone(), *address))
+        });
+        lacking.collect()
+    }
+
     /// Looks at the changes since the last time.
     pub fn look(&self) {
         let seen = self.lock().seen;
@@ -175,7 +219,7 @@ impl Watcher {
 
     /// Only a new holder is worth a line.
     fn lease(&self, change: &StoreChange) {
-        let holder = |stored: &Option<Arc<crate::api::Stored>>| {
+        let holder = |stored: &Option<Arc<Stored>>| {
             stored.as_ref().and_then(|stored| Some(stored.value["spec"]["holderIdentity"].as_str()?.to_owned()))
         };
         let pod =
@@ -201,8 +245,7 @@ impl Watcher {
 
     fn policy(&self, inner: &mut Inner, change: &StoreChange, ours: bool) {
         let name = &change.key.name;
-        let owner =
-            |stored: &Option<Arc<crate::api::Stored>>| stored.as_ref().and_then(|stored| policy::owner(&stored.value));
+        let owner = |stored: &Option<Arc<Stored>>| stored.as_ref().and_then(|stored| policy::owner(&stored.value));
         let (before_owner, after_owner) = (owner(&change.before), owner(&change.after));
         let place = |owner: String| (change.key.namespace.clone(), owner);
         if let Some(owner) = before_owner.clone().filter(|_| after_owner != before_owner)
@@ -251,6 +294,9 @@ impl Watcher {
         inner.written.policies += 1;
         known.written_at.retain(|at| at.elapsed() < RECONCILED);
         known.written_at.push(Instant::now());
+        if !lost.is_empty() {
+            known.lost_at = Some(Instant::now());
+        }
         if gained.is_empty() && !lost.is_empty() {
             known.narrowed_at = Some(Instant::now());
         }
@@ -337,7 +383,7 @@ impl Watcher {
             versions.iter().flat_map(|version| &version.content.networks).filter_map(|text| text.parse().ok());
         let names: BTreeSet<&String> = versions.iter().flat_map(|version| &version.content.names).collect();
         let addresses: Vec<IpNet> = self.dns.answered(|answered| {
-            let of_names = answered.keys().filter(|(name, _)| names.contains(name));
+            let of_names = answered.keys().filter(|(name, _)| names.contains(name) || is_hidden(name, customer));
             of_names.map(|(_, address)| IpNet::from(*address)).collect()
         });
         let networks = canonical_set(networks.chain(addresses));
