@@ -112,6 +112,7 @@ fn the_cast_is_the_demos() {
         "daas-us created",
         "daas-us-egress: ",
         "explain daas-us",
+        "until the policies allow it",
         "+ 104.46.20.7/32 ",
         "TCP 443,9100",
         "Done",

@@ -1,6 +1,7 @@
 //! The demo: the operator at work on real parts, told step by step to a person.
 
 mod policies;
+mod question;
 mod stage;
 mod story;
 mod teller;

@@ -1,6 +1,6 @@
 //! Everything that runs while the demo does, started together and ended together.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use super::zone::{self, Zone};
 use crate::ControlPlane;
 use crate::control_plane::TestNamespace;
 use crate::coredns::CoreDns;
+use crate::free_port::free_port;
 use crate::operator::{Operator, OperatorConfig};
 use crate::standin::{Standin, StandinConfig, Validity};
 use crate::tools::{tool, workspace_root};
@@ -25,6 +26,8 @@ use crate::tools::{tool, workspace_root};
 pub(super) const CUSTOMER: &str = "testcustomer";
 /// The name that is new in the list that the demo publishes.
 pub(super) const NEW_NAME: &str = "print.cloud.com";
+/// A name under a wildcard of the list, which nobody has asked for.
+pub(super) const UNSEEN_NAME: &str = "citrixdemo.blob.core.windows.net";
 /// How long a list is valid: four requests a minute keep within the vendor's five.
 pub(super) const VALIDITY: Duration = Duration::from_secs(15);
 /// The namespace of the examples, and so of the demo on a control plane of its own.
@@ -41,6 +44,8 @@ pub(super) struct Stage {
     _own_namespace: Option<TestNamespace>,
     _own_definition: Option<OwnDefinition>,
     pub(super) standin: Standin,
+    /// Where the operator is asked for names of the list's zones.
+    pub(super) forwarder: SocketAddr,
     dns: CoreDns,
     pub(super) zone: Zone,
     pub(super) cluster: ControlPlane,
@@ -53,7 +58,7 @@ impl Stage {
     pub(super) async fn set(teller: &Teller) -> anyhow::Result<Self> {
         // The first caller chooses; every choice here is the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let zone = Zone::of(CUSTOMER, &[NEW_NAME]);
+        let zone = Zone::of(CUSTOMER, &[NEW_NAME, UNSEEN_NAME]);
         let text = zone.text();
         let zones = [(zone::FILE, text.as_str())];
         let standin = StandinConfig { validity: Validity::Rolling(VALIDITY), admin: true, ..StandinConfig::default() };
@@ -83,13 +88,15 @@ impl Stage {
         teller.step("Installing the CitrixAllowlist resource and running the operator");
         let own_definition = if cluster.is_own() { None } else { prepare_existing(&cluster, &client, teller).await? };
         let (namespace, own_namespace) = make_namespace(&cluster, &client).await?;
-        let operator = start_operator(&cluster, &namespace, &standin, &dns).await?;
+        let forwarder = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port()?);
+        let operator = start_operator(&cluster, &namespace, &standin, &dns, forwarder).await?;
         teller.say(&format!("citrix-allowlist run   (logs to {})", operator.log_path().display()));
         Ok(Self {
             operator,
             _own_namespace: own_namespace,
             _own_definition: own_definition,
             standin,
+            forwarder,
             dns,
             zone,
             cluster,
@@ -178,11 +185,14 @@ async fn start_operator(
     namespace: &str,
     standin: &Standin,
     dns: &CoreDns,
+    forwarder: SocketAddr,
 ) -> anyhow::Result<Operator> {
     let config = OperatorConfig::new(operator_binary()?, cluster.kubeconfig_path())
         .flag("global-url", standin.base_url_global())
         .flag("japan-url", standin.base_url_japan())
         .flag("dns-server", dns.address())
+        .flag("forward-listen", forwarder)
+        .flag("forward-upstream", dns.address())
         .flag("min-refresh", "10s")
         .flag("watch-namespace", namespace)
         .switch("no-leader-election")

@@ -10,7 +10,8 @@ use kube::api::{Api, ListParams};
 use serde_json::Value;
 
 use super::policies::{self, Opening};
-use super::stage::{CUSTOMER, NEW_NAME, Stage, VALIDITY};
+use super::question;
+use super::stage::{CUSTOMER, NEW_NAME, Stage, UNSEEN_NAME, VALIDITY};
 use super::teller::Teller;
 use super::zone;
 use crate::standin::{Endpoint, Service, StandinCloud};
@@ -36,6 +37,7 @@ pub(super) async fn tell(teller: &Teller, stage: &mut Stage) -> anyhow::Result<(
     wait_until_ready(teller, stage).await?;
     let openings = show_policies(teller, stage).await?;
     explain(teller, stage).await?;
+    let openings = ask_for_an_unseen_name(teller, stage, openings).await?;
     let openings = move_an_address(teller, stage, openings).await?;
     publish_a_list(teller, stage, openings).await?;
     show_events(teller, stage).await
@@ -116,6 +118,29 @@ async fn explain(teller: &Teller, stage: &Stage) -> anyhow::Result<()> {
     ensure!(output.contains(NAME), "no word of {NAME}: {output}");
     teller.command(&format!("citrix-allowlist {}", arguments.join(" ")), &output);
     Ok(())
+}
+
+/// The operator is asked as the cluster's DNS asks it for a pod. What it answers is allowed by then.
+async fn ask_for_an_unseen_name(teller: &Teller, stage: &Stage, before: Vec<Opening>) -> anyhow::Result<Vec<Opening>> {
+    let zone = UNSEEN_NAME.split_once('.').map_or(UNSEEN_NAME, |(_, zone)| zone);
+    teller.step(&format!("A pod asks for a name under *.{zone} for the first time: {UNSEEN_NAME}"));
+    let in_zone = stage.zone.addresses(UNSEEN_NAME).iter().filter(|address| address.is_ipv4());
+    for address in in_zone {
+        ensure!(policies::allowing(&before, *address).is_empty(), "{address} is allowed already");
+        teller.say(&format!("{address}, which DNS has for it, is in no policy"));
+    }
+    teller.say(&format!("The operator at {} is asked, as the cluster's DNS asks it for this zone", stage.forwarder));
+    let (addresses, took) = question::ask(stage.forwarder, UNSEEN_NAME).await?;
+    let after = policies::openings(&list_policies(stage).await?);
+    let given = addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" and ");
+    teller.say(&format!("It answers {given}, held for {:.2} s until the policies allow it:", took.as_secs_f32()));
+    for address in &addresses {
+        ensure!(!policies::allowing(&after, *address).is_empty(), "{address} was answered before a policy allowed it");
+    }
+    teller.say(&policies::difference(&before, &after));
+    let (_, took) = question::ask(stage.forwarder, UNSEEN_NAME).await?;
+    teller.say(&format!("The next pod's question takes {:.1} ms", took.as_secs_f32() * 1000.0));
+    Ok(after)
 }
 
 /// Waits until what the policies open satisfies `done`, and shows what changed, and how long that took.
