@@ -16,13 +16,15 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 /// How long the API server may take: a pod waits for its answer.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// How long it is remembered which pods have an address: a pod that starts asks for many names.
 const REMEMBERED: Duration = Duration::from_secs(10);
+/// How many lists of pods may be open at once: an API server that is slow is not asked more and more.
+const MOST_LISTS: usize = 16;
 /// For how many addresses that is remembered.
 const MOST_REMEMBERED: usize = 1024;
 
@@ -37,6 +39,8 @@ pub struct Askers {
     facts: watch::Receiver<Arc<ClusterFacts>>,
     names: Names,
     clock: Clock,
+    /// Lists that may be open at once.
+    places: Semaphore,
     known: Mutex<HashMap<IpAddr, Found>>,
 }
 
@@ -52,11 +56,21 @@ impl Askers {
         names: Names,
         clock: Clock,
     ) -> Self {
-        Self { client, scope, resources, facts, names, clock, known: Mutex::default() }
+        Self {
+            client,
+            scope,
+            resources,
+            facts,
+            names,
+            clock,
+            places: Semaphore::new(MOST_LISTS),
+            known: Mutex::default(),
+        }
     }
 
-    /// The pods at `client`, as `server` says, and the resources that select one of them; `None` where that is not known, or the server
-    /// is not the cluster's DNS.
+    /// The pods at `client`, as `server` says, and the resources that select one of them: none of either where no pod is found, so that
+    /// the name counts for nobody until it is asked for again. `None` where the client is a node, for whose pods nobody can tell, or
+    /// the server is not the cluster's DNS.
     pub async fn of(&self, server: IpAddr, client: IpAddr) -> Option<AskedBy> {
         if !self.is_believed(server) {
             return None;
@@ -64,13 +78,22 @@ impl Askers {
         let pods = match self.remembered(client) {
             Some(pods) => pods,
             None => {
-                let pods = timeout(PATIENCE, self.at(client)).await.ok()?.ok()?;
+                let pods = match timeout(PATIENCE, self.at(client)).await {
+                    Ok(Ok(pods)) => pods,
+                    failed => {
+                        let error = failed.map_or_else(
+                            |_| "no answer in time".to_owned(),
+                            |it| it.map_or_else(|error| error.to_string(), |_| String::new()),
+                        );
+                        tracing::warn!(%client, error, "the pods with this address are not known: the name that was asked for counts for nobody");
+                        return Some(AskedBy::default());
+                    }
+                };
                 self.remember(client, &pods);
                 pods
             }
         };
-        if pods.is_empty() {
-            // A node, or a pod that is not listed yet.
+        if pods.iter().any(|pod| pod.spec.host_network) {
             return None;
         }
         let selects = |resource: &ResourceRef| {
@@ -92,12 +115,13 @@ impl Askers {
             || self.names.servers().iter().any(|known| known.ip() == server)
     }
 
-    /// The pods with this address that have a network of their own.
+    /// The pods with this address.
     async fn at(&self, client: IpAddr) -> kube::Result<Arc<[Pod]>> {
         let parameters = ListParams::default().fields(&format!("status.podIP={client}")).match_any();
+        let _place = self.places.acquire().await;
         let apis = self.scope.apis::<Pod>(&self.client);
         let lists = try_join_all(apis.iter().map(|(_, api)| api.list(&parameters))).await?;
-        let is_there = |pod: &Pod| !pod.spec.host_network && !matches!(&*pod.status.phase, "Succeeded" | "Failed");
+        let is_there = |pod: &Pod| !matches!(&*pod.status.phase, "Succeeded" | "Failed");
         Ok(lists.into_iter().flat_map(|list| list.items).filter(is_there).collect())
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// For how long a lost datagram is sent again: CoreDNS turns to its next upstream after two seconds. Whoever asks gives up earlier.
+/// For how long a lost datagram is sent again: CoreDNS turns to its next upstream after two seconds. Who asks gives up earlier.
 const RETRANSMISSIONS: Duration = Duration::from_secs(3);
 
 /// How a question came, and so how it is asked.
@@ -44,7 +44,7 @@ pub enum ExchangeError {
 
 /// Sends a question to a server, and gives its reply.
 pub trait Exchange: Send + Sync {
-    /// The server's reply to a question. Whoever asks sets a time limit.
+    /// The server's reply to a question. Who asks sets a time limit.
     fn exchange(
         &self,
         server: SocketAddr,

@@ -65,12 +65,13 @@ impl ForwardedQuestion {
         })
     }
 
-    /// The zone that it probes, where it is a probe: a question that only the forwarder can answer.
+    /// The first label and the zone of a probe: a question that only the forwarder can answer.
     #[must_use]
-    pub fn probed_zone(&self) -> Option<DomainName> {
+    pub fn probe(&self) -> Option<(String, DomainName)> {
         let first = self.spelled.iter().next().filter(|_| self.kind == RecordType::TXT)?;
         let begins = first.get(..PROBE_LABEL.len())?.eq_ignore_ascii_case(PROBE_LABEL.as_bytes());
-        begins.then(|| DomainName::parse(&self.spelled.base_name().to_ascii()).ok()).flatten()
+        let label = begins.then(|| String::from_utf8_lossy(first).to_ascii_lowercase())?;
+        Some((label, DomainName::parse(&self.spelled.base_name().to_ascii()).ok()?))
     }
 
     /// A reply with one text, which no cache may keep.

@@ -1,6 +1,6 @@
 //! What the forwarder asks of the table, and what reconciles tell it for that.
 
-use super::table::{AddressState, Enforcement, HeardAnswer};
+use super::table::{AddressState, Enforcement, HeardAnswer, Table};
 use super::{AskedBy, Names, ObservedPattern, ProbeOutcome, ZoneState};
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
@@ -86,23 +86,11 @@ impl Names {
     pub fn interest(&self, name: &DomainName, resources: Option<usize>) -> Interest {
         let now = self.0.clock.instant();
         let mut table = self.table();
-        table.learned.asked_for(name, now);
-        let zones = &table.zones;
-        // Every resource has to have spoken since this replica leads: the policies of the others are not known.
-        let are_known = resources
-            .is_some_and(|resources| resources > 0 && zones.resources() >= resources && table.has_heard_of(resources));
-        let is_wanted = || table.names.contains_key(name) || table.learned.is_observed(name) || table.is_left_out(name);
-        if zones.is_looping(name) {
-            Interest::Looping
-        } else if are_known && is_wanted() {
-            Interest::Wanted
-        } else if (zones.are_fixed() || are_known) && !zones.serve(name) {
-            Interest::NotServed
-        } else if are_known {
-            Interest::Unwanted
-        } else {
-            Interest::Unknown
+        let interest = table.interest(name, resources);
+        if interest != Interest::NotServed {
+            table.learned.asked_for(name, now);
         }
+        interest
     }
 
     /// Whether a name is in a zone that is served, or may be.
@@ -123,6 +111,22 @@ impl Names {
     #[must_use]
     pub fn zones_due(&self) -> Vec<DomainName> {
         self.table().zones.due(self.0.clock.instant())
+    }
+
+    /// The question of a probe is on its way.
+    pub fn probe_sent(&self, label: &str) {
+        self.table().zones.probes.sent(label);
+    }
+
+    /// The question of a probe arrived at the forwarder of this process.
+    pub fn probe_arrived(&self, label: &str) {
+        self.table().zones.probes.arrived(label);
+    }
+
+    /// The question of a probe is answered, or given up; returns whether it arrived here.
+    #[must_use]
+    pub fn probe_ended(&self, label: &str) -> bool {
+        self.table().zones.probes.ended(label)
     }
 
     /// A probe of a zone ended. The resources that use the zone are woken where that is news.
@@ -182,5 +186,26 @@ impl Names {
     #[must_use]
     pub fn is_new(&self, name: &DomainName) -> bool {
         self.table().learned.is_new(name)
+    }
+}
+
+impl Table {
+    fn interest(&self, name: &DomainName, resources: Option<usize>) -> Interest {
+        let zones = &self.zones;
+        // Every resource has to have spoken since this replica leads: the policies of the others are not known.
+        let are_known = resources
+            .is_some_and(|resources| resources > 0 && zones.resources() >= resources && self.has_heard_of(resources));
+        let is_wanted = || self.names.contains_key(name) || self.learned.is_observed(name) || self.is_left_out(name);
+        if zones.is_looping(name) {
+            Interest::Looping
+        } else if are_known && is_wanted() {
+            Interest::Wanted
+        } else if (zones.are_fixed() || are_known) && !zones.serve(name) {
+            Interest::NotServed
+        } else if are_known {
+            Interest::Unwanted
+        } else {
+            Interest::Unknown
+        }
     }
 }

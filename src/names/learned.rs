@@ -217,7 +217,8 @@ impl Learned {
         let of = self.resources.entry(resource.clone()).or_default();
         Arc::make_mut(&mut of.names).extend(names.iter().cloned());
         for name in names {
-            self.asked.insert(name.clone(), Asked { since: now, at: now, pods: Vec::new(), revision: 0 });
+            let asked = || Asked { since: now, at: now, pods: Vec::new(), revision: 0 };
+            self.asked.entry(name.clone()).or_insert_with(asked).revision = 0;
         }
         self.next.get_or_insert(now + FORGET_INTERVAL);
     }
@@ -266,16 +267,24 @@ impl Learned {
     #[must_use]
     pub fn lacking(&self, name: &DomainName, asked_by: Option<&AskedBy>) -> Vec<ResourceRef> {
         let has = |resource: &ResourceRef| self.resources.get(resource).is_some_and(|of| of.names.contains(name));
-        let observers = self.observers(name).into_iter().filter(|(_, observed)| observed.opens);
         let lacks = |resource: &ResourceRef| !has(resource) && AskedBy::counts_for(asked_by, resource);
-        observers.map(|(resource, _)| resource).filter(lacks).collect()
+        let (mut lacking, patterns) = (Vec::new(), || above(name).filter_map(|zone| self.patterns.get(zone)).flatten());
+        for (pattern, resources) in patterns().filter(|(pattern, _)| pattern.matches_labels(name)) {
+            let opens = |resource: &&ResourceRef| self.observed(resource, pattern, name).is_some_and(|it| it.opens);
+            lacking.extend(resources.iter().filter(|resource| lacks(resource)).filter(opens).cloned());
+        }
+        lacking
     }
 
     /// Whether some resource observes a name and has not learned it.
     #[must_use]
     pub fn is_new(&self, name: &DomainName) -> bool {
         let has = |resource: &ResourceRef| self.resources.get(resource).is_some_and(|of| of.names.contains(name));
-        self.observers(name).iter().any(|(resource, _)| !has(resource))
+        let of_zones = above(name).filter_map(|zone| self.patterns.get(zone));
+        of_zones.flatten().any(|(pattern, resources)| {
+            let learns = |resource: &ResourceRef| !has(resource) && self.observed(resource, pattern, name).is_some();
+            pattern.matches_labels(name) && resources.iter().any(learns)
+        })
     }
 
     /// What is known of a learned name.
@@ -354,16 +363,17 @@ impl Learned {
         self.next
     }
 
-    /// Forgets names that nobody has asked for, for a whole retention. Returns the resources that lose one.
-    pub fn forget_due(&mut self, now: Instant) -> Vec<ResourceRef> {
+    /// Forgets names that nobody has asked for, for a whole retention, where their zones are forwarded: where they are not, nobody can
+    /// ask. Returns the resources that lose one.
+    pub fn forget_due(&mut self, is_forwarded: &dyn Fn(&DomainName) -> bool, now: Instant) -> Vec<ResourceRef> {
         if self.next.is_none_or(|next| next > now) {
             return Vec::new();
         }
         // While nobody asks for anything, the cluster's DNS asks elsewhere: that is no word on any name.
         let (retention, heard) = (self.retention, self.heard);
         let is_old = |asked: &Asked| heard.is_some_and(|heard| heard.saturating_duration_since(asked.at) >= retention);
-        let old: BTreeSet<DomainName> =
-            self.asked.iter().filter(|(_, asked)| is_old(asked)).map(|(name, _)| name.clone()).collect();
+        let old = self.asked.iter().filter(|(name, asked)| is_old(asked) && is_forwarded(name));
+        let old: BTreeSet<DomainName> = old.map(|(name, _)| name.clone()).collect();
         let mut losing = Vec::new();
         for (resource, of) in self.resources.iter_mut().filter(|(_, of)| !of.names.is_disjoint(&old)) {
             Arc::make_mut(&mut of.names).retain(|name| !old.contains(name));

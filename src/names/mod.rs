@@ -248,7 +248,13 @@ impl Names {
     pub fn known(&self, name: &DomainName) -> Option<NameSnapshot> {
         let now = self.0.clock.instant();
         let table = self.table();
-        table.names.get_key_value(name).map(|(name, entry)| table.snapshot(name, entry, now))
+        let mut known = table.names.get_key_value(name).map(|(name, entry)| table.snapshot(name, entry, now))?;
+        for address in &mut known.addresses {
+            if let AddressState::InForce(Some(since)) = table.address_state(name, address.address) {
+                address.in_force = Some(now.saturating_duration_since(since));
+            }
+        }
+        Some(known)
     }
 
     /// Queries, caches and wakes, for as long as it is polled. It queries only while `leading` is true. When that becomes true,

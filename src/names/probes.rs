@@ -12,6 +12,8 @@ const RETRY: Duration = Duration::from_secs(5);
 /// After how many probes in a row that end elsewhere a zone counts as not forwarded: while the Service turns to a new leader, the
 /// cluster's DNS asks its next server.
 const MOST_MISSES: u32 = 3;
+/// After how many silent probes in a row it counts as not forwarded: for a minute, pods get no answer either.
+const MOST_SILENCES: u32 = 12;
 /// How many zones are probed at a time, once a second: a list of single names has hundreds of zones.
 const AT_A_TIME: usize = 16;
 
@@ -63,34 +65,69 @@ pub enum ProbeOutcome {
 struct Probed {
     state: ZoneState,
     misses: u32,
+    silences: u32,
     /// When it is probed next; at once where it never was.
     next: Option<Instant>,
 }
 
 /// What is known of each zone.
 #[derive(Debug, Default)]
-pub struct ZoneProbes(BTreeMap<DomainName, Probed>);
+pub struct ZoneProbes {
+    zones: BTreeMap<DomainName, Probed>,
+    /// The first labels of the questions that are on their way, and whether each has arrived at this process.
+    open: BTreeMap<String, bool>,
+}
 
 impl ZoneProbes {
     /// The zones to probe now, of those in use; what is known of others is forgotten.
     pub fn due<'a>(&mut self, in_use: impl Iterator<Item = &'a DomainName>, now: Instant) -> Vec<DomainName> {
-        let mut before = std::mem::take(&mut self.0);
-        self.0 =
+        let mut before = std::mem::take(&mut self.zones);
+        self.zones =
             in_use.map(|zone| before.remove_entry(zone).unwrap_or_else(|| (zone.clone(), Probed::default()))).collect();
-        let due = self.0.iter_mut().filter(|(_, probed)| probed.next.is_none_or(|next| next <= now)).take(AT_A_TIME);
-        due.map(|(zone, probed)| {
+        let mut due: Vec<_> =
+            self.zones.iter_mut().filter(|(_, probed)| probed.next.is_none_or(|next| next <= now)).collect();
+        // The one that waits the longest is first: silent ones at the front must not keep the others out.
+        due.sort_by_key(|(_, probed)| probed.next);
+        due.truncate(AT_A_TIME);
+        let take = |(zone, probed): (&DomainName, &mut Probed)| {
             probed.next = Some(now + RETRY);
             zone.clone()
-        })
-        .collect()
+        };
+        due.into_iter().map(take).collect()
+    }
+
+    /// The question of a probe is on its way.
+    pub fn sent(&mut self, label: &str) {
+        self.open.insert(label.to_owned(), false);
+    }
+
+    /// A question with this label arrived at the forwarder of this process.
+    pub fn arrived(&mut self, label: &str) {
+        if let Some(arrived) = self.open.get_mut(label) {
+            *arrived = true;
+        }
+    }
+
+    /// The question of a probe is answered, or given up; returns whether it arrived here.
+    pub fn ended(&mut self, label: &str) -> bool {
+        self.open.remove(label) == Some(true)
     }
 
     /// Notes how a probe ended; returns whether that changes the zone's state.
     pub fn note(&mut self, zone: &DomainName, outcome: ProbeOutcome, now: Instant) -> bool {
-        let Some(probed) = self.0.get_mut(zone) else { return false };
+        let Some(probed) = self.zones.get_mut(zone) else { return false };
         let before = probed.state;
+        if outcome != ProbeOutcome::Silent {
+            probed.silences = 0;
+        }
         match outcome {
-            ProbeOutcome::Silent => return false,
+            ProbeOutcome::Silent => {
+                probed.silences = (probed.silences + 1).min(MOST_SILENCES);
+                if probed.silences == MOST_SILENCES {
+                    probed.state = ZoneState::Missing;
+                }
+                return probed.state != before;
+            }
             ProbeOutcome::Here => (probed.state, probed.misses) = (ZoneState::Forwarded, 0),
             ProbeOutcome::Loop => (probed.state, probed.misses) = (ZoneState::Looping, 0),
             ProbeOutcome::Elsewhere => {
@@ -108,13 +145,13 @@ impl ZoneProbes {
     /// The state of a zone.
     #[must_use]
     pub fn state(&self, zone: &str) -> ZoneState {
-        self.0.get(zone).map(|probed| probed.state).unwrap_or_default()
+        self.zones.get(zone).map(|probed| probed.state).unwrap_or_default()
     }
 
     /// How many zones are in each state that is known.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<ZoneState, usize> {
-        let count = |state: ZoneState| (state, self.0.values().filter(|probed| probed.state == state).count());
+        let count = |state: ZoneState| (state, self.zones.values().filter(|probed| probed.state == state).count());
         ZoneState::KNOWN.into_iter().map(count).collect()
     }
 }
@@ -162,7 +199,12 @@ mod tests {
         assert!(probes.note(&zones[7], ProbeOutcome::Here, now));
         assert_eq!(probes.counts()[&ZoneState::Forwarded], 1);
         probes.due(zones[..3].iter(), now);
-        assert_eq!((probes.state("z7.example.com"), probes.0.len()), (ZoneState::Unknown, 3));
+        assert_eq!((probes.state("z7.example.com"), probes.zones.len()), (ZoneState::Unknown, 3));
         assert!(!probes.note(&zones[7], ProbeOutcome::Here, now), "nobody uses it");
+        probes.sent("_citrix-allowlist-1");
+        probes.arrived("_citrix-allowlist-2");
+        assert!(!probes.ended("_citrix-allowlist-2"), "nobody sent it");
+        probes.arrived("_citrix-allowlist-1");
+        assert!(probes.ended("_citrix-allowlist-1") && !probes.ended("_citrix-allowlist-1"));
     }
 }

@@ -65,7 +65,7 @@ pub struct AddressSnapshot {
     pub missing: Option<Duration>,
     /// Why it is refused, if it is.
     pub refused: Option<Arc<str>>,
-    /// For how long it has been in force; none where it is not, or nothing is forwarded.
+    /// For how long it has been in force; none where it is not, or nothing is forwarded, or all names are looked at.
     pub in_force: Option<Duration>,
 }
 

@@ -133,10 +133,7 @@ impl Table {
             ttl: seen.ttl,
             missing: entry.cached.missing(address, seen),
             refused: seen.refused.clone(),
-            in_force: match self.address_state(name, address) {
-                AddressState::InForce(since) => since.map(|since| now.saturating_duration_since(since)),
-                AddressState::Pending | AddressState::Never => None,
-            },
+            in_force: None,
         };
         NameSnapshot {
             name: name.clone(),
@@ -388,7 +385,8 @@ impl Table {
             }
         }
         let mut woken: Vec<ResourceRef> = self.try_again(now).into_iter().collect();
-        woken.extend(self.learned.forget_due(now));
+        let zones = &self.zones;
+        woken.extend(self.learned.forget_due(&|name| zones.is_forwarded(name), now));
         while let Some(id) = self.wakes.pop_due(now) {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.woken = Some(now);

@@ -81,6 +81,12 @@ impl Zones {
         self.by_resource.iter().filter(|(_, zones)| zones.contains(zone)).map(|(resource, _)| resource)
     }
 
+    /// Whether the cluster's DNS forwards a name here.
+    #[must_use]
+    pub fn is_forwarded(&self, name: &DomainName) -> bool {
+        above(name).any(|zone| self.probes.state(zone) == ZoneState::Forwarded)
+    }
+
     /// Whether the upstream leads back here for a name.
     #[must_use]
     pub fn is_looping(&self, name: &DomainName) -> bool {

@@ -29,6 +29,9 @@ pub(crate) struct ForwardArguments {
     /// Service without a selector, in the operator's namespace, that is pointed at the replica that leads
     #[arg(long, env = "CITRIX_ALLOWLIST_FORWARD_SERVICE", value_name = "NAME", requires = "forward_listen")]
     pub forward_service: Option<String>,
+    /// Believe the cluster's DNS about who asked (EDNS option 0xffee): a name then counts for the resources that select that pod
+    #[arg(long, env = "CITRIX_ALLOWLIST_FORWARD_CLIENTS", requires = "forward_listen")]
+    pub forward_clients: bool,
     /// How long the network plugin takes to follow a policy: an answer with new addresses waits for so long
     #[arg(long, env = "CITRIX_ALLOWLIST_FORWARD_SETTLE", value_parser = settle, default_value = "250ms")]
     pub forward_settle: Duration,
@@ -68,7 +71,7 @@ impl ForwardArguments {
         }))
     }
 
-    /// The forwarder of the operator in this namespace.
+    /// The forwarder.
     pub fn forwarder(
         &self,
         names: Names,
@@ -76,9 +79,8 @@ impl ForwardArguments {
         askers: Askers,
         (clock, exchange): (Clock, Arc<dyn Exchange>),
         observer: Arc<dyn ForwardObserver>,
-        namespace: &str,
     ) -> Forwarder {
-        let askers = Arc::new(askers);
+        let (askers, is_told) = (Arc::new(askers), self.forward_clients);
         Forwarder::new(ForwarderParts {
             names,
             upstream: Upstream::new(self.forward_upstream.clone(), exchange),
@@ -86,21 +88,15 @@ impl ForwardArguments {
             leads,
             askers: Box::new(move |server, client| {
                 let askers = Arc::clone(&askers);
-                Box::pin(async move { askers.of(server, client).await })
+                Box::pin(async move { if is_told { askers.of(server, client).await } else { None } })
             }),
             clock,
             observer,
-            identity: identity(namespace),
         })
     }
 
     /// What finds out whether the forwarder is asked.
-    pub fn prober(&self, names: Names, exchange: Arc<dyn Exchange>, namespace: &str) -> Option<Prober> {
-        self.is_on().then(|| Prober::new(names, self.forward_upstream.clone(), identity(namespace), exchange))
+    pub fn prober(&self, names: Names, exchange: Arc<dyn Exchange>) -> Option<Prober> {
+        self.is_on().then(|| Prober::new(names, self.forward_upstream.clone(), exchange))
     }
-}
-
-/// What the forwarder of the operator in this namespace answers to a probe.
-fn identity(namespace: &str) -> Arc<str> {
-    format!("citrix-allowlist {namespace}").into()
 }

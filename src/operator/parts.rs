@@ -169,11 +169,11 @@ impl Parts {
         let observer = Arc::<Metrics>::clone(&self.context.metrics);
         let (resources, listed) = (Arc::clone(&self.context.resources), self.context.resources.listed());
         let leads = Box::new(move || (leadership.is_leading() && *listed.borrow()).then(|| resources.count()));
-        let Connected { client, namespace, .. } = &self.edges.connected;
+        let client = &self.edges.connected.client;
         let (facts, resources) = (self.facts.receiver(), Arc::clone(&self.context.resources));
         let exchange = Arc::clone(&self.edges.exchange);
         let askers = Askers::new(client.clone(), self.scope.clone(), resources, facts, names.clone(), self.edges.clock);
-        arguments.forward.forwarder(names, leads, askers, (self.edges.clock, exchange), observer, namespace)
+        arguments.forward.forwarder(names, leads, askers, (self.edges.clock, exchange), observer)
     }
 
     /// Starts to watch the resources.
@@ -204,7 +204,7 @@ impl Parts {
     /// Starts the tasks that never end by themselves.
     pub fn spawn_vital(&self, arguments: &RunArguments, tasks: &mut JoinSet<()>) {
         let (names, exchange) = (self.context.names.clone(), Arc::clone(&self.edges.exchange));
-        if let Some(prober) = arguments.forward.prober(names, exchange, &self.edges.connected.namespace) {
+        if let Some(prober) = arguments.forward.prober(names, exchange) {
             tasks.spawn(prober.run(self.leadership.receiver()));
         }
         let (client, scope) = (self.edges.connected.client.clone(), self.scope.clone());

@@ -1,6 +1,8 @@
 //! A validated resource: no later stage reads the raw spec. Pure.
 
-use crate::crd::{CitrixAllowlist, CitrixAllowlistSpec, CoveredBy, DirectionChoice, Mode, REFRESH_ANNOTATION, Refresh};
+use crate::crd::{
+    CitrixAllowlist, CitrixAllowlistSpec, CoveredBy, DirectionChoice, Mode, Observe, REFRESH_ANNOTATION, Refresh,
+};
 use crate::feed::FeedRequest;
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
@@ -178,7 +180,13 @@ pub fn validate(resource: &CitrixAllowlist, protected: &[String], own_pod: &OwnP
     let reported = resource.status.as_ref().and_then(|status| status.feed.as_ref()?.version.as_deref());
     let wildcards = || resource.status.iter().flat_map(|status| &status.wildcards);
     let observed = wildcards().filter(|wildcard| wildcard.covered_by == CoveredBy::Observed);
-    let suggestions = wildcards().flat_map(|wildcard| &wildcard.suggested);
+    // Where names are allowed by now, pods have to ask for them again: who may write status must not open any.
+    let observe = |pattern: &str| {
+        let named = spec.wildcards.iter().find(|wildcard| wildcard.pattern == pattern);
+        named.and_then(|wildcard| wildcard.observe).unwrap_or(spec.observe_wildcards)
+    };
+    let suggesting = wildcards().filter(|wildcard| observe(&wildcard.pattern) == Observe::Suggest);
+    let suggestions = suggesting.flat_map(|wildcard| &wildcard.suggested);
     Ok(Request {
         resource: ResourceRef::new(namespace, resource.name_any()),
         uid: resource.uid().unwrap_or_default().into(),

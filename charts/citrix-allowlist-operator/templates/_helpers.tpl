@@ -158,6 +158,9 @@ imagePullSecrets:
 {{- fail "forwarder.upstreams is needed where forwarder.enabled: the DNS servers that the operator asks" }}
 {{- end }}
 {{- $args = concat $args (list (printf "--forward-listen=%s:%v" $v.listenAddress (int .port)) (printf "--forward-service=%s-dns" (include "citrix-allowlist.fullname" $)) (printf "--forward-settle=%s" .settle) (printf "--learned-retention=%s" .learnedRetention)) }}
+{{- if .clients }}
+{{- $args = append $args "--forward-clients" }}
+{{- end }}
 {{- range .upstreams }}
 {{- $args = append $args (printf "--forward-upstream=%s" .) }}
 {{- end }}

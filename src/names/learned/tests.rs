@@ -86,14 +86,16 @@ fn names_that_nobody_asks_for_are_forgotten_after_the_retention() {
     learned.ask(&name("old.example.net"), None, now);
     learned.restore(&resource("one"), &[name("restored.example.net")].into(), now + Duration::from_secs(60));
     learned.ask(&name("asked.example.net"), None, now + WEEK / 2);
-    assert_eq!(learned.forget_due(now + WEEK), [], "nobody asks for anything");
+    assert_eq!(learned.forget_due(&|_| true, now + WEEK), [], "nobody asks for anything");
     learned.asked_for(&name("other.example.net"), now + WEEK);
-    assert_eq!(learned.forget_due(now + WEEK + Duration::from_secs(60)), [resource("one")]);
+    let lost = learned.forget_due(&|_| false, now + WEEK + Duration::from_secs(60));
+    assert_eq!(lost, [], "its zone is forwarded no more: nobody can ask");
+    assert_eq!(learned.forget_due(&|_| true, now + WEEK + Duration::from_secs(120)), [resource("one")]);
     learned.asked_for(&name("other.example.net"), now + WEEK + Duration::from_secs(60));
     assert_eq!(learned.names(&resource("one")).len(), 2);
-    assert_eq!(learned.forget_due(now + WEEK + Duration::from_secs(120)), [resource("one")]);
+    assert_eq!(learned.forget_due(&|_| true, now + WEEK + Duration::from_secs(180)), [resource("one")]);
     assert_eq!(*learned.names(&resource("one")), [name("asked.example.net")].into());
-    assert_eq!(learned.forget_due(now + WEEK + Duration::from_secs(121)), [], "it is not yet time to look");
+    assert_eq!(learned.forget_due(&|_| true, now + WEEK + Duration::from_secs(181)), [], "it is not yet time to look");
 }
 
 #[test]

@@ -186,7 +186,11 @@ impl Table {
     ) -> Vec<ResourceRef> {
         let learning = self.learned.ask(name, asked_by, now);
         for resource in &learning {
-            self.enforced.learned.entry(resource.clone()).or_default().insert(name.clone(), now);
+            let (names, since) =
+                (self.learned.names(resource), self.enforced.learned.entry(resource.clone()).or_default());
+            since.insert(name.clone(), now);
+            // What made room for it is not learned any more.
+            since.retain(|name, _| names.contains(name));
         }
         if !learning.is_empty() {
             self.enforced.touch();
@@ -265,7 +269,7 @@ impl Table {
         group.is_some_and(|group| group.names.contains(name))
     }
 
-    pub(super) fn address_state(&self, name: &DomainName, address: IpAddr) -> AddressState {
+    pub(in crate::names) fn address_state(&self, name: &DomainName, address: IpAddr) -> AddressState {
         let entry = self.names.get(name);
         let cached = entry.and_then(|entry| entry.cached.get(address));
         if cached.is_some_and(|cached| cached.refused.is_some()) {
@@ -278,7 +282,13 @@ impl Table {
         for resource in subscribers {
             state = state.and(match self.enforced.resources.get(resource) {
                 // A write that was decided before it was learned again takes it away.
-                Some(policies) if policies.isolate && self.is_learned_since(resource, name) => AddressState::Pending,
+                Some(policies) if policies.isolate && self.is_learned_since(resource, name) => {
+                    if policies.rest {
+                        AddressState::Never
+                    } else {
+                        AddressState::Pending
+                    }
+                }
                 // It is known, and no room is left for the address.
                 Some(policies) if policies.isolate && entry.is_some() && cached.is_none() => AddressState::Never,
                 Some(policies) => policies.address_state(name, address, seen),

@@ -50,7 +50,7 @@ impl Questions {
 
 /// What came of questions.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub struct LoadAnswer {
     /// From when a question was due to its answer, in milliseconds.
     pub times: Sample,
     /// From when a question was due until it was sent, in milliseconds: the client's own part of these times.
@@ -63,13 +63,18 @@ pub struct Asked {
 ///
 /// # Errors
 /// Where there is no socket, or there are more questions than ids.
-pub async fn ask(server: SocketAddr, questions: &Questions, count: usize, per_second: f64) -> anyhow::Result<Asked> {
+pub async fn ask(
+    server: SocketAddr,
+    questions: &Questions,
+    count: usize,
+    per_second: f64,
+) -> anyhow::Result<LoadAnswer> {
     let questions = questions.clone();
     // Threads of its own: the runtime's are woken too coarsely.
     tokio::task::spawn_blocking(move || ask_now(server, &questions.0, count, per_second)).await?
 }
 
-fn ask_now(server: SocketAddr, questions: &[Vec<u8>], count: usize, per_second: f64) -> anyhow::Result<Asked> {
+fn ask_now(server: SocketAddr, questions: &[Vec<u8>], count: usize, per_second: f64) -> anyhow::Result<LoadAnswer> {
     anyhow::ensure!(!questions.is_empty() && count <= usize::from(u16::MAX), "each question has an id of its own");
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.connect(server)?;
@@ -89,7 +94,7 @@ fn ask_now(server: SocketAddr, questions: &[Vec<u8>], count: usize, per_second: 
         let _ = socket.send(&message);
     }
     let answered = receiver.join().map_err(|_| anyhow::anyhow!("the receiver panicked"))?;
-    let mut asked = Asked { late, ..Asked::default() };
+    let mut asked = LoadAnswer { late, ..LoadAnswer::default() };
     for time in answered {
         asked.times.add(milliseconds(time.unwrap_or(PATIENCE)));
         asked.lost += usize::from(time.is_none());
@@ -121,7 +126,7 @@ fn receive(socket: &UdpSocket, count: usize, due: impl Fn(usize) -> Instant) -> 
 }
 
 /// The kernel wakes a thread up to 50 µs late, to wake several at once; this one not. Where that is not granted, the questions
-/// are so much later, and it is part of [`Asked::late`].
+/// are so much later, and it is part of [`LoadAnswer::late`].
 fn wake_exactly() {
     let Ok(this) = std::fs::read_link("/proc/thread-self") else { return };
     let Some(number) = this.file_name() else { return };

@@ -5,7 +5,7 @@ use super::{LIMIT, POLICY, seconds};
 use crate::bench::candidate::{Candidate, Running, mebibytes};
 use crate::bench::counts::ApiCalls;
 use crate::bench::figures::{Report, Sample};
-use crate::bench::load::{Asked, Questions, ask};
+use crate::bench::load::{LoadAnswer, Questions, ask};
 use crate::bench::stage::Stage;
 use crate::bench::wildcards;
 use crate::coredns::CoreDns;
@@ -140,8 +140,8 @@ impl Forwarding {
     }
 
     /// Asks for names that are to be learned, once each, and says what came of it.
-    async fn learn(&self, names: Vec<String>, per_second: f64) -> anyhow::Result<Asked> {
-        let mut asked = Asked::default();
+    async fn learn(&self, names: Vec<String>, per_second: f64) -> anyhow::Result<LoadAnswer> {
+        let mut asked = LoadAnswer::default();
         // An id has 16 bits.
         for names in names.chunks(20_000) {
             let questions = Questions::of(names.to_vec())?;
@@ -240,7 +240,7 @@ struct Slices {
 }
 
 impl Slices {
-    fn add(&mut self, asked: &Asked) {
+    fn add(&mut self, asked: &LoadAnswer) {
         self.p50.add(asked.times.median());
         self.p99.add(asked.times.percentile(99));
         self.late.add(asked.late.percentile(99));
