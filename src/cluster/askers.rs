@@ -6,7 +6,7 @@ use super::scope::Scope;
 use crate::clock::Clock;
 use crate::facts::ClusterFacts;
 use crate::lock::lock;
-use crate::names::{AskedBy, Names};
+use crate::names::{Asker, Names};
 use crate::resource_ref::ResourceRef;
 use futures::future::try_join_all;
 use kube::api::ListParams;
@@ -71,7 +71,7 @@ impl Askers {
     /// The pods at `client`, as `server` says, and the resources that select one of them: none of either where no pod is found, so that
     /// the name counts for nobody until it is asked for again. `None` where the client is a node, for whose pods nobody can tell, or
     /// the server is not the cluster's DNS.
-    pub async fn of(&self, server: IpAddr, client: IpAddr) -> Option<AskedBy> {
+    pub async fn of(&self, server: IpAddr, client: IpAddr) -> Option<Asker> {
         if !self.is_believed(server) {
             return None;
         }
@@ -86,7 +86,7 @@ impl Askers {
                             |it| it.map_or_else(|error| error.to_string(), |_| String::new()),
                         );
                         tracing::warn!(%client, error, "the pods with this address are not known: the name that was asked for counts for nobody");
-                        return Some(AskedBy::default());
+                        return Some(Asker::default());
                     }
                 };
                 self.remember(client, &pods);
@@ -105,7 +105,7 @@ impl Askers {
         };
         let resources = self.resources.all().into_iter().filter(|resource| selects(resource).is_some()).collect();
         let name = |pod: &Pod| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
-        Some(AskedBy { pods: pods.iter().map(name).collect(), resources })
+        Some(Asker { pods: pods.iter().map(name).collect(), resources })
     }
 
     fn is_believed(&self, server: IpAddr) -> bool {

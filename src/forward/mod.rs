@@ -20,7 +20,7 @@ pub use question::ForwardedQuestion;
 pub use upstream::Upstream;
 
 use crate::clock::Clock;
-use crate::names::{AddressState, AskedBy, Interest, Names};
+use crate::names::{AddressState, Asker, Interest, Names};
 use connectivity_allowlist::net::DomainName;
 use futures::future::BoxFuture;
 use hickory_proto::op::{Message, ResponseCode};
@@ -134,7 +134,7 @@ pub struct ForwarderParts {
 pub type Leads = Box<dyn Fn() -> Option<usize> + Send + Sync>;
 
 /// Who asked, by the address of the cluster's DNS server and by what that says of its client; `None` where it is not known.
-pub type FindAsker = Box<dyn Fn(IpAddr, IpAddr) -> BoxFuture<'static, Option<AskedBy>> + Send + Sync>;
+pub type FindAsker = Box<dyn Fn(IpAddr, IpAddr) -> BoxFuture<'static, Option<Asker>> + Send + Sync>;
 
 /// An answer, and how it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,7 +262,7 @@ impl Forwarder {
                 // Who asked matters less than the answer: it then counts for nobody.
                 let left = LONGEST_HOLD.saturating_sub(self.0.clock.instant().saturating_duration_since(began));
                 let asking = (self.0.askers)(from, client);
-                tokio::time::timeout(left, asking).await.unwrap_or_else(|_| Some(AskedBy::default()))
+                tokio::time::timeout(left, asking).await.unwrap_or_else(|_| Some(Asker::default()))
             }
             None => None,
         };
@@ -293,7 +293,7 @@ impl Forwarder {
         &self,
         name: &DomainName,
         addresses: &BTreeSet<IpAddr>,
-        asked_by: Option<&AskedBy>,
+        asked_by: Option<&Asker>,
         is_signed: bool,
         began: Instant,
     ) -> Release {

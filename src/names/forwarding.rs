@@ -1,7 +1,7 @@
 //! What the forwarder asks of the table, and what reconciles tell it for that.
 
 use super::table::{AddressState, Enforcement, HeardAnswer, Table};
-use super::{AskedBy, Names, ObservedPattern, ProbeOutcome, ZoneState};
+use super::{Asker, Names, ObservedPattern, ProbeOutcome, ZoneState};
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,7 +146,7 @@ impl Names {
 
     /// A pod asked for a name and these are its addresses. Resources that learn the name, or have to apply an address, are woken at
     /// once. Returns how many resources learn it now: of those that select the pod, where it is known.
-    pub fn hear(&self, name: &DomainName, answers: &[HeardAnswer], asked_by: Option<&AskedBy>) -> usize {
+    pub fn hear(&self, name: &DomainName, answers: &[HeardAnswer], asked_by: Option<&Asker>) -> usize {
         let (mut woken, mut refused) = (BTreeSet::new(), Vec::new());
         let learning = {
             let mut table = self.table();
@@ -177,7 +177,7 @@ impl Names {
         &self,
         name: &DomainName,
         addresses: &[IpAddr],
-        asked_by: Option<&AskedBy>,
+        asked_by: Option<&Asker>,
     ) -> Vec<AddressState> {
         self.table().address_states(name, addresses, asked_by)
     }

@@ -47,14 +47,14 @@ struct OfResource {
 
 /// The pods that asked for a name, and the resources that select them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AskedBy {
+pub struct Asker {
     /// Each as `namespace/name`.
     pub pods: Vec<String>,
     /// The resources; none where no resource selects any of the pods.
     pub resources: BTreeSet<ResourceRef>,
 }
 
-impl AskedBy {
+impl Asker {
     /// Whether a name counts for a resource; for each where it is not known who asked.
     fn counts_for(asked_by: Option<&Self>, resource: &ResourceRef) -> bool {
         asked_by.is_none_or(|by| by.resources.contains(resource))
@@ -77,7 +77,7 @@ struct Asked {
 
 impl Asked {
     /// Remembers who asked.
-    fn note(&mut self, asked_by: Option<&AskedBy>) {
+    fn note(&mut self, asked_by: Option<&Asker>) {
         for pod in asked_by.iter().flat_map(|by| &by.pods) {
             self.pods.retain(|known| known != pod);
             if self.pods.len() == MOST_PODS {
@@ -265,9 +265,9 @@ impl Learned {
 
     /// The resources that would learn a name and allow it, and have not: no more names may be learned for now.
     #[must_use]
-    pub fn lacking(&self, name: &DomainName, asked_by: Option<&AskedBy>) -> Vec<ResourceRef> {
+    pub fn lacking(&self, name: &DomainName, asked_by: Option<&Asker>) -> Vec<ResourceRef> {
         let has = |resource: &ResourceRef| self.resources.get(resource).is_some_and(|of| of.names.contains(name));
-        let lacks = |resource: &ResourceRef| !has(resource) && AskedBy::counts_for(asked_by, resource);
+        let lacks = |resource: &ResourceRef| !has(resource) && Asker::counts_for(asked_by, resource);
         let (mut lacking, patterns) = (Vec::new(), || above(name).filter_map(|zone| self.patterns.get(zone)).flatten());
         for (pattern, resources) in patterns().filter(|(pattern, _)| pattern.matches_labels(name)) {
             let opens = |resource: &&ResourceRef| self.observed(resource, pattern, name).is_some_and(|it| it.opens);
@@ -308,7 +308,7 @@ impl Learned {
 
     /// A pod asked for a name that has addresses. Returns the resources that learn it now: of those that select the pod, where it is
     /// known.
-    pub fn ask(&mut self, name: &DomainName, asked_by: Option<&AskedBy>, now: Instant) -> Vec<ResourceRef> {
+    pub fn ask(&mut self, name: &DomainName, asked_by: Option<&Asker>, now: Instant) -> Vec<ResourceRef> {
         if let Some(asked) = self.asked.get_mut(name) {
             asked.at = now;
             asked.note(asked_by);
@@ -317,7 +317,7 @@ impl Learned {
             }
         }
         let mut observers = self.observers(name);
-        observers.retain(|(resource, _)| AskedBy::counts_for(asked_by, resource));
+        observers.retain(|(resource, _)| Asker::counts_for(asked_by, resource));
         let lacks = |(resource, _): &(ResourceRef, ObservedPattern)| {
             self.resources.get(resource).is_some_and(|of| !of.names.contains(name))
         };

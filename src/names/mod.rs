@@ -25,7 +25,7 @@ pub mod zones;
 pub use addresses::{Addresses, NameAddresses, NameState, Reached, RefusedAddress};
 pub use answer::{Answer, Failure, Family, LookupOutcome};
 pub use forwarding::Interest;
-pub use learned::{AskedBy, LearnedSnapshot, ObservedPattern};
+pub use learned::{Asker, LearnedSnapshot, ObservedPattern};
 pub use lookup::{HickoryLookup, Lookup};
 pub use memory::{AnsweredTime, RecoveredAddresses};
 pub use probes::{ProbeOutcome, ZoneState};

@@ -119,7 +119,7 @@ fn a_name_counts_for_the_resources_of_the_pod_that_asked() {
     for one in ["a", "b"] {
         learned.observe(&resource(one), &[observed("*.example.net", &[], true)].into());
     }
-    let by = |one: &str| AskedBy { pods: vec![format!("web/{one}-0")], resources: [resource(one)].into() };
+    let by = |one: &str| Asker { pods: vec![format!("web/{one}-0")], resources: [resource(one)].into() };
     let (asked, of_a, of_b) = (name("x.example.net"), by("a"), by("b"));
     assert!(learned.is_new(&asked));
     assert_eq!(learned.ask(&asked, Some(&of_a), now), [resource("a")]);
@@ -133,7 +133,7 @@ fn a_name_counts_for_the_resources_of_the_pod_that_asked() {
     let later = now + Duration::from_secs(60);
     let known = learned.known(&asked, later).expect("it is learned");
     assert_eq!((known.since, known.pods), (Duration::from_secs(60), vec!["web/a-0".to_owned(), "web/b-0".to_owned()]));
-    let nobody = AskedBy { pods: vec!["web/c-0".to_owned()], resources: BTreeSet::new() };
+    let nobody = Asker { pods: vec!["web/c-0".to_owned()], resources: BTreeSet::new() };
     assert_eq!(learned.ask(&name("y.example.net"), Some(&nobody), now), [], "no resource selects that pod");
     assert_eq!(
         learned.ask(&name("y.example.net"), None, now),

@@ -2,7 +2,7 @@
 
 use super::Table;
 use crate::names::addresses::{Addresses, NameAddresses};
-use crate::names::learned::{AskedBy, ObservedPattern};
+use crate::names::learned::{Asker, ObservedPattern};
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -181,7 +181,7 @@ impl Table {
     pub(in crate::names) fn learn(
         &mut self,
         name: &DomainName,
-        asked_by: Option<&AskedBy>,
+        asked_by: Option<&Asker>,
         now: Instant,
     ) -> Vec<ResourceRef> {
         let learning = self.learned.ask(name, asked_by, now);
@@ -234,7 +234,7 @@ impl Table {
         &mut self,
         name: &DomainName,
         addresses: &[IpAddr],
-        asked_by: Option<&AskedBy>,
+        asked_by: Option<&Asker>,
     ) -> Vec<AddressState> {
         let is_lacking = self.is_lacking(name, asked_by);
         let revision = self.enforced.revision;
@@ -252,7 +252,7 @@ impl Table {
     }
 
     /// Whether a resource that would learn the name did not, since too many were learned just now: it does not allow it.
-    fn is_lacking(&self, name: &DomainName, asked_by: Option<&AskedBy>) -> bool {
+    fn is_lacking(&self, name: &DomainName, asked_by: Option<&Asker>) -> bool {
         let isolates =
             |resource: &ResourceRef| self.enforced.resources.get(resource).is_none_or(|policies| policies.isolate);
         let lacking = self.learned.lacking(name, asked_by);
