@@ -80,6 +80,7 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ("forwarder.zones", json!(["blob.core.windows.net"]), "+- --forward-zone=blob.core.windows.net"),
         ("forwarder.clusterIP", json!("10.96.0.77"), "+clusterIP: 10.96.0.77"),
         ("forwarder.port", json!(5300), "+- --forward-listen=0.0.0.0:5300"),
+        ("forwarder.clients", json!(true), "+- --forward-clients"),
         ("forwarder.settle", json!("100ms"), "+- --forward-settle=100ms"),
         ("forwarder.learnedRetention", json!("24h"), "+- --learned-retention=24h"),
         ("forwarder.from", peer.clone(), "+cidr: 203.0.113.7/32"),
