@@ -75,15 +75,14 @@ async fn read(arguments: &LearnArguments) -> anyhow::Result<(CitrixAllowlist, BT
     let api: Api<CitrixAllowlist> = Api::namespaced(connected.client.clone(), namespace);
     let resource = deadline(CALL_TIMEOUT, api.get(name)).await.map_err(|error| not_found(error, namespace, name))?;
     let live = live::of(&connected.client, &Engines::default(), namespace, name).await?;
-    let maps = export::config_maps(&live.objects);
-    let learned: BTreeSet<DomainName> = maps.iter().flat_map(export::remembered_learned).collect();
-    let patterns: BTreeSet<NamePattern> = endpoints(&maps)
-        .into_iter()
-        .filter_map(|endpoint| match endpoint.target {
-            ExportedTarget::Wildcard(pattern, _) => Some(pattern),
-            _ => None,
-        })
-        .collect();
+    let (mut learned, mut patterns) = (BTreeSet::new(), BTreeSet::new());
+    for endpoint in endpoints(&export::config_maps(&live.objects)) {
+        match endpoint.target {
+            ExportedTarget::Name(name) if endpoint.learned => drop(learned.insert(name)),
+            ExportedTarget::Wildcard(pattern, _) => drop(patterns.insert(pattern)),
+            ExportedTarget::Name(_) | ExportedTarget::Network(_) => {}
+        }
+    }
     let asked = asked(&learned, &patterns, resource.status.as_ref());
     Ok((resource, asked))
 }

@@ -1,5 +1,6 @@
 //! Which resources select the pod that asked a question, where the cluster's DNS says who asked.
 
+use super::client::deadline;
 use super::pod::Pod;
 use super::resources::ResourceStore;
 use super::scope::Scope;
@@ -17,7 +18,6 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
 
 /// How long the API server may take: a pod waits for its answer.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -78,14 +78,10 @@ impl Askers {
         let pods = match self.remembered(client) {
             Some(pods) => pods,
             None => {
-                let pods = match timeout(PATIENCE, self.at(client)).await {
-                    Ok(Ok(pods)) => pods,
-                    failed => {
-                        let error = failed.map_or_else(
-                            |_| "no answer in time".to_owned(),
-                            |it| it.map_or_else(|error| error.to_string(), |_| String::new()),
-                        );
-                        tracing::warn!(%client, error, "the pods with this address are not known: the name that was asked for counts for nobody");
+                let pods = match deadline(PATIENCE, self.at(client)).await {
+                    Ok(pods) => pods,
+                    Err(error) => {
+                        tracing::warn!(%client, %error, "the pods with this address are not known: the name that was asked for counts for nobody");
                         return Some(Asker::default());
                     }
                 };

@@ -178,8 +178,7 @@ impl Forwarder {
         };
         let resources = (self.0.leads)();
         if let Some((label, zone)) = question.probe() {
-            self.0.names.probe_arrived(&label);
-            let (reply, how) = match self.0.names.may_serve(&zone, resources) {
+            let (reply, how) = match self.0.names.probe_arrived(&label, &zone, resources) {
                 true => (question.answer_with_text("citrix-allowlist"), Forwarded::Probe),
                 false => (question.refuse(ResponseCode::Refused), Forwarded::Refused),
             };

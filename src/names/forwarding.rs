@@ -93,14 +93,6 @@ impl Names {
         interest
     }
 
-    /// Whether a name is in a zone that is served, or may be.
-    #[must_use]
-    pub fn may_serve(&self, name: &DomainName, resources: Option<usize>) -> bool {
-        let table = self.table();
-        let are_known = resources.is_some_and(|resources| resources > 0 && table.zones.resources() >= resources);
-        table.zones.serve(name) || !(table.zones.are_fixed() || are_known)
-    }
-
     /// The servers that pods are given.
     #[must_use]
     pub fn servers(&self) -> Arc<[SocketAddr]> {
@@ -118,9 +110,15 @@ impl Names {
         self.table().zones.probes.sent(label);
     }
 
-    /// The question of a probe arrived at the forwarder of this process.
-    pub fn probe_arrived(&self, label: &str) {
-        self.table().zones.probes.arrived(label);
+    /// The question of a probe arrived at the forwarder of this process. Returns whether its zone is served: otherwise names in it are
+    /// refused, and it does not count.
+    pub fn probe_arrived(&self, label: &str, zone: &DomainName, resources: Option<usize>) -> bool {
+        let mut table = self.table();
+        let is_served = table.interest(zone, resources) != Interest::NotServed;
+        if is_served {
+            table.zones.probes.arrived(label);
+        }
+        is_served
     }
 
     /// The question of a probe is answered, or given up; returns whether it arrived here.

@@ -223,13 +223,12 @@ impl Learned {
         self.next.get_or_insert(now + FORGET_INTERVAL);
     }
 
-    /// Whether some resource learns names like this one.
-    #[must_use]
-    pub fn is_observed(&self, name: &DomainName) -> bool {
-        let of_zones = above(name).filter_map(|zone| self.patterns.get(zone));
-        of_zones.flatten().any(|(pattern, resources)| {
-            pattern.matches_labels(name)
-                && resources.iter().any(|resource| self.observed(resource, pattern, name).is_some())
+    /// The resources that learn a name, each with how it observes it under one of its patterns.
+    fn observers<'a>(&'a self, name: &'a DomainName) -> impl Iterator<Item = (&'a ResourceRef, &'a ObservedPattern)> {
+        let patterns = above(name).filter_map(|zone| self.patterns.get(zone)).flatten();
+        let matching = patterns.filter(|(pattern, _)| pattern.matches_labels(name));
+        matching.flat_map(move |(pattern, resources)| {
+            resources.iter().filter_map(move |resource| Some((resource, self.observed(resource, pattern, name)?)))
         })
     }
 
@@ -239,17 +238,15 @@ impl Learned {
         patterns.iter().find(|observed| observed.pattern == *pattern && observed.matches(name))
     }
 
-    /// The resources that learn a name, each with how it observes it.
-    fn observers(&self, name: &DomainName) -> Vec<(ResourceRef, ObservedPattern)> {
-        let mut all = Vec::new();
-        for (pattern, resources) in above(name).filter_map(|zone| self.patterns.get(zone)).flatten() {
-            if pattern.matches_labels(name) {
-                let observed =
-                    |resource| Some((ResourceRef::clone(resource), self.observed(resource, pattern, name)?.clone()));
-                all.extend(resources.iter().filter_map(observed));
-            }
-        }
-        all
+    /// Whether a resource has learned a name.
+    fn has(&self, resource: &ResourceRef, name: &DomainName) -> bool {
+        self.resources.get(resource).is_some_and(|of| of.names.contains(name))
+    }
+
+    /// Whether some resource learns names like this one.
+    #[must_use]
+    pub fn is_observed(&self, name: &DomainName) -> bool {
+        self.observers(name).next().is_some()
     }
 
     /// The resources that have learned a name and allow it.
@@ -258,33 +255,22 @@ impl Learned {
         if !self.asked.contains_key(name) {
             return Vec::new();
         }
-        let has = |resource: &ResourceRef| self.resources.get(resource).is_some_and(|of| of.names.contains(name));
-        let observers = self.observers(name).into_iter().filter(|(_, observed)| observed.opens);
-        observers.map(|(resource, _)| resource).filter(has).collect()
+        let opening = self.observers(name).filter(|(resource, observed)| observed.opens && self.has(resource, name));
+        opening.map(|(resource, _)| resource.clone()).collect()
     }
 
     /// The resources that would learn a name and allow it, and have not: no more names may be learned for now.
     #[must_use]
     pub fn lacking(&self, name: &DomainName, asked_by: Option<&Asker>) -> Vec<ResourceRef> {
-        let has = |resource: &ResourceRef| self.resources.get(resource).is_some_and(|of| of.names.contains(name));
-        let lacks = |resource: &ResourceRef| !has(resource) && Asker::counts_for(asked_by, resource);
-        let (mut lacking, patterns) = (Vec::new(), || above(name).filter_map(|zone| self.patterns.get(zone)).flatten());
-        for (pattern, resources) in patterns().filter(|(pattern, _)| pattern.matches_labels(name)) {
-            let opens = |resource: &&ResourceRef| self.observed(resource, pattern, name).is_some_and(|it| it.opens);
-            lacking.extend(resources.iter().filter(|resource| lacks(resource)).filter(opens).cloned());
-        }
-        lacking
+        let opening = self.observers(name).filter(|(_, observed)| observed.opens).map(|(resource, _)| resource);
+        let lacks = |resource: &&ResourceRef| !self.has(resource, name) && Asker::counts_for(asked_by, resource);
+        opening.filter(lacks).cloned().collect()
     }
 
     /// Whether some resource observes a name and has not learned it.
     #[must_use]
     pub fn is_new(&self, name: &DomainName) -> bool {
-        let has = |resource: &ResourceRef| self.resources.get(resource).is_some_and(|of| of.names.contains(name));
-        let of_zones = above(name).filter_map(|zone| self.patterns.get(zone));
-        of_zones.flatten().any(|(pattern, resources)| {
-            let learns = |resource: &ResourceRef| !has(resource) && self.observed(resource, pattern, name).is_some();
-            pattern.matches_labels(name) && resources.iter().any(learns)
-        })
+        self.observers(name).any(|(resource, _)| !self.has(resource, name))
     }
 
     /// What is known of a learned name.
@@ -316,11 +302,9 @@ impl Learned {
                 return Vec::new();
             }
         }
-        let mut observers = self.observers(name);
-        observers.retain(|(resource, _)| Asker::counts_for(asked_by, resource));
-        let lacks = |(resource, _): &(ResourceRef, ObservedPattern)| {
-            self.resources.get(resource).is_some_and(|of| !of.names.contains(name))
-        };
+        let observers = self.observers(name).filter(|(resource, _)| Asker::counts_for(asked_by, resource));
+        let observers: Vec<_> = observers.map(|(resource, observed)| (resource.clone(), observed.clone())).collect();
+        let lacks = |(resource, _): &(ResourceRef, ObservedPattern)| !self.has(resource, name);
         // Only what is new to somebody costs a write.
         if observers.is_empty() || (observers.iter().any(lacks) && !self.allowance.take(now)) {
             return Vec::new();

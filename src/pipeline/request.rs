@@ -185,7 +185,8 @@ pub fn validate(resource: &CitrixAllowlist, protected: &[String], own_pod: &OwnP
         let named = spec.wildcards.iter().find(|wildcard| wildcard.pattern == pattern);
         named.and_then(|wildcard| wildcard.observe).unwrap_or(spec.observe_wildcards)
     };
-    let suggesting = wildcards().filter(|wildcard| observe(&wildcard.pattern) == Observe::Suggest);
+    let with_names = wildcards().filter(|wildcard| !wildcard.suggested.is_empty());
+    let suggesting = with_names.filter(|wildcard| observe(&wildcard.pattern) == Observe::Suggest);
     let suggestions = suggesting.flat_map(|wildcard| &wildcard.suggested);
     Ok(Request {
         resource: ResourceRef::new(namespace, resource.name_any()),

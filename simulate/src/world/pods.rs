@@ -13,7 +13,7 @@ use connectivity_allowlist::net::DomainName;
 use fastrand::Rng;
 use futures::future::BoxFuture;
 use hickory_proto::op::{DnsResponse, Message, MessageType, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, TXT};
+use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -22,8 +22,6 @@ use std::time::Duration;
 
 /// The servers that the forwarder asks: the same ones as [`super::SERVERS`], under other addresses.
 pub const UPSTREAMS: [&str; 2] = ["10.96.1.10:53", "10.96.1.11:53"];
-/// What the forwarder of the operator's namespace answers to a probe.
-const IDENTITY: &str = "citrix-allowlist citrix";
 /// How many names under each wildcard pods ask for.
 pub const HIDDEN: usize = 8;
 /// How far apart questions of pods are, at most.
@@ -53,13 +51,6 @@ fn reply(dns: &Dns, server: SocketAddr, mut message: Message) -> Option<Message>
     let query = message.queries.first()?.clone();
     message.metadata.message_type = MessageType::Response;
     message.metadata.recursion_available = true;
-    let is_upstream = UPSTREAMS.iter().any(|upstream| *upstream == server.to_string());
-    if query.query_type() == RecordType::TXT && !is_upstream {
-        // A probe: the cluster's DNS forwards every zone.
-        let txt = RData::TXT(TXT::new(vec![IDENTITY.to_owned()]));
-        message.answers.push(Record::from_rdata(query.name().clone(), 0, txt));
-        return Some(message);
-    }
     let name = DomainName::parse(&query.name().to_ascii()).ok()?;
     match dns.reply(server, &name, Family::V4, false)? {
         Ok(Answer::Addresses { addresses, ttl }) => {
