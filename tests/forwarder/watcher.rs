@@ -67,6 +67,12 @@ pub struct History {
 }
 
 impl History {
+    /// A list is in the order of names, and all of it is known at once.
+    fn begin_with_the_list(&mut self, at: Instant) {
+        self.changes.sort_by_key(|change| change.version);
+        self.changes.iter_mut().for_each(|change| change.at = at);
+    }
+
     /// When the API server had, at the latest, what allows an address since then.
     pub fn allowed_since(&self, address: IpAddr) -> Option<Instant> {
         let (mut policies, mut is_allowed, mut since) = (Policies::default(), false, None);
@@ -138,6 +144,7 @@ async fn follow(policies: Api<NetworkPolicy>, history: Arc<Mutex<History>>, list
                 continue;
             }
             Event::InitDone => {
+                lock(&history).begin_with_the_list(Instant::now());
                 listed.send_replace(true);
                 continue;
             }
