@@ -3,6 +3,7 @@
 use super::conflicts::{UNNAMED, altered, contested_by, reverted_by};
 use super::contention::{Conflicts, Reaction};
 use super::execute::write;
+use super::queue::DirtyFlag;
 use super::session::Session;
 use super::{Context, Error};
 use crate::cluster::apply::WriteError;
@@ -39,7 +40,9 @@ pub(super) struct Applied {
     pub wrote: bool,
     /// What existing rules gained and lost, for an event.
     pub event: Option<String>,
-    /// Whether only policies were written so far, since other resources wait to write theirs.
+    /// Whether a policy was written.
+    pub wrote_policies: bool,
+    /// Whether only policies were written so far, since others wait for theirs: other resources, or pods for the next name.
     pub deferred: bool,
 }
 
@@ -63,7 +66,13 @@ impl Applied {
 }
 
 /// Writes what differs from the decision: the only step of a reconcile that writes objects.
-pub(super) async fn apply(owner: &OwnerRef, decision: &Decision, context: &Context, session: &mut Session) -> Applied {
+pub(super) async fn apply(
+    owner: &OwnerRef,
+    decision: &Decision,
+    context: &Context,
+    session: &mut Session,
+    dirty: &DirtyFlag,
+) -> Applied {
     let (Some(desired), Some(basis)) = (&decision.objects, &decision.basis) else { return Applied::default() };
     let objects = &desired.objects;
     let observed = context.owned.of(&owner.resource, &owner.uid);
@@ -73,16 +82,20 @@ pub(super) async fn apply(owner: &OwnerRef, decision: &Decision, context: &Conte
     let (paused, put_off) = skip_contested(context, conflicts, &mut changes);
     let activates = desired.audit.is_none() && !observed.keys().any(ObjectKey::is_policy);
     let is_policy = |change: &Change| change.key().is_policy();
-    let deferred =
-        paused.is_none() && changes.writes.iter().any(is_policy) && context.shared.permits.are_wanted_for_policies();
+    let wrote_policies = changes.writes.iter().any(is_policy);
+    let mut deferred = paused.is_none() && wrote_policies && context.shared.permits.are_wanted_for_policies();
     if deferred {
         changes.writes.retain(is_policy);
     }
+    let mut others = Vec::new();
+    if context.settings.forwards && wrote_policies {
+        (changes.writes, others) = std::mem::take(&mut changes.writes).into_iter().partition(is_policy);
+    }
     let moving = Moving { desired: objects, put_off: &put_off };
-    if context.settings.forwards && activates && changes.writes.iter().any(is_policy) {
+    if context.settings.forwards && activates && wrote_policies {
         context.names.enforce(&owner.resource, Enforcement::Begins);
     }
-    let ineffective = match write(owner, context, conflicts, activates, &moving, &mut changes).await {
+    let mut ineffective = match write(owner, context, conflicts, activates, &moving, &mut changes).await {
         Ok(ineffective) => ineffective,
         Err(error) => return Applied::failed(error),
     };
@@ -90,13 +103,28 @@ pub(super) async fn apply(owner: &OwnerRef, decision: &Decision, context: &Conte
     if context.settings.forwards {
         context.names.enforce(&owner.resource, enforcement(decision, basis, is_contested, context));
     }
+    if !others.is_empty() {
+        // A pod waits for the policy of the next name.
+        let is_requested = dirty.is_dirty() && paused.is_none();
+        if is_requested && session.reported.may_leave_objects(context.clock.instant()) {
+            deferred = true;
+        } else {
+            let policies = std::mem::replace(&mut changes.writes, others);
+            match write(owner, context, conflicts, false, &moving, &mut changes).await {
+                Ok(altered) => ineffective.extend(altered),
+                Err(error) => return Applied::failed(error),
+            }
+            changes.writes.splice(..0, policies);
+        }
+    }
     context.names.allowed(&basis.addresses);
     let allowed = allowed_networks(decision, basis, session.reported.allowed.as_deref());
     let allowed = context.shared.allowed.intern(allowed);
     let before = session.reported.allowed.replace(Arc::clone(&allowed));
     let event = log_applied((owner, session.generation()), decision, basis, &changes, before.as_deref(), &allowed);
     let event = event.filter(|_| !activates);
-    let mut applied = Applied { wrote: !changes.writes.is_empty(), event, deferred, ..Applied::default() };
+    let mut applied =
+        Applied { wrote: !changes.writes.is_empty(), event, wrote_policies, deferred, ..Applied::default() };
     if let Some(key) = ineffective.first() {
         applied.problems.extend(ineffective.iter().map(altered));
         applied.requeue_after = Some(CONFLICT_RETRY);

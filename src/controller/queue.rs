@@ -34,7 +34,8 @@ impl DirtyFlag {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    fn is_dirty(&self) -> bool {
+    /// Whether it was requested again since.
+    pub(super) fn is_dirty(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }

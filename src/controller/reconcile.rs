@@ -4,7 +4,7 @@ use super::Context;
 use super::apply::{self, Applied};
 use super::failure::Error;
 use super::gather::gather;
-use super::queue::Requeue;
+use super::queue::{DirtyFlag, Requeue};
 use super::report;
 use super::session::Session;
 use crate::cluster::apply::WriteError;
@@ -25,6 +25,7 @@ pub(super) async fn reconcile(
     resource: &CitrixAllowlist,
     context: &Context,
     session: &mut Session,
+    dirty: &DirtyFlag,
 ) -> Result<(Counted, Requeue), Error> {
     let owner = OwnerRef {
         resource: ResourceRef::new(resource.namespace().unwrap_or_default(), resource.name_any()),
@@ -35,7 +36,8 @@ pub(super) async fn reconcile(
         Ok(mut decision) => {
             // Before the writes: an interrupted write must not lose it.
             session.carry = std::mem::take(&mut decision.next);
-            let applied = apply::apply(&owner, &decision, context, session).instrument(debug_span!("apply")).await;
+            let applied = apply::apply(&owner, &decision, context, session, dirty);
+            let applied = applied.instrument(debug_span!("apply")).await;
             (decision, applied)
         }
         Err(error) => (Decision::leave(Outcome::Applied, Carry::default()), Applied::failed(error)),
@@ -52,7 +54,7 @@ pub(super) async fn reconcile(
             context.names.enforce(&owner.resource, enforcement);
         }
     }
-    report::report(resource, &owner, decision, applied, context, session).await
+    report::report((resource, &owner), decision, applied, context, session, dirty).await
 }
 
 async fn decide(

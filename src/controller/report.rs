@@ -3,7 +3,7 @@
 use super::Context;
 use super::apply::Applied;
 use super::failure::{Error, ErrorClass};
-use super::queue::Requeue;
+use super::queue::{DirtyFlag, Requeue};
 use super::session::Session;
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus};
 use crate::objects::key::ObjectKey;
@@ -26,6 +26,13 @@ const WAIT_DEBOUNCE: Duration = Duration::from_millis(500);
 /// A failure that passes by itself is reported only after this many in a row.
 const REPORT_FAILURES_AFTER: u32 = 5;
 
+/// How long ConfigMaps may stay behind policies while pods wait for the policies of further names: an answer with a new address is
+/// held for longer (`--forward-settle`), so that a restart forgets no name that was given out.
+const OBJECTS_BEHIND: Duration = Duration::from_millis(100);
+
+/// How long status and events may stay behind policies meanwhile.
+const STATUS_BEHIND: Duration = Duration::from_secs(2);
+
 /// What was last reported of a resource.
 #[derive(Clone, Debug, Default)]
 pub struct Reported {
@@ -35,15 +42,30 @@ pub struct Reported {
     written: Option<Written>,
     /// What was allowed when it was last applied, to report what changed.
     pub allowed: Option<Arc<[(Direction, IpNet)]>>,
-    /// Set where policies were written, and ConfigMaps, status and events wait for other resources' policies.
+    /// Set where policies were written, and ConfigMaps, status and events wait for other resources' policies, or for those of
+    /// further names.
     pub deferred: Option<Deferred>,
 }
 
 /// What is still to be reported of written policies.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deferred {
     /// What existing rules gained and lost, for an event.
     event: Option<String>,
+    /// Since when status and events wait.
+    since: Instant,
+    /// Since when ConfigMaps wait, if they do.
+    objects_since: Option<Instant>,
+    /// Whether the resource itself was requested again, so that its next reconcile may have policies to write.
+    pub is_requested: bool,
+}
+
+impl Reported {
+    /// Whether ConfigMaps may be left for the next reconcile, since the resource is requested again already.
+    pub fn may_leave_objects(&self, now: Instant) -> bool {
+        let since = self.deferred.as_ref().and_then(|deferred| deferred.objects_since);
+        since.is_none_or(|since| now.saturating_duration_since(since) < OBJECTS_BEHIND)
+    }
 }
 
 /// A status that was written.
@@ -59,19 +81,27 @@ struct Written {
 /// Writes status and events where they are new and it is time for them. Returns how the reconcile is counted, and when the
 /// next one is due.
 pub(super) async fn report(
-    resource: &CitrixAllowlist,
-    owner: &OwnerRef,
+    (resource, owner): (&CitrixAllowlist, &OwnerRef),
     decision: Decision,
     mut applied: Applied,
     context: &Context,
     session: &mut Session,
+    dirty: &DirtyFlag,
 ) -> Result<(Counted, Requeue), Error> {
+    let now = context.clock.instant();
+    let (mut since, mut objects_since) = (now, now);
     if let Some(deferred) = session.reported.deferred.take() {
         applied.wrote = true;
         applied.event = applied.event.or(deferred.event);
+        (since, objects_since) = (deferred.since, deferred.objects_since.unwrap_or(now));
     }
-    if applied.deferred && applied.failure.is_none() {
-        session.reported.deferred = Some(Deferred { event: applied.event });
+    // A pod waits for the policy of the next name.
+    let is_requested = context.settings.forwards && applied.wrote_policies && dirty.is_dirty();
+    let leaves_status =
+        is_requested && applied.outcome.is_none() && now.saturating_duration_since(since) < STATUS_BEHIND;
+    if (applied.deferred || leaves_status) && applied.failure.is_none() {
+        let objects_since = applied.deferred.then_some(objects_since);
+        session.reported.deferred = Some(Deferred { event: applied.event, since, objects_since, is_requested });
         return Ok((Counted::Changed, Some(Duration::ZERO)));
     }
     // An object changed between decision and write: it is decided again at once, and reported only if it goes on.
@@ -201,5 +231,23 @@ const fn counted(outcome: &Outcome, wrote: bool) -> Counted {
         | Outcome::Conflict(_) => Counted::Held,
         Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) if wrote => Counted::Changed,
         Outcome::Applied | Outcome::Refused(_) | Outcome::Unavailable(_) => Counted::Unchanged,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn config_maps_are_left_behind_for_a_short_while() {
+        let began = Instant::now();
+        let mut reported = Reported::default();
+        assert!(reported.may_leave_objects(began));
+        let deferred = Deferred { event: None, since: began, objects_since: Some(began), is_requested: true };
+        reported.deferred = Some(deferred.clone());
+        assert!(reported.may_leave_objects(began + OBJECTS_BEHIND / 2));
+        assert!(!reported.may_leave_objects(began + OBJECTS_BEHIND), "an answer is given out soon after");
+        reported.deferred = Some(Deferred { objects_since: None, ..deferred });
+        assert!(reported.may_leave_objects(began + OBJECTS_BEHIND), "only status is behind");
     }
 }

@@ -25,7 +25,8 @@ pub(super) async fn work(key: ResourceRef, context: Arc<Context>, dirty: DirtyFl
     lock(&context.shared.unmet).queued(&key);
     let session = Arc::clone(lock(&context.shared.sessions).entry(key.clone()).or_default());
     let mut session = session.lock().await;
-    let priority = if session.reported.deferred.is_some() { Priority::Low } else { Priority::High };
+    let has_only_reports = session.reported.deferred.as_ref().is_some_and(|deferred| !deferred.is_requested);
+    let priority = if has_only_reports { Priority::Low } else { Priority::High };
     let _permit = context.shared.permits.take(&key.namespace, priority).await;
     // A reconcile that writes nothing never waits. A thousand in a row would delay the reading of DNS answers by a second,
     // and each would run again for them.
@@ -36,7 +37,7 @@ pub(super) async fn work(key: ResourceRef, context: Arc<Context>, dirty: DirtyFl
     let resource = context.resources.get(&key)?;
     let requeue_after = match resource.metadata.deletion_timestamp {
         // Boxed, since thousands may wait for a permit at once: only a running reconcile takes its whole memory.
-        None => Box::pin(with_permit(&resource, &context, &mut session, &key)).await,
+        None => Box::pin(with_permit(&resource, &context, &mut session, &key, &dirty)).await,
         Some(_) => {
             // The garbage collector takes its policies.
             if context.settings.forwards {
@@ -60,6 +61,7 @@ async fn with_permit(
     context: &Context,
     session: &mut Session,
     key: &ResourceRef,
+    dirty: &DirtyFlag,
 ) -> Requeue {
     let started = context.clock.instant();
     let span = tracing::info_span!(
@@ -69,7 +71,7 @@ async fn with_permit(
         transaction = tracing::field::Empty,
         outcome = tracing::field::Empty,
     );
-    let reconcile = reconcile::reconcile(resource, context, session).instrument(span.clone());
+    let reconcile = reconcile::reconcile(resource, context, session, dirty).instrument(span.clone());
     // A panic over one resource must not stop the others.
     let guarded = AssertUnwindSafe(tokio::time::timeout(RECONCILE_DEADLINE, reconcile)).catch_unwind();
     let result = match guarded.await {

@@ -48,6 +48,28 @@ async fn a_restart_forgets_no_name_and_no_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn reports_follow_a_stream_of_new_names() {
+    let forwarding = Forwarding::start().await;
+    // Each is asked for while the policies or reports of the one before are written.
+    let asking = (0..40).map(|number| {
+        let client = forwarding.client();
+        async move {
+            tokio::time::sleep(Duration::from_millis(25 * number as u64)).await;
+            client.resolve(&unseen(number)).await
+        }
+    });
+    for addresses in futures::future::join_all(asking).await {
+        assert!(forwarding.allows(&addresses).await, "{addresses:?}");
+    }
+    let all = async || {
+        let status = forwarding.stage.status("daas").await;
+        let reported = status.wildcards.iter().any(|wildcard| wildcard.learned == 40);
+        (reported && learned(&forwarding).await == names(0..40)).then_some(())
+    };
+    eventually(Duration::from_secs(10), all).await.expect("all in the ConfigMap and in status");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn within_narrows_and_off_learns_nothing() {
     let forwarding = Forwarding::start().await;
     let wildcard = json!([{ "pattern": "*.blob.example.net", "within": ["account1*"] }]);

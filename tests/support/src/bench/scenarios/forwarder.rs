@@ -5,6 +5,7 @@ use super::{LIMIT, POLICY, seconds};
 use crate::bench::candidate::{Candidate, Running, mebibytes};
 use crate::bench::counts::ApiCalls;
 use crate::bench::figures::{Report, Sample};
+use crate::bench::floor::{self, Written};
 use crate::bench::load::{LoadAnswer, Questions, ask};
 use crate::bench::stage::Stage;
 use crate::bench::wildcards;
@@ -25,6 +26,8 @@ const UNSEEN_PER_SECOND: f64 = 20.0;
 const MANY_PER_SECOND: f64 = 45.0;
 /// `--forward-settle`, its default, in milliseconds.
 const SETTLE_MS: f64 = 250.0;
+/// How often the policy is applied without an operator, to compare the wait with.
+const BARE_WRITES: usize = 50;
 /// How long the API server is asked nothing before the operator counts as quiet.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -59,8 +62,9 @@ pub async fn forwarder(own: &Candidate, report: &mut Report, extent: ForwarderEx
 
 /// An operator that forwards, and what is around it.
 struct Forwarding {
-    stage: Stage,
+    // Dropped first: it would log that everything else is gone.
     operator: Running,
+    stage: Stage,
     /// Where the operator is asked.
     address: SocketAddr,
     /// A CoreDNS that forwards everything to the upstream, as the operator does.
@@ -254,15 +258,22 @@ async fn first_seen(forwarding: &Forwarding, report: &mut Report, unseen: Vec<St
     let asked = forwarding.learn(unseen, UNSEEN_PER_SECOND).await?;
     let waited = forwarding.answered("waited").await? - waited;
     let early = forwarding.answered("early").await? - early;
+    let policy = forwarding.stage.candidate.policy_of("one");
+    let written = Written::policy(&forwarding.stage.client, "pods", &policy).await?;
+    let bare = floor::bare_writes(&forwarding.stage.client, "pods", &written, BARE_WRITES).await?.applied;
     let beyond = |percent| asked.times.percentile(percent) - SETTLE_MS;
     report.note(
         "a first-seen name, 20 a second: the wait beyond `--forward-settle` (250 ms), its upstream included",
         format!(
-            "p50 {:.1} ms, p99 {:.1} ms, {:.1} ms at most ({} names); {waited:.0} waited, {early:.0} early",
+            "p50 {:.1} ms, p99 {:.1} ms, {:.1} ms at most ({} names); {waited:.0} waited, {early:.0} early; one bare apply of the \
+             policy of {} peers: p50 {:.1} ms, p99 {:.1} ms",
             beyond(50),
             beyond(99),
             beyond(100),
-            asked.times.count()
+            asked.times.count(),
+            written.peers(),
+            bare.median(),
+            bare.percentile(99)
         ),
         "60 ms at p99, none early",
         Some(beyond(99) < 60.0 && early < 0.5 && asked.lost == 0),
@@ -273,18 +284,21 @@ async fn first_seen(forwarding: &Forwarding, report: &mut Report, unseen: Vec<St
             ("names", asked.times.count() as f64),
             ("waited", waited),
             ("early", early),
+            ("bare_apply_p50_ms", bare.median()),
+            ("bare_apply_p99_ms", bare.percentile(99)),
             ("lost", asked.lost as f64),
         ],
     );
     Ok(())
 }
 
-/// Many learned names: each service's wildcards are those of a resource in a namespace of its own.
+/// Many learned names: each service's wildcards are those of a resource in a namespace of its own, beside the exact names.
 async fn memory(own: &Candidate, report: &mut Report, many: usize) -> anyhow::Result<()> {
     let names = wildcards::under("many", many);
-    let mut forwarding = Forwarding::start(own, names.iter()).await?;
+    let exact = wildcards::exact();
+    let mut forwarding = Forwarding::start(own, exact.iter().chain(&names)).await?;
     for number in 0..wildcards::SERVICES {
-        forwarding.resource(&format!("pods-{number}"), &[wildcards::service(number)]).await?;
+        forwarding.resource(&format!("pods-{number}"), &["Exact".to_owned(), wildcards::service(number)]).await?;
     }
     forwarding.quiet().await?;
     let before = forwarding.operator.usage()?;
