@@ -40,8 +40,8 @@ pub(super) struct Applied {
     pub wrote: bool,
     /// What existing rules gained and lost, for an event.
     pub event: Option<String>,
-    /// Whether a policy was written.
-    pub wrote_policies: bool,
+    /// Whether policies changed, and pods may soon wait for those of further names.
+    pub expects_names: bool,
     /// Whether only policies were written so far, since others wait for theirs: other resources, or pods for the next name.
     pub deferred: bool,
 }
@@ -103,10 +103,14 @@ pub(super) async fn apply(
     if context.settings.forwards {
         context.names.enforce(&owner.resource, enforcement(decision, basis, is_contested, context));
     }
+    // Names come in a row: where pods ask for one, they soon ask for another, which must not wait for the reports of the first.
+    let expects_names = context.settings.forwards
+        && wrote_policies
+        && !deferred
+        && paused.is_none()
+        && (!activates || dirty.is_dirty());
     if !others.is_empty() {
-        // A pod waits for the policy of the next name.
-        let is_requested = dirty.is_dirty() && paused.is_none();
-        if is_requested && session.reported.may_leave_objects(context.clock.instant()) {
+        if expects_names && session.reported.may_leave_objects(context.clock.instant()) {
             deferred = true;
         } else {
             let policies = std::mem::replace(&mut changes.writes, others);
@@ -124,7 +128,7 @@ pub(super) async fn apply(
     let event = log_applied((owner, session.generation()), decision, basis, &changes, before.as_deref(), &allowed);
     let event = event.filter(|_| !activates);
     let mut applied =
-        Applied { wrote: !changes.writes.is_empty(), event, wrote_policies, deferred, ..Applied::default() };
+        Applied { wrote: !changes.writes.is_empty(), event, expects_names, deferred, ..Applied::default() };
     if let Some(key) = ineffective.first() {
         applied.problems.extend(ineffective.iter().map(altered));
         applied.requeue_after = Some(CONFLICT_RETRY);

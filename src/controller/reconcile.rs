@@ -54,7 +54,7 @@ pub(super) async fn reconcile(
             context.names.enforce(&owner.resource, enforcement);
         }
     }
-    report::report((resource, &owner), decision, applied, context, session, dirty).await
+    report::report((resource, &owner), decision, applied, context, session).await
 }
 
 async fn decide(

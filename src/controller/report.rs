@@ -3,7 +3,7 @@
 use super::Context;
 use super::apply::Applied;
 use super::failure::{Error, ErrorClass};
-use super::queue::{DirtyFlag, Requeue};
+use super::queue::Requeue;
 use super::session::Session;
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus};
 use crate::objects::key::ObjectKey;
@@ -26,8 +26,8 @@ const WAIT_DEBOUNCE: Duration = Duration::from_millis(500);
 /// A failure that passes by itself is reported only after this many in a row.
 const REPORT_FAILURES_AFTER: u32 = 5;
 
-/// How long ConfigMaps may stay behind policies while pods wait for the policies of further names: an answer with a new address is
-/// held for longer (`--forward-settle`), so that a restart forgets no name that was given out.
+/// How long ConfigMaps may stay behind policies while pods may ask for further names: an answer with a new address is held for longer
+/// (`--forward-settle`), so that a restart forgets no name that was given out.
 const OBJECTS_BEHIND: Duration = Duration::from_millis(100);
 
 /// How long status and events may stay behind policies meanwhile.
@@ -56,12 +56,12 @@ pub struct Deferred {
     since: Instant,
     /// Since when ConfigMaps wait, if they do.
     objects_since: Option<Instant>,
-    /// Whether the resource itself was requested again, so that its next reconcile may have policies to write.
-    pub is_requested: bool,
+    /// Whether pods may wait for policies of the resource itself by its next reconcile.
+    pub expects_names: bool,
 }
 
 impl Reported {
-    /// Whether ConfigMaps may be left for the next reconcile, since the resource is requested again already.
+    /// Whether ConfigMaps may be left for the next reconcile, where pods may ask for further names before it.
     pub fn may_leave_objects(&self, now: Instant) -> bool {
         let since = self.deferred.as_ref().and_then(|deferred| deferred.objects_since);
         since.is_none_or(|since| now.saturating_duration_since(since) < OBJECTS_BEHIND)
@@ -86,7 +86,6 @@ pub(super) async fn report(
     mut applied: Applied,
     context: &Context,
     session: &mut Session,
-    dirty: &DirtyFlag,
 ) -> Result<(Counted, Requeue), Error> {
     let now = context.clock.instant();
     let (mut since, mut objects_since) = (now, now);
@@ -95,14 +94,15 @@ pub(super) async fn report(
         applied.event = applied.event.or(deferred.event);
         (since, objects_since) = (deferred.since, deferred.objects_since.unwrap_or(now));
     }
-    // A pod waits for the policy of the next name.
-    let is_requested = context.settings.forwards && applied.wrote_policies && dirty.is_dirty();
+    let expects_names = applied.expects_names;
     let leaves_status =
-        is_requested && applied.outcome.is_none() && now.saturating_duration_since(since) < STATUS_BEHIND;
+        expects_names && applied.outcome.is_none() && now.saturating_duration_since(since) < STATUS_BEHIND;
     if (applied.deferred || leaves_status) && applied.failure.is_none() {
         let objects_since = applied.deferred.then_some(objects_since);
-        session.reported.deferred = Some(Deferred { event: applied.event, since, objects_since, is_requested });
-        return Ok((Counted::Changed, Some(Duration::ZERO)));
+        session.reported.deferred = Some(Deferred { event: applied.event, since, objects_since, expects_names });
+        // The next name wakes it sooner.
+        let requeue_after = if expects_names { OBJECTS_BEHIND } else { Duration::ZERO };
+        return Ok((Counted::Changed, Some(requeue_after)));
     }
     // An object changed between decision and write: it is decided again at once, and reported only if it goes on.
     let is_passing =
@@ -243,7 +243,7 @@ mod tests {
         let began = Instant::now();
         let mut reported = Reported::default();
         assert!(reported.may_leave_objects(began));
-        let deferred = Deferred { event: None, since: began, objects_since: Some(began), is_requested: true };
+        let deferred = Deferred { event: None, since: began, objects_since: Some(began), expects_names: true };
         reported.deferred = Some(deferred.clone());
         assert!(reported.may_leave_objects(began + OBJECTS_BEHIND / 2));
         assert!(!reported.may_leave_objects(began + OBJECTS_BEHIND), "an answer is given out soon after");

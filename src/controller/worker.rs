@@ -25,7 +25,7 @@ pub(super) async fn work(key: ResourceRef, context: Arc<Context>, dirty: DirtyFl
     lock(&context.shared.unmet).queued(&key);
     let session = Arc::clone(lock(&context.shared.sessions).entry(key.clone()).or_default());
     let mut session = session.lock().await;
-    let has_only_reports = session.reported.deferred.as_ref().is_some_and(|deferred| !deferred.is_requested);
+    let has_only_reports = session.reported.deferred.as_ref().is_some_and(|deferred| !deferred.expects_names);
     let priority = if has_only_reports { Priority::Low } else { Priority::High };
     let _permit = context.shared.permits.take(&key.namespace, priority).await;
     // A reconcile that writes nothing never waits. A thousand in a row would delay the reading of DNS answers by a second,
