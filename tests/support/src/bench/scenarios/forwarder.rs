@@ -2,7 +2,7 @@
 //! take.
 
 use super::{LIMIT, POLICY, seconds};
-use crate::bench::candidate::{Candidate, Running, mebibytes};
+use crate::bench::candidate::{Candidate, Running, Usage, mebibytes};
 use crate::bench::counts::ApiCalls;
 use crate::bench::figures::{Report, Sample};
 use crate::bench::floor::{self, Written};
@@ -72,7 +72,7 @@ struct Forwarding {
     /// The upstream of both, with a zone file, in a process of its own.
     upstream: CoreDns,
     /// The cluster's DNS, which forwards the zone to the operator: it answers the operator's probes, and nothing else is asked of it.
-    _cluster_dns: CoreDns,
+    cluster_dns: CoreDns,
 }
 
 impl Forwarding {
@@ -94,7 +94,7 @@ impl Forwarding {
         let stage = Stage::set(&candidate).await?;
         stage.standin.publish(StandinCloud::Global, wildcards::document());
         let operator = stage.operator_asking(cluster_dns.address()).await?;
-        Ok(Self { stage, operator, address, plain, upstream, _cluster_dns: cluster_dns })
+        Ok(Self { operator, stage, address, plain, upstream, cluster_dns })
     }
 
     /// Creates a resource with these services of the list, in a namespace of its own, and waits until it is quiet.
@@ -108,6 +108,14 @@ impl Forwarding {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         Ok(())
+    }
+
+    /// With another process of the operator.
+    async fn restarted(self) -> anyhow::Result<Self> {
+        let Self { operator, stage, address, plain, upstream, cluster_dns } = self;
+        drop(operator);
+        let operator = stage.operator_asking(cluster_dns.address()).await?;
+        Ok(Self { operator, stage, address, plain, upstream, cluster_dns })
     }
 
     /// Waits until every zone is known to be forwarded, and nothing is written any more.
@@ -308,17 +316,30 @@ async fn memory(own: &Candidate, report: &mut Report, many: usize) -> anyhow::Re
     let learned = forwarding.metric("citrix_allowlist_learned_names ").await?;
     let policies: usize =
         (0..wildcards::SERVICES).map(|number| forwarding.stage.seen.count(POLICY, &format!("pods-{number}"))).sum();
-    let more = mebibytes(after.anonymous.saturating_sub(before.anonymous));
+    // Learning writes each policy some hundred times, and what that leaves in the process is not the names'.
+    let mut forwarding = forwarding.restarted().await?;
+    forwarding.quiet().await?;
+    let restarted = forwarding.operator.usage()?;
+    let known = forwarding.metric("citrix_allowlist_learned_names ").await?;
+    let beyond = |usage: Usage| mebibytes(usage.anonymous.saturating_sub(before.anonymous));
     let bound = 20.0 * many as f64 / 10_000.0;
     report.note(
         &format!("memory of {many} learned names, with their addresses and policies"),
         format!(
-            "{more:.1} MiB more than the {:.1} MiB without ({learned:.0} names in {policies} policies)",
-            mebibytes(before.anonymous)
+            "{:.1} MiB more than the {:.1} MiB without after a restart ({known:.0} names in {policies} policies); {:.1} MiB more right \
+             after they were learned",
+            beyond(restarted),
+            mebibytes(before.anonymous),
+            beyond(after)
         ),
         &format!("{bound:.0} MiB"),
-        Some(more < bound && learned >= many as f64),
-        &[("more_mib", more), ("before_mib", mebibytes(before.anonymous)), ("learned", learned)],
+        Some(beyond(restarted).max(beyond(after)) < bound && learned.min(known) >= many as f64),
+        &[
+            ("more_after_restart_mib", beyond(restarted)),
+            ("more_mib", beyond(after)),
+            ("before_mib", mebibytes(before.anonymous)),
+            ("learned", learned),
+        ],
     );
     Ok(())
 }
