@@ -1,7 +1,7 @@
 //! DNS without sockets: several servers, each with a cache of its own, that rotate, lie and die.
 
 use super::SERVERS;
-use super::pods::UPSTREAMS;
+use super::cluster_dns::UPSTREAMS;
 use citrix_allowlist::lock::lock;
 use citrix_allowlist::names::{Answer, Failure, Family, Lookup, LookupOutcome};
 use connectivity_allowlist::net::DomainName;

@@ -1,6 +1,7 @@
 //! A world in virtual time: the whole operator, a cluster, the vendor and DNS in one thread, and a seed that breaks them.
 
 mod calls;
+mod cluster_dns;
 pub mod dns;
 mod faults;
 mod history;
@@ -21,6 +22,7 @@ use citrix_allowlist::cluster::client::Connected;
 use citrix_allowlist::engines::Engines;
 use citrix_allowlist::operator::{Edges, Replica, RunArguments};
 use clap::Parser;
+use cluster_dns::ClusterDns;
 use dns::Dns;
 use fastrand::Rng;
 pub use faults::{ListChange, WorldFault};
@@ -172,12 +174,12 @@ impl SimulatedWorld {
         }
         if self.pods.is_some() {
             self.vendor.add_wildcards();
-            for name in (0..self.size.customers)
-                .flat_map(|customer| (0..pods::HIDDEN).map(move |it| pods::hidden_of(customer, it)))
+            for (customer, number) in (0..self.size.customers).flat_map(|it| (0..pods::HIDDEN).map(move |of| (it, of)))
             {
                 let addresses = (0..3).map(|_| self.address()).collect();
-                let ttl = Duration::from_secs([5, 60, 600][self.random.usize(..3)]);
-                self.dns.set(&name, addresses, 2, ttl);
+                // Each short one costs a query every few seconds, of every process.
+                let ttl = if number == 0 { 5 } else { [60, 300, 600][self.random.usize(..3)] };
+                self.dns.set(&pods::hidden_of(customer, number), addresses, 2, Duration::from_secs(ttl));
             }
         }
         self.create_missing();
@@ -195,7 +197,10 @@ impl SimulatedWorld {
         let servers = SERVERS.map(|server| format!("--dns-server={server}"));
         let few = format!("--max-peers-per-policy={PEERS}");
         let forwards = self.pods.iter().flat_map(|_| {
-            ["--forward-listen=10.96.1.1:53".to_owned(), format!("--forward-upstream={}", pods::UPSTREAMS.join(","))]
+            [
+                "--forward-listen=10.96.1.1:53".to_owned(),
+                format!("--forward-upstream={}", cluster_dns::UPSTREAMS.join(",")),
+            ]
         });
         let flags = Flags::parse_from(["operator".to_owned(), few].into_iter().chain(servers).chain(forwards));
         let edges = Edges {
@@ -209,7 +214,7 @@ impl SimulatedWorld {
             candidate: account.clone(),
             vendor: Arc::new(self.vendor.clone()),
             dns: Arc::new(self.dns.clone()),
-            exchange: Arc::new(self.dns.clone()),
+            exchange: Arc::new(ClusterDns { dns: self.dns.clone(), pods: self.pods.clone() }),
             resolv_conf: Vec::new(),
             clock: Clock::Simulated {
                 epoch: EPOCH.parse().expect("a time"),

@@ -1,72 +1,26 @@
 //! Pods that ask for names through the cluster's DNS, which forwards the lists' zones to a replica.
 
 use super::calls::Calls;
-use super::dns::Dns;
 use super::history::History;
 use super::laws::Law;
 use super::watcher::Watcher;
 use super::{Size, customer_of, name_of};
-use citrix_allowlist::forward::{Exchange, ExchangeError, Forwarded, ForwardedAnswer, Forwarder, QuestionTransport};
+use citrix_allowlist::forward::{Forwarded, ForwardedAnswer, Forwarder, QuestionTransport};
 use citrix_allowlist::lock::lock;
-use citrix_allowlist::names::{Answer, Family};
-use connectivity_allowlist::net::DomainName;
 use fastrand::Rng;
-use futures::future::BoxFuture;
-use hickory_proto::op::{DnsResponse, Message, MessageType, Query, ResponseCode};
-use hickory_proto::rr::rdata::A;
+use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// The servers that the forwarder asks: the same ones as [`super::SERVERS`], under other addresses.
-pub const UPSTREAMS: [&str; 2] = ["10.96.1.10:53", "10.96.1.11:53"];
+/// Where the cluster's DNS asks the forwarder from.
+const CLUSTER_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 9));
 /// How many names under each wildcard pods ask for.
 pub const HIDDEN: usize = 8;
 /// How far apart questions of pods are, at most.
 const PAUSE: Duration = Duration::from_secs(8);
-
-impl Exchange for Dns {
-    fn exchange(
-        &self,
-        server: SocketAddr,
-        question: Message,
-        _: QuestionTransport,
-    ) -> BoxFuture<'static, Result<DnsResponse, ExchangeError>> {
-        let dns = self.clone();
-        Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-            match reply(&dns, server, question) {
-                Some(reply) => DnsResponse::from_message(reply)
-                    .map_err(|_| ExchangeError::Malformed("a reply that cannot be written")),
-                None => std::future::pending().await,
-            }
-        })
-    }
-}
-
-/// The reply of a server; `None` where it is silent.
-fn reply(dns: &Dns, server: SocketAddr, mut message: Message) -> Option<Message> {
-    let query = message.queries.first()?.clone();
-    message.metadata.message_type = MessageType::Response;
-    message.metadata.recursion_available = true;
-    let name = DomainName::parse(&query.name().to_ascii()).ok()?;
-    match dns.reply(server, &name, Family::V4, false)? {
-        Ok(Answer::Addresses { addresses, ttl }) => {
-            let ttl = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
-            let record = |address: IpAddr| match address {
-                IpAddr::V4(address) => Some(Record::from_rdata(query.name().clone(), ttl, RData::A(A(address)))),
-                IpAddr::V6(_) => None,
-            };
-            message.answers.extend(addresses.into_iter().filter_map(record));
-        }
-        Ok(Answer::Absent { nxdomain: true, .. }) => message.metadata.response_code = ResponseCode::NXDomain,
-        Ok(Answer::Absent { .. }) => {}
-        Err(_) => message.metadata.response_code = ResponseCode::ServFail,
-    }
-    Some(message)
-}
 
 /// The pods of all tenants together. Clones are the same.
 #[derive(Clone)]
@@ -138,13 +92,25 @@ impl Pods {
             true => name_of(customer, state.random.usize(..size.names)),
             false => hidden_of(customer, state.random.usize(..HIDDEN)),
         };
-        // Mostly the one that leads; the Service may turn late.
+        let (account, forwarder) = self.turned_to(&mut state)?;
+        state.is_asking.then_some((name, account, forwarder))
+    }
+
+    /// The forwarder that the Service points at: mostly the one that leads, for it may turn late.
+    fn turned_to(&self, state: &mut State) -> Option<(String, Forwarder)> {
         let holder = self.0.watcher.holder();
-        let (any, is_late) = (state.random.usize(..size.replicas), state.random.u8(..10) == 0);
+        let (any, is_late) = (state.random.usize(..self.0.size.replicas), state.random.u8(..10) == 0);
         let leads = |account: &str| holder.as_deref().is_some_and(|holder| holder == account) && !is_late;
         let live = || state.forwarders.iter().filter(|(account, _)| self.0.calls.lives(account));
         let (account, forwarder) = live().find(|(account, _)| leads(account)).or_else(|| live().nth(any))?;
-        state.is_asking.then(|| (name, account.clone(), forwarder.clone()))
+        Some((account.clone(), forwarder.clone()))
+    }
+
+    /// What the forwarder replies to a question that the cluster's DNS sends on; `None` where none lives, or it is silent.
+    pub async fn reply(&self, question: &[u8]) -> Option<Vec<u8>> {
+        let (account, forwarder) = self.turned_to(&mut lock(&self.0.state))?;
+        let answer = forwarder.answer(question, CLUSTER_DNS, QuestionTransport::Udp).await;
+        answer.reply.filter(|_| self.0.calls.lives(&account))
     }
 
     async fn ask_one(self, name: String, account: String, forwarder: Forwarder) {
@@ -153,8 +119,7 @@ impl Pods {
         let Ok(queried) = Name::from_ascii(format!("{name}.")) else { return };
         question.add_query(Query::query(queried, RecordType::A));
         let Ok(bytes) = question.to_vec() else { return };
-        let ForwardedAnswer { reply, how } =
-            forwarder.answer(&bytes, IpAddr::from([10, 244, 0, 9]), QuestionTransport::Udp).await;
+        let ForwardedAnswer { reply, how } = forwarder.answer(&bytes, CLUSTER_DNS, QuestionTransport::Udp).await;
         if !self.0.calls.lives(&account) {
             return;
         }

@@ -119,10 +119,11 @@ impl SimulatedWorld {
     fn unready(&self) -> Vec<(Name, String)> {
         let mut unready = Vec::new();
         self.watcher.each(|name, known| {
-            if let Some(object) = &known.object
-                && !is_ready(object)
-            {
+            let Some(object) = &known.object else { return };
+            if !is_ready(object) {
                 unready.push((name.clone(), ready(object)));
+            } else if self.pods.is_some() && !are_forwarded(object) {
+                unready.push((name.clone(), format!("its zones are forwarded: {}", object["status"]["forwarder"])));
             }
         });
         let count = self.api.read(|store| {
@@ -189,6 +190,12 @@ fn is_ready(object: &Value) -> bool {
     condition(object).is_some_and(|condition| {
         condition["status"] == "True" && condition["observedGeneration"] == object["metadata"]["generation"]
     })
+}
+
+/// Whether status says that the zones of the list arrive, as they do here.
+fn are_forwarded(object: &Value) -> bool {
+    let forwarder = &object["status"]["forwarder"];
+    forwarder["zonesTotal"].as_i64().is_some_and(|total| total > 0) && forwarder["forwarded"] == forwarder["zonesTotal"]
 }
 
 fn ready(object: &Value) -> String {
