@@ -4,6 +4,7 @@ use super::conflicts::{UNNAMED, altered, contested_by, reverted_by};
 use super::contention::{Conflicts, Reaction};
 use super::execute::write;
 use super::queue::DirtyFlag;
+use super::report::objects_behind;
 use super::session::Session;
 use super::{Context, Error};
 use crate::cluster::apply::WriteError;
@@ -88,11 +89,11 @@ pub(super) async fn apply(
         changes.writes.retain(is_policy);
     }
     let mut others = Vec::new();
-    if context.settings.forwards && wrote_policies {
+    if context.settings.forwards() && wrote_policies {
         (changes.writes, others) = std::mem::take(&mut changes.writes).into_iter().partition(is_policy);
     }
     let moving = Moving { desired: objects, put_off: &put_off };
-    if context.settings.forwards && activates && wrote_policies {
+    if context.settings.forwards() && activates && wrote_policies {
         context.names.enforce(&owner.resource, Enforcement::Begins);
     }
     let mut ineffective = match write(owner, context, conflicts, activates, &moving, &mut changes).await {
@@ -100,17 +101,19 @@ pub(super) async fn apply(
         Err(error) => return Applied::failed(error),
     };
     let is_contested = !put_off.is_empty() || !ineffective.is_empty();
-    if context.settings.forwards {
+    if context.settings.forwards() {
         context.names.enforce(&owner.resource, enforcement(decision, basis, is_contested, context));
     }
     // Names come in a row: where pods ask for one, they soon ask for another, which must not wait for the reports of the first.
-    let expects_names = context.settings.forwards
+    let expects_names = context.settings.forwards()
         && wrote_policies
         && !deferred
         && paused.is_none()
         && (!activates || dirty.is_dirty());
     if !others.is_empty() {
-        if expects_names && session.reported.may_leave_objects(context.clock.instant()) {
+        if expects_names
+            && session.reported.may_leave_objects(objects_behind(context.settings.settle), context.clock.instant())
+        {
             deferred = true;
         } else {
             let policies = std::mem::replace(&mut changes.writes, others);

@@ -46,7 +46,7 @@ pub(super) async fn gather(
 
     // The names that a selection needs are among what is recovered.
     let mut objects = objects(owner, context, carry, None).await?;
-    if let Some(objects) = objects.as_ref().filter(|_| context.settings.forwards) {
+    if let Some(objects) = objects.as_ref().filter(|_| context.settings.forwards()) {
         let mut learned = pipeline::learned(objects);
         learned.extend(request.reported_suggestions.iter().cloned());
         context.names.restore_learned(&request.resource, &learned);
@@ -83,7 +83,7 @@ pub(super) async fn gather(
     }
     let recovered = objects.map(|objects| pipeline::recover(&objects, request.selected, &selection, facts));
     let mut zones = KnownZones::default();
-    if context.settings.forwards {
+    if context.settings.forwards() {
         context.names.observe(&request.resource, &selection.observed, &selection.zones);
         zones.states = Some(context.names.zone_states(&selection.zones));
         zones.reported.clone_from(&request.reported_observed);

@@ -68,8 +68,16 @@ pub struct Settings {
     pub concurrency: usize,
     /// Whether the process is close to its memory limit.
     pub pressure: Pressure,
+    /// How long an answer is held after its addresses are in force; `None` where the cluster's DNS forwards no names to the operator.
+    pub settle: Option<Duration>,
+}
+
+impl Settings {
     /// Whether the cluster's DNS may forward names to the operator.
-    pub forwards: bool,
+    #[must_use]
+    pub const fn forwards(&self) -> bool {
+        self.settle.is_some()
+    }
 }
 
 /// Everything a reconcile works with.

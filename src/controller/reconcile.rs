@@ -42,11 +42,11 @@ pub(super) async fn reconcile(
         }
         Err(error) => (Decision::leave(Outcome::Applied, Carry::default()), Applied::failed(error)),
     };
-    if context.settings.forwards && decision.basis.is_none() {
+    if context.settings.forwards() && decision.basis.is_none() {
         context.names.observe_nothing(&owner.resource);
     }
     // Otherwise `apply` has said what is in force.
-    if context.settings.forwards && (decision.objects.is_none() || applied.failure.is_some()) {
+    if context.settings.forwards() && (decision.objects.is_none() || applied.failure.is_some()) {
         let is_isolating = context.owned.of(&owner.resource, &owner.uid).keys().any(ObjectKey::is_policy);
         let enforcement = if is_isolating { Enforcement::AsBefore } else { Enforcement::None };
         // A first failure is usually over at once.

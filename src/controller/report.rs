@@ -26,9 +26,14 @@ const WAIT_DEBOUNCE: Duration = Duration::from_millis(500);
 /// A failure that passes by itself is reported only after this many in a row.
 const REPORT_FAILURES_AFTER: u32 = 5;
 
-/// How long ConfigMaps may stay behind policies while pods may ask for further names: an answer with a new address is held for longer
-/// (`--forward-settle`), so that a restart forgets no name that was given out.
+/// How long ConfigMaps may stay behind policies while pods may ask for further names, at most.
 const OBJECTS_BEHIND: Duration = Duration::from_millis(100);
+
+/// How long they may where an answer with a new address is held for `settle`: the ConfigMaps are written before it goes out, so that
+/// a restart forgets no name that was given out. Their write takes some time itself.
+pub(super) fn objects_behind(settle: Option<Duration>) -> Duration {
+    (settle.unwrap_or_default() / 2).min(OBJECTS_BEHIND)
+}
 
 /// How long status and events may stay behind policies meanwhile.
 const STATUS_BEHIND: Duration = Duration::from_secs(2);
@@ -61,10 +66,10 @@ pub struct Deferred {
 }
 
 impl Reported {
-    /// Whether ConfigMaps may be left for the next reconcile, where pods may ask for further names before it.
-    pub fn may_leave_objects(&self, now: Instant) -> bool {
+    /// Whether ConfigMaps may be left for the next reconcile, no longer than `behind`.
+    pub fn may_leave_objects(&self, behind: Duration, now: Instant) -> bool {
         let since = self.deferred.as_ref().and_then(|deferred| deferred.objects_since);
-        since.is_none_or(|since| now.saturating_duration_since(since) < OBJECTS_BEHIND)
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)) < behind
     }
 }
 
@@ -101,7 +106,7 @@ pub(super) async fn report(
         let objects_since = applied.deferred.then_some(objects_since);
         session.reported.deferred = Some(Deferred { event: applied.event, since, objects_since, expects_names });
         // The next name wakes it sooner.
-        let requeue_after = if expects_names { OBJECTS_BEHIND } else { Duration::ZERO };
+        let requeue_after = if expects_names { objects_behind(context.settings.settle) } else { Duration::ZERO };
         return Ok((Counted::Changed, Some(requeue_after)));
     }
     // An object changed between decision and write: it is decided again at once, and reported only if it goes on.
@@ -240,14 +245,22 @@ mod tests {
 
     #[test]
     fn config_maps_are_left_behind_for_a_short_while() {
-        let began = Instant::now();
+        let (began, behind) = (Instant::now(), objects_behind(Some(Duration::from_millis(250))));
+        assert_eq!(behind, OBJECTS_BEHIND);
         let mut reported = Reported::default();
-        assert!(reported.may_leave_objects(began));
+        assert!(reported.may_leave_objects(behind, began));
         let deferred = Deferred { event: None, since: began, objects_since: Some(began), expects_names: true };
         reported.deferred = Some(deferred.clone());
-        assert!(reported.may_leave_objects(began + OBJECTS_BEHIND / 2));
-        assert!(!reported.may_leave_objects(began + OBJECTS_BEHIND), "an answer is given out soon after");
+        assert!(reported.may_leave_objects(behind, began + behind / 2));
+        assert!(!reported.may_leave_objects(behind, began + behind), "an answer is given out soon after");
         reported.deferred = Some(Deferred { objects_since: None, ..deferred });
-        assert!(reported.may_leave_objects(began + OBJECTS_BEHIND), "only status is behind");
+        assert!(reported.may_leave_objects(behind, began + behind), "only status is behind");
+    }
+
+    #[test]
+    fn config_maps_are_written_at_once_where_no_answer_is_held() {
+        let behind = objects_behind(Some(Duration::ZERO));
+        assert!(!Reported::default().may_leave_objects(behind, Instant::now()));
+        assert_eq!(objects_behind(Some(Duration::from_millis(60))), Duration::from_millis(30));
     }
 }

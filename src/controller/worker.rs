@@ -40,7 +40,7 @@ pub(super) async fn work(key: ResourceRef, context: Arc<Context>, dirty: DirtyFl
         None => Box::pin(with_permit(&resource, &context, &mut session, &key, &dirty)).await,
         Some(_) => {
             // The garbage collector takes its policies.
-            if context.settings.forwards {
+            if context.settings.forwards() {
                 context.names.observe_nothing(&key);
                 context.names.enforce(&key, Enforcement::None);
             }

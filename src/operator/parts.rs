@@ -93,7 +93,7 @@ impl Parts {
             guard: arguments.guard.settings(),
             concurrency: arguments.cluster.concurrency.into(),
             pressure,
-            forwards: arguments.forward.is_on(),
+            settle: arguments.forward.is_on().then_some(arguments.forward.forward_settle),
         };
         let scope = Scope::of(arguments.cluster.watch_namespace.clone());
         let context = Context {

@@ -140,7 +140,7 @@ impl Doubles {
             guard: GuardSettings::default(),
             concurrency: 8,
             pressure: Pressure::default(),
-            forwards: false,
+            settle: None,
         };
         let resources = Arc::new(ResourceStore::default());
         let context = Context {
