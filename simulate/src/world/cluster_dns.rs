@@ -21,13 +21,13 @@ const WAY: Duration = Duration::from_millis(2);
 
 /// The servers. Clones are the same.
 #[derive(Clone)]
-pub struct ClusterDns {
+pub struct SimulatedDns {
     pub dns: Dns,
     /// Whose forwarders there are; none where the operator does not forward.
     pub pods: Option<Pods>,
 }
 
-impl Exchange for ClusterDns {
+impl Exchange for SimulatedDns {
     fn exchange(
         &self,
         server: SocketAddr,

@@ -22,7 +22,7 @@ use citrix_allowlist::cluster::client::Connected;
 use citrix_allowlist::engines::Engines;
 use citrix_allowlist::operator::{Edges, Replica, RunArguments};
 use clap::Parser;
-use cluster_dns::ClusterDns;
+use cluster_dns::SimulatedDns;
 use dns::Dns;
 use fastrand::Rng;
 pub use faults::{ListChange, WorldFault};
@@ -214,7 +214,7 @@ impl SimulatedWorld {
             candidate: account.clone(),
             vendor: Arc::new(self.vendor.clone()),
             dns: Arc::new(self.dns.clone()),
-            exchange: Arc::new(ClusterDns { dns: self.dns.clone(), pods: self.pods.clone() }),
+            exchange: Arc::new(SimulatedDns { dns: self.dns.clone(), pods: self.pods.clone() }),
             resolv_conf: Vec::new(),
             clock: Clock::Simulated {
                 epoch: EPOCH.parse().expect("a time"),
