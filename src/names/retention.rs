@@ -16,8 +16,9 @@ use super::NamesSettings;
 use super::addresses::{NameAddresses, NameState, Reached, RefusedAddress};
 use super::answer::{Answer, Failure, Family};
 use crate::bound::{Bound, Full, Level};
+use litemap::LiteMap;
 pub use standing::FAILURES_TO_GIVE_UP_FAMILY;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -148,7 +149,8 @@ impl CachedAddress {
 /// Everything cached of one name.
 #[derive(Clone, Debug, Default)]
 pub struct CachedName {
-    cached: BTreeMap<IpAddr, CachedAddress>,
+    /// Most names have few: a tree would take the room of eleven for each.
+    cached: LiteMap<IpAddr, CachedAddress>,
     families: [CachedFamily; 2],
     state: NameState,
     ever_answered: bool,

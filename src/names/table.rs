@@ -71,7 +71,8 @@ pub(super) struct Table {
     /// How many rounds are open for each namespace.
     rounds: BTreeMap<Arc<str>, usize>,
     pub(super) health: BTreeMap<SocketAddr, ServerHealth>,
-    pub(super) names: HashMap<DomainName, Entry>,
+    /// Boxed: a map has room for up to twice as many as it holds.
+    pub(super) names: HashMap<DomainName, Box<Entry>>,
     groups: HashMap<GroupId, Group>,
     group_of_wanted: HashMap<(Arc<BTreeSet<DomainName>>, Duration), GroupId>,
     group_of_subscriber: HashMap<ResourceRef, GroupId>,

@@ -19,10 +19,22 @@ use std::sync::{Arc, Mutex};
 /// How many results of a stage are cached: enough for a few kinds of resource that change at the same moment, and few, since
 /// they stay in memory.
 const MOST: usize = 8;
+/// How many names and networks the cached results of a stage have in all, at most; the newest is cached in any case. So a few large
+/// results do not take as much memory as everything else.
+const MOST_WEIGHT: usize = 8192;
 
-/// The last few results of one stage with their inputs, the newest first.
+/// A result with its inputs.
 #[derive(Debug)]
-struct Recent<K, V>(Mutex<VecDeque<(K, Arc<V>)>>);
+struct Known<K, V> {
+    key: K,
+    result: Arc<V>,
+    /// About how many names and networks it has.
+    weight: usize,
+}
+
+/// The last few results of one stage, the newest first.
+#[derive(Debug)]
+struct Recent<K, V>(Mutex<VecDeque<Known<K, V>>>);
 
 impl<K, V> Default for Recent<K, V> {
     fn default() -> Self {
@@ -33,7 +45,7 @@ impl<K, V> Default for Recent<K, V> {
 impl<K, V> Recent<K, V> {
     /// The newest result whose key `matches`.
     fn newest(&self, matches: impl Fn(&K) -> bool) -> Option<Arc<V>> {
-        lock(&self.0).iter().find(|(key, _)| matches(key)).map(|(_, result)| Arc::clone(result))
+        lock(&self.0).iter().find(|known| matches(&known.key)).map(|known| Arc::clone(&known.result))
     }
 
     /// Returns the cached result whose key `matches`, or makes and caches one, and evicts those that `keep` rejects. The
@@ -43,20 +55,29 @@ impl<K, V> Recent<K, V> {
         matches: impl Fn(&K) -> bool,
         keep: impl Fn(&K) -> bool,
         key: impl FnOnce() -> K,
+        weight: impl FnOnce(&V) -> usize,
         make: impl FnOnce() -> V,
     ) -> Arc<V> {
         let mut cached = lock(&self.0);
-        if let Some(found) = cached.iter().position(|(key, _)| matches(key)).and_then(|index| cached.remove(index)) {
-            let result = Arc::clone(&found.1);
+        if let Some(found) = cached.iter().position(|known| matches(&known.key)).and_then(|index| cached.remove(index))
+        {
+            let result = Arc::clone(&found.result);
             cached.push_front(found);
             return result;
         }
         drop(cached);
         let made = Arc::new(make());
+        let mut weight = weight(&made);
+        let newest = Known { key: key(), result: Arc::clone(&made), weight };
         let mut cached = lock(&self.0);
-        cached.retain(|(key, _)| keep(key));
-        cached.truncate(MOST - 1);
-        cached.push_front((key(), Arc::clone(&made)));
+        cached.retain(|known| keep(&known.key));
+        let fits = |known: &&Known<K, V>| {
+            weight += known.weight;
+            weight <= MOST_WEIGHT
+        };
+        let fitting = cached.iter().take(MOST - 1).take_while(fits).count();
+        cached.truncate(fitting);
+        cached.push_front(newest);
         made
     }
 }
@@ -97,6 +118,7 @@ impl Memo {
             // A replaced guard is never used again.
             |known| Arc::ptr_eq(&known.2, guard),
             || (choices.clone(), Arc::clone(list), Arc::clone(guard), Arc::clone(learned)),
+            |selection| selection.endpoints.len(),
             || plan::select(choices.spec(), list, guard, learned),
         )
     }
@@ -107,6 +129,7 @@ impl Memo {
             |(of, zones)| Arc::ptr_eq(of, selection) && zones == known,
             |(of, _)| Arc::strong_count(of) > 1,
             || (Arc::clone(selection), known.clone()),
+            |coverage| coverage.wildcards.len(),
             || Coverage::of(selection, known),
         )
     }
@@ -130,6 +153,7 @@ impl Memo {
             // A selection that only this key refers to cannot be found again.
             |(of, _, about)| Arc::ptr_eq(about, facts) && Arc::strong_count(of) > 1,
             || (Arc::clone(selection), Arc::clone(addresses), Arc::clone(facts)),
+            |plan| plan.names + plan.addresses,
             || {
                 let (spec, inherited) = (choices.spec(), &Inherited::default());
                 let declared_ports = None;
@@ -144,6 +168,7 @@ impl Memo {
             |of| Arc::ptr_eq(of, plan),
             |of| Arc::strong_count(of) > 1,
             || Arc::clone(plan),
+            InUse::len,
             || plan.in_use(),
         )
     }
@@ -161,6 +186,7 @@ impl Memo {
             |(of, selector, spread)| Arc::ptr_eq(of, plan) && *spread == layouts && selector == pod_selector,
             |(of, ..)| Arc::strong_count(of) > 1,
             || (Arc::clone(plan), pod_selector.clone(), layouts.clone()),
+            |_| plan.names + plan.addresses,
             || {
                 let before = self.contents.newest(|(_, selector, _)| selector == pod_selector);
                 Prepared::of(engines, pod_selector, plan, limits, &layouts, before.as_deref())
@@ -174,6 +200,12 @@ mod tests {
     use super::*;
     use crate::guard::GuardSettings;
     use serde_json::json;
+
+    impl Recent<usize, usize> {
+        fn keys(&self) -> Vec<usize> {
+            lock(&self.0).iter().map(|known| known.key).collect()
+        }
+    }
 
     fn spec(fields: serde_json::Value) -> Choices {
         Choices::of(&serde_json::from_value(fields).expect("a spec"))
@@ -212,11 +244,25 @@ mod tests {
     #[test]
     fn few_are_kept_and_the_newest_of_them() {
         let recent: Recent<usize, usize> = Recent::default();
-        let get = |wanted: usize| *recent.get_or_make(|key| *key == wanted, |_| true, || wanted, || wanted * 10);
+        let get = |wanted: usize| *recent.get_or_make(|key| *key == wanted, |_| true, || wanted, |_| 1, || wanted * 10);
         for wanted in 0..2 * MOST {
             assert_eq!((get(wanted), get(wanted)), (wanted * 10, wanted * 10));
         }
-        let cached: Vec<usize> = lock(&recent.0).iter().map(|(key, _)| *key).collect();
-        assert_eq!(cached, (MOST..2 * MOST).rev().collect::<Vec<_>>());
+        assert_eq!(recent.keys(), (MOST..2 * MOST).rev().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn large_ones_do_not_take_the_memory_of_all_others() {
+        let recent: Recent<usize, usize> = Recent::default();
+        let get = |weight: usize| drop(recent.get_or_make(|key| *key == weight, |_| true, || weight, |_| weight, || 0));
+        let quarter = MOST_WEIGHT / 4;
+        (0..4).rev().for_each(|less| get(quarter - less));
+        assert_eq!(recent.keys(), [quarter, quarter - 1, quarter - 2, quarter - 3], "together they have room");
+        get(90);
+        assert_eq!(recent.keys(), [90, quarter, quarter - 1, quarter - 2], "the oldest has none any more");
+        get(3 * MOST_WEIGHT);
+        assert_eq!(recent.keys(), [3 * MOST_WEIGHT], "the newest is cached in any case");
+        get(1);
+        assert_eq!(recent.keys(), [1]);
     }
 }

@@ -8,11 +8,13 @@ use connectivity_allowlist::net::DomainName;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// How many writes of a resource are remembered one by one; older ones count as settled. More than this within a second are not
-/// written.
+/// How many writes of a resource are remembered one by one. More than this within [`SETTLED`] are not written.
 const REMEMBERED_WRITES: usize = 32;
+/// After how long a write counts as settled, so that the ones before it need not be told apart: `--forward-settle` is a second at
+/// most.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// The addresses that a resource's policies allow for each of its names, sorted.
 pub type InUse = BTreeMap<DomainName, Arc<[IpAddr]>>;
@@ -221,7 +223,8 @@ impl Table {
                     Some(last) => last.decided = decided,
                     None => policies.writes.push_back(Write { decided, confirmed: now, answers }),
                 }
-                if policies.writes.len() > REMEMBERED_WRITES {
+                let is_settled = |next: &Write| now.saturating_duration_since(next.confirmed) >= SETTLED;
+                while policies.writes.len() > REMEMBERED_WRITES || policies.writes.get(1).is_some_and(is_settled) {
                     policies.writes.pop_front();
                 }
             }

@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 /// One step of a name's life: a round of these A records and TTL, of none, a failure (`Err`), or a sweep.
 type Step = Option<Result<Option<(Vec<u8>, u64)>, ()>>;
