@@ -8,6 +8,7 @@ mod asking;
 mod cluster_dns;
 mod connecting;
 mod covered;
+mod guessed;
 mod held;
 mod judge;
 mod learned;

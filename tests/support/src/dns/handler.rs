@@ -51,6 +51,8 @@ impl RequestHandler for Handler {
             at: Timestamp::now(),
             instant: Instant::now(),
             name: zone::canonical(&name.to_ascii()),
+            spelled: name.to_ascii().trim_end_matches('.').to_owned(),
+            number: request.metadata.id,
             record_type,
             transport: self.transport,
             edns_payload: request.edns.as_ref().map(Edns::max_payload),

@@ -43,6 +43,10 @@ pub struct ReceivedQuery {
     pub instant: Instant,
     /// The name, in small letters and without the last dot.
     pub name: String,
+    /// The name as it was spelled, without the last dot.
+    pub spelled: String,
+    /// The number by which its answer is known.
+    pub number: u16,
     /// The type.
     pub record_type: RecordType,
     /// How it came.
