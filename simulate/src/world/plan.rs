@@ -2,6 +2,7 @@
 
 use super::Size;
 use super::faults::WorldFault;
+use crate::api::WatchFault;
 use fastrand::Rng;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ pub const SETTLED: Duration = Duration::from_secs(40 * 60);
 const TERMINATED: Duration = Duration::from_secs(3 * 60);
 /// How long it is watched after [`SETTLED`].
 pub const QUIET: Duration = Duration::from_secs(10 * 60);
+/// How long the faults of [`FaultPlan::succeed_behind_a_hanging_watch`] last together.
+const HANGING: Duration = Duration::from_secs(20 * 60);
 /// The time without faults at a world's end: until addresses that are answered no longer have expired (`addressRetention`, 1 h by
 /// default), also those that a successor recovered from policies, whose hour begins when its first answers come.
 pub const EXPIRED: Duration = Duration::from_secs(3 * 3600);
@@ -80,7 +83,33 @@ impl FaultPlan {
             let at = over.saturating_sub(Duration::from_millis(random.u64(60_000..600_000)));
             plan.steps.push(Step { at, lasts, fault: WorldFault::Upgrade });
         }
+        let begins: Vec<Duration> = plan.settled.iter().map(|at| *at + QUIET).collect();
+        for (begin, over) in begins.into_iter().zip(plan.settled.clone().into_iter().skip(1)) {
+            let last = (over - SETTLED).saturating_sub(HANGING);
+            if begin < last && random.bool() {
+                plan.succeed_behind_a_hanging_watch(random, size, last);
+            }
+        }
         plan
+    }
+
+    /// Faults that break something only together: names move twice while a standby's watches hang, and then it is the only one left. So
+    /// it has never seen policies that allow the addresses in between, and nothing answers them any more.
+    fn succeed_behind_a_hanging_watch(&mut self, random: &mut Rng, size: Size, at: Duration) {
+        let minutes = |count: u64| Duration::from_secs(count * 60);
+        let successor = random.usize(..size.replicas);
+        let customer = random.usize(..size.customers);
+        let mut add = |after: u64, lasts: u64, fault: WorldFault| {
+            self.steps.push(Step { at: at + minutes(after), lasts: minutes(lasts), fault });
+        };
+        add(0, 18, WorldFault::Watches(Some(successor), WatchFault::Held));
+        // DNS servers keep what a name had for five minutes, and what it has then for five seconds.
+        for after in [1, 8] {
+            (0..size.names).for_each(|name| add(after, 1, WorldFault::Move(customer, name, 5)));
+        }
+        for other in (0..size.replicas).filter(|other| *other != successor) {
+            add(10, 5, WorldFault::Crash(other));
+        }
     }
 
     /// The moments of these steps, in order, up to a time; all of them without `only`.
