@@ -118,6 +118,10 @@ ifeq ($(CANDIDATE)$(ONLY),)
 	$(call heading,Instructions of a quiet reconcile: guarded at 5 % above benches/instructions.json)
 	@cargo bench --locked --workspace --bench instructions
 endif
+ifneq ($(if $(ONLY),$(findstring forwarder,$(ONLY)),$(if $(CANDIDATE),,all)),)
+	$(call heading,Memory of 10$(,)000 learned names: counted)
+	@cargo bench --locked --workspace --bench learned
+endif
 ifeq ($(QUICK),)
 	$(call heading,The operator as it is shipped: ten minutes if changed)
 	@if command -v musl-gcc >/dev/null; then tests/build-release.sh "$(BENCH_TARGET)"; \

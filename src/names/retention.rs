@@ -126,7 +126,8 @@ struct FamilyRound {
     answered: bool,
     has_addresses: bool,
     ttl: Option<Duration>,
-    failure: Option<(SocketAddr, Failure)>,
+    /// Boxed, since a round without one is the rule.
+    failure: Option<Box<(SocketAddr, Failure)>>,
     evicted: BTreeSet<IpAddr>,
     left_out: Option<Full>,
 }
@@ -224,7 +225,7 @@ impl CachedName {
 
     /// A server failed to answer. Nothing is taken away.
     pub fn failed(&mut self, family: Family, server: SocketAddr, failure: Failure) {
-        self.family(family).round.failure.get_or_insert((server, failure));
+        self.family(family).round.failure.get_or_insert_with(|| Box::new((server, failure)));
     }
 
     /// Every server has answered or failed: settles the name's state, and returns the time until the next round. `random`,
@@ -246,6 +247,7 @@ impl CachedName {
         }
         self.evicted = self.families.iter().map(|family| family.round.evicted.len()).sum();
         self.left_out = self.families.iter().find_map(|family| family.round.left_out);
+        self.give_back_room();
         self.settle(bounds, now);
         self.schedule(bounds, random, now);
         self.next_question(now)

@@ -3,6 +3,7 @@
 use super::{Bounds, CachedAddress, CachedName, Judge, MOST_REFUSED};
 use crate::names::addresses::RefusedAddress;
 use crate::names::answer::{Answer, Family};
+use litemap::LiteMap;
 use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -46,6 +47,13 @@ impl CachedName {
         }
         self.evict(bounds.addresses);
         refusals
+    }
+
+    /// What the addresses grew by and do not need is given back: most names never grow again.
+    pub(super) fn give_back_room(&mut self) {
+        let mut cached = std::mem::take(&mut self.cached).into_tuple_vec();
+        cached.shrink_to_fit();
+        self.cached = LiteMap::from_sorted_store_unchecked(cached);
     }
 
     /// Evicts addresses beyond the bounds: the least recently answered first, counted in rounds of their family, and of those

@@ -66,7 +66,7 @@ impl CachedName {
 
     fn describe(&self, index: usize) -> Arc<str> {
         match &self.families[index].round.failure {
-            Some((server, failure)) => format!("{} of {server}: {failure}", Family::ALL[index]).into(),
+            Some(failed) => format!("{} of {}: {}", Family::ALL[index], failed.0, failed.1).into(),
             None => "no DNS server is known".into(),
         }
     }

@@ -90,6 +90,26 @@ fn push(report: &mut Report, name: &str, mut points: Vec<Point>) {
     report.series.push(Series { name: name.to_owned(), of: "peers".to_owned(), points });
 }
 
+/// The memory that learned names take, as the benchmark of that name counted it.
+///
+/// # Errors
+/// Where the file is not what it wrote.
+pub fn learned(file: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let counted: Value = serde_json::from_str(&text)?;
+    let count = |field: &str| counted[field].as_f64().with_context(|| format!("{field} of {}", file.display()));
+    let (names, addresses, bytes, bound) = (count("names")?, count("addresses")?, count("bytes")?, count("bound")?);
+    let mebibytes = |bytes: f64| bytes / f64::from(1 << 20);
+    report.note(
+        &format!("{names:.0} learned names with {addresses:.0} addresses each, in the names table"),
+        format!("{:.1} MiB, {:.0} bytes each", mebibytes(bytes), bytes / names),
+        &format!("{:.0} MiB", mebibytes(bound)),
+        Some(bytes <= bound),
+        &[("bytes", bytes), ("names", names)],
+    );
+    Ok(())
+}
+
 /// Says whether every station grows by n log n at most.
 pub fn growth(report: &mut Report) {
     let exponents: Vec<(String, f64)> = report
@@ -137,5 +157,23 @@ stations      fastest       │ slowest       │ median        │ mean        
         assert_eq!(report.figures[0].reached, Some(true));
         std::fs::write(&file, "nothing").expect("written");
         assert!(times(&file, &mut report).is_err());
+    }
+
+    #[test]
+    fn the_memory_of_learned_names_is_held_against_its_bound() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("learned.json");
+        let mut reached = Vec::new();
+        for bytes in [5 << 20, 21 << 20] {
+            let counted = serde_json::json!({ "names": 10_000, "addresses": 2, "bytes": bytes, "bound": 20 << 20 });
+            std::fs::write(&file, counted.to_string()).expect("written");
+            let mut report = Report::default();
+            learned(&file, &mut report).expect("read");
+            let figure = &report.figures[0];
+            assert_eq!((&*figure.target, report.figures.len()), ("20 MiB", 1));
+            reached.push((figure.measured.clone(), figure.reached));
+        }
+        let small = ("5.0 MiB, 524 bytes each".to_owned(), Some(true));
+        assert_eq!(reached, [small, ("21.0 MiB, 2202 bytes each".to_owned(), Some(false))]);
     }
 }

@@ -118,9 +118,9 @@ async fn main() -> anyhow::Result<()> {
         part(started, "ever more resources");
         scenarios::growth(&own, &mut report, extent.growth).await?;
     }
+    let target = variable("CARGO_TARGET_DIR").map_or_else(|| workspace_root().join("target"), PathBuf::from);
     if alone("program") {
         part(started, "the program itself");
-        let target = variable("CARGO_TARGET_DIR").map_or_else(|| workspace_root().join("target"), PathBuf::from);
         scenarios::program(&binary, shipped.is_some(), &mut report)?;
         stations::times(&target.join("stations.txt"), &mut report)?;
         stations::instructions(&target.join("instructions.json"), &mut report)?;
@@ -129,6 +129,7 @@ async fn main() -> anyhow::Result<()> {
     if alone("forwarder") {
         part(started, "the forwarder");
         scenarios::forwarder(&own, &mut report, extent.forwarder).await?;
+        stations::learned(&target.join("learned.json"), &mut report)?;
     }
     let minutes = started.elapsed().as_secs_f64() / 60.0;
     report.circumstances.insert("took".to_owned(), format!("{minutes:.0} minutes beside the micro-benchmarks"));
