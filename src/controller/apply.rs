@@ -89,7 +89,8 @@ pub(super) async fn apply(
         changes.writes.retain(is_policy);
     }
     let mut others = Vec::new();
-    if context.settings.forwards() && wrote_policies {
+    let comes_in_a_row = context.settings.forwards() && (wrote_policies || session.reported.leaves_objects());
+    if comes_in_a_row {
         (changes.writes, others) = std::mem::take(&mut changes.writes).into_iter().partition(is_policy);
     }
     let moving = Moving { desired: objects, put_off: &put_off };
@@ -105,11 +106,7 @@ pub(super) async fn apply(
         context.names.enforce(&owner.resource, enforcement(decision, basis, is_contested, context));
     }
     // Names come in a row: where pods ask for one, they soon ask for another, which must not wait for the reports of the first.
-    let expects_names = context.settings.forwards()
-        && wrote_policies
-        && !deferred
-        && paused.is_none()
-        && (!activates || dirty.is_dirty());
+    let expects_names = comes_in_a_row && !deferred && paused.is_none() && (!activates || dirty.is_dirty());
     if !others.is_empty() {
         if expects_names
             && session.reported.may_leave_objects(objects_behind(context.settings.settle), context.clock.instant())

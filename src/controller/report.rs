@@ -66,6 +66,11 @@ pub struct Deferred {
 }
 
 impl Reported {
+    /// Whether ConfigMaps were left for the next reconcile, since pods may ask for further names.
+    pub fn leaves_objects(&self) -> bool {
+        self.deferred.as_ref().is_some_and(|deferred| deferred.expects_names && deferred.objects_since.is_some())
+    }
+
     /// Whether ConfigMaps may be left for the next reconcile, no longer than `behind`.
     pub fn may_leave_objects(&self, behind: Duration, now: Instant) -> bool {
         let since = self.deferred.as_ref().and_then(|deferred| deferred.objects_since);
@@ -106,7 +111,9 @@ pub(super) async fn report(
         let objects_since = applied.deferred.then_some(objects_since);
         session.reported.deferred = Some(Deferred { event: applied.event, since, objects_since, expects_names });
         // The next name wakes it sooner.
-        let requeue_after = if expects_names { objects_behind(context.settings.settle) } else { Duration::ZERO };
+        let waited = objects_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let left = objects_behind(context.settings.settle).saturating_sub(waited);
+        let requeue_after = if expects_names { left } else { Duration::ZERO };
         return Ok((Counted::Changed, Some(requeue_after)));
     }
     // An object changed between decision and write: it is decided again at once, and reported only if it goes on.
@@ -248,13 +255,13 @@ mod tests {
         let (began, behind) = (Instant::now(), objects_behind(Some(Duration::from_millis(250))));
         assert_eq!(behind, OBJECTS_BEHIND);
         let mut reported = Reported::default();
-        assert!(reported.may_leave_objects(behind, began));
+        assert!(reported.may_leave_objects(behind, began) && !reported.leaves_objects());
         let deferred = Deferred { event: None, since: began, objects_since: Some(began), expects_names: true };
         reported.deferred = Some(deferred.clone());
-        assert!(reported.may_leave_objects(behind, began + behind / 2));
+        assert!(reported.may_leave_objects(behind, began + behind / 2) && reported.leaves_objects());
         assert!(!reported.may_leave_objects(behind, began + behind), "an answer is given out soon after");
         reported.deferred = Some(Deferred { objects_since: None, ..deferred });
-        assert!(reported.may_leave_objects(behind, began + behind), "only status is behind");
+        assert!(reported.may_leave_objects(behind, began + behind) && !reported.leaves_objects(), "only status is");
     }
 
     #[test]

@@ -52,10 +52,16 @@ async fn reports_follow_a_stream_of_new_names() {
     let forwarding = Forwarding::start().await;
     // Each is asked for while the policies or reports of the one before are written.
     let asking = (0..40).map(|number| {
-        let client = forwarding.client();
+        let (client, forwarding) = (forwarding.client(), &forwarding);
         async move {
             tokio::time::sleep(Duration::from_millis(25 * number as u64)).await;
-            client.resolve(&unseen(number)).await
+            let addresses = client.resolve(&unseen(number)).await;
+            // A restart forgets no name that was given out.
+            assert!(
+                learned(forwarding).await.contains(unseen(number).as_str()),
+                "{number}: the ConfigMap has it before the pod"
+            );
+            addresses
         }
     });
     for addresses in futures::future::join_all(asking).await {
