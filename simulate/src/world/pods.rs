@@ -92,14 +92,15 @@ impl Pods {
             true => name_of(customer, state.random.usize(..size.names)),
             false => hidden_of(customer, state.random.usize(..HIDDEN)),
         };
-        let (account, forwarder) = self.turned_to(&mut state)?;
+        // The Service may turn late.
+        let (any, is_late) = (state.random.usize(..size.replicas), state.random.u8(..10) == 0);
+        let (account, forwarder) = self.turned_to(&state, any, is_late)?;
         state.is_asking.then_some((name, account, forwarder))
     }
 
-    /// The forwarder that the Service points at: mostly the one that leads, for it may turn late.
-    fn turned_to(&self, state: &mut State) -> Option<(String, Forwarder)> {
+    /// The forwarder that the Service points at: the one that leads, and `any` other where none does or it turns late.
+    fn turned_to(&self, state: &State, any: usize, is_late: bool) -> Option<(String, Forwarder)> {
         let holder = self.0.watcher.holder();
-        let (any, is_late) = (state.random.usize(..self.0.size.replicas), state.random.u8(..10) == 0);
         let leads = |account: &str| holder.as_deref().is_some_and(|holder| holder == account) && !is_late;
         let live = || state.forwarders.iter().filter(|(account, _)| self.0.calls.lives(account));
         let (account, forwarder) = live().find(|(account, _)| leads(account)).or_else(|| live().nth(any))?;
@@ -108,7 +109,7 @@ impl Pods {
 
     /// What the forwarder replies to a question that the cluster's DNS sends on; `None` where none lives, or it is silent.
     pub async fn reply(&self, question: &[u8]) -> Option<Vec<u8>> {
-        let (account, forwarder) = self.turned_to(&mut lock(&self.0.state))?;
+        let (account, forwarder) = self.turned_to(&lock(&self.0.state), 0, false)?;
         let answer = forwarder.answer(question, CLUSTER_DNS, QuestionTransport::Udp).await;
         answer.reply.filter(|_| self.0.calls.lives(&account))
     }
