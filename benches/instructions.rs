@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use test_support::tools::target_folder;
 use workload::{SIZES, Workload};
 
 /// Every station, in the order of the way.
@@ -43,8 +44,7 @@ fn root() -> PathBuf {
 }
 
 fn result() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    target.join("instructions.json")
+    target_folder().join("instructions.json")
 }
 
 fn is_set(name: &str) -> bool {

@@ -14,10 +14,10 @@ use peak_alloc::PeakAlloc;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use test_support::tools::target_folder;
 use tokio::sync::{mpsc, watch};
 
 #[global_allocator]
@@ -123,8 +123,6 @@ fn main() {
     let bytes = MEMORY.current_usage().saturating_sub(before);
     assert_eq!(names.held().len(), NAMES, "each is in the table");
     println!("{bytes} bytes for {NAMES} learned names with {ADDRESSES} addresses each: {} a name", bytes / NAMES);
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
     let counted = json!({ "names": NAMES, "addresses": ADDRESSES, "bytes": bytes, "bound": BOUND });
-    std::fs::write(target.join("learned.json"), format!("{counted:#}\n")).expect("the result");
+    std::fs::write(target_folder().join("learned.json"), format!("{counted:#}\n")).expect("the result");
 }

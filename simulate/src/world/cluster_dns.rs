@@ -10,11 +10,14 @@ use futures::future::BoxFuture;
 use hickory_proto::op::{DnsResponse, Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{RData, Record};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// The servers that the forwarder asks: the same ones as [`super::SERVERS`], under other addresses.
-pub const UPSTREAMS: [&str; 2] = ["10.96.1.10:53", "10.96.1.11:53"];
+pub const UPSTREAMS: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 1, 10)), 53),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 1, 11)), 53),
+];
 
 /// How long a question is on its way to a server, and its reply back.
 const WAY: Duration = Duration::from_millis(2);
@@ -37,8 +40,7 @@ impl Exchange for SimulatedDns {
         let all = self.clone();
         Box::pin(async move {
             tokio::time::sleep(WAY).await;
-            let is_upstream = UPSTREAMS.iter().any(|upstream| *upstream == server.to_string());
-            if let Some(pods) = all.pods.filter(|_| !is_upstream) {
+            if let Some(pods) = all.pods.filter(|_| !UPSTREAMS.contains(&server)) {
                 let bytes =
                     question.to_vec().map_err(|_| ExchangeError::Malformed("a question that cannot be written"))?;
                 if let Some(reply) = pods.reply(&bytes).await {

@@ -116,7 +116,7 @@ impl Dns {
         is_counted: bool,
     ) -> Option<LookupOutcome> {
         // The forwarder's upstreams are the same servers.
-        let upstream = UPSTREAMS.iter().position(|upstream| *upstream == server.to_string());
+        let upstream = UPSTREAMS.iter().position(|upstream| *upstream == server);
         let server = upstream.map_or(server, |index| SERVERS[index]);
         let mut state = self.lock();
         let state = &mut *state;

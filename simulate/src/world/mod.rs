@@ -199,7 +199,7 @@ impl SimulatedWorld {
         let forwards = self.pods.iter().flat_map(|_| {
             [
                 "--forward-listen=10.96.1.1:53".to_owned(),
-                format!("--forward-upstream={}", cluster_dns::UPSTREAMS.join(",")),
+                format!("--forward-upstream={}", cluster_dns::UPSTREAMS.map(|server| server.to_string()).join(",")),
             ]
         });
         let flags = Flags::parse_from(["operator".to_owned(), few].into_iter().chain(servers).chain(forwards));

@@ -10,6 +10,13 @@ pub fn workspace_root() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_path_buf()
 }
 
+/// The folder that cargo builds to, where the programs of a benchmark leave their results for its report.
+#[must_use]
+pub fn target_folder() -> PathBuf {
+    let set = std::env::var_os("CARGO_TARGET_DIR").filter(|set| !set.is_empty());
+    set.map_or_else(|| workspace_root().join("target"), PathBuf::from)
+}
+
 /// The program called `name`: in `KUBEBUILDER_ASSETS`, in the folder that `tests/build-tools.sh` builds into
 /// (`CITRIX_ALLOWLIST_TOOLS`, or `.build/bin` of the workspace), or on `PATH`, looked for in that order.
 ///

@@ -1,5 +1,6 @@
 //! What each station of the way costs by itself: read from where divan and the instruction counter leave it.
 
+use super::candidate::mebibytes;
 use super::figures::{Point, Report, Series};
 use anyhow::Context as _;
 use serde_json::Value;
@@ -97,15 +98,14 @@ fn push(report: &mut Report, name: &str, mut points: Vec<Point>) {
 pub fn learned(file: &Path, report: &mut Report) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
     let counted: Value = serde_json::from_str(&text)?;
-    let count = |field: &str| counted[field].as_f64().with_context(|| format!("{field} of {}", file.display()));
+    let count = |field: &str| counted[field].as_u64().with_context(|| format!("{field} of {}", file.display()));
     let (names, addresses, bytes, bound) = (count("names")?, count("addresses")?, count("bytes")?, count("bound")?);
-    let mebibytes = |bytes: f64| bytes / f64::from(1 << 20);
     report.note(
-        &format!("{names:.0} learned names with {addresses:.0} addresses each, in the names table"),
-        format!("{:.1} MiB, {:.0} bytes each", mebibytes(bytes), bytes / names),
+        &format!("{names} learned names with {addresses} addresses each, in the names table"),
+        format!("{:.1} MiB, {:.0} bytes each", mebibytes(bytes), bytes as f64 / names as f64),
         &format!("{:.0} MiB", mebibytes(bound)),
         Some(bytes <= bound),
-        &[("bytes", bytes), ("names", names)],
+        &[("bytes", bytes as f64), ("names", names as f64)],
     );
     Ok(())
 }

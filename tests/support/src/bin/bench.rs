@@ -16,7 +16,7 @@ use test_support::bench::candidate::Candidate;
 use test_support::bench::figures::{Beside, Report};
 use test_support::bench::{files, scenarios, scenarios::ForwarderExtent, stage::Stage, stations};
 use test_support::control_plane::{Component, Kubernetes};
-use test_support::tools::workspace_root;
+use test_support::tools::{target_folder, workspace_root};
 
 /// How much is measured.
 struct Extent {
@@ -118,7 +118,7 @@ async fn main() -> anyhow::Result<()> {
         part(started, "ever more resources");
         scenarios::growth(&own, &mut report, extent.growth).await?;
     }
-    let target = variable("CARGO_TARGET_DIR").map_or_else(|| workspace_root().join("target"), PathBuf::from);
+    let target = target_folder();
     if alone("program") {
         part(started, "the program itself");
         scenarios::program(&binary, shipped.is_some(), &mut report)?;
