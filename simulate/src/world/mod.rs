@@ -1,6 +1,7 @@
 //! A world in virtual time: the whole operator, a cluster, the vendor and DNS in one thread, and a seed that breaks them.
 
 mod calls;
+mod claims;
 mod cluster_dns;
 pub mod dns;
 mod faults;

@@ -1,5 +1,6 @@
 //! Reads a policy as a network plugin does.
 
+use citrix_allowlist::crd::ADDITIONAL_ANNOTATION;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -48,4 +49,14 @@ pub fn read(policy: &Value, resource: Option<&Value>) -> (BTreeSet<IpNet>, Optio
         }
     }
     (allowed, wrong)
+}
+
+/// Whether a write changed nothing but that more of the policy's networks are named as only the spec's (an annotation).
+pub fn names_more(before: &Value, after: &Value) -> bool {
+    let named = |policy: &Value| -> BTreeSet<String> {
+        let listed = policy["metadata"]["annotations"][ADDITIONAL_ANNOTATION].as_str().unwrap_or_default();
+        listed.split(',').map(str::to_owned).filter(|network| !network.is_empty()).collect()
+    };
+    let (fewer, more) = (named(before), named(after));
+    before["spec"] == after["spec"] && fewer.len() < more.len() && fewer.is_subset(&more)
 }

@@ -2,18 +2,17 @@
 
 use super::HOME;
 use super::calls::replica_of;
+use super::claims::{Claims, Newest};
 use super::dns::Dns;
 use super::history::History;
 use super::laws::Law;
-use super::pods::is_hidden;
 use super::policy;
 use super::tenants::{POLICIES, RESOURCES};
-use super::vendor::{Vendor, Version};
+use super::vendor::Vendor;
 use crate::api::{ApiServer, StoreChange, Stored};
 use citrix_allowlist::lock::lock;
 use connectivity_allowlist::net::{canonical_set, cidr};
 use ipnet::IpNet;
-use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -21,8 +20,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long an address stays allowed after its last answer: `addressRetention`, an hour by default.
-const KEPT: Duration = Duration::from_secs(3600);
 /// How long one reconcile may take. First policies of which one is refused are taken back in it: all appear, or none.
 const TAKEN_BACK: Duration = Duration::from_secs(60);
 
@@ -53,16 +50,6 @@ pub struct Known {
     newest: Option<Newest>,
 }
 
-/// The newest list that a status has named.
-#[derive(Debug)]
-struct Newest {
-    customer: String,
-    generation: i64,
-    published: Timestamp,
-    /// Its networks that policies allowed then.
-    networks: Vec<IpNet>,
-}
-
 impl Known {
     /// The networks that its policies allow together.
     #[must_use]
@@ -91,29 +78,28 @@ pub struct WrittenCounts {
     pub statuses: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     seen: u64,
     resources: BTreeMap<Name, Known>,
     /// What the operator wrote outside its own namespace.
     written: WrittenCounts,
-    /// What was ever allowed for a customer, with the counts of versions and answers it was computed from.
-    ever: BTreeMap<String, ((usize, usize), Vec<IpNet>)>,
+    claims: Claims,
 }
 
 /// Watches every version. Clones are the same watcher.
 #[derive(Clone)]
 pub struct Watcher {
     api: ApiServer,
-    vendor: Vendor,
-    dns: Dns,
     history: History,
     inner: Arc<Mutex<Inner>>,
 }
 
 impl Watcher {
     pub fn new(api: ApiServer, vendor: Vendor, dns: Dns, history: History) -> Self {
-        Self { api, vendor, dns, history, inner: Arc::default() }
+        let (resources, written) = (BTreeMap::new(), WrittenCounts::default());
+        let inner = Inner { seen: 0, resources, written, claims: Claims::new(vendor, dns) };
+        Self { api, history, inner: Arc::new(Mutex::new(inner)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -291,9 +277,17 @@ impl Watcher {
             return;
         }
         let is_edited = known.is_edited;
-        inner.written.policies += 1;
-        known.written_at.retain(|at| at.elapsed() < RECONCILED);
-        known.written_at.push(Instant::now());
+        // What was recovered and is the spec's own too is named as such once the recovery ends.
+        let is_renamed = change
+            .before
+            .as_ref()
+            .zip(change.after.as_ref())
+            .is_some_and(|(before, after)| policy::names_more(&before.value, &after.value));
+        if !is_renamed {
+            inner.written.policies += 1;
+            known.written_at.retain(|at| at.elapsed() < RECONCILED);
+            known.written_at.push(Instant::now());
+        }
         if !lost.is_empty() {
             known.lost_at = Some(Instant::now());
         }
@@ -312,7 +306,7 @@ impl Watcher {
                 broken.push((Law::LastPolicy, "its last policy is gone, and the user did not say so".to_owned()));
             }
             let customers = known.customers.clone();
-            let kept = if !lost.is_empty() && !is_edited { self.kept(&customer) } else { Vec::new() };
+            let kept = if !lost.is_empty() && !is_edited { inner.claims.kept(&customer) } else { Vec::new() };
             let lost = kept.iter().find(|network| cidr::covers(&before, network) && !cidr::covers(&after, network));
             broken
                 .extend(lost.map(|network| (Law::NeverNarrower, format!("{network} is lost, and nobody withdrew it"))));
@@ -321,13 +315,13 @@ impl Watcher {
                 .newest
                 .as_ref()
                 .filter(|newest| !is_edited && newest.customer == customer && Some(newest.generation) == generation);
-            let taken = newest.and_then(|newest| self.taken_back(newest, &before, &after));
+            let taken = newest.and_then(|newest| inner.claims.taken_back(newest, &before, &after));
             broken.extend(taken.map(|network| {
                 (Law::NeverOlder, format!("{network} is lost, and no list after the newest that status named lacks it"))
             }));
             // What somebody else opened may be in a policy until it is written again.
             if !is_edited {
-                let ever = canonical_set(customers.iter().flat_map(|customer| self.ever(inner, customer)));
+                let ever = canonical_set(customers.iter().flat_map(|customer| inner.claims.ever(customer)));
                 let wide = after.iter().find(|network| !cidr::covers(&ever, network));
                 let wide = wide.map(|network| {
                     (Law::NeverWider, format!("{network} is allowed, and was neither listed nor answered"))
@@ -346,84 +340,12 @@ impl Watcher {
         let live = change.after.as_ref().filter(|stored| !stored.is_deleting());
         known.object = live.map(|stored| stored.value.clone());
         known.customers.extend(known.customer().map(str::to_owned));
-        let Some((customer, generation, published)) = known.object.as_ref().and_then(used) else { return };
-        let is_same = |newest: &Newest| newest.customer == customer && newest.generation == generation;
-        if known.newest.as_ref().is_some_and(|newest| is_same(newest) && newest.published >= published) {
-            return;
+        let (object, allowed) = (known.object.as_ref(), known.allowed());
+        let newest = object.and_then(|object| inner.claims.newest(object, known.newest.as_ref(), &allowed));
+        if newest.is_some() {
+            known.newest = newest;
         }
-        let versions = self.vendor.versions(customer);
-        let named = versions.iter().find(|version| version.published == published);
-        let mut networks = named.map(|version| networks(version)).unwrap_or_default();
-        let allowed = known.allowed();
-        networks.retain(|network| cidr::covers(&allowed, network));
-        let customer = customer.to_owned();
-        known.newest = Some(Newest { customer, generation, published, networks });
     }
-
-    /// A network of the newest list that is lost, although no later list lacks it.
-    fn taken_back(&self, newest: &Newest, before: &[IpNet], after: &[IpNet]) -> Option<IpNet> {
-        let lost = |network: &&IpNet| cidr::covers(before, network) && !cidr::covers(after, network);
-        let versions = self.vendor.versions(&newest.customer);
-        let later: Vec<_> =
-            versions.iter().filter(|it| it.published > newest.published).map(|it| networks(it)).collect();
-        let is_listed = |network: &&IpNet| later.iter().all(|networks| cidr::covers(networks, network));
-        newest.networks.iter().filter(lost).find(is_listed).copied()
-    }
-
-    /// Everything that was ever listed for a customer, or answered for its names.
-    fn ever(&self, inner: &mut Inner, customer: &str) -> Vec<IpNet> {
-        let versions = self.vendor.versions(customer);
-        let counts = (versions.len(), self.dns.answered(|answered| answered.len()));
-        if let Some((known, networks)) = inner.ever.get(customer)
-            && *known == counts
-        {
-            return networks.clone();
-        }
-        let networks =
-            versions.iter().flat_map(|version| &version.content.networks).filter_map(|text| text.parse().ok());
-        let names: BTreeSet<&String> = versions.iter().flat_map(|version| &version.content.names).collect();
-        let addresses: Vec<IpNet> = self.dns.answered(|answered| {
-            let of_names = answered.keys().filter(|(name, _)| names.contains(name) || is_hidden(name, customer));
-            of_names.map(|(_, address)| IpNet::from(*address)).collect()
-        });
-        let networks = canonical_set(networks.chain(addresses));
-        inner.ever.insert(customer.to_owned(), (counts, networks.clone()));
-        networks
-    }
-
-    /// The networks that may not be lost: those of every version of a customer's list, and recent answers for their names.
-    fn kept(&self, customer: &str) -> Vec<IpNet> {
-        let versions = self.vendor.versions(customer);
-        let Some(last) = versions.last() else { return Vec::new() };
-        // However they are spelled: one of 256 addresses, or two of 128.
-        let all: Vec<Vec<IpNet>> = versions.iter().map(|version| networks(version)).collect();
-        let is_in_all = |network: &IpNet| all.iter().all(|networks| cidr::covers(networks, network));
-        let networks = all.iter().flatten().copied().filter(is_in_all);
-        let in_all = |name: &&String| versions.iter().all(|version| version.content.names.contains(*name));
-        let names: BTreeSet<&String> = last.content.names.iter().filter(in_all).collect();
-        let now = Instant::now();
-        let is_withdrawn = |name: &String| {
-            !names.contains(name) && versions.iter().any(|version| version.content.names.contains(name))
-        };
-        let addresses: Vec<IpNet> = self.dns.answered(|answered| {
-            // What a withdrawn name has too may go with it: that another name was answered with it need not have been written yet.
-            let gone: BTreeSet<_> =
-                answered.keys().filter(|(name, _)| is_withdrawn(name)).map(|(_, address)| *address).collect();
-            let recent = answered.iter().filter(|((name, address), (at, _))| {
-                names.contains(name) && !gone.contains(address) && now.duration_since(*at) < KEPT
-            });
-            recent.map(|((_, address), _)| IpNet::from(*address)).collect()
-        });
-        networks.chain(addresses).collect()
-    }
-}
-
-/// The list that a resource's status says is in use for its spec: customer, generation, and when it was published.
-fn used(object: &Value) -> Option<(&str, i64, Timestamp)> {
-    let generation = object["metadata"]["generation"].as_i64()?;
-    (object["status"]["observedGeneration"].as_i64() == Some(generation)).then_some(())?;
-    let published = object["status"]["feed"]["version"].as_str()?.parse().ok()?;
-    Some((object["spec"]["customerId"].as_str()?, generation, published))
 }
 
 /// What a resource's status reports, for the timeline; empty for other objects.
@@ -432,8 +354,4 @@ fn reported(object: &Value) -> String {
     let ready = conditions.and_then(|conditions| conditions.iter().find(|condition| condition["type"] == "Ready"));
     let Some(reason) = ready.and_then(|ready| ready["reason"].as_str()) else { return String::new() };
     format!(": {reason}, list {}", object["status"]["feed"]["version"].as_str().unwrap_or("none"))
-}
-
-fn networks(version: &Version) -> Vec<IpNet> {
-    canonical_set(version.content.networks.iter().filter_map(|text| text.parse().ok()))
 }
