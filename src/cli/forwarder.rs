@@ -122,7 +122,10 @@ async fn of_service(client: &Client, namespace: Option<&str>) -> anyhow::Result<
     found.sort();
     let place = namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
     match &*found {
-        [(_, address)] => Ok(SocketAddr::new(*address, DNS_PORT)),
+        [(name, address)] => {
+            warn(&format!("note: the forwarder is Service {name} ({address})"));
+            Ok(SocketAddr::new(*address, DNS_PORT))
+        }
         [] => bail!(
             "no Service of the forwarder is{}: set forwarder.enabled in the chart's values, or give --address IP",
             if place.is_empty() { " in the cluster".to_owned() } else { place }

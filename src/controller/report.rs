@@ -27,12 +27,12 @@ const WAIT_DEBOUNCE: Duration = Duration::from_millis(500);
 const REPORT_FAILURES_AFTER: u32 = 5;
 
 /// How long ConfigMaps may stay behind policies while pods may ask for further names, at most.
-const OBJECTS_BEHIND: Duration = Duration::from_millis(100);
+const OBJECTS_BEHIND: Duration = Duration::from_millis(150);
 
 /// How long they may where an answer with a new address is held for `settle`: the ConfigMaps are written before it goes out, so that
 /// a restart forgets no name that was given out. Their write takes some time itself.
 pub(super) fn objects_behind(settle: Option<Duration>) -> Duration {
-    (settle.unwrap_or_default() / 2).min(OBJECTS_BEHIND)
+    (settle.unwrap_or_default() * 3 / 5).min(OBJECTS_BEHIND)
 }
 
 /// How long status and events may stay behind policies meanwhile.
@@ -268,6 +268,6 @@ mod tests {
     fn config_maps_are_written_at_once_where_no_answer_is_held() {
         let behind = objects_behind(Some(Duration::ZERO));
         assert!(!Reported::default().may_leave_objects(behind, Instant::now()));
-        assert_eq!(objects_behind(Some(Duration::from_millis(60))), Duration::from_millis(30));
+        assert_eq!(objects_behind(Some(Duration::from_millis(60))), Duration::from_millis(36));
     }
 }

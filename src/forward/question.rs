@@ -107,11 +107,11 @@ impl ForwardedQuestion {
     }
 }
 
-/// Takes out who asked: the upstream has no need to know the addresses of pods.
+/// Takes out who asked: the upstream has no need to know the addresses of pods. Of two such options the pod wrote one.
 fn take_client(message: &mut Message) -> Option<IpAddr> {
     let options = message.edns.as_mut()?.options_mut();
-    let client = match options.get(CLIENT) {
-        Some(EdnsOption::Unknown(_, bytes)) => match bytes.len() {
+    let client = match &*options.get_all(CLIENT) {
+        [EdnsOption::Unknown(_, bytes)] => match bytes.len() {
             4 => <[u8; 4]>::try_from(&**bytes).ok().map(IpAddr::from),
             16 => <[u8; 16]>::try_from(&**bytes).ok().map(IpAddr::from),
             _ => None,
@@ -169,17 +169,19 @@ mod tests {
 
     #[test]
     fn the_client_is_read_and_goes_no_further() {
-        let with = |bytes: &[u8]| {
+        let with_all = |all: &[&[u8]]| {
             let mut message = message("a.example.com.");
             let edns = message.set_edns(Edns::new()).edns.as_mut().expect("just set");
-            edns.options_mut().insert(EdnsOption::Unknown(0xffee, bytes.to_vec()));
+            all.iter().for_each(|bytes| edns.options_mut().insert(EdnsOption::Unknown(0xffee, bytes.to_vec())));
             ForwardedQuestion::read(&message.to_vec().expect("bytes")).expect("a question")
         };
+        let with = |bytes: &[u8]| with_all(&[bytes]);
         assert_eq!(with(&[10, 244, 0, 7]).client, Some(IpAddr::from([10, 244, 0, 7])));
         let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 244, 0, 7];
         assert_eq!(with(&mapped).client, Some(IpAddr::from([10, 244, 0, 7])), "an old CoreDNS on a dual-stack socket");
-        let short = with(&[10, 244]);
-        assert_eq!(short.client, None);
+        let (short, two) = (with(&[10, 244]), with_all(&[&[10, 244, 0, 7], &[10, 244, 0, 8]]));
+        assert_eq!((short.client, two.client), (None, None), "of two, a pod wrote one itself");
+        assert!(two.message.edns.expect("it stays").options().get(CLIENT).is_none());
         assert!(short.message.edns.expect("it stays").options().get(CLIENT).is_none());
     }
 

@@ -320,16 +320,17 @@ impl Learned {
         for (resource, observed) in observers {
             let Some(of) = self.resources.get_mut(&resource).filter(|of| !of.names.contains(name)) else { continue };
             let mut names = BTreeSet::clone(&of.names);
-            let alike: Vec<&DomainName> = of.names.iter().filter(|known| observed.matches(known)).collect();
-            if alike.len() >= MOST_LEARNED {
-                // The one that nobody has asked for the longest makes room.
-                let oldest = alike.into_iter().min_by_key(|known| self.asked.get(*known).map(|asked| asked.at));
-                if let Some(oldest) = oldest {
-                    names.remove(oldest);
-                    makes_room = true;
-                    // Another resource may still have it, and this one learns it again once somebody asks.
-                    self.asked.entry(oldest.clone()).and_modify(|asked| asked.revision = 0);
-                }
+            // The ones that nobody has asked for the longest make room: of a restored ConfigMap more than one.
+            let mut alike: Vec<&DomainName> = of.names.iter().filter(|known| observed.matches(known)).collect();
+            let surplus = (alike.len() + 1).saturating_sub(MOST_LEARNED);
+            if surplus > 0 {
+                alike.sort_by_cached_key(|known| self.asked.get(*known).map(|asked| asked.at));
+            }
+            for oldest in alike.into_iter().take(surplus) {
+                names.remove(oldest);
+                makes_room = true;
+                // Another resource may still have it, and this one learns it again once somebody asks.
+                self.asked.entry(oldest.clone()).and_modify(|asked| asked.revision = 0);
             }
             names.insert(name.clone());
             of.names = Arc::new(names);

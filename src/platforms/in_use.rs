@@ -25,7 +25,8 @@ pub fn zones_in_use(resources: &[CitrixAllowlist], config_maps: &[ConfigMap]) ->
     let (mut names, mut patterns, mut notes) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
     for resource in resources {
         let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
-        let Some(map) = config_maps.iter().find(|map| is_of(map, &namespace, &name)) else {
+        let uid = resource.uid().unwrap_or_default();
+        let Some(map) = config_maps.iter().find(|map| is_of(map, &namespace, &name, &uid)) else {
             notes.push(format!(
                 "citrixallowlist {namespace}/{name} has no ConfigMap of the operator yet: its zones are missing; `explain {name} -n {namespace}` says why"
             ));
@@ -60,10 +61,11 @@ fn collect(target: ExportedTarget, names: &mut BTreeSet<DomainName>, patterns: &
 }
 
 /// Whether it is the ConfigMap with a resource's endpoints, as the operator wrote it: the cluster's DNS shall not follow another
-/// writer's.
-fn is_of(map: &ConfigMap, namespace: &str, name: &str) -> bool {
-    let is_owned = owner::owner_of(&map.metadata)
-        .is_some_and(|owner| &*owner.resource.namespace == namespace && &*owner.resource.name == name);
+/// writer's, nor a resource of the same name that is gone.
+fn is_of(map: &ConfigMap, namespace: &str, name: &str, uid: &str) -> bool {
+    let is_owned = owner::owner_of(&map.metadata).is_some_and(|owner| {
+        &*owner.resource.namespace == namespace && &*owner.resource.name == name && &*owner.uid == uid
+    });
     is_owned && managed::owns(&map.metadata, &["data", ENDPOINTS_KEY])
 }
 

@@ -70,7 +70,7 @@ fn config_map(document: &Value, manager: &str) -> ConfigMap {
 
 fn resource() -> CitrixAllowlist {
     let own = json!([{ "name": "identity", "fqdns": ["Login.example.org"], "tcpPorts": "443" }]);
-    let metadata = json!({ "name": "daas", "namespace": "citrix" });
+    let metadata = json!({ "name": "daas", "namespace": "citrix", "uid": "1" });
     let resource = json!({
         "apiVersion": "citrix-allowlist.io/v1alpha1", "kind": "CitrixAllowlist", "metadata": metadata,
         "spec": { "customerId": "testcustomer", "additional": own },
@@ -103,8 +103,12 @@ fn what_is_not_known_of_the_zones_is_noted() {
     let note = "ConfigMap citrix/daas-cidrs: 7 endpoints are left out for its size: their zones may be missing; --zone names them";
     assert_eq!(found, ZonesInUse { zones: zones(&["a.example.com"]), notes: vec![note.to_owned()] });
 
-    // The cluster's DNS does not follow what another client has written there.
+    // The cluster's DNS does not follow what another client has written there, nor a resource of the same name that is gone.
+    let mut successor = resource();
+    successor.metadata.uid = Some("2".to_owned());
+    let of_predecessor = zones_in_use(&[successor], &[config_map(&document, "citrix-allowlist-operator")]);
     let found = zones_in_use(&[resource()], &[config_map(&document, "kubectl")]);
+    assert_eq!(of_predecessor, found);
     let note = "citrixallowlist citrix/daas has no ConfigMap of the operator yet: its zones are missing; `explain daas -n citrix` says why";
     assert_eq!(found, ZonesInUse { zones: BTreeSet::new(), notes: vec![note.to_owned()] });
 }

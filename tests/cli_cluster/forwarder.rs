@@ -59,8 +59,11 @@ async fn forwarder_config_reads_zones_and_address_from_a_cluster() {
         address(77)
     );
     assert!(block.starts_with(&expected), "{block}");
-    let note = "note: citrixallowlist default/waiting has no ConfigMap of the operator yet: its zones are missing; `explain waiting -n default` says why\n";
-    assert_eq!(String::from_utf8_lossy(&output.stderr), note);
+    let notes = format!(
+        "note: the forwarder is Service default/allow-citrix-allowlist-operator-dns ({})\nnote: citrixallowlist default/waiting has no ConfigMap of the operator yet: its zones are missing; `explain waiting -n default` says why\n",
+        address(77)
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stderr), notes);
 
     apply(&services("kube-system", "other", &address(79))).await;
     let several = format!(

@@ -80,6 +80,20 @@ fn a_full_pattern_forgets_the_name_that_nobody_asks_for() {
 }
 
 #[test]
+fn restored_names_are_cut_to_what_a_pattern_may_learn() {
+    let (now, mut learned) = (Instant::now(), Learned::new(WEEK));
+    learned.observe(&resource("one"), &[observed("*.example.net", &[], true)].into());
+    let many = (0..MOST_LEARNED + 10).map(|number| name(&format!("n{number}.example.net")));
+    let others = [name("kept.example.org")].into_iter();
+    learned.restore(&resource("one"), &many.chain(others).collect(), now);
+    learned.ask(&name("n7.example.net"), None, now + Duration::from_secs(1));
+    learned.ask(&name("more.example.net"), None, now + Duration::from_secs(2));
+    let names = learned.names(&resource("one"));
+    assert_eq!(names.len(), MOST_LEARNED + 1, "with the one of another pattern");
+    assert!(["n7.example.net", "more.example.net", "kept.example.org"].iter().all(|name| names.contains(*name)));
+}
+
+#[test]
 fn names_that_nobody_asks_for_are_forgotten_after_the_retention() {
     let (now, mut learned) = (Instant::now(), Learned::new(WEEK));
     learned.observe(&resource("one"), &[observed("*.example.net", &[], true)].into());
