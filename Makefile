@@ -61,7 +61,7 @@ simulate: ## Replay faults by seeds, faster than time: those that once broke a l
 	$(call heading,The operator in a simulated world: built if changed)
 	@cargo build --locked --workspace --bin simulate $(if $(LONG),--profile bench)
 	$(call heading,Seeds: each is printed$(,) and shrunk if it breaks a law)
-	@"$(abspath $(BENCH_TARGET))/$(if $(LONG),release,debug)/simulate" --minutes $(or $(SIMULATE_MINUTES),$(if $(LONG),60,5))
+	@"$(abspath $(BENCH_TARGET))/$(if $(LONG),release,debug)/simulate" --hours $(if $(LONG),24,8) --minutes $(or $(SIMULATE_MINUTES),$(if $(LONG),60,5))
 
 mutants: ## Put bugs in on purpose, one at a time, and see that the simulation finds each (an hour or two)
 	$(call heading,Bugs of simulate/mutants: each is built and simulated for MUTANT_MINUTES (5) at most)

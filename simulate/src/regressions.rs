@@ -7,7 +7,8 @@ use simulate::world::Size;
 struct Regression {
     seed: u64,
     hours: u32,
-    only: &'static [usize],
+    /// All of its faults without it.
+    only: Option<&'static [usize]>,
     /// Not further than this, in seconds since the world began.
     until: Option<u64>,
     size: Size,
@@ -17,19 +18,28 @@ struct Regression {
 
 const USUAL: Size = Size { replicas: 3, resources: 50, names: 5, customers: 4 };
 
-const ALL: [Regression; 2] = [
+const ALL: [Regression; 3] = [
     Regression {
         seed: 1,
         hours: 1,
-        only: &[],
+        only: Some(&[]),
         until: None,
         size: USUAL,
         what: "resources that exist before the operator starts are reconciled",
     },
     Regression {
+        // Of every trait: it forwards, has latency, and refreshes.
+        seed: 4,
+        hours: 4,
+        only: None,
+        until: Some(12_000),
+        size: Size { replicas: 3, resources: 12, names: 3, customers: 2 },
+        what: "equal seeds give equal histories, with faults of every kind",
+    },
+    Regression {
         seed: 1_419_665_131,
         hours: 24,
-        only: &[233, 234, 235, 238, 239, 241, 242, 243, 245],
+        only: Some(&[233, 234, 235, 238, 239, 241, 242, 243, 245]),
         until: Some(28_500),
         size: USUAL,
         what: "a new customer's first list that is of another region takes no policy away",
@@ -40,10 +50,10 @@ const ALL: [Regression; 2] = [
 pub fn run() -> Vec<String> {
     let mut failed = Vec::new();
     for (number, Regression { seed, hours, only, until, size, what }) in ALL.iter().enumerate() {
-        let run = Run { seed: *seed, hours: *hours, only: Some(only.to_vec()), until: *until, size: *size };
+        let run = Run { seed: *seed, hours: *hours, only: only.map(<[usize]>::to_vec), until: *until, size: *size };
         println!("{what}:");
         let outcome = run.outcome(None);
-        let differs = number == 0 && run.quietly(None).0.digest != outcome.digest;
+        let differs = number == 1 && run.quietly(None).0.digest != outcome.digest;
         if differs {
             println!("seed {seed}: two runs have different histories");
         }

@@ -48,12 +48,16 @@ pub struct ApiServer {
     ticks: signal::Sender<u64>,
 }
 
+/// Which requests are meant.
+pub type WhichCalls = Box<dyn Fn(&Call) -> bool + Send>;
+
 /// Everything that a server knows.
-#[derive(Debug)]
 struct State {
     store: Store,
     hooks: Hooks,
     watches: BTreeMap<u64, OpenWatch>,
+    /// The watches on which nothing arrives, whenever they are opened, by the numbers of the faults.
+    holds: BTreeMap<usize, WhichCalls>,
     next_watch: u64,
     ticks: signal::Sender<u64>,
 }
@@ -81,6 +85,7 @@ impl ApiServer {
             store: Store::new(kinds, clock, seed),
             hooks: Hooks::default(),
             watches: BTreeMap::new(),
+            holds: BTreeMap::new(),
             next_watch: 0,
             ticks: ticks.clone(),
         };
@@ -122,6 +127,18 @@ impl ApiServer {
         count
     }
 
+    /// Nothing arrives on the watches that `which` names, now or opened later, until [`Self::release_watches`] with this number.
+    pub fn hold_watches(&self, number: usize, which: WhichCalls) {
+        self.lock().holds.insert(number, which);
+        self.tick();
+    }
+
+    /// What was held arrives, where the watch still is open.
+    pub fn release_watches(&self, number: usize) {
+        self.lock().holds.remove(&number);
+        self.tick();
+    }
+
     /// The open watches, each with the newest revision that it has shown.
     #[must_use]
     pub fn open_watches(&self) -> Vec<(Call, u64)> {
@@ -145,6 +162,15 @@ impl ApiServer {
 }
 
 impl State {
+    /// What happens to an open watch now.
+    fn fault_of(&self, id: u64) -> WatchFault {
+        match self.watches.get(&id) {
+            Some(open) if self.holds.values().any(|holds| holds(&open.call)) => WatchFault::Held,
+            Some(open) => open.fault,
+            None => WatchFault::Ended,
+        }
+    }
+
     fn fate(&mut self, call: &Call) -> Fate {
         self.hooks.fates.as_mut().map_or(Fate::Served, |fates| fates(call, &self.store))
     }

@@ -140,7 +140,7 @@ impl Watch {
     fn read(&mut self) -> WatchFault {
         let server = self.server.clone();
         let mut state = server.lock();
-        match state.watches.get_mut(&self.id).map_or(WatchFault::Ended, |open| open.fault) {
+        match state.fault_of(self.id) {
             WatchFault::None => {}
             WatchFault::Repeated => {
                 if let Some(open) = state.watches.get_mut(&self.id) {

@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
+/// How long a request or an answer is under way at most, in microseconds, where that takes time.
+const LATENCY: u64 = 15_000;
+
 /// How a request fails.
 #[derive(Clone, Copy, Debug)]
 pub enum CallFault {
@@ -99,6 +102,8 @@ struct State {
     /// The rules of the faults that last, by their numbers.
     rules: BTreeMap<usize, CallRule>,
     history: History,
+    /// Whether requests and answers take some time.
+    has_latency: bool,
 }
 
 /// The fates of all requests. Clones are the same.
@@ -116,8 +121,8 @@ pub fn replica_of(account: &str) -> Option<usize> {
 }
 
 impl Calls {
-    pub fn new(random: Rng, history: History) -> Self {
-        let state = State { random, processes: BTreeMap::new(), rules: BTreeMap::new(), history };
+    pub fn new(random: Rng, history: History, has_latency: bool) -> Self {
+        let state = State { random, processes: BTreeMap::new(), rules: BTreeMap::new(), history, has_latency };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -149,6 +154,13 @@ impl Calls {
         }
     }
 
+    /// Nothing that a replica sends arrives.
+    pub fn cut_off(&self, number: usize, replica: usize) {
+        let rule =
+            CallRule { replica: Some(replica), about: None, writes: false, fault: CallFault::Silent, often: u8::MAX };
+        self.add(number, rule);
+    }
+
     /// Adds the rule of a fault.
     pub fn add(&self, number: usize, rule: CallRule) {
         self.lock().rules.insert(number, rule);
@@ -174,9 +186,16 @@ impl Calls {
                 return fate;
             }
         }
-        let State { random, rules, .. } = &mut *state;
+        let State { random, rules, has_latency, .. } = &mut *state;
         let mut met = rules.values().filter(|rule| rule.meets(call));
-        met.find(|rule| random.u8(..) <= rule.often).map_or(Fate::Served, |rule| rule.fault.fate())
+        match met.find(|rule| random.u8(..) <= rule.often) {
+            Some(rule) => rule.fault.fate(),
+            None if *has_latency => {
+                let mut some = || Duration::from_micros(random.u64(100..LATENCY));
+                Fate::Slow { request: some(), answer: some() }
+            }
+            None => Fate::Served,
+        }
     }
 }
 

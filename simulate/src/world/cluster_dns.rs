@@ -11,16 +11,12 @@ use hickory_proto::op::{DnsResponse, Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{RData, Record};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 /// The servers that the forwarder asks: the same ones as [`super::SERVERS`], under other addresses.
 pub const UPSTREAMS: [SocketAddr; 2] = [
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 1, 10)), 53),
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 1, 11)), 53),
 ];
-
-/// How long a question is on its way to a server, and its reply back.
-const WAY: Duration = Duration::from_millis(2);
 
 /// The servers. Clones are the same.
 #[derive(Clone)]
@@ -35,11 +31,11 @@ impl Exchange for SimulatedDns {
         &self,
         server: SocketAddr,
         question: Message,
-        _: QuestionTransport,
+        transport: QuestionTransport,
     ) -> BoxFuture<'static, Result<DnsResponse, ExchangeError>> {
         let all = self.clone();
         Box::pin(async move {
-            tokio::time::sleep(WAY).await;
+            tokio::time::sleep(all.dns.way(server)).await;
             if let Some(pods) = all.pods.filter(|_| !UPSTREAMS.contains(&server)) {
                 let bytes =
                     question.to_vec().map_err(|_| ExchangeError::Malformed("a question that cannot be written"))?;
@@ -49,7 +45,8 @@ impl Exchange for SimulatedDns {
                 }
             }
             // The upstream itself, or the next server of a zone whose forwarder is silent.
-            match reply(&all.dns, server, question) {
+            let is_truncated = transport == QuestionTransport::Udp && all.dns.truncates(server);
+            match reply(&all.dns, server, question, is_truncated) {
                 Some(reply) => DnsResponse::from_message(reply)
                     .map_err(|_| ExchangeError::Malformed("a reply that cannot be written")),
                 None => std::future::pending().await,
@@ -59,10 +56,14 @@ impl Exchange for SimulatedDns {
 }
 
 /// The reply of a server; `None` where it is silent.
-fn reply(dns: &Dns, server: SocketAddr, mut message: Message) -> Option<Message> {
+fn reply(dns: &Dns, server: SocketAddr, mut message: Message, is_truncated: bool) -> Option<Message> {
     let query = message.queries.first()?.clone();
     message.metadata.message_type = MessageType::Response;
     message.metadata.recursion_available = true;
+    if is_truncated {
+        message.metadata.truncation = true;
+        return Some(message);
+    }
     let name = DomainName::parse(&query.name().to_ascii()).ok()?;
     match dns.reply(server, &name, Family::V4, false)? {
         Ok(Answer::Addresses { addresses, ttl }) => {

@@ -28,6 +28,10 @@ pub enum DnsFault {
     Empty,
     /// An address that no policy may allow.
     Lying,
+    /// After 700 ms.
+    Slow,
+    /// Over UDP none of the records, and that there are more.
+    Truncating,
 }
 
 /// The answers of a server that lies: services of the cluster, the machine, metadata of a cloud, everything.
@@ -36,7 +40,7 @@ const LIES: [[u8; 4]; 4] = [[10, 96, 0, 1], [127, 0, 0, 1], [169, 254, 169, 254]
 const ABSENT: Duration = Duration::from_secs(300);
 
 impl DnsFault {
-    /// Every fault.
+    /// Every fault but those that were added later.
     pub const ALL: [Self; 5] = [Self::Silent, Self::Failing, Self::Flapping, Self::Empty, Self::Lying];
 }
 
@@ -85,6 +89,22 @@ impl Dns {
         self.lock().faults.insert(server, fault);
     }
 
+    fn fault_of(&self, server: SocketAddr) -> DnsFault {
+        self.lock().faults.get(&resolver(server)).copied().unwrap_or_default()
+    }
+
+    /// How long a question is on its way to a server, and its reply back.
+    #[must_use]
+    pub fn way(&self, server: SocketAddr) -> Duration {
+        Duration::from_millis(if self.fault_of(server) == DnsFault::Slow { 700 } else { 2 })
+    }
+
+    /// Whether a server's replies over UDP have no records.
+    #[must_use]
+    pub fn truncates(&self, server: SocketAddr) -> bool {
+        self.fault_of(server) == DnsFault::Truncating
+    }
+
     /// Looks at every address that was ever answered for a name.
     pub fn answered<T>(&self, look: impl FnOnce(&Answered) -> T) -> T {
         look(&self.lock().answered)
@@ -101,6 +121,12 @@ impl Dns {
         self.lock().zone.values().map(|records| records.ttl).collect::<Vec<_>>().into_iter()
     }
 
+    /// How many names there are.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        self.lock().zone.len()
+    }
+
     /// How many queries there were.
     #[must_use]
     pub fn queries(&self) -> usize {
@@ -115,9 +141,7 @@ impl Dns {
         family: Family,
         is_counted: bool,
     ) -> Option<LookupOutcome> {
-        // The forwarder's upstreams are the same servers.
-        let upstream = UPSTREAMS.iter().position(|upstream| *upstream == server);
-        let server = upstream.map_or(server, |index| SERVERS[index]);
+        let server = resolver(server);
         let mut state = self.lock();
         let state = &mut *state;
         state.queries += usize::from(is_counted);
@@ -131,7 +155,7 @@ impl Dns {
                 let addresses = BTreeSet::from([IpAddr::from(LIES[state.queries % LIES.len()])]);
                 return Some(Ok(Answer::Addresses { addresses, ttl: Duration::from_secs(300) }));
             }
-            DnsFault::None | DnsFault::Flapping => {}
+            DnsFault::None | DnsFault::Flapping | DnsFault::Slow | DnsFault::Truncating => {}
         }
         let now = Instant::now();
         let key = (server, name.as_str().to_owned());
@@ -162,11 +186,17 @@ impl Dns {
     }
 }
 
+/// The server behind an address: the forwarder's upstreams are the same servers.
+fn resolver(server: SocketAddr) -> SocketAddr {
+    let upstream = UPSTREAMS.iter().position(|upstream| *upstream == server);
+    upstream.map_or(server, |index| SERVERS[index])
+}
+
 impl Lookup for Dns {
     fn ask(&self, server: SocketAddr, name: &DomainName, family: Family) -> BoxFuture<'static, LookupOutcome> {
         let (dns, name) = (self.clone(), name.clone());
         Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(dns.way(server)).await;
             match dns.reply(server, &name, family, true) {
                 Some(outcome) => outcome,
                 None => std::future::pending().await,

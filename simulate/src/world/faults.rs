@@ -1,11 +1,12 @@
 //! Faults, picked by the seed: what each does when it begins, and when it is over.
 
-use super::calls::{CallFault, CallRule};
+use super::admission::altering;
+use super::calls::{CallFault, CallRule, replica_of};
 use super::dns::DnsFault;
 use super::tenants::{POLICIES, Tenant};
 use super::vendor::{ListContent, VendorFault};
 use super::{SERVERS, SimulatedWorld, Size, customer_of, name_of, namespace_of};
-use crate::api::{Call, Stored, WatchFault};
+use crate::api::{Call, Stored, WatchFault, quota};
 use citrix_allowlist::crd::{ADDITIONAL_ANNOTATION, ALLOWLIST_LABEL, FIELD_MANAGER, SELECTION_ANNOTATION};
 use fastrand::Rng;
 use std::time::Duration;
@@ -41,6 +42,14 @@ pub enum WorldFault {
     Forget,
     /// Somebody in the cluster does something.
     Tenant(Tenant),
+    /// Nothing arrives from a replica, nor at it: no request, no answer, no event.
+    CutOff(usize),
+    /// Nothing arrives on the watches of one kind of object, of a replica or of all: others overtake it.
+    HoldKind(Option<usize>, &'static str),
+    /// Another controller puts a label and an annotation on each policy of a namespace as it is written.
+    Alter(usize),
+    /// A namespace may have no more policies than it has.
+    Quota(usize),
     /// An upgrade from 0.1.0: all replicas end, and begin again with the objects that it left when this is over.
     Upgrade,
 }
@@ -105,6 +114,25 @@ impl WorldFault {
     }
 }
 
+impl WorldFault {
+    /// A fault of those kinds that were added later.
+    pub fn pick_later(random: &mut Rng, size: Size) -> Self {
+        let (replica, namespace) = (random.usize(..size.replicas), random.usize(..super::NAMESPACES));
+        match random.u8(..10) {
+            0 | 1 => Self::CutOff(replica),
+            2..=4 => {
+                let plural = one_of(random, &["networkpolicies", "configmaps", "citrixallowlists", "leases"]);
+                Self::HoldKind(random.bool().then_some(replica), plural)
+            }
+            5 => Self::Alter(namespace),
+            6 => Self::Quota(namespace),
+            7 => Self::Vendor(VendorFault::Slow),
+            8 => Self::Dns(random.usize(..SERVERS.len()), one_of(random, &[DnsFault::Slow, DnsFault::Truncating])),
+            _ => Self::Tenant(Tenant::Rename(random.usize(..size.resources))),
+        }
+    }
+}
+
 fn pick_calls(random: &mut Rng, replica: usize) -> CallRule {
     let fault = match random.u8(..8) {
         // Requests that arrive later than the lease's fence allows are assumed away: see docs/reliability.md.
@@ -144,8 +172,30 @@ impl SimulatedWorld {
             }
             WorldFault::Calls(rule) => self.calls.add(number, rule.clone()),
             WorldFault::Watches(replica, fault) => {
-                let meant = |call: &Call| replica.is_none() || super::calls::replica_of(&call.account) == *replica;
+                let meant = |call: &Call| replica.is_none() || replica_of(&call.account) == *replica;
                 self.api.fault_watches(*fault, meant);
+            }
+            WorldFault::CutOff(replica) => {
+                let replica = *replica;
+                self.calls.cut_off(number, replica);
+                self.api.hold_watches(number, Box::new(move |call| replica_of(&call.account) == Some(replica)));
+            }
+            WorldFault::HoldKind(replica, plural) => {
+                let (replica, plural) = (*replica, *plural);
+                let is_meant = move |call: &Call| {
+                    let of = replica_of(&call.account);
+                    call.plural == plural && of.is_some() && (replica.is_none() || of == replica)
+                };
+                self.api.hold_watches(number, Box::new(is_meant));
+            }
+            WorldFault::Alter(namespace) => self.admission.add(number, altering(*namespace)),
+            WorldFault::Quota(namespace) => {
+                let namespace = namespace_of(*namespace);
+                let used = self.api.read(|store| {
+                    let kind = store.kinds().find(POLICIES.0, POLICIES.1);
+                    kind.map_or(0, |kind| store.objects(kind, Some(&namespace)).count())
+                });
+                self.admission.add(number, quota("policies", &namespace, POLICIES.1, used));
             }
             WorldFault::Compact => self.compact(),
             WorldFault::Vendor(fault) => self.vendor.fault(*fault),
@@ -198,6 +248,12 @@ impl SimulatedWorld {
                 }
             }
             WorldFault::Calls(_) => self.calls.remove(number),
+            WorldFault::CutOff(_) => {
+                self.calls.remove(number);
+                self.api.release_watches(number);
+            }
+            WorldFault::HoldKind(..) => self.api.release_watches(number),
+            WorldFault::Alter(_) | WorldFault::Quota(_) => self.admission.remove(number),
             WorldFault::Watches(..) => {
                 self.api.fault_watches(WatchFault::None, |_| true);
             }

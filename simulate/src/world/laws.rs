@@ -32,6 +32,8 @@ pub enum Law {
     Lives,
     /// Every change is reconciled without the watchdog.
     Wakes,
+    /// What a process knows does not grow beyond what there is.
+    Bounded,
     /// Each address that the forwarder gives out is allowed by every resource that wants its name, or the answer is counted.
     InForce,
 }
@@ -54,6 +56,7 @@ impl Law {
             Self::Forgets => "forgets",
             Self::Lives => "lives",
             Self::Wakes => "wakes",
+            Self::Bounded => "bounded",
             Self::InForce => "in force",
         }
     }

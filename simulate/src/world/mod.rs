@@ -1,5 +1,6 @@
 //! A world in virtual time: the whole operator, a cluster, the vendor and DNS in one thread, and a seed that breaks them.
 
+mod admission;
 mod calls;
 mod claims;
 mod cluster_dns;
@@ -13,10 +14,12 @@ mod pods;
 mod policy;
 mod settle;
 mod tenants;
+mod variety;
 pub mod vendor;
 mod watcher;
 
 use crate::api::{ApiServer, Kinds};
+use admission::WorldAdmission;
 use calls::Calls;
 use citrix_allowlist::clock::Clock;
 use citrix_allowlist::cluster::client::Connected;
@@ -42,6 +45,7 @@ pub use tenants::Tenant;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use variety::Variety;
 use vendor::{ListContent, Vendor};
 use watcher::Watcher;
 
@@ -57,6 +61,8 @@ fn largest_page(resource: &str) -> usize {
 
 /// The metric that counts changes which only the watchdog found.
 const LOST_WAKES: &str = "citrix_allowlist_lost_wakes_total";
+/// How often lists are fetched, where that is often.
+const REFRESHED: &str = "30m";
 /// The namespaces of tenants.
 const NAMESPACES: usize = 5;
 /// The most peers of one policy: so few that each resource has several, between which addresses move.
@@ -100,7 +106,9 @@ pub struct SimulatedWorld {
     vendor: Vendor,
     dns: Dns,
     calls: Calls,
+    admission: WorldAdmission,
     size: Size,
+    variety: Variety,
     start: Instant,
     replicas: Vec<Option<Process>>,
     /// How many processes there were.
@@ -129,24 +137,24 @@ impl SimulatedWorld {
         api.with(|store| store.set_largest_page(largest_page));
         let (vendor, dns, history) = (Vendor::new(epoch), Dns::default(), History::new());
         let watcher = Watcher::new(api.clone(), vendor.clone(), dns.clone(), history.clone());
-        let mut random = Rng::with_seed(seed);
-        let calls = Calls::new(random.fork(), history.clone());
-        let fates = calls.clone();
+        let (mut random, variety) = (Rng::with_seed(seed), Variety::of(seed));
+        let calls = Calls::new(random.fork(), history.clone(), variety.has_latency);
+        let (fates, admission) = (calls.clone(), WorldAdmission::of(&api));
         api.set(|hooks| hooks.fates = Some(Box::new(move |call, store| fates.fate(call, store))));
-        // In every second seed: so what a known seed means stays.
-        let pods =
-            seed.is_multiple_of(2).then(|| Pods::new(seed, size, history.clone(), watcher.clone(), calls.clone()));
+        let pods = variety.forwards.then(|| Pods::new(seed, size, history.clone(), watcher.clone(), calls.clone()));
         let mut world = Self {
             api,
             vendor,
             dns,
             calls,
+            admission,
             size,
+            variety,
             start: Instant::now(),
             replicas: (0..size.replicas).map(|_| None).collect(),
             incarnations: 0,
             ahead: (0..size.replicas).map(|_| &*Box::leak(Box::default())).collect(),
-            resources: (0..size.resources).map(|number| resource(number, size)).collect(),
+            resources: (0..size.resources).map(|number| resource(number, size, variety)).collect(),
             random,
             history,
             watcher,
@@ -362,12 +370,15 @@ fn resource_of(number: usize) -> (String, String) {
     (namespace_of(number % NAMESPACES), format!("r{number}"))
 }
 
-fn resource(number: usize, size: Size) -> Value {
+fn resource(number: usize, size: Size, variety: Variety) -> Value {
     let (namespace, name) = resource_of(number);
-    let spec = json!({
+    let mut spec = json!({
         "customerId": customer_of(number % size.customers),
         "geo": "us",
         "podSelector": { "matchLabels": { "app": format!("a{number}") } },
     });
+    if variety.refreshes {
+        spec["refresh"] = json!({ "maxInterval": REFRESHED });
+    }
     tenants::resource(&namespace, &name, &spec)
 }

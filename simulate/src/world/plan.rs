@@ -83,14 +83,27 @@ impl FaultPlan {
             let at = over.saturating_sub(Duration::from_millis(random.u64(60_000..600_000)));
             plan.steps.push(Step { at, lasts, fault: WorldFault::Upgrade });
         }
-        let begins: Vec<Duration> = plan.settled.iter().map(|at| *at + QUIET).collect();
-        for (begin, over) in begins.into_iter().zip(plan.settled.clone().into_iter().skip(1)) {
-            let last = (over - SETTLED).saturating_sub(HANGING);
+        let spans: Vec<(Duration, Duration)> = plan.spans().collect();
+        for (begin, over) in &spans {
+            let (begin, last) = (*begin, over.saturating_sub(HANGING));
             if begin < last && random.bool() {
                 plan.succeed_behind_a_hanging_watch(random, size, last);
             }
         }
+        for (begin, over) in spans {
+            for _ in 0..random.u8(..6) {
+                let at = begin + (over - begin).mul_f64(random.f64());
+                let lasts = Duration::from_millis(random.u64(100..400_000)).min(over - at);
+                plan.steps.push(Step { at, lasts, fault: WorldFault::pick_later(random, size) });
+            }
+        }
         plan
+    }
+
+    /// From when to when there are faults.
+    fn spans(&self) -> impl Iterator<Item = (Duration, Duration)> {
+        let begins = self.settled.iter().map(|at| *at + QUIET);
+        begins.zip(self.settled.iter().skip(1).map(|at| *at - SETTLED))
     }
 
     /// Faults that break something only together: names move twice while a standby's watches hang, and then it is the only one left. So

@@ -22,6 +22,9 @@ pub const HIDDEN: usize = 8;
 /// How far apart questions of pods are, at most.
 const PAUSE: Duration = Duration::from_secs(8);
 
+/// The bit of a header's third byte that says that there is more.
+const TRUNCATED: u8 = 2;
+
 /// The pods of all tenants together. Clones are the same.
 #[derive(Clone)]
 pub struct Pods(Arc<Inner>);
@@ -120,7 +123,11 @@ impl Pods {
         let Ok(queried) = Name::from_ascii(format!("{name}.")) else { return };
         question.add_query(Query::query(queried, RecordType::A));
         let Ok(bytes) = question.to_vec() else { return };
-        let ForwardedAnswer { reply, how } = forwarder.answer(&bytes, CLUSTER_DNS, QuestionTransport::Udp).await;
+        let mut answer = forwarder.answer(&bytes, CLUSTER_DNS, QuestionTransport::Udp).await;
+        if answer.reply.as_ref().is_some_and(|reply| reply[2] & TRUNCATED != 0) {
+            answer = forwarder.answer(&bytes, CLUSTER_DNS, QuestionTransport::Tcp).await;
+        }
+        let ForwardedAnswer { reply, how } = answer;
         if !self.0.calls.lives(&account) {
             return;
         }

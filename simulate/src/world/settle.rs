@@ -10,6 +10,7 @@ use crate::api::Stored;
 use citrix_allowlist::cluster::saved_lists::SAVED_LABEL;
 use connectivity_allowlist::net::{canonical_set, cidr};
 use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,6 +23,8 @@ const GONE: Duration = Duration::from_secs(3600 + 3600 / 8 + 300);
 const FORGOTTEN: Duration = Duration::from_secs(1200);
 /// What was answered in this time has to be allowed: a little less than the time without faults.
 const FRESH: Duration = Duration::from_secs(2300);
+/// How long after it was published a list has to be in use, where lists are fetched every half hour: with its jitter.
+const NOTICED: SignedDuration = SignedDuration::from_mins(35);
 /// How often a status is written in a quiet time, at most: a list is fetched again, and confirmed once.
 const STATUSES: usize = 2;
 /// The metrics that count known names, addresses and lists.
@@ -46,6 +49,8 @@ impl SimulatedWorld {
                 }
             });
         }
+        self.current();
+        self.bounded();
         self.exact(false);
         self.watcher.undone();
         let began = Instant::now();
@@ -111,6 +116,51 @@ impl SimulatedWorld {
                         &format!("{}: `{line}`, and every resource is deleted", replica.account),
                     );
                 }
+            }
+        }
+    }
+
+    /// Where lists are fetched every half hour, status names the newest one.
+    fn current(&self) {
+        if !self.variety.refreshes {
+            return;
+        }
+        let now = crate::world::EPOCH.parse::<Timestamp>().unwrap_or_default();
+        let now = now.saturating_add(SignedDuration::try_from(self.start.elapsed()).unwrap_or_default());
+        let long_ago = now.unwrap_or_default().saturating_sub(NOTICED).unwrap_or_default();
+        self.watcher.each(|name, known| {
+            let Some(object) = &known.object else { return };
+            let versions = self.vendor.versions(object["spec"]["customerId"].as_str().unwrap_or_default());
+            let newest =
+                versions.iter().map(|version| version.published).filter(|published| *published <= long_ago).max();
+            let used = object["status"]["feed"]["version"].as_str().and_then(|used| used.parse::<Timestamp>().ok());
+            if used < newest {
+                let what = format!("{}/{}: status names the list {used:?}, and {newest:?} is out", name.0, name.1);
+                self.history.violated(Law::Settles, &what);
+            }
+        });
+    }
+
+    /// No process knows more names and addresses than there are, or watches anything twice.
+    fn bounded(&self) {
+        let most = [("names{", self.dns.names()), ("addresses ", self.dns.answered(|answered| answered.len()))];
+        let live = self.replicas.iter().flatten().filter(|process| self.calls.lives(&process.account));
+        for (process, (metric, most)) in live.flat_map(|process| most.iter().map(move |bound| (process, bound))) {
+            let metrics = (process.metrics)();
+            let lines = metrics.lines().filter_map(|line| line.strip_prefix("citrix_allowlist_")?.strip_prefix(metric));
+            let known: f64 = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
+            if known > *most as f64 {
+                let what = format!("{} knows {known} {metric}, and there are {most}", process.account);
+                self.history.violated(Law::Bounded, &what);
+            }
+        }
+        let mut watched = BTreeSet::new();
+        for (call, _) in self.api.open_watches() {
+            let selected = ["labelSelector", "fieldSelector"].map(|name| call.parameter(name).to_owned());
+            let what = (call.account.clone(), call.plural.clone(), call.namespace.clone(), selected);
+            if !watched.insert(what) {
+                let what = format!("{} watches {} twice, in {:?}", call.account, call.plural, call.namespace);
+                self.history.violated(Law::Bounded, &what);
             }
         }
     }

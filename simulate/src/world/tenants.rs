@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 pub const POLICIES: (&str, &str) = ("networking.k8s.io", "networkpolicies");
 /// The operator's own.
 pub const RESOURCES: (&str, &str) = ("citrix-allowlist.io", "citrixallowlists");
+/// The end of a name that a resource has for a while.
+const RENAMED: &str = "-renamed";
 /// How many resources a flood has: more than the vendor takes requests in half an hour.
 const FLOOD: usize = 20;
 
@@ -38,6 +40,8 @@ pub enum Tenant {
     Uninstall,
     /// Creates resources of customers that the vendor does not know, and deletes them.
     Flood(usize),
+    /// Replaces a resource by one of another name and the same spec, and that by the first again.
+    Rename(usize),
 }
 
 impl Tenant {
@@ -103,6 +107,14 @@ impl SimulatedWorld {
             Tenant::Uninstall => {
                 self.api.with(|store| store.install(RESOURCES.0, RESOURCES.1, false));
             }
+            Tenant::Rename(resource) => {
+                let (namespace, name) = resource_of(resource);
+                self.api.delete_all(RESOURCES, &namespace, |stored| stored.metadata("name") == name);
+                let mut renamed = self.resources[resource].clone();
+                renamed["metadata"]["name"] = format!("{name}{RENAMED}").into();
+                // The namespace may be gone.
+                let _ = self.api.add(&renamed);
+            }
             Tenant::Flood(namespace) => {
                 for number in 0..FLOOD {
                     let spec = json!({ "customerId": format!("nobody{number}"), "geo": "us" });
@@ -113,9 +125,12 @@ impl SimulatedWorld {
         }
     }
 
-    /// A flood is over.
+    /// A flood is over, and a resource has its old name again.
     fn drain(&self, namespace: usize) {
-        let flood = |stored: &Stored| stored.metadata("name").starts_with("flood");
+        let flood = |stored: &Stored| {
+            let name = stored.metadata("name");
+            name.starts_with("flood") || name.ends_with(RENAMED)
+        };
         self.api.delete_all(RESOURCES, &namespace_of(namespace), flood);
     }
 
@@ -131,6 +146,7 @@ impl SimulatedWorld {
                 (0..NAMESPACES).for_each(|namespace| self.drain(namespace));
             }
             Tenant::Flood(namespace) => self.drain(namespace),
+            Tenant::Rename(resource) => self.drain(resource % NAMESPACES),
             Tenant::DeletePolicies(_)
             | Tenant::Open(_)
             | Tenant::Cut(_)

@@ -62,10 +62,12 @@ pub enum VendorFault {
     Gone,
     /// 429.
     Throttled,
+    /// Each answer takes 20 seconds.
+    Slow,
 }
 
 impl VendorFault {
-    /// Every fault.
+    /// Every fault but those that were added later.
     pub const ALL: [Self; 11] = [
         Self::Unavailable,
         Self::Silent,
@@ -206,6 +208,7 @@ impl Vendor {
             | VendorFault::Silent
             | VendorFault::Flipping
             | VendorFault::Shrunk
+            | VendorFault::Slow
             | VendorFault::Elsewhere => {}
         }
         let geo = if state.fault == VendorFault::Elsewhere { "eu" } else { "us" };
@@ -230,6 +233,9 @@ impl Fetch for Vendor {
             if self.lock().fault == VendorFault::Silent {
                 tokio::time::sleep(Duration::from_secs(30)).await;
                 return Err(FetchError::Unavailable { detail: "no answer in 30 s".to_owned(), retry_after: None });
+            }
+            if self.lock().fault == VendorFault::Slow {
+                tokio::time::sleep(Duration::from_secs(20)).await;
             }
             self.answer(&request)
         })
