@@ -12,6 +12,7 @@ use crate::objects::changes::{Change, Precondition};
 use crate::objects::desired::{Desired, Manifest};
 use crate::objects::digest;
 use crate::objects::key::ObjectKey;
+use crate::objects::managed;
 use crate::objects::observed;
 use crate::objects::owner::OwnerRef;
 use http::header::{ACCEPT, HeaderValue};
@@ -193,11 +194,30 @@ impl Writer {
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(Manifest::of(&metadata, &desired.body));
         let applied = self.call(key, self.api(key).patch_metadata(&key.name, &parameters, &patch)).await?;
-        let answer = observed::fold_answer(&applied.metadata, desired);
+        let metadata = match managed::left_behind(&applied.metadata) {
+            Some(fields) => self.remove(key, &applied.metadata, fields).await?,
+            None => applied.metadata,
+        };
+        let answer = observed::fold_answer(&metadata, desired);
         // The decision was that the object differs, but an apply that changes nothing keeps the version.
         let done = if answer.resource_version == was.resource_version { Done::Ineffective } else { Done::Changed };
         self.owned.observe(key.clone(), answer);
         Ok(done)
+    }
+
+    /// Removes fields of an object, given as nulls of a merge patch; returns its new metadata.
+    async fn remove(
+        &self,
+        key: &ObjectKey,
+        found: &ObjectMeta,
+        mut fields: serde_json::Value,
+    ) -> Result<ObjectMeta, WriteError> {
+        fields["metadata"]["uid"] = serde_json::json!(found.uid);
+        fields["metadata"]["resourceVersion"] = serde_json::json!(found.resource_version);
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let (api, patch) = (self.api(key), Patch::Merge(fields));
+        let removed = self.call(key, api.patch_metadata(&key.name, &parameters, &patch)).await?;
+        Ok(removed.metadata)
     }
 
     async fn delete(&self, key: &ObjectKey, was: &Precondition) -> Result<(), WriteError> {

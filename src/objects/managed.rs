@@ -4,6 +4,7 @@ use super::digest::Digest;
 use crate::crd::FIELD_MANAGER;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -45,6 +46,37 @@ pub fn owns_annotation(metadata: &ObjectMeta, key: &str) -> bool {
     owns(metadata, &["metadata", "annotations", key])
 }
 
+/// The fields that the operator's last apply no longer had and that stay all the same, as a merge patch that removes them; `None` if
+/// there are none. An object is created by a POST, and fields of a POST count as another manager's, although it has the same name: an
+/// apply removes no field that another manager owns.
+#[must_use]
+pub fn left_behind(metadata: &ObjectMeta) -> Option<Value> {
+    let fields = |is_apply: bool| {
+        let entries = ours(metadata).filter(move |entry| (entry.operation.as_deref() == Some("Apply")) == is_apply);
+        entries.filter_map(|entry| Some(&entry.fields_v1.as_ref()?.0))
+    };
+    let applied = fields(true).next()?;
+    let mut removals = Map::new();
+    for created in fields(false) {
+        removals.extend(beyond(created, applied));
+    }
+    (!removals.is_empty()).then_some(Value::Object(removals))
+}
+
+/// The fields of a set that another set lacks, each as null in its place. Members of lists are left out: a merge patch cannot name them.
+fn beyond(fields: &Value, others: &Value) -> Map<String, Value> {
+    let named = fields.as_object().into_iter().flatten();
+    let named = named.filter_map(|(path, below)| Some((path, path.strip_prefix("f:")?, below)));
+    let lacking = named.filter_map(|(path, name, below)| match others.get(path) {
+        None => Some((name.to_owned(), Value::Null)),
+        Some(other) => {
+            let inner = beyond(below, other);
+            (!inner.is_empty()).then(|| (name.to_owned(), Value::Object(inner)))
+        }
+    });
+    lacking.collect()
+}
+
 /// When something last wrote an object under the operator's name. The API server moves an entry's time only when its manager
 /// writes, not when another takes a field from it.
 #[must_use]
@@ -58,4 +90,36 @@ pub fn owned_fields(metadata: &ObjectMeta) -> Option<Digest> {
     let mut fields: Vec<_> = ours(metadata).map(|entry| (&entry.operation, &entry.fields_v1)).collect();
     fields.sort_by_key(|(operation, _)| *operation);
     Digest::of(&fields).filter(|_| !fields.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn metadata(entries: &[(&str, &str, Value)]) -> ObjectMeta {
+        let entry = |(manager, operation, fields): &(&str, &str, Value)| json!({ "manager": manager, "operation": operation, "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": fields });
+        let entries: Vec<Value> = entries.iter().map(entry).collect();
+        serde_json::from_value(json!({ "managedFields": entries })).expect("metadata")
+    }
+
+    #[test]
+    fn what_only_the_creation_owns_is_left_behind() {
+        let created = json!({
+            "f:metadata": { "f:annotations": { ".": {}, "f:a": {}, "f:b": {} }, "f:ownerReferences": { "k:{\"uid\":\"1\"}": {} } },
+            "f:data": { ".": {}, "f:egress.cidrs": {}, "f:ingress.cidrs": {} },
+        });
+        let applied = json!({
+            "f:metadata": { "f:annotations": { "f:a": {} }, "f:ownerReferences": { "k:{\"uid\":\"2\"}": {} } },
+            "f:data": { "f:egress.cidrs": {} },
+        });
+        let both = [(FIELD_MANAGER, "Update", created.clone()), (FIELD_MANAGER, "Apply", applied.clone())];
+        let expected = json!({ "metadata": { "annotations": { "b": null } }, "data": { "ingress.cidrs": null } });
+        assert_eq!(left_behind(&metadata(&both)), Some(expected));
+        let others = [("kubectl", "Update", created.clone()), (FIELD_MANAGER, "Apply", applied)];
+        assert_eq!(left_behind(&metadata(&others)), None, "another client's fields are its own");
+        let equal = [(FIELD_MANAGER, "Update", created.clone()), (FIELD_MANAGER, "Apply", created.clone())];
+        assert_eq!(left_behind(&metadata(&equal)), None);
+        assert_eq!(left_behind(&metadata(&[(FIELD_MANAGER, "Update", created)])), None, "nothing was applied yet");
+    }
 }

@@ -2,7 +2,8 @@
 
 use crate::common::watched::{Objects, PATIENCE, generations};
 use crate::common::{Stage, cidrs, holds};
-use citrix_allowlist::crd::{CitrixAllowlist, REFRESH_ANNOTATION};
+use citrix_allowlist::crd::{ADDITIONAL_ANNOTATION, CitrixAllowlist, REFRESH_ANNOTATION};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::json;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -100,6 +101,29 @@ async fn a_changed_spec_is_reconciled_at_once_despite_timers() {
     policies.until("an endpoint of the user's own", |now| cidrs(&now[POLICY]).contains(&proxy)).await;
     stage.observed("daas-us").await;
     assert_eq!(stage.standin.requests().len(), 1, "a list that is there serves every spec of its customer");
+}
+
+/// The annotation that names what only the spec asks for is created with a policy, and goes with the last of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_spec_adds_is_taken_back_without_a_trace() {
+    let stage = Stage::set().await;
+    stage.dns.default_to_fixture(3600);
+    let _operator = stage.operator().await;
+    let own = "[{ name: proxy, cidrs: [10.20.0.0/24], tcpPorts: 3128 }]";
+    stage.apply("daas-us", &format!("{{ customerId: testcustomer, geo: us, additional: {own} }}")).await;
+    stage.ready("daas-us").await;
+    let policies = stage.watch_policies().await;
+    let annotation = |policy: &NetworkPolicy| {
+        policy.metadata.annotations.as_ref().and_then(|all| all.get(ADDITIONAL_ANNOTATION)).cloned()
+    };
+    assert_eq!(annotation(&policies.now()[POLICY]).as_deref(), Some("10.20.0.0/24"));
+    stage.patch("daas-us", json!({ "additional": [] })).await;
+    policies.until("the annotation gone", |now| annotation(&now[POLICY]).is_none()).await;
+    stage.observed("daas-us").await;
+    // The next reconcile finds everything as it should be.
+    stage.patch("daas-us", json!({ "services": { "exclude": ["No such service"] } })).await;
+    stage.observed("daas-us").await;
+    stage.ready("daas-us").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
