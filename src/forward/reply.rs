@@ -5,7 +5,7 @@ use crate::names::HeardAnswer;
 use crate::names::answer::{Answer, Family, absolute, follow, read};
 use connectivity_allowlist::net::DomainName;
 use hickory_proto::op::Message;
-use hickory_proto::rr::rdata::svcb::{SVCB, SvcParamValue};
+use hickory_proto::rr::rdata::svcb::{SVCB, SvcParamKey, SvcParamValue};
 use hickory_proto::rr::{RData, Record, RecordType};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -114,23 +114,38 @@ fn of_hint(value: &SvcParamValue) -> Vec<IpAddr> {
     }
 }
 
-/// A hint without addresses is malformed: it is left out.
+/// A hint without addresses is malformed: it is left out, and no longer named as mandatory, since clients ignore a record whose
+/// mandatory parameters are not there (RFC 9460, section 8).
 fn cut_hints(data: &mut RData, given: &BTreeSet<IpAddr>) {
     let svcb = match data {
         RData::HTTPS(https) => &mut https.0,
         RData::SVCB(svcb) => svcb,
         _ => return,
     };
-    for (_, value) in &mut svcb.svc_params {
-        match value {
-            SvcParamValue::Ipv4Hint(hint) => hint.0.retain(|address| given.contains(&IpAddr::V4(address.0))),
-            SvcParamValue::Ipv6Hint(hint) => hint.0.retain(|address| given.contains(&IpAddr::V6(address.0))),
-            _ => {}
+    let mut gone: Vec<SvcParamKey> = Vec::new();
+    svcb.svc_params.retain_mut(|(key, value)| {
+        let is_left = match value {
+            SvcParamValue::Ipv4Hint(hint) => {
+                hint.0.retain(|address| given.contains(&IpAddr::V4(address.0)));
+                !hint.0.is_empty()
+            }
+            SvcParamValue::Ipv6Hint(hint) => {
+                hint.0.retain(|address| given.contains(&IpAddr::V6(address.0)));
+                !hint.0.is_empty()
+            }
+            _ => true,
+        };
+        gone.extend((!is_left).then_some(*key));
+        is_left
+    });
+    svcb.svc_params.retain_mut(|(_, value)| match value {
+        SvcParamValue::Mandatory(mandatory) => {
+            mandatory.0.retain(|key| !gone.contains(key));
+            !mandatory.0.is_empty()
         }
-    }
-    svcb.svc_params.retain(|(_, value)| match value {
-        SvcParamValue::Ipv4Hint(hint) => !hint.0.is_empty(),
-        SvcParamValue::Ipv6Hint(hint) => !hint.0.is_empty(),
         _ => true,
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ mod platforms;
 mod plugin;
 mod property;
 mod service;
+mod signed;
 mod watcher;
 
 use common::Stage;

@@ -65,7 +65,7 @@ pub enum Reply {
         /// Whether the first follows on the last.
         repeat: bool,
     },
-    /// Exactly these records, of any owner: what a broken or a lying server sends.
+    /// Exactly these records, of any owner: what a broken or a lying server sends. Signatures (RRSIG) go to those who set DO.
     Records(Vec<Record>),
     /// There is no such name.
     NxDomain {

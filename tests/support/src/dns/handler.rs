@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use hickory_proto::op::{Edns, Header, HeaderCounts, Metadata, ResponseCode};
-use hickory_proto::rr::Record;
+use hickory_proto::rr::{Record, RecordType};
 use hickory_server::net::runtime::Time;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
@@ -71,8 +71,13 @@ impl RequestHandler for Handler {
             metadata.truncation = true;
             answers.truncate(if outcome.truncation == Truncation::Always { answers.len() / 2 } else { 0 });
         }
+        let wants_signatures = request.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
+        if !wants_signatures && record_type != RecordType::RRSIG {
+            answers.retain(|record| record.record_type() != RecordType::RRSIG);
+        }
         let edns = request.edns.as_ref().map(|_| {
             let mut edns = Edns::new();
+            edns.set_dnssec_ok(wants_signatures);
             // The encoder cuts datagrams by this.
             edns.set_max_payload(request.max_payload().min(LARGEST_DATAGRAM));
             edns
