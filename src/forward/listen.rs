@@ -158,3 +158,6 @@ async fn serve(
         () = &mut reading => writing.await,
     }
 }
+
+#[cfg(test)]
+mod tests;
