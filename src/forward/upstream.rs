@@ -96,3 +96,6 @@ impl Upstream {
         Ok((reply.into_buffer(), is_failure))
     }
 }
+
+#[cfg(test)]
+mod tests;

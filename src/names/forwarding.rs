@@ -194,11 +194,14 @@ impl Table {
         let are_known = resources
             .is_some_and(|resources| resources > 0 && zones.resources() >= resources && self.has_heard_of(resources));
         let is_wanted = || self.names.contains_key(name) || self.learned.is_observed(name) || self.is_left_out(name);
-        if zones.is_looping(name) {
+        if zones.are_fixed() && !zones.serve(name) {
+            // Every replica keeps to the zones of the flag, whatever resources want.
+            Interest::NotServed
+        } else if zones.is_looping(name) {
             Interest::Looping
         } else if are_known && is_wanted() {
             Interest::Wanted
-        } else if (zones.are_fixed() || are_known) && !zones.serve(name) {
+        } else if are_known && !zones.serve(name) {
             Interest::NotServed
         } else if are_known {
             Interest::Unwanted

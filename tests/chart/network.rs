@@ -144,3 +144,22 @@ async fn without_a_policy_of_its_own_only_one_test_is_cut_off() {
     )
     .await;
 }
+
+/// Formerly nothing tried it: who else asks could learn names, and use the operator as a resolver.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_clusters_dns_reaches_the_forwarder() {
+    let values = json!({"forwarder": {"enabled": true, "upstreams": ["192.0.2.53"]}});
+    let rendered = objects(&template("helm", &values, &[]).success());
+    let operator = pod(&rendered, "Deployment", "");
+    let dns = CasePeer::pod("kube-system", [("k8s-app", "kube-dns")]);
+    let openshift = CasePeer::pod("openshift-dns", [("dns.operator.openshift.io/daemonset-dns", "default")]);
+    let neighbour = CasePeer::pod("kube-system", [("app", "other")]);
+    let (tenant, world) = (CasePeer::pod("elsewhere", [("k8s-app", "kube-dns")]), address("198.51.100.9"));
+    let mut asked = Vec::new();
+    for (peer, is_let_in) in [(dns, true), (openshift, true), (neighbour, false), (tenant, false), (world, false)] {
+        for protocol in [CaseProtocol::Udp, CaseProtocol::Tcp] {
+            asked.push((peer.clone(), operator.clone(), 5353, protocol, is_let_in));
+        }
+    }
+    judged(&rendered, asked).await;
+}

@@ -6,11 +6,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 /// Sections of which every row and every point says what holds it.
-const PROMISES: [&str; 6] = [
+const PROMISES: [&str; 7] = [
     "What it is trusted with",
     "What it defends",
     "What nothing opens",
     "Bounds worth knowing",
+    "The forwarder",
     "RBAC",
     "Supply chain",
 ];

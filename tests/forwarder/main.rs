@@ -15,6 +15,7 @@ mod learned;
 mod platforms;
 mod plugin;
 mod property;
+mod replicas;
 mod service;
 mod signed;
 mod watcher;

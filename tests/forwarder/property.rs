@@ -165,7 +165,7 @@ async fn ask(pods: &mut Pods, lasts: Duration, count: usize) {
 }
 
 /// Waits until the leader is another one than `before`, and returns who it is.
-async fn leader_after(stage: &Stage, before: Option<&str>) -> String {
+pub async fn leader_after(stage: &Stage, before: Option<&str>) -> String {
     let leases: Api<Lease> = Api::namespaced(stage.client.clone(), stage.namespace.name());
     let other = eventually(Duration::from_secs(60), async || {
         let holder = leases.get("citrix-allowlist-operator").await.ok()?.spec?.holder_identity?;

@@ -159,6 +159,25 @@ async fn zones_are_known_once_every_resource_has_said_its_own() {
     assert_eq!(rig.names.interest(&name("b.example.com"), Some(1)), Interest::Unwanted, "somebody may forward it yet");
 }
 
+#[tokio::test(start_paused = true)]
+async fn zones_of_the_flag_bound_what_every_replica_answers() {
+    let rig = Rig::new(&[1], Scripted::new(|_, _, family, _| plain(family, &[1])));
+    rig.names.forward_to(vec![server(9)], &[name("example.com")]);
+    let wanted_names = [name(NAME), name("wanted.example.org")];
+    let zones = Arc::new(zones::zones_of(wanted_names.iter(), std::iter::empty()));
+    rig.names.observe(&daas(0), &Arc::default(), &zones);
+    rig.watch(0, &wanted(&[NAME, "wanted.example.org"]));
+    rig.names.enforce(&daas(0), Enforcement::None);
+    for resources in [None, Some(0), Some(1)] {
+        let interest = |text: &str| rig.names.interest(&name(text), resources);
+        assert_eq!(interest("other.example.org"), Interest::NotServed, "{resources:?}");
+        assert_eq!(interest("wanted.example.org"), Interest::NotServed, "{resources:?}: the flag leaves it out");
+        assert_ne!(interest(NAME), Interest::NotServed, "{resources:?}");
+    }
+    assert_eq!(rig.names.interest(&name(NAME), Some(1)), Interest::Wanted);
+    assert_eq!(rig.names.interest(&name("b.example.com"), Some(1)), Interest::Unwanted);
+}
+
 /// Pods choose what is learned: it takes no room from what the list names.
 #[tokio::test(start_paused = true)]
 async fn names_of_the_list_have_room_before_learned_ones() {
