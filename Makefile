@@ -67,7 +67,7 @@ mutants: ## Put bugs in on purpose, one at a time, and see that the simulation f
 	$(call heading,Bugs of simulate/mutants: each is built and simulated for MUTANT_MINUTES (5) at most)
 	@simulate/mutants.sh
 
-fuzz: ## Fuzz the readers of outside input: FUZZ_MINUTES (30) for each FUZZ_TARGET (list dns manifest endpoints), two at a time; FUZZ_KEEP=1 keeps new inputs
+fuzz: ## Fuzz the readers of outside input: FUZZ_MINUTES (30) for each FUZZ_TARGET (list dns forward manifest endpoints), two at a time; FUZZ_KEEP=1 keeps new inputs
 	$(call heading,cargo-fuzz: built if missing)
 	@tests/build-tools.sh fuzz
 	$(call heading,Fuzzing: FUZZ_MINUTES and FUZZ_TARGET choose the time and the target)

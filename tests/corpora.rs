@@ -50,6 +50,11 @@ fn answers_of_dns_are_read_within_bounds() {
 }
 
 #[test]
+fn questions_and_replies_of_the_forwarder_are_read_in_bounds() {
+    replay("forward", fuzzed::forward::judge);
+}
+
+#[test]
 fn manifests_are_read_within_bounds() {
     replay("manifest", fuzzed::manifest::judge);
 }

@@ -3,7 +3,7 @@
 # names the input.
 #
 #   tests/fuzz.sh                  every target, two at a time
-#   tests/fuzz.sh TARGET...        list, dns, manifest, endpoints
+#   tests/fuzz.sh TARGET...        list, dns, forward, manifest, endpoints
 #   tests/fuzz.sh --keep           keep the last runs' inputs in fuzz/corpus: as few files as reach the same code
 #
 # FUZZ_MINUTES for each target (30). A failing file is in fuzz/artifacts: `fuzz/target/*/release/TARGET FILE` runs it
@@ -13,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="${CITRIX_ALLOWLIST_TOOLS:-$PWD/.build/bin}:$PATH"
 minutes="${FUZZ_MINUTES:-30}"
-targets=(list dns manifest endpoints)
+targets=(list dns forward manifest endpoints)
 keep=''
 if [[ "${1:-}" == --keep ]]; then
     keep=1
@@ -31,7 +31,7 @@ options=(
     -print_final_stats=1
 )
 
-# The longest input of target $1, in bytes. An answer of DNS has 64 KiB at most, lists come compressed; and a hundred resources
+# The longest input of target $1, in bytes. A message of DNS has 64 KiB at most, lists come compressed; and a hundred resources
 # test as much as a thousand.
 longest() {
     if [[ "$1" == manifest ]]; then echo 32768; else echo 131072; fi

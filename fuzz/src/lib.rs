@@ -4,6 +4,7 @@
 
 pub mod dns;
 pub mod endpoints;
+pub mod forward;
 pub mod list;
 pub mod manifest;
 mod sight;

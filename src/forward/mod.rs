@@ -10,7 +10,7 @@ mod exchange;
 mod listen;
 mod probe;
 mod question;
-mod reply;
+pub mod reply;
 mod upstream;
 
 pub use exchange::{Exchange, ExchangeError, QuestionTransport, SocketExchange};
