@@ -146,7 +146,7 @@ impl Names {
     /// once. Returns how many resources learn it now: of those that select the pod, where it is known.
     pub fn hear(&self, name: &DomainName, answers: &[HeardAnswer], asked_by: Option<&Asker>) -> usize {
         let (mut woken, mut refused) = (BTreeSet::new(), Vec::new());
-        let learning = {
+        let (learning, forgotten) = {
             let mut table = self.table();
             let now = self.0.clock.instant();
             let learning = table.learn(name, asked_by, now);
@@ -155,7 +155,7 @@ impl Names {
                 refused.extend(judged);
                 woken.extend(applying);
             }
-            learning
+            (learning, table.learned.take_forgotten())
         };
         self.0.earlier.notify_one();
         let learned = learning.len();
@@ -165,6 +165,9 @@ impl Names {
         }
         for address in &refused {
             self.0.observer.refused(name, address);
+        }
+        for (cause, names) in forgotten {
+            self.0.observer.forgotten(cause, names);
         }
         learned
     }

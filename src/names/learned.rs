@@ -4,6 +4,9 @@
 //! Observation teaches names, never addresses. A learned name is then an ordinary name of the table: it is queried, judged by the
 //! guard and retained as every other.
 
+mod allowance;
+
+use self::allowance::Allowance;
 use super::zones::above;
 use crate::resource_ref::ResourceRef;
 use connectivity_allowlist::net::{DomainName, NamePattern};
@@ -64,6 +67,29 @@ impl Asker {
 /// How many pods are remembered for a name, for people to see.
 const MOST_PODS: usize = 3;
 
+/// Why a name is learned no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ForgottenCause {
+    /// Nobody has asked for it for a whole retention.
+    Unasked,
+    /// Its pattern was full, and it made room for another name.
+    MadeRoom,
+}
+
+impl ForgottenCause {
+    /// Each.
+    pub const ALL: [Self; 2] = [Self::Unasked, Self::MadeRoom];
+
+    /// The metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unasked => "unasked",
+            Self::MadeRoom => "room",
+        }
+    }
+}
+
 /// When a name was last asked for, and by whom.
 #[derive(Debug)]
 struct Asked {
@@ -113,30 +139,8 @@ pub struct Learned {
     /// When a pod last asked for anything.
     heard: Option<Instant>,
     allowance: Allowance,
-}
-
-/// How many new names may be learned: each costs a write for every resource that learns it, and pods choose the names.
-#[derive(Debug)]
-struct Allowance {
-    left: f64,
-    at: Option<Instant>,
-}
-
-impl Allowance {
-    /// As many as two wildcards may learn, at once.
-    const BURST: f64 = 2.0 * MOST_LEARNED as f64;
-    /// As many in a second.
-    const PER_SECOND: f64 = 50.0;
-
-    /// Takes one, if one is left.
-    fn take(&mut self, now: Instant) -> bool {
-        let passed = self.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
-        self.at = Some(now);
-        self.left = (self.left + passed * Self::PER_SECOND).min(Self::BURST);
-        let has_one = self.left >= 1.0;
-        self.left -= f64::from(u8::from(has_one));
-        has_one
-    }
+    /// Names that no resource has learned any more, since they were last taken.
+    forgotten: BTreeMap<ForgottenCause, usize>,
 }
 
 impl Learned {
@@ -151,7 +155,8 @@ impl Learned {
             revision: 0,
             next: None,
             heard: None,
-            allowance: Allowance { left: Allowance::BURST, at: None },
+            allowance: Allowance::default(),
+            forgotten: BTreeMap::new(),
         }
     }
 
@@ -204,7 +209,8 @@ impl Learned {
     pub fn forget_resource(&mut self, resource: &ResourceRef) {
         if let Some(of) = self.resources.remove(resource) {
             self.unindex(resource, &of.patterns);
-            self.forget_unlearned();
+            // Nobody forgot them: they went with their resource.
+            let _ = self.forget_unlearned();
         }
     }
 
@@ -337,7 +343,8 @@ impl Learned {
             learning.push(resource);
         }
         if makes_room {
-            self.forget_unlearned();
+            let forgotten = self.forget_unlearned();
+            *self.forgotten.entry(ForgottenCause::MadeRoom).or_default() += forgotten;
         }
         learning
     }
@@ -364,16 +371,23 @@ impl Learned {
             Arc::make_mut(&mut of.names).retain(|name| !old.contains(name));
             losing.push(resource.clone());
         }
-        self.forget_unlearned();
+        let forgotten = self.forget_unlearned();
+        *self.forgotten.entry(ForgottenCause::Unasked).or_default() += forgotten;
         self.next = (!self.asked.is_empty()).then_some(now + FORGET_INTERVAL);
         losing
     }
 
-    /// Names that no resource has any more leave no trace.
-    fn forget_unlearned(&mut self) {
-        let resources = &self.resources;
+    /// How many names were forgotten since the last call, by cause.
+    pub fn take_forgotten(&mut self) -> BTreeMap<ForgottenCause, usize> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// Names that no resource has any more leave no trace; returns how many these are.
+    fn forget_unlearned(&mut self) -> usize {
+        let (resources, before) = (&self.resources, self.asked.len());
         let learned: BTreeSet<&DomainName> = resources.values().flat_map(|of| of.names.iter()).collect();
         self.asked.retain(|name, _| learned.contains(name));
+        before - self.asked.len()
     }
 }
 

@@ -25,7 +25,7 @@ pub mod zones;
 pub use addresses::{Addresses, NameAddresses, NameState, Reached, RefusedAddress};
 pub use answer::{Answer, Failure, Family, LookupOutcome};
 pub use forwarding::Interest;
-pub use learned::{Asker, LearnedSnapshot, ObservedPattern};
+pub use learned::{Asker, ForgottenCause, LearnedSnapshot, ObservedPattern};
 pub use lookup::{HickoryLookup, Lookup};
 pub use memory::{AnsweredTime, RecoveredAddresses};
 pub use probes::{ProbeOutcome, ZoneState};
@@ -112,6 +112,9 @@ pub trait NamesObserver: Send + Sync {
 
     /// An address had been answered for `wait` before policies allowed it: a pod that used it in between was refused.
     fn predicted_miss(&self, _name: &DomainName, _wait: Duration) {}
+
+    /// So many learned names were forgotten: no resource has them any more.
+    fn forgotten(&self, _cause: ForgottenCause, _names: usize) {}
 }
 
 impl NamesObserver for () {}
@@ -283,12 +286,16 @@ impl Names {
     /// Does what is due, wakes affected resources, and returns the queries to send and the moment of the next step.
     fn step(&self, is_leading: bool) -> (Vec<Question>, Option<Instant>) {
         let now = self.0.clock.instant();
-        let (questions, woken, next, news) = {
+        let (questions, woken, next, news, forgotten) = {
             let mut table = self.table();
             let questions = if is_leading { table.questions_due(now) } else { Vec::new() };
             let woken = table.tick(now);
-            (questions, woken, table.next_moment(is_leading), table.take_news())
+            let forgotten = table.learned.take_forgotten();
+            (questions, woken, table.next_moment(is_leading), table.take_news(), forgotten)
         };
+        for (cause, names) in forgotten {
+            self.0.observer.forgotten(cause, names);
+        }
         if let Some(factor) = news {
             self.0.observer.stretched(factor);
         }

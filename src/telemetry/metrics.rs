@@ -11,7 +11,7 @@ use crate::feed::FeedSnapshot;
 use crate::forward::Forwarded;
 use crate::lock::lock;
 use crate::memory::Pressure;
-use crate::names::{NameState, NamesSnapshot, ZoneState};
+use crate::names::{ForgottenCause, NameState, NamesSnapshot, ZoneState};
 use crate::resource_ref::ResourceRef;
 use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
@@ -73,6 +73,7 @@ pub struct Metrics {
     forward_zones: Family<Labels<1>, Gauge>,
     pub(super) learned: Gauge,
     pub(super) learned_total: Counter,
+    pub(super) forgotten_total: Family<Labels<1>, Counter>,
     pub(super) predicted_miss: Histogram,
     /// The labels of the last lists, so that they can be forgotten.
     feeds: Mutex<BTreeSet<Labels<2>>>,
@@ -200,6 +201,7 @@ impl Default for Metrics {
             forward_zones: register(all, &reference::FORWARD_ZONES, Family::default()),
             learned: register(all, &reference::LEARNED, Gauge::default()),
             learned_total: register(all, &reference::LEARNED_TOTAL, Counter::default()),
+            forgotten_total: register(all, &reference::FORGOTTEN_TOTAL, Family::default()),
             predicted_miss: register(all, &reference::PREDICTED_MISS, miss_buckets()),
             feeds: Mutex::default(),
             servers: Mutex::default(),
@@ -208,6 +210,9 @@ impl Default for Metrics {
         // A rate or an alert needs the zero before the first count.
         for outcome in Counted::ALL {
             drop(metrics.reconciles.get_or_create(&label(&reference::RECONCILES, [outcome.as_str().into()])));
+        }
+        for cause in ForgottenCause::ALL {
+            drop(metrics.forgotten_total.get_or_create(&label(&reference::FORGOTTEN_TOTAL, [cause.label().into()])));
         }
         for how in Forwarded::ALL {
             drop(metrics.forwarded.get_or_create(&label(&reference::FORWARDED, [how.label().into()])));

@@ -6,7 +6,7 @@ use crate::cluster::apply::WriteObserver;
 use crate::feed::{CompletedFetch, FeedKey, FeedObserver};
 use crate::forward::{ForwardObserver, Forwarded};
 use crate::lock::lock;
-use crate::names::{Family, NamesObserver, RefusedAddress};
+use crate::names::{Family, ForgottenCause, NamesObserver, RefusedAddress};
 use crate::reason::Reason;
 use connectivity_allowlist::net::DomainName;
 use std::borrow::Cow;
@@ -101,5 +101,13 @@ impl NamesObserver for Metrics {
 
     fn predicted_miss(&self, _name: &DomainName, wait: Duration) {
         self.predicted_miss.observe(wait.as_secs_f64());
+    }
+
+    fn forgotten(&self, cause: ForgottenCause, names: usize) {
+        let count = u64::try_from(names).unwrap_or(u64::MAX);
+        self.forgotten_total.get_or_create(&label(&reference::FORGOTTEN_TOTAL, [cause.label().into()])).inc_by(count);
+        if names > 0 {
+            tracing::info!(names, reason = cause.label(), "learned names are forgotten");
+        }
     }
 }

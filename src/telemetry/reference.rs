@@ -94,5 +94,6 @@ metrics! {
     FORWARD_ZONES = Gauge "forward_zones" ["state"] "Zones of the names and wildcards of the lists in use, by whether the cluster's DNS forwards them to the operator: forwarded, missing, or looping (the forwarder's own upstream leads back to it); 0 on a standby and where nothing is forwarded";
     LEARNED = Gauge "learned_names" [] "Names that pods asked for under wildcards, and that are learned; 0 on a standby";
     LEARNED_TOTAL = Counter "names_learned_total" [] "Names that were learned since the start";
+    FORGOTTEN_TOTAL = Counter "names_forgotten_total" ["reason"] "Learned names that no resource has any more, since the start, by reason: unasked (nobody asked for --learned-retention) or room (256 others under its wildcard were asked for later)";
     PREDICTED_MISS = Histogram "predicted_miss_seconds" [] "How long an address had been answered before policies allowed it";
 }

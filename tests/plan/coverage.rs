@@ -154,6 +154,23 @@ fn status_lists_a_bounded_number_and_uncovered_ones_first() {
 }
 
 #[test]
+fn a_pattern_that_is_full_is_a_limit() {
+    let names: Vec<String> = (0..256).map(|number| format!("n{number}.blob.example.com")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let limits = |fields: Value, learned: &[&str]| -> Vec<String> {
+        let problems = case(fields).select_with(learned).problems;
+        shown(&problems).into_iter().filter(|problem| problem.starts_with("Limit")).collect()
+    };
+    let full = "Limit *.blob.example.com: 256 names are learned under it, as many as may be: the next one takes the place of the one that nobody has asked for the longest; narrow it by within";
+    assert_eq!(limits(json!({}), &names[..255]), [""; 0]);
+    assert_eq!(limits(json!({}), &names), [full]);
+    assert_eq!(limits(json!({ "observeWildcards": "Suggest" }), &names), [full]);
+    assert_eq!(limits(json!({ "observeWildcards": "Off" }), &names), [""; 0]);
+    let narrowed = json!({ "wildcards": [{ "pattern": BLOB, "within": ["n1*"] }] });
+    assert_eq!(limits(narrowed, &names), [""; 0], "few of them count");
+}
+
+#[test]
 fn the_first_learned_names_are_an_event_and_later_ones_are_not() {
     let forwarded = || zones(ZoneState::Forwarded, ZoneState::Forwarded);
     let with = |learned: &[&str], before: Option<&CitrixAllowlistStatus>| {

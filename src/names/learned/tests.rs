@@ -76,6 +76,7 @@ fn a_full_pattern_forgets_the_name_that_nobody_asks_for() {
     assert!(
         names.contains("n0.example.net") && names.contains("more.example.net") && !names.contains("n1.example.net")
     );
+    assert_eq!(learned.take_forgotten(), [(ForgottenCause::MadeRoom, 1)].into());
     assert_eq!(learned.count(), MOST_LEARNED);
 }
 
@@ -110,6 +111,7 @@ fn names_that_nobody_asks_for_are_forgotten_after_the_retention() {
     assert_eq!(learned.forget_due(&|_| true, now + WEEK + Duration::from_secs(180)), [resource("one")]);
     assert_eq!(*learned.names(&resource("one")), [name("asked.example.net")].into());
     assert_eq!(learned.forget_due(&|_| true, now + WEEK + Duration::from_secs(181)), [], "it is not yet time to look");
+    assert_eq!(learned.take_forgotten(), [(ForgottenCause::Unasked, 2)].into());
 }
 
 #[test]
