@@ -174,9 +174,9 @@ impl CoveredBy {
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline)]
 pub struct ForwarderStatus {
-    /// The zones, at most 50, sorted.
+    /// The zones that the operator serves, at most 50, sorted.
     pub zones: Vec<String>,
-    /// How many zones there are.
+    /// How many zones it serves.
     pub zones_total: i64,
     /// How many of them the cluster's DNS forwards to the operator.
     pub forwarded: i64,
@@ -186,6 +186,9 @@ pub struct ForwarderStatus {
     /// Those for which the forwarder's own upstream leads back to it, so that it does not answer; at most 50, sorted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub looping: Vec<String>,
+    /// Those that the operator does not serve, since --forward-zone leaves them out: it refuses their names. At most 50, sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_served: Vec<String>,
 }
 
 /// What Enforce would change.

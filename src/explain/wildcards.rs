@@ -31,13 +31,14 @@ fn line(wildcard: &WildcardStatus, now: Timestamp) -> String {
 }
 
 fn zones(forwarder: &ForwarderStatus) -> Tree {
-    let ForwarderStatus { zones, zones_total, forwarded, missing, looping } = forwarder;
+    let ForwarderStatus { zones, zones_total, forwarded, missing, looping, not_served } = forwarder;
     let list =
         |what: &str, zones: &[String]| (!zones.is_empty()).then(|| Tree::leaf(format!("{what}: {}", zones.join(", "))));
     let children = [
         list("served", zones),
         list("not forwarded (`citrix-allowlist forwarder config` prints the block)", missing),
         list("the forwarder's own upstream leads back to it", looping),
+        list("not served: add them to --forward-zone", not_served),
     ];
     let text = format!("zones that the cluster's DNS forwards to the operator: {forwarded} of {zones_total}");
     Tree::node(text, children.into_iter().flatten().collect())
@@ -107,10 +108,13 @@ mod tests {
         let nobody = line(&wildcard(CoveredBy::Nobody, &["a.blob.example.com"]), now);
         assert!(nobody.contains(": covered by nothing since") && nobody.ends_with(", 1 suggested"), "{nobody}");
         let (missing, looping) = (vec!["a.example.com".to_owned(), "b.example.com".to_owned()], vec![]);
-        let forwarder = ForwarderStatus { zones: missing.clone(), zones_total: 3, forwarded: 1, missing, looping };
+        let not_served = vec!["c.example.com".to_owned()];
+        let forwarder =
+            ForwarderStatus { zones: missing.clone(), zones_total: 3, forwarded: 1, missing, looping, not_served };
         let shown = zones(&forwarder).drawn();
         assert!(shown.contains("to the operator: 1 of 3") && shown.contains("b.example.com"), "{shown}");
         assert!(!shown.contains("leads back"), "{shown}");
+        assert!(shown.contains("not served: add them to --forward-zone: c.example.com"), "{shown}");
         let status = CitrixAllowlistStatus { forwarder: Some(forwarder), ..CitrixAllowlistStatus::default() };
         assert!(tree(&status, now).is_some() && tree(&CitrixAllowlistStatus::default(), now).is_none());
     }

@@ -135,11 +135,10 @@ impl Names {
         }
     }
 
-    /// Whether the cluster's DNS forwards each of these zones here.
+    /// Whether the cluster's DNS forwards each of these zones here, and which the flag leaves out.
     #[must_use]
     pub fn zone_states(&self, zones: &BTreeSet<DomainName>) -> BTreeMap<DomainName, ZoneState> {
-        let probes = &self.table().zones.probes;
-        zones.iter().map(|zone| (zone.clone(), probes.state(zone.as_str()))).collect()
+        self.table().zones.states(zones)
     }
 
     /// A pod asked for a name and these are its addresses. Resources that learn the name, or have to apply an address, are woken at

@@ -29,10 +29,12 @@ pub enum ZoneState {
     Missing,
     /// The forwarder's own upstream leads back to it: it answers none of them.
     Looping,
+    /// It is not among the zones of the flag: the forwarder refuses its questions, wherever they come from.
+    NotServed,
 }
 
 impl ZoneState {
-    /// Each that is known.
+    /// Each that a probe can find.
     pub const KNOWN: [Self; 3] = [Self::Forwarded, Self::Missing, Self::Looping];
 
     /// The metric label.
@@ -43,6 +45,7 @@ impl ZoneState {
             Self::Forwarded => "forwarded",
             Self::Missing => "missing",
             Self::Looping => "looping",
+            Self::NotServed => "not-served",
         }
     }
 }

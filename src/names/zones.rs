@@ -71,14 +71,29 @@ impl Zones {
         self.fixed.is_some()
     }
 
-    /// The zones in use that are to be probed now.
+    /// The zones in use that are to be probed now: those that are served.
     pub fn due(&mut self, now: Instant) -> Vec<DomainName> {
-        self.probes.due(self.counts.keys(), now)
+        let fixed = self.fixed.as_ref();
+        let served: BTreeSet<&DomainName> = self.counts.keys().flat_map(|zone| served_of(fixed, zone)).collect();
+        self.probes.due(served.into_iter(), now)
     }
 
-    /// The resources that use a zone.
+    /// The resources that use a zone, or one that it lies in.
     pub fn users<'a>(&'a self, zone: &'a DomainName) -> impl Iterator<Item = &'a ResourceRef> {
-        self.by_resource.iter().filter(|(_, zones)| zones.contains(zone)).map(|(resource, _)| resource)
+        let uses = |zones: &BTreeSet<DomainName>| above(zone).any(|zone| zones.contains(zone));
+        self.by_resource.iter().filter(move |(_, zones)| uses(zones)).map(|(resource, _)| resource)
+    }
+
+    /// Whether the cluster's DNS forwards these zones here. Of a zone that the flag leaves out, those that it has below are added:
+    /// for example, `blob.example.net` where `example.net` is in use.
+    #[must_use]
+    pub fn states(&self, in_use: &BTreeSet<DomainName>) -> BTreeMap<DomainName, ZoneState> {
+        let fixed = self.fixed.as_ref();
+        let mut states: BTreeMap<DomainName, ZoneState> =
+            in_use.iter().map(|zone| (zone.clone(), ZoneState::NotServed)).collect();
+        let served = in_use.iter().flat_map(|zone| served_of(fixed, zone));
+        states.extend(served.map(|zone| (zone.clone(), self.probes.state(zone.as_str()))));
+        states
     }
 
     /// Whether the cluster's DNS forwards a name here.
@@ -110,6 +125,16 @@ pub fn zones_of<'a>(
     patterns: impl Iterator<Item = &'a NamePattern>,
 ) -> BTreeSet<DomainName> {
     outermost(patterns.filter_map(NamePattern::zone).chain(names.cloned()).collect())
+}
+
+/// What is served of a zone in use: all of it, or only zones of the flag that lie in it.
+fn served_of<'a>(fixed: Option<&'a BTreeSet<DomainName>>, zone: &'a DomainName) -> Vec<&'a DomainName> {
+    match fixed {
+        Some(fixed) if !above(zone).any(|zone| fixed.contains(zone)) => {
+            fixed.iter().filter(|served| above(served).any(|above| above == zone.as_str())).collect()
+        }
+        _ => vec![zone],
+    }
 }
 
 fn outermost(mut zones: BTreeSet<DomainName>) -> BTreeSet<DomainName> {

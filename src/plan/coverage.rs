@@ -107,7 +107,7 @@ fn covered_by(selection: &Selection, used: &WildcardUse, known: &KnownZones) -> 
     let is_forwarded = || match known.of(&used.pattern).map(|(_, state)| state) {
         Some(ZoneState::Forwarded) => true,
         Some(ZoneState::Unknown) => known.reported.contains(used.pattern.as_str()),
-        Some(ZoneState::Missing | ZoneState::Looping) | None => false,
+        Some(ZoneState::Missing | ZoneState::Looping | ZoneState::NotServed) | None => false,
     };
     if is_opening(selection, &used.pattern) && is_forwarded() { CoveredBy::Observed } else { CoveredBy::Nobody }
 }
@@ -126,6 +126,7 @@ fn gap(used: &WildcardUse, is_required: bool, zone: Option<(&DomainName, ZoneSta
     };
     let remedy = match zone {
         Some((zone, ZoneState::Missing)) => format!(", or have the cluster's DNS forward {zone} to the operator"),
+        Some((zone, ZoneState::NotServed)) => format!(", or add {zone} to --forward-zone"),
         Some((zone, ZoneState::Looping)) => format!("; the forwarder's upstream leads back to it for {zone}"),
         _ if !suggested.is_empty() => {
             format!("; pods asked for {}: `citrix-allowlist learn` prints them", suggested.len())

@@ -45,7 +45,24 @@ pub fn zones_in_use(resources: &[CitrixAllowlist], config_maps: &[ConfigMap]) ->
             }
         }
     }
-    ZonesInUse { zones: zones::zones_of(names.iter(), patterns.iter()), notes }
+    let mut zones = zones::zones_of(names.iter(), patterns.iter());
+    notes.extend(leave_out(&mut zones, resources));
+    ZonesInUse { zones, notes }
+}
+
+/// Leaves out zones that the operator refuses, since a block for one would break its names. Served zones that lie in one stay.
+fn leave_out(zones: &mut BTreeSet<DomainName>, resources: &[CitrixAllowlist]) -> Option<String> {
+    let statuses = || resources.iter().filter_map(|resource| resource.status.as_ref()?.forwarder.as_ref());
+    let names = |texts: &[String]| texts.iter().filter_map(|text| DomainName::parse(text).ok()).collect::<Vec<_>>();
+    let left_out: BTreeSet<DomainName> = statuses().flat_map(|status| names(&status.not_served)).collect();
+    let left_out: Vec<&DomainName> = left_out.iter().filter(|zone| zones.remove(*zone)).collect();
+    let is_below =
+        |zone: &DomainName| zones::above(zone).any(|above| left_out.iter().any(|left| left.as_str() == above));
+    zones.extend(statuses().flat_map(|status| names(&status.zones)).filter(is_below));
+    let list = left_out.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    (!left_out.is_empty()).then(|| {
+        format!("the operator does not serve {list}: left out; add them to --forward-zone (forwarder.zones in the chart's values)")
+    })
 }
 
 fn collect(target: ExportedTarget, names: &mut BTreeSet<DomainName>, patterns: &mut BTreeSet<NamePattern>) {

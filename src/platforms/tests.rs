@@ -94,6 +94,23 @@ fn only_the_vendors_names_and_wildcards_make_zones() {
     assert_eq!(found, ZonesInUse { zones: expected, notes: vec![] });
 }
 
+/// A block for such a zone would have the operator refuse its names.
+#[test]
+fn zones_that_the_operator_does_not_serve_get_no_block() {
+    let document = json!({ "schema": "x", "endpoints": [
+        { "direction": "outbound", "service": "DaaS", "name": "a.example.com" },
+        { "direction": "outbound", "service": "DaaS", "wildcard": "*.example.net", "honoured": false },
+    ]});
+    let mut resource = resource();
+    let status =
+        json!({ "forwarder": { "zones": ["a.example.com", "blob.example.net"], "notServed": ["example.net"] } });
+    resource.status = Some(serde_json::from_value(status).expect("a status"));
+    let found = zones_in_use(&[resource], &[config_map(&document, "citrix-allowlist-operator")]);
+    let note = "the operator does not serve example.net: left out; add them to --forward-zone (forwarder.zones in the chart's values)";
+    let expected = zones(&["a.example.com", "blob.example.net"]);
+    assert_eq!(found, ZonesInUse { zones: expected, notes: vec![note.to_owned()] });
+}
+
 #[test]
 fn what_is_not_known_of_the_zones_is_noted() {
     let document = json!({ "schema": "x", "omitted": 7, "endpoints": [

@@ -35,12 +35,14 @@ pub(super) fn wildcards(coverage: &Coverage, before: &[WildcardStatus], now: Tim
 pub(super) fn forwarder(coverage: &Coverage) -> Option<ForwarderStatus> {
     let zones = coverage.zones.as_ref()?;
     let of = |state: ZoneState| zones.iter().filter(move |(_, known)| **known == state).map(|(zone, _)| zone);
+    let served = || zones.iter().filter(|(_, state)| **state != ZoneState::NotServed).map(|(zone, _)| zone);
     Some(ForwarderStatus {
-        zones: texts(zones.keys(), MOST_ZONES),
-        zones_total: count(zones.len()),
+        zones: texts(served(), MOST_ZONES),
+        zones_total: count(served().count()),
         forwarded: count(of(ZoneState::Forwarded).count()),
         missing: texts(of(ZoneState::Missing), MOST_ZONES),
         looping: texts(of(ZoneState::Looping), MOST_ZONES),
+        not_served: texts(of(ZoneState::NotServed), MOST_ZONES),
     })
 }
 

@@ -85,4 +85,6 @@ async fn with_zones_of_the_flag_every_replica_refuses_others() {
     assert_eq!(replicas.ask_standby(&unseen(0)).await.metadata.response_code, ResponseCode::NoError);
     let addresses = replicas.forwarding.client().resolve(&unseen(0)).await;
     assert!(replicas.forwarding.allows(&addresses).await);
+    let forwarder = replicas.forwarding.stage.status("daas").await.forwarder.expect("it is on");
+    assert_eq!((forwarder.zones, forwarder.not_served), (vec![zone.to_owned()], vec![EXACT.to_owned()]));
 }

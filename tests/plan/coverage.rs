@@ -122,7 +122,7 @@ fn status_says_since_when_each_wildcard_is_covered() {
     );
     let missing = vec!["bus.example.com".to_owned()];
     let zones = vec!["blob.example.com".to_owned(), "bus.example.com".to_owned()];
-    let forwarder = ForwarderStatus { zones, zones_total: 2, forwarded: 1, missing, looping: vec![] };
+    let forwarder = ForwarderStatus { zones, zones_total: 2, forwarded: 1, missing, ..ForwarderStatus::default() };
     assert_eq!(first.forwarder, Some(forwarder));
     let later = reported(Some(&first), covered(Looping, Missing), "2026-06-01T01:00:00Z");
     assert_eq!(
@@ -151,6 +151,31 @@ fn status_lists_a_bounded_number_and_uncovered_ones_first() {
     assert_eq!((status.len(), status[0].pattern.as_str()), (50, "*.z01.example.com"), "the covered one is left out");
     assert_eq!((status[0].suggested.len(), status[0].suggested_total), (50, 70));
     assert!(status.is_sorted_by_key(|wildcard| wildcard.pattern.clone()));
+}
+
+#[test]
+fn a_zone_that_the_flag_leaves_out_is_not_called_served() {
+    use ZoneState::{Missing, NotServed};
+    let selection = case(json!({})).select_with(&["a.blob.example.com"]);
+    let coverage = Coverage::of(&selection, &zones(NotServed, Missing));
+    assert_eq!(by(&coverage), [(CoveredBy::Nobody, 1), (CoveredBy::Nobody, 0)]);
+    assert_eq!(
+        shown(&coverage.problems),
+        [
+            "Wildcard *.blob.example.com: required; only what pods asked for is allowed: 1 learned; name what pods use under wildcards, or add blob.example.com to --forward-zone",
+            "Wildcard *.bus.example.com: nothing under it is allowed; name what pods use under wildcards, or have the cluster's DNS forward bus.example.com to the operator"
+        ]
+    );
+    let status = reported(None, Some(coverage), "2026-06-01T00:00:00Z").forwarder.expect("it is on");
+    let (served, left_out) = (vec!["bus.example.com".to_owned()], vec!["blob.example.com".to_owned()]);
+    let expected = ForwarderStatus {
+        zones: served.clone(),
+        zones_total: 1,
+        missing: served,
+        not_served: left_out,
+        ..ForwarderStatus::default()
+    };
+    assert_eq!(status, expected);
 }
 
 #[test]

@@ -46,8 +46,8 @@ fn parameters(hints: &[IpAddr]) -> Vec<(SvcParamKey, SvcParamValue)> {
         }
     }
     let mut all = vec![(SvcParamKey::Alpn, SvcParamValue::Alpn(Alpn(vec!["h2".to_owned()])))];
-    all.extend((!of_v4.is_empty()).then(|| (SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(IpHint(of_v4)))));
-    all.extend((!of_v6.is_empty()).then(|| (SvcParamKey::Ipv6Hint, SvcParamValue::Ipv6Hint(IpHint(of_v6)))));
+    all.extend((!of_v4.is_empty()).then_some((SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(IpHint(of_v4)))));
+    all.extend((!of_v6.is_empty()).then_some((SvcParamKey::Ipv6Hint, SvcParamValue::Ipv6Hint(IpHint(of_v6)))));
     all
 }
 

@@ -178,6 +178,25 @@ async fn zones_of_the_flag_bound_what_every_replica_answers() {
     assert_eq!(rig.names.interest(&name("b.example.com"), Some(1)), Interest::Unwanted);
 }
 
+#[tokio::test(start_paused = true)]
+async fn only_served_zones_are_probed_and_called_served() {
+    let rig = Rig::new(&[1], Scripted::new(|_, _, family, _| plain(family, &[1])));
+    rig.names.forward_to(vec![server(9)], &[name("blob.example.net"), name("example.org")]);
+    let in_use: Arc<BTreeSet<DomainName>> =
+        Arc::new([name("example.net"), name("a.example.org"), name("example.com")].into());
+    rig.names.observe(&daas(0), &Arc::default(), &in_use);
+    let served = [name("a.example.org"), name("blob.example.net")];
+    assert_eq!(BTreeSet::from_iter(rig.names.zones_due()), served.clone().into());
+    rig.names.zone_probed(&served[1], ProbeOutcome::Here);
+    let states = [
+        (name("a.example.org"), ZoneState::Unknown),
+        (name("blob.example.net"), ZoneState::Forwarded),
+        (name("example.com"), ZoneState::NotServed),
+        (name("example.net"), ZoneState::NotServed),
+    ];
+    assert_eq!(rig.names.zone_states(&in_use), states.into());
+}
+
 /// Pods choose what is learned: it takes no room from what the list names.
 #[tokio::test(start_paused = true)]
 async fn names_of_the_list_have_room_before_learned_ones() {
