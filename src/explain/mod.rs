@@ -8,6 +8,7 @@ mod memory;
 mod operator;
 mod query;
 mod tree;
+mod unlearned;
 mod verdict;
 mod wildcards;
 
@@ -247,8 +248,8 @@ fn answers(arguments: &ExplainArguments, subject: &Explained, endpoints: &[Expor
         policies: &subject.policies,
         own: &own,
         endpoints,
-        problems: &status.problems,
-        wildcards: &status.wildcards,
+        spec: &subject.resource.spec,
+        status: &status,
         pod: subject.pod.as_ref().map(|(pod, selected)| (pod.as_str(), *selected)),
     };
     let to = arguments.to.iter().map(|query| (Direction::Outbound, query));

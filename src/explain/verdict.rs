@@ -2,8 +2,8 @@
 
 use super::memory::SeenAddress;
 use super::query::{ConnectionQuery, Peer};
-use super::wildcards::why_not;
-use crate::crd::{Problem, ProblemKind, WildcardStatus};
+use super::unlearned::UnlearnedName;
+use crate::crd::{CitrixAllowlistSpec, CitrixAllowlistStatus, Problem, ProblemKind};
 use crate::direction::PolicyDirection as _;
 use crate::engines::network_policy::evaluate::{Connection, MatchedBy, evaluate};
 use crate::engines::network_policy::remembered;
@@ -28,10 +28,10 @@ pub struct Scene<'a> {
     pub own: &'a BTreeSet<String>,
     /// The resource's endpoints with their addresses.
     pub endpoints: &'a [ExportedEndpoint],
-    /// The resource's problems.
-    pub problems: &'a [Problem],
-    /// The wildcards that its status knows of.
-    pub wildcards: &'a [WildcardStatus],
+    /// The resource's spec.
+    pub spec: &'a CitrixAllowlistSpec,
+    /// The resource's status, with its problems.
+    pub status: &'a CitrixAllowlistStatus,
     /// The queried pod, and whether the resource selects it.
     pub pod: Option<(&'a str, bool)>,
 }
@@ -252,7 +252,7 @@ impl<'a> Question<'a> {
     }
 
     fn nearest_name(&self, name: &'a DomainName, addresses: &[IpAddr]) -> (Nearest, String) {
-        let Scene { resource, endpoints, wildcards, .. } = self.scene;
+        let Scene { resource, endpoints, spec, status, .. } = self.scene;
         let listed: Vec<&ExportedEndpoint> = self.listed(name).collect();
         if !listed.is_empty() {
             return self.nearest_listed(name, addresses, &listed);
@@ -266,7 +266,7 @@ impl<'a> Question<'a> {
             _ => None,
         });
         if let Some((service, pattern)) = covering.min_by_key(|(_, pattern)| Reverse(pattern.as_str().len())) {
-            return (Nearest::Wildcard, why_not(name, pattern, service, wildcards));
+            return (Nearest::Wildcard, UnlearnedName { name, pattern, service }.why_not(spec, status));
         }
         // The direction itself lists the name nowhere.
         if let Some(other) = endpoints.iter().find(|endpoint| is_named(endpoint, endpoint.direction, name)) {
@@ -309,7 +309,7 @@ impl<'a> Question<'a> {
     /// The resource's problem of this kind with a name.
     fn problem(&self, kind: ProblemKind, name: &DomainName) -> Option<&'a Problem> {
         let is_about = |problem: &&Problem| problem.subject.split(' ').next() == Some(name.as_str());
-        self.scene.problems.iter().filter(|problem| problem.kind == kind).find(is_about)
+        self.scene.status.problems.iter().filter(|problem| problem.kind == kind).find(is_about)
     }
 }
 

@@ -3,7 +3,6 @@
 use super::durations::when;
 use crate::crd::{CitrixAllowlistStatus, CoveredBy, ForwarderStatus, WildcardStatus};
 use crate::text::Tree;
-use connectivity_allowlist::net::{DomainName, NamePattern};
 use jiff::Timestamp;
 
 /// The wildcards and the zones that status knows of; nothing where there are none.
@@ -44,25 +43,6 @@ fn zones(forwarder: &ForwarderStatus) -> Tree {
     Tree::node(text, children.into_iter().flatten().collect())
 }
 
-/// Why a name is not allowed that only a wildcard covers, and what to do.
-pub(super) fn why_not(name: &DomainName, pattern: &NamePattern, service: &str, wildcards: &[WildcardStatus]) -> String {
-    let known = wildcards.iter().find(|wildcard| wildcard.pattern == pattern.as_str());
-    let is_suggested = known.is_some_and(|known| known.suggested.iter().any(|suggested| suggested == name.as_str()));
-    let is_observed = known.is_some_and(|known| known.covered_by == CoveredBy::Observed);
-    let why = if is_suggested {
-        "pods asked for it, and observe: Suggest does not allow it"
-    } else if is_observed && pattern.matches_labels(name) {
-        "no pod has asked the cluster's DNS for it yet, or spec.wildcards leaves it out by within: it is allowed once one asks"
-    } else if is_observed {
-        "it is not learned, since each star stands for one label there"
-    } else {
-        "DNS cannot enumerate it"
-    };
-    format!(
-        "only the wildcard {pattern} of {service} covers {name}, and {why}; name {name} under spec.wildcards for the pattern {pattern}"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,24 +59,6 @@ mod tests {
             suggested: suggested.iter().map(ToString::to_string).collect(),
             suggested_total: i64::try_from(suggested.len()).expect("few"),
         }
-    }
-
-    #[test]
-    fn the_answer_says_why_a_name_under_a_wildcard_is_not_allowed() {
-        let why = |name: &str, known: &[WildcardStatus]| {
-            let pattern = NamePattern::parse(PATTERN).expect("a pattern");
-            let text = why_not(&DomainName::parse(name).expect("a name"), &pattern, "DaaS", known);
-            let end = format!("; name {name} under spec.wildcards for the pattern {PATTERN}");
-            let start = format!("only the wildcard {PATTERN} of DaaS covers {name}, and ");
-            text.strip_prefix(&start).and_then(|text| text.strip_suffix(&end)).expect("both ends").to_owned()
-        };
-        assert_eq!(why("a.blob.example.com", &[]), "DNS cannot enumerate it");
-        assert_eq!(why("a.blob.example.com", &[wildcard(CoveredBy::Nobody, &[])]), "DNS cannot enumerate it");
-        let observed = [wildcard(CoveredBy::Observed, &[])];
-        assert!(why("a.blob.example.com", &observed).starts_with("no pod has asked the cluster's DNS for it yet"));
-        assert!(why("a.b.blob.example.com", &observed).starts_with("it is not learned"));
-        let suggested = [wildcard(CoveredBy::Nobody, &["a.blob.example.com"])];
-        assert!(why("a.blob.example.com", &suggested).starts_with("pods asked for it, and observe: Suggest"));
     }
 
     #[test]

@@ -51,17 +51,12 @@ fn ask(policies: &[NetworkPolicy], pod: Option<(&str, bool)>, text: &str) -> Que
         problem(ProblemKind::Unresolved, "silent.example.com", "not answered yet"),
         problem(ProblemKind::NoPorts, "portless.example.com", "the list gives no ports"),
     ];
+    let status = CitrixAllowlistStatus { problems: problems.into(), ..CitrixAllowlistStatus::default() };
+    let spec = serde_json::from_value(json!({ "customerId": "testcustomer" })).expect("a spec");
     let own = BTreeSet::from(["daas-us-egress".to_owned()]);
     let endpoints = endpoints();
-    let scene = Scene {
-        resource: "daas-us",
-        policies,
-        own: &own,
-        endpoints: &endpoints,
-        problems: &problems,
-        wildcards: &[],
-        pod,
-    };
+    let scene =
+        Scene { resource: "daas-us", policies, own: &own, endpoints: &endpoints, spec: &spec, status: &status, pod };
     let query: ConnectionQuery = text.parse().expect("a query");
     answer(&scene, Direction::Outbound, &query.by_default(None))
 }
