@@ -122,3 +122,15 @@ async fn other_questions_pass_and_other_zones_are_refused() {
         assert_eq!(reply.metadata.response_code, ResponseCode::Refused, "{other}: it is no open resolver");
     }
 }
+
+/// The upstream's time is part of the time that an answer may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_slow_upstream_an_answer_waits_no_longer() {
+    let forwarding = Forwarding::start().await;
+    let (slow, address) = (Duration::from_millis(1600), "203.0.114.1".parse().expect("an address"));
+    forwarding.stage.dns.set(&unseen(0), Behaviour::addresses(&[address], 5).delayed(slow));
+    let began = Instant::now();
+    assert_eq!(forwarding.client().resolve(&unseen(0)).await, [address]);
+    assert!(began.elapsed() >= slow && began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(forwarding.answered("early").await, 1.0);
+}

@@ -34,6 +34,10 @@ impl Handler {
     }
 }
 
+fn option_codes(edns: &Edns) -> Vec<u16> {
+    edns.options().as_ref().iter().map(|(code, _)| u16::from(*code)).collect()
+}
+
 #[async_trait]
 impl RequestHandler for Handler {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut response: R) -> ResponseInfo {
@@ -56,6 +60,7 @@ impl RequestHandler for Handler {
             record_type,
             transport: self.transport,
             edns_payload: request.edns.as_ref().map(Edns::max_payload),
+            edns_options: request.edns.as_ref().map(option_codes).unwrap_or_default(),
             client: request.src(),
         });
         let outcome = self.shared.zone.ask(name, record_type);

@@ -53,6 +53,8 @@ pub struct ReceivedQuery {
     pub transport: DnsTransport,
     /// The payload size its EDNS record offers; none without such a record.
     pub edns_payload: Option<u16>,
+    /// The codes of its EDNS options.
+    pub edns_options: Vec<u16>,
     /// The address it came from.
     pub client: SocketAddr,
 }
