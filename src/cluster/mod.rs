@@ -22,3 +22,4 @@ pub mod saved_lists;
 pub mod scope;
 pub mod stored;
 pub mod watch;
+mod watch_pauses;

@@ -3,6 +3,7 @@
 use super::object::Object;
 use super::owned::OwnedObjects;
 use super::scope::Scope;
+use super::watch_pauses::WatchPauses;
 use crate::crd::{FIELD_MANAGER, MANAGED_BY_LABEL};
 use crate::objects::key::ObjectKey;
 use crate::objects::kind::Kind;
@@ -31,7 +32,7 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let streams = apis.into_iter().map(|(namespace, api)| {
-        watch(api, config.clone()).default_backoff().map(move |event| (namespace.clone(), event)).boxed()
+        watch(api, config.clone()).backoff(WatchPauses::new()).map(move |event| (namespace.clone(), event)).boxed()
     });
     futures::stream::select_all(streams)
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
-/// How long a request or an answer is under way at most, in microseconds, where that takes time.
+/// How long a request or an answer takes at most, in microseconds, where that is not nothing.
 const LATENCY: u64 = 15_000;
 
 /// How a request fails.

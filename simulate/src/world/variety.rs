@@ -5,7 +5,7 @@
 pub struct Variety {
     /// Whether the cluster's DNS forwards to the operator, lists have wildcards, and pods ask for names.
     pub forwards: bool,
-    /// Whether each request to the API server is under way for some milliseconds, and its answer too: more happens meanwhile, and
+    /// Whether each request to the API server takes some milliseconds, and its answer too: more happens meanwhile, and
     /// processes die between any two of their steps.
     pub has_latency: bool,
     /// Whether resources have their lists fetched every half hour, in place of once a day: most faults of the vendor then meet a fetch.

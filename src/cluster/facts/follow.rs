@@ -1,6 +1,7 @@
 //! Follows objects of one kind and keeps only the relevant part of each.
 
 use crate::cluster::client::CallError;
+use crate::cluster::watch_pauses::WatchPauses;
 use futures::StreamExt as _;
 use kube::Api;
 use kube::runtime::WatchStreamExt as _;
@@ -42,7 +43,7 @@ pub(super) async fn follow<K, T>(
     let mut pause = FIRST_PAUSE;
     let mut complaint = String::new();
     loop {
-        let mut events = std::pin::pin!(watcher(api.clone(), config.clone()).default_backoff());
+        let mut events = std::pin::pin!(watcher(api.clone(), config.clone()).backoff(WatchPauses::new()));
         let mut listed = BTreeMap::new();
         while let Some(event) = events.next().await {
             match event {
