@@ -10,6 +10,7 @@ use tracing::Subscriber;
 use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
@@ -29,6 +30,16 @@ fn filter_of(value: Option<&str>) -> String {
         Some(level) => DEFAULT_FILTER.replacen("info", level, 1),
         None => value.to_owned(),
     }
+}
+
+/// The crate whose targets a filter may name without a level.
+const OWN_TARGET: &str = "citrix_allowlist";
+
+/// The part of a filter that is no level, as `verbose` is. The library takes it for a target, and then nothing at all is logged.
+fn unknown_level(filter: &str) -> Option<&str> {
+    let parts = filter.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let mut words = parts.filter(|part| !part.contains(['=', '[']) && !part.starts_with(OWN_TARGET));
+    words.find(|word| word.parse::<LevelFilter>().is_err())
 }
 
 /// The form of log lines (`--log-format`).
@@ -51,6 +62,16 @@ pub enum LoggingError {
         value: String,
         /// The error.
         reason: tracing_subscriber::filter::ParseError,
+    },
+    /// `RUST_LOG` has a word that is no level.
+    #[error(
+        "RUST_LOG={value:?}: `{word}` is no level; off, error, warn, info, debug and trace are allowed, and targets such as citrix_allowlist=debug"
+    )]
+    Level {
+        /// Its value.
+        value: String,
+        /// The word.
+        word: String,
     },
     /// Logging was set up before.
     #[error("logging is set up already: {0}")]
@@ -81,6 +102,9 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let value = filter_of(filter);
+    if let Some(word) = unknown_level(&value) {
+        return Err(LoggingError::Level { word: word.to_owned(), value });
+    }
     let filter = EnvFilter::builder().parse(&value).map_err(|reason| LoggingError::Filter { value, reason })?;
     let lines = tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(writer);
     let lines = match format {
@@ -167,6 +191,19 @@ mod tests {
         }
         assert!(!logged(LogFormat::Text, Some("warn")).contains("applied"));
         assert!(logged(LogFormat::Text, Some("info,kube_runtime=warn")).contains("repeated"), "a named target is used");
+    }
+
+    /// `verbose` and `warning` were taken for targets, and nothing was logged.
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for value in ["verbose", "warning", "info,loud", "hyper"] {
+            let lines = lines::<tracing_subscriber::Registry, _>(LogFormat::Text, Some(value), false, io::sink);
+            let error = lines.err().expect(value).to_string();
+            assert!(error.starts_with(&format!("RUST_LOG=\"{value}\": `")) && error.contains("is no level"), "{error}");
+        }
+        for value in ["WARN", "info,citrix_allowlist::names=debug", "citrix_allowlist", "off", "hyper=trace,info"] {
+            assert_eq!(unknown_level(value), None, "{value}");
+        }
     }
 
     #[test]

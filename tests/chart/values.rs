@@ -98,6 +98,8 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ("image.digest", json!(format!("sha256:{}", "a".repeat(64))), "+citrix-allowlist-operator@sha256:aaaa"),
         ("image.pullPolicy", json!("Always"), "+imagePullPolicy: Always"),
         ("imagePullSecrets", json!(["pull"]), "+- name: pull"),
+        ("global.imageRegistry", json!("mirror.example"), "+image: \"mirror.example/citrix-allowlist/"),
+        ("global.imagePullSecrets", json!([{"name": "shared"}]), "+- name: shared"),
         ("allowlists", json!([{"name": "daas-us", "spec": {"customerId": "abc"}}]), "+kind: CitrixAllowlist"),
         ("watchNamespaces", json!(["citrix-a"]), "+- --watch-namespace=citrix-a"),
         ("protectedNamespaces", json!(["secret"]), "+- --protected-namespace=secret"),
@@ -180,10 +182,12 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ("securityContext", json!({"runAsUser": 12345}), "+runAsUser: 12345"),
         ("hostNetwork", json!(true), "+hostNetwork: true"),
         ("dnsPolicy", json!("Default"), "+dnsPolicy: Default"),
+        ("dnsConfig", json!({"nameservers": ["192.0.2.53"]}), "+- 192.0.2.53"),
         ("livenessProbe", json!({"periodSeconds": 77}), "+periodSeconds: 77"),
         ("readinessProbe", json!({"periodSeconds": 78}), "+periodSeconds: 78"),
         ("podDisruptionBudget.enabled", json!(false), "-kind: PodDisruptionBudget"),
         ("podDisruptionBudget.maxUnavailable", json!("50%"), "+maxUnavailable: 50%"),
+        ("podDisruptionBudget.minAvailable", json!(2), "+minAvailable: 2"),
         ("serviceAccount.create", json!(false), "+serviceAccountName: default"),
         ("serviceAccount.name", json!("given"), "+serviceAccountName: given"),
         ("serviceAccount.annotations", json!({"role": "arn"}), "+role: arn"),
@@ -196,6 +200,7 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ("service.port", json!(9090), "+- --listen=0.0.0.0:9090"),
         ("service.enabled", json!(false), "-kind: Service"),
         ("service.annotations", json!({"scrape": "yes"}), "+scrape: \"yes\""),
+        ("service.ipFamilyPolicy", json!("PreferDualStack"), "+ipFamilyPolicy: PreferDualStack"),
         ("debugState.authorize", json!(false), "-- --authorize-debug-state"),
         ("networkPolicy.enabled", json!(false), "-kind: NetworkPolicy"),
         ("networkPolicy.metricsFrom", peer.clone(), "+cidr: 203.0.113.7/32"),
@@ -220,11 +225,13 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ("metrics.serviceMonitor.enabled", json!(true), "+kind: ServiceMonitor"),
         ("metrics.serviceMonitor.labels", json!({"release": "prometheus"}), "+release: prometheus"),
         ("metrics.serviceMonitor.interval", json!("17s"), "+interval: 17s"),
+        ("metrics.serviceMonitor.scrapeTimeout", json!("9s"), "+scrapeTimeout: 9s"),
         ("metrics.serviceMonitor.relabelings", relabeling.clone(), "+relabelings:"),
         ("metrics.serviceMonitor.metricRelabelings", relabeling.clone(), "+metricRelabelings:"),
         ("metrics.podMonitor.enabled", json!(true), "+kind: PodMonitor"),
         ("metrics.podMonitor.labels", json!({"release": "prometheus"}), "+release: prometheus"),
         ("metrics.podMonitor.interval", json!("17s"), "+interval: 17s"),
+        ("metrics.podMonitor.scrapeTimeout", json!("9s"), "+scrapeTimeout: 9s"),
         ("metrics.podMonitor.relabelings", relabeling.clone(), "+relabelings:"),
         ("metrics.podMonitor.metricRelabelings", relabeling, "+metricRelabelings:"),
         ("metrics.prometheusRule.enabled", json!(true), "+kind: PrometheusRule"),
@@ -293,7 +300,9 @@ fn the_schema_knows_what_is_documented_and_nothing_else() {
         serde_json::from_str(&std::fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap();
     let mut found = BTreeSet::new();
     leaves(&schema, "", &mut found);
-    assert!(found.remove("global"), "a parent chart's globals pass");
+    // A parent chart's other globals pass.
+    assert!(found.remove("global"));
+    found.extend(["global.imageRegistry", "global.imagePullSecrets"].map(str::to_owned));
     assert_eq!(found, documented());
 }
 
@@ -313,8 +322,14 @@ fn mistakes_are_refused_with_their_place() {
         (json!({"tenantPolicy": {"validationActions": []}}), "validationActions"),
         (json!({"leaderElection": false}), "leaderElection"),
         (json!({"probePort": 8080}), "two ports"),
+        (json!({"log": {"level": "verbose"}}), "level"),
         (json!({"extraCa": {"configMap": "a", "secret": "b"}}), "not both"),
         (json!({"service": {"enabled": false}, "metrics": {"serviceMonitor": {"enabled": true}}}), "service.enabled"),
+        (
+            json!({"metrics": {"serviceMonitor": {"enabled": true}, "podMonitor": {"enabled": true}}}),
+            "metrics.podMonitor and metrics.serviceMonitor scrape the same pods",
+        ),
+        (json!({"dnsPolicy": "None"}), "dnsPolicy: None needs dnsConfig.nameservers"),
         (
             json!({"watchNamespaces": ["a"], "allowlists": [{"name": "x", "namespace": "b", "spec": {"customerId": "abc"}}]}),
             "watchNamespaces",

@@ -63,7 +63,7 @@ annotations:
 
 {{- define "citrix-allowlist.image" -}}
 {{- $image := .Values.image }}
-{{- $repository := list $image.registry $image.repository | compact | join "/" }}
+{{- $repository := list (default $image.registry (.Values.global | default dict).imageRegistry) $image.repository | compact | join "/" }}
 {{- if $image.digest }}
 {{- printf "%s@%s" $repository $image.digest }}
 {{- else }}
@@ -72,7 +72,7 @@ annotations:
 {{- end }}
 
 {{- define "citrix-allowlist.imagePullSecrets" -}}
-{{- with .Values.imagePullSecrets }}
+{{- with concat ((.Values.global | default dict).imagePullSecrets | default list) .Values.imagePullSecrets | uniq }}
 imagePullSecrets:
   {{- range . }}
   - name: {{ if kindIs "map" . }}{{ .name }}{{ else }}{{ . }}{{ end }}
