@@ -54,6 +54,9 @@ explained! {
         Unresolved:
             "Some names have no usable address; everything else is allowed.",
             "See the problems of kind Unresolved: each says why.";
+        WildcardsCovered:
+            "Each wildcard of the list is covered, or the list has none.",
+            "Nothing.";
         WildcardsUnenforceable:
             "The list holds wildcards that nothing covers; names under them are not allowed.",
             "Name under spec.wildcards the names that your pods use, or have the cluster's DNS forward the wildcards' zones to the operator.";
@@ -93,6 +96,37 @@ impl Reason {
     pub const fn is_passing(self) -> bool {
         matches!(self, Self::WaitingForFeed | Self::WaitingForNames | Self::Progressing)
     }
+
+    /// Every reason that a condition can have, the worst first: the one order of `status.summary.status`. A suspended resource shows
+    /// that alone, since its other conditions are of before. What cuts or opens pods comes before what will, and that before what only
+    /// waits.
+    pub const WORST_FIRST: [Self; 25] = [
+        Self::Suspended,
+        Self::InvalidSpec,
+        Self::Protected,
+        Self::Conflict,
+        Self::ApplyFailed,
+        Self::LastPolicyKept,
+        Self::NoMatch,
+        Self::FeedRejected,
+        Self::FeedMalformed,
+        Self::FeedUnavailable,
+        Self::FeedExpired,
+        Self::RateLimited,
+        Self::FeedShrank,
+        Self::FeedGrew,
+        Self::Unresolved,
+        Self::WaitingForMemory,
+        Self::WaitingForFeed,
+        Self::WaitingForNames,
+        Self::Progressing,
+        Self::WildcardsUnenforceable,
+        Self::Audit,
+        Self::Applied,
+        Self::Fetched,
+        Self::Resolved,
+        Self::WildcardsCovered,
+    ];
 
     /// Whether something went wrong with the list.
     #[must_use]

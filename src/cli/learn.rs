@@ -4,7 +4,7 @@ use crate::cluster::client::{CALL_TIMEOUT, deadline};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, Wildcard};
 use crate::engines::Engines;
 use crate::export::{self, ExportedTarget, endpoints};
-use crate::preview::connection::{ConnectionArguments, NamespaceArguments, not_found};
+use crate::preview::connection::{ConnectionArguments, NamespaceArguments, not_found, resource_name};
 use crate::preview::live;
 use crate::text::output::{Form, Printer, say, warn};
 use crate::text::table;
@@ -20,6 +20,7 @@ const MOST_NAMES: usize = 64;
 #[derive(Debug, Args)]
 pub(super) struct LearnArguments {
     /// The CitrixAllowlist
+    #[arg(value_name = "NAME", value_parser = resource_name)]
     name: String,
     /// Print a block for the spec: its wildcards with these names
     #[arg(short, long, value_enum)]

@@ -102,7 +102,7 @@ fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Action::Diff(arguments) => return diff::run(&arguments),
         Action::Explain(arguments) => return explain::run(&arguments),
         Action::Learn(arguments) => learn::run(&arguments)?,
-        Action::Refresh(arguments) => refresh::run(&arguments)?,
+        Action::Refresh(arguments) => return refresh::run(&arguments),
         Action::Forwarder(arguments) => forwarder::run(&arguments)?,
         Action::Crd(arguments) => crd::run(&arguments)?,
         Action::Completions(arguments) => completions::run(&arguments, command())?,

@@ -139,7 +139,11 @@ const fn action(reason: Reason) -> &'static str {
     match reason {
         Reason::Fetched | Reason::SavedListIgnored | Reason::WaitingForFeed => "Fetch",
         reason if reason.is_failure() => "Fetch",
-        Reason::Resolved | Reason::Unresolved | Reason::WildcardsUnenforceable | Reason::WaitingForNames => "Resolve",
+        Reason::Resolved
+        | Reason::Unresolved
+        | Reason::WildcardsCovered
+        | Reason::WildcardsUnenforceable
+        | Reason::WaitingForNames => "Resolve",
         _ => "Apply",
     }
 }

@@ -33,6 +33,9 @@ use std::time::Duration;
         json_path = ".status.conditions[?(@.type==\"Ready\")].status",
         description = "Whether the policies in the cluster say what the newest list and the newest answers say"
     ),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode", description = "Whether policies are applied (Enforce) or only computed (Audit)"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.summary.status", description = "The state in one word: the reason of the worst condition"),
+    printcolumn(name = "Problems", type_ = "integer", json_path = ".status.problemsTotal", description = "Problems: kubectl describe, or explain, lists them"),
     printcolumn(name = "Names", type_ = "string", json_path = ".status.summary.resolved", description = "Names with addresses, of all names"),
     printcolumn(name = "Wildcards", type_ = "integer", json_path = ".status.summary.wildcards", description = "Wildcards that nothing covers"),
     printcolumn(name = "Policies", type_ = "integer", json_path = ".status.summary.policies", description = "NetworkPolicies applied"),

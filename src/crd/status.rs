@@ -26,7 +26,7 @@ pub struct CitrixAllowlistStatus {
     /// The generation of the spec that this status speaks of; -1 where the operator has not seen the resource yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, FeedCurrent, NamesResolved, PoliciesApplied; Reconciling and Stalled while they hold.
+    /// Ready, FeedCurrent, NamesResolved, WildcardsCovered, PoliciesApplied; Reconciling and Stalled while they hold.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -87,6 +87,12 @@ pub struct FeedStatus {
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline)]
 pub struct Summary {
+    /// The state in one word: the reason of the worst condition. `Applied` if all is well. Absent until the operator has seen the
+    /// resource.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub status: String,
+    /// How many problems there are: `problemsTotal`.
+    pub problems: i64,
     /// Services with at least one entry in use.
     pub services: i64,
     /// Distinct exact names wanted.

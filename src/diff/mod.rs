@@ -18,7 +18,7 @@ use crate::pipeline::Carry;
 use crate::plan::keep::SelectionDigest;
 use crate::preview::assumptions::AssumptionArguments;
 use crate::preview::compute::{self, Existing};
-use crate::preview::connection::{ConnectionArguments, NamespaceArguments, not_found};
+use crate::preview::connection::{ConnectionArguments, NamespaceArguments, not_found, resource_name};
 use crate::preview::live::{self, Live};
 use crate::preview::sources::{Known, SourceArguments, Sources};
 use crate::preview::{Assumptions, Preview};
@@ -41,7 +41,7 @@ const DIFFERS: u8 = 1;
 #[derive(Debug, Args)]
 pub(crate) struct DiffArguments {
     /// A CitrixAllowlist of the cluster, as it is: what a new list (--feed) or new answers would change
-    #[arg(required_unless_present = "filename", conflicts_with = "filename")]
+    #[arg(value_name = "NAME", value_parser = resource_name, required_unless_present = "filename", conflicts_with = "filename")]
     name: Option<String>,
     /// Manifests as YAML or JSON: files, folders, or - for standard input
     #[arg(short, long, value_name = "FILE|DIR|-")]

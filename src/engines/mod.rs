@@ -195,6 +195,7 @@ impl Counts {
             cidrs: count(self.cidrs),
             policies: count(self.policies),
             inherited: count(plan.inherited),
+            ..Summary::default()
         }
     }
 }

@@ -35,6 +35,12 @@ impl Term {
     }
 }
 
+/// How alike a mistyped term is to the one that is meant, from 0 to 1. Many begin with the same word, so it is more than clap's 0.7 for
+/// commands and flags.
+const ALIKE: f64 = 0.9;
+/// The most terms that a mistyped one may have meant.
+const MOST_ALIKE: usize = 3;
+
 /// Every term; some are both a reason and a kind of problem.
 fn all() -> Vec<Term> {
     let reasons = Reason::ALL.into_iter().map(|reason| Term::new(reason.as_str(), "reason", reason.text()));
@@ -43,10 +49,19 @@ fn all() -> Vec<Term> {
     reasons.chain(problems).chain(alerts).collect()
 }
 
+/// The terms that a mistyped one may have meant, the nearest first.
+fn alike<'a>(word: &str, terms: &[&'a str]) -> Vec<&'a str> {
+    let similarity = |term: &str| strsim::jaro_winkler(&term.to_ascii_lowercase(), &word.to_ascii_lowercase());
+    let mut alike: Vec<(f64, &str)> = terms.iter().map(|term| (similarity(term), *term)).collect();
+    alike.retain(|(similarity, _)| *similarity > ALIKE);
+    alike.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    alike.into_iter().take(MOST_ALIKE).map(|(_, term)| term).collect()
+}
+
 /// Prints the meaning of a term, in any case.
 ///
 /// # Errors
-/// The known terms, where it is none of them.
+/// Where it is none of them: the terms that are spelled much like it, or all.
 pub(super) fn print(word: &str, output: Option<Form>) -> anyhow::Result<()> {
     let all = all();
     let found: Vec<&Term> = all.iter().filter(|term| term.term.eq_ignore_ascii_case(word)).collect();
@@ -54,6 +69,10 @@ pub(super) fn print(word: &str, output: Option<Form>) -> anyhow::Result<()> {
         let mut words: Vec<&str> = all.iter().map(|term| term.term.as_str()).collect();
         words.sort_unstable();
         words.dedup();
+        let alike = alike(word, &words);
+        if !alike.is_empty() {
+            bail!("--term: unknown term \"{word}\"; did you mean {}?", alike.join(", "));
+        }
         bail!("--term: unknown term \"{word}\"; expected one of {}", words.join(", "));
     }
     let mut printer = Printer::new(std::io::stdout().lock(), output.unwrap_or(Form::Yaml));

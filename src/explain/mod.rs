@@ -23,7 +23,7 @@ use crate::operator::debug_state::DebugState;
 use crate::preview::Assumptions;
 use crate::preview::assumptions::AssumptionArguments;
 use crate::preview::compute::{self, Existing, Simulation};
-use crate::preview::connection::{ConnectionArguments, NamespaceArguments, not_found};
+use crate::preview::connection::{ConnectionArguments, NamespaceArguments, not_found, resource_name};
 use crate::preview::live::{self, Live};
 use crate::preview::sources::{Known, SourceArguments, Sources};
 use crate::text::output::{Form, Printer, style};
@@ -48,6 +48,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use verdict::{QueryResult, Scene};
 
+/// The exit code if an answer is no, as that of `kubectl auth can-i`.
+const NOT_ALLOWED: u8 = 1;
+
 /// The version of the schema that `-o json|yaml` prints.
 const SCHEMA: &str = "citrix-allowlist.io/explain/v1";
 
@@ -55,6 +58,7 @@ const SCHEMA: &str = "citrix-allowlist.io/explain/v1";
 pub(crate) struct ExplainArguments {
     /// The CitrixAllowlist; without one, all are listed, or a question is about the only one there is; with -f, all in
     /// there are explained
+    #[arg(value_name = "NAME", value_parser = resource_name)]
     name: Option<String>,
     /// List those of all namespaces
     #[arg(short = 'A', long, conflicts_with_all = ["name", "filename"])]
@@ -146,21 +150,22 @@ pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     }
     let out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut printer = Printer::new(out, arguments.output.unwrap_or(Form::Yaml));
-    if arguments.filename.is_empty() {
-        present(&mut printer, arguments, of_cluster(arguments)?, false)?;
+    let are_allowed = if arguments.filename.is_empty() {
+        present(&mut printer, arguments, of_cluster(arguments)?, false)?
     } else {
-        present_files(&mut printer, arguments)?;
-    }
+        present_files(&mut printer, arguments)?
+    };
     printer.finish()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if are_allowed { ExitCode::SUCCESS } else { ExitCode::from(NOT_ALLOWED) })
 }
 
-/// Explains the resources of manifests, one after the other.
-fn present_files<W: Write>(printer: &mut Printer<W>, arguments: &ExplainArguments) -> anyhow::Result<()> {
+/// Explains the resources of manifests, one after the other. Returns whether every answer is yes.
+fn present_files<W: Write>(printer: &mut Printer<W>, arguments: &ExplainArguments) -> anyhow::Result<bool> {
     let mut sources = Sources::new(&arguments.sources, &arguments.filename)?;
     let assumptions = arguments.assumptions.assumptions();
     let namespace = arguments.namespace.namespace.as_ref();
-    let (mut any, mut one_of_many, mut pending): (bool, bool, Option<Read>) = (false, false, None);
+    let (mut any, mut one_of_many, mut are_allowed) = (false, false, true);
+    let mut pending: Option<Read> = None;
     for read in Resources::of(&arguments.filename)? {
         let read = read?;
         any = true;
@@ -168,27 +173,30 @@ fn present_files<W: Write>(printer: &mut Printer<W>, arguments: &ExplainArgument
             && namespace.is_none_or(|namespace| read.resource.namespace().as_ref() == Some(namespace));
         if is_wanted && let Some(before) = pending.replace(read) {
             one_of_many = true;
-            present(printer, arguments, of_file(before, &mut sources, &assumptions)?, one_of_many)?;
+            are_allowed &= present(printer, arguments, of_file(before, &mut sources, &assumptions)?, one_of_many)?;
         }
     }
     match pending {
-        Some(last) => present(printer, arguments, of_file(last, &mut sources, &assumptions)?, one_of_many),
+        Some(last) => {
+            Ok(present(printer, arguments, of_file(last, &mut sources, &assumptions)?, one_of_many)? && are_allowed)
+        }
         None if any => bail!("-f: no such CitrixAllowlist is in there"),
         None => bail!(NOTHING_OF_OURS),
     }
 }
 
-/// Prints the explanation of one resource.
+/// Prints the explanation of one resource. Returns whether every answer is yes.
 fn present<W: Write>(
     printer: &mut Printer<W>,
     arguments: &ExplainArguments,
     mut subject: Explained,
     one_of_many: bool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let now = Timestamp::now();
     let read = subject.operator.take();
     let endpoints = endpoints(&subject.config_maps);
     let mut answers = answers(arguments, &subject, &endpoints);
+    let are_allowed = answers.iter().all(|answer| answer.allowed);
     let resource = &subject.resource;
     let memory = |found: Found| OperatorMemory::of(found.source, found.state, &resource.spec, &endpoints);
     let mut operator = read.map(|read| match read {
@@ -202,7 +210,7 @@ fn present<W: Write>(
         }
     }
     if arguments.output.is_some() {
-        return printer.value(&Explanation {
+        printer.value(&Explanation {
             schema: SCHEMA,
             namespace: resource.namespace(),
             name: resource.name_any(),
@@ -212,13 +220,14 @@ fn present<W: Write>(
             status: resource.status.clone().unwrap_or_default(),
             operator,
             answers,
-        });
+        })?;
+        return Ok(are_allowed);
     }
     let style = style();
     if answers.is_empty() {
         let tree = tree::state(resource, &subject.own, subject.offline, operator.as_ref(), now, style);
         printer.people(&tree.drawn())?;
-        return Ok(());
+        return Ok(true);
     }
     if one_of_many {
         printer.people(&format!("{}\n", style.paint(Tone::Bold, &visible(&full_name(resource)))))?;
@@ -235,7 +244,7 @@ fn present<W: Write>(
     if subject.pod.is_none() && !subject.offline {
         printer.people("Other policies may select the same pods: --pod NAME takes them into account.\n")?;
     }
-    Ok(())
+    Ok(are_allowed)
 }
 
 /// The answers to the queries, `--to` before `--from`.

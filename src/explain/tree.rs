@@ -69,18 +69,22 @@ pub fn overview(resources: &[CitrixAllowlist]) -> String {
         let status = resource.status.clone().unwrap_or_default();
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
         let (ready, reason) = ready.map_or(("Unknown", "not seen yet"), |ready| (&ready.status, &ready.reason));
+        let summary = status.summary.unwrap_or_default();
+        // An older operator's status has no such word.
+        let state = if summary.status.is_empty() { reason.to_owned() } else { summary.status };
         vec![
             resource.namespace().unwrap_or_default(),
             resource.name_any(),
+            format!("{:?}", resource.spec.mode),
             ready.to_owned(),
-            status.summary.map(|summary| summary.resolved).unwrap_or_default(),
-            status.policies.len().to_string(),
+            state,
             status.problems_total.to_string(),
-            reason.to_owned(),
+            summary.resolved,
+            status.policies.len().to_string(),
         ]
     };
     let rows: Vec<Vec<String>> = resources.iter().map(row).collect();
-    table(&["NAMESPACE", "NAME", "READY", "NAMES", "POLICIES", "PROBLEMS", "REASON"], &rows)
+    table(&["NAMESPACE", "NAME", "MODE", "READY", "STATUS", "PROBLEMS", "NAMES", "POLICIES"], &rows)
 }
 
 fn ready(status: &CitrixAllowlistStatus, style: Style) -> Tree {
@@ -107,7 +111,8 @@ fn explained(condition: &Condition) -> Vec<Tree> {
 
 /// Whether a condition other than Ready is bad.
 fn is_bad(condition: &Condition) -> bool {
-    matches!(condition.type_.as_str(), "FeedCurrent" | "NamesResolved") && condition.status != "True"
+    matches!(condition.type_.as_str(), "FeedCurrent" | "NamesResolved" | "WildcardsCovered")
+        && condition.status != "True"
         || condition.type_ == "Stalled" && condition.status == "True"
 }
 

@@ -280,8 +280,9 @@ fn name_findings(plan: &Plan, addresses: &Addresses, coverage: &Coverage) -> Nam
         waiting,
         silent: !addresses.by_name.is_empty() && names().all(|name| name.state.is_failing()),
         unresolved: plan.names.saturating_sub(plan.names_resolved).saturating_sub(waiting),
-        wildcards: coverage.uncovered(),
-        required_wildcard: coverage.is_required_uncovered,
+        wildcards: coverage.wildcards.len(),
+        uncovered: coverage.uncovered(),
+        is_required_uncovered: coverage.is_required_uncovered,
     }
 }
 

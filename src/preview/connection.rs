@@ -65,6 +65,20 @@ fn remedy(error: &ClientError) -> &'static str {
     }
 }
 
+/// The names of the kind before a slash, as kubectl takes them.
+const TYPES: [&str; 4] = ["cal", "citrixallowlist", "citrixallowlists", "citrixallowlists.citrix-allowlist.io"];
+
+/// Reads the name of a CitrixAllowlist: `NAME`, or `TYPE/NAME` as kubectl prints it.
+pub(crate) fn resource_name(text: &str) -> Result<String, String> {
+    let (type_, name) = text.split_once('/').unwrap_or((TYPES[0], text));
+    let is_type = TYPES.iter().any(|known| known.eq_ignore_ascii_case(type_));
+    if is_type && !name.is_empty() && !name.contains('/') {
+        Ok(name.to_owned())
+    } else {
+        Err(format!("`{text}` names no CitrixAllowlist: NAME, cal/NAME and citrixallowlist/NAME are allowed"))
+    }
+}
+
 /// An error about a resource, with what to do where it is not there.
 pub(crate) fn not_found(error: CallError, namespace: &str, name: &str) -> anyhow::Error {
     if error.is_not_found() && !is_unknown_path(&error) {
@@ -80,4 +94,20 @@ pub(crate) fn not_found(error: CallError, namespace: &str, name: &str) -> anyhow
 pub(crate) fn is_unknown_path(error: &CallError) -> bool {
     // Such a server answers without a Status, and kube makes one of the text.
     error.status().is_some_and(|status| status.code == 404 && status.reason != "NotFound")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_is_named_as_kubectl_names_it() {
+        for text in ["prod", "cal/prod", "CitrixAllowlist/prod", "citrixallowlists.citrix-allowlist.io/prod"] {
+            assert_eq!(resource_name(text).as_deref(), Ok("prod"), "{text}");
+        }
+        for text in ["", "pod/prod", "cal/", "/prod", "cal/prod/x"] {
+            let error = resource_name(text).expect_err(text);
+            assert!(error.starts_with(&format!("`{text}` names no CitrixAllowlist: NAME, cal/NAME")), "{error}");
+        }
+    }
 }

@@ -167,6 +167,7 @@ impl Preview {
     /// The counts for status.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        self.figures.summary(&self.plan, &self.coverage)
+        let problems = i64::try_from(self.problems.len()).unwrap_or(i64::MAX);
+        Summary { problems, ..self.figures.summary(&self.plan, &self.coverage) }
     }
 }

@@ -78,10 +78,12 @@ pub struct NameFindings {
     pub silent: bool,
     /// Names that are definitively absent, or fail.
     pub unresolved: usize,
-    /// Wildcards that nothing covers.
+    /// Wildcards of the list.
     pub wildcards: usize,
-    /// Whether any of these wildcards is required by the vendor.
-    pub required_wildcard: bool,
+    /// Those that nothing covers.
+    pub uncovered: usize,
+    /// Whether any of these is required by the vendor.
+    pub is_required_uncovered: bool,
 }
 
 /// Everything that a reconcile found.
@@ -126,14 +128,19 @@ pub fn status(previous: Option<&CitrixAllowlistStatus>, findings: Findings, now:
     if let Some(names) = &findings.names {
         let (reason, message) = resolution(names, findings.summary.as_ref());
         conditions.set("NamesResolved", reason == Reason::Resolved, reason, message);
+        let (reason, message) = wildcards::covered(names);
+        conditions.set("WildcardsCovered", reason == Reason::WildcardsCovered, reason, message);
     }
     conditions.set("PoliciesApplied", applied, reason, message.clone());
     if let Some(phase) = phase(&findings) {
         conditions.set(phase, true, reason, message);
     }
     let made = conditions.made;
+    let problems_total = i64::try_from(findings.problems.len()).unwrap_or(i64::MAX);
+    let summary = findings.summary.or(before.summary).unwrap_or_default();
     CitrixAllowlistStatus {
         observed_generation: Some(findings.generation),
+        summary: Some(Summary { status: worst(&made), problems: problems_total, ..summary }),
         conditions: made,
         feed: match findings.feed.map(|feed| feed.status) {
             // What is applied is of the list before, and a successor has to know which that was.
@@ -143,7 +150,6 @@ pub fn status(previous: Option<&CitrixAllowlistStatus>, findings: Findings, now:
             }
             now => now.or(before.feed),
         },
-        summary: findings.summary.or(before.summary),
         wildcards: match &findings.coverage {
             Some(coverage) => wildcards::wildcards(coverage, &before.wildcards, now),
             None => before.wildcards,
@@ -154,10 +160,18 @@ pub fn status(previous: Option<&CitrixAllowlistStatus>, findings: Findings, now:
             Outcome::Audit(would_apply) => Some(*would_apply),
             _ => None,
         },
-        problems_total: i64::try_from(findings.problems.len()).unwrap_or(i64::MAX),
+        problems_total,
         problems: shown(findings.problems),
         last_handled_refresh: findings.handled_refresh.or(before.last_handled_refresh),
     }
+}
+
+/// The reason of the worst condition: of `Ready`, and of those others that are False.
+fn worst(conditions: &[Condition]) -> String {
+    let says = |condition: &&Condition| condition.type_ == "Ready" || condition.status == "False";
+    let reasons: Vec<&str> = conditions.iter().filter(says).map(|condition| &*condition.reason).collect();
+    let worst = Reason::WORST_FIRST.iter().map(|reason| reason.as_str()).find(|reason| reasons.contains(reason));
+    worst.unwrap_or_default().to_owned()
 }
 
 /// The problems that fit into status, in order. If there are more, each kind keeps its first, then its second, and so on:
@@ -188,6 +202,7 @@ fn suspended(mut status: CitrixAllowlistStatus, generation: i64, now: Timestamp)
         condition.observed_generation = Some(generation);
     }
     status.conditions.splice(0..0, made);
+    status.summary.get_or_insert_default().status = worst(&status.conditions);
     status.observed_generation = Some(generation);
     status
 }
@@ -276,7 +291,7 @@ fn readiness(findings: &Findings) -> (Reason, String) {
 fn resolution(names: &NameFindings, summary: Option<&Summary>) -> (Reason, String) {
     let resolved = summary.map(|summary| summary.resolved.as_str()).unwrap_or("0/0");
     if names.waiting > 0 {
-        let message = format!("{resolved} names have addresses, {} not answered yet", names.waiting);
+        let message = format!("{resolved} names are resolved, {} not answered yet", names.waiting);
         (Reason::WaitingForNames, message)
     } else if names.silent {
         let message = format!(
@@ -284,18 +299,10 @@ fn resolution(names: &NameFindings, summary: Option<&Summary>) -> (Reason, Strin
         );
         (Reason::Unresolved, message)
     } else if names.unresolved > 0 {
-        let message = format!("{resolved} names have addresses, {} without; see problems", names.unresolved);
+        let message = format!("{resolved} names are resolved, {} are not; see problems", names.unresolved);
         (Reason::Unresolved, message)
-    } else if names.wildcards > 0 {
-        let count = names.wildcards;
-        let required = if names.required_wildcard { ", at least one of them required" } else { "" };
-        let message = format!(
-            "{resolved} names have addresses; DNS cannot enumerate {count} {}{required}: name what you use under spec.wildcards",
-            plural(count, "wildcard", "wildcards")
-        );
-        (Reason::WildcardsUnenforceable, message)
     } else {
-        (Reason::Resolved, format!("{resolved} names have addresses"))
+        (Reason::Resolved, format!("{resolved} names are resolved"))
     }
 }
 

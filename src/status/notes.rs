@@ -17,7 +17,7 @@ pub struct Note {
 }
 
 /// The conditions whose changes are reported; the others repeat them.
-const REPORTED_CONDITIONS: [&str; 3] = ["Ready", "FeedCurrent", "NamesResolved"];
+const REPORTED_CONDITIONS: [&str; 4] = ["Ready", "FeedCurrent", "NamesResolved", "WildcardsCovered"];
 
 /// The events of a change of status: one for each condition whose status or reason changed, and one for each wildcard under which the
 /// first names are learned.

@@ -1,9 +1,11 @@
 //! The wildcards and zones in status. Pure.
 
+use super::{NameFindings, plural};
 use crate::crd::status::{MOST_SUGGESTED, MOST_WILDCARDS, MOST_ZONES};
 use crate::crd::{CoveredBy, ForwarderStatus, WildcardStatus};
 use crate::names::ZoneState;
 use crate::plan::{Coverage, CoveredWildcard};
+use crate::reason::Reason;
 use connectivity_allowlist::net::DomainName;
 use jiff::Timestamp;
 
@@ -52,4 +54,21 @@ fn texts<'a>(names: impl Iterator<Item = &'a DomainName>, most: usize) -> Vec<St
 
 fn count(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The condition of the wildcards.
+pub(super) fn covered(names: &NameFindings) -> (Reason, String) {
+    let NameFindings { wildcards, uncovered, is_required_uncovered, .. } = *names;
+    let all = plural(wildcards, "wildcard", "wildcards");
+    if wildcards == 0 {
+        (Reason::WildcardsCovered, "the list has no wildcards for this spec".to_owned())
+    } else if uncovered == 0 {
+        (Reason::WildcardsCovered, format!("{wildcards} of {wildcards} {all} are covered"))
+    } else {
+        let required = if is_required_uncovered { ", and the vendor requires at least one of them" } else { "" };
+        let message = format!(
+            "{uncovered} of {wildcards} {all} are not covered{required}: DNS cannot list the names under a wildcard. Add the names that your pods use to spec.wildcards, or let the cluster's DNS forward the wildcards' zones to the operator"
+        );
+        (Reason::WildcardsUnenforceable, message)
+    }
 }

@@ -16,7 +16,8 @@ use std::sync::Mutex;
 const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
 
 /// The conditions that a resource can have.
-const TYPES: [&str; 6] = ["Ready", "FeedCurrent", "NamesResolved", "PoliciesApplied", "Reconciling", "Stalled"];
+const TYPES: [&str; 7] =
+    ["Ready", "FeedCurrent", "NamesResolved", "WildcardsCovered", "PoliciesApplied", "Reconciling", "Stalled"];
 
 /// A condition's type, status and reason.
 type ConditionLabels = [&'static str; 3];

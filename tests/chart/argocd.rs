@@ -52,7 +52,7 @@ fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
 
 #[test]
 fn ready_is_healthy_even_with_wildcards_left_over() {
-    let wildcards = condition("NamesResolved", "False", "WildcardsUnenforceable", "5 wildcards");
+    let wildcards = condition("WildcardsCovered", "False", "WildcardsUnenforceable", "5 wildcards");
     let ready = condition("Ready", "True", "Applied", "2 policies");
     let stalled = condition("Stalled", "False", "Applied", "");
     assert_eq!(

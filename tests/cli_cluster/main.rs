@@ -3,6 +3,7 @@
 mod checks;
 mod definition;
 mod forwarder;
+mod gates;
 mod judge;
 mod memory;
 #[path = "../schemas/mod.rs"]

@@ -43,7 +43,7 @@ async fn a_name_that_fails_in_passing_holds_it_so_long_and_no_longer() {
         conditions.any(|of| of.type_ == "Ready" && of.message.contains("waits for DNS to answer 1 more name"))
     });
     assert!(waits, "status never said what it waited for");
-    stage.condition("daas-us", "NamesResolved", "False").await;
+    stage.condition("daas-us", "WildcardsCovered", "False").await;
     let problems = stage.status("daas-us").await.problems;
     assert!(problems.iter().any(|problem| problem.subject == "accounts.cloud.com"), "{problems:?}");
 }

@@ -71,6 +71,7 @@ fn applied_is_ready_and_settled() {
             ("Ready", "True", "Applied"),
             ("FeedCurrent", "True", "Fetched"),
             ("NamesResolved", "True", "Resolved"),
+            ("WildcardsCovered", "True", "WildcardsCovered"),
             ("PoliciesApplied", "True", "Applied"),
         ]
     );
@@ -82,7 +83,7 @@ fn applied_is_ready_and_settled() {
 #[test]
 fn silent_dns_is_reported_while_the_resource_stays_ready() {
     let mut silent = findings(Outcome::Applied);
-    silent.names = Some(NameFindings { silent: true, wildcards: 2, ..NameFindings::default() });
+    silent.names = Some(NameFindings { silent: true, wildcards: 2, uncovered: 2, ..NameFindings::default() });
     let status = first(silent);
     assert_eq!(conditions(&status)[0], ("Ready", "True", "Applied"));
     assert_eq!(conditions(&status)[2], ("NamesResolved", "False", "Unresolved"));
@@ -138,10 +139,56 @@ fn a_rejected_request_without_a_list_is_stuck_and_says_why() {
 #[test]
 fn wildcards_leave_it_ready() {
     let mut wild = findings(Outcome::Applied);
-    wild.names = Some(NameFindings { wildcards: 1, required_wildcard: true, ..NameFindings::default() });
+    wild.names =
+        Some(NameFindings { wildcards: 3, uncovered: 1, is_required_uncovered: true, ..NameFindings::default() });
     let status = first(wild);
     assert!(conditions(&status).contains(&("Ready", "True", "Applied")));
-    assert!(conditions(&status).contains(&("NamesResolved", "False", "WildcardsUnenforceable")));
+    assert!(conditions(&status).contains(&("NamesResolved", "True", "Resolved")));
+    assert!(conditions(&status).contains(&("WildcardsCovered", "False", "WildcardsUnenforceable")));
+    let message = &status.conditions[3].message;
+    assert!(message.starts_with("1 of 3 wildcards are not covered, and the vendor requires at least one"), "{message}");
+    assert_eq!(status.summary.expect("a summary").status, "WildcardsUnenforceable");
+}
+
+/// The first table looked alike when all was well and when DNS, the vendor or another owner was in the way.
+#[test]
+fn status_in_one_word_is_the_worst_conditions_reason() {
+    let word = |found: Findings| first(found).summary.expect("a summary").status;
+    assert_eq!(word(findings(Outcome::Applied)), "Applied");
+    let with = |outcome: Outcome, feed_reason: Option<Reason>, names: NameFindings| {
+        let mut found = findings(outcome);
+        if let Some(reason) = feed_reason {
+            found.feed = Some(FeedFindings { current: false, reason, ..feed() });
+        }
+        found.names = Some(names);
+        word(found)
+    };
+    let (well, unresolved) = (
+        NameFindings::default(),
+        NameFindings { unresolved: 1, uncovered: 1, wildcards: 1, ..NameFindings::default() },
+    );
+    let audit = || Outcome::Audit(Box::default());
+    assert_eq!(with(audit(), None, well.clone()), "Audit");
+    assert_eq!(with(audit(), None, unresolved.clone()), "Unresolved", "MODE says that it is Audit");
+    assert_eq!(with(Outcome::Applied, Some(Reason::FeedExpired), unresolved.clone()), "FeedExpired");
+    assert_eq!(with(Outcome::Conflict("x".into()), Some(Reason::FeedExpired), unresolved.clone()), "Conflict");
+    let failing = first(Findings { names: Some(unresolved), ..findings(Outcome::Applied) });
+    let suspended = status(Some(&failing), findings(Outcome::Suspended), at("2026-06-02T00:00:00Z"));
+    assert_eq!(suspended.summary.expect("a summary").status, "Suspended", "what else it says is of before");
+    let mut without_list = findings(Outcome::WaitingForFeed);
+    (without_list.summary, without_list.names) = (None, None);
+    without_list.feed = Some(FeedFindings { current: false, reason: Reason::WaitingForFeed, ..feed() });
+    assert_eq!(word(without_list), "WaitingForFeed");
+}
+
+#[test]
+fn every_reason_of_a_condition_has_its_place() {
+    let of_events = [Reason::SavedListIgnored, Reason::NamesLearned];
+    let all = Reason::ALL.iter().filter(|reason| !of_events.contains(reason));
+    let (mut all, mut ordered): (Vec<Reason>, Vec<Reason>) = (all.copied().collect(), Reason::WORST_FIRST.to_vec());
+    all.sort_unstable();
+    ordered.sort_unstable();
+    assert_eq!(ordered, all);
 }
 
 #[test]

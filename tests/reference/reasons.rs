@@ -17,13 +17,21 @@ pub fn markdown() -> String {
          | condition | True means |\n| --- | --- |\n\
          | `Ready` | The policies in the cluster say what the newest usable list and the newest usable answers say; or Audit mode has computed them. |\n\
          | `FeedCurrent` | The newest fetch brought or confirmed a list, and the vendor still vouches for it. |\n\
-         | `NamesResolved` | Every name has an address, and something in the spec stands in for every wildcard. |\n\
+         | `NamesResolved` | Every exact name has an address. |\n\
+         | `WildcardsCovered` | Each wildcard is covered: by names, or since the cluster's DNS forwards its zone to the operator. |\n\
          | `PoliciesApplied` | The policies are applied: False in Audit mode. |\n\
          | `Reconciling` | The operator works on it, or tries again by itself; absent otherwise, as kstatus has it. |\n\
          | `Stalled` | Nothing will change until somebody mends something; absent otherwise. |\n\n\
-         ## Events\n\n\
-         An event is published on the CitrixAllowlist when `Ready`, `FeedCurrent` or `NamesResolved` changes its status or\n\
-         reason: Normal where the condition is True, a Warning where it is not. A change of rules is told as a Normal event with the reason\n\
+         ## In one word\n\n\
+         `status.summary.status`, and the column STATUS of `kubectl get cal`, have the reason of the worst condition: of `Ready`, and of\n\
+         each other one that is False. The order, the worst first:\n\n",
+    );
+    let order: Vec<String> = Reason::WORST_FIRST.iter().map(|reason| format!("`{reason}`")).collect();
+    let _ = writeln!(text, "{}.\n", order.join(", "));
+    text.push_str(
+        "## Events\n\n\
+         An event is published on the CitrixAllowlist when `Ready`, `FeedCurrent`, `NamesResolved` or `WildcardsCovered`\n\
+         changes its status or reason: Normal where the condition is True, a Warning where it is not. A change of rules is told as a Normal event with the reason\n\
          `Applied`. `SavedListIgnored` concerns no one resource and is published on the operator's own pod. Reasons that pass by\n\
          themselves are told by the condition alone.\n\n\
          ## All of them\n\n\
