@@ -117,8 +117,8 @@ impl Stage {
         self.cluster.kubectl_with(self.cluster.kubeconfig_path(), &arguments, input).await?.success()
     }
 
-    /// Runs one of the commands for people, which talk to the cluster as kubectl does.
-    pub(super) async fn operator_command(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    /// Runs one of the commands for people, which talk to the cluster as kubectl does. It has to exit with `code`.
+    pub(super) async fn operator_command(&self, arguments: &[&str], code: i32) -> anyhow::Result<String> {
         let output = tokio::process::Command::new(operator_binary()?)
             .args(arguments)
             .env("KUBECONFIG", self.cluster.kubeconfig_path())
@@ -129,7 +129,7 @@ impl Stage {
             .output()
             .await?;
         let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "citrix-allowlist {} failed: {errors}", arguments.join(" "));
+        ensure!(output.status.code() == Some(code), "citrix-allowlist {} failed: {errors}", arguments.join(" "));
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
