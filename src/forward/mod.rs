@@ -8,6 +8,7 @@
 
 mod exchange;
 mod listen;
+mod own;
 mod probe;
 mod question;
 pub mod reply;
@@ -15,6 +16,7 @@ mod upstream;
 
 pub use exchange::{Exchange, ExchangeError, QuestionTransport, SocketExchange};
 pub use listen::Listener;
+pub use own::{NotedFetch, OpenRequest, OwnHosts};
 pub use probe::Prober;
 pub use question::ForwardedQuestion;
 pub use upstream::Upstream;
@@ -43,6 +45,8 @@ pub enum Forwarded {
     Cut,
     /// After a wait, with addresses that are in force by now.
     Waited,
+    /// As the upstream answered, while the operator itself talks to that host: neither held nor learned.
+    Own,
     /// As the upstream answered, since its addresses were not in force in time.
     Early,
     /// As the upstream answered, since policies will not allow its addresses.
@@ -61,11 +65,12 @@ pub enum Forwarded {
 
 impl Forwarded {
     /// Each.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Passed,
         Self::Standby,
         Self::Cut,
         Self::Waited,
+        Self::Own,
         Self::Early,
         Self::Barred,
         Self::Failed,
@@ -83,6 +88,7 @@ impl Forwarded {
             Self::Standby => "standby",
             Self::Cut => "cut",
             Self::Waited => "waited",
+            Self::Own => "own",
             Self::Early => "early",
             Self::Barred => "barred",
             Self::Failed => "failed",
@@ -126,6 +132,8 @@ pub struct ForwarderParts {
     pub askers: FindAsker,
     /// The time.
     pub clock: Clock,
+    /// The hosts that the operator itself talks to.
+    pub own: OwnHosts,
     /// Who counts events.
     pub observer: Arc<dyn ForwardObserver>,
 }
@@ -204,6 +212,7 @@ impl Forwarder {
         self.0.observer.upstream_took(asked.saturating_duration_since(began));
         let (reply, how) = match interest {
             Interest::Unknown => (question.answer_with(reply), Forwarded::Standby),
+            Interest::Wanted if self.0.own.contains(name) => (question.answer_with(reply), Forwarded::Own),
             Interest::Wanted => self.give((&question, from), name, (server, reply), began).await,
             _ => (question.answer_with(reply), Forwarded::Passed),
         };

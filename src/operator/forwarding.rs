@@ -4,7 +4,7 @@ use super::values::{dns_server, listening, period, settle, suffix};
 use crate::clock::Clock;
 use crate::cluster::askers::Askers;
 use crate::cluster::leader_endpoints::LeaderEndpoints;
-use crate::forward::{Exchange, ForwardObserver, Forwarder, ForwarderParts, Leads, Prober, Upstream};
+use crate::forward::{Exchange, ForwardObserver, Forwarder, ForwarderParts, Leads, OwnHosts, Prober, Upstream};
 use crate::names::Names;
 use anyhow::Context as _;
 use clap::Args;
@@ -78,6 +78,7 @@ impl ForwardArguments {
         leads: Leads,
         askers: Askers,
         (clock, exchange): (Clock, Arc<dyn Exchange>),
+        own: OwnHosts,
         observer: Arc<dyn ForwardObserver>,
     ) -> Forwarder {
         let (askers, is_told) = (Arc::new(askers), self.forward_clients);
@@ -91,6 +92,7 @@ impl ForwardArguments {
                 Box::pin(async move { if is_told { askers.of(server, client).await } else { None } })
             }),
             clock,
+            own,
             observer,
         })
     }

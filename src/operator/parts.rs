@@ -23,7 +23,7 @@ use crate::controller::{Context, OwnPod, ReconcileState, Settings};
 use crate::engines::Engines;
 use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
-use crate::forward::Forwarder;
+use crate::forward::{Forwarder, NotedFetch, OwnHosts};
 use crate::guard::Guard;
 use crate::memory::{Pressure, cgroup};
 use crate::names::Names;
@@ -52,6 +52,8 @@ pub(super) struct Parts {
     waker: Waker,
     warnings: Option<UnboundedReceiver<String>>,
     own_pod: Option<watch::Sender<OwnPod>>,
+    /// The hosts that the operator itself talks to, for the forwarder.
+    own_hosts: OwnHosts,
 }
 
 impl Parts {
@@ -65,7 +67,9 @@ impl Parts {
         let waker = Waker::new(wake);
         let store = SavedLists::new(client.clone(), &namespace, leadership.clone());
         let (reports, warnings) = FeedReports::new(Arc::clone(&metrics));
-        let (store, vendor) = (Arc::new(store), Arc::clone(&edges.vendor));
+        let own_hosts = OwnHosts::default();
+        let vendor = NotedFetch { fetch: Arc::clone(&edges.vendor), hosts: own_hosts.clone() };
+        let (store, vendor) = (Arc::new(store), Arc::new(vendor));
         let feeds = Feeds::new(arguments.feed.settings(), clock, waker.clone(), store, vendor, Arc::new(reports));
         // A kill for memory would affect every resource: so load is shed before.
         let pressure = Pressure::default();
@@ -121,6 +125,7 @@ impl Parts {
             scope,
             waker,
             warnings: Some(warnings),
+            own_hosts,
             own_pod: pod.map(|_| own_pod_sender),
         }
     }
@@ -173,7 +178,14 @@ impl Parts {
         let (facts, resources) = (self.facts.receiver(), Arc::clone(&self.context.resources));
         let exchange = Arc::clone(&self.edges.exchange);
         let askers = Askers::new(client.clone(), self.scope.clone(), resources, facts, names.clone(), self.edges.clock);
-        arguments.forward.forwarder(names, leads, askers, (self.edges.clock, exchange), observer)
+        arguments.forward.forwarder(
+            names,
+            leads,
+            askers,
+            (self.edges.clock, exchange),
+            self.own_hosts.clone(),
+            observer,
+        )
     }
 
     /// Starts to watch the resources.

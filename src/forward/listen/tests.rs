@@ -1,7 +1,8 @@
 //! The bounds, over real sockets and an upstream without any.
 
 use super::super::{
-    Exchange, ExchangeError, ForwardObserver, Forwarded, ForwarderParts, LONGEST_HOLD, QuestionTransport, Upstream,
+    Exchange, ExchangeError, ForwardObserver, Forwarded, ForwarderParts, LONGEST_HOLD, OwnHosts, QuestionTransport,
+    Upstream,
 };
 use super::*;
 use crate::clock::Clock;
@@ -95,6 +96,7 @@ impl Listening {
             leads: Box::new(|| None),
             askers: Box::new(|_, _| Box::pin(async { None })),
             clock,
+            own: OwnHosts::default(),
             observer: counts.clone(),
         });
         tokio::spawn(listener.run(forwarder));
