@@ -76,7 +76,7 @@ impl Lookup for NoLookup {
 
 /// The vendor's API may lie under a wildcard of the vendor's list.
 #[tokio::test(start_paused = true)]
-async fn what_the_operator_asks_for_itself_is_neither_held_nor_learned() {
+async fn what_the_operator_asks_for_is_neither_held_nor_learned() {
     let (clock, own) = (Clock::simulated(Timestamp::UNIX_EPOCH), OwnHosts::default());
     let guard = Guard::new(GuardSettings::default(), &ClusterFacts::default());
     let waker = Waker::new(mpsc::unbounded_channel().0);
