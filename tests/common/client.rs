@@ -53,10 +53,17 @@ impl Client {
         let socket = UdpSocket::bind((self.own, 0)).await.expect("a socket");
         socket.send_to(&question.to_vec().expect("bytes"), self.server).await.expect("sent");
         let mut buffer = [0; 4096];
-        let received = tokio::time::timeout(patience, socket.recv(&mut buffer)).await;
-        let reply = Message::from_vec(&buffer[..received.ok()?.ok()?]).expect("a reply");
-        assert_eq!(reply.metadata.id, question.metadata.id);
-        Some(reply)
+        let receiving = async {
+            loop {
+                let length = socket.recv(&mut buffer).await.ok()?;
+                let reply = Message::from_vec(&buffer[..length]).expect("a reply");
+                // As a resolver does: a late reply to whoever had the port before is none.
+                if reply.metadata.id == question.metadata.id {
+                    return Some(reply);
+                }
+            }
+        };
+        tokio::time::timeout(patience, receiving).await.ok()?
     }
 
     /// As a pod's resolver asks: over UDP, and over TCP again where the reply is truncated.
