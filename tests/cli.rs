@@ -247,9 +247,8 @@ fn output_for_programs_is_documented_and_equal_in_json_and_yaml() {
                 .current_dir(root().join("tests/cli/data"))
                 .output()
                 .expect("the program runs");
-            // An answer of `explain` is no.
-            let code = if command[0] == "explain" { 1 } else { 0 };
-            assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+            let is_a_no = i32::from(command[0] == "explain");
+            assert_eq!(output.status.code(), Some(is_a_no), "{}", String::from_utf8_lossy(&output.stderr));
             String::from_utf8(output.stdout).expect("text")
         };
         let json: serde_json::Value = serde_json::from_str(&print("json")).expect("JSON");

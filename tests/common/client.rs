@@ -57,7 +57,7 @@ impl Client {
             loop {
                 let length = socket.recv(&mut buffer).await.ok()?;
                 let reply = Message::from_vec(&buffer[..length]).expect("a reply");
-                // As a resolver does: a late reply to whoever had the port before is none.
+                // As a resolver does: the port may have been another question's before, whose reply is late.
                 if reply.metadata.id == question.metadata.id {
                     return Some(reply);
                 }
