@@ -139,7 +139,9 @@ fn list(status: &CitrixAllowlistStatus, known: Option<&ListState>, now: Timestam
 }
 
 fn names(status: &CitrixAllowlistStatus, memory: Option<&OperatorMemory>) -> Tree {
-    let Some(summary) = &status.summary else { return Tree::leaf("names: not counted yet") };
+    // Without a list so far, the summary has the state alone.
+    let counted = status.summary.as_ref().filter(|summary| !summary.resolved.is_empty());
+    let Some(summary) = counted else { return Tree::leaf("names: not counted yet") };
     let text = format!(
         "names: {} with addresses ({} addresses) of {} services; {} wildcards that nothing covers",
         summary.resolved, summary.addresses, summary.services, summary.wildcards
@@ -314,4 +316,20 @@ fn connection(judged: &Judged, peer: &str, basis: &TreeContext<'_>, style: Style
     }
     let text = format!("{word}: {} {} {}", judged.address, judged.protocol, judged.port);
     Tree::node(text, children).led(word.len(), style, tone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crd::Summary;
+
+    #[test]
+    fn names_are_not_counted_before_the_first_list() {
+        let with =
+            |summary: Summary| CitrixAllowlistStatus { summary: Some(summary), ..CitrixAllowlistStatus::default() };
+        let waiting = Summary { status: "WaitingForFeed".to_owned(), ..Summary::default() };
+        assert!(names(&with(waiting), None).drawn().contains("names: not counted yet"));
+        let counted = Summary { resolved: "0/2".to_owned(), ..Summary::default() };
+        assert!(names(&with(counted), None).drawn().contains("names: 0/2 with addresses"));
+    }
 }
