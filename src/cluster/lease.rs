@@ -6,6 +6,7 @@
 pub mod election;
 
 use super::client::{CallError, deadline};
+use super::watch_pauses::jittered;
 use crate::clock::Clock;
 use crate::crd::FIELD_MANAGER;
 use crate::lock::lock;
@@ -160,7 +161,7 @@ impl Iterator for Steady {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        Some(self.0.mul_f64(0.5 + fastrand::f64() / 2.0))
+        Some(jittered(self.0))
     }
 }
 

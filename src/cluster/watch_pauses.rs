@@ -12,7 +12,12 @@ const LONGEST: Duration = Duration::from_secs(8);
 /// After so long without a failure the pauses are short again. Not with the first event: a watch may fail as soon as its list is read.
 const FORGOTTEN: Duration = Duration::from_secs(120);
 
-/// The pauses of one watch. Each is random between its half and its whole, so that not all watches come back together.
+/// A random part of a pause, between its half and its whole: so not all come back together.
+pub(super) fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// The pauses of one watch, each [`jittered`].
 #[derive(Debug)]
 pub(super) struct WatchPauses {
     next: Duration,
@@ -36,7 +41,7 @@ impl Iterator for WatchPauses {
         }
         let pause = self.next;
         self.next = (pause * 2).min(LONGEST);
-        Some(pause.mul_f64(0.5 + fastrand::f64() / 2.0))
+        Some(jittered(pause))
     }
 }
 

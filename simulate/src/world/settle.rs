@@ -125,9 +125,7 @@ impl SimulatedWorld {
         if !self.variety.refreshes {
             return;
         }
-        let now = crate::world::EPOCH.parse::<Timestamp>().unwrap_or_default();
-        let now = now.saturating_add(SignedDuration::try_from(self.start.elapsed()).unwrap_or_default());
-        let long_ago = now.unwrap_or_default().saturating_sub(NOTICED).unwrap_or_default();
+        let long_ago = self.vendor.now().saturating_sub(NOTICED).unwrap_or_default();
         self.watcher.each(|name, known| {
             let Some(object) = &known.object else { return };
             let versions = self.vendor.versions(object["spec"]["customerId"].as_str().unwrap_or_default());
@@ -145,13 +143,16 @@ impl SimulatedWorld {
     fn bounded(&self) {
         let most = [("names{", self.dns.names()), ("addresses ", self.dns.answered(|answered| answered.len()))];
         let live = self.replicas.iter().flatten().filter(|process| self.calls.lives(&process.account));
-        for (process, (metric, most)) in live.flat_map(|process| most.iter().map(move |bound| (process, bound))) {
+        for process in live {
             let metrics = (process.metrics)();
-            let lines = metrics.lines().filter_map(|line| line.strip_prefix("citrix_allowlist_")?.strip_prefix(metric));
-            let known: f64 = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
-            if known > *most as f64 {
-                let what = format!("{} knows {known} {metric}, and there are {most}", process.account);
-                self.history.violated(Law::Bounded, &what);
+            for (metric, most) in most {
+                let lines =
+                    metrics.lines().filter_map(|line| line.strip_prefix("citrix_allowlist_")?.strip_prefix(metric));
+                let known: f64 = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
+                if known > most as f64 {
+                    let what = format!("{} knows {known} {metric}, and there are {most}", process.account);
+                    self.history.violated(Law::Bounded, &what);
+                }
             }
         }
         let mut watched = BTreeSet::new();

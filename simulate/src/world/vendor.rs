@@ -120,7 +120,9 @@ impl Vendor {
         lock(&self.state)
     }
 
-    fn now(&self) -> Timestamp {
+    /// What its clock says.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
         let passed = SignedDuration::try_from(self.epoch.1.elapsed()).unwrap_or(SignedDuration::MAX);
         self.epoch.0.saturating_add(passed).unwrap_or(Timestamp::MAX)
     }
