@@ -85,6 +85,8 @@ check: ## Check format, lints, generated files, licences and sources of dependen
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(call heading,Documentation of the library: cargo doc without warnings)
 	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps -p connectivity-allowlist
+	$(call heading,Bugs of simulate/mutants: each still applies)
+	@for patch in simulate/mutants/*.patch; do git apply --check "$$patch" || exit 1; done
 	$(call heading,The workspace of the fuzzers: fuzz/Cargo.lock agrees with it)
 	@cargo metadata --manifest-path fuzz/Cargo.toml --locked --format-version 1 >/dev/null
 	$(call heading,Generated files: compared with the code)
