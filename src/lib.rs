@@ -43,3 +43,4 @@ pub mod server;
 pub mod status;
 pub mod telemetry;
 pub mod text;
+pub mod trail;

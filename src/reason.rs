@@ -63,6 +63,15 @@ explained! {
         NamesLearned:
             "Pods asked the cluster's DNS for the first names under a wildcard; with observe: Allow they are allowed.",
             "Compare them with what your pods need: within, Suggest, or names under spec.wildcards narrow it.";
+        Opened:
+            "Pods lost their last policy of this resource: they are open in that direction, unless another policy selects them.",
+            "See the cause in the message. Where it was not meant, set mode: Enforce, or apply the resource again.";
+        Isolated:
+            "Pods got their first policy of this resource: what no policy allows them is cut in that direction.",
+            "Nothing, where it was meant; else mode: Audit shows what would be allowed and isolates nothing.";
+        AddressRefused:
+            "An address that DNS gave, or a network of the list or the spec, may not be opened, and is not.",
+            "See the problem of kind Refused: who answers like this? A private address of your own belongs under spec.additional, or into --allow-private-cidr.";
         NoMatch:
             "The spec matches nothing of the list, and a policy that allows nothing would cut everything.",
             "Compare spec.services, geo and direction with the list; `render --summary` shows what matches.";

@@ -3,6 +3,7 @@
 pub mod logging;
 pub mod metrics;
 mod observers;
+mod process;
 pub mod reference;
 mod resources;
 pub mod traces;

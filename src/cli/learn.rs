@@ -6,7 +6,7 @@ use crate::engines::Engines;
 use crate::export::{self, ExportedTarget, endpoints};
 use crate::preview::connection::{ConnectionArguments, NamespaceArguments, not_found, resource_name};
 use crate::preview::live;
-use crate::text::output::{Form, Printer, say, warn};
+use crate::text::output::{Form, Printer, print, warn};
 use crate::text::table;
 use clap::Args;
 use connectivity_allowlist::net::{DomainName, NamePattern};
@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &LearnArguments) -> anyhow::Result<()> {
         warn(&format!("warning: {line}"));
     }
     let Some(form) = arguments.output else {
-        return say(shown(&asked).trim_end());
+        return print(shown(&asked));
     };
     let (wildcards, cut) = block(&resource.spec.wildcards, &asked);
     for pattern in cut {
@@ -116,7 +116,7 @@ fn unlisted(status: &CitrixAllowlistStatus) -> Vec<String> {
 
 fn shown(asked: &BTreeSet<AskedName>) -> String {
     if asked.is_empty() {
-        return "no pod has asked for a name under a wildcard; `explain` says which zones the cluster's DNS forwards"
+        return "no pod has asked for a name under a wildcard; `explain` says which zones the cluster's DNS forwards\n"
             .to_owned();
     }
     let row = |asked: &AskedName| {

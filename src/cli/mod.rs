@@ -3,6 +3,7 @@
 mod completions;
 mod crd;
 mod forwarder;
+mod history;
 mod learn;
 mod probe;
 mod refresh;
@@ -37,6 +38,8 @@ enum Action {
     Diff(Box<diff::DiffArguments>),
     /// Show where a resource stands, and why a connection is or is not allowed
     Explain(Box<explain::ExplainArguments>),
+    /// Show what was allowed when, for which name and why: the changes of a resource's policies
+    History(history::HistoryArguments),
     /// Print the names that pods asked for under wildcards, or a block with them for the spec
     Learn(learn::LearnArguments),
     /// Ask for a fetch of the list now
@@ -101,6 +104,7 @@ fn act(arguments: Arguments, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Action::Render(arguments) => render::run(&arguments, was_given(matches, "output"))?,
         Action::Diff(arguments) => return diff::run(&arguments),
         Action::Explain(arguments) => return explain::run(&arguments),
+        Action::History(arguments) => history::run(&arguments)?,
         Action::Learn(arguments) => learn::run(&arguments)?,
         Action::Refresh(arguments) => return refresh::run(&arguments),
         Action::Forwarder(arguments) => forwarder::run(&arguments)?,

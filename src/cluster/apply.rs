@@ -15,6 +15,7 @@ use crate::objects::key::ObjectKey;
 use crate::objects::managed;
 use crate::objects::observed;
 use crate::objects::owner::OwnerRef;
+use crate::trail::WriteCause;
 use http::header::{ACCEPT, HeaderValue};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ObjectMeta, PartialObjectMeta, Request};
@@ -103,7 +104,17 @@ impl Writer {
     ///
     /// # Errors
     /// Nothing was written; the error says who can fix it.
-    pub async fn carry_out(&self, owner: &OwnerRef, change: &Change) -> Result<Done, WriteError> {
+    pub async fn carry_out(
+        &self,
+        owner: &OwnerRef,
+        change: &Change,
+        cause: &Arc<WriteCause>,
+    ) -> Result<Done, WriteError> {
+        let digest = match change {
+            Change::Create(_, desired) | Change::Update(_, desired, _) => desired.digest(),
+            Change::Delete(..) => None,
+        };
+        self.owned.writes(change.key(), digest, cause);
         let result = match change {
             Change::Create(key, desired) => self.create(owner, key, desired).await,
             Change::Update(key, desired, was) => self.update(key, desired, was).await,
@@ -117,6 +128,9 @@ impl Writer {
             Err(WriteError::Unavailable { .. }) => "unavailable",
             Err(WriteError::NotLeading) => "not_leading",
         };
+        if !matches!(result, Err(WriteError::Unavailable { .. })) {
+            self.owned.wrote(change.key());
+        }
         self.observer.wrote(change.key().kind.name, change.verb(), outcome);
         result
     }

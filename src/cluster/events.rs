@@ -143,6 +143,7 @@ const fn action(reason: Reason) -> &'static str {
         | Reason::Unresolved
         | Reason::WildcardsCovered
         | Reason::WildcardsUnenforceable
+        | Reason::AddressRefused
         | Reason::WaitingForNames => "Resolve",
         _ => "Apply",
     }

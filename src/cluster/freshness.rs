@@ -2,9 +2,8 @@
 //! be behind by minutes; a leader that recovers from it would take away what was allowed since.
 
 use super::client::{CALL_TIMEOUT, CallError, deadline};
-use super::owned::OwnedObjects;
+use super::owned::{OwnedObjects, owned_selector};
 use super::scope::Scope;
-use crate::crd::{FIELD_MANAGER, MANAGED_BY_LABEL};
 use crate::objects::key::ObjectKey;
 use crate::objects::kind::Kind;
 use kube::api::ListParams;
@@ -72,7 +71,7 @@ pub struct ListedVersions {
 }
 
 async fn list(api: &kube::Api<super::object::Object>, kind: &'static Kind) -> Result<ListedVersions, CallError> {
-    let mut parameters = ListParams::default().labels(&format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}")).limit(PAGE);
+    let mut parameters = ListParams::default().labels(&owned_selector(kind)).limit(PAGE);
     let mut listed = ListedVersions::default();
     loop {
         let page = deadline(CALL_TIMEOUT, api.list_metadata(&parameters)).await?;

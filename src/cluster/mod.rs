@@ -9,6 +9,7 @@ pub mod facts;
 #[cfg(test)]
 mod fake_api;
 pub mod freshness;
+pub mod histories;
 pub mod leader_endpoints;
 pub mod lease;
 mod object;

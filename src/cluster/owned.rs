@@ -1,16 +1,32 @@
 //! The objects that the operator owns in the cluster: watched, and reduced to what decisions need.
 
+pub mod trail;
+
 use super::freshness::ListedVersions;
+use crate::crd::{FIELD_MANAGER, HISTORY_LABEL, MANAGED_BY_LABEL};
 use crate::interner::Interner;
 use crate::lock::lock;
+use crate::objects::digest::Digest;
 use crate::objects::key::ObjectKey;
 use crate::objects::kind::Kind;
 use crate::objects::observed::{Observed, RecoveredObject, RecoveredState};
 use crate::resource_ref::ResourceRef;
+use crate::trail::record::{ChangedBy, PolicyStep};
+use crate::trail::{PolicyAllows, WriteCause};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, watch};
+use trail::{Allowed, Trail, TrailEvent};
+
+/// The label selector of a kind's owned objects. Histories are ConfigMaps of the operator too, but no decision reads them.
+pub(super) fn owned_selector(kind: &Kind) -> String {
+    match kind.policy {
+        Some(_) => format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}"),
+        None => format!("{MANAGED_BY_LABEL}={FIELD_MANAGER},!{HISTORY_LABEL}"),
+    }
+}
 
 /// Every owned object in the cluster, kept current by watches and by the answers to our own writes.
 #[derive(Debug, Default)]
@@ -18,6 +34,8 @@ pub struct OwnedObjects {
     inner: Mutex<Inner>,
     /// Resources of one customer mostly recover the same, and all at once after a start.
     memories: Interner<RecoveredState>,
+    /// And they mostly allow the same.
+    allowed: Interner<PolicyAllows>,
     restarted: Notify,
     /// Whether everything has been listed since the last [`Self::start_over`].
     listed: watch::Sender<bool>,
@@ -34,7 +52,7 @@ pub struct Watched<'a> {
 impl Watched<'_> {
     /// Takes in an object: see [`OwnedObjects::observe`].
     pub fn observe(&self, key: ObjectKey, mut observed: Observed) -> Vec<ResourceRef> {
-        observed.memory = observed.memory.map(|memory| self.objects.memories.intern(memory));
+        self.objects.share(&mut observed);
         self.lock().map(|mut inner| inner.observe(key, observed)).unwrap_or_default()
     }
 
@@ -71,13 +89,20 @@ struct Inner {
     by_owner: HashMap<ResourceRef, BTreeSet<ObjectKey>>,
     /// Owners whose state has been recovered: from then on their objects only show our own writes.
     recovered: HashSet<ResourceRef>,
+    trail: Trail,
 }
 
 impl OwnedObjects {
+    /// Stores equal contents once.
+    fn share(&self, observed: &mut Observed) {
+        observed.memory = observed.memory.take().map(|memory| self.memories.intern(memory));
+        observed.allows = observed.allows.take().map(|allows| self.allowed.intern(allows));
+    }
+
     /// Takes in an object from a watch or from the answer to a write. Returns the resources to wake: those whose object now
     /// differs from what was known. An event older than what is known is ignored.
     pub fn observe(&self, key: ObjectKey, mut observed: Observed) -> Vec<ResourceRef> {
-        observed.memory = observed.memory.map(|memory| self.memories.intern(memory));
+        self.share(&mut observed);
         lock(&self.inner).observe(key, observed)
     }
 
@@ -181,11 +206,46 @@ impl OwnedObjects {
         lock(&self.inner).recovered.remove(owner);
     }
 
+    /// Sends every change of what policies allow to `to`, while [`Self::begin_trail`] is in effect.
+    pub fn record_to(&self, to: UnboundedSender<TrailEvent>) {
+        lock(&self.inner).trail.record_to(to);
+    }
+
+    /// From now on changes are sent, until [`Self::close_trail`] or [`Self::start_over`]. First, what is in force now is sent.
+    pub fn begin_trail(&self) {
+        let mut inner = lock(&self.inner);
+        let allowed = |owner: &ResourceRef| (owner.clone(), inner.allowed(owner));
+        let allowed: Allowed = inner.by_owner.keys().map(allowed).collect();
+        inner.trail.begin(allowed);
+    }
+
+    /// No change is sent any more, and the recorder ends.
+    pub fn close_trail(&self) {
+        lock(&self.inner).trail = Trail::default();
+    }
+
+    /// What the policies of a resource allow now.
+    #[must_use]
+    pub fn allowed(&self, owner: &ResourceRef) -> Vec<Arc<PolicyAllows>> {
+        lock(&self.inner).allowed(owner)
+    }
+
+    /// Notes why an object is about to be written, or deleted (`None`), until [`Self::wrote`].
+    pub fn writes(&self, key: &ObjectKey, digest: Option<Digest>, cause: &Arc<WriteCause>) {
+        lock(&self.inner).trail.writes(key, digest, cause);
+    }
+
+    /// A write has ended for certain.
+    pub fn wrote(&self, key: &ObjectKey) {
+        lock(&self.inner).trail.wrote(key);
+    }
+
     /// Forgets everything and has the watches list it again, since another process has led. [`Self::listed`] is false until
     /// everything has been listed again.
     pub fn start_over(&self) {
         let mut inner = lock(&self.inner);
-        *inner = Inner { epoch: inner.epoch + 1, ..Inner::default() };
+        let trail = inner.trail.start_over();
+        *inner = Inner { epoch: inner.epoch + 1, trail, ..Inner::default() };
         self.listed.send_replace(false);
         drop(inner);
         self.restarted.notify_one();
@@ -223,6 +283,13 @@ impl Inner {
             }
         }
         let changed = before.as_ref() != Some(&(now.clone(), observed.digest));
+        let follows = self.trail.follows(&key).then(|| {
+            let former =
+                before.iter().find_map(|(former, _)| former.clone()).filter(|former| Some(former) != now.as_ref());
+            let of = |owner: ResourceRef| (self.allowed(&owner), owner);
+            let origin = self.trail.origin(&key, Some(&observed));
+            (now.clone().map(of), former.map(of), origin, Arc::clone(&observed.resource_version))
+        });
         if now.as_ref().is_some_and(|owner| self.recovered.contains(owner)) {
             observed.memory = None;
         }
@@ -239,13 +306,46 @@ impl Inner {
                 wake.push(owner);
             }
         }
-        self.objects.insert(key, observed);
+        self.objects.insert(key.clone(), observed);
+        if let Some((owners, former, origin, version)) = follows {
+            if let Some((before, former)) = former {
+                self.step(&key, former, before, None, ChangedBy::Released);
+            }
+            if let Some((before, owner)) = owners {
+                self.step(&key, owner, before, Some(version), origin);
+            }
+        }
         wake
     }
 
+    /// What the policies of a resource allow, in the order of their keys.
+    fn allowed(&self, owner: &ResourceRef) -> Vec<Arc<PolicyAllows>> {
+        let keys = self.by_owner.get(owner).into_iter().flatten();
+        keys.filter_map(|key| self.objects.get(key)?.allows.clone()).collect()
+    }
+
+    fn step(
+        &self,
+        key: &ObjectKey,
+        owner: ResourceRef,
+        before: Vec<Arc<PolicyAllows>>,
+        resource_version: Option<Arc<str>>,
+        origin: ChangedBy,
+    ) {
+        let after = self.allowed(&owner);
+        self.trail.step(owner, PolicyStep { policy: Arc::clone(&key.name), resource_version, before, after, origin });
+    }
+
     fn remove(&mut self, key: &ObjectKey) -> Option<ResourceRef> {
-        let owner = self.objects.remove(key)?.owner?.resource;
+        let owner = self.objects.get(key)?.owner.as_ref().map(|owner| owner.resource.clone());
+        let before = owner.as_ref().filter(|_| self.trail.follows(key)).map(|owner| self.allowed(owner));
+        let origin = self.trail.origin(key, None);
+        self.objects.remove(key);
+        let owner = owner?;
         self.unlink(&owner, key);
+        if let Some(before) = before {
+            self.step(key, owner.clone(), before, None, origin);
+        }
         Some(owner)
     }
 

@@ -8,6 +8,7 @@ use super::scope::Scope;
 use super::watch::{PAGE, Sourced, events};
 use crate::crd::{CitrixAllowlist, CitrixAllowlistStatus, REFRESH_ANNOTATION};
 use crate::lock::lock;
+use crate::objects::managed;
 use crate::resource_ref::ResourceRef;
 use futures::{Stream, StreamExt as _};
 use kube::core::{DeserializeGuard, ObjectMeta};
@@ -181,10 +182,10 @@ fn take_in(store: &ResourceStore, DeserializeGuard(read): DeserializeGuard<Citri
     }
 }
 
-/// Drops what is never read: the managers' history, as large as the spec, and all annotations but one. A tenant may write
+/// Drops what is never read: the managed fields, as large as the spec, but for who wrote the spec, and all annotations but one. A tenant may write
 /// 256 KiB of them on each resource, and `kubectl apply` keeps a copy of the whole resource there.
 fn strip(resource: &mut CitrixAllowlist) {
-    resource.metadata.managed_fields = None;
+    managed::keep_writer_of_spec(&mut resource.metadata);
     if let Some(annotations) = &mut resource.metadata.annotations {
         annotations.retain(|name, _| name == REFRESH_ANNOTATION);
     }

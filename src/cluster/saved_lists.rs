@@ -13,7 +13,6 @@ use jiff::fmt::rfc2822;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, Request};
 use kube::client::Body;
 use kube::{Api, Client};
@@ -266,19 +265,7 @@ fn read_json<T: serde::de::DeserializeOwned>(config_map: &ConfigMap, key: &str) 
 
 /// Whether only the operator has written the content: another writer's content could open anything.
 fn only_ours(config_map: &ConfigMap) -> Result<(), StoreError> {
-    let writes_content = |entry: &&ManagedFieldsEntry| {
-        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
-        fields.is_none_or(|fields| fields.get("f:data").is_some() || fields.get("f:binaryData").is_some())
-    };
-    let managers = config_map.metadata.managed_fields.iter().flatten().filter(writes_content);
-    let mut ours = false;
-    for entry in managers {
-        match entry.manager.as_deref() {
-            Some(FIELD_MANAGER) => ours = true,
-            other => return Err(StoreError(format!("`{}` has written to it", other.unwrap_or("an unnamed client")))),
-        }
-    }
-    if ours { Ok(()) } else { Err(StoreError("it is not the operator's own".to_owned())) }
+    managed::only_ours(&config_map.metadata, &["data", "binaryData"]).map_err(StoreError)
 }
 
 #[cfg(test)]
@@ -286,7 +273,7 @@ mod tests {
     use super::*;
     use crate::feed::store::{SavedBegun, SavedKey};
     use connectivity_allowlist::{Cloud, Directions, Geo, ListForm};
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldsV1;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 
     fn list() -> SavedList {
         let scope = Some((Geo::ApS, Directions::All));

@@ -1,10 +1,9 @@
 //! The watch over the operator's objects. It runs on standbys too, so that a new leader starts with a warm cache.
 
 use super::object::Object;
-use super::owned::OwnedObjects;
+use super::owned::{OwnedObjects, owned_selector};
 use super::scope::Scope;
 use super::watch_pauses::WatchPauses;
-use crate::crd::{FIELD_MANAGER, MANAGED_BY_LABEL};
 use crate::objects::key::ObjectKey;
 use crate::objects::kind::Kind;
 use crate::objects::observed::Observed;
@@ -58,12 +57,12 @@ pub async fn keep_owned(
 
 async fn follow_owned(client: &Client, scope: &Scope, kinds: &[&'static Kind], owned: &OwnedObjects, waker: &Waker) {
     let owned = owned.current();
-    let config = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}")).page_size(PAGE);
     let (mut streams, mut expected) = (Vec::new(), 0);
     for kind in kinds.iter().copied() {
         let apis = scope.apis_of(client, kind);
         expected += apis.len();
         let objects = owned.objects;
+        let config = watcher::Config::default().labels(&owned_selector(kind)).page_size(PAGE);
         let folded = events(apis, &config)
             .map(move |(namespace, event)| (kind, namespace, event.map(|event| fold(event, objects, kind))));
         streams.push(folded);

@@ -1,6 +1,7 @@
 //! Writes a decision's objects: the only step of a reconcile that does.
 
-use super::conflicts::{UNNAMED, altered, contested_by, reverted_by};
+use super::changed::{self, LastInputs, Moments};
+use super::conflicts::{altered, contested_by, reverted_by};
 use super::contention::{Conflicts, Reaction};
 use super::execute::write;
 use super::queue::DirtyFlag;
@@ -8,7 +9,7 @@ use super::report::objects_behind;
 use super::session::Session;
 use super::{Context, Error};
 use crate::cluster::apply::WriteError;
-use crate::crd::{FIELD_MANAGER, Problem, ProblemKind};
+use crate::crd::{Problem, ProblemKind};
 use crate::names::Enforcement;
 use crate::objects::changes::{Change, Changes, ForeignEdit, Interference};
 use crate::objects::key::ObjectKey;
@@ -16,9 +17,9 @@ use crate::objects::moves::Moving;
 use crate::objects::observed::Observed;
 use crate::objects::owner::OwnerRef;
 use crate::pipeline::{Basis, Decision};
-use crate::status::{Kept, Outcome};
-use connectivity_allowlist::net::{Direction, cidr};
-use ipnet::IpNet;
+use crate::status::{Kept, Note, Outcome};
+use crate::trail::WriteCause;
+use connectivity_allowlist::net::Direction;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,8 +40,8 @@ pub(super) struct Applied {
     pub failure: Option<Error>,
     /// Whether an object was written.
     pub wrote: bool,
-    /// What existing rules gained and lost, for an event.
-    pub event: Option<String>,
+    /// What changed, as events.
+    pub notes: Vec<Note>,
     /// Whether policies changed, and pods may soon wait for those of further names.
     pub expects_names: bool,
     /// Whether only policies were written so far, since others wait for theirs: other resources, or pods for the next name.
@@ -66,21 +67,51 @@ impl Applied {
     }
 }
 
-/// Writes what differs from the decision: the only step of a reconcile that writes objects.
+/// Writes what differs from the decision: the only step of a reconcile that writes objects. `spec_writer` is the field manager that
+/// wrote the spec last.
 pub(super) async fn apply(
     owner: &OwnerRef,
     decision: &Decision,
     context: &Context,
     session: &mut Session,
-    dirty: &DirtyFlag,
+    (dirty, spec_writer): (&DirtyFlag, Option<Arc<str>>),
 ) -> Applied {
     let (Some(desired), Some(basis)) = (&decision.objects, &decision.basis) else { return Applied::default() };
-    let objects = &desired.objects;
     let observed = context.owned.of(&owner.resource, &owner.uid);
+    let before = context.owned.allowed(&owner.resource);
     let mut changes = decision.changes(&observed);
     let conflicts = &mut session.conflicts;
     detect_reverted(conflicts, &observed, &mut changes);
-    let (paused, put_off) = skip_contested(context, conflicts, &mut changes);
+    let inputs = LastInputs::of(basis, session.generation(), desired.audit.is_some());
+    let is_first = !observed.keys().any(ObjectKey::is_policy);
+    let transaction = decision.feed.as_ref().and_then(|feed| feed.status.transaction_id.as_deref());
+    let told = (spec_writer, transaction);
+    let cause = Arc::new(changed::cause(&inputs, session.reported.inputs.as_ref(), is_first, told, &changes));
+    let written = write_all(owner, decision, (context, &cause), session, (dirty, &observed, &mut changes)).await;
+    let after = context.owned.allowed(&owner.resource);
+    let last = session.reported.allowed.replace(after.clone());
+    let moments = Moments { last: last.as_deref(), before: &before, after: &after };
+    let notes = changed::notes(&moments, &cause, &changes);
+    match written {
+        Ok(applied) => {
+            session.reported.inputs = Some(inputs);
+            Applied { notes, ..applied }
+        }
+        Err(error) => Applied { notes, ..Applied::failed(error) },
+    }
+}
+
+/// Writes the changes, as far as it is time for them.
+async fn write_all(
+    owner: &OwnerRef,
+    decision: &Decision,
+    (context, cause): (&Context, &Arc<WriteCause>),
+    session: &mut Session,
+    (dirty, observed, changes): (&DirtyFlag, &BTreeMap<ObjectKey, Observed>, &mut Changes),
+) -> Result<Applied, WriteError> {
+    let (Some(desired), Some(basis)) = (&decision.objects, &decision.basis) else { return Ok(Applied::default()) };
+    let conflicts = &mut session.conflicts;
+    let (paused, put_off) = skip_contested(context, conflicts, changes);
     let activates = desired.audit.is_none() && !observed.keys().any(ObjectKey::is_policy);
     let is_policy = |change: &Change| change.key().is_policy();
     let wrote_policies = changes.writes.iter().any(is_policy);
@@ -93,14 +124,11 @@ pub(super) async fn apply(
     if comes_in_a_row {
         (changes.writes, others) = std::mem::take(&mut changes.writes).into_iter().partition(is_policy);
     }
-    let moving = Moving { desired: objects, put_off: &put_off };
+    let moving = Moving { desired: &desired.objects, put_off: &put_off };
     if context.settings.forwards() && activates && wrote_policies {
         context.names.enforce(&owner.resource, Enforcement::Begins);
     }
-    let mut ineffective = match write(owner, context, conflicts, activates, &moving, &mut changes).await {
-        Ok(ineffective) => ineffective,
-        Err(error) => return Applied::failed(error),
-    };
+    let mut ineffective = write(owner, (context, cause), conflicts, activates, &moving, changes).await?;
     let is_contested = !put_off.is_empty() || !ineffective.is_empty();
     if context.settings.forwards() {
         context.names.enforce(&owner.resource, enforcement(decision, basis, is_contested, context));
@@ -114,21 +142,12 @@ pub(super) async fn apply(
             deferred = true;
         } else {
             let policies = std::mem::replace(&mut changes.writes, others);
-            match write(owner, context, conflicts, false, &moving, &mut changes).await {
-                Ok(altered) => ineffective.extend(altered),
-                Err(error) => return Applied::failed(error),
-            }
+            ineffective.extend(write(owner, (context, cause), conflicts, false, &moving, changes).await?);
             changes.writes.splice(..0, policies);
         }
     }
     context.names.allowed(&basis.addresses);
-    let allowed = allowed_networks(decision, basis, session.reported.allowed.as_deref());
-    let allowed = context.shared.allowed.intern(allowed);
-    let before = session.reported.allowed.replace(Arc::clone(&allowed));
-    let event = log_applied((owner, session.generation()), decision, basis, &changes, before.as_deref(), &allowed);
-    let event = event.filter(|_| !activates);
-    let mut applied =
-        Applied { wrote: !changes.writes.is_empty(), event, expects_names, deferred, ..Applied::default() };
+    let mut applied = Applied { wrote: !changes.writes.is_empty(), expects_names, deferred, ..Applied::default() };
     if let Some(key) = ineffective.first() {
         applied.problems.extend(ineffective.iter().map(altered));
         applied.requeue_after = Some(CONFLICT_RETRY);
@@ -144,7 +163,7 @@ pub(super) async fn apply(
         applied.problems.extend(contested);
         applied.outcome = Some(Outcome::Conflict(message));
     }
-    applied
+    Ok(applied)
 }
 
 /// What is in force once a decision is written.
@@ -200,94 +219,4 @@ fn skip_contested(
         }
     }
     (first, put_off)
-}
-
-/// Every network that is allowed once the decision is applied, by direction, sorted. Kept policies count as `before`.
-fn allowed_networks(
-    decision: &Decision,
-    basis: &Basis,
-    before: Option<&[(Direction, IpNet)]>,
-) -> Vec<(Direction, IpNet)> {
-    let stays = |direction: Direction| decision.keep.iter().any(|kept| kept.direction == direction);
-    let mut now: Vec<(Direction, IpNet)> = Direction::ALL
-        .into_iter()
-        .filter_map(|direction| Some((direction, basis.plan.direction(direction)?)))
-        .flat_map(|(direction, rules)| rules.networks().map(move |network| (direction, network)))
-        .chain(before.unwrap_or_default().iter().copied().filter(|(direction, _)| stays(*direction)))
-        .collect();
-    now.sort_unstable_by_key(|(direction, network)| (*direction, cidr::order(network)));
-    now.dedup();
-    now
-}
-
-/// Logs an applied change: the list, how much was added and removed, and why. Returns the same as a sentence.
-fn log_applied(
-    (owner, generation): (&OwnerRef, i64),
-    decision: &Decision,
-    basis: &Basis,
-    changes: &Changes,
-    before: Option<&[(Direction, IpNet)]>,
-    now: &[(Direction, IpNet)],
-) -> Option<String> {
-    if !changes.writes.iter().any(|change| change.key().is_policy()) {
-        return None;
-    }
-    let known = before.unwrap_or_default();
-    let (added, removed) = (beyond(now, known), beyond(known, now));
-    let opened = opened(decision, basis, changes);
-    let cause = match changes.foreign_edits.first().map(|edit| &edit.manager) {
-        Some(manager) if &**manager == UNNAMED => "an object, or fields of it, were deleted".to_owned(),
-        Some(manager) if &**manager == FIELD_MANAGER => {
-            "another client wrote an object under the operator's own name".to_owned()
-        }
-        Some(manager) => format!("{manager} changed an object"),
-        None if !opened.is_empty() => "the spec no longer asks for it".to_owned(),
-        None if before.is_none() => "first seen by this process".to_owned(),
-        None if added.is_empty() && removed.is_empty() => "an object was missing or differed".to_owned(),
-        None => "the list, an answer or the spec changed".to_owned(),
-    };
-    let version = basis.list.version.as_deref().unwrap_or("without a version");
-    tracing::info!(
-        resource = %owner.resource,
-        generation,
-        list = version,
-        writes = changes.writes.len(),
-        added = added.len(),
-        removed = removed.len(),
-        added_sample = sample(&added),
-        removed_sample = sample(&removed),
-        deleted = sample(&opened),
-        cause,
-        "applied"
-    );
-    let mut sentence = format!("{} CIDRs added, {} removed, from list {version}: {cause}", added.len(), removed.len());
-    if !opened.is_empty() {
-        let names = opened.join(", ");
-        sentence.push_str(&format!("; deleted {names}: the pods that it selected are no longer isolated by it"));
-    }
-    Some(sentence)
-}
-
-/// The deleted policies whose direction has none any more.
-fn opened(decision: &Decision, basis: &Basis, changes: &Changes) -> Vec<String> {
-    let audits = decision.objects.as_ref().is_some_and(|desired| desired.audit.is_some());
-    let is_last =
-        |key: &ObjectKey| key.direction().is_some_and(|direction| audits || basis.plan.direction(direction).is_none());
-    let deleted = changes.writes.iter().filter(|change| matches!(change, Change::Delete(key, _) if is_last(key)));
-    deleted.map(|change| change.key().name.to_string()).collect()
-}
-
-/// The networks of the first sorted list that the second lacks, as text.
-fn beyond(all: &[(Direction, IpNet)], known: &[(Direction, IpNet)]) -> Vec<String> {
-    let mut known = known.iter().peekable();
-    let is_more = |network: &&(Direction, IpNet)| {
-        while known.next_if(|known| known < network).is_some() {}
-        known.peek() != Some(network)
-    };
-    all.iter().filter(is_more).map(|(_, network)| cidr::text(network)).collect()
-}
-
-/// The first few of many, for a line that people read.
-fn sample(networks: &[String]) -> String {
-    networks.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(",")
 }

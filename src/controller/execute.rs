@@ -8,14 +8,16 @@ use crate::objects::digest::Digest;
 use crate::objects::key::ObjectKey;
 use crate::objects::moves::Moving;
 use crate::objects::owner::OwnerRef;
+use crate::trail::WriteCause;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Puts the writes in order and executes them. Several first policies of a resource are dry-run together before any is
 /// written. If one is refused after all, those written are rolled back: both directions appear, or none. Returns the objects
 /// that still differ.
 pub(super) async fn write(
     owner: &OwnerRef,
-    context: &Context,
+    (context, cause): (&Context, &Arc<WriteCause>),
     conflicts: &mut Conflicts,
     activates: bool,
     moving: &Moving<'_>,
@@ -37,7 +39,7 @@ pub(super) async fn write(
     for change in &changes.writes {
         let second = second_write(context, &mut widened, change)?;
         let change = second.as_ref().unwrap_or(change);
-        let (key, result) = (change.key(), context.writer.carry_out(owner, change).await);
+        let (key, result) = (change.key(), context.writer.carry_out(owner, change, cause).await);
         record(context, conflicts, changes, change, &result);
         match result {
             Ok(Done::Created) if key.is_policy() => created.push(key.clone()),
@@ -46,7 +48,7 @@ pub(super) async fn write(
             Ok(_) => {}
             Err(error) => {
                 if activates && key.is_policy() && !matches!(error, WriteError::NotLeading) {
-                    roll_back(owner, context, conflicts, &created).await;
+                    roll_back(owner, (context, cause), conflicts, &created).await;
                 }
                 return Err(error);
             }
@@ -85,12 +87,17 @@ fn record(
     }
 }
 
-async fn roll_back(owner: &OwnerRef, context: &Context, conflicts: &mut Conflicts, created: &[ObjectKey]) {
+async fn roll_back(
+    owner: &OwnerRef,
+    (context, cause): (&Context, &Arc<WriteCause>),
+    conflicts: &mut Conflicts,
+    created: &[ObjectKey],
+) {
     for key in created {
         conflicts.written.remove(key);
         let Some(observed) = context.owned.get(key) else { continue };
         let change = Change::Delete(key.clone(), Precondition::from(&observed));
-        if let Err(error) = context.writer.carry_out(owner, &change).await {
+        if let Err(error) = context.writer.carry_out(owner, &change, cause).await {
             tracing::warn!(object = %key.name, %error, "a first policy could not be taken back; it is completed on the next try");
         }
     }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod backoff;
+mod changed;
 mod conflicts;
 mod contention;
 mod execute;
@@ -11,6 +12,7 @@ mod leader_session;
 mod permits;
 mod queue;
 mod reconcile;
+mod recorder;
 mod report;
 mod run_loop;
 mod session;
@@ -28,7 +30,6 @@ use crate::engines::{Engines, Limits};
 use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
 use crate::guard::{Guard, GuardSettings};
-use crate::interner::Interner;
 use crate::lock::lock;
 use crate::memory::Pressure;
 use crate::names::Names;
@@ -36,11 +37,10 @@ use crate::pipeline::Memo;
 pub use crate::pipeline::OwnPod;
 use crate::resource_ref::ResourceRef;
 use crate::telemetry::Metrics;
-use connectivity_allowlist::net::Direction;
 pub use failure::Error;
-use ipnet::IpNet;
 use permits::Permits;
 use queue::{DirtyFlag, Requeue};
+pub use recorder::Recorder;
 pub use run_loop::{LoopInputs, QueueEnded, run};
 use session::Session;
 use std::collections::HashMap;
@@ -117,8 +117,6 @@ pub struct ReconcileState {
     sessions: Mutex<HashMap<ResourceRef, Arc<tokio::sync::Mutex<Session>>>>,
     /// The changes that no reconcile has met yet.
     unmet: Mutex<Unmet>,
-    /// The networks that each resource allows, by direction, sorted.
-    allowed: Interner<[(Direction, IpNet)]>,
     memo: Memo,
 }
 
@@ -133,7 +131,6 @@ impl ReconcileState {
             permits: Permits::new(settings.concurrency),
             sessions: Mutex::default(),
             unmet: Mutex::default(),
-            allowed: Interner::default(),
             memo: Memo::default(),
         }
     }
@@ -158,6 +155,10 @@ impl run_loop::Work for Context {
 
     async fn restore(&self) {
         self.feeds.restore().await;
+    }
+
+    fn begins(&self) {
+        self.owned.begin_trail();
     }
 
     fn changed(&self, resource: &ResourceRef) {

@@ -12,6 +12,7 @@ use crate::crd::CitrixAllowlist;
 use crate::lock::lock;
 use crate::names::Enforcement;
 use crate::objects::key::ObjectKey;
+use crate::objects::managed;
 use crate::objects::owner::OwnerRef;
 use crate::pipeline::{self, Carry, Decision, World};
 use crate::resource_ref::ResourceRef;
@@ -36,7 +37,8 @@ pub(super) async fn reconcile(
         Ok(mut decision) => {
             // Before the writes: an interrupted write must not lose it.
             session.carry = std::mem::take(&mut decision.next);
-            let applied = apply::apply(&owner, &decision, context, session, dirty);
+            let writer = managed::writer_of_spec(&resource.metadata);
+            let applied = apply::apply(&owner, &decision, context, session, (dirty, writer));
             let applied = applied.instrument(debug_span!("apply")).await;
             (decision, applied)
         }

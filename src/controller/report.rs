@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::apply::Applied;
+use super::changed::LastInputs;
 use super::failure::{Error, ErrorClass};
 use super::queue::Requeue;
 use super::session::Session;
@@ -10,10 +11,10 @@ use crate::objects::key::ObjectKey;
 use crate::objects::owner::OwnerRef;
 use crate::pipeline::Decision;
 use crate::reason::Reason;
+use crate::resource_ref::ResourceRef;
 use crate::status::{self, Findings, Note, Outcome};
 use crate::telemetry::Counted;
-use connectivity_allowlist::net::Direction;
-use ipnet::IpNet;
+use crate::trail::PolicyAllows;
 use kube::Resource as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,8 +46,10 @@ pub struct Reported {
     is_current: bool,
     /// The status last written.
     written: Option<Written>,
-    /// What was allowed when it was last applied, to report what changed.
-    pub allowed: Option<Arc<[(Direction, IpNet)]>>,
+    /// What its policies allowed after the last reconcile, to report what changed.
+    pub allowed: Option<Vec<Arc<PolicyAllows>>>,
+    /// What the last applied decision was made from.
+    pub inputs: Option<LastInputs>,
     /// Set where policies were written, and ConfigMaps, status and events wait for other resources' policies, or for those of
     /// further names.
     pub deferred: Option<Deferred>,
@@ -55,8 +58,8 @@ pub struct Reported {
 /// What is still to be reported of written policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deferred {
-    /// What existing rules gained and lost, for an event.
-    event: Option<String>,
+    /// What changed, as events.
+    notes: Vec<Note>,
     /// Since when status and events wait.
     since: Instant,
     /// Since when ConfigMaps wait, if they do.
@@ -101,7 +104,10 @@ pub(super) async fn report(
     let (mut since, mut objects_since) = (now, now);
     if let Some(deferred) = session.reported.deferred.take() {
         applied.wrote = true;
-        applied.event = applied.event.or(deferred.event);
+        let is_news = |note: &Note| applied.notes.iter().all(|newer| newer.reason != note.reason);
+        let mut notes: Vec<Note> = deferred.notes.into_iter().filter(is_news).collect();
+        notes.append(&mut applied.notes);
+        applied.notes = notes;
         (since, objects_since) = (deferred.since, deferred.objects_since.unwrap_or(now));
     }
     let expects_names = applied.expects_names;
@@ -109,7 +115,7 @@ pub(super) async fn report(
         expects_names && applied.outcome.is_none() && now.saturating_duration_since(since) < STATUS_BEHIND;
     if (applied.deferred || leaves_status) && applied.failure.is_none() {
         let objects_since = applied.deferred.then_some(objects_since);
-        session.reported.deferred = Some(Deferred { event: applied.event, since, objects_since, expects_names });
+        session.reported.deferred = Some(Deferred { notes: applied.notes, since, objects_since, expects_names });
         // The next name wakes it sooner.
         let waited = objects_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let left = objects_behind(context.settings.settle).saturating_sub(waited);
@@ -143,7 +149,7 @@ pub(super) async fn report(
     let is_provisional = has_unasked_names && !session.reported.is_current && is_quiet && is_reported;
     if !is_provisional {
         let reported = &mut session.reported;
-        write(resource, owner, findings, applied.event, context, reported).instrument(debug_span!("status")).await?;
+        write(resource, owner, findings, applied.notes, context, reported).instrument(debug_span!("status")).await?;
         session.reported.is_current = true;
     }
     match applied.failure {
@@ -197,7 +203,7 @@ async fn write(
     resource: &CitrixAllowlist,
     owner: &OwnerRef,
     findings: Findings,
-    event: Option<String>,
+    events: Vec<Note>,
     context: &Context,
     reported: &mut Reported,
 ) -> Result<(), Error> {
@@ -218,13 +224,24 @@ async fn write(
         context.resources.say(&owner.resource, Arc::clone(&next));
         let version = context.reporter.write(resource, version.as_deref(), &next).await?;
         notes = status::notes(base.as_deref(), &next, transaction.as_deref());
+        notes.iter().for_each(|note| log(&owner.resource, note));
         reported.written = Some(Written { read, version, status: next });
     }
-    notes.extend(event.map(|message| Note { warning: false, reason: Reason::Applied, message }));
+    notes.extend(events);
     for note in notes {
         context.reporter.publish(&resource.object_ref(&()), &note).await;
     }
     Ok(())
+}
+
+/// Logs what an event tells. The lines of a list stand with its fetches, once for all its resources.
+fn log(resource: &ResourceRef, note: &Note) {
+    let Note { warning, reason, message } = note;
+    match warning {
+        _ if reason.is_failure() || *reason == Reason::Fetched => {}
+        true => tracing::warn!(%resource, %reason, "{message}"),
+        false => tracing::info!(%resource, %reason, "{message}"),
+    }
 }
 
 /// How a reconcile with this outcome is counted.
@@ -256,7 +273,7 @@ mod tests {
         assert_eq!(behind, OBJECTS_BEHIND);
         let mut reported = Reported::default();
         assert!(reported.may_leave_objects(behind, began) && !reported.leaves_objects());
-        let deferred = Deferred { event: None, since: began, objects_since: Some(began), expects_names: true };
+        let deferred = Deferred { notes: Vec::new(), since: began, objects_since: Some(began), expects_names: true };
         reported.deferred = Some(deferred.clone());
         assert!(reported.may_leave_objects(behind, began + behind / 2) && reported.leaves_objects());
         assert!(!reported.may_leave_objects(behind, began + behind), "an answer is given out soon after");

@@ -47,6 +47,8 @@ pub trait Work: Send + Sync + 'static {
     fn is_current(&self) -> impl Future<Output = bool> + Send;
     /// Restores what the previous leader saved in the cluster.
     fn restore(&self) -> impl Future<Output = ()> + Send;
+    /// A session begins: every object is known as it is now.
+    fn begins(&self);
     /// A resource changed, and waits for its reconcile.
     fn changed(&self, resource: &ResourceRef);
     /// Reconciles a resource once.
@@ -175,6 +177,7 @@ impl<W: Work> Leader<W> {
     /// Begins a session, with every resource requested.
     async fn begin_session(&mut self) {
         while self.requests.lock().await.try_recv().is_ok() {}
+        self.work.begins();
         self.session = Some(LeaderSession::begin(Arc::clone(&self.work), Arc::clone(&self.requests)));
         let resources = self.work.resources();
         resources.iter().for_each(|resource| self.work.changed(resource));

@@ -21,6 +21,8 @@ pub use status::{
 pub const FIELD_MANAGER: &str = "citrix-allowlist-operator";
 /// The label every object the operator keeps carries: the name of its `CitrixAllowlist`.
 pub const ALLOWLIST_LABEL: &str = "citrix-allowlist.io/allowlist";
+/// On a resource's history, which is a ConfigMap that no decision reads: `"true"`.
+pub const HISTORY_LABEL: &str = "citrix-allowlist.io/history";
 /// The label that says which program manages an object (a Kubernetes recommended label).
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// On each policy: a digest of what the spec selected when the policy was last written. It changes only with the spec.

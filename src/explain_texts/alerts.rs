@@ -24,6 +24,15 @@ explained! {
         ReconcileFailing:
             "Reconciles have ended in failure for a quarter of an hour: a write of policies or of status is refused, or times out.",
             "Mend what the log's lines `reconcile failed` name.";
+        PodsOpened:
+            "Within a quarter of an hour, pods lost their last policy of a resource; the label `cause` says why.",
+            "Find them by the events `Opened` or the log; where it was not meant, set mode: Enforce or apply the resource again.";
+        FeedFailing:
+            "Requests for a list have failed for half an hour; the last good list stays in use.",
+            "Fix what the message of FeedCurrent names before the list is past its validUntil.";
+        ListHeld:
+            "For five minutes, a list that lost or gained far too much has been held back.",
+            "Compare it with what Citrix publishes; `refresh` has it confirmed now.";
         FeedExpired:
             "A list has been past the time that Citrix vouches for it for an hour, and no newer one has come.",
             "See why fetches fail: the message of FeedCurrent says; the last good list stays in force.";
@@ -39,6 +48,9 @@ explained! {
         DnsFailing:
             "One of the cluster's DNS servers has failed more than half of the operator's questions for ten minutes.",
             "Mend the server or the way to it: pods ask the same one; addresses that are known stay open.";
+        DnsDead:
+            "For five minutes, DNS has answered no name of the lists at all.",
+            "Look at the cluster's DNS and at the way from the operator to port 53: pods ask the same servers.";
         NamesUnresolved:
             "Names of the lists do not exist in DNS, or have not been answered for an hour.",
             "Ask the cluster's DNS for one of them; a few that do not exist are the vendor's, and harm nobody who does not need them.";

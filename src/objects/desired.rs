@@ -3,6 +3,7 @@
 use super::digest::{self, Digest};
 use super::key::ObjectKey;
 use super::kind::Kind;
+use crate::trail::PolicyAllows;
 use kube::core::ObjectMeta;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
@@ -17,6 +18,8 @@ pub struct Body {
     /// It as JSON.
     pub json: Box<RawValue>,
     digest: Option<Digest>,
+    /// Of a policy: what it allows.
+    allows: Option<Arc<PolicyAllows>>,
 }
 
 impl PartialEq for Body {
@@ -33,13 +36,28 @@ impl Body {
     #[must_use]
     pub fn new(kind: &'static Kind, value: &impl Serialize, digest: Option<Digest>) -> Arc<Self> {
         let json = to_raw_value(value).expect("what is built is JSON");
-        Arc::new(Self { kind, json, digest })
+        Arc::new(Self { kind, json, digest, allows: None })
+    }
+
+    /// The body of a policy, as [`Self::new`], with what it allows.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn policy(
+        kind: &'static Kind,
+        value: &impl Serialize,
+        digest: Option<Digest>,
+        allows: PolicyAllows,
+    ) -> Arc<Self> {
+        let json = to_raw_value(value).expect("what is built is JSON");
+        Arc::new(Self { kind, json, digest, allows: Some(Arc::new(allows)) })
     }
 
     /// The body of an object in the cluster, to be shown; it is not compared by digest.
     #[must_use]
     pub fn stored(kind: &'static Kind, json: Box<RawValue>) -> Arc<Self> {
-        Arc::new(Self { kind, json, digest: None })
+        Arc::new(Self { kind, json, digest: None, allows: None })
     }
 }
 
@@ -66,6 +84,12 @@ impl Desired {
     #[must_use]
     pub fn digest_with(&self, metadata: &ObjectMeta) -> Option<Digest> {
         digest::of_object(self.body.kind, metadata, Some(self.body.digest?))
+    }
+
+    /// Of a policy: what it allows.
+    #[must_use]
+    pub fn allows(&self) -> Option<Arc<PolicyAllows>> {
+        self.body.allows.clone()
     }
 
     /// The whole object, to be shown in any format: its body is a value, where [`Manifest::of`] has JSON text.

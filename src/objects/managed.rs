@@ -46,6 +46,41 @@ pub fn owns_annotation(metadata: &ObjectMeta, key: &str) -> bool {
     owns(metadata, &["metadata", "annotations", key])
 }
 
+/// Whether only the operator has written these sections of an object, such as `data`; if not, who else has, in a sentence.
+///
+/// # Errors
+/// Another client has, or nobody.
+pub fn only_ours(metadata: &ObjectMeta, sections: &[&str]) -> Result<(), String> {
+    let writes = |entry: &&ManagedFieldsEntry| {
+        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+        fields.is_none_or(|fields| sections.iter().any(|section| fields.get(format!("f:{section}")).is_some()))
+    };
+    let mut ours = false;
+    for entry in metadata.managed_fields.iter().flatten().filter(writes) {
+        match entry.manager.as_deref() {
+            Some(FIELD_MANAGER) => ours = true,
+            other => return Err(format!("`{}` has written to it", other.unwrap_or("an unnamed client"))),
+        }
+    }
+    if ours { Ok(()) } else { Err("it is not the operator's own".to_owned()) }
+}
+
+/// Leaves of the managed fields only who wrote the spec last, without the names of the fields.
+pub fn keep_writer_of_spec(metadata: &mut ObjectMeta) {
+    let writes_spec = |entry: &ManagedFieldsEntry| {
+        entry.subresource.is_none() && entry.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:spec").is_some())
+    };
+    let entries = metadata.managed_fields.take().into_iter().flatten().filter(writes_spec);
+    let newest = entries.max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    metadata.managed_fields = newest.map(|entry| vec![ManagedFieldsEntry { fields_v1: None, ..entry }]);
+}
+
+/// Who wrote the spec last, of an object that [`keep_writer_of_spec`] has reduced.
+#[must_use]
+pub fn writer_of_spec(metadata: &ObjectMeta) -> Option<Arc<str>> {
+    metadata.managed_fields.iter().flatten().find_map(|entry| entry.manager.as_deref()).map(Arc::from)
+}
+
 /// The fields that the operator's last apply no longer had and that stay all the same, as a merge patch that removes them; `None` if
 /// there are none. An object is created by a POST, and fields of a POST count as another manager's, although it has the same name: an
 /// apply removes no field that another manager owns.

@@ -8,6 +8,7 @@ use super::owner::OwnerRef;
 use crate::crd::{ADDITIONAL_ANNOTATION, SELECTION_ANNOTATION};
 use crate::plan::RememberedRule;
 use crate::plan::keep::SelectionDigest;
+use crate::trail::PolicyAllows;
 use connectivity_allowlist::net::DomainName;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -37,6 +38,8 @@ pub struct Observed {
     pub fields: Option<Digest>,
     /// Of a policy: what the spec selected when the operator last wrote it, where managed fields prove that.
     pub selection: Option<SelectionDigest>,
+    /// Of a policy: what it allows, no matter who wrote it.
+    pub allows: Option<Arc<PolicyAllows>>,
     /// Whether this is what was sent, and not yet what the watch shows: the answer to a write has metadata only.
     pub assumed: bool,
 }
@@ -83,7 +86,8 @@ fn selection_of(metadata: &ObjectMeta) -> Option<SelectionDigest> {
 #[must_use]
 pub fn fold_answer(metadata: &ObjectMeta, sent: &Desired) -> Observed {
     let selection = selection_of(metadata);
-    Observed { assumed: true, selection, ..fold(sent.body.kind, metadata, sent.digest_with(metadata), None) }
+    let observed = fold(sent.body.kind, metadata, sent.digest_with(metadata), None);
+    Observed { assumed: true, selection, allows: sent.allows(), ..observed }
 }
 
 /// Folds a policy of any kind. `digest` is that of all its owned fields. `rules` reads what it allows; it is `None` where its
@@ -118,6 +122,7 @@ pub fn fold(kind: &Kind, metadata: &ObjectMeta, digest: Option<Digest>, edited_b
         written_at: managed::written_at(metadata),
         fields: managed::owned_fields(metadata),
         selection: None,
+        allows: None,
         assumed: false,
     }
 }

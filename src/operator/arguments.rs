@@ -154,6 +154,9 @@ pub(crate) struct ClusterArguments {
     /// Reconciles at a time
     #[arg(long, env = "CITRIX_ALLOWLIST_CONCURRENCY", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub concurrency: u16,
+    /// How long the changes of what policies allow stay in NAME-history; 0s keeps no history
+    #[arg(long, env = "CITRIX_ALLOWLIST_HISTORY_RETENTION", value_parser = period, default_value = "720h")]
+    pub history_retention: Duration,
 }
 
 /// The flags on which policies depend: those of `run`, and of the commands that simulate it.

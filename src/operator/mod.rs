@@ -21,6 +21,7 @@ pub use arguments::RunArguments;
 pub(crate) use arguments::{GuardArguments, PolicyArguments};
 pub use edges::Edges;
 use parts::Parts;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,9 @@ pub(crate) use values::{base_url, dns_server, period, suffix, tcp_ports};
 
 /// How long the main loop may stall before a restart helps: six of its heartbeats.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a process that stops writes histories: with the writes in flight before, it stays within a pod's 30 seconds.
+const RECORD_WITHIN: Duration = Duration::from_secs(6);
 
 /// Runs the operator until SIGTERM or SIGINT.
 ///
@@ -158,6 +162,8 @@ async fn control(arguments: &RunArguments, mut parts: Parts, stop: CancellationT
     // These never end by themselves: if one does, the process has to restart.
     let mut vital = JoinSet::new();
     parts.spawn_vital(arguments, &mut vital);
+    let mut recorder = AbortOnDropHandle::new(parts.record(arguments.cluster.history_retention));
+    let owned = Arc::clone(&parts.context.owned);
     let inputs = LoopInputs {
         changes,
         woken: parts.woken,
@@ -175,7 +181,19 @@ async fn control(arguments: &RunArguments, mut parts: Parts, stop: CancellationT
             let _ = controlling.await;
             true
         }
+        _ = &mut recorder => {
+            stop.cancel();
+            let _ = controlling.await;
+            true
+        }
     };
+    // Before the Lease is let go of: only a leader may write.
+    owned.close_trail();
+    if !recorder.is_finished() && tokio::time::timeout(RECORD_WITHIN, &mut recorder).await.is_err() {
+        tracing::warn!(
+            "the newest changes are in the log, but not in the histories; the next leader notes what they led to"
+        );
+    }
     if is_broken {
         tracing::error!("a background task stopped unexpectedly; exiting so that Kubernetes restarts the pod");
     }

@@ -11,15 +11,17 @@ use crate::cluster::askers::Askers;
 use crate::cluster::client::Connected;
 use crate::cluster::facts::Facts;
 use crate::cluster::freshness::Freshness;
+use crate::cluster::histories::Histories;
 use crate::cluster::lease::Leadership;
 use crate::cluster::owned::OwnedObjects;
+use crate::cluster::owned::trail::TrailEvent;
 use crate::cluster::pods::PodLister;
 use crate::cluster::report::StatusWriter;
 use crate::cluster::resources::{self, ResourceChange};
 use crate::cluster::saved_lists::SavedLists;
 use crate::cluster::scope::Scope;
 use crate::cluster::watch::keep_owned;
-use crate::controller::{Context, OwnPod, ReconcileState, Settings};
+use crate::controller::{Context, OwnPod, ReconcileState, Recorder, Settings};
 use crate::engines::Engines;
 use crate::facts::ClusterFacts;
 use crate::feed::Feeds;
@@ -35,9 +37,10 @@ use futures::Stream;
 use kube::Client;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// The operator's rooms, each with the others that it needs.
 pub(super) struct Parts {
@@ -51,6 +54,7 @@ pub(super) struct Parts {
     scope: Scope,
     waker: Waker,
     warnings: Option<UnboundedReceiver<String>>,
+    changes: Option<UnboundedReceiver<TrailEvent>>,
     own_pod: Option<watch::Sender<OwnPod>>,
     /// The hosts that the operator itself talks to, for the forwarder.
     own_hosts: OwnHosts,
@@ -83,6 +87,8 @@ impl Parts {
         arguments.forward.apply_to(&names);
 
         let owned = Arc::new(OwnedObjects::default());
+        let (changes, recorded) = unbounded_channel();
+        owned.record_to(changes);
         let writer = Writer::new(client.clone(), leadership.clone(), Arc::clone(&owned), metrics.clone());
         let pod = edges.pod.clone();
         let reporter = StatusWriter::new(client.clone(), leadership.clone(), pod.clone(), metrics.clone());
@@ -125,6 +131,7 @@ impl Parts {
             scope,
             waker,
             warnings: Some(warnings),
+            changes: Some(recorded),
             own_hosts,
             own_pod: pod.map(|_| own_pod_sender),
         }
@@ -186,6 +193,20 @@ impl Parts {
             self.own_hosts.clone(),
             observer,
         )
+    }
+
+    /// Starts to record what policies allow. It ends once [`OwnedObjects::close_trail`] is called and all is written.
+    pub fn record(&mut self, retention: Duration) -> JoinHandle<()> {
+        let client = self.edges.connected.client.clone();
+        let recorder = Recorder {
+            histories: Histories::new(client, self.leadership.clone()),
+            resources: Arc::clone(&self.context.resources),
+            metrics: Arc::clone(&self.context.metrics),
+            clock: self.edges.clock,
+            retention,
+        };
+        let (_, nothing) = unbounded_channel();
+        tokio::spawn(recorder.run(self.changes.take().unwrap_or(nothing)))
     }
 
     /// Starts to watch the resources.

@@ -3,7 +3,7 @@
 use crate::cluster::client::Connected;
 use crate::cluster::facts::Facts;
 use crate::cluster::stored;
-use crate::crd::ALLOWLIST_LABEL;
+use crate::crd::{ALLOWLIST_LABEL, HISTORY_LABEL};
 use crate::engines::network_policy::NETWORK_POLICY;
 use crate::engines::{Engines, as_network_policies};
 use crate::export::CONFIG_MAP;
@@ -44,7 +44,7 @@ pub(crate) async fn of(client: &Client, engines: &Engines, namespace: &str, name
     let mut live = Live::default();
     for kind in engines.kinds() {
         // All policies of the namespace: another owner's object may have a needed name.
-        let label = format!("{ALLOWLIST_LABEL}={name}");
+        let label = format!("{ALLOWLIST_LABEL}={name},!{HISTORY_LABEL}");
         let selector = kind.policy.is_none().then_some(&*label);
         let found = stored::list(client, kind, namespace, selector).await;
         let found = found.with_context(|| format!("{} in {namespace} cannot be listed", kind.plural))?;

@@ -1,6 +1,6 @@
 //! The changes of status that become events. Pure.
 
-use crate::crd::{CitrixAllowlistStatus, WildcardStatus};
+use crate::crd::{CitrixAllowlistStatus, ProblemKind, WildcardStatus};
 use crate::explain_texts::reason_of;
 use crate::reason::Reason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -19,8 +19,8 @@ pub struct Note {
 /// The conditions whose changes are reported; the others repeat them.
 const REPORTED_CONDITIONS: [&str; 4] = ["Ready", "FeedCurrent", "NamesResolved", "WildcardsCovered"];
 
-/// The events of a change of status: one for each condition whose status or reason changed, and one for each wildcard under which the
-/// first names are learned.
+/// The events of a change of status: one for each condition whose status or reason changed, one where the guard begins or ceases to
+/// refuse something, and one for each wildcard under which the first names are learned.
 #[must_use]
 pub fn notes(
     previous: Option<&CitrixAllowlistStatus>,
@@ -44,8 +44,23 @@ pub fn notes(
         Some(Note { warning: status != "True", reason, message })
     };
     let mut notes: Vec<Note> = REPORTED_CONDITIONS.into_iter().filter_map(note).collect();
+    notes.extend(refusals(previous, next));
     notes.extend(next.wildcards.iter().filter_map(|wildcard| first_learned(previous?, wildcard)));
     notes
+}
+
+/// The event of the first refusal by the guard, and of the end of the last.
+fn refusals(previous: Option<&CitrixAllowlistStatus>, next: &CitrixAllowlistStatus) -> Option<Note> {
+    // Status shows at least one problem of each kind.
+    let first = |status: &CitrixAllowlistStatus| {
+        status.problems.iter().find(|problem| problem.kind == ProblemKind::Refused).cloned()
+    };
+    let note = |warning, message| Some(Note { warning, reason: Reason::AddressRefused, message });
+    match (previous.and_then(first), first(next)) {
+        (None, Some(problem)) => note(true, format!("{}: {}", problem.subject, problem.message)),
+        (Some(_), None) => note(false, "no address and no network is refused any more".to_owned()),
+        _ => None,
+    }
 }
 
 /// The event of the first names that are learned under a wildcard.

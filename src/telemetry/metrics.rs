@@ -3,7 +3,8 @@
 //! No label has unbounded values: clouds, results, kinds and verbs are words of this program. The resources bound the customers,
 //! and the cluster the DNS servers; both are forgotten when they leave.
 
-use super::reference::{self, MetricDoc, MetricKind, PREFIX};
+use super::process::ProcessMetrics;
+use super::reference::{self, MetricDoc, MetricKind};
 use super::resources::Resources;
 use crate::bound::Level;
 use crate::crd::CitrixAllowlistStatus;
@@ -13,6 +14,7 @@ use crate::lock::lock;
 use crate::memory::Pressure;
 use crate::names::{ForgottenCause, NameState, NamesSnapshot, ZoneState};
 use crate::resource_ref::ResourceRef;
+use crate::trail::Cause;
 use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -32,12 +34,13 @@ use std::time::Duration;
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
-type Seconds = Gauge<f64, AtomicU64>;
+pub(super) type Seconds = Gauge<f64, AtomicU64>;
 
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    process: ProcessMetrics,
     leader: Gauge,
     resources: Resources,
     reconciles: Family<Labels<1>, Counter>,
@@ -62,6 +65,9 @@ pub struct Metrics {
     memory_used: Gauge,
     memory_limit: Gauge,
     memory_short: Gauge,
+    pods_opened: Family<Labels<1>, Counter>,
+    lists_held: Gauge,
+    lists_failing: Gauge,
     lists_left_out: Family<Labels<1>, Gauge>,
     names_left_out: Family<Labels<1>, Gauge>,
     addresses_left_out: Family<Labels<1>, Gauge>,
@@ -145,10 +151,9 @@ fn count(number: usize) -> i64 {
 }
 
 /// Registers `metric` under the documented name, and gives it back.
-fn register<M: Metric + Clone>(registry: &mut Registry, doc: &MetricDoc, metric: M) -> M {
-    let name = doc.name.strip_prefix(PREFIX).map_or(doc.name, |rest| rest.trim_start_matches('_'));
+pub(super) fn register<M: Metric + Clone>(registry: &mut Registry, doc: &MetricDoc, metric: M) -> M {
     // The encoder appends a counter's suffix itself.
-    let name = if doc.kind == MetricKind::Counter { name.trim_end_matches("_total") } else { name };
+    let name = if doc.kind == MetricKind::Counter { doc.name.trim_end_matches("_total") } else { doc.name };
     registry.register(name, doc.help, metric.clone());
     metric
 }
@@ -156,11 +161,12 @@ fn register<M: Metric + Clone>(registry: &mut Registry, doc: &MetricDoc, metric:
 impl Default for Metrics {
     /// Everything at zero.
     fn default() -> Self {
-        let mut registry = Registry::with_prefix(PREFIX);
+        let mut registry = Registry::default();
         let all = &mut registry;
         let build = register(all, &reference::BUILD_INFO, Family::<Labels<1>, Gauge>::default());
         build.get_or_create(&label(&reference::BUILD_INFO, [env!("CARGO_PKG_VERSION").into()])).set(1);
         let metrics = Self {
+            process: ProcessMetrics::new(all),
             leader: register(all, &reference::LEADER, Gauge::default()),
             resources: Resources::new(
                 register(all, &reference::RESOURCES, Family::default()),
@@ -190,6 +196,9 @@ impl Default for Metrics {
             memory_used: register(all, &reference::MEMORY_USED, Gauge::default()),
             memory_limit: register(all, &reference::MEMORY_LIMIT, Gauge::default()),
             memory_short: register(all, &reference::MEMORY_SHORT, Gauge::default()),
+            pods_opened: register(all, &reference::PODS_OPENED, Family::default()),
+            lists_held: register(all, &reference::LISTS_HELD, Gauge::default()),
+            lists_failing: register(all, &reference::LISTS_FAILING, Gauge::default()),
             lists_left_out: register(all, &reference::LISTS_LEFT_OUT, Family::default()),
             names_left_out: register(all, &reference::NAMES_LEFT_OUT, Family::default()),
             addresses_left_out: register(all, &reference::ADDRESSES_LEFT_OUT, Family::default()),
@@ -211,6 +220,9 @@ impl Default for Metrics {
         for outcome in Counted::ALL {
             drop(metrics.reconciles.get_or_create(&label(&reference::RECONCILES, [outcome.as_str().into()])));
         }
+        for cause in Cause::ALL {
+            drop(metrics.pods_opened.get_or_create(&label(&reference::PODS_OPENED, [cause.as_str().into()])));
+        }
         for cause in ForgottenCause::ALL {
             drop(metrics.forgotten_total.get_or_create(&label(&reference::FORGOTTEN_TOTAL, [cause.label().into()])));
         }
@@ -228,6 +240,7 @@ impl Metrics {
     /// The text for a scrape. Call [`Self::feeds_are`], [`Self::names_are`] and [`Self::memory_is`] before.
     #[must_use]
     pub fn render(&self) -> String {
+        self.process.read();
         let mut text = String::new();
         // Writing into a string does not fail.
         let _ = encode(&mut text, &self.registry);
@@ -237,6 +250,12 @@ impl Metrics {
     /// This replica became the leader, or stopped being it.
     pub fn leading(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+    }
+
+    /// Pods lost their last policy of a resource in this many directions.
+    pub fn pods_opened(&self, cause: Cause, directions: usize) {
+        let label = label(&reference::PODS_OPENED, [cause.as_str().into()]);
+        self.pods_opened.get_or_create(&label).inc_by(u64::try_from(directions).unwrap_or(u64::MAX));
     }
 
     /// This replica stands by: the leader reports the resources.
@@ -294,6 +313,8 @@ impl Metrics {
             parts.valid_until = first([feed.valid_until, parts.valid_until]);
             parts.next_fetch = first([feed.next_fetch, parts.next_fetch]);
         }
+        self.lists_held.set(count(feeds.iter().filter(|feed| feed.held_back).count()));
+        self.lists_failing.set(count(feeds.iter().filter(|feed| feed.failures > 0).count()));
         let queued = feeds.iter().filter(|feed| feed.queue_place.is_some()).count();
         self.limiter_queue.set(count(queued));
         let seconds = |time: Timestamp| time.as_duration().as_secs_f64();

@@ -36,14 +36,13 @@ pub struct MetricDoc {
     pub help: &'static str,
 }
 
-/// The start of every name.
-pub const PREFIX: &str = "citrix_allowlist";
-
 macro_rules! metrics {
-    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+    (@name whole $name:literal) => { $name };
+    (@name $name:literal) => { concat!("citrix_allowlist_", $name) };
+    ($($constant:ident = $kind:ident $($whole:ident)? $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(
             pub(super) const $constant: MetricDoc = MetricDoc {
-                name: concat!("citrix_allowlist_", $name),
+                name: metrics!(@name $($whole)? $name),
                 kind: MetricKind::$kind,
                 labels: &[$($label),*],
                 help: $help,
@@ -56,6 +55,13 @@ macro_rules! metrics {
 
 metrics! {
     BUILD_INFO = Gauge "build_info" ["version"] "Always 1; the version is in the label";
+    PROCESS_CPU = Counter whole "process_cpu_seconds_total" [] "Processor time of the process, in user and system mode";
+    PROCESS_RESIDENT = Gauge whole "process_resident_memory_bytes" [] "Resident memory of the process";
+    PROCESS_VIRTUAL = Gauge whole "process_virtual_memory_bytes" [] "Virtual memory of the process";
+    PROCESS_OPEN_FILES = Gauge whole "process_open_fds" [] "Open file descriptors of the process";
+    PROCESS_MOST_FILES = Gauge whole "process_max_fds" [] "Most open file descriptors that the process may have";
+    PROCESS_THREADS = Gauge whole "process_threads" [] "Threads of the process";
+    PROCESS_START = Gauge whole "process_start_time_seconds" [] "When the process started, in Unix time";
     LEADER = Gauge "leader" [] "1 while this replica leads and writes, 0 while it stands by";
     RESOURCES = Gauge "resources" ["ready"] "CitrixAllowlists by the status of their Ready condition";
     CONDITIONS = Gauge "conditions" ["type", "status", "reason"] "CitrixAllowlists by what each of their conditions says";
@@ -65,6 +71,7 @@ metrics! {
     RECONCILE_DURATION = Histogram "reconcile_duration_seconds" [] "How long a reconcile took";
     OVERDUE = Gauge "overdue_resources" [] "CitrixAllowlists that changed more than two minutes ago and have not been reconciled since; 0 on a standby";
     LOST_WAKES = Counter "lost_wakes_total" [] "Changes of CitrixAllowlists that were reconciled only since the watchdog found them after two minutes: each is a defect of the operator";
+    PODS_OPENED = Counter "pods_opened_total" ["cause"] "Times that the pods of a resource lost its last policy of a direction, by cause";
     WRITES = Counter "writes_total" ["kind", "verb", "result"] "Writes to the API server by kind of object, verb and result";
     FEED_FETCHES = Counter "feed_fetches_total" ["cloud", "result"] "Requests for a list by result";
     FEED_FETCH_DURATION = Histogram "feed_fetch_duration_seconds" [] "How long a request for a list took";
@@ -83,6 +90,8 @@ metrics! {
     MEMORY_USED = Gauge "memory_used_bytes" [] "Memory that the container uses and that cannot be taken back from it; 0 where no limit is known";
     MEMORY_LIMIT = Gauge "memory_limit_bytes" [] "The most memory that the container may use; 0 where no limit is known";
     MEMORY_SHORT = Gauge "memory_short" [] "1 while first policies of new resources and large lists wait, since the container is close to its memory limit";
+    LISTS_HELD = Gauge "lists_held_back" [] "Lists that lost or gained far too much, and wait for a second fetch";
+    LISTS_FAILING = Gauge "lists_failing" [] "Lists whose newest request failed; the last good one stays in use";
     LISTS_LEFT_OUT = Gauge "lists_left_out" ["bound"] "CitrixAllowlists without a list, by the bound that has no room for it: of the namespace or the process";
     NAMES_LEFT_OUT = Gauge "names_left_out" ["bound"] "Names that are not asked, over all CitrixAllowlists, by the bound that has no room for them: of the resource, the namespace or the process";
     ADDRESSES_LEFT_OUT = Gauge "names_with_addresses_left_out" ["bound"] "Names of which new addresses are left out, by the bound that has no room for them: of the resource, the namespace or the process";

@@ -158,6 +158,7 @@ async fn the_operators_token_can_write_only_the_operators_objects() {
         (policy("kube-system", "daas-egress", &ours()), protected),
         (config_map("tenant", "other", &ours()), named),
         (config_map("tenant", "new-cidrs", &json!({})), labelled),
+        (config_map("tenant", "new-history", &json!({})), labelled),
         (policy("tenant", "open", &json!({})), labelled),
         (config_map("tenant", "citrix-allowlist-feed-forged", &saved_label), named),
         (config_map("citrix", "citrix-allowlist-feed-forged", &json!({})), saved),
@@ -178,6 +179,7 @@ async fn all_that_the_operator_writes_passes() {
     for object in [
         config_map("tenant", "new-cidrs", &ours()),
         config_map("tenant", "new-cidrs-12", &ours()),
+        config_map("tenant", "new-history", &ours()),
         endpoints("citrix", &format!("{ACCOUNT}-dns-leader")),
         config_map("tenant", "daas-cidrs", &ours()),
         policy("tenant", "new-egress-2", &ours()),

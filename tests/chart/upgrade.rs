@@ -61,7 +61,7 @@ impl Stage {
 
     /// What the operator keeps for a resource, with the version of each: what is written again has another.
     async fn kept(&self, name: &str) -> Vec<String> {
-        let label = format!("citrix-allowlist.io/allowlist={name}");
+        let label = format!("citrix-allowlist.io/allowlist={name},!citrix-allowlist.io/history");
         let columns = r#"jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.resourceVersion}{"\n"}{end}"#;
         let objects = self.cluster.kubectl(&["-n", "tenant", "get", "netpol,cm", "-l", &label, "-o", columns]).await;
         objects.lines().map(str::to_owned).collect()

@@ -83,6 +83,7 @@ fn effects() -> Vec<(&'static str, Value, &'static str)> {
         ("forwarder.clients", json!(true), "+- --forward-clients"),
         ("forwarder.settle", json!("100ms"), "+- --forward-settle=100ms"),
         ("forwarder.learnedRetention", json!("24h"), "+- --learned-retention=24h"),
+        ("history.retention", json!("24h"), "+- --history-retention=24h"),
         ("forwarder.from", peer.clone(), "+cidr: 203.0.113.7/32"),
         ("nameOverride", json!("other"), "+app.kubernetes.io/name: other"),
         ("fullnameOverride", json!("other"), "+name: other"),

@@ -6,6 +6,7 @@ pub mod client;
 pub mod group;
 pub mod listed;
 pub mod recorder;
+pub mod trail;
 pub mod watched;
 pub mod world;
 

@@ -13,7 +13,7 @@ const AVOIDED: [&str; 8] =
 const LISTS: [&str; 2] = ["CONTRIBUTING.md", "tests/docs/house.rs"];
 
 /// Rooms whose every file is pure: no file, no socket, no client, no clock.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "src/bound.rs",
     "src/crd",
     "src/direction.rs",
@@ -26,10 +26,11 @@ const PURE: [&str; 12] = [
     "src/plan",
     "src/platforms",
     "src/status",
+    "src/trail",
 ];
 
 /// Rooms that a pure one may import: the pure ones, and the pure parts of `feed`, `memory` and `names`.
-const IMPORTED: [&str; 22] = [
+const IMPORTED: [&str; 23] = [
     "bound",
     "counts",
     "crd",
@@ -51,6 +52,7 @@ const IMPORTED: [&str; 22] = [
     "reason",
     "status",
     "resource_ref",
+    "trail",
     "visible",
 ];
 

@@ -121,10 +121,11 @@ async fn suggested_names_are_in_status_and_open_nothing() {
     status(&forwarding, both).await;
 
     // A person takes them up.
-    let learn = |form: &str| {
-        let asked = ["learn", "daas", "-n", forwarding.stage.namespace.name(), "-o", form];
+    let learn = |form: &[&str]| {
+        let asked = ["learn", "daas", "-n", forwarding.stage.namespace.name()];
         let mut program = Command::new(BINARY);
-        let output = program.args(asked).env("KUBECONFIG", forwarding.stage.cluster.kubeconfig_path()).output();
+        let output =
+            program.args(asked).args(form).env("KUBECONFIG", forwarding.stage.cluster.kubeconfig_path()).output();
         String::from_utf8(output.expect("the program runs").stdout).expect("text")
     };
     let names = format!(
@@ -132,8 +133,12 @@ async fn suggested_names_are_in_status_and_open_nothing() {
         unseen(3),
         unseen(4)
     );
-    assert_eq!(learn("yaml"), names);
-    let block: Value = serde_json::from_str(&learn("json")).expect("JSON");
+    assert_eq!(learn(&["-o", "yaml"]), names);
+    // It was one line, with `\n` for each end of one.
+    let shown = learn(&[]);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines.len() == 3 && lines[0].starts_with("WILDCARD") && lines[1].contains(&unseen(3)), "{shown}");
+    let block: Value = serde_json::from_str(&learn(&["-o", "json"])).expect("JSON");
     forwarding.stage.patch("daas", block["spec"].clone()).await;
     status(&forwarding, |status| covered_by(status) == Some(CoveredBy::Names)).await;
     let is_allowed = eventually(Duration::from_secs(10), async || forwarding.allows(&addresses).await.then_some(()));

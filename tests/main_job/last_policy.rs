@@ -145,7 +145,8 @@ async fn a_kept_policy_survives_restarts_until_the_selection_changes() {
     stage.reason("gw", "Ready", "NoMatch").await;
     let events: Api<Event> = Api::namespaced(stage.client.clone(), stage.namespace.name());
     let told = |events: &[Event]| {
-        events.iter().filter_map(|event| event.note.clone()).any(|note| note.contains("deleted gw-egress: "))
+        let opened = events.iter().filter(|event| event.reason.as_deref() == Some("Opened"));
+        opened.filter_map(|event| event.note.clone()).any(|note| note.contains("no egress policy of this resource"))
     };
     let mut tries = 0;
     while !told(&events.list(&ListParams::default()).await.expect("events").items) {

@@ -15,3 +15,4 @@ mod owners;
 mod quiet;
 mod repair;
 mod tenants;
+mod trail;

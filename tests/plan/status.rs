@@ -183,7 +183,8 @@ fn status_in_one_word_is_the_worst_conditions_reason() {
 
 #[test]
 fn every_reason_of_a_condition_has_its_place() {
-    let of_events = [Reason::SavedListIgnored, Reason::NamesLearned];
+    let of_events =
+        [Reason::SavedListIgnored, Reason::NamesLearned, Reason::Opened, Reason::Isolated, Reason::AddressRefused];
     let all = Reason::ALL.iter().filter(|reason| !of_events.contains(reason));
     let (mut all, mut ordered): (Vec<Reason>, Vec<Reason>) = (all.copied().collect(), Reason::WORST_FIRST.to_vec());
     all.sort_unstable();

@@ -73,7 +73,8 @@ pub fn between(text: &str, open: &str, close: &str) -> Vec<String> {
 
 /// The vector selectors of an expression that name the operator's metrics.
 pub fn selectors(expr: &str) -> Vec<String> {
-    let starts = expr.match_indices("citrix_allowlist_").map(|(at, _)| &expr[at..]);
+    let begins = |prefix| expr.match_indices(prefix).map(|(at, _)| &expr[at..]);
+    let starts = begins("citrix_allowlist_").chain(begins("process_"));
     let selectors = starts.map(|text| {
         let name = text.find(|next: char| !next.is_ascii_alphanumeric() && next != '_').unwrap_or(text.len());
         match text[name..].strip_prefix('{').and_then(|labels| labels.find('}')) {

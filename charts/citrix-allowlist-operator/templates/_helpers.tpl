@@ -104,6 +104,7 @@ imagePullSecrets:
   "dns-max-ttl" $v.dns.maxTtl
   "max-stale" $v.dns.maxStale
   "first-policy-wait" $v.dns.firstPolicyWait
+  "history-retention" $v.history.retention
   "nat64-prefix" $v.cluster.nat64Prefix
   "cni" $v.cluster.cni }}
 {{- if $value }}

@@ -36,6 +36,8 @@ pub enum Law {
     Bounded,
     /// Each address that the forwarder gives out is allowed by every resource that wants its name, or the answer is counted.
     InForce,
+    /// What policies allow is what the history of their resource leads to.
+    Trail,
 }
 
 impl Law {
@@ -58,6 +60,7 @@ impl Law {
             Self::Wakes => "wakes",
             Self::Bounded => "bounded",
             Self::InForce => "in force",
+            Self::Trail => "trail",
         }
     }
 }

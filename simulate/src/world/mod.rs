@@ -14,6 +14,7 @@ mod pods;
 mod policy;
 mod settle;
 mod tenants;
+mod trail;
 mod variety;
 pub mod vendor;
 mod watcher;

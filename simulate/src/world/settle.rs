@@ -21,6 +21,8 @@ use tokio::time::Instant;
 const GONE: Duration = Duration::from_secs(3600 + 3600 / 8 + 300);
 /// How long after its last use a list is kept (`forget_after`, ten minutes), and some time for it.
 const FORGOTTEN: Duration = Duration::from_secs(1200);
+/// How long after a change its history may be written: it gathers changes for ten seconds, and writes once a minute.
+const TOLD: Duration = Duration::from_secs(150);
 /// What was answered in this time has to be allowed: a little less than the time without faults.
 const FRESH: Duration = Duration::from_secs(2300);
 /// How long after it was published a list has to be in use, where lists are fetched every half hour: with its jitter.
@@ -55,7 +57,11 @@ impl SimulatedWorld {
         self.watcher.undone();
         let began = Instant::now();
         let (written, queries) = (self.watcher.written(), self.dns.queries());
-        tokio::time::sleep(QUIET).await;
+        // A history follows what it tells of.
+        tokio::time::sleep(TOLD).await;
+        let told = self.watcher.written().histories;
+        tokio::time::sleep(QUIET - TOLD).await;
+        self.told();
         let now = self.watcher.written();
         let (policies, narrowed) = (now.policies.saturating_sub(written.policies), now.narrowed - written.narrowed);
         // Addresses expire in a quiet time too, and their ConfigMap follows.
@@ -69,6 +75,10 @@ impl SimulatedWorld {
             let what = format!(
                 "{policies} writes of policies and {maps} of ConfigMaps in {QUIET:?} in which nothing happened"
             );
+            self.history.violated(Law::Quiet, &what);
+        }
+        if now.histories > told && policies + narrowed == 0 {
+            let what = format!("{} writes of histories in a time in which no policy changed", now.histories - told);
             self.history.violated(Law::Quiet, &what);
         }
         let queries = (self.dns.queries() - queries) as u64;

@@ -74,6 +74,8 @@ pub struct WrittenCounts {
     pub policies: usize,
     /// ConfigMaps.
     pub maps: usize,
+    /// Histories.
+    pub histories: usize,
     /// Resources, which is their status.
     pub statuses: usize,
 }
@@ -186,6 +188,7 @@ impl Watcher {
                 Some(0) => {
                     self.policy(&mut inner, change, ours);
                 }
+                Some(1) if change.key.name.ends_with("-history") => inner.written.histories += usize::from(ours),
                 Some(1) => inner.written.maps += usize::from(ours && change.key.namespace != HOME),
                 Some(2) => {
                     inner.written.statuses += usize::from(ours);

@@ -44,7 +44,7 @@ async fn create(writer: &Writer) -> Result<Done, WriteError> {
     let policy: NetworkPolicy = serde_json::from_value(policy()).expect("a policy");
     let body = body(&policy.spec.expect("a spec"));
     let desired = Desired { metadata: policy.metadata, body };
-    writer.carry_out(&owner, &Change::Create(key, desired)).await
+    writer.carry_out(&owner, &Change::Create(key, desired), &Arc::default()).await
 }
 
 #[tokio::test]

@@ -142,3 +142,77 @@ fn what_is_older_than_a_list_or_gone_from_it_is_not_current() {
     assert!(has_all(&known("8"), &listed("7", None)), "it was created after the list");
     assert!(known("6").has_all(&NETWORK_POLICY, Some("other"), &listed("9", None)), "another namespace's list");
 }
+
+/// What a recorder is told about `den/kitsune`, each step as its networks before and after, and by whom.
+fn told(events: &mut tokio::sync::mpsc::UnboundedReceiver<TrailEvent>) -> Vec<String> {
+    let networks = |policies: &[Arc<PolicyAllows>]| {
+        let rules = policies.iter().flat_map(|policy| &policy.0).flat_map(|governed| &governed.rules);
+        rules.flat_map(|rule| rule.networks.iter().map(ToString::to_string)).collect::<Vec<_>>().join(" ")
+    };
+    let text = |event| match event {
+        TrailEvent::Begins(allowed) => {
+            let all: Vec<String> = allowed.values().map(|policies| networks(policies)).collect();
+            format!("begins: {}", all.join("; "))
+        }
+        TrailEvent::Step(resource, step) => {
+            let who = match &step.origin {
+                ChangedBy::Written(cause) => format!("written for {:?}", cause.causes),
+                ChangedBy::Edited(by) => format!("edited by {}", by.as_deref().unwrap_or("somebody")),
+                other => format!("{other:?}"),
+            };
+            format!("{resource}: {} -> {}, {who}", networks(&step.before), networks(&step.after))
+        }
+        TrailEvent::Ends => "ends".to_owned(),
+    };
+    std::iter::from_fn(|| events.try_recv().ok()).map(text).collect()
+}
+
+#[test]
+fn every_change_is_told_once_and_by_whom() {
+    let (owned, key) = (OwnedObjects::default(), ObjectKey::new(&NETWORK_POLICY, "den", "kitsune-egress"));
+    let (to, mut events) = tokio::sync::mpsc::unbounded_channel();
+    owned.record_to(to);
+    let seen = |version, cidr| drop(owned.observe(key.clone(), fold(&of_kitsune(version, cidr))));
+    seen("1", "20.1.2.3/32");
+    owned.begin_trail();
+    assert_eq!(told(&mut events), ["begins: 20.1.2.3/32"], "nothing is told before a begin");
+
+    // The answer to a write comes first, then the watch shows it, or the reverse.
+    let cause = Arc::new(WriteCause { causes: vec![crate::trail::Cause::List], ..WriteCause::default() });
+    let write = |version, cidr, is_watch_first: bool| {
+        let written = of_kitsune(version, cidr);
+        let desired =
+            Desired { metadata: written.metadata.clone(), body: body(written.spec.as_ref().expect("a spec")) };
+        owned.writes(&key, desired.digest_with(&written.metadata), &cause);
+        if is_watch_first {
+            seen(version, cidr);
+        }
+        owned.observe(key.clone(), fold_answer(&written.metadata, &desired));
+        owned.wrote(&key);
+        seen(version, cidr);
+    };
+    write("2", "20.1.2.4/32", false);
+    assert_eq!(told(&mut events), ["den/kitsune: 20.1.2.3/32 -> 20.1.2.4/32, written for [List]"]);
+    write("3", "20.1.2.5/32", true);
+    assert_eq!(told(&mut events), ["den/kitsune: 20.1.2.4/32 -> 20.1.2.5/32, written for [List]"]);
+
+    let mut edited = of_kitsune("4", "66.6.6.0/24");
+    let stranger = managed("kubectl-edit", json!({ "f:spec": { "f:egress": {} } }));
+    edited.metadata.managed_fields = Some(vec![serde_json::from_value(stranger).expect("an entry")]);
+    owned.observe(key.clone(), fold(&edited));
+    assert_eq!(told(&mut events), ["den/kitsune: 20.1.2.5/32 -> 66.6.6.0/24, edited by kubectl-edit"]);
+    let mut released = edited.clone();
+    (released.metadata.resource_version, released.metadata.owner_references) = (Some("5".to_owned()), None);
+    owned.observe(key.clone(), fold(&released));
+    assert_eq!(told(&mut events), ["den/kitsune: 66.6.6.0/24 -> , Released"]);
+    seen("6", "20.1.2.3/32");
+    owned.forget(&key, "2");
+    let back = "den/kitsune:  -> 20.1.2.3/32, edited by somebody";
+    assert_eq!(told(&mut events), [back, "den/kitsune: 20.1.2.3/32 -> , Deleted"]);
+
+    // What another leader did meanwhile is in no step: the next begin says what is in force.
+    owned.start_over();
+    seen("9", "20.1.2.9/32");
+    owned.begin_trail();
+    assert_eq!(told(&mut events), ["ends", "begins: 20.1.2.9/32"]);
+}

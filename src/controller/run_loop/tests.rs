@@ -60,6 +60,8 @@ impl Work for Recorder {
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
 
+    fn begins(&self) {}
+
     fn changed(&self, _resource: &ResourceRef) {}
 
     async fn work(self: Arc<Self>, key: ResourceRef, dirty: DirtyFlag) -> Requeue {

@@ -1,5 +1,6 @@
 //! `networking.k8s.io/v1 NetworkPolicy`: the engine that every cluster has. Pure.
 
+mod allows;
 pub mod budget;
 mod content;
 pub mod evaluate;

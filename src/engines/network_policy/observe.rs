@@ -1,5 +1,6 @@
 //! A policy in the cluster: the digest of the fields that the operator owns, and what it allows. Pure.
 
+use super::allows::allows;
 use super::{NETWORK_POLICY, content, read};
 use crate::direction::PolicyDirection as _;
 use crate::objects::desired::Body;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 /// Never: a spec always becomes JSON.
 #[must_use]
 pub fn body(spec: &NetworkPolicySpec) -> Arc<Body> {
-    Body::new(&NETWORK_POLICY, spec, of_spec(spec))
+    Body::policy(&NETWORK_POLICY, spec, of_spec(spec), allows(spec))
 }
 
 /// The digest of the fields that the operator owns in a spec. The rules of a direction that the policy does not govern have
@@ -31,7 +32,7 @@ fn of_spec(spec: &NetworkPolicySpec) -> Option<Digest> {
     Digest::of(&(&spec.pod_selector, types, egress, ingress))
 }
 
-fn governs(spec: &NetworkPolicySpec, direction: Direction) -> bool {
+pub(super) fn governs(spec: &NetworkPolicySpec, direction: Direction) -> bool {
     spec.policy_types.iter().flatten().any(|name| name == direction.policy_type())
 }
 
@@ -64,7 +65,8 @@ fn fold_spec(metadata: &ObjectMeta, spec: Option<&NetworkPolicySpec>, reads_memo
         rules.retain(|(direction, ..)| ours(*direction));
         rules
     };
-    observed::fold_policy(&NETWORK_POLICY, metadata, digest, edited_by, remembers.then_some(rules))
+    let observed = observed::fold_policy(&NETWORK_POLICY, metadata, digest, edited_by, remembers.then_some(rules));
+    Observed { allows: spec.map(|spec| Arc::new(allows(spec))), ..observed }
 }
 
 pub(super) fn spec_of(body: &RawValue) -> Option<NetworkPolicySpec> {
