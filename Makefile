@@ -20,9 +20,9 @@ heading = @printf '\n==> %s\n' '$(1)'
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
-tools: ## Build the programs that tests and the demo need (about 13 minutes once, on two cores)
-	$(call heading,Building the programs of tests and the demo: into $(TOOLS))
-	@tests/build-tools.sh test demo
+tools: ## Build the programs that tests, checks and the demo need (about 15 minutes once, on two cores)
+	$(call heading,Building the programs of tests$(,) checks and the demo: into $(TOOLS))
+	@tests/build-tools.sh check test demo test-oldest
 
 test: ## Run every test but the long ones, on a real control plane that stops with them
 	$(call heading,Programs of the tests: built if missing)
@@ -96,6 +96,8 @@ check: ## Check format, lints, generated files, licences and sources of dependen
 	$(call heading,Dependencies: cargo deny check licenses bans sources)
 	@tests/build-tools.sh check
 	@PATH="$(TOOLS):$$PATH" cargo deny --locked check licenses bans sources
+	$(call heading,Dependencies that nothing uses: cargo machete)
+	@PATH="$(TOOLS):$$PATH" cargo machete
 
 generate: ## Write the generated files again
 	@UPDATE_DOCS=1 cargo test --locked --workspace --quiet --test reference

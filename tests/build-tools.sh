@@ -6,7 +6,7 @@
 # Names:  etcd kube-apiserver kube-controller-manager kubectl        (pinned in tests/controlplane)
 #         kube-apiserver-oldest kube-controller-manager-oldest       (pinned in tests/controlplane-oldest)
 #         helm coredns kwok kubeconform cyclonus actionlint          (pinned in tests/tools)
-#         cargo-deny cargo-fuzz                                      (pinned here)
+#         cargo-deny cargo-fuzz cargo-machete                        (pinned here)
 #         helm3 glua                                                 (pinned in tests/tools-helm3)
 #         jq                                                         (pinned in tests/tools-jq)
 #         kustomize                                                  (pinned in tests/tools-kustomize)
@@ -20,7 +20,7 @@
 #         fuzz          what `make fuzz` needs
 #         all           everything
 #
-# A group skips programs that the machine already has: kubectl, jq, prometheus, promtool, cargo-deny and cargo-fuzz on PATH, those of
+# A group skips programs that the machine already has: kubectl, jq, prometheus, promtool, cargo-deny, cargo-fuzz and cargo-machete on PATH, those of
 # KUBEBUILDER_ASSETS, and the newest control plane if CITRIX_ALLOWLIST_TEST_KUBECONFIG or KUBECONFIG names a
 # cluster. A name is always built.
 #
@@ -31,6 +31,7 @@ repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 destination="${CITRIX_ALLOWLIST_TOOLS:-$repository/.build/bin}"
 cargo_deny_version=0.20.2
 cargo_fuzz_version=0.13.2
+cargo_machete_version=0.9.2
 
 usage() {
     sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
@@ -63,6 +64,7 @@ describe() {
     kube-score) module=tools-lint package=github.com/zegl/kube-score/cmd/kube-score cold="25 s" ;;
     prometheus | promtool) module=debian package=prometheus cold="5 s" ;;
     cargo-deny) module=cargo package="cargo-deny@$cargo_deny_version" cold="5 min" ;;
+    cargo-machete) module=cargo package="cargo-machete@$cargo_machete_version" cold="1 min" ;;
     cargo-fuzz) module=cargo package="cargo-fuzz@$cargo_fuzz_version" cold="1 min" ;;
     *)
         echo "build-tools: unknown program or group: $1" >&2
@@ -174,13 +176,14 @@ programs_of() {
         ;;
     check)
         [[ "$(cargo-deny --version 2>/dev/null)" == "cargo-deny $cargo_deny_version" ]] || echo cargo-deny
+        [[ "$(cargo-machete --version 2>/dev/null)" == "$cargo_machete_version" ]] || echo cargo-machete
         ;;
     fuzz)
         [[ "$(cargo-fuzz --version 2>/dev/null)" == "cargo-fuzz $cargo_fuzz_version" ]] || echo cargo-fuzz
         ;;
     all)
         printf '%s\n' etcd kube-apiserver kube-controller-manager kubectl kube-apiserver-oldest kube-controller-manager-oldest \
-            helm coredns kwok kubeconform cyclonus actionlint helm3 glua jq kustomize kube-score prometheus promtool cargo-deny cargo-fuzz
+            helm coredns kwok kubeconform cyclonus actionlint helm3 glua jq kustomize kube-score prometheus promtool cargo-deny cargo-fuzz cargo-machete
         ;;
     *) echo "$1" ;;
     esac

@@ -46,7 +46,7 @@ const BLOCKS: &[(&str, &str, Class)] = &[
     ("README.md", "make demo", MAKE),
     ("README.md", "helm install citrix-allowlist-operator", Played),
     ("README.md", "kubectl -n citrix wait", Played),
-    ("CONTRIBUTING.md", "make demo", MAKE),
+    ("CONTRIBUTING.md", "make tools", MAKE),
     ("SECURITY.md", "identity=", RELEASE),
     ("charts/citrix-allowlist-operator/README.md", "helm install citrix-allowlist-operator", Played),
     ("docs/cli.md", "$ ", TRANSCRIPTS),
@@ -54,6 +54,8 @@ const BLOCKS: &[(&str, &str, Class)] = &[
     ("docs/gitops.md", "citrix-allowlist render", Played),
     ("docs/gitops.md", "$ ", TRANSCRIPTS),
     ("docs/gitops.md", "kpt fn eval", NotRun("needs kpt; tests/cli gives the same function its list")),
+    ("docs/history.md", "kubectl apply", Played),
+    ("docs/history.md", "kubectl -n citrix get configmap daas-us-history", Played),
     ("docs/install.md", "helm install", Played),
     (
         "docs/install.md",
@@ -252,6 +254,7 @@ pages! {
     gitops_is_true: "docs/gitops.md", ArgoCd;
     the_runbook_is_true: "docs/runbook.md", Installed;
     security_is_true: "docs/security.md", Installed;
+    the_trail_is_true: "docs/history.md", Installed;
     japan_is_true: "docs/guides/japan.md", Installed;
     virtual_machines_are_true: "docs/guides/virtual-machines.md", Installed;
     web_proxies_are_true: "docs/guides/web-proxies.md", Installed;
