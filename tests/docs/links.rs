@@ -45,9 +45,14 @@ fn links_to_elsewhere_are_known() {
 }
 
 /// Where files of this repository are published.
-const PUBLISHED: [&str; 2] = [
+const PUBLISHED: [&str; 3] = [
     "https://github.com/citrix-allowlist/citrix-allowlist-operator/blob/main/",
     "https://raw.githubusercontent.com/citrix-allowlist/citrix-allowlist-operator/main/",
+    concat!(
+        "https://raw.githubusercontent.com/citrix-allowlist/citrix-allowlist-operator/v",
+        env!("CARGO_PKG_VERSION"),
+        "/"
+    ),
 ];
 /// Where what a release makes is published.
 const RELEASED: &str = "https://github.com/citrix-allowlist/citrix-allowlist-operator/releases/latest/download/";

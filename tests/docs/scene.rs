@@ -26,7 +26,7 @@ const PUBLISHED: [(&str, &str); 4] = [
         "https://github.com/citrix-allowlist/citrix-allowlist-operator/releases/latest/download/crds.yaml",
         "crds/citrixallowlists.yaml",
     ),
-    ("https://raw.githubusercontent.com/citrix-allowlist/citrix-allowlist-operator/main/", ""),
+    ("https://raw.githubusercontent.com/citrix-allowlist/citrix-allowlist-operator/v0.1.0/", ""),
 ];
 
 /// The cluster of one page, and the folder that its commands run in.

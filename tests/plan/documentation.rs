@@ -205,6 +205,35 @@ fn no_example_names_anything_in_vain() {
     assert!(seen > 15, "{seen}");
 }
 
+/// Without a version a command would install another one tomorrow, and an upgrade of values would upgrade the operator.
+#[test]
+fn every_command_of_helm_names_this_version() {
+    let version = format!("--version {}", env!("CARGO_PKG_VERSION"));
+    let (mut pages, mut commands) = (
+        vec![
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("README.md"),
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("charts/citrix-allowlist-operator/README.md"),
+        ],
+        0,
+    );
+    for folder in ["docs", "docs/guides"] {
+        let entries = std::fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder)).expect("a folder");
+        pages.extend(
+            entries
+                .map(|entry| entry.expect("an entry").path())
+                .filter(|path| path.extension().is_some_and(|end| end == "md")),
+        );
+    }
+    for page in pages {
+        let text = std::fs::read_to_string(&page).expect("a page").replace("\\\n", " ");
+        for command in text.lines().filter(|line| line.starts_with("helm ") && line.contains(" oci://")) {
+            assert!(command.contains(&version), "{}: {command}", page.display());
+            commands += 1;
+        }
+    }
+    assert!(commands >= 10, "{commands}");
+}
+
 #[test]
 fn every_kind_of_problem_has_its_row() {
     let documentation = text("docs/problems.md");

@@ -18,7 +18,7 @@ use crate::standin::{Endpoint, Service, StandinCloud};
 use crate::tools::workspace_root;
 
 /// The example, and the resource in it.
-const EXAMPLE: &str = "examples/daas-us.yaml";
+const EXAMPLE: &str = "tests/fixtures/demo.yaml";
 const RESOURCE: &str = "daas-us";
 /// The name that one rule is explained by, and that moves.
 const NAME: &str = "testcustomer.xendesktop.net";
@@ -231,7 +231,8 @@ async fn show_events(teller: &Teller, stage: &Stage) -> anyhow::Result<()> {
         stage.kubectl(&["get", "events", "--sort-by=.metadata.creationTimestamp", "-o", columns], None).await?;
     teller.command(&format!("kubectl get events -n {namespace} -o {columns}"), &events);
     let log = stage.operator_log();
-    let applied: Vec<&str> = log.lines().filter_map(|line| Some(&line[line.find("applied resource=")?..])).collect();
-    teller.command("grep -o 'applied resource=.*' operator.log", &applied.join("\n"));
+    let changes: Vec<&str> =
+        log.lines().filter_map(|line| Some(line.split_once(" has changed ")?.1.split_once(" change=")?.0)).collect();
+    teller.command(r"sed -n 's/.* has changed \(.*\) change=.*/\1/p' operator.log", &changes.join("\n"));
     Ok(())
 }
