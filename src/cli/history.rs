@@ -7,7 +7,7 @@ use crate::operator::period;
 use crate::preview::connection::{ConnectionArguments, NamespaceArguments, not_found, resource_name};
 use crate::text::output::{Form, Printer, print, warn};
 use crate::text::table;
-use crate::trail::history::{ResourceHistory, SCHEMA};
+use crate::trail::history::ResourceHistory;
 use crate::trail::rows::{HistoryRow, RowChange, rows};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -27,7 +27,7 @@ pub(super) struct HistoryArguments {
     /// Only networks that contain this address: since when it is allowed, for which name, and why
     #[arg(long, value_name = "IP")]
     address: Option<IpAddr>,
-    /// Only changes of this time until now, such as 7d or 12h
+    /// Only changes of the last PERIOD, such as 7d or 12h
     #[arg(long, value_name = "PERIOD", value_parser = days_or_period)]
     since: Option<Duration>,
     /// Print a row for each network, for programs
@@ -48,6 +48,9 @@ enum HistoryForm {
     /// Comma-separated values with a header (RFC 4180)
     Csv,
 }
+
+/// The version of what `-o json|yaml` prints.
+const SCHEMA: &str = "citrix-allowlist.io/history-rows/v1";
 
 /// What `-o json|yaml` prints.
 #[derive(Serialize)]
@@ -121,13 +124,15 @@ fn text(
         Some(address) => of_address(address, rows),
         None => of_records(rows),
     };
-    format!("{table}\nEvery change since {} is known.\n", time(begins))
+    format!("{table}\nChanges since {}; the newest follow within a minute or two.\n", time(begins))
 }
 
 /// A row for each change of a network with the address.
 fn of_address(address: IpAddr, rows: &[HistoryRow]) -> String {
     if rows.iter().all(|row| row.peer.is_empty()) {
-        return format!("{address} was not allowed in this time\n");
+        return format!(
+            "no policy of this resource allowed {address} in this time; pods that no policy isolates may reach every address\n"
+        );
     }
     let row = |row: &HistoryRow| {
         let change = row.change.as_str().to_owned();
@@ -158,7 +163,8 @@ fn of_records(rows: &[HistoryRow]) -> String {
             peers.dedup();
             peers.len().to_string()
         };
-        let isolation = |row: &&HistoryRow| matches!(row.change, RowChange::Isolated | RowChange::Opened);
+        let isolation =
+            |row: &&HistoryRow| matches!(row.change, RowChange::Isolated | RowChange::Opened | RowChange::Released);
         let mut pods: Vec<String> =
             rows.iter().filter(isolation).map(|row| format!("{} {}", row.change.as_str(), row.direction)).collect();
         if pods.is_empty() {

@@ -110,11 +110,11 @@ impl Writer {
         change: &Change,
         cause: &Arc<WriteCause>,
     ) -> Result<Done, WriteError> {
-        let digest = match change {
-            Change::Create(_, desired) | Change::Update(_, desired, _) => desired.digest(),
+        let allows = match change {
+            Change::Create(_, desired) | Change::Update(_, desired, _) => desired.allows(),
             Change::Delete(..) => None,
         };
-        self.owned.writes(change.key(), digest, cause);
+        self.owned.writes(change.key(), allows, cause);
         let result = match change {
             Change::Create(key, desired) => self.create(owner, key, desired).await,
             Change::Update(key, desired, was) => self.update(key, desired, was).await,

@@ -3,6 +3,7 @@
 use super::client::{CallError, deadline};
 use super::lease::Leadership;
 use crate::crd::{ALLOWLIST_LABEL, FIELD_MANAGER, HISTORY_LABEL, MANAGED_BY_LABEL};
+use crate::objects::digest::controller_of;
 use crate::objects::managed;
 use crate::objects::owner::{OwnerRef, owner_reference};
 use crate::trail::history::{LARGEST_EXPANDED, ResourceHistory};
@@ -10,7 +11,7 @@ use connectivity_allowlist::gzip::{compress, decompress};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, ResourceExt};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,8 +40,12 @@ pub struct Histories {
 pub struct StoredHistory {
     /// The history, or why it cannot be used.
     pub history: Result<ResourceHistory, String>,
+    /// The uid of the resource that it belongs to.
+    pub owner: String,
     uid: String,
     resource_version: String,
+    /// Whether nobody else has written to it.
+    is_ours_alone: bool,
 }
 
 /// Why a history was not read or written.
@@ -89,12 +94,15 @@ impl Histories {
         }
         Ok(Some(StoredHistory {
             history: read(&found),
+            owner: controller_of(&found.metadata).map(|owner| owner.uid.clone()).unwrap_or_default(),
+            is_ours_alone: only_ours(&found).is_ok(),
             uid: found.uid().unwrap_or_default(),
             resource_version: found.resource_version().unwrap_or_default(),
         }))
     }
 
     /// Writes the history of a resource, in place of what was read before. Its oldest changes are dropped where it is too large.
+    /// Returns how many bytes it has.
     ///
     /// # Errors
     /// Nothing was written.
@@ -103,9 +111,10 @@ impl Histories {
         owner: &OwnerRef,
         stored: Option<&StoredHistory>,
         history: &mut ResourceHistory,
-    ) -> Result<(), HistoriesError> {
+    ) -> Result<usize, HistoriesError> {
         let packed = history.packed(|text| Ok::<_, HistoriesError>(compress(text.as_bytes()).to_vec()))?;
         let packed = packed.ok_or(HistoriesError::TooLarge)?;
+        let size = packed.len();
         let limit = self.leadership.limit(CALL_LIMIT).ok_or(HistoriesError::NotLeading)?;
         let OwnerRef { resource, uid } = owner;
         let labels = [(MANAGED_BY_LABEL, FIELD_MANAGER), (ALLOWLIST_LABEL, &*resource.name), (HISTORY_LABEL, "true")];
@@ -124,15 +133,23 @@ impl Histories {
             ..ConfigMap::default()
         };
         let api = self.api(owner);
-        if stored.is_some() {
+        if let Some(StoredHistory { uid, resource_version, .. }) = stored.filter(|stored| !stored.is_ours_alone) {
+            // What another client wrote into it would stay in a patched one, and it could never be used again.
+            let preconditions =
+                Preconditions { uid: Some(uid.clone()), resource_version: Some(resource_version.clone()) };
+            let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            deadline(limit, api.delete(&name, &parameters)).await?;
+        }
+        if stored.is_some_and(|stored| stored.is_ours_alone) {
             // Not an apply: its list of owners is replaced, so that the history follows a resource that is installed again.
             let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
             deadline(limit, api.patch_metadata(&name, &parameters, &Patch::Merge(&object))).await?;
         } else {
             let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-            deadline(limit, api.create(&parameters, &object)).await?;
+            let metadata = ObjectMeta { uid: None, resource_version: None, ..object.metadata };
+            deadline(limit, api.create(&parameters, &ConfigMap { metadata, ..object })).await?;
         }
-        Ok(())
+        Ok(size)
     }
 }
 
@@ -141,12 +158,16 @@ fn is_ours(metadata: &ObjectMeta) -> bool {
     label(MANAGED_BY_LABEL) == Some(FIELD_MANAGER) && label(HISTORY_LABEL) == Some("true")
 }
 
+fn only_ours(config_map: &ConfigMap) -> Result<(), String> {
+    managed::only_ours(&config_map.metadata, &["data", "binaryData"])
+}
+
 /// Reads the history in a ConfigMap.
 ///
 /// # Errors
 /// Why it cannot be used: somebody else has written to it, or it is broken.
 pub fn read(config_map: &ConfigMap) -> Result<ResourceHistory, String> {
-    managed::only_ours(&config_map.metadata, &["data", "binaryData"])?;
+    only_ours(config_map)?;
     let packed = config_map.binary_data.as_ref().and_then(|data| data.get(HISTORY_KEY));
     let packed = packed.ok_or_else(|| format!("it has no {HISTORY_KEY}"))?;
     let text = decompress(&packed.0, LARGEST_EXPANDED).map_err(|error| error.to_string())?;

@@ -6,7 +6,6 @@ use super::freshness::ListedVersions;
 use crate::crd::{FIELD_MANAGER, HISTORY_LABEL, MANAGED_BY_LABEL};
 use crate::interner::Interner;
 use crate::lock::lock;
-use crate::objects::digest::Digest;
 use crate::objects::key::ObjectKey;
 use crate::objects::kind::Kind;
 use crate::objects::observed::{Observed, RecoveredObject, RecoveredState};
@@ -96,7 +95,9 @@ impl OwnedObjects {
     /// Stores equal contents once.
     fn share(&self, observed: &mut Observed) {
         observed.memory = observed.memory.take().map(|memory| self.memories.intern(memory));
-        observed.allows = observed.allows.take().map(|allows| self.allowed.intern(allows));
+        // Nobody may fill the memory with policies that belong to no resource.
+        let allows = observed.allows.take().filter(|_| observed.owner.is_some());
+        observed.allows = allows.map(|allows| self.allowed.intern(allows));
     }
 
     /// Takes in an object from a watch or from the answer to a write. Returns the resources to wake: those whose object now
@@ -231,8 +232,14 @@ impl OwnedObjects {
     }
 
     /// Notes why an object is about to be written, or deleted (`None`), until [`Self::wrote`].
-    pub fn writes(&self, key: &ObjectKey, digest: Option<Digest>, cause: &Arc<WriteCause>) {
-        lock(&self.inner).trail.writes(key, digest, cause);
+    pub fn writes(&self, key: &ObjectKey, allows: Option<Arc<PolicyAllows>>, cause: &Arc<WriteCause>) {
+        lock(&self.inner).trail.writes(key, allows, cause);
+    }
+
+    /// The objects of a previous owner were taken over.
+    pub fn adopted(&self, owner: &ResourceRef) {
+        let inner = lock(&self.inner);
+        inner.trail.adopted(owner, inner.allowed(owner));
     }
 
     /// A write has ended for certain.
@@ -286,8 +293,8 @@ impl Inner {
         let follows = self.trail.follows(&key).then(|| {
             let former =
                 before.iter().find_map(|(former, _)| former.clone()).filter(|former| Some(former) != now.as_ref());
-            let of = |owner: ResourceRef| (self.allowed(&owner), owner);
             let origin = self.trail.origin(&key, Some(&observed));
+            let of = |owner: ResourceRef| (self.allowed(&owner), owner);
             (now.clone().map(of), former.map(of), origin, Arc::clone(&observed.resource_version))
         });
         if now.as_ref().is_some_and(|owner| self.recovered.contains(owner)) {

@@ -182,8 +182,8 @@ fn take_in(store: &ResourceStore, DeserializeGuard(read): DeserializeGuard<Citri
     }
 }
 
-/// Drops what is never read: the managed fields, as large as the spec, but for who wrote the spec, and all annotations but one. A tenant may write
-/// 256 KiB of them on each resource, and `kubectl apply` keeps a copy of the whole resource there.
+/// Drops what is never read. Of the managed fields, which are as large as the spec, only who wrote the spec last stays; of the
+/// annotations, only one. A tenant may write 256 KiB of them on each resource, and `kubectl apply` keeps a copy of the whole resource.
 fn strip(resource: &mut CitrixAllowlist) {
     managed::keep_writer_of_spec(&mut resource.metadata);
     if let Some(annotations) = &mut resource.metadata.annotations {

@@ -1,6 +1,6 @@
 //! Writes a decision's objects: the only step of a reconcile that does.
 
-use super::changed::{self, LastInputs, Moments};
+use super::changed::{self, Causes, LastInputs, Moments};
 use super::conflicts::{altered, contested_by, reverted_by};
 use super::contention::{Conflicts, Reaction};
 use super::execute::write;
@@ -18,7 +18,6 @@ use crate::objects::observed::Observed;
 use crate::objects::owner::OwnerRef;
 use crate::pipeline::{Basis, Decision};
 use crate::status::{Kept, Note, Outcome};
-use crate::trail::WriteCause;
 use connectivity_allowlist::net::Direction;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -68,13 +67,13 @@ impl Applied {
 }
 
 /// Writes what differs from the decision: the only step of a reconcile that writes objects. `spec_writer` is the field manager that
-/// wrote the spec last.
+/// wrote the spec last, and `had_policies` what status says of before.
 pub(super) async fn apply(
     owner: &OwnerRef,
     decision: &Decision,
     context: &Context,
     session: &mut Session,
-    (dirty, spec_writer): (&DirtyFlag, Option<Arc<str>>),
+    (dirty, spec_writer, had_policies): (&DirtyFlag, Option<Arc<str>>, bool),
 ) -> Applied {
     let (Some(desired), Some(basis)) = (&decision.objects, &decision.basis) else { return Applied::default() };
     let observed = context.owned.of(&owner.resource, &owner.uid);
@@ -83,15 +82,15 @@ pub(super) async fn apply(
     let conflicts = &mut session.conflicts;
     detect_reverted(conflicts, &observed, &mut changes);
     let inputs = LastInputs::of(basis, session.generation(), desired.audit.is_some());
-    let is_first = !observed.keys().any(ObjectKey::is_policy);
+    let is_first = !had_policies && !observed.keys().any(ObjectKey::is_policy);
     let transaction = decision.feed.as_ref().and_then(|feed| feed.status.transaction_id.as_deref());
-    let told = (spec_writer, transaction);
-    let cause = Arc::new(changed::cause(&inputs, session.reported.inputs.as_ref(), is_first, told, &changes));
-    let written = write_all(owner, decision, (context, &cause), session, (dirty, &observed, &mut changes)).await;
+    let causes =
+        changed::causes(&inputs, session.reported.inputs.as_ref(), is_first, (spec_writer, transaction), &changes);
+    let written = write_all(owner, decision, (context, &causes), session, (dirty, &observed, &mut changes)).await;
     let after = context.owned.allowed(&owner.resource);
     let last = session.reported.allowed.replace(after.clone());
     let moments = Moments { last: last.as_deref(), before: &before, after: &after };
-    let notes = changed::notes(&moments, &cause, &changes);
+    let notes = changed::notes(&moments, &causes, &changes);
     match written {
         Ok(applied) => {
             session.reported.inputs = Some(inputs);
@@ -105,7 +104,7 @@ pub(super) async fn apply(
 async fn write_all(
     owner: &OwnerRef,
     decision: &Decision,
-    (context, cause): (&Context, &Arc<WriteCause>),
+    (context, causes): (&Context, &Causes),
     session: &mut Session,
     (dirty, observed, changes): (&DirtyFlag, &BTreeMap<ObjectKey, Observed>, &mut Changes),
 ) -> Result<Applied, WriteError> {
@@ -128,7 +127,7 @@ async fn write_all(
     if context.settings.forwards() && activates && wrote_policies {
         context.names.enforce(&owner.resource, Enforcement::Begins);
     }
-    let mut ineffective = write(owner, (context, cause), conflicts, activates, &moving, changes).await?;
+    let mut ineffective = write(owner, (context, causes), conflicts, activates, &moving, changes).await?;
     let is_contested = !put_off.is_empty() || !ineffective.is_empty();
     if context.settings.forwards() {
         context.names.enforce(&owner.resource, enforcement(decision, basis, is_contested, context));
@@ -142,7 +141,7 @@ async fn write_all(
             deferred = true;
         } else {
             let policies = std::mem::replace(&mut changes.writes, others);
-            ineffective.extend(write(owner, (context, cause), conflicts, false, &moving, changes).await?);
+            ineffective.extend(write(owner, (context, causes), conflicts, false, &moving, changes).await?);
             changes.writes.splice(..0, policies);
         }
     }

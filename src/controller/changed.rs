@@ -5,11 +5,13 @@ use crate::crd::FIELD_MANAGER;
 use crate::direction::PolicyDirection as _;
 use crate::names::Addresses;
 use crate::objects::changes::{Changes, ForeignEdit, Interference};
+use crate::objects::key::ObjectKey;
 use crate::pipeline::Basis;
 use crate::reason::Reason;
 use crate::status::Note;
 use crate::trail::{Cause, Difference, InForce, IsolatedPods, Isolation, PolicyAllows, WriteCause};
 use connectivity_allowlist::Allowlist;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The inputs of the last decision that was applied, to know which of them changed.
@@ -43,33 +45,51 @@ impl LastInputs {
     }
 }
 
-/// Why a decision is written. `before` has the inputs of the last one in this session; `is_first` says that no policy was there.
-pub fn cause(
+/// Why each object of a decision is written.
+#[derive(Debug)]
+pub struct Causes {
+    /// For an object that nobody else changed.
+    own: Arc<WriteCause>,
+    /// For those that another client changed.
+    repairs: BTreeMap<ObjectKey, Arc<WriteCause>>,
+}
+
+impl Causes {
+    /// Of one object.
+    pub fn of(&self, key: &ObjectKey) -> &Arc<WriteCause> {
+        self.repairs.get(key).unwrap_or(&self.own)
+    }
+}
+
+/// Why a decision is written. `before` has the inputs of the last one in this session; `is_first` says that the resource never had a
+/// policy.
+pub fn causes(
     inputs: &LastInputs,
     before: Option<&LastInputs>,
     is_first: bool,
     (spec_writer, transaction): (Option<Arc<str>>, Option<&str>),
     changes: &Changes,
-) -> WriteCause {
-    let edit = changes.foreign_edits.first();
-    let causes = match (edit, before) {
-        (Some(_), _) => vec![Cause::Repair],
-        (None, Some(before)) => inputs.causes(before),
-        (None, None) if is_first => vec![Cause::Spec],
-        (None, None) => vec![Cause::Restart],
+) -> Causes {
+    let causes = match before {
+        Some(before) => inputs.causes(before),
+        None if is_first => vec![Cause::Spec],
+        None => vec![Cause::Restart],
     };
-    let by = match edit {
-        Some(edit) => Some(Arc::clone(&edit.manager)).filter(|manager| &**manager != UNNAMED),
-        None => spec_writer.filter(|_| causes.iter().any(|cause| matches!(cause, Cause::Spec | Cause::Mode))),
-    };
-    WriteCause {
+    let by = spec_writer.filter(|_| causes.iter().any(|cause| matches!(cause, Cause::Spec | Cause::Mode)));
+    let own = WriteCause {
         causes,
         by,
         list: inputs.list.version.as_deref().map(Arc::from),
         transaction_id: transaction.map(Arc::from),
         generation: inputs.generation,
         addresses: Some(Arc::clone(&inputs.addresses)),
-    }
+    };
+    let repair = |edit: &ForeignEdit| {
+        let by = Some(Arc::clone(&edit.manager)).filter(|manager| &**manager != UNNAMED);
+        (edit.key.clone(), Arc::new(WriteCause { causes: vec![Cause::Repair], by, ..own.clone() }))
+    };
+    let repairs = changes.foreign_edits.iter().map(repair).collect();
+    Causes { own: Arc::new(own), repairs }
 }
 
 /// What a resource's policies allowed at three moments of a reconcile.
@@ -84,7 +104,10 @@ pub struct Moments<'a> {
 
 /// The events of a reconcile: pods that are open or isolated since, what is allowed in addition or no longer, and what was put
 /// right.
-pub fn notes(moments: &Moments<'_>, cause: &WriteCause, changes: &Changes) -> Vec<Note> {
+pub fn notes(moments: &Moments<'_>, causes: &Causes, changes: &Changes) -> Vec<Note> {
+    let is_repair = |edit: &ForeignEdit| edit.key.is_policy();
+    let repaired = changes.foreign_edits.iter().find(|edit| is_repair(edit)).map(|edit| &edit.key);
+    let cause = repaired.map_or(&causes.own, |key| causes.of(key));
     let (before, after) = (InForce::of(moments.before), InForce::of(moments.after));
     let drift = moments.last.filter(|last| *last != moments.before);
     let drift = drift.map(|last| Difference::between(&InForce::of(last), &before)).unwrap_or_default();
@@ -93,7 +116,7 @@ pub fn notes(moments: &Moments<'_>, cause: &WriteCause, changes: &Changes) -> Ve
     notes.extend(isolation_notes(&written, &causes_text(cause)));
     notes.extend(repairs(changes));
     let (added, removed) = written.counts();
-    if added + removed > 0 && changes.foreign_edits.is_empty() {
+    if added + removed > 0 && repaired.is_none() {
         let list = cause.list.as_deref().map_or_else(|| "without a version".to_owned(), |list| format!("of {list}"));
         let noun = if added == 1 { "CIDR" } else { "CIDRs" };
         let message = format!("{added} {noun} added, {removed} removed. Cause: {}. List {list}.", causes_text(cause));

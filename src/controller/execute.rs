@@ -1,6 +1,7 @@
 //! Executes a reconcile's writes, and records how each ended.
 
 use super::Context;
+use super::changed::Causes;
 use super::contention::{Conflicts, LastWrite};
 use crate::cluster::apply::{Done, WriteError};
 use crate::objects::changes::{Change, Changes, Precondition};
@@ -8,16 +9,14 @@ use crate::objects::digest::Digest;
 use crate::objects::key::ObjectKey;
 use crate::objects::moves::Moving;
 use crate::objects::owner::OwnerRef;
-use crate::trail::WriteCause;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Puts the writes in order and executes them. Several first policies of a resource are dry-run together before any is
 /// written. If one is refused after all, those written are rolled back: both directions appear, or none. Returns the objects
 /// that still differ.
 pub(super) async fn write(
     owner: &OwnerRef,
-    (context, cause): (&Context, &Arc<WriteCause>),
+    (context, causes): (&Context, &Causes),
     conflicts: &mut Conflicts,
     activates: bool,
     moving: &Moving<'_>,
@@ -39,7 +38,8 @@ pub(super) async fn write(
     for change in &changes.writes {
         let second = second_write(context, &mut widened, change)?;
         let change = second.as_ref().unwrap_or(change);
-        let (key, result) = (change.key(), context.writer.carry_out(owner, change, cause).await);
+        let key = change.key();
+        let result = context.writer.carry_out(owner, change, causes.of(key)).await;
         record(context, conflicts, changes, change, &result);
         match result {
             Ok(Done::Created) if key.is_policy() => created.push(key.clone()),
@@ -48,7 +48,7 @@ pub(super) async fn write(
             Ok(_) => {}
             Err(error) => {
                 if activates && key.is_policy() && !matches!(error, WriteError::NotLeading) {
-                    roll_back(owner, (context, cause), conflicts, &created).await;
+                    roll_back(owner, (context, causes), conflicts, &created).await;
                 }
                 return Err(error);
             }
@@ -89,7 +89,7 @@ fn record(
 
 async fn roll_back(
     owner: &OwnerRef,
-    (context, cause): (&Context, &Arc<WriteCause>),
+    (context, causes): (&Context, &Causes),
     conflicts: &mut Conflicts,
     created: &[ObjectKey],
 ) {
@@ -97,7 +97,7 @@ async fn roll_back(
         conflicts.written.remove(key);
         let Some(observed) = context.owned.get(key) else { continue };
         let change = Change::Delete(key.clone(), Precondition::from(&observed));
-        if let Err(error) = context.writer.carry_out(owner, &change, cause).await {
+        if let Err(error) = context.writer.carry_out(owner, &change, causes.of(key)).await {
             tracing::warn!(object = %key.name, %error, "a first policy could not be taken back; it is completed on the next try");
         }
     }

@@ -38,7 +38,8 @@ pub(super) async fn reconcile(
             // Before the writes: an interrupted write must not lose it.
             session.carry = std::mem::take(&mut decision.next);
             let writer = managed::writer_of_spec(&resource.metadata);
-            let applied = apply::apply(&owner, &decision, context, session, (dirty, writer));
+            let had_policies = resource.status.as_ref().is_some_and(|status| !status.policies.is_empty());
+            let applied = apply::apply(&owner, &decision, context, session, (dirty, writer, had_policies));
             let applied = applied.instrument(debug_span!("apply")).await;
             (decision, applied)
         }
@@ -73,6 +74,7 @@ async fn decide(
     // Before any wait: otherwise the garbage collector deletes a previous owner's policies, and opens its pods.
     let adopted = context.writer.adopt_previous(owner).await?;
     if adopted > 0 {
+        context.owned.adopted(&owner.resource);
         tracing::info!(objects = adopted, "took over what a resource of the same name left behind");
     }
     let existing = context.owned.of(&owner.resource, &owner.uid);

@@ -11,6 +11,7 @@ use crate::trail::history::ResourceHistory;
 use crate::trail::record::{ChangedBy, PolicyStep};
 use crate::trail::{Isolation, PolicyAllows, TrailRecord};
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +23,12 @@ const GATHER: Duration = Duration::from_secs(10);
 
 /// The shortest time between two writes of one history.
 const PAUSE: Duration = Duration::from_secs(60);
+
+/// The bytes of a history from which the pause between its writes grows: each write sends the whole.
+const SMALL: usize = 32 << 10;
+
+/// The most changes of one resource that wait for their history; beyond, it gets only their sum. The log has each.
+const MOST_PENDING: usize = 500;
 
 /// How long a new leader takes to compare all histories with the cluster.
 const COMPARE_WITHIN: Duration = Duration::from_secs(30);
@@ -50,8 +57,8 @@ pub struct Recorder {
 /// What is to be written for one resource.
 #[derive(Debug, Default)]
 struct Journal {
-    /// What was in force before the pending changes, until it is compared with the history: of the begin, or of the first change.
-    baseline: Option<Vec<Arc<PolicyAllows>>>,
+    /// What was in force before the pending changes, and when: of the begin, or of the first change. The history has to lead to it.
+    baseline: Option<(Timestamp, Vec<Arc<PolicyAllows>>)>,
     /// Whether the log has it.
     is_announced: bool,
     /// Changes that are not in the history yet.
@@ -60,6 +67,13 @@ struct Journal {
     due: Option<Instant>,
     /// When it was last tried.
     tried: Option<Instant>,
+    /// The bytes of the history, as it was last written.
+    size: usize,
+}
+
+/// The shortest time between two writes of a history of this many bytes: a minute, and up to nine for the largest.
+fn pause(size: usize) -> Duration {
+    PAUSE * u32::try_from(1 + size / SMALL).unwrap_or(1)
 }
 
 impl Journal {
@@ -69,7 +83,7 @@ impl Journal {
 
     /// Sets when it is due, for new work.
     fn plan(&mut self, now: Instant, soon: Duration) {
-        let allowed = self.tried.map_or(now, |tried| tried + PAUSE);
+        let allowed = self.tried.map_or(now, |tried| tried + pause(self.size));
         let due = (now + soon).max(allowed);
         self.due = Some(self.due.map_or(due, |known| known.min(due)));
     }
@@ -100,6 +114,12 @@ impl Recorder {
                         awaited = awaited.saturating_sub(1);
                         self.step(resource, &step, &mut journals);
                     }
+                    Some(TrailEvent::Adopted(resource, allowed)) => {
+                        let journal = journals.entry(resource.clone()).or_default();
+                        journal.baseline.get_or_insert_with(|| (self.clock.now(), allowed));
+                        // Before the garbage collector takes it with its former owner.
+                        self.keep(&resource, journal).await;
+                    }
                     Some(TrailEvent::Ends) => self.flush(&mut journals).await,
                     None => return self.flush(&mut journals).await,
                 },
@@ -107,6 +127,9 @@ impl Recorder {
                     let Some((_, resource)) = due else { continue };
                     if let Some(journal) = journals.get_mut(&resource) {
                         self.keep(&resource, journal).await;
+                    }
+                    if self.resources.get(&resource).is_none() {
+                        journals.remove(&resource);
                     }
                 }
             }
@@ -122,7 +145,7 @@ impl Recorder {
         all.sort_unstable();
         let count = u32::try_from(all.len()).unwrap_or(u32::MAX).max(1);
         for (index, resource) in (0..count).zip(all) {
-            let baseline = Some(allowed.remove(&resource).unwrap_or_default());
+            let baseline = Some((self.clock.now(), allowed.remove(&resource).unwrap_or_default()));
             let due = Some(now + GATHER + COMPARE_WITHIN / count * index);
             journals.insert(resource, Journal { baseline, due, ..Journal::default() });
         }
@@ -142,9 +165,13 @@ impl Recorder {
             journals.remove(&resource);
         } else if !self.retention.is_zero() {
             if journal.pending.is_empty() {
-                journal.baseline.get_or_insert_with(|| step.before.clone());
+                journal.baseline.get_or_insert_with(|| (record.at, step.before.clone()));
             }
             journal.pending.push(record);
+            if journal.pending.len() > MOST_PENDING {
+                journal.pending.clear();
+                journal.baseline = Some((self.clock.now(), step.after.clone()));
+            }
             journal.plan(self.clock.instant(), GATHER);
         }
     }
@@ -167,9 +194,9 @@ impl Recorder {
     /// Logs what was in force when this process began to lead, once: changes that follow are replayed from there.
     fn announce(&self, resource: &ResourceRef, journal: &mut Journal) {
         if !std::mem::replace(&mut journal.is_announced, true)
-            && let Some(baseline) = &journal.baseline
+            && let Some((at, baseline)) = &journal.baseline
         {
-            log(resource, &TrailRecord::snapshot(baseline, self.clock.now()));
+            log(resource, &TrailRecord::snapshot(baseline, *at));
         }
     }
 
@@ -197,30 +224,31 @@ impl Recorder {
     }
 
     async fn write(&self, owner: &OwnerRef, journal: &mut Journal) -> Result<(), HistoriesError> {
-        let (stored, at) = (self.histories.load(owner).await?, self.clock.now());
-        let mut history = match stored.as_ref().map(|stored| &stored.history) {
-            Some(Ok(history)) => history.clone(),
+        let mut stored = self.histories.load(owner).await?;
+        let mut history = match stored.as_mut().map(|stored| std::mem::replace(&mut stored.history, Err(String::new())))
+        {
+            Some(Ok(history)) => history,
             Some(Err(error)) => {
                 tracing::warn!(resource = %owner.resource, error, "the history cannot be used; a new one begins");
                 ResourceHistory::default()
             }
             None => ResourceHistory::default(),
         };
-        if let Some(baseline) = journal.baseline.take()
-            && let Some(record) = TrailRecord::found(&history.end(), &baseline, at)
-        {
-            journal.pending.insert(0, record);
+        let is_anothers = stored.as_ref().is_some_and(|stored| stored.owner != *owner.uid);
+        // A write whose answer was lost has happened.
+        let is_written =
+            journal.pending.last().is_some_and(|last| history.records().rev().any(|record| record == last));
+        if !is_written {
+            let unexplained =
+                journal.baseline.as_ref().and_then(|(at, baseline)| TrailRecord::found(&history.end(), baseline, *at));
+            let is_news = unexplained.is_some() || !journal.pending.is_empty();
+            unexplained.into_iter().chain(journal.pending.iter().cloned()).for_each(|record| history.push(record));
+            if is_news || is_anothers {
+                history.forget_before(self.clock.now(), self.retention);
+                journal.size = self.histories.save(owner, stored.as_ref(), &mut history).await?;
+            }
         }
-        if journal.pending.is_empty() {
-            return Ok(());
-        }
-        // Those of a write whose answer was lost are there already.
-        let known: Vec<TrailRecord> = history.records().rev().take(journal.pending.len()).cloned().collect();
-        let news = journal.pending.iter().filter(|record| !known.contains(record));
-        news.for_each(|record| history.push(record.clone()));
-        history.forget_before(at, self.retention);
-        self.histories.save(owner, stored.as_ref(), &mut history).await?;
-        journal.pending.clear();
+        (journal.baseline, journal.pending) = (None, Vec::new());
         Ok(())
     }
 }

@@ -48,6 +48,8 @@ pub struct Reported {
     written: Option<Written>,
     /// What its policies allowed after the last reconcile, to report what changed.
     pub allowed: Option<Vec<Arc<PolicyAllows>>>,
+    /// Events of what changed that are not published yet.
+    untold: Vec<Note>,
     /// What the last applied decision was made from.
     pub inputs: Option<LastInputs>,
     /// Set where policies were written, and ConfigMaps, status and events wait for other resources' policies, or for those of
@@ -58,8 +60,6 @@ pub struct Reported {
 /// What is still to be reported of written policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deferred {
-    /// What changed, as events.
-    notes: Vec<Note>,
     /// Since when status and events wait.
     since: Instant,
     /// Since when ConfigMaps wait, if they do.
@@ -69,6 +69,13 @@ pub struct Deferred {
 }
 
 impl Reported {
+    /// Adds events of what changed. Of each reason, the newest stay until status is written.
+    fn tell(&mut self, notes: Vec<Note>) {
+        let is_older = |known: &Note| notes.iter().all(|note| note.reason != known.reason);
+        self.untold.retain(is_older);
+        self.untold.extend(notes);
+    }
+
     /// Whether ConfigMaps were left for the next reconcile, since pods may ask for further names.
     pub fn leaves_objects(&self) -> bool {
         self.deferred.as_ref().is_some_and(|deferred| deferred.expects_names && deferred.objects_since.is_some())
@@ -101,13 +108,10 @@ pub(super) async fn report(
     session: &mut Session,
 ) -> Result<(Counted, Requeue), Error> {
     let now = context.clock.instant();
+    session.reported.tell(std::mem::take(&mut applied.notes));
     let (mut since, mut objects_since) = (now, now);
     if let Some(deferred) = session.reported.deferred.take() {
         applied.wrote = true;
-        let is_news = |note: &Note| applied.notes.iter().all(|newer| newer.reason != note.reason);
-        let mut notes: Vec<Note> = deferred.notes.into_iter().filter(is_news).collect();
-        notes.append(&mut applied.notes);
-        applied.notes = notes;
         (since, objects_since) = (deferred.since, deferred.objects_since.unwrap_or(now));
     }
     let expects_names = applied.expects_names;
@@ -115,7 +119,7 @@ pub(super) async fn report(
         expects_names && applied.outcome.is_none() && now.saturating_duration_since(since) < STATUS_BEHIND;
     if (applied.deferred || leaves_status) && applied.failure.is_none() {
         let objects_since = applied.deferred.then_some(objects_since);
-        session.reported.deferred = Some(Deferred { notes: applied.notes, since, objects_since, expects_names });
+        session.reported.deferred = Some(Deferred { since, objects_since, expects_names });
         // The next name wakes it sooner.
         let waited = objects_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let left = objects_behind(context.settings.settle).saturating_sub(waited);
@@ -149,7 +153,7 @@ pub(super) async fn report(
     let is_provisional = has_unasked_names && !session.reported.is_current && is_quiet && is_reported;
     if !is_provisional {
         let reported = &mut session.reported;
-        write(resource, owner, findings, applied.notes, context, reported).instrument(debug_span!("status")).await?;
+        write(resource, owner, findings, context, reported).instrument(debug_span!("status")).await?;
         session.reported.is_current = true;
     }
     match applied.failure {
@@ -203,7 +207,6 @@ async fn write(
     resource: &CitrixAllowlist,
     owner: &OwnerRef,
     findings: Findings,
-    events: Vec<Note>,
     context: &Context,
     reported: &mut Reported,
 ) -> Result<(), Error> {
@@ -227,7 +230,7 @@ async fn write(
         notes.iter().for_each(|note| log(&owner.resource, note));
         reported.written = Some(Written { read, version, status: next });
     }
-    notes.extend(events);
+    notes.append(&mut reported.untold);
     for note in notes {
         context.reporter.publish(&resource.object_ref(&()), &note).await;
     }
@@ -273,7 +276,7 @@ mod tests {
         assert_eq!(behind, OBJECTS_BEHIND);
         let mut reported = Reported::default();
         assert!(reported.may_leave_objects(behind, began) && !reported.leaves_objects());
-        let deferred = Deferred { notes: Vec::new(), since: began, objects_since: Some(began), expects_names: true };
+        let deferred = Deferred { since: began, objects_since: Some(began), expects_names: true };
         reported.deferred = Some(deferred.clone());
         assert!(reported.may_leave_objects(behind, began + behind / 2) && reported.leaves_objects());
         assert!(!reported.may_leave_objects(behind, began + behind), "an answer is given out soon after");

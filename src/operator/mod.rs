@@ -31,8 +31,8 @@ pub(crate) use values::{base_url, dns_server, period, suffix, tcp_ports};
 /// How long the main loop may stall before a restart helps: six of its heartbeats.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a process that stops writes histories: with the writes in flight before, it stays within a pod's 30 seconds.
-const RECORD_WITHIN: Duration = Duration::from_secs(6);
+/// How long a process that stops writes histories. Nobody leads meanwhile; what is left, the next leader finds in the cluster.
+const RECORD_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs the operator until SIGTERM or SIGINT.
 ///

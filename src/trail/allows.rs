@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+/// The peer of a rule that names none.
+pub const ANY_ADDRESS: &str = "any address";
+
 /// What one policy allows, for each direction that it governs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PolicyAllows(pub Vec<Governed>);

@@ -17,8 +17,8 @@ pub const SCHEMA: &str = "citrix-allowlist.io/history/v1";
 /// The most bytes of a history, compressed. A ConfigMap takes 1 MiB, and each write sends the whole.
 pub const LARGEST: usize = 256 << 10;
 
-/// The most bytes of a history before compression: a forged one must not fill the operator's memory.
-pub const LARGEST_EXPANDED: usize = 32 << 20;
+/// The most bytes of a history before compression: neither a forged one nor many equal records may fill the operator's memory.
+pub const LARGEST_EXPANDED: usize = 4 << 20;
 
 /// The history of one resource.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -133,13 +133,16 @@ impl ResourceHistory {
         Ok(history)
     }
 
-    /// As `pack` makes bytes of its text, at most [`LARGEST`] of them: the oldest changes are forgotten until it fits. `None` where
-    /// even what is in force alone does not fit.
+    /// As `pack` makes bytes of its text, at most [`LARGEST`] of at most [`LARGEST_EXPANDED`]: the oldest changes are forgotten until it
+    /// fits. `None` where even what is in force alone does not fit.
     pub fn packed<E>(&mut self, pack: impl Fn(&str) -> Result<Vec<u8>, E>) -> Result<Option<Vec<u8>>, E> {
         loop {
-            let packed = pack(&self.text())?;
-            if packed.len() <= LARGEST {
-                return Ok(Some(packed));
+            let text = self.text();
+            if text.len() <= LARGEST_EXPANDED {
+                let packed = pack(&text)?;
+                if packed.len() <= LARGEST {
+                    return Ok(Some(packed));
+                }
             }
             // A quarter at a time: the text is packed again for each try.
             let forget = self.records.len().div_ceil(4);

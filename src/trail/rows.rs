@@ -1,5 +1,6 @@
 //! A history as rows, one for each network: what `citrix-allowlist history` prints. Pure.
 
+use super::allows::ANY_ADDRESS;
 use super::difference::{Difference, Isolation, ScopeChange};
 use super::history::ResourceHistory;
 use super::record::TrailRecord;
@@ -24,6 +25,8 @@ pub enum RowChange {
     Removed,
     /// The pods lost their last policy of this resource.
     Opened,
+    /// A policy does not belong to the resource any more, and stays in the cluster.
+    Released,
 }
 
 impl RowChange {
@@ -36,6 +39,7 @@ impl RowChange {
             Self::Added => "added",
             Self::Removed => "removed",
             Self::Opened => "opened",
+            Self::Released => "released",
         }
     }
 }
@@ -78,7 +82,7 @@ pub struct HistoryRow {
 /// `address`. Without an address, what was allowed before is left out.
 #[must_use]
 pub fn rows(history: &ResourceHistory, address: Option<IpAddr>, since: Option<Timestamp>) -> Vec<HistoryRow> {
-    let is_shown = |peer: &IpNet| address.is_none_or(|address| peer.contains(&address));
+    let shown = Shown(address);
     let mut rows = Vec::new();
     let (mut state, mut begins) = (history.start().clone(), history.since());
     let mut records = history.records().peekable();
@@ -89,18 +93,36 @@ pub fn rows(history: &ResourceHistory, address: Option<IpAddr>, since: Option<Ti
     if let (Some(at), Some(_)) = (begins, address) {
         let before = Difference::between(&Default::default(), &state);
         let record = TrailRecord::without_cause(super::Cause::Restart, before, at);
-        let all = of_record(&record, &is_shown, true);
+        let all = of_record(&record, shown);
         rows.extend(all.into_iter().filter(|row| row.change == RowChange::Added).map(|row| HistoryRow {
             change: RowChange::Before,
             causes: Vec::new(),
             ..row
         }));
     }
-    records.for_each(|record| rows.extend(of_record(record, &is_shown, address.is_some())));
+    records.for_each(|record| rows.extend(of_record(record, shown)));
     rows
 }
 
-fn of_record(record: &TrailRecord, is_shown: &impl Fn(&IpNet) -> bool, is_filtered: bool) -> Vec<HistoryRow> {
+/// The peers that are shown: those that contain an address, or all.
+#[derive(Clone, Copy)]
+struct Shown(Option<IpAddr>);
+
+impl Shown {
+    fn network(self, network: &IpNet) -> bool {
+        self.0.is_none_or(|address| network.contains(&address))
+    }
+
+    /// Whether another peer is shown: pods are none of an address, exceptions are not looked into.
+    fn other(self, peer: &str) -> bool {
+        let Some(address) = self.0 else { return true };
+        let block: Option<serde_json::Value> = serde_json::from_str(peer).ok();
+        let network = block.as_ref().and_then(|peer| peer["ipBlock"]["cidr"].as_str()?.parse::<IpNet>().ok());
+        peer == ANY_ADDRESS || network.is_some_and(|network| network.contains(&address))
+    }
+}
+
+fn of_record(record: &TrailRecord, shown: Shown) -> Vec<HistoryRow> {
     let mut rows = Vec::new();
     for (scope, change) in &record.scopes.0 {
         let row = |change, ports: &Arc<str>, peer: String, names| HistoryRow {
@@ -121,20 +143,23 @@ fn of_record(record: &TrailRecord, is_shown: &impl Fn(&IpNet) -> bool, is_filter
         };
         let ScopeChange { isolation, added, removed } = change;
         let none: Arc<str> = "".into();
+        if record.released {
+            rows.push(row(RowChange::Released, &none, String::new(), Vec::new()));
+            continue;
+        }
         rows.extend(isolation.map(|isolation| {
             let change = if isolation == Isolation::Began { RowChange::Isolated } else { RowChange::Opened };
             row(change, &none, String::new(), Vec::new())
         }));
         for (change, by_ports) in [(RowChange::Added, added), (RowChange::Removed, removed)] {
             for (ports, peers) in by_ports {
-                let networks = peers.networks.iter().filter(|network| is_shown(network));
+                let networks = peers.networks.iter().filter(|network| shown.network(network));
                 rows.extend(networks.map(|network| {
                     let names = if change == RowChange::Added { names(record, network) } else { Vec::new() };
                     row(change, ports, cidr::text(network), names)
                 }));
-                if !is_filtered {
-                    rows.extend(peers.others.iter().map(|peer| row(change, ports, peer.to_string(), Vec::new())));
-                }
+                let others = peers.others.iter().filter(|peer| shown.other(peer));
+                rows.extend(others.map(|peer| row(change, ports, peer.to_string(), Vec::new())));
             }
         }
     }

@@ -25,6 +25,7 @@ impl SimulatedWorld {
             });
             let history = map.map(|map| histories::read(&map));
             let what = match history {
+                None if policies.is_empty() => continue,
                 None => "it has policies and no history".to_owned(),
                 Some(Err(error)) => format!("its history cannot be read: {error}"),
                 Some(Ok(history)) => {
@@ -43,6 +44,11 @@ impl SimulatedWorld {
     /// What the policies of each resource allow.
     fn allowed(&self) -> BTreeMap<Name, Vec<Arc<PolicyAllows>>> {
         let mut allowed: BTreeMap<Name, Vec<Arc<PolicyAllows>>> = BTreeMap::new();
+        self.watcher.each(|name, known| {
+            if known.object.is_some() {
+                allowed.entry(name.clone()).or_default();
+            }
+        });
         self.api.read(|store| {
             let Some(kind) = store.kinds().find(POLICIES.0, POLICIES.1) else { return };
             for (key, stored) in store.objects(kind, None) {

@@ -162,6 +162,7 @@ fn told(events: &mut tokio::sync::mpsc::UnboundedReceiver<TrailEvent>) -> Vec<St
             };
             format!("{resource}: {} -> {}, {who}", networks(&step.before), networks(&step.after))
         }
+        TrailEvent::Adopted(resource, _) => format!("{resource} adopted"),
         TrailEvent::Ends => "ends".to_owned(),
     };
     std::iter::from_fn(|| events.try_recv().ok()).map(text).collect()
@@ -183,7 +184,7 @@ fn every_change_is_told_once_and_by_whom() {
         let written = of_kitsune(version, cidr);
         let desired =
             Desired { metadata: written.metadata.clone(), body: body(written.spec.as_ref().expect("a spec")) };
-        owned.writes(&key, desired.digest_with(&written.metadata), &cause);
+        owned.writes(&key, desired.allows(), &cause);
         if is_watch_first {
             seen(version, cidr);
         }

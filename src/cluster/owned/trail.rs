@@ -1,6 +1,5 @@
 //! Sends each change of what a resource's policies allow to the recorder, in the order in which it was observed.
 
-use crate::objects::digest::Digest;
 use crate::objects::key::ObjectKey;
 use crate::objects::observed::Observed;
 use crate::resource_ref::ResourceRef;
@@ -20,6 +19,8 @@ pub enum TrailEvent {
     Begins(Allowed),
     /// What one resource's policies allow has changed.
     Step(ResourceRef, PolicyStep),
+    /// The policies of a resource of the same name were taken over: its history has to follow.
+    Adopted(ResourceRef, Vec<Arc<PolicyAllows>>),
     /// This process does not lead any more, or stops. No step follows before the next begin.
     Ends,
 }
@@ -35,8 +36,8 @@ pub(super) struct Trail {
 /// A write that was sent.
 #[derive(Debug)]
 struct Writing {
-    /// The digest of the object once it is written; `None` for a deletion.
-    digest: Option<Digest>,
+    /// What the policy allows once it is written; `None` for a deletion.
+    allows: Option<Arc<PolicyAllows>>,
     cause: Arc<WriteCause>,
 }
 
@@ -71,9 +72,9 @@ impl Trail {
     }
 
     /// Notes that an object is about to be written, or deleted (`None`): its watch may show that before the answer arrives.
-    pub fn writes(&mut self, key: &ObjectKey, digest: Option<Digest>, cause: &Arc<WriteCause>) {
+    pub fn writes(&mut self, key: &ObjectKey, allows: Option<Arc<PolicyAllows>>, cause: &Arc<WriteCause>) {
         if self.follows(key) {
-            self.writing.insert(key.clone(), Writing { digest, cause: Arc::clone(cause) });
+            self.writing.insert(key.clone(), Writing { allows, cause: Arc::clone(cause) });
         }
     }
 
@@ -83,17 +84,25 @@ impl Trail {
     }
 
     /// Who made an object what it is now: `None` where it is gone.
-    pub fn origin(&self, key: &ObjectKey, now: Option<&Observed>) -> ChangedBy {
-        let writing = self.writing.get(key).filter(|writing| match now {
-            Some(now) => {
-                now.assumed || (now.edited_by.is_none() && now.digest.is_some() && now.digest == writing.digest)
-            }
-            None => writing.digest.is_none(),
+    pub fn origin(&mut self, key: &ObjectKey, now: Option<&Observed>) -> ChangedBy {
+        let is_ours = self.writing.get(key).is_some_and(|writing| match now {
+            Some(now) => now.assumed || (now.edited_by.is_none() && now.allows == writing.allows),
+            None => writing.allows.is_none(),
         });
-        match (writing, now) {
-            (Some(writing), _) => ChangedBy::Written(Arc::clone(&writing.cause)),
-            (None, Some(now)) => ChangedBy::Edited(now.edited_by.clone()),
-            (None, None) => ChangedBy::Deleted,
+        match (is_ours, now) {
+            // Its watch shows it: what comes next is another change.
+            (true, _) => {
+                self.writing.remove(key).map_or(ChangedBy::Deleted, |writing| ChangedBy::Written(writing.cause))
+            }
+            (false, Some(now)) => ChangedBy::Edited(now.edited_by.clone()),
+            (false, None) => ChangedBy::Deleted,
+        }
+    }
+
+    /// Tells that policies were taken over.
+    pub fn adopted(&self, owner: &ResourceRef, allowed: Vec<Arc<PolicyAllows>>) {
+        if self.is_on {
+            self.send(TrailEvent::Adopted(owner.clone(), allowed));
         }
     }
 

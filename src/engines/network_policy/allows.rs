@@ -2,6 +2,7 @@
 
 use super::observe::governs;
 use super::read::each_rule;
+use crate::trail::allows::ANY_ADDRESS;
 use crate::trail::{AllowedRule, Governed, IsolatedPods, PolicyAllows};
 use connectivity_allowlist::net::Direction;
 use k8s_openapi::api::networking::v1::{NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
@@ -34,7 +35,7 @@ fn rule(ports: Option<&[NetworkPolicyPort]>, peers: Option<&[NetworkPolicyPeer]>
         }
     }
     if peers.unwrap_or_default().is_empty() {
-        others.push("any address".into());
+        others.push(ANY_ADDRESS.into());
     }
     AllowedRule { ports, networks, others }
 }
