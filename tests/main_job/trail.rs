@@ -82,53 +82,20 @@ async fn every_change_of_what_is_in_force_leaves_its_trail() {
     policies.until("the new list", |now| holds(&now[POLICY], listed)).await;
 
     // The spec, then its mode and back.
-    let patch = |spec: Value| json!({ "spec": spec }).to_string();
-    kubectl(&[
-        "patch",
-        "cal",
-        "daas-us",
-        "--type=merge",
-        "--field-manager=person",
-        "-p",
-        &patch(json!({ "direction": "outbound" })),
-    ])
-    .await;
+    let patch = async |kind: &str, name: &str, by: &str, spec: Value| {
+        let (by, spec) = (format!("--field-manager={by}"), json!({ "spec": spec }).to_string());
+        kubectl(&["patch", kind, name, "--type=merge", &by, "-p", &spec]).await;
+    };
+    patch("cal", "daas-us", "person", json!({ "direction": "outbound" })).await;
     policies.until("no ingress", |now| now.keys().eq([POLICY])).await;
-    kubectl(&[
-        "patch",
-        "cal",
-        "daas-us",
-        "--type=merge",
-        "--field-manager=person",
-        "-p",
-        &patch(json!({ "mode": "Audit" })),
-    ])
-    .await;
+    patch("cal", "daas-us", "person", json!({ "mode": "Audit" })).await;
     policies.until("no policy", |now| now.is_empty()).await;
-    kubectl(&[
-        "patch",
-        "cal",
-        "daas-us",
-        "--type=merge",
-        "--field-manager=person",
-        "-p",
-        &patch(json!({ "mode": "Enforce" })),
-    ])
-    .await;
+    patch("cal", "daas-us", "person", json!({ "mode": "Enforce" })).await;
     policies.until("the policy", |now| now.contains_key(POLICY)).await;
 
     // Other clients.
     let edited = Instant::now();
-    kubectl(&[
-        "patch",
-        "netpol",
-        POLICY,
-        "--type=merge",
-        "--field-manager=kubectl-edit",
-        "-p",
-        r#"{"spec":{"egress":[{}]}}"#,
-    ])
-    .await;
+    patch("netpol", POLICY, "kubectl-edit", json!({ "egress": [{}] })).await;
     policies.until_again("the rules are back", edited, |now| holds(&now[POLICY], listed)).await;
     let deleted = Instant::now();
     stage.policies().delete(POLICY, &DeleteParams::default()).await.expect("deleted");
@@ -149,16 +116,7 @@ async fn every_change_of_what_is_in_force_leaves_its_trail() {
     assert_eq!((&added["names"], &added["causes"]), (&json!([NAME]), &json!(["Answer"])), "{told:#}");
 
     // What is changed while no process leads is in the next one's first line.
-    kubectl(&[
-        "patch",
-        "netpol",
-        POLICY,
-        "--type=merge",
-        "--field-manager=kubectl-edit",
-        "-p",
-        r#"{"spec":{"egress":[{}]}}"#,
-    ])
-    .await;
+    patch("netpol", POLICY, "kubectl-edit", json!({ "egress": [{}] })).await;
     let operator = Operator::start(&config).await.expect("an operator");
     policies.until("the rules are back", |now| holds(&now[POLICY], listed)).await;
     stage.ready("daas-us").await;
