@@ -43,7 +43,8 @@ pub struct StoredHistory {
     /// The uid of the resource that it belongs to.
     pub owner: String,
     uid: String,
-    resource_version: String,
+    /// The version that was read.
+    pub resource_version: String,
     /// Whether nobody else has written to it.
     is_ours_alone: bool,
 }
@@ -102,7 +103,7 @@ impl Histories {
     }
 
     /// Writes the history of a resource, in place of what was read before. Its oldest changes are dropped where it is too large.
-    /// Returns how many bytes it has.
+    /// Returns how many bytes it has, and its new resourceVersion.
     ///
     /// # Errors
     /// Nothing was written.
@@ -111,7 +112,7 @@ impl Histories {
         owner: &OwnerRef,
         stored: Option<&StoredHistory>,
         history: &mut ResourceHistory,
-    ) -> Result<usize, HistoriesError> {
+    ) -> Result<(usize, String), HistoriesError> {
         let packed = history.packed(|text| Ok::<_, HistoriesError>(compress(text.as_bytes()).to_vec()))?;
         let packed = packed.ok_or(HistoriesError::TooLarge)?;
         let size = packed.len();
@@ -143,13 +144,14 @@ impl Histories {
         if stored.is_some_and(|stored| stored.is_ours_alone) {
             // Not an apply: its list of owners is replaced, so that the history follows a resource that is installed again.
             let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            deadline(limit, api.patch_metadata(&name, &parameters, &Patch::Merge(&object))).await?;
+            let patched = deadline(limit, api.patch_metadata(&name, &parameters, &Patch::Merge(&object))).await?;
+            Ok((size, patched.resource_version().unwrap_or_default()))
         } else {
             let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
             let metadata = ObjectMeta { uid: None, resource_version: None, ..object.metadata };
-            deadline(limit, api.create(&parameters, &ConfigMap { metadata, ..object })).await?;
+            let created = deadline(limit, api.create(&parameters, &ConfigMap { metadata, ..object })).await?;
+            Ok((size, created.resource_version().unwrap_or_default()))
         }
-        Ok(size)
     }
 }
 

@@ -69,6 +69,8 @@ struct Journal {
     tried: Option<Instant>,
     /// The bytes of the history, as it was last written.
     size: usize,
+    /// Its resourceVersion since then: while it is the same, the history leads to what was in force before the pending changes.
+    version: Option<String>,
 }
 
 /// The shortest time between two writes of a history of this many bytes: a minute, and up to nine for the largest.
@@ -170,6 +172,7 @@ impl Recorder {
             journal.pending.push(record);
             if journal.pending.len() > MOST_PENDING {
                 journal.pending.clear();
+                journal.version = None;
                 journal.baseline = Some((self.clock.now(), step.after.clone()));
             }
             journal.plan(self.clock.instant(), GATHER);
@@ -239,13 +242,17 @@ impl Recorder {
         let is_written =
             journal.pending.last().is_some_and(|last| history.records().rev().any(|record| record == last));
         if !is_written {
-            let unexplained =
-                journal.baseline.as_ref().and_then(|(at, baseline)| TrailRecord::found(&history.end(), baseline, *at));
+            // To replay hundreds of changes takes longer than all the rest.
+            let is_known = journal.version.is_some()
+                && stored.as_ref().map(|stored| &stored.resource_version) == journal.version.as_ref();
+            let baseline = journal.baseline.as_ref().filter(|_| !is_known);
+            let unexplained = baseline.and_then(|(at, baseline)| TrailRecord::found(&history.end(), baseline, *at));
             let is_news = unexplained.is_some() || !journal.pending.is_empty();
             unexplained.into_iter().chain(journal.pending.iter().cloned()).for_each(|record| history.push(record));
             if is_news || is_anothers {
                 history.forget_before(self.clock.now(), self.retention);
-                journal.size = self.histories.save(owner, stored.as_ref(), &mut history).await?;
+                let (size, version) = self.histories.save(owner, stored.as_ref(), &mut history).await?;
+                (journal.size, journal.version) = (size, Some(version));
             }
         }
         (journal.baseline, journal.pending) = (None, Vec::new());
