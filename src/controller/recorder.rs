@@ -243,8 +243,8 @@ impl Recorder {
             journal.pending.last().is_some_and(|last| history.records().rev().any(|record| record == last));
         if !is_written {
             // To replay hundreds of changes takes longer than all the rest.
-            let is_known = journal.version.is_some()
-                && stored.as_ref().map(|stored| &stored.resource_version) == journal.version.as_ref();
+            let is_known =
+                stored.as_ref().is_some_and(|stored| journal.version.as_ref() == Some(&stored.resource_version));
             let baseline = journal.baseline.as_ref().filter(|_| !is_known);
             let unexplained = baseline.and_then(|(at, baseline)| TrailRecord::found(&history.end(), baseline, *at));
             let is_news = unexplained.is_some() || !journal.pending.is_empty();

@@ -65,12 +65,6 @@ impl AllowedPeers {
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty() && self.others.is_empty()
     }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.networks.len() + self.others.len()
-    }
 }
 
 /// What is allowed by port range.

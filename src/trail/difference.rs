@@ -1,6 +1,6 @@
 //! How what is in force changed. Pure.
 
-use super::allows::{AllowedPeers, ByPorts, InForce, IsolatedPods};
+use super::allows::{AllowedPeers, ByPorts, InForce, IsolatedPods, PolicyAllows};
 use crate::direction::PolicyDirection as _;
 use connectivity_allowlist::net::{Direction, canonical_set, cidr};
 use ipnet::IpNet;
@@ -34,6 +34,12 @@ pub struct ScopeChange {
 }
 
 impl Difference {
+    /// From what some policies allow to what others do. Equal ones, as most reconciles find them, are not looked into.
+    #[must_use]
+    pub fn of(before: &[Arc<PolicyAllows>], after: &[Arc<PolicyAllows>]) -> Self {
+        if before == after { Self::default() } else { Self::between(&InForce::of(before), &InForce::of(after)) }
+    }
+
     /// From one state to another.
     #[must_use]
     pub fn between(before: &InForce, after: &InForce) -> Self {

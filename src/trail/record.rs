@@ -92,7 +92,7 @@ impl TrailRecord {
     /// deleted.
     #[must_use]
     pub fn of(step: &PolicyStep, is_gone: bool, at: Timestamp) -> Option<Self> {
-        let scopes = Difference::between(&InForce::of(&step.before), &InForce::of(&step.after));
+        let scopes = Difference::of(&step.before, &step.after);
         if scopes.is_empty() {
             return None;
         }
